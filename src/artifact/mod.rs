@@ -1,0 +1,1 @@
+//! Verified programs on disk: sources, pins, store, lock.

@@ -1,0 +1,17 @@
+//! The shared values that rooms hand each other: names, units, paths, recipes, outcomes. No I/O, no product knowledge.
+
+pub mod ids;
+pub mod outcome;
+pub mod paths;
+pub mod programs;
+pub mod recipe;
+pub mod time;
+pub mod units;
+pub mod verdict;
+
+pub use ids::{Incarnation, NodeKind, NodeName};
+pub use outcome::{Cause, ExitRecord, ExitStatus};
+pub use paths::Layout;
+pub use time::{Moment, Timestamp};
+pub use units::{ByteSize, Port};
+pub use verdict::Verdict;

@@ -1,0 +1,1 @@
+//! Native clients: ZooKeeper, Kafka, MySQL. They look and report; they do not decide.

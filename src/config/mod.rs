@@ -1,0 +1,1 @@
+//! Text of `supervisor.toml` to a checked plan.

@@ -1,0 +1,3 @@
+//! Talking to the daemon: versioned wire types, the socket server, the client.
+
+pub mod wire;

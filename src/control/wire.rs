@@ -1,0 +1,215 @@
+//! What goes over the control socket, and what `--json` prints: one JSON object per line, versioned, nothing of the engine.
+
+use crate::base::{Cause, NodeName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// Version of this protocol. A daemon answers any request whose `v` it knows.
+pub const VERSION: u32 = 1;
+
+/// Longest line either side accepts, bytes. A longer one ends the connection.
+pub const LINE_MAX: usize = 1 << 20;
+
+/// One request: the first and only line a client sends on a connection.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// [`VERSION`].
+    pub v: u32,
+    /// What is asked.
+    pub order: Order,
+}
+
+/// What a client can ask.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "verb", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Order {
+    /// Who are you: answered with one `Hello`.
+    Hello,
+    /// One `Status`.
+    Status,
+    /// A `Status` now and at every change (at most ten a second), until the client hangs up or the daemon ends.
+    Watch,
+    /// Wanted up; `Done` when all are ready. Empty: all nodes.
+    Start {
+        /// Which.
+        nodes: Vec<NodeName>,
+        /// Also what they need (their dependencies); false: refused when a dependency is wanted down.
+        with_needs: bool,
+    },
+    /// Wanted down; `Done` when all are gone.
+    Stop {
+        /// Which.
+        nodes: Vec<NodeName>,
+    },
+    /// Stop, then start; `Done` when all are ready again.
+    Restart {
+        /// Which.
+        nodes: Vec<NodeName>,
+    },
+    /// One signal to the main process; `Done` at once.
+    Kill {
+        /// Which.
+        node: NodeName,
+        /// The number.
+        signal: i32,
+    },
+    /// Everything down in order, then the daemon ends. `Done` when all nodes are gone.
+    Down {
+        /// SIGKILL the trees instead of asking.
+        now: bool,
+    },
+    /// Prove that the cluster works (see `operate::prove`): `Progress` lines, then `Done` or `Refused` with exit 9.
+    Prove,
+}
+
+/// One line of an answer. An answer ends with `Hello`, `Status` (to `Status`), `Done` or `Refused`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "answer", rename_all = "kebab-case")]
+pub enum Answer {
+    /// Who answers.
+    Hello(Hello),
+    /// The state of everything.
+    Status(Box<Status>),
+    /// A step on the way, for people.
+    Progress {
+        /// Which node, when one.
+        node: Option<NodeName>,
+        /// What.
+        text: String,
+    },
+    /// Carried out.
+    Done {
+        /// What was done, one line per fact.
+        text: Vec<String>,
+    },
+    /// Not carried out.
+    Refused {
+        /// The exit code the verb ends with.
+        exit: u8,
+        /// One sentence.
+        message: String,
+        /// Causes, outermost first.
+        causes: Vec<String>,
+        /// What to do.
+        hint: Option<String>,
+    },
+}
+
+/// Who answers.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Hello {
+    /// [`VERSION`].
+    pub v: u32,
+    /// Version of the daemon's package.
+    pub version: String,
+    /// Its pid.
+    pub pid: i32,
+    /// Digest of the plan it applies: two configurations that mean the same have the same one.
+    pub plan_digest: String,
+}
+
+/// The state of everything: `status --json`. Keys are never missing; unknown is null.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Status {
+    /// 1.
+    pub schema: u32,
+    /// The daemon.
+    pub supervisor: Supervisor,
+    /// Nodes, in the order they are started.
+    pub nodes: Vec<Node>,
+}
+
+/// The daemon in `status`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Supervisor {
+    /// Its pid; null when no daemon runs.
+    pub pid: Option<i32>,
+    /// Its version.
+    pub version: String,
+    /// Since when it runs.
+    pub started_at: Option<Timestamp>,
+    /// The root directory.
+    pub root: String,
+    /// Whether memory caps are enforced.
+    pub caps: Caps,
+}
+
+/// Whether memory caps are enforced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Caps {
+    /// By the kernel.
+    pub enforced: bool,
+    /// Why not; null when enforced.
+    pub why: Option<String>,
+}
+
+/// One node in `status`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Node {
+    /// Its name.
+    pub name: NodeName,
+    /// `zookeeper broker mysql command`.
+    pub kind: String,
+    /// `up` or `down`.
+    pub wanted: String,
+    /// `down waiting preparing starting ready degraded stopping failed`.
+    pub state: String,
+    /// Its main process.
+    pub pid: Option<i32>,
+    /// The number of its current or last start; null when it never ran.
+    pub incarnation: Option<u64>,
+    /// Since when it is in this state.
+    pub since: Option<Timestamp>,
+    /// When it last became ready in this run.
+    pub ready_since: Option<Timestamp>,
+    /// Starts that nobody ordered.
+    pub restarts: u32,
+    /// How its last run ended.
+    pub last_exit: Option<LastExit>,
+    /// Memory.
+    pub memory: Memory,
+    /// Ports it binds.
+    pub ports: Vec<PortDoc>,
+    /// Path of its current log.
+    pub log: String,
+    /// Why it is in this state: not ready because, waiting for, failed and the remedy.
+    pub detail: String,
+}
+
+/// How a run ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// Exit code; null when a signal ended it or nobody knows.
+    pub code: Option<i32>,
+    /// Signal by name ("SIGKILL").
+    pub signal: Option<String>,
+    /// Why.
+    pub cause: Cause,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// Memory of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Memory {
+    /// The configured cap.
+    pub cap_bytes: Option<u64>,
+    /// Now: `memory.current`, or PSS from smaps_rollup without cgroups.
+    pub current_bytes: Option<u64>,
+    /// Anonymous part.
+    pub anon_bytes: Option<u64>,
+    /// File-backed part.
+    pub file_bytes: Option<u64>,
+    /// Highest so far in this run.
+    pub peak_bytes: Option<u64>,
+    /// Out-of-memory incidents in this run.
+    pub oom_kills: Option<u64>,
+}
+
+/// A port a node binds.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PortDoc {
+    /// What for.
+    pub name: String,
+    /// The number.
+    pub port: u16,
+}

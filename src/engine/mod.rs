@@ -1,0 +1,1 @@
+//! Turns actions into processes and results into events.

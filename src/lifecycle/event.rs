@@ -1,0 +1,100 @@
+//! What can happen to a node.
+
+use crate::base::{Cause, Incarnation, Verdict, ids::ProcessId, outcome::Failure};
+use crate::lifecycle::Wanted;
+
+/// Something that happened to one node, or an order. Events of an old incarnation change nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// Order: shall run. Leaves `Failed`, skips a back-off.
+    Start,
+    /// Order: shall not run. A stop waits for those dependents that are wanted down too.
+    Stop,
+    /// Order: stop, then start. A node that does not run is just started.
+    Restart,
+    /// Order: SIGKILL the whole tree now; `Wanted` becomes down (second Ctrl-C).
+    KillNow,
+    /// Order: send this signal to the main process; nothing else changes.
+    Signal(i32),
+    /// What nodes it depends on or that depend on it do has changed: decide again. The fleet raises it itself.
+    Neighbours,
+    /// Time has passed: a deadline of the state may be due.
+    Tick,
+    /// Preparing ended well.
+    Prepared,
+    /// Preparing found something that must come true outside first; it goes on looking and will report again.
+    Held(Hold),
+    /// Preparing failed in a way that may pass: back-off.
+    PrepareFailed {
+        /// Words.
+        why: String,
+    },
+    /// Preparing, spawning or an end showed a fault that restarting cannot cure.
+    Refused(Failure),
+    /// The shim launched the node.
+    Spawned {
+        /// Of which start.
+        incarnation: Incarnation,
+        /// The process.
+        process: ProcessId,
+    },
+    /// A probe attempt ended.
+    Probed {
+        /// Of which start.
+        incarnation: Incarnation,
+        /// What it found.
+        verdict: Verdict,
+    },
+    /// The main process ended; part of its tree still lives and is being removed.
+    MainEnded {
+        /// Of which start.
+        incarnation: Incarnation,
+    },
+    /// The whole tree is gone and the exit is on record.
+    Gone {
+        /// Of which start.
+        incarnation: Incarnation,
+        /// How.
+        ended: Ended,
+    },
+    /// The shim died while its node lives: the daemon has taken over pipe and reaping.
+    ShimLost {
+        /// Of which start.
+        incarnation: Incarnation,
+    },
+    /// A new daemon found it running: the state it has and what was wanted.
+    Adopted {
+        /// Of which start.
+        incarnation: Incarnation,
+        /// The process.
+        process: ProcessId,
+        /// What the last daemon had written down as wanted.
+        wanted: Wanted,
+        /// Starts that nobody ordered, so far.
+        restarts: u32,
+    },
+}
+
+/// How a run ended, judged by the engine with the product's knowledge.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub cause: Cause,
+    /// Present when restarting cannot cure it (then `cause.is_terminal()`).
+    pub failure: Option<Failure>,
+}
+
+/// What preparing waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// A broker's own old session.
+    OldSession {
+        /// Words with the countdown.
+        why: String,
+    },
+    /// Anything else.
+    Other {
+        /// Words.
+        why: String,
+    },
+}

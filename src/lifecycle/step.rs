@@ -1,0 +1,1 @@
+//! The transition table: one function, every state x event pair written out.

@@ -1,0 +1,1 @@
+//! Things one does to a cluster.

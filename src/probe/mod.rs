@@ -1,0 +1,1 @@
+//! One attempt to see whether a node is ready, with a reason.

@@ -1,0 +1,1 @@
+//! Quoting and layout of configuration files; byte-stable, chooses no values.

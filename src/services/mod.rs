@@ -1,0 +1,1 @@
+//! Product knowledge: one file per product, each number with its source.

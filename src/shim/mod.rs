@@ -1,0 +1,3 @@
+//! The per-node parent: owns the pipe, the log file and the exit record. Small on purpose: no async runtime, no JSON.
+
+pub mod wire;

@@ -1,0 +1,65 @@
+//! Which of this process's children belong to somebody here, so that reaping orphans never steals an exit status.
+//!
+//! The daemon is a child subreaper: processes it never started end up as its children. A global `waitpid(-1)` would take
+//! the statuses of its own children too (tokio's documented trap, facts/crates.md 2.1), so every spawn registers its pid
+//! under a lock and the orphan reaper waits only for pids that nobody registered.
+
+use crate::base::ExitStatus;
+use nix::{
+    sys::wait::{Id, WaitPidFlag, WaitStatus, waitid},
+    unistd::Pid,
+};
+use std::{
+    collections::BTreeSet,
+    fs, io,
+    process::Child,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+static OWNED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+fn owned() -> MutexGuard<'static, BTreeSet<i32>> {
+    // The set is consistent after any panic: insert and remove are its only changes.
+    OWNED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Spawns through `spawn` and registers the child before any orphan reaping can look at it.
+pub fn spawn_owned(spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<Child> {
+    let mut set = owned();
+    let child = spawn()?;
+    set.insert(i32::try_from(child.id()).unwrap_or_default());
+    Ok(child)
+}
+
+/// Forgets a child that its owner has waited for.
+pub fn release(pid: i32) {
+    owned().remove(&pid);
+}
+
+/// Reaps every ended child that nobody registered; returns pid and status of each. Call on SIGCHLD.
+pub fn reap_orphans() -> Vec<(i32, ExitStatus)> {
+    let set = owned();
+    let mut reaped = Vec::new();
+    for pid in children_of_this_process() {
+        if set.contains(&pid) {
+            continue;
+        }
+        // ECHILD (reaped meanwhile, or a child of a tracer) and "still running" both mean: nothing to report.
+        match waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+            Ok(WaitStatus::Exited(p, code)) => reaped.push((p.as_raw(), ExitStatus::Code(code))),
+            Ok(WaitStatus::Signaled(p, signal, _)) => reaped.push((p.as_raw(), ExitStatus::Signal(signal as i32))),
+            _ => {}
+        }
+    }
+    reaped
+}
+
+/// Direct children, from `/proc/self/task/*/children` (proc(5); needs CONFIG_PROC_CHILDREN, on in Debian and Ubuntu).
+fn children_of_this_process() -> Vec<i32> {
+    let Ok(tasks) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    tasks
+        .flatten()
+        .filter_map(|task| fs::read_to_string(task.path().join("children")).ok())
+        .flat_map(|list| list.split_whitespace().filter_map(|p| p.parse().ok()).collect::<Vec<i32>>())
+        .collect()
+}

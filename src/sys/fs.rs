@@ -1,0 +1,156 @@
+//! Files: crash-safe writes, locks, directories. Errors name the operation and the path.
+
+use super::error::SysError;
+use std::{
+    fs::{self, File, OpenOptions, TryLockError},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
+
+/// How much a finished write must survive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// A crash of the process: rename is atomic and the page cache stays.
+    ProcessCrash,
+    /// Loss of power: file and directory are synced.
+    PowerLoss,
+}
+
+/// Replaces `path` as a whole: a reader, and whoever comes after a crash, sees the old or the new bytes and never a part.
+/// The temporary file is a sibling (`.NAME.PID.tmp`), so the rename stays on one file system.
+pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> Result<(), SysError> {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
+    let written = (|| {
+        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
+        // open() applies the umask and leaves the mode of an existing file alone
+        file.set_permissions(fs::Permissions::from_mode(mode))?;
+        file.write_all(bytes)?;
+        if durability == Durability::PowerLoss {
+            file.sync_all()?;
+        }
+        fs::rename(&temporary, path)?;
+        if durability == Durability::PowerLoss {
+            sync_parent(path)?;
+        }
+        Ok(())
+    })();
+    written.map_err(|e: io::Error| {
+        // The leftover is only a hidden temporary; the write error is what the caller must hear.
+        let _ = fs::remove_file(&temporary);
+        SysError::path("write", path, e)
+    })
+}
+
+/// Syncs the directory that holds `path`: makes a rename survive loss of power.
+pub fn sync_parent(path: &Path) -> io::Result<()> {
+    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+}
+
+/// Makes a directory and its parents; sets `mode` on the last one, also when it exists.
+pub fn make_dir(path: &Path, mode: u32) -> Result<(), SysError> {
+    fs::DirBuilder::new()
+        .recursive(true)
+        .mode(mode)
+        .create(path)
+        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+        .map_err(|e| SysError::path("make directory", path, e))
+}
+
+/// The file's text; none when there is no such file.
+pub fn read_optional(path: &Path) -> Result<Option<String>, SysError> {
+    match fs::read_to_string(path) {
+        Ok(text) => Ok(Some(text)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(SysError::path("read", path, e)),
+    }
+}
+
+/// Removes a file; fine when there is none.
+pub fn remove_optional(path: &Path) -> Result<(), SysError> {
+    match fs::remove_file(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(SysError::path("remove", path, e)),
+    }
+}
+
+/// Removes a directory with everything in it; fine when there is none.
+pub fn remove_dir_all_optional(path: &Path) -> Result<(), SysError> {
+    match fs::remove_dir_all(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(e) => Err(SysError::path("remove directory", path, e)),
+    }
+}
+
+/// An exclusive lock on a file, held until dropped and by nobody else meanwhile. The kernel drops it with the process.
+#[derive(Debug)]
+pub struct Lock {
+    file: File,
+    path: PathBuf,
+}
+
+impl Lock {
+    /// Takes the lock, or says that somebody holds it (`Ok(None)`). Never deletes the file: deleting a locked file lets
+    /// two holders exist.
+    pub fn try_take(path: &Path) -> Result<Option<Self>, SysError> {
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(path)
+            .map_err(|e| SysError::path("open lock", path, e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { file, path: path.to_owned() })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(SysError::path("lock", path, e)),
+        }
+    }
+
+    /// The locked file.
+    pub fn file(&self) -> &File {
+        &self.file
+    }
+
+    /// Its path.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_atomic_write_replaces_the_whole_file_and_sets_its_mode() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("f");
+        fs::write(&path, "old and longer").unwrap();
+        write_atomic(&path, b"new", 0o600, Durability::PowerLoss).unwrap();
+        assert_eq!(fs::read_to_string(&path).unwrap(), "new");
+        assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary is left");
+    }
+
+    #[test]
+    fn a_write_into_a_missing_directory_names_the_path() {
+        let e = write_atomic(Path::new("/nonexistent/x"), b"", 0o600, Durability::ProcessCrash).unwrap_err();
+        assert_eq!(e.to_string(), "cannot write /nonexistent/x");
+    }
+
+    #[test]
+    fn a_lock_is_taken_once() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::try_take(&path).unwrap();
+        assert!(held.is_some());
+        assert!(Lock::try_take(&path).unwrap().is_none());
+        drop(held);
+        assert!(Lock::try_take(&path).unwrap().is_some());
+    }
+}

@@ -1,0 +1,1 @@
+//! The daemon's own log: level policy and where it goes.
