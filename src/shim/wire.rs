@@ -1,1 +1,134 @@
 //! What daemon and shim say to each other: a launch order, requests, reports; length-prefixed frames, versioned.
+//!
+//! A frame is `u32 little-endian length of the rest`, `u8 version`, `u8 kind`, then fields. The daemon starts a shim with one
+//! end of a socketpair as standard input and sends the [`LaunchOrder`] as the first frame; that connection is subscribed
+//! from birth. Later daemons connect to the shim's socket (`Layout::shim_socket`) and send [`Request::Subscribe`].
+//! A [`Report::State`] that answers a subscription carries two descriptors (SCM_RIGHTS): the read end of the node's
+//! output pipe and a pidfd of its main process, so that the daemon can take over when the shim dies.
+
+use crate::base::{ExitRecord, Incarnation, NodeName, Timestamp, ids::ProcessId};
+use std::path::PathBuf;
+
+/// Version of this protocol.
+pub const VERSION: u8 = 1;
+
+/// Longest frame either side accepts, bytes.
+pub const FRAME_MAX: usize = 1 << 20;
+
+/// Everything a shim needs to launch and keep one incarnation of one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LaunchOrder {
+    /// The root: all paths (`run/lock`, `run/shim.N.sock`, `run/exit.N`, `log/`) follow from it.
+    pub root: PathBuf,
+    /// Whose.
+    pub node: NodeName,
+    /// Which start.
+    pub incarnation: Incarnation,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// The whole environment, `NOTIFY_SOCKET` added by the shim when `notify`.
+    pub env: Vec<(String, String)>,
+    /// Working directory.
+    pub dir: PathBuf,
+    /// uid, gid and supplementary groups to become; none: stay.
+    pub credentials: Option<Credentials>,
+    /// `RLIMIT_NOFILE` wanted; lowered to the hard limit.
+    pub nofile: u64,
+    /// `oom_score_adj` wanted; raised to what is allowed.
+    pub oom_score_adj: i32,
+    /// The node's cgroup directory, made and filled with limits by the daemon; the node joins it before exec.
+    pub cgroup: Option<PathBuf>,
+    /// Give the node a notify socket (`Layout::notify_socket`) and report what it says.
+    pub notify: bool,
+    /// Rotate the log at this size.
+    pub log_max_bytes: u64,
+    /// Keep so many rotated files.
+    pub log_keep: u32,
+    /// Milliseconds that leftovers of the tree get between SIGTERM and SIGKILL after the main process ended.
+    pub leftovers_ms: u64,
+}
+
+/// Who to become before exec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+/// What a daemon asks of a shim.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Request {
+    /// Report the state now, with descriptors, and every change from now on.
+    Subscribe,
+    /// Report the state once, without descriptors.
+    State,
+    /// Send one signal to the main process.
+    Signal(i32),
+    /// Send `signal` to the main process; SIGKILL the whole tree after `grace_ms`, also when the daemon is gone by then.
+    Stop {
+        /// The signal that asks.
+        signal: i32,
+        /// Milliseconds until SIGKILL.
+        grace_ms: u64,
+    },
+    /// SIGKILL the whole tree now.
+    KillTree,
+}
+
+/// What a shim reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// How it is. The first report after a launch (`Spawned`), and the answer to `Subscribe` and `State`.
+    State(ShimState),
+    /// The node could not be launched; the shim has written an exit record and ends.
+    LaunchFailed {
+        /// Which step: `lock` (somebody of an older tree still holds it), `log`, `cgroup`, `user`, `dir`, `exec`.
+        step: String,
+        /// The kernel's error number.
+        errno: i32,
+        /// Words with the operands.
+        text: String,
+    },
+    /// The node sent sd_notify text that changed something.
+    Notified(Notified),
+    /// The main process ended, its exit is on record, but part of its tree still lives and is being removed.
+    MainEnded(ExitRecord),
+    /// The main process ended, its exit is on record, and the tree is empty. The shim ends after this.
+    Gone(ExitRecord),
+    /// The shim could not do something that the user must know (log disk full, a leftover stuck in the kernel).
+    Trouble(String),
+}
+
+/// How a shim and its node are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShimState {
+    /// Whose.
+    pub node: NodeName,
+    /// Which start.
+    pub incarnation: Incarnation,
+    /// The shim.
+    pub shim_pid: i32,
+    /// The main process.
+    pub process: ProcessId,
+    /// When it was started.
+    pub started_at: Timestamp,
+    /// Whether a stop was asked for.
+    pub stopping: bool,
+    /// What the node has said over its notify socket.
+    pub notified: Notified,
+}
+
+/// What a node has said with sd_notify.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Notified {
+    /// READY=1 was sent.
+    pub ready: bool,
+    /// STOPPING=1 was sent.
+    pub stopping: bool,
+    /// The last STATUS= text.
+    pub status: String,
+}
