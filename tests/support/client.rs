@@ -39,13 +39,20 @@ impl Client {
     /// Starts `WRAPPER… cdc-supervisor --config FILE ARGUMENTS…` with an environment that holds nothing of the caller's
     /// but PATH.
     pub fn start(root: &Root, wrapper: &[&str], arguments: &[&str]) -> Self {
+        let mut line: Vec<&str> = wrapper.to_vec();
+        line.push(SUPERVISOR);
+        Self::start_program(root, &line, arguments)
+    }
+
+    /// The same with the words that run the program given: `PROGRAM… --config FILE ARGUMENTS…`.
+    pub fn start_program(root: &Root, program: &[&str], arguments: &[&str]) -> Self {
         static COUNT: AtomicU32 = AtomicU32::new(0);
         let number = COUNT.fetch_add(1, Ordering::Relaxed);
         let file = |name: &str| root.home().join(format!("{name}.{number}"));
         let (stdout, stderr) = (file("out"), file("err"));
         let config = root.config().display().to_string();
-        let mut line: Vec<&str> = wrapper.to_vec();
-        line.extend([SUPERVISOR, "--config", &config]);
+        let mut line: Vec<&str> = program.to_vec();
+        line.extend(["--config", &config]);
         line.extend(arguments);
         let mut command = Command::new(line[0]);
         command

@@ -172,6 +172,15 @@ impl Root {
         })
     }
 
+    /// Waits until a daemon answers; returns the node as that daemon sees it.
+    pub fn await_daemon_node(&self, name: &str) -> Value {
+        until(STATE_LIMIT, "a daemon answers", || {
+            let output = self.run(&["status", "--json"]);
+            let status: Value = serde_json::from_str(&output.stdout).map_err(|_| output.to_string())?;
+            if status["supervisor"]["pid"].is_i64() { Ok(node_of(&status, name)) } else { Err(output.to_string()) }
+        })
+    }
+
     /// Waits until the node is in this state.
     pub fn await_state(&self, name: &str, state: &str) -> Value {
         self.await_node(name, state, |n| n["state"] == state)

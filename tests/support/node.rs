@@ -85,6 +85,14 @@ impl Node {
         self
     }
 
+    /// Adds `key = value` to its probe, the value as TOML.
+    #[must_use]
+    pub fn probe_key(mut self, key: &str, value: &str) -> Self {
+        let probe = self.probe.take().unwrap_or_default();
+        self.probe = Some(format!("{probe}\n{key} = {value}"));
+        self
+    }
+
     /// The table as text.
     pub fn toml(&self) -> String {
         let mut text = format!("[command.{}]\nargv = {:?}\n", self.name, self.argv);

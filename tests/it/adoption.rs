@@ -1,0 +1,148 @@
+//! kill -9 of the daemon: no node notices, and the next daemon knows what happened meanwhile.
+
+use crate::support::{
+    Root, fake,
+    node::free_port,
+    process::{self, alive},
+};
+
+/// Kills the daemon and waits until it is gone.
+fn kill_daemon(root: &Root) {
+    let daemon = root.daemon();
+    process::kill(daemon, 9);
+    crate::support::until(crate::support::STATE_LIMIT, "the daemon is gone", || {
+        if alive(daemon) { Err("alive".into()) } else { Ok(()) }
+    });
+}
+
+#[test]
+fn killing_the_daemon_changes_no_pid_and_the_next_one_adopts_everything() {
+    let port = free_port();
+    let root = Root::new(&[fake("a", &[&format!("listen={port}")]).tcp(port), fake("b", &["notify=READY=1"]).notify()]);
+    root.expect_log("adopt");
+    root.expect_log("a");
+    root.up();
+    process::kill(root.pid("a"), 9);
+    root.await_node("a", "ready again", |n| n["state"] == "ready" && n["restarts"] == 1);
+    let before = root.status();
+    let daemon = root.daemon();
+    kill_daemon(&root);
+    for name in ["a", "b"] {
+        assert!(alive(crate::support::pid_of(&crate::support::node_of(&before, name))), "{name} lives on");
+    }
+    root.up();
+    assert_ne!(root.daemon(), daemon);
+    let after = root.status();
+    for name in ["a", "b"] {
+        let (was, is) = (crate::support::node_of(&before, name), crate::support::node_of(&after, name));
+        for key in ["pid", "incarnation", "restarts", "last_exit", "wanted", "state", "ready_since"] {
+            assert_eq!(is[key], was[key], "{name}: {key}");
+        }
+    }
+}
+
+#[test]
+fn a_node_that_died_while_no_daemon_ran_is_known_by_its_exit_and_started_again() {
+    let root = Root::new(&[fake("a", &["on-term=0:7"]), fake("b", &[])]);
+    root.expect_log("adopt");
+    root.expect_log("a");
+    root.up();
+    let (a, b) = (root.pid("a"), root.pid("b"));
+    kill_daemon(&root);
+    process::kill(a, 15);
+    crate::support::until(
+        crate::support::STATE_LIMIT,
+        "a is gone",
+        || if alive(a) { Err(String::new()) } else { Ok(()) },
+    );
+    root.up();
+    let node = root.await_node("a", "started again", |n| n["state"] == "ready" && n["incarnation"] == 2);
+    assert_eq!(node["last_exit"]["code"], 7, "the shim wrote it down");
+    assert_eq!(node["restarts"], 1);
+    assert_eq!(root.pid("b"), b);
+}
+
+#[test]
+fn a_node_that_was_stopped_by_order_stays_down_under_the_next_daemon() {
+    let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
+    root.expect_log("adopt");
+    root.up();
+    root.ok(&["stop", "b"]);
+    let a = root.pid("a");
+    kill_daemon(&root);
+    // `up` would want everything up again; the unit's `run` goes on where the last daemon was.
+    let run = root.spawn(&["run"]);
+    let b = root.await_daemon_node("b");
+    assert_eq!((&b["state"], &b["wanted"]), (&"down".into(), &"down".into()));
+    assert_eq!(root.pid("a"), a);
+    root.down();
+    assert_eq!(run.wait(crate::support::VERB_LIMIT).code, Some(0));
+}
+
+#[test]
+fn down_works_without_a_daemon() {
+    let root = Root::raw("");
+    let trace = root.file("trace");
+    root.configure(&[fake("a", &[&format!("trace={trace}:a")]), fake("b", &["ignore=TERM"]).text("grace", "1s")]);
+    root.up();
+    let pids = [root.pid("a"), root.pid("b"), root.shim("a"), root.shim("b")];
+    kill_daemon(&root);
+    root.down();
+    assert!(!pids.iter().any(|p| alive(*p)));
+    assert_eq!(std::fs::read_to_string(&trace).unwrap(), "start a\nstop a\n", "it was asked, not killed");
+    root.await_empty();
+}
+
+#[test]
+fn everything_killed_at_once_comes_back_once() {
+    let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
+    root.expect_log("a");
+    root.expect_log("b");
+    root.up();
+    root.kill_all();
+    root.await_empty();
+    root.up();
+    for name in ["a", "b"] {
+        let node = root.node(name);
+        assert_eq!(node["state"], "ready");
+        assert_eq!(node["incarnation"], 2);
+        assert_eq!(node["last_exit"]["cause"], "unknown", "nobody saw how it ended");
+    }
+}
+
+#[test]
+fn a_node_that_outlives_daemon_and_shim_is_removed_before_its_successor_starts() {
+    let root = Root::raw("");
+    let trace = root.file("trace");
+    root.configure(&[fake("a", &[&format!("trace={trace}:a")])]);
+    root.expect_log("a");
+    root.up();
+    let (pid, shim, daemon) = (root.pid("a"), root.shim("a"), root.daemon());
+    process::kill(daemon, 9);
+    process::kill(shim, 9);
+    crate::support::until(crate::support::STATE_LIMIT, "daemon and shim are gone", || {
+        if alive(daemon) || alive(shim) { Err("alive".into()) } else { Ok(()) }
+    });
+    assert!(alive(pid));
+    root.up();
+    assert!(!alive(pid), "two copies of one node");
+    let node = root.node("a");
+    assert_eq!(node["state"], "ready");
+    assert_eq!(node["incarnation"], 2);
+    assert_eq!(node["last_exit"]["cause"], "unknown");
+}
+
+#[test]
+fn the_daemon_killed_while_a_node_is_stopping_leaves_the_stop_to_the_shim() {
+    let root = Root::new(&[fake("a", &["ignore=TERM"]).text("grace", "2s")]);
+    root.expect_log("a");
+    root.up();
+    let pid = root.pid("a");
+    let stop = root.spawn(&["stop", "a"]);
+    root.await_state("a", "stopping");
+    kill_daemon(&root);
+    drop(stop);
+    crate::support::until(crate::support::STATE_LIMIT, "the shim kills it after its grace", || {
+        if alive(pid) { Err("alive".into()) } else { Ok(()) }
+    });
+}

@@ -1,0 +1,95 @@
+//! Logs: all bytes arrive, files rotate at line ends, `logs` reads and follows across rotation.
+
+use crate::support::{Root, STATE_LIMIT, fake, until};
+use std::{fs, time::Duration};
+
+#[test]
+fn the_tail_is_the_last_lines_in_order() {
+    let root = Root::new(&[fake("a", &["lines=1000"])]);
+    root.up();
+    until(STATE_LIMIT, "all lines are there", || {
+        if root.log("a").contains("line 999") { Ok(()) } else { Err(root.log("a").lines().count().to_string()) }
+    });
+    let output = root.ok(&["logs", "-n", "3", "a"]);
+    assert_eq!(output.stdout, "line 997\nline 998\nline 999\n");
+}
+
+#[test]
+fn rotation_loses_no_line_and_keeps_as_many_files_as_told() {
+    let node = fake("a", &["lines=60000"]).key("log", "{ max_bytes = \"64K\", keep = 3 }");
+    let root = Root::new(&[node]);
+    root.up();
+    until(STATE_LIMIT, "all lines are there", || {
+        if root.log("a").contains("line 59999\n") { Ok(()) } else { Err(String::new()) }
+    });
+    let dir = root.path().join("nodes/a/log");
+    let files: Vec<_> = fs::read_dir(&dir).unwrap().map(|e| e.unwrap().path()).collect();
+    assert_eq!(files.len(), 4, "current and three rotated: {files:?}");
+    for file in &files {
+        let text = fs::read_to_string(file).unwrap();
+        assert!(text.starts_with("line ") && text.ends_with('\n'), "{} is cut at a line's end", file.display());
+        assert!(text.len() <= (64 << 10) + 4096, "{} is {} bytes", file.display(), text.len());
+    }
+    let output = root.ok(&["logs", "-n", "9000", "a"]);
+    let numbers: Vec<u32> = output.stdout.lines().map(|l| l.strip_prefix("line ").unwrap().parse().unwrap()).collect();
+    assert_eq!(numbers, (51_000..60_000).collect::<Vec<u32>>(), "the tail goes on in rotated files");
+}
+
+#[test]
+fn following_goes_on_across_rotation() {
+    let node = fake("a", &["tick=2"]).key("log", "{ max_bytes = \"64K\", keep = 5 }");
+    let root = Root::new(&[node]);
+    root.up();
+    let follow = root.spawn(&["logs", "-f", "-n", "1", "a"]);
+    let dir = root.path().join("nodes/a/log");
+    // 64 KiB of `tick N` are some 6500 lines
+    until(Duration::from_secs(60), "the log was rotated", || {
+        let files = fs::read_dir(&dir).unwrap().count();
+        if files > 1 { Ok(()) } else { Err(format!("{files} files")) }
+    });
+    let rotated_at: u64 = last_tick(&root.log("a"));
+    until(STATE_LIMIT, "lines from behind the rotation are shown", || {
+        let shown = last_tick(&follow.stdout());
+        if shown > rotated_at + 100 { Ok(()) } else { Err(format!("{shown} shown, rotated at {rotated_at}")) }
+    });
+    follow.signal(2);
+    let output = follow.wait(Duration::from_secs(20));
+    let numbers: Vec<u64> = output.stdout.lines().filter_map(|l| l.strip_prefix("tick ")?.parse().ok()).collect();
+    assert!(numbers.windows(2).all(|w| w[1] == w[0] + 1), "a line is missing or twice");
+}
+
+fn last_tick(text: &str) -> u64 {
+    let complete = text.rfind('\n').map_or("", |end| &text[..end]);
+    complete.lines().last().and_then(|l| l.strip_prefix("tick ")?.parse().ok()).unwrap_or(0)
+}
+
+#[test]
+fn logs_of_several_nodes_say_whose_each_line_is() {
+    let root = Root::new(&[fake("alpha", &["print=one"]), fake("beta", &["print=two"])]);
+    root.up();
+    until(STATE_LIMIT, "both have printed", || {
+        if root.log("alpha").contains("one") && root.log("beta").contains("two") { Ok(()) } else { Err(String::new()) }
+    });
+    let output = root.ok(&["logs", "alpha", "beta"]);
+    let line = |word: &str| output.stdout.lines().find(|l| l.contains(word)).unwrap_or_else(|| panic!("{output}"));
+    assert!(line("one").contains("alpha") && line("two").contains("beta"), "{output}");
+}
+
+#[test]
+fn logs_of_earlier_runs_stay_and_can_be_read_without_a_daemon() {
+    let root = Root::new(&[fake("a", &["print=first-words"])]);
+    root.up();
+    until(STATE_LIMIT, "printed", || if root.log("a").contains("first-words") { Ok(()) } else { Err(String::new()) });
+    root.ok(&["restart", "a"]);
+    root.down();
+    let output = root.ok(&["logs", "a"]);
+    assert_eq!(output.stdout.matches("first-words").count(), 2, "{output}");
+}
+
+#[test]
+fn logs_of_a_node_that_does_not_exist_are_a_usage_error() {
+    let root = Root::new(&[fake("a", &[])]);
+    let output = root.run(&["logs", "ghost"]);
+    assert!(matches!(output.code, Some(2 | 3)), "{output}");
+    assert!(output.stderr.contains("ghost"), "{output}");
+}

@@ -1,0 +1,149 @@
+//! Nodes with bad habits: what they do to us and what we do about it.
+
+use crate::support::{
+    Root, STATE_LIMIT, fake,
+    node::free_port,
+    process::{self, alive},
+    until,
+};
+use std::time::{Duration, Instant};
+
+#[test]
+fn a_node_that_ends_at_once_is_started_again_with_pauses_that_grow_and_up_ends_with_6() {
+    // Its port never opens, so it is never ready.
+    let node = fake("a", &["exit=3"]).tcp(free_port()).text("restart", "always");
+    let root = Root::new(&[node]);
+    root.expect_log("a");
+    let up = root.spawn(&["up", "--detach"]);
+    until(STATE_LIMIT, "the daemon answers", || {
+        let output = root.run(&["status", "--json"]);
+        if output.code == Some(0) && output.stdout.contains("\"pid\"") { Ok(()) } else { Err(output.to_string()) }
+    });
+    let started = Instant::now();
+    let node = root.await_node("a", "four restarts", |n| n["restarts"].as_u64() >= Some(4));
+    // Immediately, then 0.2 s, 0.4 s, 0.8 s, each with jitter: four restarts without pauses would take no time at all.
+    assert!(started.elapsed() > Duration::from_millis(400), "no pause between restarts");
+    assert_eq!(node["last_exit"]["code"], 3);
+    assert_eq!(node["last_exit"]["cause"], "crashed");
+    let node = root.await_node("a", "waits", |n| n["state"] == "waiting");
+    let detail = node["detail"].as_str().unwrap();
+    assert!(detail.contains("exit 3") || detail.contains("crashed"), "the pause says why: {detail}");
+    let output = up.wait(Duration::from_secs(120));
+    assert_eq!(output.code, Some(6), "{output}");
+    assert!(output.stderr.contains("a"), "{output}");
+    root.down();
+}
+
+#[test]
+fn a_node_that_ignores_sigterm_is_killed_after_its_grace() {
+    let root = Root::new(&[fake("a", &["ignore=TERM"]).text("grace", "1s")]);
+    root.up();
+    let pid = root.pid("a");
+    let started = Instant::now();
+    root.ok(&["stop", "a"]);
+    assert!(started.elapsed() >= Duration::from_secs(1), "it had its grace");
+    assert!(!alive(pid));
+    let node = root.node("a");
+    assert_eq!(node["state"], "down");
+    assert_eq!(node["last_exit"]["cause"], "killed-after-grace");
+    assert_eq!(node["last_exit"]["signal"], "SIGKILL");
+}
+
+#[test]
+fn a_node_that_ends_at_sigterm_counts_as_stopped_whatever_way_is_clean() {
+    let root = Root::new(&[
+        fake("polite", &["on-term=50:0"]),
+        crate::support::Node::program("plain", &["/bin/sleep", "1000"]),
+    ]);
+    root.up();
+    root.ok(&["stop", "polite", "plain"]);
+    let polite = root.node("polite");
+    assert_eq!((&polite["last_exit"]["code"], &polite["last_exit"]["cause"]), (&0.into(), &"stopped".into()));
+    let plain = root.node("plain");
+    assert_eq!((&plain["last_exit"]["signal"], &plain["last_exit"]["cause"]), (&"SIGTERM".into(), &"stopped".into()));
+}
+
+#[test]
+fn a_grandchild_in_a_session_of_its_own_is_gone_after_stop() {
+    let root = Root::raw("");
+    let file = root.file("grandchild");
+    root.configure(&[fake("a", &[&format!("grandchild={file}")])]);
+    root.up();
+    let grandchild = until(STATE_LIMIT, "the grandchild runs", || process::pid_in(&file).ok_or_else(String::new));
+    assert!(alive(grandchild));
+    root.ok(&["stop", "a"]);
+    assert!(!alive(grandchild), "it ignores SIGTERM, and still stop means that the tree is empty");
+}
+
+#[test]
+fn what_a_node_leaves_behind_when_it_crashes_is_gone_before_it_is_started_again() {
+    let root = Root::raw("");
+    let (file, trace) = (root.file("grandchild"), root.file("trace"));
+    root.configure(&[fake("a", &[&format!("grandchild={file}"), &format!("trace={trace}:a")])]);
+    root.up();
+    let first = until(STATE_LIMIT, "the grandchild runs", || process::pid_in(&file).ok_or_else(String::new));
+    process::kill(root.pid("a"), 9);
+    until(STATE_LIMIT, "the second run has begun", || {
+        let trace = std::fs::read_to_string(&trace).unwrap_or_default();
+        if trace == "start a\nstart a\n" { Ok(()) } else { Err(trace) }
+    });
+    assert!(!alive(first), "two trees at once");
+}
+
+#[test]
+fn a_node_that_forks_and_exits_has_ended_and_its_child_is_removed() {
+    let root = Root::raw("");
+    let file = root.file("child");
+    root.configure(&[fake("a", &["after=300", &format!("daemonise={file}")]).text("restart", "never")]);
+    root.expect_log("a");
+    root.run(&["up", "--detach"]);
+    let node = root.await_node("a", "it has ended", |n| n["last_exit"].is_object());
+    assert_eq!(node["last_exit"]["code"], 0);
+    until(STATE_LIMIT, "the child is removed", || match process::pid_in(&file) {
+        Some(child) if alive(child) => Err(format!("{child} lives")),
+        _ => Ok(()),
+    });
+}
+
+#[test]
+fn a_node_that_writes_without_newlines_and_without_end_never_waits_for_us() {
+    let root = Root::raw("");
+    let file = root.file("written");
+    root.configure(&[fake("a", &["bytes=5000000", &format!("touch={file}")])]);
+    root.up();
+    until(STATE_LIMIT, "all of it is written", || {
+        if std::path::Path::new(&file).exists() { Ok(()) } else { Err(String::new()) }
+    });
+    assert_eq!(root.node("a")["state"], "ready");
+}
+
+#[test]
+fn a_node_that_closes_its_output_runs_on() {
+    let root = Root::raw("");
+    let file = root.file("closed");
+    root.configure(&[fake("a", &["print=last-words", "close-output", &format!("touch={file}")])]);
+    root.up();
+    until(STATE_LIMIT, "output is closed", || {
+        if std::path::Path::new(&file).exists() { Ok(()) } else { Err(String::new()) }
+    });
+    let pid = root.pid("a");
+    crate::support::wait::stays(Duration::from_millis(500), "it runs on", || alive(pid));
+    assert!(root.log("a").contains("last-words"));
+    assert_eq!(root.node("a")["restarts"], 0);
+}
+
+#[test]
+fn a_node_that_kills_itself_is_told_apart_from_one_that_exits() {
+    let root = Root::raw("");
+    let once = root.file("once");
+    root.configure(&[fake("a", &["after=200", "crash=SEGV"]), fake("b", &[&format!("once={once}:42")])]);
+    root.expect_log("a");
+    root.run(&["up", "--detach", "--only", "b"]);
+    let b = root.await_node("b", "ready after one end", |n| n["state"] == "ready" && n["restarts"] == 1);
+    assert_eq!(b["last_exit"]["code"], 42);
+    assert_eq!(b["last_exit"]["cause"], "crashed");
+    root.run(&["start", "a"]);
+    let a = root.await_node("a", "has crashed", |n| n["last_exit"].is_object());
+    assert_eq!(a["last_exit"]["signal"], "SIGSEGV");
+    assert_eq!(a["last_exit"]["code"], serde_json::Value::Null);
+}

@@ -1,0 +1,146 @@
+//! start, stop, restart, kill, completions: they return when it is done and say what they did.
+
+use crate::support::{
+    Root, fake,
+    process::{self, alive},
+    wait::stays,
+};
+use std::time::Duration;
+
+#[test]
+fn a_stopped_node_stays_down_until_it_is_started() {
+    let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
+    root.up();
+    let (a, b) = (root.pid("a"), root.pid("b"));
+    root.ok(&["stop", "a"]);
+    assert!(!alive(a));
+    let node = root.node("a");
+    assert_eq!(
+        (&node["state"], &node["wanted"], &node["pid"]),
+        (&"down".into(), &"down".into(), &serde_json::Value::Null)
+    );
+    stays(Duration::from_millis(700), "it stays down", || root.node("a")["state"] == "down");
+    assert_eq!(root.pid("b"), b);
+    let said = root.ok(&["start", "a"]);
+    let text = format!("{}{}", said.stdout, said.stderr);
+    assert!(text.contains('a'), "it says what it did\n{said}");
+    let node = root.node("a");
+    assert_eq!((&node["state"], &node["incarnation"], &node["restarts"]), (&"ready".into(), &2.into(), &0.into()));
+}
+
+#[test]
+fn start_of_what_runs_and_stop_of_what_is_down_change_nothing() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    let pid = root.pid("a");
+    root.ok(&["start", "a"]);
+    assert_eq!(root.pid("a"), pid);
+    root.ok(&["stop", "a"]);
+    root.ok(&["stop", "a"]);
+}
+
+#[test]
+fn restart_makes_a_new_run_that_counts_as_ordered() {
+    let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
+    root.up();
+    let (a, b) = (root.pid("a"), root.pid("b"));
+    root.ok(&["restart", "a"]);
+    let node = root.node("a");
+    assert_ne!(crate::support::pid_of(&node), a);
+    assert_eq!((&node["state"], &node["incarnation"], &node["restarts"]), (&"ready".into(), &2.into(), &0.into()));
+    assert_eq!(node["last_exit"]["cause"], "stopped");
+    assert_eq!(root.pid("b"), b);
+}
+
+#[test]
+fn restart_of_a_node_that_is_down_starts_it() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    root.ok(&["stop", "a"]);
+    root.ok(&["restart", "a"]);
+    assert_eq!(root.node("a")["state"], "ready");
+}
+
+#[test]
+fn kill_sends_exactly_one_signal() {
+    let root = Root::new(&[fake("a", &["ignore=HUP"])]);
+    root.up();
+    let pid = root.pid("a");
+    root.ok(&["kill", "a", "--signal", "HUP"]);
+    stays(Duration::from_millis(300), "it ignores SIGHUP", || alive(pid));
+    root.expect_log("a");
+    root.ok(&["kill", "a", "--signal", "SIGKILL"]);
+    let node = root.await_node("a", "back", |n| n["state"] == "ready" && n["incarnation"] == 2);
+    assert_eq!(node["last_exit"]["cause"], "killed-by-order");
+    assert_eq!(node["last_exit"]["signal"], "SIGKILL");
+}
+
+#[test]
+fn kill_of_a_node_that_does_not_run_is_refused() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    root.ok(&["stop", "a"]);
+    let output = root.run(&["kill", "a", "--signal", "HUP"]);
+    assert!(matches!(output.code, Some(c) if c != 0), "{output}");
+    assert!(output.stderr.contains("a"), "{output}");
+}
+
+#[test]
+fn down_now_does_not_wait_for_grace() {
+    let root = Root::new(&[fake("a", &["ignore=TERM"]).text("grace", "5m")]);
+    root.up();
+    let started = std::time::Instant::now();
+    root.ok(&["down", "--now"]);
+    assert!(started.elapsed() < Duration::from_secs(30));
+    root.await_empty();
+}
+
+#[test]
+fn a_client_that_goes_away_does_not_cancel_its_order() {
+    let root = Root::new(&[fake("a", &["ignore=TERM"]).text("grace", "1s")]);
+    root.up();
+    let pid = root.pid("a");
+    let stop = root.spawn(&["stop", "a"]);
+    root.await_state("a", "stopping");
+    process::kill(stop.pid(), 9);
+    root.await_state("a", "down");
+    assert!(!alive(pid));
+}
+
+#[test]
+fn a_stop_during_a_back_off_ends_it() {
+    let root = Root::new(&[fake("a", &["exit=1"]).tcp(crate::support::node::free_port())]);
+    root.expect_log("a");
+    let up = root.spawn(&["up", "--detach"]);
+    crate::support::until(crate::support::STATE_LIMIT, "a pause", || {
+        let output = root.run(&["status", "--json"]);
+        if output.stdout.contains("\"waiting\"") { Ok(()) } else { Err(output.to_string()) }
+    });
+    root.ok(&["stop", "a"]);
+    let node = root.node("a");
+    assert_eq!(node["state"], "down");
+    let restarts = node["restarts"].clone();
+    stays(Duration::from_millis(700), "no start after a stop", || root.node("a")["restarts"] == restarts);
+    let _ = up.try_wait_for(Duration::from_secs(60));
+}
+
+#[test]
+fn completions_are_printed_for_every_shell() {
+    let root = Root::raw("");
+    for shell in ["bash", "zsh", "fish"] {
+        let output = root.ok(&["completions", shell]);
+        assert!(output.stdout.contains("cdc-supervisor") && output.stdout.contains("restart"), "{shell}");
+    }
+}
+
+#[test]
+fn help_and_version_work_anywhere() {
+    let root = Root::raw("");
+    let help = root.ok(&["--help"]);
+    for verb in ["up", "down", "status", "logs", "start", "stop", "restart", "kill", "fetch", "completions"] {
+        assert!(help.stdout.contains(verb), "{verb} is missing\n{help}");
+    }
+    assert!(root.ok(&["--version"]).stdout.contains(env!("CARGO_PKG_VERSION")));
+    let help = root.ok(&["status", "--help"]);
+    assert!(help.stdout.contains("--json"), "{help}");
+}
