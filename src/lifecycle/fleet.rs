@@ -30,6 +30,8 @@ pub struct NodeSpec {
     pub probe_failures: u32,
     /// The number of its last start under this root (from its state file); the next start gets the one after.
     pub last_incarnation: Incarnation,
+    /// Starts that nobody ordered, so far (from its state file).
+    pub restarts: u32,
 }
 
 /// What an event did: what is to be done, in order, or why it changed nothing.
@@ -222,7 +224,7 @@ fn idle(spec: NodeSpec) -> Node {
         wanted: Wanted::Down,
         state: State::Down { last: None },
         incarnation: spec.last_incarnation,
-        restarts: 0,
+        restarts: spec.restarts,
         deaths_in_a_row: 0,
         bounce: false,
         kill: false,
