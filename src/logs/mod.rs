@@ -1,1 +1,5 @@
 //! Logs of the nodes: rotation at line ends, and the reader that follows across it.
+
+pub mod follow;
+pub mod reader;
+pub mod stamp;
