@@ -278,6 +278,17 @@ fn warns(line: &str) -> bool {
     line.split(|c: char| c.is_whitespace() || c == '"').take(12).any(|word| word == "WARN" || word == "ERROR")
 }
 
+/// Ends a test that cannot run here, with the reason; the caller returns. `dist/test.sh` lists the reasons. Where CI is
+/// set, everything can run, so the reason is a failure.
+pub fn skip(test: &str, reason: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{test} cannot run: {reason}");
+    eprintln!("skipped: {test}: {reason}");
+    if let Some(list) = std::env::var_os("CDC_TEST_SKIPS") {
+        let mut list = fs::OpenOptions::new().create(true).append(true).open(list).expect("the list of skips");
+        std::io::Write::write_all(&mut list, format!("{test}: {reason}\n").as_bytes()).expect("the list of skips");
+    }
+}
+
 /// One node of a `status --json`.
 pub fn node_of(status: &Value, name: &str) -> Value {
     let nodes = status["nodes"].as_array().unwrap_or_else(|| panic!("no nodes in {status}"));

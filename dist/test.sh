@@ -1,0 +1,99 @@
+#!/bin/bash
+# test.sh [--long] - installs what is missing and runs every test, layer by layer; exits 0 when all passed.
+# Each layer has a headline and its time; the last line is the sum of all. --long adds what takes minutes and changes rarely
+# (licences and bans by cargo-deny, which is built first; the release tree with the static shim).
+# With CI=true a test that would skip itself fails instead.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+long=no
+for argument in "$@"; do
+  case $argument in
+    --long) long=yes ;;
+    *) sed -n '2,5s/^# //p' "$0" >&2; exit 2 ;;
+  esac
+done
+
+dist/check-rust.sh fmt clippy
+dist/install-tools.sh build run test vm
+export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 RUST_BACKTRACE=1
+host=$(rustc -vV | sed -n 's/^host: //p')
+runner=CARGO_TARGET_$(printf %s "$host" | tr a-z- A-Z_)_RUNNER
+kept=$(mktemp -d)
+trap 'rm -rf "$kept"' EXIT
+# one store of artifacts for all layers: filled once over the network, then used without it
+: "${CDC_TEST_STORE:=$PWD/target/test-store}"
+export CDC_TEST_STORE CDC_TEST_SKIPS=$kept/skips
+: >"$CDC_TEST_SKIPS"
+failed_layers=()
+
+layer() { # NAME COMMAND... - runs it, shows its output and time, goes on when it fails
+  local name=$1 started=$SECONDS status=0 verdict
+  shift
+  printf '\n== %s\n' "$name"
+  "$@" 2>&1 | tee -a "$kept/log" || status=$?
+  if [ $status = 0 ]; then verdict=ok; else verdict=FAILED; fi
+  printf "== %s: %s after %s s\n" "$name" "$verdict" $((SECONDS - started))
+  [ $status = 0 ] || failed_layers+=("$name")
+}
+isolated() { # COMMAND... - with cargo's tests in a network of their own
+  env "$runner=$PWD/dist/in-own-network" "$@"
+}
+tests() { # LAYER - how the test program tests/LAYER is run
+  [ -e "tests/$1/main.rs" ] || return 0
+  case $1 in
+    # asks the package clients, so it needs the machine's network; fills the shared store
+    artifact) layer "$1" cargo test --locked --test "$1" ;;
+    # five real nodes at once: one test at a time on a small machine
+    real) layer "$1" isolated cargo test --locked --test "$1" -- --test-threads=1 ;;
+    # makes its guest from packages; the guest itself has no network
+    vm) layer "$1" cargo test --locked --test "$1" ;;
+    *) layer "$1" isolated cargo test --locked --test "$1" ;;
+  esac
+}
+
+layer format cargo fmt --check
+layer lints cargo clippy --locked --all-targets -- -D warnings
+layer build cargo build --locked --all-targets
+layer documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
+layer unit isolated cargo test --locked --lib --bins
+order=(architecture model shim it artifact real vm)
+for name in "${order[@]}"; do tests "$name"; done
+for main in tests/*/main.rs; do
+  name=$(basename "$(dirname "$main")")
+  case " ${order[*]} " in *" $name "*) ;; *) tests "$name" ;; esac
+done
+if [ $long = yes ]; then
+  # `layer` looks at the status, which switches off errexit inside: hence the chains
+  deny() {
+    { command -v cargo-deny >/dev/null || cargo install --locked --root target/tools cargo-deny; } &&
+      PATH=$PATH:$PWD/target/tools/bin cargo deny --all-features check bans licenses sources
+  }
+  release() {
+    rm -rf target/release-tree && dist/release.sh target/release-tree &&
+      (cd target/release-tree && sha256sum --quiet --check SHA256SUMS) && static
+  }
+  static() {
+    ! ldd target/release-tree/bin/cdc-shim 2>/dev/null || { echo "the shim is not static" >&2; return 1; }
+  }
+  layer deny deny
+  layer release release
+fi
+
+echo
+if [ -s "$CDC_TEST_SKIPS" ]; then
+  echo "skipped:"
+  sort -u "$CDC_TEST_SKIPS" | sed 's/^/  /'
+fi
+skipped=$(sort -u "$CDC_TEST_SKIPS" | wc -l)
+[ ${#failed_layers[@]} = 0 ] || echo "failed layers: ${failed_layers[*]}"
+echo "all layers took $SECONDS s"
+# A layer without tests (format, lints, ...) that failed counts as one failure; one of tests that did not even build too.
+awk -v layers=${#failed_layers[@]} -v skipped="$skipped" '
+  /^test result: / { passed += $4; failed += $6 }
+  END {
+    if (layers > 0 && failed < layers) failed = layers
+    printf "%d passed, %d failed", passed - skipped, failed
+    if (skipped > 0) printf ", %d skipped", skipped
+    printf "\n"
+  }' "$kept/log"
+[ ${#failed_layers[@]} = 0 ]
