@@ -9,7 +9,12 @@ use crate::{
 };
 
 /// Status of everything; reads memory counters, so it blocks on /proc for a few milliseconds.
-pub(super) fn status(snapshot: &Snapshot, supervisor: Supervisor, layout: &Layout, cgroup: Option<&CgroupRoot>) -> Status {
+pub(super) fn status(
+    snapshot: &Snapshot,
+    supervisor: Supervisor,
+    layout: &Layout,
+    cgroup: Option<&CgroupRoot>,
+) -> Status {
     let nodes = snapshot.nodes.iter().map(|n| node(n, layout, cgroup)).collect();
     Status { schema: 1, supervisor, nodes }
 }

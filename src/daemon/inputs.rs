@@ -49,7 +49,14 @@ impl StartError {
     }
 
     pub(super) fn already_running(layout: &Layout) -> Self {
-        Self::new(8, format!("another daemon runs for {} (it holds {})", layout.root().display(), layout.daemon_lock().display()))
+        Self::new(
+            8,
+            format!(
+                "another daemon runs for {} (it holds {})",
+                layout.root().display(),
+                layout.daemon_lock().display()
+            ),
+        )
     }
 
     pub(super) fn exit_code(&self) -> u8 {

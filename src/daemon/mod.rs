@@ -62,7 +62,8 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
     let Some(_lock) = lock else { return Err(StartError::already_running(&layout)) };
     inputs.look_for_live_nodes().await?;
     let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
-    fs::write_atomic(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss).map_err(StartError::file)?;
+    fs::write_atomic(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
+        .map_err(StartError::file)?;
     let recipes = inputs.recipes().await?;
     let (cgroup, caps) = inputs::caps();
     if let Some(why) = &caps.why {
@@ -116,7 +117,8 @@ fn make_base(layout: &Layout) -> Result<(), StartError> {
 fn listen(layout: &Layout) -> Result<UnixListener, StartError> {
     let path = layout.control_socket();
     fs::remove_optional(&path).map_err(StartError::file)?;
-    let listener = UnixListener::bind(&path).map_err(|e| StartError::other(&format!("listen on {}", path.display()), e))?;
+    let listener =
+        UnixListener::bind(&path).map_err(|e| StartError::other(&format!("listen on {}", path.display()), e))?;
     // run/ is 0750: who may not enter it cannot reach the socket; within it the group may give orders (the unit's group).
     std::fs::set_permissions(&path, Permissions::from_mode(0o660))
         .map_err(|e| StartError::other(&format!("set the mode of {}", path.display()), e))?;

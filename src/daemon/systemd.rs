@@ -1,10 +1,6 @@
 //! What systemd is told: READY, STATUS, and a watchdog fed by the engine's own loop.
 
-use crate::{
-    engine::Snapshot,
-    lifecycle::Wanted,
-    sys::clock,
-};
+use crate::{engine::Snapshot, lifecycle::Wanted, sys::clock};
 use std::{env, time::Duration};
 
 /// A fixed bound for READY=1: a node that is still recovering must not fail the unit (DESIGN.md, "systemd").
@@ -26,7 +22,8 @@ impl Systemd {
     pub(super) fn from_environment() -> Self {
         let present = env::var_os("NOTIFY_SOCKET").is_some();
         let mine = env::var("WATCHDOG_PID").ok().is_none_or(|p| p == std::process::id().to_string());
-        let watchdog = env::var("WATCHDOG_USEC").ok().filter(|_| mine).and_then(|t| t.parse().ok()).map(Duration::from_micros);
+        let watchdog =
+            env::var("WATCHDOG_USEC").ok().filter(|_| mine).and_then(|t| t.parse().ok()).map(Duration::from_micros);
         Self { present, watchdog, began: clock::now(), ready: false, status: String::new(), fed: clock::now() }
     }
 

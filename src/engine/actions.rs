@@ -124,7 +124,12 @@ fn cgroup_of(engine: &Engine, node: &NodeName, recipe: &Recipe) -> Result<Option
     root.make_node(node, &caps).map(Some).map_err(|e| format!("its cgroup could not be made: {e}: {}", e.source))
 }
 
-fn launch_order(layout: &crate::base::Layout, recipe: &Recipe, incarnation: Incarnation, cgroup: Option<PathBuf>) -> LaunchOrder {
+fn launch_order(
+    layout: &crate::base::Layout,
+    recipe: &Recipe,
+    incarnation: Incarnation,
+    cgroup: Option<PathBuf>,
+) -> LaunchOrder {
     let launch = &recipe.launch;
     LaunchOrder {
         root: layout.root().to_owned(),
@@ -134,7 +139,11 @@ fn launch_order(layout: &crate::base::Layout, recipe: &Recipe, incarnation: Inca
         env: launch.env.clone(),
         dir: launch.dir.clone(),
         // A user that does not exist is refused by preparing, before this.
-        credentials: launch.user.as_deref().and_then(process::lookup_user).map(|(uid, gid, groups)| Credentials { uid, gid, groups }),
+        credentials: launch.user.as_deref().and_then(process::lookup_user).map(|(uid, gid, groups)| Credentials {
+            uid,
+            gid,
+            groups,
+        }),
         nofile: launch.nofile,
         oom_score_adj: launch.oom_score_adj,
         cgroup,

@@ -124,7 +124,9 @@ fn traces(layout: &Layout, node: &NodeName) -> (Vec<Incarnation>, Vec<Incarnatio
     if let Ok(entries) = std::fs::read_dir(layout.node_run(node)) {
         for entry in entries.flatten() {
             let name = entry.file_name().to_string_lossy().into_owned();
-            if let Some(n) = name.strip_prefix("shim.").and_then(|r| r.strip_suffix(".sock")).and_then(|n| n.parse().ok()) {
+            if let Some(n) =
+                name.strip_prefix("shim.").and_then(|r| r.strip_suffix(".sock")).and_then(|n| n.parse().ok())
+            {
                 sockets.push(Incarnation(n));
             } else if let Some(n) = name.strip_prefix("exit.").and_then(|n| n.parse().ok()) {
                 records.push(Incarnation(n));
@@ -140,7 +142,11 @@ fn record_of(layout: &Layout, node: &NodeName, incarnation: Incarnation, state: 
     let text = fs::read_optional(&layout.exit_record(node, incarnation)).ok().flatten();
     // Without a readable record nobody saw the end: shim and daemon died together, or the machine did.
     text.and_then(|t| wire::parse_exit_record(&t).ok()).unwrap_or_else(|| {
-        link::unseen_end(incarnation, state.process.as_ref().map_or(0, |p| p.pid), state.ready_since.unwrap_or(clock::wall()))
+        link::unseen_end(
+            incarnation,
+            state.process.as_ref().map_or(0, |p| p.pid),
+            state.ready_since.unwrap_or(clock::wall()),
+        )
     })
 }
 
@@ -171,8 +177,12 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
             let (cause, _) = engine.judge(&name, &record, false);
             tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "had ended while no daemon ran");
             if let Some(runtime) = engine.nodes.get_mut(&name) {
-                runtime.last_exit =
-                    Some(LastExit { incarnation: record.incarnation, status: record.status, cause, at: record.ended_at });
+                runtime.last_exit = Some(LastExit {
+                    incarnation: record.incarnation,
+                    status: record.status,
+                    cause,
+                    at: record.ended_at,
+                });
             }
         }
         if wanted_up {
@@ -192,7 +202,15 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
     }
 }
 
-fn adopt(engine: &mut Engine, name: &NodeName, connection: Connection, hold: Hold, state: &NodeState, wanted: Wanted, restarts: u32) {
+fn adopt(
+    engine: &mut Engine,
+    name: &NodeName,
+    connection: Connection,
+    hold: Hold,
+    state: &NodeState,
+    wanted: Wanted,
+    restarts: u32,
+) {
     let shim = hold.state().clone();
     tracing::info!(node = %name, incarnation = shim.incarnation.0, pid = shim.process.pid, "adopted");
     let Some(recipe) = engine.nodes.get(name).map(|n| n.recipe.clone()) else { return };
@@ -214,7 +232,11 @@ fn stop_stranger(engine: &Engine, name: &NodeName, node: FoundNode) {
     }
     tracing::warn!(node = %name, "runs but is not in the configuration any more: stopping it");
     let (layout, name) = (engine.layout.clone(), name.clone());
-    let stop = crate::base::recipe::Stop { signal: libc::SIGTERM, grace: std::time::Duration::from_secs(60), clean_codes: vec![] };
+    let stop = crate::base::recipe::Stop {
+        signal: libc::SIGTERM,
+        grace: std::time::Duration::from_secs(60),
+        clean_codes: vec![],
+    };
     tokio::spawn(async move { orphan::stop_in_order(&layout, &name, &stop, None).await });
 }
 

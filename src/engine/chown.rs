@@ -16,7 +16,8 @@ pub(super) fn give(layout: &Layout, recipe: &Recipe) -> Result<(), SysError> {
     let Some((uid, gid, _)) = recipe.launch.user.as_deref().and_then(process::lookup_user) else { return Ok(()) };
     let node = &recipe.node;
     let own = [layout.data(node), layout.node_tmp(node), layout.conf(node)];
-    for path in own.iter().chain(recipe.directories.iter().map(|(d, _)| d)).chain(recipe.files.iter().map(|f| &f.path)) {
+    for path in own.iter().chain(recipe.directories.iter().map(|(d, _)| d)).chain(recipe.files.iter().map(|f| &f.path))
+    {
         change(path, uid, gid)?;
     }
     Ok(())

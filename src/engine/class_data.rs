@@ -5,7 +5,10 @@
 //! sees a whole archive or none.
 
 use crate::{
-    base::{Layout, recipe::{ClassDataArchive, Training, TrainingJvm}},
+    base::{
+        Layout,
+        recipe::{ClassDataArchive, Training, TrainingJvm},
+    },
     sys::{
         clock,
         command::{Cancel, Command, Running},
@@ -122,7 +125,8 @@ impl TrainingRun {
             .replace("@PORT2@", &second.to_string())
             .replace("@DATA@", &data.display().to_string())
             .replace("@ZOOKEEPER@", &zookeeper.map(|z| z.to_string()).unwrap_or_default());
-        fs::write_atomic(&config, properties.as_bytes(), 0o600, fs::Durability::ProcessCrash).map_err(|e| e.to_string())?;
+        fs::write_atomic(&config, properties.as_bytes(), 0o600, fs::Durability::ProcessCrash)
+            .map_err(|e| e.to_string())?;
         let mut argv = vec![jvm.java.first().cloned().unwrap_or_default()];
         if let Some(archive) = archive {
             argv.push(format!("-XX:ArchiveClassesAtExit={}", archive.display()));
@@ -130,7 +134,12 @@ impl TrainingRun {
         argv.push(format!("-Djava.io.tmpdir={}", work.display()));
         argv.extend(jvm.java.iter().skip(1).cloned());
         argv.extend([jvm.main_class.clone(), config.display().to_string()]);
-        let command = Command { argv, env: vec![("TMPDIR".into(), work.display().to_string())], dir: work.to_owned(), stdin: None };
+        let command = Command {
+            argv,
+            env: vec![("TMPDIR".into(), work.display().to_string())],
+            dir: work.to_owned(),
+            stdin: None,
+        };
         let running = command.start().map_err(|e| format!("{e}: {}", e.source))?;
         Ok(Self { running: Some(running), address, what })
     }
@@ -165,7 +174,9 @@ impl TrainingRun {
     fn last_words(&mut self, cancel: &Cancel) -> String {
         let ended = self.running.take().map(|r| r.wait(START, cancel));
         match ended {
-            Some(Ok(done)) => format!("the training {} ended early ({}): {}", self.what, done.status.describe(), done.last_lines(2)),
+            Some(Ok(done)) => {
+                format!("the training {} ended early ({}): {}", self.what, done.status.describe(), done.last_lines(2))
+            }
             _ => format!("the training {} ended early", self.what),
         }
     }

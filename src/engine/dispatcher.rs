@@ -234,7 +234,10 @@ impl Engine {
             }
             EngineOrder::Restart { nodes } => {
                 let names = self.in_start_order(&self.known(nodes)?);
-                let before: Vec<_> = names.iter().map(|n| self.fleet.node(n).map_or_else(Incarnation::default, |n| n.incarnation())).collect();
+                let before: Vec<_> = names
+                    .iter()
+                    .map(|n| self.fleet.node(n).map_or_else(Incarnation::default, |n| n.incarnation()))
+                    .collect();
                 for name in &names {
                     self.event(name, Event::Restart);
                 }
@@ -316,14 +319,17 @@ impl Engine {
         tracing::error!(node = %node, incarnation = incarnation.0, step, errno, "could not be launched: {text}");
         runtime.end_run();
         // A program that is not there or may not be run stays so; a held lock, a full process table or memory may pass.
-        let terminal = matches!(step, "exec" | "user" | "dir") && !matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ETXTBSY);
+        let terminal = matches!(step, "exec" | "user" | "dir")
+            && !matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ETXTBSY);
         let cause = if terminal { Cause::CouldNotStart } else { Cause::Crashed };
         runtime.last_exit = Some(LastExit { incarnation, status: ExitStatus::Unknown, cause, at: clock::wall() });
         runtime.trouble(format!("could not be launched: {text}"));
         let failure = terminal.then(|| Failure {
             cause,
             what: format!("{node} could not be launched: {text}"),
-            remedy: format!("mend its program, directory or user in supervisor.toml, then `cdc-supervisor start {node}`"),
+            remedy: format!(
+                "mend its program, directory or user in supervisor.toml, then `cdc-supervisor start {node}`"
+            ),
         });
         self.event(node, Event::Gone { incarnation, ended: Ended { cause, failure } });
     }

@@ -92,7 +92,11 @@ impl Connection {
 }
 
 /// Connects to the shim of a node that already runs; none when nobody answers there.
-pub(super) async fn subscribe(layout: &Layout, node: &NodeName, incarnation: Incarnation) -> Option<(Connection, Hold)> {
+pub(super) async fn subscribe(
+    layout: &Layout,
+    node: &NodeName,
+    incarnation: Incarnation,
+) -> Option<(Connection, Hold)> {
     const ANSWER: Duration = Duration::from_secs(2);
     let path = layout.shim_socket(node, incarnation);
     let stream = timeout(ANSWER, UnixStream::connect(&path)).await.ok()?.ok()?;
@@ -183,12 +187,9 @@ fn spawn_shim(
     program: &std::path::Path,
 ) -> io::Result<(i32, UnixStream)> {
     let (ours, theirs) = socket::socketpair()?;
-    let log = OpenOptions::new()
-        .append(true)
-        .create(true)
-        .mode(0o640)
-        .open(layout.node_run(node).join("shim.log"))?;
-    let pid = process::spawn_shim(program, theirs, log, node, incarnation).map_err(|e| io::Error::new(e.kind(), e.source))?;
+    let log = OpenOptions::new().append(true).create(true).mode(0o640).open(layout.node_run(node).join("shim.log"))?;
+    let pid =
+        process::spawn_shim(program, theirs, log, node, incarnation).map_err(|e| io::Error::new(e.kind(), e.source))?;
     let stream = std::os::unix::net::UnixStream::from(ours);
     stream.set_nonblocking(true)?;
     Ok((pid, UnixStream::from_std(stream)?))
@@ -344,7 +345,11 @@ async fn main_end(state: ShimState, pidfd: Option<OwnedFd>) -> ExitStatus {
     while process::is_same_alive(&state.process) {
         tokio::time::sleep(LOOK).await;
     }
-    spawn_blocking(move || children::status_of_orphan(state.process.pid)).await.ok().flatten().unwrap_or(ExitStatus::Unknown)
+    spawn_blocking(move || children::status_of_orphan(state.process.pid))
+        .await
+        .ok()
+        .flatten()
+        .unwrap_or(ExitStatus::Unknown)
 }
 
 impl LinkContext {

@@ -65,8 +65,14 @@ fn existing(node: &NodeName, step: &MysqlInitialize) -> Result<(), PrepareError>
         if fs::read_optional(path).map_err(|e| PrepareError::file(node, &e))?.is_none() {
             return Err(PrepareError::Refused(Failure {
                 cause: Cause::WrongIdentity,
-                what: format!("{node}: data directory {} is there, but {} is missing", step.data_dir.display(), path.display()),
-                remedy: format!("put the password back (one line, mode 0600), or move the data directory away for a new one; then `cdc-supervisor start {node}`"),
+                what: format!(
+                    "{node}: data directory {} is there, but {} is missing",
+                    step.data_dir.display(),
+                    path.display()
+                ),
+                remedy: format!(
+                    "put the password back (one line, mode 0600), or move the data directory away for a new one; then `cdc-supervisor start {node}`"
+                ),
             }));
         }
     }
@@ -100,14 +106,15 @@ fn secret(node: &NodeName, path: &Path) -> Result<String, PrepareError> {
 }
 
 fn run_initialize(node: &NodeName, step: &MysqlInitialize, cancel: &Cancel) -> Result<(), PrepareError> {
-    let command =
-        Command { argv: step.initialize.clone(), env: step.env.clone(), dir: "/".into(), stdin: None };
+    let command = Command { argv: step.initialize.clone(), env: step.env.clone(), dir: "/".into(), stdin: None };
     match command.run(INITIALIZE, cancel) {
         Ok(done) if done.ok() => Ok(()),
         Ok(done) => Err(PrepareError::Refused(Failure {
             cause: Cause::BadOption,
             what: format!("{node}: mysqld --initialize ended with {}: {}", done.status.describe(), done.last_lines(3)),
-            remedy: format!("mend what it names ([mysql.options] in supervisor.toml?), then `cdc-supervisor start {node}`"),
+            remedy: format!(
+                "mend what it names ([mysql.options] in supervisor.toml?), then `cdc-supervisor start {node}`"
+            ),
         })),
         Err(_) if cancel.is_cancelled() => Err(PrepareError::Cancelled),
         Err(e) => Err(PrepareError::Passing(format!("{e}: {}", e.source))),
@@ -115,7 +122,13 @@ fn run_initialize(node: &NodeName, step: &MysqlInitialize, cancel: &Cancel) -> R
 }
 
 /// Serves the build directory on its socket, runs the statements, stops the server.
-async fn provision(node: &NodeName, step: &MysqlInitialize, cancel: &Cancel, root: &str, debezium: &str) -> Result<(), PrepareError> {
+async fn provision(
+    node: &NodeName,
+    step: &MysqlInitialize,
+    cancel: &Cancel,
+    root: &str,
+    debezium: &str,
+) -> Result<(), PrepareError> {
     let statements: Vec<String> = step
         .statements
         .iter()

@@ -23,12 +23,7 @@ pub(super) enum Happening {
     /// A shim launched its node.
     Spawned(ShimState),
     /// A shim could not launch its node.
-    LaunchFailed {
-        incarnation: Incarnation,
-        step: String,
-        errno: i32,
-        text: String,
-    },
+    LaunchFailed { incarnation: Incarnation, step: String, errno: i32, text: String },
     /// The main process ended, leftovers live.
     MainEnded(crate::base::ExitRecord),
     /// The tree is gone.

@@ -48,14 +48,20 @@ pub(super) fn remove_tree(layout: &Layout, node: &NodeName, group: Option<&Path>
 
 /// Stops a tree without a shim the way its product wants it: the stop signal to what holds the lock, the grace period,
 /// then SIGKILL. Returns when nothing is left or the tree is stuck in the kernel. `tell` hears what is waited for.
-pub(super) async fn stop_in_order(layout: &Layout, node: &NodeName, stop: &Stop, tell: Option<&(dyn Fn(String) + Sync)>) {
+pub(super) async fn stop_in_order(
+    layout: &Layout,
+    node: &NodeName,
+    stop: &Stop,
+    tell: Option<&(dyn Fn(String) + Sync)>,
+) {
     const LOOK: Duration = Duration::from_millis(20);
     let look = || {
         let lock = layout.node_lock(node);
         async move { tokio::task::spawn_blocking(move || process::holders_of(&lock)).await.unwrap_or_default() }
     };
     // The usual case costs one system call: the lock can be had, so nobody holds it.
-    if fs::Lock::try_take(&layout.node_lock(node)).is_ok_and(|lock| lock.is_some()) || !layout.node_lock(node).exists() {
+    if fs::Lock::try_take(&layout.node_lock(node)).is_ok_and(|lock| lock.is_some()) || !layout.node_lock(node).exists()
+    {
         return;
     }
     let holders = look().await;
@@ -77,7 +83,11 @@ pub(super) async fn stop_in_order(layout: &Layout, node: &NodeName, stop: &Stop,
         }
         if let Some(tell) = tell {
             let rest = stop.grace.saturating_sub(began.elapsed());
-            tell(format!("pid {} of an earlier start, without a shim, is being stopped; SIGKILL in {} s", left[0], rest.as_secs()));
+            tell(format!(
+                "pid {} of an earlier start, without a shim, is being stopped; SIGKILL in {} s",
+                left[0],
+                rest.as_secs()
+            ));
         }
         tokio::time::sleep(LOOK).await;
     }

@@ -42,7 +42,9 @@ impl PrepareError {
             io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => PrepareError::Refused(Failure {
                 cause: Cause::WrongOwner,
                 what,
-                remedy: format!("give the supervisor's user the right to write there, then `cdc-supervisor start {node}`"),
+                remedy: format!(
+                    "give the supervisor's user the right to write there, then `cdc-supervisor start {node}`"
+                ),
             }),
             _ => PrepareError::Passing(what),
         }
@@ -58,8 +60,14 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
     runtime.troubles.clear();
     let number = runtime.prepares;
     let cancel = Cancel::default();
-    let preparing =
-        Preparing { layout, node: node.clone(), recipe: Arc::clone(&runtime.recipe), number, cancel: cancel.clone(), sink };
+    let preparing = Preparing {
+        layout,
+        node: node.clone(),
+        recipe: Arc::clone(&runtime.recipe),
+        number,
+        cancel: cancel.clone(),
+        sink,
+    };
     let task = tokio::spawn(preparing.run());
     if let Some(old) = runtime.prepare.replace(PrepareTask { number, cancel, task }) {
         old.cancel.cancel();
@@ -117,7 +125,8 @@ impl Preparing {
                     let (archive, layout, cancel) = (archive.clone(), self.layout.clone(), self.cancel.clone());
                     let node = self.node.clone();
                     // An archive only makes a start faster: whatever goes wrong is said and the start goes on without.
-                    let made = tokio::task::spawn_blocking(move || class_data::ensure(&layout, &archive, &cancel)).await;
+                    let made =
+                        tokio::task::spawn_blocking(move || class_data::ensure(&layout, &archive, &cancel)).await;
                     if let Ok(Err(why)) = made {
                         tracing::info!(node = %node, "starts without a class-data archive: {why}");
                     }
@@ -191,7 +200,10 @@ fn user_exists(recipe: &Recipe) -> Result<(), PrepareError> {
     Err(PrepareError::Refused(Failure {
         cause: Cause::CouldNotStart,
         what: format!("{}: there is no user {user:?} on this machine", recipe.node),
-        remedy: format!("make the user or name another in supervisor.toml, then `cdc-supervisor start {}`", recipe.node),
+        remedy: format!(
+            "make the user or name another in supervisor.toml, then `cdc-supervisor start {}`",
+            recipe.node
+        ),
     }))
 }
 
@@ -217,7 +229,8 @@ fn files(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareError> {
     for file in &recipe.files {
         let same = fs::read_optional(&file.path).ok().flatten().is_some_and(|old| old == file.contents);
         if !same {
-            fs::write_atomic(&file.path, file.contents.as_bytes(), file.mode, fs::Durability::PowerLoss).map_err(failed)?;
+            fs::write_atomic(&file.path, file.contents.as_bytes(), file.mode, fs::Durability::PowerLoss)
+                .map_err(failed)?;
         }
     }
     chown::give(layout, recipe).map_err(failed)

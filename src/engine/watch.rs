@@ -2,7 +2,10 @@
 
 use super::{Engine, node::Happening};
 use crate::{
-    base::{Incarnation, NodeKind, NodeName, Verdict, recipe::{ProbeKind, Recipe}},
+    base::{
+        Incarnation, NodeKind, NodeName, Verdict,
+        recipe::{ProbeKind, Recipe},
+    },
     lifecycle::Event,
     probe::{self, Context},
     services,

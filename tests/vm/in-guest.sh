@@ -1,0 +1,142 @@
+#!/bin/bash
+# Runs in the guest as root: installs the unit, does what the tests of main.rs ask about, and leaves what it saw in
+# /run/host/seen, one file per look. It judges nothing; main.rs does.
+set -u
+share=/run/host
+seen=$share/seen
+unit=cdc-supervisor.service
+group=/sys/fs/cgroup/system.slice/$unit
+root=/var/lib/cdc-supervisor
+saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                              # NAME VALUE...
+status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
+node() { cdc-supervisor status --json 2>/dev/null | jq -r ".nodes[] | select(.name == \"$1\") | $2"; }
+await() { # WHAT COMMAND... - up to 40 s; what never came is named
+  local what=$1
+  shift
+  for _ in $(seq 200); do "$@" && return; sleep .2; done
+  echo "$what" >>"$seen/never"
+}
+is() { [ "$(node "$1" "$2")" = "$3" ]; } # NODE FIELD VALUE
+main_pid() { systemctl show -P MainPID "$unit"; }
+cgroup_of() { sed -n 's/^0:://p' "/proc/$1/cgroup"; }
+look() { # PREFIX NODE: where the node is and what holds there
+  local pid
+  pid=$(node "$2" .pid)
+  saw "$1.pid" "$pid"
+  saw "$1.cgroup" "$(cgroup_of "$pid")"
+  for file in memory.max memory.swap.max memory.oom.group pids.max; do
+    saw "$1.$file" "$(cat "/sys/fs/cgroup$(cgroup_of "$pid")/$file" 2>&1)"
+  done
+}
+of_user() { ps -o pid=,args= -u cdc-supervisor; }
+
+# --- install, as a package would
+install -m 755 $share/bin/cdc-supervisor $share/bin/cdc-shim /usr/bin/
+install -m 755 $share/bin/fake-daemon /usr/local/bin/
+install -m 644 $share/systemd/*.service /usr/lib/systemd/system/
+install -m 644 $share/systemd/cdc-supervisor.sysusers /usr/lib/sysusers.d/cdc-supervisor.conf
+install -m 644 $share/systemd/cdc-supervisor.tmpfiles /usr/lib/tmpfiles.d/cdc-supervisor.conf
+systemd-sysusers
+mkdir -p /etc/cdc-supervisor
+cat >/etc/cdc-supervisor/supervisor.toml <<'TOML'
+root = "/var/lib/cdc-supervisor"
+[host]
+os_floor = "64M"
+[command.calm]
+argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
+memory_max = "64M"
+[command.hungry]
+argv = ["/bin/sh", "-c", "while [ ! -e /var/lib/cdc-supervisor/hungry ]; do sleep 0.1; done; rm /var/lib/cdc-supervisor/hungry; exec /usr/local/bin/fake-daemon eat=200"]
+env = { PATH = "/usr/bin:/bin" }
+memory_max = "32M"
+after = ["calm"]
+[command.family]
+argv = ["/usr/local/bin/fake-daemon", "grandchild=/var/lib/cdc-supervisor/grandchild"]
+memory_max = "32M"
+TOML
+systemd-tmpfiles --create /usr/lib/tmpfiles.d/cdc-supervisor.conf
+systemctl daemon-reload
+systemd-analyze verify "$unit" cdc-supervisor-fetch.service >"$seen/verify" 2>&1
+systemd-analyze security --no-pager "$unit" 2>&1 | tail -1 >"$seen/security"
+
+# --- start
+systemctl start "$unit"; saw start.rc $?
+if [ "$(cat "$seen/start.rc")" != 0 ]; then # the rest would only wait
+  journalctl --no-pager -o short-precise -u "$unit" -u cdc-supervisor-fetch.service >"$seen/journal" 2>&1
+  exit 1
+fi
+saw start.active "$(systemctl is-active "$unit")"
+status start
+look start calm
+saw daemon.cgroup "$(cgroup_of "$(main_pid)")"
+saw shim.cgroup "$(cgroup_of "$(ps -o ppid= -p "$(node calm .pid)" | tr -d ' ')")"
+saw daemon.user "$(ps -o user:32= -p "$(main_pid)")"
+saw calm.user "$(ps -o user:32= -p "$(node calm .pid)")"
+saw modes "$(stat -c '%a %G' $root/run) $(stat -c '%a %G' $root/run/control.sock)"
+saw start.statustext "$(systemctl show -P StatusText "$unit")"
+
+# --- kill -9 of the daemon
+before=$(main_pid)
+kill -9 "$before"
+restarted() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ] && systemctl -q is-active "$unit"; }
+await "the unit is active again after kill -9 of the daemon" restarted
+await "calm is ready after kill -9 of the daemon" is calm .state ready
+saw killed.pids "$before" "$(main_pid)"
+status killed
+look killed calm
+
+# --- kill -9 of a shim, with a grandchild in a session of its own
+grandchild=$(cat $root/grandchild)
+kill -9 "$(ps -o ppid= -p "$(node family .pid)" | tr -d ' ')"
+await "family is replaced after kill -9 of its shim" is family .incarnation 2
+await "family is ready after kill -9 of its shim" is family .state ready
+saw shim.grandchild "$(if [ -e "/proc/$grandchild" ]; then echo lives; else echo gone; fi)"
+status shim
+
+# --- a node over its cap
+touch $root/hungry
+chmod 666 $root/hungry
+await "hungry has met its cap" is hungry '.last_exit.cause // ""' out-of-memory
+await "hungry is ready again" is hungry .state ready
+saw oom.active "$(systemctl is-active "$unit")"
+saw oom.group "$(cat "$group"/nodes/hungry/memory.events 2>&1)"
+status oom
+
+# --- restart of the unit stops and starts everything
+systemctl restart "$unit"; saw restart.rc $?
+await "calm is ready after a restart of the unit" is calm .state ready
+status restart
+
+# --- stop leaves nothing
+systemctl stop "$unit"; saw stop.rc $?
+saw stop.active "$(systemctl is-active "$unit")"
+saw stop.left "$(of_user)"
+saw stop.result "$(systemctl show -P Result "$unit")"
+saw stop.cgroup "$(if [ -e "$group" ]; then echo present; else echo gone; fi)"
+
+# --- a broken configuration ends the unit once, with its own code
+cp /etc/cdc-supervisor/supervisor.toml /root/good.toml
+echo 'nonsense = "here"' >>/etc/cdc-supervisor/supervisor.toml
+systemctl start "$unit"; saw broken.rc $?
+sleep 1 # RestartSec is 0.2 s: a restart would have come
+saw broken.state "$(systemctl show -P ActiveState "$unit")" "$(systemctl show -P NRestarts "$unit")" \
+  "$(systemctl show -P ExecMainStatus "$unit")"
+cp /root/good.toml /etc/cdc-supervisor/supervisor.toml
+systemctl reset-failed "$unit"
+
+# --- a bad file with live nodes: the next daemon adopts by the plan it had
+systemctl start "$unit"
+await "calm is ready once more" is calm .state ready
+status plan-before
+echo 'nonsense = "here"' >>/etc/cdc-supervisor/supervisor.toml
+before=$(main_pid)
+kill -9 "$before"
+await "the unit is active again with a bad file" restarted
+await "the daemon answers with a bad file" is calm .state ready
+status plan-after
+cp /root/good.toml /etc/cdc-supervisor/supervisor.toml
+systemctl stop "$unit"
+
+journalctl --no-pager -o short-precise -u "$unit" -u cdc-supervisor-fetch.service >"$seen/journal" 2>&1
+cp $root/state/events.jsonl $root/state/supervisor.log "$seen/" 2>/dev/null
+saw end reached

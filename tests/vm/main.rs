@@ -1,0 +1,178 @@
+//! The unit under a real systemd with cgroup v2: one boot of a guest in which the unit is installed and mistreated
+//! (`in-guest.sh`), and one test per fact about what was seen. Needs root and a package archive to make the guest from.
+
+// Test code: a panic is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+mod guest;
+#[path = "../support/mod.rs"]
+mod support;
+
+use guest::{Guest, guest};
+use serde_json::Value;
+
+const CAP: u64 = 64 << 20;
+
+fn node(status: &Value, name: &str) -> Value {
+    support::node_of(status, name)
+}
+
+/// The guest, or nothing when the test has been skipped.
+macro_rules! guest_or_skip {
+    ($test:literal) => {
+        match guest() {
+            Ok(guest) => guest,
+            Err(reason) => return support::skip($test, reason),
+        }
+    };
+}
+
+#[test]
+fn everything_that_was_waited_for_came() {
+    let guest: &Guest = guest_or_skip!("everything_that_was_waited_for_came");
+    assert_eq!(guest.saw("end"), "reached", "{}", guest.journal());
+    assert_eq!(guest.saw("never"), "", "{}", guest.journal());
+}
+
+#[test]
+fn systemctl_start_returns_when_the_nodes_are_ready() {
+    let guest = guest_or_skip!("systemctl_start_returns_when_the_nodes_are_ready");
+    assert_eq!(
+        (guest.saw("start.rc"), guest.saw("start.active")),
+        ("0".into(), "active".into()),
+        "{}",
+        guest.journal()
+    );
+    let status = guest.json("start");
+    for name in ["calm", "hungry", "family"] {
+        assert_eq!(node(&status, name)["state"], "ready", "{status}");
+    }
+}
+
+#[test]
+fn a_node_is_in_a_cgroup_of_its_own_with_its_cap_in_force() {
+    let guest = guest_or_skip!("a_node_is_in_a_cgroup_of_its_own_with_its_cap_in_force");
+    let status = guest.json("start");
+    assert_eq!(status["supervisor"]["caps"]["enforced"], true, "{status}");
+    assert_eq!(status["supervisor"]["caps"]["why"], Value::Null);
+    assert_eq!(guest.saw("start.cgroup"), "/system.slice/cdc-supervisor.service/nodes/calm");
+    assert_eq!(guest.saw("start.memory.max"), CAP.to_string());
+    assert_eq!(guest.saw("start.memory.swap.max"), "0");
+    assert_eq!(guest.saw("start.memory.oom.group"), "1");
+    assert_ne!(guest.saw("start.pids.max"), "max");
+    let memory = &node(&status, "calm")["memory"];
+    assert_eq!(memory["cap_bytes"], CAP);
+    for key in ["current_bytes", "anon_bytes", "file_bytes", "oom_kills"] {
+        assert!(memory[key].is_u64(), "{key} is unknown under cgroup v2: {memory}");
+    }
+}
+
+#[test]
+fn daemon_and_shims_are_in_the_supervisor_group_as_an_ordinary_user() {
+    let guest = guest_or_skip!("daemon_and_shims_are_in_the_supervisor_group_as_an_ordinary_user");
+    let group = "/system.slice/cdc-supervisor.service/supervisor";
+    assert_eq!((guest.saw("daemon.cgroup"), guest.saw("shim.cgroup")), (group.into(), group.into()));
+    assert_eq!(guest.saw("daemon.user"), "cdc-supervisor");
+    assert_eq!(guest.saw("calm.user"), "cdc-supervisor");
+}
+
+#[test]
+fn the_control_socket_is_for_the_group() {
+    let guest = guest_or_skip!("the_control_socket_is_for_the_group");
+    assert_eq!(guest.saw("modes"), "750 cdc-supervisor 660 cdc-supervisor");
+}
+
+#[test]
+fn killing_the_daemon_changes_no_pid_and_no_cap() {
+    let guest = guest_or_skip!("killing_the_daemon_changes_no_pid_and_no_cap");
+    let pids = guest.saw("killed.pids");
+    let (old, new) = pids.split_once('\n').unwrap_or_default();
+    assert!(!new.is_empty() && old != new, "systemd did not start a new daemon: {pids}\n{}", guest.journal());
+    for look in ["pid", "cgroup", "memory.max", "memory.swap.max", "memory.oom.group", "pids.max"] {
+        assert_eq!(guest.saw(&format!("killed.{look}")), guest.saw(&format!("start.{look}")), "{look}");
+    }
+    let (before, after) = (guest.json("start"), guest.json("killed"));
+    for name in ["calm", "hungry", "family"] {
+        for key in ["pid", "incarnation", "restarts", "state", "last_exit"] {
+            assert_eq!(node(&after, name)[key], node(&before, name)[key], "{name}: {key}");
+        }
+    }
+    assert_eq!(after["supervisor"]["caps"]["enforced"], true);
+}
+
+#[test]
+fn a_node_whose_shim_is_killed_is_replaced_with_its_whole_tree() {
+    let guest = guest_or_skip!("a_node_whose_shim_is_killed_is_replaced_with_its_whole_tree");
+    let family = node(&guest.json("shim"), "family");
+    assert_eq!((&family["incarnation"], &family["last_exit"]["cause"]), (&2.into(), &"shim-lost".into()), "{family}");
+    assert_eq!(guest.saw("shim.grandchild"), "gone");
+}
+
+#[test]
+fn a_node_over_its_cap_is_killed_by_the_kernel_and_the_status_says_so() {
+    let guest = guest_or_skip!("a_node_over_its_cap_is_killed_by_the_kernel_and_the_status_says_so");
+    let status = guest.json("oom");
+    let hungry = node(&status, "hungry");
+    assert_eq!(hungry["last_exit"]["cause"], "out-of-memory", "{hungry}");
+    assert_eq!(hungry["last_exit"]["signal"], "SIGKILL");
+    assert_eq!(hungry["incarnation"], 2);
+    assert_eq!(guest.saw("oom.active"), "active", "the unit outlives it");
+    assert_eq!(
+        node(&status, "calm")["pid"],
+        node(&guest.json("killed"), "calm")["pid"],
+        "its neighbour noticed nothing"
+    );
+}
+
+#[test]
+fn systemctl_restart_restarts_every_node() {
+    let guest = guest_or_skip!("systemctl_restart_restarts_every_node");
+    assert_eq!(guest.saw("restart.rc"), "0");
+    let (before, after) = (node(&guest.json("oom"), "calm"), node(&guest.json("restart"), "calm"));
+    assert_ne!(before["pid"], after["pid"]);
+    assert_eq!(after["last_exit"]["cause"], "stopped", "{after}");
+}
+
+#[test]
+fn systemctl_stop_leaves_nothing() {
+    let guest = guest_or_skip!("systemctl_stop_leaves_nothing");
+    assert_eq!((guest.saw("stop.rc"), guest.saw("stop.active")), ("0".into(), "inactive".into()));
+    assert_eq!(guest.saw("stop.left"), "", "processes of the user are left");
+    assert_eq!(guest.saw("stop.result"), "success");
+    assert_eq!(guest.saw("stop.cgroup"), "gone");
+}
+
+#[test]
+fn a_broken_configuration_ends_the_unit_once_with_code_3() {
+    let guest = guest_or_skip!("a_broken_configuration_ends_the_unit_once_with_code_3");
+    assert_ne!(guest.saw("broken.rc"), "0");
+    assert_eq!(guest.saw("broken.state"), "failed\n0\n3", "{}", guest.journal());
+}
+
+#[test]
+fn a_bad_file_does_not_keep_a_new_daemon_from_adopting_live_nodes() {
+    let guest = guest_or_skip!("a_bad_file_does_not_keep_a_new_daemon_from_adopting_live_nodes");
+    let (before, after) = (guest.json("plan-before"), guest.json("plan-after"));
+    assert_ne!(before["supervisor"]["pid"], after["supervisor"]["pid"]);
+    assert_eq!(node(&before, "calm")["pid"], node(&after, "calm")["pid"], "{}", guest.journal());
+}
+
+#[test]
+fn systemd_knows_every_line_of_the_units() {
+    let guest = guest_or_skip!("systemd_knows_every_line_of_the_units");
+    let complaints: Vec<String> =
+        guest.saw("verify").lines().filter(|l| l.contains("cdc-supervisor")).map(str::to_owned).collect();
+    assert!(complaints.is_empty(), "{complaints:?}");
+}
+
+#[test]
+fn the_sandbox_is_as_tight_as_said() {
+    let guest = guest_or_skip!("the_sandbox_is_as_tight_as_said");
+    // "→ Overall exposure level for cdc-supervisor.service: 1.7 OK 🙂"
+    let line = guest.saw("security");
+    let level: f64 = line
+        .rsplit_once(": ")
+        .and_then(|(_, rest)| rest.split(' ').next()?.parse().ok())
+        .unwrap_or_else(|| panic!("no level in {line:?}"));
+    assert!(level <= 2.0, "{line}");
+}
