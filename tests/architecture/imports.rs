@@ -23,7 +23,8 @@ const MAP: [(&str, &[&str]); 26] = [
         &["config", "services", "render", "lifecycle", "sys", "logs", "artifact", "clients", "probe", "shim::wire"],
     ),
     ("operate", &["engine", "services", "config", "clients"]),
-    ("control", &[]),
+    // its parts together, and their tests
+    ("control", &["control::wire", "control::client", "control::server"]),
     ("control::wire", &[]),
     ("control::client", &["control::wire"]),
     ("control::server", &["control::wire", "engine", "operate"]),

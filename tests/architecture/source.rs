@@ -13,8 +13,8 @@ pub struct Source {
     pub room: String,
     /// Everything.
     pub text: String,
-    /// The same with comments and the contents of strings replaced by spaces; lines keep their numbers. What follows a
-    /// `#[cfg(test)]` module at the file's end is blanked too.
+    /// The same with comments and the contents of strings replaced by spaces; lines keep their numbers. Modules
+    /// that are written out behind `#[cfg(test)]` are blanked too.
     pub code: String,
     /// A file that is only compiled for tests.
     pub is_test: bool,
@@ -42,16 +42,21 @@ pub fn sources() -> Vec<Source> {
     let mut paths = Vec::new();
     walk(&repository().join("src"), &mut paths);
     paths.sort();
-    let rust = paths.into_iter().filter(|p| p.extension().is_some_and(|e| e == "rs"));
-    rust.map(|path| {
+    let mut for_tests = Vec::new();
+    let mut files = Vec::new();
+    for path in paths.into_iter().filter(|p| p.extension().is_some_and(|e| e == "rs")) {
         let text = fs::read_to_string(&path).unwrap();
         let path = path.strip_prefix(repository()).unwrap().to_str().unwrap().to_owned();
-        let is_test = path.ends_with("/tests.rs") || path.contains("/tests/") || path.ends_with("_tests.rs");
         let blanked = blank(&text);
-        let code = if is_test { blanked } else { without_tests(&blanked) };
-        Source { room: room(&path), path, text, code, is_test }
-    })
-    .collect()
+        for_tests.extend(declared_for_tests(&path, &blanked));
+        files.push(Source { room: room(&path), path, text, code: without_tests(&blanked), is_test: false });
+    }
+    for file in &mut files {
+        // a directory of tests is declared by its mod.rs
+        let inside = |test: &String| test.strip_suffix("mod.rs").is_some_and(|dir| file.path.starts_with(dir));
+        file.is_test = for_tests.iter().any(|test| *test == file.path || inside(test));
+    }
+    files
 }
 
 /// A text file of the repository.
@@ -94,7 +99,7 @@ fn room(path: &str) -> String {
     match parts.as_slice() {
         ["main"] => "main".into(),
         ["bin", "cdc-shim"] => "shim-main".into(),
-        ["control", part, ..] if *part != "mod" => format!("control::{part}"),
+        ["control", part, ..] if !["mod", "tests"].contains(part) => format!("control::{part}"),
         ["shim", "wire", ..] => "shim::wire".into(),
         [room, ..] => (*room).into(),
         [] => String::new(),
@@ -110,15 +115,42 @@ pub fn has_word(line: &str, word: &str) -> bool {
     })
 }
 
-/// Blanks the test module that closes a file.
+/// What stands in front of a module that exists for tests only.
+const FOR_TESTS: &str = "#[cfg(test)]\nmod ";
+
+/// Blanks the modules for tests that are written out in a file.
 fn without_tests(code: &str) -> String {
-    match code.find("#[cfg(test)]\nmod ") {
-        Some(at) if code[at..].contains('{') => {
-            let blanked: String = code[at..].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
-            format!("{}{blanked}", &code[..at])
+    let mut out = code.to_owned();
+    for (at, _) in code.match_indices(FOR_TESTS) {
+        let rest = &code[at + FOR_TESTS.len()..];
+        let head = rest.find(['{', ';']).map_or("", |end| &rest[..=end]);
+        if head.ends_with('{') {
+            // rustfmt closes a top-level module at the start of a line
+            let end = code[at..].find("\n}").map_or(code.len(), |n| at + n + 2);
+            let blanked: String = code[at..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
+            out.replace_range(at..end, &blanked_to_length(&blanked, end - at));
         }
-        _ => code.to_owned(),
     }
+    out
+}
+
+/// The text, filled up with spaces: a character of several bytes was blanked to one.
+fn blanked_to_length(text: &str, length: usize) -> String {
+    format!("{text}{}", " ".repeat(length - text.len()))
+}
+
+/// Paths of the files that some file declares as modules for tests only.
+fn declared_for_tests(path: &str, code: &str) -> Vec<String> {
+    let dir = match path.strip_suffix("/mod.rs").or_else(|| path.strip_suffix("/lib.rs")) {
+        Some(dir) => dir.to_owned(),
+        None => path.trim_end_matches(".rs").to_owned(),
+    };
+    let names = code.match_indices(FOR_TESTS).filter_map(|(at, _)| {
+        let rest = &code[at + FOR_TESTS.len()..];
+        let (name, _) = rest.split_once(';')?;
+        name.chars().all(|c| c.is_alphanumeric() || c == '_').then(|| name.to_owned())
+    });
+    names.flat_map(|name| [format!("{dir}/{name}.rs"), format!("{dir}/{name}/mod.rs")]).collect()
 }
 
 /// Replaces comments and the inside of string and character literals by spaces.

@@ -115,13 +115,13 @@ saw stop.result "$(systemctl show -P Result "$unit")"
 saw stop.cgroup "$(if [ -e "$group" ]; then echo present; else echo gone; fi)"
 
 # --- a broken configuration ends the unit once, with its own code
-cp /etc/cdc-supervisor/supervisor.toml /root/good.toml
+cp /etc/cdc-supervisor/supervisor.toml /var/tmp/good.toml
 echo 'nonsense = "here"' >>/etc/cdc-supervisor/supervisor.toml
 systemctl start "$unit"; saw broken.rc $?
 sleep 1 # RestartSec is 0.2 s: a restart would have come
 saw broken.state "$(systemctl show -P ActiveState "$unit")" "$(systemctl show -P NRestarts "$unit")" \
   "$(systemctl show -P ExecMainStatus "$unit")"
-cp /root/good.toml /etc/cdc-supervisor/supervisor.toml
+cp /var/tmp/good.toml /etc/cdc-supervisor/supervisor.toml
 systemctl reset-failed "$unit"
 
 # --- a bad file with live nodes: the next daemon adopts by the plan it had
@@ -134,7 +134,7 @@ kill -9 "$before"
 await "the unit is active again with a bad file" restarted
 await "the daemon answers with a bad file" is calm .state ready
 status plan-after
-cp /root/good.toml /etc/cdc-supervisor/supervisor.toml
+cp /var/tmp/good.toml /etc/cdc-supervisor/supervisor.toml
 systemctl stop "$unit"
 
 journalctl --no-pager -o short-precise -u "$unit" -u cdc-supervisor-fetch.service >"$seen/journal" 2>&1
