@@ -53,8 +53,8 @@ fn a_port_given_to_two_nodes_is_refused() {
 
 #[test]
 fn caps_over_the_hosts_memory_are_refused_with_the_arithmetic() {
-    let root = Root::new(&[fake("a", &[]).text("memory_max", "900T"), fake("b", &[]).text("memory_max", "1T")]);
-    refused(&root, 4, &["900T", "1T", "sum", "host"]);
+    let root = Root::new(&[fake("a", &[]).text("memory_max", "900G"), fake("b", &[]).text("memory_max", "1G")]);
+    refused(&root, 3, &["900G", "1G", "sum", "host"]);
 }
 
 #[test]
