@@ -20,7 +20,7 @@ fn killing_the_daemon_changes_no_pid_and_the_next_one_adopts_everything() {
     let port = free_port();
     let root = Root::new(&[fake("a", &[&format!("listen={port}")]).tcp(port), fake("b", &["notify=READY=1"]).notify()]);
     root.expect_log("adopt");
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.up();
     process::kill(root.pid("a"), 9);
     root.await_node("a", "ready again", |n| n["state"] == "ready" && n["restarts"] == 1);
@@ -45,7 +45,7 @@ fn killing_the_daemon_changes_no_pid_and_the_next_one_adopts_everything() {
 fn a_node_that_died_while_no_daemon_ran_is_known_by_its_exit_and_started_again() {
     let root = Root::new(&[fake("a", &["on-term=0:7"]), fake("b", &[])]);
     root.expect_log("adopt");
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.up();
     let (a, b) = (root.pid("a"), root.pid("b"));
     kill_daemon(&root);
@@ -96,8 +96,8 @@ fn down_works_without_a_daemon() {
 #[test]
 fn everything_killed_at_once_comes_back_once() {
     let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
-    root.expect_log("a");
-    root.expect_log("b");
+    root.expect_log("node=a");
+    root.expect_log("node=b");
     root.up();
     root.kill_all();
     root.await_empty();
@@ -115,7 +115,7 @@ fn a_node_that_outlives_daemon_and_shim_is_removed_before_its_successor_starts()
     let root = Root::raw("");
     let trace = root.file("trace");
     root.configure(&[fake("a", &[&format!("trace={trace}:a")])]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.up();
     let (pid, shim, daemon) = (root.pid("a"), root.shim("a"), root.daemon());
     process::kill(daemon, 9);
@@ -135,7 +135,7 @@ fn a_node_that_outlives_daemon_and_shim_is_removed_before_its_successor_starts()
 #[test]
 fn the_daemon_killed_while_a_node_is_stopping_leaves_the_stop_to_the_shim() {
     let root = Root::new(&[fake("a", &["ignore=TERM"]).text("grace", "2s")]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.up();
     let pid = root.pid("a");
     let stop = root.spawn(&["stop", "a"]);

@@ -10,7 +10,7 @@ use crate::support::{
 #[test]
 fn a_killed_node_is_started_again_and_the_death_is_on_record() {
     let root = Root::new(&[fake("a", &[])]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.up();
     let (pid, daemon) = (root.pid("a"), root.daemon());
     process::kill(pid, 9);
@@ -30,7 +30,7 @@ fn a_node_whose_shim_is_killed_is_replaced_and_never_runs_twice() {
     let habits = [format!("listen={port}"), format!("trace={trace}:a"), "tick=20".to_owned()];
     let habits: Vec<&str> = habits.iter().map(String::as_str).collect();
     root.configure(&[fake("a", &habits).tcp(port)]);
-    root.expect_log("shim");
+    root.expect_log("shim lost");
     root.up();
     let (pid, shim) = (root.pid("a"), root.shim("a"));
     process::kill(shim, 9);
@@ -54,7 +54,7 @@ fn a_node_whose_shim_is_killed_is_not_frozen_on_its_output() {
     );
     let node = crate::support::Node::program("a", &["/bin/sh", "-c", &script]).text("grace", "20s");
     root.configure(&[node.key("env", "{ PATH = \"/usr/bin:/bin\" }")]);
-    root.expect_log("shim");
+    root.expect_log("shim lost");
     root.up();
     let pid = root.pid("a");
     process::kill(root.shim("a"), 9);
@@ -68,7 +68,7 @@ fn a_node_whose_shim_is_killed_is_not_frozen_on_its_output() {
 #[test]
 fn shims_killed_again_and_again_leave_one_copy() {
     let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
-    root.expect_log("shim");
+    root.expect_log("shim lost");
     root.up();
     for round in 2..=4u64 {
         process::kill(root.shim("a"), 9);
@@ -84,8 +84,8 @@ fn shims_killed_again_and_again_leave_one_copy() {
 #[test]
 fn node_and_shim_killed_together_are_replaced() {
     let root = Root::new(&[fake("a", &[])]);
-    root.expect_log("shim");
-    root.expect_log("a");
+    root.expect_log("shim lost");
+    root.expect_log("node=a");
     root.up();
     let (pid, shim) = (root.pid("a"), root.shim("a"));
     process::kill(shim, 9);

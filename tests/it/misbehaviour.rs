@@ -13,7 +13,7 @@ fn a_node_that_ends_at_once_is_started_again_with_pauses_that_grow_and_up_ends_w
     // Its port never opens, so it is never ready.
     let node = fake("a", &["exit=3"]).tcp(free_port()).text("restart", "always");
     let root = Root::new(&[node]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     let up = root.spawn(&["up", "--detach"]);
     until(STATE_LIMIT, "the daemon answers", || {
         let output = root.run(&["status", "--json"]);
@@ -95,7 +95,7 @@ fn a_node_that_forks_and_exits_has_ended_and_its_child_is_removed() {
     let root = Root::raw("");
     let file = root.file("child");
     root.configure(&[fake("a", &["after=300", &format!("daemonise={file}")]).text("restart", "never")]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.run(&["up", "--detach"]);
     let node = root.await_node("a", "it has ended", |n| n["last_exit"].is_object());
     assert_eq!(node["last_exit"]["code"], 0);
@@ -137,7 +137,7 @@ fn a_node_that_kills_itself_is_told_apart_from_one_that_exits() {
     let root = Root::raw("");
     let once = root.file("once");
     root.configure(&[fake("a", &["after=200", "crash=SEGV"]), fake("b", &[&format!("once={once}:42")])]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.run(&["up", "--detach", "--only", "b"]);
     let b = root.await_node("b", "ready after one end", |n| n["state"] == "ready" && n["restarts"] == 1);
     assert_eq!(b["last_exit"]["code"], 42);

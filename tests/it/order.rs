@@ -64,7 +64,7 @@ fn a_node_waits_for_what_it_needs_and_says_so() {
 #[test]
 fn dependents_keep_running_while_what_they_need_is_replaced() {
     let root = Root::new(&[fake("a", &[]), fake("b", &[]).after(&["a"])]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.up();
     let b = root.pid("b");
     process::kill(root.pid("a"), 9);

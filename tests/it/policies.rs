@@ -6,7 +6,7 @@ use std::time::Duration;
 #[test]
 fn never_means_never() {
     let root = Root::new(&[fake("a", &["after=500", "exit=5"]).text("restart", "never")]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.run(&["up", "--detach"]);
     let node = root.await_node("a", "has ended", |n| n["last_exit"].is_object());
     assert_eq!((&node["last_exit"]["code"], &node["last_exit"]["cause"]), (&5.into(), &"crashed".into()));
@@ -24,8 +24,8 @@ fn on_failure_starts_again_after_a_crash_and_not_after_success() {
         fake("crasher", &[&format!("once={once}:9")]).text("restart", "on-failure"),
         fake("worker", &["after=300", "exit=0"]).text("restart", "on-failure"),
     ]);
-    root.expect_log("crasher");
-    root.expect_log("worker");
+    root.expect_log("node=crasher");
+    root.expect_log("node=worker");
     root.run(&["up", "--detach"]);
     let node = root.await_node("crasher", "back", |n| n["state"] == "ready" && n["restarts"] == 1);
     assert_eq!(node["last_exit"]["code"], 9);
@@ -39,7 +39,7 @@ fn always_starts_again_after_success_too() {
     let root = Root::raw("");
     let once = root.file("once");
     root.configure(&[fake("a", &[&format!("once={once}:0")]).text("restart", "always")]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.run(&["up", "--detach"]);
     let node = root.await_node("a", "back", |n| n["state"] == "ready" && n["restarts"] == 1);
     assert_eq!((&node["last_exit"]["code"], &node["last_exit"]["cause"]), (&0.into(), &"completed".into()));
@@ -48,7 +48,7 @@ fn always_starts_again_after_success_too() {
 #[test]
 fn the_first_restart_after_a_healthy_run_is_immediate() {
     let root = Root::new(&[fake("a", &[]).text("healthy_after", "1s")]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.up();
     stays(Duration::from_millis(1200), "a healthy run", || root.node("a")["state"] == "ready");
     for incarnation in 2..=3 {

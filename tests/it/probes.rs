@@ -49,7 +49,7 @@ fn http_is_ready_when_the_answer_is_2xx() {
 fn http_503_is_not_ready_and_the_status_says_so() {
     let port = free_port();
     let root = Root::new(&[fake("a", &[&format!("http={port}:503")]).http(port)]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     let up = root.spawn(&["up", "--detach"]);
     until(STATE_LIMIT, "the answer is named", || {
         let output = root.run(&["status", "--json"]);
@@ -74,7 +74,7 @@ fn notify_is_ready_when_the_node_says_so() {
 fn a_node_that_misses_its_start_deadline_is_reported_and_not_killed() {
     let node = fake("a", &[]).tcp(free_port()).probe_key("start_deadline", "\"2s\"");
     let root = Root::new(&[node]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     let output = root.fails(6, &["up", "--detach"]);
     assert!(output.stderr.contains('a'), "{output}");
     let node = root.await_node("a", "degraded", |n| n["state"] == "degraded");
@@ -88,7 +88,7 @@ fn a_ready_node_that_stops_answering_is_degraded_and_not_killed() {
     std::fs::write(&healthy, "").unwrap();
     let node = fake("a", &[]).exec(&["/usr/bin/test", "-e", &healthy]);
     root.configure(&[node.probe_key("interval", "\"200ms\"").probe_key("failures", "2")]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.up();
     let pid = root.pid("a");
     std::fs::remove_file(&healthy).unwrap();

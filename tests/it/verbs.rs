@@ -68,7 +68,7 @@ fn kill_sends_exactly_one_signal() {
     let pid = root.pid("a");
     root.ok(&["kill", "a", "--signal", "HUP"]);
     stays(Duration::from_millis(300), "it ignores SIGHUP", || alive(pid));
-    root.expect_log("a");
+    root.expect_log("node=a");
     root.ok(&["kill", "a", "--signal", "SIGKILL"]);
     let node = root.await_node("a", "back", |n| n["state"] == "ready" && n["incarnation"] == 2);
     assert_eq!(node["last_exit"]["cause"], "killed-by-order");
@@ -110,7 +110,7 @@ fn a_client_that_goes_away_does_not_cancel_its_order() {
 #[test]
 fn a_stop_during_a_back_off_ends_it() {
     let root = Root::new(&[fake("a", &["exit=1"]).tcp(crate::support::node::free_port())]);
-    root.expect_log("a");
+    root.expect_log("node=a");
     let up = root.spawn(&["up", "--detach"]);
     crate::support::until(crate::support::STATE_LIMIT, "a pause", || {
         let output = root.run(&["status", "--json"]);

@@ -39,6 +39,8 @@ fn main() {
             "exit" => exit(number(value)),
             "after" => thread::sleep(Duration::from_millis(number(value))),
             "crash" => {
+                // std has a handler for SIGSEGV and SIGBUS that returns when the fault was none of the stack's
+                handle(signal(value), SigHandler::SigDfl);
                 kill(Pid::this(), signal(value)).expect("kill");
                 thread::sleep(Duration::from_secs(5));
             }
@@ -99,10 +101,14 @@ fn append(file: &str, text: &str) {
     file.write_all(text.as_bytes()).expect("append");
 }
 
+fn handle(signal: Signal, handler: SigHandler) {
+    let action = SigAction::new(handler, SaFlags::empty(), SigSet::empty());
+    // SAFETY: only SIG_IGN and SIG_DFL are passed: no code of ours runs in a handler.
+    unsafe { sigaction(signal, &action) }.expect("sigaction");
+}
+
 fn ignore(signal: Signal) {
-    let action = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
-    // SAFETY: SIG_IGN installs no code of ours.
-    unsafe { sigaction(signal, &action) }.expect("ignore");
+    handle(signal, SigHandler::SigIgn);
     if signal == Signal::SIGTERM {
         // It was blocked to be waited for; ignored and unblocked it is dropped, as in a program that ignores it.
         let mut set = SigSet::empty();
