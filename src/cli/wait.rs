@@ -1,0 +1,292 @@
+//! When `up` has waited enough: a pure judgement over the statuses it sees. No clock, no terminal, no socket.
+
+use crate::{
+    base::{Cause, NodeName},
+    control::wire::{Node, Status},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+
+/// Deaths in a row without ever having been ready after which waiting is given up. The node itself is tried on.
+const DEATHS_MAX: u32 = 3;
+
+/// How many different reasons of one start count as progress. A log recovery of a thousand segments stays below; words
+/// that change for ever (a counter of seconds) end here.
+const REASONS_MAX: usize = 4_096;
+
+/// What is known of a wait.
+#[derive(Clone, Debug)]
+pub struct Wait {
+    timeout: Duration,
+    /// When the last progress was seen.
+    progress: Duration,
+    nodes: BTreeMap<NodeName, Seen>,
+}
+
+/// What was seen of one node.
+#[derive(Clone, Debug, Default)]
+struct Seen {
+    ready: bool,
+    /// It was seen in a state that only a wanted node has, so `down` is an end and not a beginning.
+    active: bool,
+    incarnation: Option<u64>,
+    reasons: BTreeSet<String>,
+}
+
+/// What a status means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// Not all are ready; for each why not.
+    Waiting(Vec<(NodeName, String)>),
+    /// All wanted nodes are.
+    Ready,
+    /// It will not come true by waiting; for each node that is not ready why.
+    Failed {
+        /// One sentence.
+        why: String,
+        /// Node and reason.
+        nodes: Vec<(NodeName, String)>,
+    },
+}
+
+/// A node that has become ready since the last look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BecameReady {
+    /// Which.
+    pub node: NodeName,
+    /// From spawn to ready, when the daemon knows.
+    pub after: Option<Duration>,
+}
+
+impl Wait {
+    /// A wait that begins at `now` (time on any clock that only goes on). `timeout` is the time without progress.
+    pub fn new(timeout: Duration, now: Duration) -> Self {
+        Self { timeout, progress: now, nodes: BTreeMap::new() }
+    }
+
+    /// Takes a status seen at `now`; tells what it means and which nodes have become ready since the last one.
+    pub fn look(&mut self, status: &Status, now: Duration) -> (Judgement, Vec<BecameReady>) {
+        let mut became_ready = Vec::new();
+        let mut not_ready = Vec::new();
+        let mut hopeless: Vec<(NodeName, String)> = Vec::new();
+        for node in status.nodes.iter().filter(|n| n.wanted == "up") {
+            let seen = self.nodes.entry(node.name.clone()).or_default();
+            if seen.progressed(node) {
+                self.progress = now;
+            }
+            if let Some(why) = seen.hopeless(node) {
+                hopeless.push((node.name.clone(), why));
+            } else if seen.is_done(node) {
+                if !std::mem::replace(&mut seen.ready, true) && node.state == "ready" {
+                    let after = node.ready_after_ms.map(Duration::from_millis);
+                    became_ready.push(BecameReady { node: node.name.clone(), after });
+                }
+            } else {
+                not_ready.push((node.name.clone(), reason(node)));
+            }
+        }
+        let wanted = status.nodes.iter().filter(|n| n.wanted == "up").count();
+        let judgement = if let [(first, _), ..] = hopeless.as_slice() {
+            let why = match hopeless.len() {
+                1 => format!("{first} cannot become ready"),
+                n => format!("{n} of {wanted} nodes cannot become ready"),
+            };
+            Judgement::Failed { why, nodes: hopeless }
+        } else if not_ready.is_empty() {
+            Judgement::Ready
+        } else if now.saturating_sub(self.progress) >= self.timeout {
+            let seconds = self.timeout.as_secs();
+            let why = format!("{} of {wanted} nodes not ready, and nothing moved for {seconds} s", not_ready.len());
+            Judgement::Failed { why, nodes: not_ready }
+        } else {
+            Judgement::Waiting(not_ready)
+        };
+        (judgement, became_ready)
+    }
+
+    /// When the wait ends if nothing moves until then.
+    pub fn deadline(&self) -> Duration {
+        self.progress + self.timeout
+    }
+}
+
+impl Seen {
+    /// Preparing counts as progress as long as it lasts (it is bounded by its own limits); a start counts when it gives
+    /// a reason it has not given before; a back-off, a dependency and a late start do not.
+    fn progressed(&mut self, node: &Node) -> bool {
+        if node.state != "down" {
+            self.active = true;
+        }
+        if self.incarnation != node.incarnation {
+            self.incarnation = node.incarnation;
+            self.reasons.clear();
+        }
+        match node.state.as_str() {
+            "preparing" => true,
+            "ready" => !self.ready,
+            "starting" => self.reasons.len() < REASONS_MAX && self.reasons.insert(node.detail.clone()),
+            _ => false,
+        }
+    }
+
+    fn hopeless(&self, node: &Node) -> Option<String> {
+        let dying = node.deaths_in_a_row >= DEATHS_MAX && node.ready_since.is_none() && !self.ready;
+        match node.state.as_str() {
+            "failed" => Some(reason(node)),
+            "down" if self.active && last_cause(node).is_some_and(|cause| cause != Cause::Completed) => {
+                Some(format!("it ended and is not started again; {}", reason(node)))
+            }
+            "ready" => None,
+            _ if dying => {
+                Some(format!("it died {} times in a row and was never ready; {}", node.deaths_in_a_row, reason(node)))
+            }
+            _ => None,
+        }
+    }
+
+    /// Ready, or a command that has done its work.
+    fn is_done(&self, node: &Node) -> bool {
+        match node.state.as_str() {
+            "ready" => true,
+            "down" => last_cause(node) == Some(Cause::Completed),
+            _ => false,
+        }
+    }
+}
+
+fn last_cause(node: &Node) -> Option<Cause> {
+    node.last_exit.as_ref().map(|exit| exit.cause)
+}
+
+fn reason(node: &Node) -> String {
+    if node.detail.is_empty() { node.state.clone() } else { node.detail.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cli::samples::{NOW, node, stack},
+        control::wire::LastExit,
+    };
+
+    const TIMEOUT: Duration = Duration::from_secs(180);
+
+    fn at(seconds: u64) -> Duration {
+        Duration::from_secs(1_000 + seconds)
+    }
+
+    fn wait() -> Wait {
+        Wait::new(TIMEOUT, at(0))
+    }
+
+    fn one(state: &str, detail: &str) -> Status {
+        let mut status = stack();
+        let mut broker = node("broker-1", "broker", 0, 0, 768, &[]);
+        broker.state = state.into();
+        broker.detail = detail.into();
+        if state == "ready" {
+            broker.ready_since = Some(NOW);
+        }
+        status.nodes = vec![broker];
+        status
+    }
+
+    fn died(times: u32, cause: Cause, state: &str) -> Status {
+        let mut status = one(state, "starts again in 1.0 s");
+        status.nodes[0].deaths_in_a_row = times;
+        status.nodes[0].last_exit = Some(LastExit { code: Some(1), signal: None, cause, at: NOW });
+        status
+    }
+
+    #[test]
+    fn a_stack_of_ready_nodes_is_ready_and_each_node_is_announced_once() {
+        let mut wait = wait();
+        let (judgement, new) = wait.look(&stack(), at(0));
+        assert_eq!(judgement, Judgement::Ready);
+        assert_eq!(new.len(), 5);
+        assert_eq!(new[0], BecameReady { node: NodeName::zookeeper(), after: Some(Duration::from_secs(2)) });
+        assert!(wait.look(&stack(), at(1)).1.is_empty());
+    }
+
+    #[test]
+    fn nodes_that_nobody_wants_are_not_waited_for() {
+        let mut status = one("down", "");
+        status.nodes[0].wanted = "down".into();
+        assert_eq!(wait().look(&status, at(0)).0, Judgement::Ready);
+    }
+
+    #[test]
+    fn waiting_says_for_whom_and_why() {
+        let (judgement, _) = wait().look(&one("starting", "no answer on 29092"), at(1));
+        assert_eq!(judgement, Judgement::Waiting(vec![(NodeName::broker(1), "no answer on 29092".into())]));
+    }
+
+    #[test]
+    fn a_failed_node_ends_the_wait_at_once_with_its_reason() {
+        let (judgement, _) = wait().look(&one("failed", "port 9092 is taken"), at(1));
+        let nodes = vec![(NodeName::broker(1), "port 9092 is taken".to_owned())];
+        assert_eq!(judgement, Judgement::Failed { why: "broker-1 cannot become ready".into(), nodes });
+    }
+
+    #[test]
+    fn three_deaths_in_a_row_end_the_wait_unless_it_was_ready_before() {
+        let waiting = |j: Judgement| matches!(j, Judgement::Waiting(_));
+        assert!(waiting(wait().look(&died(2, Cause::Crashed, "waiting"), at(1)).0));
+        let (judgement, _) = wait().look(&died(3, Cause::Crashed, "waiting"), at(1));
+        let Judgement::Failed { nodes, .. } = judgement else { panic!("{judgement:?}") };
+        assert!(nodes[0].1.starts_with("it died 3 times in a row and was never ready"), "{nodes:?}");
+        let mut was_ready = wait();
+        was_ready.look(&one("ready", ""), at(0));
+        assert!(waiting(was_ready.look(&died(3, Cause::Crashed, "waiting"), at(1)).0));
+    }
+
+    #[test]
+    fn silence_until_the_deadline_ends_the_wait() {
+        let mut wait = wait();
+        let status = one("waiting", "waits for zookeeper");
+        assert!(matches!(wait.look(&status, at(179)).0, Judgement::Waiting(_)));
+        let (judgement, _) = wait.look(&status, at(180));
+        let Judgement::Failed { why, nodes } = judgement else { panic!("{judgement:?}") };
+        assert_eq!(why, "1 of 1 nodes not ready, and nothing moved for 180 s");
+        assert_eq!(nodes[0].1, "waits for zookeeper");
+    }
+
+    #[test]
+    fn preparing_and_new_reasons_move_the_deadline_and_old_reasons_do_not() {
+        let mut wait = wait();
+        wait.look(&one("preparing", "class-data archive"), at(100));
+        assert_eq!(wait.deadline(), at(280));
+        wait.look(&one("starting", "recovering log 1 of 3"), at(200));
+        wait.look(&one("starting", "recovering log 2 of 3"), at(300));
+        assert_eq!(wait.deadline(), at(480));
+        wait.look(&one("starting", "recovering log 1 of 3"), at(400));
+        assert_eq!(wait.deadline(), at(480));
+        wait.look(&one("degraded", "late"), at(450));
+        assert_eq!(wait.deadline(), at(480));
+    }
+
+    #[test]
+    fn reasons_that_change_for_ever_do_not_move_the_deadline_for_ever() {
+        let mut wait = wait();
+        for i in 0..10_000 {
+            wait.look(&one("starting", &format!("for {i} s")), at(i));
+        }
+        assert!(wait.deadline() < at(5_000));
+    }
+
+    #[test]
+    fn a_command_that_has_done_its_work_is_done_and_one_that_broke_is_not() {
+        let mut wait = wait();
+        wait.look(&one("starting", ""), at(0));
+        assert_eq!(wait.look(&died(0, Cause::Completed, "down"), at(1)).0, Judgement::Ready);
+        assert!(matches!(wait.look(&died(0, Cause::Crashed, "down"), at(1)).0, Judgement::Failed { .. }));
+    }
+
+    #[test]
+    fn down_before_anything_began_is_waited_for() {
+        assert!(matches!(wait().look(&died(0, Cause::Crashed, "down"), at(0)).0, Judgement::Waiting(_)));
+    }
+}
