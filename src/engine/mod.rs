@@ -1,1 +1,21 @@
-//! Turns actions into processes and results into events.
+//! Turns the machine's actions into processes and what happens to them into events. Decides no transition itself.
+
+mod actions;
+mod adopt;
+mod chown;
+mod class_data;
+mod dispatcher;
+mod link;
+mod mysql_init;
+mod node;
+mod orders;
+mod orphan;
+mod persist;
+mod prepare;
+mod snapshot;
+mod watch;
+
+pub use adopt::live_shims;
+pub use dispatcher::{Engine, Settings};
+pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};
+pub use snapshot::{LastExit, NodeSnapshot, Snapshot};

@@ -11,7 +11,7 @@ pub enum Action {
         /// Whose.
         node: NodeName,
     },
-    /// Preparing is no longer wanted: cancel what can be cancelled; an answer may still come and changes nothing.
+    /// Preparing is no longer wanted: cancel what can be cancelled and drop the answer that may still come.
     CancelPrepare {
         /// Whose.
         node: NodeName,

@@ -8,7 +8,8 @@ use crate::lifecycle::Wanted;
 pub enum Event {
     /// Order: shall run. Leaves `Failed`, skips a back-off.
     Start,
-    /// Order: shall not run. A stop waits for those dependents that are wanted down too.
+    /// Order: shall not run. A stop waits for those dependents that are wanted down too: order dependents first
+    /// (`Fleet::dependents_first`).
     Stop,
     /// Order: stop, then start. A node that does not run is just started.
     Restart,
@@ -20,7 +21,8 @@ pub enum Event {
     Neighbours,
     /// Time has passed: a deadline of the state may be due.
     Tick,
-    /// Preparing ended well.
+    /// Preparing ended well. Answers of a cancelled `Prepare` must not be sent: the machine cannot tell them from those
+    /// of the one that followed it.
     Prepared,
     /// Preparing found something that must come true outside first; it goes on looking and will report again.
     Held(Hold),
@@ -29,7 +31,7 @@ pub enum Event {
         /// Words.
         why: String,
     },
-    /// Preparing, spawning or an end showed a fault that restarting cannot cure.
+    /// Preparing or spawning ended with a fault that restarting cannot cure. It is the last answer of that action.
     Refused(Failure),
     /// The shim launched the node.
     Spawned {
@@ -45,7 +47,7 @@ pub enum Event {
         /// What it found.
         verdict: Verdict,
     },
-    /// The main process ended; part of its tree still lives and is being removed.
+    /// The main process ended; part of its tree still lives and is being removed by the shim.
     MainEnded {
         /// Of which start.
         incarnation: Incarnation,
@@ -62,7 +64,8 @@ pub enum Event {
         /// Of which start.
         incarnation: Incarnation,
     },
-    /// A new daemon found it running: the state it has and what was wanted.
+    /// A new daemon found it running: the state it has and what was wanted. Comes before any order; give it to
+    /// dependents first (`Fleet::dependents_first`), so that a stop under way keeps its order.
     Adopted {
         /// Of which start.
         incarnation: Incarnation,

@@ -25,6 +25,7 @@ pub struct Node {
     pub(super) restart: Restart,
     pub(super) stop: Stop,
     pub(super) start_deadline: Duration,
+    pub(super) probe_failures: u32,
     pub(super) wanted: Wanted,
     pub(super) state: State,
     pub(super) incarnation: Incarnation,
@@ -34,6 +35,10 @@ pub struct Node {
     pub(super) deaths_in_a_row: u32,
     /// A restart was ordered and its stop half is under way: start again once it is gone, whatever the policy says.
     pub(super) bounce: bool,
+    /// `KillNow` was ordered while the launch was under way: kill it as soon as it is known.
+    pub(super) kill: bool,
+    /// How its last run under this daemon ended.
+    pub(super) last_end: Option<Cause>,
 }
 
 impl Node {
@@ -61,19 +66,47 @@ impl Node {
     pub fn deaths_in_a_row(&self) -> u32 {
         self.deaths_in_a_row
     }
+    /// The nodes that must serve before it is started.
+    pub fn after(&self) -> &[NodeName] {
+        &self.after
+    }
+    /// How its last run under this daemon ended; none: none has ended yet.
+    pub fn last_end(&self) -> Option<Cause> {
+        self.last_end
+    }
+
+    /// The start that events must name to count: that of the process where there is one, else the last one.
+    pub(super) fn current(&self) -> Incarnation {
+        self.state.run().map_or(self.incarnation, |run| run.incarnation)
+    }
+
+    /// Whether the nodes it comes after have to wait with their own stop: it is to go down and still has a process, or
+    /// will have one as soon as the launch under way answers.
+    pub(super) fn holds_back_a_stop(&self) -> bool {
+        match (self.wanted, &self.state) {
+            (Wanted::Up, _) => false,
+            (
+                Wanted::Down,
+                State::Starting { .. } | State::Ready { .. } | State::Degraded { .. } | State::Stopping { .. },
+            ) => true,
+            (Wanted::Down, State::Down { .. } | State::Waiting(_) | State::Preparing { .. } | State::Failed { .. }) => {
+                false
+            }
+        }
+    }
 }
 
 /// What a node is now.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum State {
-    /// Nothing runs and nothing is about to.
+    /// Nothing runs and nothing is about to. With `Wanted::Up` it ended by itself and its restart policy says: not again.
     Down {
         /// The end of the last run under this daemon; none: it never ran.
         last: Option<Cause>,
     },
     /// It is wanted up and waits for something with a name.
     Waiting(Wait),
-    /// One-time work and files; a `Prepared` will come. A stop ordered now waits for it (the work is bounded).
+    /// One-time work and files; an answer will come. A stop ordered now cancels it.
     Preparing {
         /// Since when.
         since: Moment,
@@ -84,7 +117,7 @@ pub enum State {
         run: Option<Run>,
         /// Since when.
         since: Moment,
-        /// When a start without progress is called late; moved on by progress.
+        /// When a start without progress is called late; moved on by progress. Runs only once there is a process.
         deadline: Moment,
         /// The last progress mark.
         progress: Option<String>,
@@ -95,7 +128,7 @@ pub enum State {
     Ready {
         /// The process.
         run: Run,
-        /// Since when it is ready.
+        /// When it became ready this time: a node that comes back from `Degraded` begins anew here.
         since: Moment,
         /// Failed looks in a row.
         failures: u32,
@@ -110,7 +143,7 @@ pub enum State {
         since: Moment,
         /// Why.
         why: String,
-        /// When it last became ready; none: never in this run (a late start).
+        /// When it last became ready, or was first found to serve; none: never in this run (a late start).
         ready_since: Option<Moment>,
     },
     /// On its way out: asked, or killed, or dead with leftovers of its tree.
@@ -155,8 +188,10 @@ pub enum Wait {
         until: Moment,
         /// The how-manieth pause in a row, from 1.
         attempt: u32,
-        /// Why the last run ended.
+        /// Why the last run ended; `CouldNotStart` when it did not come to a run.
         cause: Cause,
+        /// Words of the preparation that failed; none: a run ended.
+        why: Option<String>,
     },
     /// Its own old ZooKeeper session must expire first.
     OldSession {
@@ -223,6 +258,37 @@ impl State {
             State::Starting { run, .. } => run.as_ref(),
             State::Ready { run, .. } | State::Degraded { run, .. } | State::Stopping { run, .. } => Some(run),
             State::Down { .. } | State::Waiting(_) | State::Preparing { .. } | State::Failed { .. } => None,
+        }
+    }
+
+    /// When it last became ready in the run that is still there; none: it was not, or there is no run.
+    pub fn ready_since(&self) -> Option<Moment> {
+        match self {
+            State::Ready { since, .. } => Some(*since),
+            State::Degraded { ready_since, .. } | State::Stopping { ready_since, .. } => *ready_since,
+            State::Down { .. }
+            | State::Waiting(_)
+            | State::Preparing { .. }
+            | State::Starting { .. }
+            | State::Failed { .. } => None,
+        }
+    }
+
+    /// When it wants a `Tick`; none: no deadline runs in this state.
+    pub fn deadline(&self) -> Option<Moment> {
+        match self {
+            State::Waiting(Wait::BackOff { until, .. }) => Some(*until),
+            State::Starting { run: Some(_), deadline, .. } => Some(*deadline),
+            State::Stopping { dying: Dying::Asked { kill_at }, .. } => Some(*kill_at),
+            State::Stopping { dying: Dying::Killed { again_at }, .. } => Some(*again_at),
+            State::Down { .. }
+            | State::Waiting(Wait::Dependencies(_) | Wait::OldSession { .. } | Wait::Held { .. })
+            | State::Preparing { .. }
+            | State::Starting { run: None, .. }
+            | State::Ready { .. }
+            | State::Degraded { .. }
+            | State::Stopping { dying: Dying::Leftovers, .. }
+            | State::Failed { .. } => None,
         }
     }
 

@@ -10,13 +10,19 @@ use nix::{
     unistd::Pid,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeSet, VecDeque},
     fs, io,
     process::Child,
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
 static OWNED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
+/// Statuses of orphans reaped lately, newest last: whoever knew such a pid can still learn how it ended.
+static REAPED: Mutex<VecDeque<(i32, ExitStatus)>> = Mutex::new(VecDeque::new());
+
+/// How many statuses of orphans are kept. An orphan's status is asked for at once (its pidfd woke the asker).
+const REAPED_KEPT: usize = 256;
 
 fn owned() -> MutexGuard<'static, BTreeSet<i32>> {
     // The set is consistent after any panic: insert and remove are its only changes.
@@ -36,8 +42,8 @@ pub fn release(pid: i32) {
     owned().remove(&pid);
 }
 
-/// Reaps every ended child that nobody registered; returns pid and status of each. Call on SIGCHLD.
-pub fn reap_orphans() -> Vec<(i32, ExitStatus)> {
+/// Reaps every ended child that nobody registered. Call on SIGCHLD.
+pub fn reap_orphans() {
     let set = owned();
     let mut reaped = Vec::new();
     for pid in children_of_this_process() {
@@ -51,7 +57,32 @@ pub fn reap_orphans() -> Vec<(i32, ExitStatus)> {
             _ => {}
         }
     }
-    reaped
+    let mut kept = REAPED.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.extend(reaped);
+    let excess = kept.len().saturating_sub(REAPED_KEPT);
+    kept.drain(..excess);
+}
+
+/// How an orphan ended, if this process was its parent and has reaped it; reaps first.
+pub fn status_of_orphan(pid: i32) -> Option<ExitStatus> {
+    reap_orphans();
+    let kept = REAPED.lock().unwrap_or_else(PoisonError::into_inner);
+    kept.iter().rev().find(|(p, _)| *p == pid).map(|(_, status)| *status)
+}
+
+/// Waits for a registered child that has ended or is about to, and forgets it.
+pub fn wait_owned(pid: i32) -> ExitStatus {
+    let status = loop {
+        match waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED) {
+            Ok(WaitStatus::Exited(_, code)) => break ExitStatus::Code(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => break ExitStatus::Signal(signal as i32),
+            Err(nix::errno::Errno::EINTR) => {}
+            // ECHILD: not ours, or reaped by somebody else
+            _ => break ExitStatus::Unknown,
+        }
+    };
+    release(pid);
+    status
 }
 
 /// Direct children, from `/proc/self/task/*/children` (proc(5); needs CONFIG_PROC_CHILDREN, on in Debian and Ubuntu).

@@ -1,0 +1,248 @@
+//! A long-lived client of the whole cluster: describe, topics, configuration, records.
+
+use super::{ClusterView, Quiet, base_config, blocking, kafka_error, words};
+use crate::clients::{ClientError, error::bounded};
+use rdkafka::{
+    Message, Offset, TopicPartitionList,
+    admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
+    config::FromClientConfigAndContext,
+    consumer::{BaseConsumer, Consumer},
+    producer::{FutureProducer, FutureRecord, Producer},
+};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+/// Longest a record may wait for its acknowledgement inside the producer, whatever its caller waits (`message.timeout.ms`):
+/// a record nobody waits for any more shall not be written minutes later.
+const DELIVERY_MAX: Duration = Duration::from_secs(30);
+
+/// One record read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Record {
+    /// Its partition.
+    pub partition: i32,
+    /// Its offset there.
+    pub offset: i64,
+    /// Its value; empty for a tombstone.
+    pub payload: Vec<u8>,
+}
+
+/// A client of the cluster. Holds one librdkafka client (a thread per broker and two more) and its connections.
+pub struct Admin {
+    bootstrap: String,
+    /// None only while it is being dropped.
+    producer: Option<FutureProducer<Quiet>>,
+}
+
+impl std::fmt::Debug for Admin {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Admin({})", self.bootstrap)
+    }
+}
+
+impl Drop for Admin {
+    fn drop(&mut self) {
+        let producer = self.producer.take();
+        // Its drop flushes and joins threads, some 100 ms and more: not on a thread of the runtime.
+        let spawned = std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(producer));
+        // Without a thread to spare the closure, and the producer in it, was dropped here: late, but closed.
+        drop(spawned);
+    }
+}
+
+impl Admin {
+    /// A client that starts from these listeners. No connection is made yet; an error means that librdkafka could not be
+    /// set up at all.
+    pub fn new(bootstrap: &[SocketAddr]) -> Result<Self, ClientError> {
+        let bootstrap = bootstrap.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
+        let mut config = base_config(&bootstrap);
+        config
+            .set("acks", "all")
+            .set("enable.idempotence", "true")
+            // one record at a time is what this client sends: nothing to gather
+            .set("linger.ms", "0")
+            .set("message.timeout.ms", DELIVERY_MAX.as_millis().to_string());
+        let producer = FutureProducer::from_config_and_context(&config, Quiet).map_err(|e| {
+            kafka_error(&format!("make a Kafka client for {bootstrap}"), Duration::ZERO, e)
+        })?;
+        Ok(Self { bootstrap, producer: Some(producer) })
+    }
+
+    fn producer(&self, doing: &str) -> Result<FutureProducer<Quiet>, ClientError> {
+        self.producer.clone().ok_or_else(|| ClientError::Closed { doing: doing.to_owned() })
+    }
+
+    /// What some live broker says of the cluster.
+    pub async fn describe(&self, limit: Duration) -> Result<ClusterView, ClientError> {
+        let doing = format!("ask the brokers at {} for metadata", self.bootstrap);
+        let producer = self.producer(&doing)?;
+        let named = doing.clone();
+        blocking(&named, move || {
+            let metadata =
+                producer.client().fetch_metadata(None, limit).map_err(|e| kafka_error(&doing, limit, e))?;
+            Ok(ClusterView::from_metadata(&metadata, None))
+        })
+        .await
+    }
+
+    /// Creates a topic with `config` on top of the brokers' defaults, and waits until the controller has made it. A topic
+    /// that exists is [`ClientError::Server`] with code 36 ([`Admin::TOPIC_EXISTS`]).
+    pub async fn create_topic(
+        &self,
+        name: &str,
+        partitions: u32,
+        replicas: u32,
+        config: &[(&str, &str)],
+        limit: Duration,
+    ) -> Result<(), ClientError> {
+        let doing = format!("create topic {name} with {partitions} partitions on {replicas} brokers each");
+        let to_int = |n: u32| {
+            i32::try_from(n).map_err(|e| ClientError::Failed { doing: doing.clone(), source: Box::new(e) })
+        };
+        let mut topic = NewTopic::new(name, to_int(partitions)?, TopicReplication::Fixed(to_int(replicas)?));
+        for (key, value) in config {
+            topic = topic.set(key, value);
+        }
+        let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
+        let results = self
+            .with_admin(&doing, limit, async |admin| admin.create_topics([&topic], &options).await)
+            .await?;
+        match results.into_iter().next() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err((_, code))) => {
+                Err(ClientError::Server { doing, code: code as i32, answer: words(code) })
+            }
+            None => Err(ClientError::malformed(&doing, "its answer names no topic")),
+        }
+    }
+
+    /// Kafka's error code for a topic that is there already (`Errors.TOPIC_ALREADY_EXISTS`).
+    pub const TOPIC_EXISTS: i32 = 36;
+
+    /// The configuration in force for a topic: every key with its value, defaults included.
+    pub async fn topic_config(&self, name: &str, limit: Duration) -> Result<BTreeMap<String, String>, ClientError> {
+        let doing = format!("read the configuration of topic {name}");
+        let options = AdminOptions::new().request_timeout(Some(limit));
+        let results = self
+            .with_admin(&doing, limit, async |admin| {
+                admin.describe_configs([&ResourceSpecifier::Topic(name)], &options).await
+            })
+            .await?;
+        match results.into_iter().next() {
+            Some(Ok(resource)) => {
+                Ok(resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?))).collect())
+            }
+            Some(Err(code)) => Err(ClientError::Server { doing, code: code as i32, answer: words(code) }),
+            None => Err(ClientError::malformed(&doing, "its answer names no topic")),
+        }
+    }
+
+    /// Writes one record and waits until every in-sync replica has it (`acks=all`); returns partition and offset. When
+    /// `limit` passes the record may still be written, up to 30 s after the call.
+    pub async fn produce(
+        &self,
+        topic: &str,
+        partition: Option<i32>,
+        payload: &[u8],
+        limit: Duration,
+    ) -> Result<(i32, i64), ClientError> {
+        let doing = match partition {
+            Some(p) => format!("write a record to {topic}-{p}"),
+            None => format!("write a record to {topic}"),
+        };
+        let producer = self.producer(&doing)?;
+        let mut record = FutureRecord::<(), [u8]>::to(topic).payload(payload);
+        record.partition = partition;
+        bounded(&doing, limit, async {
+            match producer.send(record, limit).await {
+                Ok(delivery) => Ok((delivery.partition, delivery.offset)),
+                Err((e, _)) => Err(kafka_error(&doing, limit, e)),
+            }
+        })
+        .await
+    }
+
+    /// Reads from the given (partition, offset) places on until `count` records came or `limit` passed, and returns what
+    /// came, in order per partition. No group is joined and nothing is committed.
+    pub async fn consume_from(
+        &self,
+        topic: &str,
+        from: &[(i32, i64)],
+        count: usize,
+        limit: Duration,
+    ) -> Result<Vec<Record>, ClientError> {
+        let doing = format!("read from topic {topic}");
+        let mut config = base_config(&self.bootstrap);
+        config
+            .set("group.id", "cdc-supervisor")
+            .set("enable.auto.commit", "false")
+            .set("enable.auto.offset.store", "false")
+            .set("auto.offset.reset", "error")
+            .set("fetch.wait.max.ms", "50");
+        let (named, topic, from) = (doing.clone(), topic.to_owned(), from.to_vec());
+        blocking(&named, move || {
+            let failed = |e| kafka_error(&doing, limit, e);
+            let consumer = BaseConsumer::from_config_and_context(&config, Quiet).map_err(failed)?;
+            let mut places = TopicPartitionList::new();
+            for (partition, offset) in from {
+                places.add_partition_offset(&topic, partition, Offset::Offset(offset)).map_err(failed)?;
+            }
+            consumer.assign(&places).map_err(failed)?;
+            let until = Instant::now() + limit;
+            let mut records = Vec::new();
+            while records.len() < count {
+                let left = until.saturating_duration_since(Instant::now());
+                if left.is_zero() {
+                    break;
+                }
+                match consumer.poll(left) {
+                    Some(Ok(m)) => records.push(Record {
+                        partition: m.partition(),
+                        offset: m.offset(),
+                        payload: m.payload().unwrap_or_default().to_vec(),
+                    }),
+                    // a broker that went away is looked for again until the time is over
+                    Some(Err(e)) if is_passing(&e) => {}
+                    Some(Err(e)) => return Err(failed(e)),
+                    None => {}
+                }
+            }
+            Ok(records)
+        })
+        .await
+    }
+
+    /// Runs one admin call with a client of its own. Not kept: `AdminClient` polls only its result queue, so errors of
+    /// its connections would pile up in its main queue for as long as it lives (rdkafka 0.39, `start_poll_thread`).
+    async fn with_admin<T>(
+        &self,
+        doing: &str,
+        limit: Duration,
+        call: impl AsyncFnOnce(&AdminClient<Quiet>) -> Result<T, rdkafka::error::KafkaError>,
+    ) -> Result<T, ClientError> {
+        let config = base_config(&self.bootstrap);
+        let (named, what) = (doing.to_owned(), doing.to_owned());
+        let admin = blocking(doing, move || {
+            AdminClient::from_config_and_context(&config, Quiet).map_err(|e| kafka_error(&named, limit, e))
+        })
+        .await?;
+        let result = bounded(doing, limit, async {
+            call(&admin).await.map_err(|e| kafka_error(&what, limit, e))
+        })
+        .await;
+        // joins its threads
+        drop(tokio::task::spawn_blocking(move || drop(admin)));
+        result
+    }
+}
+
+fn is_passing(error: &rdkafka::error::KafkaError) -> bool {
+    use rdkafka::error::RDKafkaErrorCode as Code;
+    matches!(
+        error.rdkafka_error_code(),
+        Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut)
+    )
+}

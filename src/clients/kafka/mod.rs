@@ -1,0 +1,90 @@
+//! Kafka, over librdkafka: what one listener says, and a long-lived client for topics, records and configuration.
+//!
+//! librdkafka calls that fetch something block their thread; all of them run on the blocking pool, bounded by a time-out
+//! (facts/crates.md 2.6). Dropping a client joins its threads, so that happens there too.
+
+mod admin;
+mod listener;
+mod view;
+
+pub use admin::{Admin, Record};
+pub use listener::listener_metadata;
+pub use view::{Broker, ClusterView, Partition, Replicated, Topic, list};
+
+use crate::clients::ClientError;
+use rdkafka::{
+    ClientContext,
+    config::{ClientConfig, RDKafkaLogLevel},
+    consumer::ConsumerContext,
+    error::{KafkaError, RDKafkaErrorCode},
+};
+use std::time::Duration;
+
+/// Receives librdkafka's log lines and errors. Refused and closed connections are everyday life while brokers start and
+/// stop, and every failure that matters comes back as the error of a call: so all of them are debug lines.
+#[derive(Clone, Copy, Debug, Default)]
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
+        tracing::debug!(target: "librdkafka", ?level, facility, "{message}");
+    }
+    fn error(&self, error: KafkaError, reason: &str) {
+        tracing::debug!(target: "librdkafka", %error, "{reason}");
+    }
+}
+
+impl ConsumerContext for Quiet {}
+
+/// What all our clients have in common.
+fn base_config(bootstrap: &str) -> ClientConfig {
+    let mut config = ClientConfig::new();
+    config
+        .set("bootstrap.servers", bootstrap)
+        .set("client.id", "cdc-supervisor")
+        // EXTERNAL advertises `localhost`, which would be tried as ::1 first (DESIGN.md, Binding)
+        .set("broker.address.family", "v4")
+        .set("log.connection.close", "false")
+        .set("reconnect.backoff.ms", "50")
+        .set("reconnect.backoff.max.ms", "1000")
+        .set("allow.auto.create.topics", "false")
+        // KIP-714 would have the client push its own statistics to brokers that ask for them
+        .set("enable.metrics.push", "false")
+        .set_log_level(RDKafkaLogLevel::Info);
+    config
+}
+
+/// Puts a librdkafka error into our words. Its time-outs and "no broker" are the same news for a caller: nobody answered.
+fn kafka_error(doing: &str, limit: Duration, error: KafkaError) -> ClientError {
+    match error.rdkafka_error_code() {
+        Some(
+            RDKafkaErrorCode::OperationTimedOut
+            | RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::MessageTimedOut
+            | RDKafkaErrorCode::RequestTimedOut,
+        ) => ClientError::TimedOut { doing: doing.to_owned(), limit },
+        // negative codes are librdkafka's own, the others came from a broker (RDKafkaErrorCode)
+        Some(code) if code as i32 > 0 => {
+            ClientError::Server { doing: doing.to_owned(), code: code as i32, answer: words(code) }
+        }
+        Some(_) | None => ClientError::Failed { doing: doing.to_owned(), source: Box::new(error) },
+    }
+}
+
+/// `TopicAlreadyExists (Broker: Topic already exists)`.
+fn words(code: RDKafkaErrorCode) -> String {
+    format!("{code:?} ({code})")
+}
+
+/// Runs blocking librdkafka work on the blocking pool. The work bounds itself; `limit` is for the words.
+async fn blocking<T: Send + 'static>(
+    doing: &str,
+    work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
+) -> Result<T, ClientError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done,
+        // The work panicked (librdkafka's wrapper panics on a host name that is not UTF-8) or the runtime ends.
+        Err(e) => Err(ClientError::Failed { doing: doing.to_owned(), source: Box::new(e) }),
+    }
+}

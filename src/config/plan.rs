@@ -1,0 +1,387 @@
+//! The checked plan: what `supervisor.toml` means, every value resolved, disabled nodes left out.
+
+use super::places::Places;
+use crate::base::{
+    ByteSize, Layout, NodeKind, NodeName, Port,
+    recipe::{LogPolicy, PortUse, RestartWhen},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
+    time::Duration,
+};
+
+/// Everything the configuration decides. Made by [`load`](super::load) only, so every rule of this room holds for it.
+///
+/// Two plans are equal when they mean the same: comments, order, spelling (`1G`, `1024M`) and the settings of disabled
+/// nodes do not count; the root does.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// Absolute, UTF-8, short enough for every socket below it.
+    pub root: PathBuf,
+    /// What is kept free of nodes.
+    pub host: Host,
+    /// Where programs come from.
+    pub artifacts: Artifacts,
+    /// The one ZooKeeper; none when its table is absent or disabled.
+    pub zookeeper: Option<Zookeeper>,
+    /// The brokers; none when the table is absent or every broker is disabled. Never there without ZooKeeper.
+    pub kafka: Option<Kafka>,
+    /// The one MySQL server; none when its table is absent or disabled.
+    pub mysql: Option<Mysql>,
+    /// The enabled commands, by name.
+    pub commands: Vec<Command>,
+    /// Nodes that the file names with `enabled = false`, by name. Not part of the plan's meaning.
+    pub disabled: Vec<NodeName>,
+    pub(super) places: Places,
+}
+
+/// `[host]`: the parts of the memory ledger that are no node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Host {
+    /// Memory left to the operating system, its page cache and other programs.
+    pub os_floor: ByteSize,
+    /// Memory reckoned for the daemon and its shims.
+    pub supervisor: ByteSize,
+}
+
+/// `[artifacts]`: where programs come from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Artifacts {
+    /// The store; none: `ROOT/artifacts`.
+    pub store: Option<PathBuf>,
+    /// Where the source `file` looks for archives that were put there by hand; none: `STORE/files`.
+    pub files: Option<PathBuf>,
+    /// The sources, in the order in which they are asked. Never empty, none twice.
+    pub sources: Vec<SourceKind>,
+    /// Base URL (`http://` or `https://`, no slash at the end) asked by the source `vendor` before the vendor's own host.
+    pub mirror: Option<String>,
+    /// Nothing is asked for over the network: only what the store holds and the source `file`.
+    pub offline: bool,
+    /// A Java runtime's home directory to use instead of the one found; none: search.
+    pub java_home: Option<PathBuf>,
+}
+
+impl Artifacts {
+    /// The store, resolved.
+    pub fn store(&self, layout: &Layout) -> PathBuf {
+        self.store.clone().unwrap_or_else(|| layout.artifacts())
+    }
+
+    /// The directory of the source `file`, resolved.
+    pub fn files(&self, layout: &Layout) -> PathBuf {
+        self.files.clone().unwrap_or_else(|| self.store(layout).join("files"))
+    }
+}
+
+/// A kind of artifact source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum SourceKind {
+    /// Files on this machine.
+    File,
+    /// The mirror, then the vendor, then the project's permanent archive.
+    Vendor,
+    /// The machine's own package clients.
+    Packages,
+}
+
+impl SourceKind {
+    /// Every kind, in the default order.
+    pub const ALL: [SourceKind; 3] = [SourceKind::File, SourceKind::Vendor, SourceKind::Packages];
+
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SourceKind::File => "file",
+            SourceKind::Vendor => "vendor",
+            SourceKind::Packages => "packages",
+        }
+    }
+}
+
+/// What every node has, besides its memory cap.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Care {
+    /// User to run as; none: the daemon's own.
+    pub user: Option<String>,
+    /// From the stop signal to SIGKILL.
+    pub grace: Duration,
+    /// Which ends are followed by a new start.
+    pub restart: RestartWhen,
+    /// A run this long makes the next restart immediate and clears the back-off.
+    pub healthy_after: Duration,
+    /// `pids.max`: processes and threads.
+    pub tasks_max: u64,
+    /// `RLIMIT_NOFILE`.
+    pub nofile: u64,
+    /// How the log is kept.
+    pub log: LogPolicy,
+}
+
+/// `[zookeeper]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Zookeeper {
+    /// Where clients connect.
+    pub client_port: Port,
+    /// The address it binds.
+    pub bind: IpAddr,
+    /// `-Xmx`; none: the file sets `memory_max` but no heap, so it is derived from the cap.
+    pub heap: Option<ByteSize>,
+    /// The cap.
+    pub memory_max: ByteSize,
+    /// Its data; none: `nodes/zookeeper/data`.
+    pub data_dir: Option<PathBuf>,
+    /// `tickTime`. Sessions last between 2 and 20 of it.
+    pub tick: Duration,
+    /// Upstream properties, passed through. None that this program owns.
+    pub properties: BTreeMap<String, String>,
+    /// More JVM flags, behind ours. None that this program owns.
+    pub jvm_flags: Vec<String>,
+    /// User, restarts, limits, log.
+    pub care: Care,
+}
+
+/// A Kafka distribution.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// `apache-3.5.2`.
+    Apache352,
+}
+
+impl Distribution {
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Distribution::Apache352 => "apache-3.5.2",
+        }
+    }
+}
+
+/// `[kafka]`, what all brokers share. Heap, cap and properties for all brokers are merged into each [`Broker`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kafka {
+    /// Which distribution runs.
+    pub distribution: Distribution,
+    /// `zookeeper.session.timeout.ms`.
+    pub session_timeout: Duration,
+    /// The address the EXTERNAL listeners bind. INTERNAL ones bind and advertise 127.0.0.1 always: all brokers are here.
+    pub bind: IpAddr,
+    /// The host name that EXTERNAL listeners advertise to clients.
+    pub advertised_host: String,
+    /// More JVM flags, behind ours.
+    pub jvm_flags: Vec<String>,
+    /// The enabled brokers by `broker.id`; never empty.
+    pub brokers: BTreeMap<u32, Broker>,
+}
+
+/// `[kafka.brokers.ID]`, with what `[kafka]` says for all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Broker {
+    /// Listener INTERNAL, on 127.0.0.1.
+    pub internal_port: Port,
+    /// Listener EXTERNAL, on [`Kafka::bind`].
+    pub external_port: Port,
+    /// `-Xmx`; none: the file sets `memory_max` but no heap, so it is derived from the cap.
+    pub heap: Option<ByteSize>,
+    /// The cap.
+    pub memory_max: ByteSize,
+    /// Its data; none: `nodes/broker-ID/data`.
+    pub data_dir: Option<PathBuf>,
+    /// Upstream properties: those of `[kafka.properties]`, overridden by the broker's own.
+    pub properties: BTreeMap<String, String>,
+    /// User, restarts, limits, log.
+    pub care: Care,
+}
+
+/// `[mysql]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mysql {
+    /// Where clients connect over TCP.
+    pub port: Port,
+    /// The address it binds.
+    pub bind: IpAddr,
+    /// The cap.
+    pub memory_max: ByteSize,
+    /// The database that is provisioned.
+    pub database: String,
+    /// Its data; none: `nodes/mysql/data`.
+    pub data_dir: Option<PathBuf>,
+    /// Whether the database, its tables, the test rows and the `debezium` user are made at the first start.
+    pub provision: bool,
+    /// Server options, passed through; names with underscores, booleans as `ON` and `OFF`. None that this program owns.
+    pub options: BTreeMap<String, String>,
+    /// User, restarts, limits, log.
+    pub care: Care,
+}
+
+/// `[command.NAME]`: any program of the user's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Command {
+    /// NAME.
+    pub name: NodeName,
+    /// Program (an absolute path) and arguments.
+    pub argv: Vec<String>,
+    /// Its environment; children start from an empty one.
+    pub env: BTreeMap<String, String>,
+    /// Working directory; none: the node's data directory.
+    pub dir: Option<PathBuf>,
+    /// The cap.
+    pub memory_max: ByteSize,
+    /// Enabled nodes that must be ready before it starts.
+    pub after: Vec<NodeName>,
+    /// The signal that asks it to end.
+    pub stop_signal: i32,
+    /// How readiness is seen.
+    pub probe: CommandProbe,
+    /// Ports it binds, so that a taken one is named before the start.
+    pub ports: Vec<SocketAddr>,
+    /// User, restarts, limits, log.
+    pub care: Care,
+}
+
+/// `[command.NAME.probe]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CommandProbe {
+    /// The kind of look.
+    pub kind: CommandProbeKind,
+    /// Bound of one attempt.
+    pub timeout: Duration,
+    /// Pause between attempts.
+    pub interval: Duration,
+    /// Failures in a row that turn `ready` into `degraded`.
+    pub failures: u32,
+    /// How long a start may take before it is reported as late.
+    pub start_deadline: Duration,
+}
+
+/// The kinds of look at a command.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommandProbeKind {
+    /// Running is ready.
+    None,
+    /// A TCP connect.
+    Tcp(SocketAddr),
+    /// `GET url` answers with 2xx. Plain `http://` only.
+    Http(String),
+    /// A command ends with 0.
+    Exec(Vec<String>),
+    /// The program says READY=1 (sd_notify).
+    Notify,
+}
+
+/// What the plan says of any node, whatever its kind.
+#[derive(Clone, Copy, Debug)]
+pub struct NodeView<'a> {
+    /// The cap.
+    pub memory_max: ByteSize,
+    /// Its kind.
+    pub kind: NodeKind,
+    /// User, restarts, limits, log.
+    pub care: &'a Care,
+}
+
+impl Plan {
+    /// Every path below the root.
+    pub fn layout(&self) -> Layout {
+        Layout::new(&self.root)
+    }
+
+    /// The enabled nodes in an order of start: ZooKeeper, brokers by id, MySQL, then commands, each behind what it comes
+    /// `after`, by name where that leaves a choice. Stopping goes the other way.
+    pub fn nodes(&self) -> Vec<NodeName> {
+        let mut order: Vec<NodeName> = Vec::new();
+        order.extend(self.zookeeper.iter().map(|_| NodeName::zookeeper()));
+        order.extend(self.kafka.iter().flat_map(|k| k.brokers.keys().map(|id| NodeName::broker(*id))));
+        order.extend(self.mysql.iter().map(|_| NodeName::mysql()));
+        let mut done: BTreeSet<NodeName> = order.iter().cloned().collect();
+        let mut left: Vec<&Command> = self.commands.iter().collect();
+        // Checked plans have no cycle; were there one, its members come last rather than never.
+        while let Some(at) =
+            left.iter().position(|c| c.after.iter().all(|n| done.contains(n))).or((!left.is_empty()).then_some(0))
+        {
+            let name = left.remove(at).name.clone();
+            done.insert(name.clone());
+            order.push(name);
+        }
+        order
+    }
+
+    /// What the plan says of `node`; none when it is not an enabled node.
+    pub fn node(&self, node: &NodeName) -> Option<NodeView<'_>> {
+        self.each_node().find(|(name, _)| name == node).map(|(_, view)| view)
+    }
+
+    /// Every enabled node with its cap, kind and care, in no promised order.
+    pub fn each_node(&self) -> impl Iterator<Item = (NodeName, NodeView<'_>)> {
+        let view = |name, kind, memory_max, care| (name, NodeView { memory_max, kind, care });
+        let zookeeper =
+            self.zookeeper.iter().map(move |z| view(NodeName::zookeeper(), NodeKind::Zookeeper, z.memory_max, &z.care));
+        let brokers = self.kafka.iter().flat_map(|k| &k.brokers);
+        let brokers =
+            brokers.map(move |(id, b)| view(NodeName::broker(*id), NodeKind::Broker(*id), b.memory_max, &b.care));
+        let mysql = self.mysql.iter().map(move |m| view(NodeName::mysql(), NodeKind::Mysql, m.memory_max, &m.care));
+        let commands =
+            self.commands.iter().map(move |c| view(c.name.clone(), NodeKind::Command, c.memory_max, &c.care));
+        zookeeper.chain(brokers).chain(mysql).chain(commands)
+    }
+
+    /// The ports that enabled nodes bind, with the keys that set them.
+    pub fn ports(&self) -> Vec<(NodeName, PortUse)> {
+        let mut uses = Vec::new();
+        let mut add = |node: NodeName, name: &str, ip: IpAddr, port: Port, key: String| {
+            uses.push((node, PortUse { name: name.into(), address: SocketAddr::new(ip, port.0), key }));
+        };
+        if let Some(z) = &self.zookeeper {
+            add(NodeName::zookeeper(), "client", z.bind, z.client_port, "zookeeper.client_port".into());
+        }
+        if let Some(k) = &self.kafka {
+            for (id, b) in &k.brokers {
+                let key = format!("kafka.brokers.{id}");
+                let node = NodeName::broker(*id);
+                let loopback = IpAddr::V4(Ipv4Addr::LOCALHOST);
+                add(node.clone(), "INTERNAL", loopback, b.internal_port, format!("{key}.internal_port"));
+                add(node, "EXTERNAL", k.bind, b.external_port, format!("{key}.external_port"));
+            }
+        }
+        if let Some(m) = &self.mysql {
+            add(NodeName::mysql(), "mysql", m.bind, m.port, "mysql.port".into());
+        }
+        for c in &self.commands {
+            for (i, address) in c.ports.iter().enumerate() {
+                let key = format!("command.{}.ports[{i}]", c.name);
+                add(c.name.clone(), "port", address.ip(), Port(address.port()), key);
+            }
+        }
+        uses
+    }
+
+    /// The key of a node's table: `kafka.brokers.1` for `broker-1`.
+    pub fn node_key(node: &NodeName) -> String {
+        match node.as_str() {
+            name @ ("zookeeper" | "mysql") => name.to_owned(),
+            name => match name.strip_prefix("broker-") {
+                Some(id) => format!("kafka.brokers.{id}"),
+                None => format!("command.{name}"),
+            },
+        }
+    }
+
+    /// The line (from 1) where `key` is written; none when the file leaves it to its default.
+    pub fn key_line(&self, key: &str) -> Option<usize> {
+        self.places.line(key)
+    }
+
+    /// The line of a node's table header; none when the file does not name the node.
+    pub fn node_line(&self, node: &NodeName) -> Option<usize> {
+        self.key_line(&Self::node_key(node))
+    }
+
+    /// `supervisor.toml line 31` for a key that the file holds, `supervisor.toml` otherwise.
+    pub fn place(&self, key: &str) -> String {
+        match self.key_line(key) {
+            Some(line) => format!("{} line {line}", self.places.name()),
+            None => self.places.name().to_owned(),
+        }
+    }
+}

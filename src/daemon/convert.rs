@@ -1,0 +1,85 @@
+//! From the engine's snapshot to the words of the wire: one way only.
+
+use crate::{
+    base::{ExitStatus, Layout, outcome::signal_name},
+    control::wire::{Caps, LastExit, Memory, Node, PortDoc, Status, Supervisor},
+    engine::{NodeSnapshot, Snapshot},
+    lifecycle::Wanted,
+    sys::{cgroup, cgroup::CgroupRoot, memory},
+};
+
+/// Status of everything; reads memory counters, so it blocks on /proc for a few milliseconds.
+pub(super) fn status(snapshot: &Snapshot, supervisor: Supervisor, layout: &Layout, cgroup: Option<&CgroupRoot>) -> Status {
+    let nodes = snapshot.nodes.iter().map(|n| node(n, layout, cgroup)).collect();
+    Status { schema: 1, supervisor, nodes }
+}
+
+/// The daemon's own part.
+pub(super) fn supervisor(layout: &Layout, started_at: crate::base::Timestamp, caps: Caps) -> Supervisor {
+    Supervisor {
+        pid: i32::try_from(std::process::id()).ok(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        started_at: Some(started_at),
+        root: layout.root().display().to_string(),
+        caps,
+    }
+}
+
+fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>) -> Node {
+    Node {
+        name: n.name.clone(),
+        kind: n.kind.as_str().to_owned(),
+        wanted: match n.wanted {
+            Wanted::Up => "up".to_owned(),
+            Wanted::Down => "down".to_owned(),
+        },
+        state: n.state.to_owned(),
+        pid: n.process.as_ref().map(|p| p.pid),
+        incarnation: (n.incarnation.0 > 0).then_some(n.incarnation.0),
+        since: Some(n.since),
+        ready_since: n.ready_since,
+        restarts: n.restarts,
+        last_exit: n.last_exit.as_ref().map(|e| LastExit {
+            code: match e.status {
+                ExitStatus::Code(code) => Some(code),
+                ExitStatus::Signal(_) | ExitStatus::Unknown => None,
+            },
+            signal: match e.status {
+                ExitStatus::Signal(signal) => Some(signal_name(signal)),
+                ExitStatus::Code(_) | ExitStatus::Unknown => None,
+            },
+            cause: e.cause,
+            at: e.at,
+        }),
+        memory: memory_of(n, cgroup),
+        ports: n.ports.iter().map(|p| PortDoc { name: p.name.clone(), port: p.port().0 }).collect(),
+        log: layout.log(&n.name).display().to_string(),
+        detail: n.detail.clone(),
+    }
+}
+
+fn memory_of(n: &NodeSnapshot, cgroup: Option<&CgroupRoot>) -> Memory {
+    let cap_bytes = n.cap_bytes;
+    let Some(process) = &n.process else { return Memory { cap_bytes, ..Memory::default() } };
+    if let Some(now) = cgroup.and_then(|root| cgroup::memory_now(&root.node_path(&n.name)).ok()) {
+        return Memory {
+            cap_bytes,
+            current_bytes: Some(now.current),
+            anon_bytes: Some(now.anon),
+            file_bytes: Some(now.file),
+            peak_bytes: now.peak,
+            oom_kills: now.oom_kills,
+        };
+    }
+    match memory::of_tree(process.pid) {
+        Some(tree) => Memory {
+            cap_bytes,
+            current_bytes: Some(tree.pss),
+            anon_bytes: Some(tree.anon),
+            file_bytes: Some(tree.file),
+            peak_bytes: None,
+            oom_kills: None,
+        },
+        None => Memory { cap_bytes, ..Memory::default() },
+    }
+}

@@ -1,0 +1,186 @@
+//! Answers the control socket: orders go to the engine, statuses come from its snapshot.
+
+use super::{convert, inputs::Inputs};
+use crate::{
+    base::{Layout, Timestamp},
+    control::{
+        server::{AnswerSink, BoxFuture, Handler, Peer},
+        wire::{Answer, Caps, Hello, Order, VERSION},
+    },
+    engine::{EngineOrder, Handle, OrderReply, Rejection},
+    operate::prove,
+    sys::{cgroup::CgroupRoot, clock},
+};
+use std::{sync::Arc, time::Duration};
+use tokio::time::sleep;
+
+/// Shortest pause between two statuses of a `Watch`: ten a second.
+const WATCH_PAUSE: Duration = Duration::from_millis(100);
+
+/// A `Watch` also sends a status this often when nothing changes: memory does.
+const WATCH_REFRESH: Duration = Duration::from_secs(2);
+
+/// What answering needs; shared by all connections.
+#[derive(Debug)]
+struct Shared {
+    layout: Layout,
+    engine: Handle,
+    caps: Caps,
+    cgroup: Option<CgroupRoot>,
+    plan_digest: String,
+    started_at: Timestamp,
+    targets: prove::Targets,
+}
+
+/// The daemon's handler.
+#[derive(Debug)]
+pub(super) struct DaemonHandler(Arc<Shared>);
+
+impl DaemonHandler {
+    pub(super) fn new(inputs: &Inputs, engine: Handle, caps: Caps) -> Self {
+        Self(Arc::new(Shared {
+            layout: inputs.layout.clone(),
+            engine,
+            cgroup: if caps.enforced { super::inputs::caps().0 } else { None },
+            caps,
+            plan_digest: inputs.plan_digest.clone(),
+            started_at: clock::wall(),
+            targets: inputs.prove_targets(),
+        }))
+    }
+}
+
+impl Handler for DaemonHandler {
+    fn handle(&self, _peer: Peer, order: Order, out: AnswerSink) -> BoxFuture {
+        let shared = Arc::clone(&self.0);
+        Box::pin(async move { shared.answer(order, &out).await })
+    }
+}
+
+impl Shared {
+    async fn answer(self: Arc<Self>, order: Order, out: &AnswerSink) {
+        match order {
+            Order::Hello => out.send(Answer::Hello(Hello {
+                v: VERSION,
+                version: env!("CARGO_PKG_VERSION").to_owned(),
+                pid: i32::try_from(std::process::id()).unwrap_or_default(),
+                plan_digest: self.plan_digest.clone(),
+            })),
+            Order::Status => out.send(self.status().await),
+            Order::Watch => self.watch(out).await,
+            Order::Start { nodes, with_needs } => {
+                self.carry_out(EngineOrder::Start { nodes, with_needs }, out).await;
+            }
+            Order::Stop { nodes } => self.carry_out(EngineOrder::Stop { nodes }, out).await,
+            Order::Restart { nodes } => self.carry_out(EngineOrder::Restart { nodes }, out).await,
+            Order::Kill { node, signal } => {
+                let done = format!("sent {} to {node}", crate::base::outcome::signal_name(signal));
+                let reply = self.engine.order(EngineOrder::Signal { node, signal }).await;
+                out.send(answer_of(reply.map(|_| vec![done])));
+            }
+            Order::Down { now } => self.carry_out(EngineOrder::Down { now }, out).await,
+            Order::Prove => self.prove(out).await,
+        }
+    }
+
+    async fn status(self: &Arc<Self>) -> Answer {
+        let shared = Arc::clone(self);
+        let snapshot = self.engine.snapshot();
+        let made = tokio::task::spawn_blocking(move || {
+            let supervisor = convert::supervisor(&shared.layout, shared.started_at, shared.caps.clone());
+            convert::status(&snapshot, supervisor, &shared.layout, shared.cgroup.as_ref())
+        })
+        .await;
+        match made {
+            Ok(status) => Answer::Status(Box::new(status)),
+            Err(e) => refused(1, format!("the status could not be made: {e}"), None),
+        }
+    }
+
+    async fn watch(self: &Arc<Self>, out: &AnswerSink) {
+        let mut changes = self.engine.watch();
+        loop {
+            changes.borrow_and_update();
+            out.send(self.status().await);
+            tokio::select! {
+                () = out.closed() => return,
+                changed = changes.changed() => if changed.is_err() { return },
+                () = sleep(WATCH_REFRESH) => {}
+            }
+            sleep(WATCH_PAUSE).await;
+        }
+    }
+
+    /// Gives an order and tells each node's change of state on the way.
+    async fn carry_out(&self, order: EngineOrder, out: &AnswerSink) {
+        let mut changes = self.engine.watch();
+        let mut told: std::collections::BTreeMap<_, _> =
+            changes.borrow_and_update().nodes.iter().map(|n| (n.name.clone(), n.state)).collect();
+        let mut tell = |snapshot: &crate::engine::Snapshot| {
+            for node in &snapshot.nodes {
+                if told.insert(node.name.clone(), node.state) != Some(node.state) {
+                    let text = format!("{}: {}", node.state, node.detail);
+                    out.send(Answer::Progress { node: Some(node.name.clone()), text });
+                }
+            }
+        };
+        let done = self.engine.order(order);
+        tokio::pin!(done);
+        let reply = loop {
+            tokio::select! {
+                reply = &mut done => break reply,
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        break done.await;
+                    }
+                    let snapshot = changes.borrow_and_update().clone();
+                    tell(&snapshot);
+                }
+            }
+        };
+        tell(&self.engine.snapshot());
+        out.send(answer_of(reply));
+    }
+
+    async fn prove(&self, out: &AnswerSink) {
+        let mut report = |text: String| out.progress(text);
+        match prove::prove(&self.targets, &mut report).await {
+            Ok(proof) => out.send(Answer::Done { text: proof.facts }),
+            Err(e) => out.send(Answer::Refused {
+                exit: 9,
+                message: e.to_string(),
+                causes: causes(&e),
+                hint: Some("`cdc-supervisor status` shows each node; `cdc-supervisor logs NODE` what it says".into()),
+            }),
+        }
+    }
+}
+
+fn causes(e: &dyn std::error::Error) -> Vec<String> {
+    std::iter::successors(e.source(), |inner| inner.source()).map(ToString::to_string).collect()
+}
+
+fn answer_of(reply: OrderReply) -> Answer {
+    match reply {
+        Ok(text) => Answer::Done { text },
+        Err(Rejection::UnknownNode(name)) => {
+            refused(2, format!("there is no node {name}"), Some("`cdc-supervisor status` lists the nodes"))
+        }
+        Err(Rejection::NotNow(why)) => refused(8, why, None),
+        Err(Rejection::NotReady(why)) => {
+            let mut why = why.into_iter();
+            let message = why.next().unwrap_or_else(|| "not ready".to_owned());
+            Answer::Refused {
+                exit: 6,
+                message,
+                causes: why.collect(),
+                hint: Some("`cdc-supervisor logs NODE` shows what it said".into()),
+            }
+        }
+        Err(Rejection::Ending) => refused(7, "the daemon ended before that was done".into(), None),
+    }
+}
+
+fn refused(exit: u8, message: String, hint: Option<&str>) -> Answer {
+    Answer::Refused { exit, message, causes: Vec::new(), hint: hint.map(str::to_owned) }
+}

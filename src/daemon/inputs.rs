@@ -1,0 +1,195 @@
+//! What a daemon starts from: the plan (or the last applied one), the programs, the recipes.
+
+use super::DaemonArgs;
+use crate::{
+    artifact,
+    base::{Layout, recipe::Recipe},
+    config::{self, Plan},
+    control::wire::Caps,
+    engine,
+    offline::{config_file, fetch},
+    operate::prove,
+    services,
+    sys::{cgroup, cgroup::CgroupRoot, command::Cancel, error::SysError, fs, host},
+};
+use std::{fmt, path::PathBuf};
+
+/// Everything gathered before the engine starts.
+#[derive(Debug)]
+pub(super) struct Inputs {
+    pub(super) layout: Layout,
+    pub(super) plan: Plan,
+    /// What `state/plan.toml` gets: the text that `plan` was read from.
+    pub(super) plan_text: String,
+    pub(super) plan_digest: String,
+    /// Nodes of an earlier daemon run on.
+    pub(super) nodes_live: bool,
+}
+
+/// Why a daemon does not start: the exit code of the contract and the words.
+#[derive(Debug)]
+pub(super) struct StartError {
+    exit: u8,
+    message: String,
+    source: Option<Box<dyn std::error::Error + Send + Sync>>,
+}
+
+impl StartError {
+    fn new(exit: u8, message: impl Into<String>) -> Self {
+        Self { exit, message: message.into(), source: None }
+    }
+
+    pub(super) fn other(doing: &str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self { exit: 1, message: format!("cannot {doing}"), source: Some(Box::new(source)) }
+    }
+
+    /// A file under the root that cannot be made or written: the machine is not ready for us.
+    pub(super) fn file(e: SysError) -> Self {
+        Self { exit: 4, message: e.to_string(), source: Some(Box::new(e.source)) }
+    }
+
+    pub(super) fn already_running(layout: &Layout) -> Self {
+        Self::new(8, format!("another daemon runs for {} (it holds {})", layout.root().display(), layout.daemon_lock().display()))
+    }
+
+    pub(super) fn exit_code(&self) -> u8 {
+        self.exit
+    }
+
+    /// The sentence with its causes.
+    pub(super) fn full_text(&self) -> String {
+        let mut text = self.message.clone();
+        let mut source = self.source.as_deref().map(|e| e as &dyn std::error::Error);
+        while let Some(e) = source {
+            text = format!("{text}: {e}");
+            source = e.source();
+        }
+        text
+    }
+}
+
+impl fmt::Display for StartError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for StartError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        self.source.as_deref().map(|e| e as _)
+    }
+}
+
+impl Inputs {
+    /// Reads the configuration. With live nodes under the root, a file that cannot be used or means something else than
+    /// what runs is put off: the last applied plan holds, and that is said.
+    pub(super) async fn gather(args: &DaemonArgs) -> Result<Self, StartError> {
+        let wanted = config_file::load(args.config.as_deref(), args.root.as_deref());
+        let root = match (&wanted, &args.root) {
+            (Ok(loaded), _) => loaded.plan.root.clone(),
+            (Err(_), Some(root)) => root.clone(),
+            (Err(_), None) => config_file::default_root(args.config.as_deref()),
+        };
+        let layout = Layout::new(root);
+        let live = engine::live_shims(&layout).await;
+        let last = if live.is_empty() { None } else { last_plan(&layout) };
+        let (plan, plan_text) = match (wanted, last) {
+            (Ok(loaded), Some((plan, text))) if plan.digest() != loaded.plan.digest() => {
+                tracing::warn!(nodes = ?live, "nodes run by the plan applied last ({}); the configuration file means something else and waits for an ordered `down` and `up`", layout.plan().display());
+                (plan, text)
+            }
+            (Ok(loaded), _) => (loaded.plan, loaded.text),
+            (Err(e), Some((plan, text))) => {
+                tracing::error!(nodes = ?live, "{e}");
+                tracing::warn!("nodes run, so the plan applied last holds ({})", layout.plan().display());
+                (plan, text)
+            }
+            (Err(e), None) => return Err(StartError::new(3, e.to_string())),
+        };
+        if live.is_empty() {
+            config::check_ledger(&plan, host::total_memory()).map_err(|e| StartError::new(3, e.to_string()))?;
+        }
+        Ok(Self { plan_digest: plan.digest(), plan, plan_text, nodes_live: !live.is_empty(), layout })
+    }
+
+    /// Looks again under the daemon lock: only now nobody else can start nodes here.
+    pub(super) async fn look_for_live_nodes(&mut self) -> Result<(), StartError> {
+        self.nodes_live = !engine::live_shims(&self.layout).await.is_empty();
+        Ok(())
+    }
+
+    /// Programs (fetched when missing) and the recipes made with them.
+    pub(super) async fn recipes(&self) -> Result<Vec<Recipe>, StartError> {
+        let (plan, layout) = (self.plan.clone(), self.layout.clone());
+        let programs = tokio::task::spawn_blocking(move || {
+            fetch::programs(&plan, &layout, &Quiet, &Cancel::default()).map_err(|e| StartError {
+                exit: 5,
+                message: e.to_string(),
+                source: None,
+            })
+        })
+        .await
+        .map_err(|e| StartError::other("resolve the programs", e))??;
+        let inputs = services::Inputs {
+            plan: &self.plan,
+            programs: &programs,
+            layout: &self.layout,
+            cores: host::cores(),
+            running_as_root: host::is_root(),
+        };
+        services::recipes(&inputs).map_err(|e| StartError::new(3, e.to_string()))
+    }
+
+    /// What `prove` looks at.
+    pub(super) fn prove_targets(&self) -> prove::Targets {
+        prove::Targets::of_plan(&self.plan, &self.layout)
+    }
+}
+
+fn last_plan(layout: &Layout) -> Option<(Plan, String)> {
+    let text = fs::read_optional(&layout.plan()).ok().flatten()?;
+    let name = layout.plan().display().to_string();
+    let source = config::Source {
+        text: &text,
+        name: &name,
+        root_override: Some(layout.root().to_owned()),
+        default_root: layout.root().to_owned(),
+    };
+    match config::load(&source) {
+        Ok(plan) => Some((plan, text)),
+        Err(e) => {
+            tracing::error!("the plan applied last cannot be read: {e}");
+            None
+        }
+    }
+}
+
+/// Progress goes to the log only: a person watches `up` or `fetch`, which show it.
+struct Quiet;
+
+impl artifact::Progress for Quiet {
+    fn step(&self, what: &artifact::Step) {
+        tracing::debug!(?what, "artifacts");
+    }
+}
+
+/// Whether memory caps can be enforced here, and through which group.
+pub(super) fn caps() -> (Option<CgroupRoot>, Caps) {
+    match cgroup::detect() {
+        Ok(root) => (Some(root), Caps { enforced: true, why: None }),
+        Err(why) => (None, Caps { enforced: false, why: Some(why) }),
+    }
+}
+
+/// The `cdc-shim` beside this program.
+pub(super) fn shim_program() -> Result<PathBuf, StartError> {
+    let own = std::env::current_exe().map_err(|e| StartError::other("find this program's own path", e))?;
+    // A program replaced by an upgrade shows as "PATH (deleted)"; the new pair lies at the old place.
+    let text = own.to_string_lossy();
+    let own = PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text));
+    let shim = own.with_file_name("cdc-shim");
+    if shim.is_file() {
+        return Ok(shim);
+    }
+    Err(StartError::new(4, format!("{} is missing: the two programs belong side by side", shim.display())))
+}

@@ -1,0 +1,88 @@
+//! What systemd is told: READY, STATUS, and a watchdog fed by the engine's own loop.
+
+use crate::{
+    engine::Snapshot,
+    lifecycle::Wanted,
+    sys::clock,
+};
+use std::{env, time::Duration};
+
+/// A fixed bound for READY=1: a node that is still recovering must not fail the unit (DESIGN.md, "systemd").
+const READY_AFTER: Duration = Duration::from_secs(75);
+
+/// The connection to a service manager, if there is one.
+#[derive(Debug)]
+pub(super) struct Systemd {
+    present: bool,
+    watchdog: Option<Duration>,
+    began: crate::base::Moment,
+    ready: bool,
+    status: String,
+    fed: crate::base::Moment,
+}
+
+impl Systemd {
+    /// Reads NOTIFY_SOCKET and WATCHDOG_USEC. Children never see them: their environments are built from an empty one.
+    pub(super) fn from_environment() -> Self {
+        let present = env::var_os("NOTIFY_SOCKET").is_some();
+        let mine = env::var("WATCHDOG_PID").ok().is_none_or(|p| p == std::process::id().to_string());
+        let watchdog = env::var("WATCHDOG_USEC").ok().filter(|_| mine).and_then(|t| t.parse().ok()).map(Duration::from_micros);
+        Self { present, watchdog, began: clock::now(), ready: false, status: String::new(), fed: clock::now() }
+    }
+
+    /// How often the loop must turn: half the watchdog's time (sd_watchdog_enabled(3)), and for READY's deadline.
+    pub(super) fn watchdog_interval(&self) -> Option<Duration> {
+        if !self.present {
+            return None;
+        }
+        Some(self.watchdog.map_or(Duration::from_secs(5), |w| w / 2))
+    }
+
+    /// Called on every turn of the engine's loop.
+    pub(super) fn pulse(&mut self, snapshot: &Snapshot) {
+        if !self.present {
+            return;
+        }
+        let now = clock::now();
+        let mut messages = Vec::new();
+        let status = words(snapshot);
+        if status != self.status {
+            messages.push(sd_notify::NotifyState::Status(&status));
+        }
+        let settled = snapshot.nodes.iter().all(|n| n.wanted == Wanted::Down || n.serves || n.state == "failed");
+        if !self.ready && !snapshot.nodes.is_empty() && (settled || now.since(self.began) > READY_AFTER) {
+            self.ready = true;
+            messages.push(sd_notify::NotifyState::Ready);
+        }
+        if snapshot.ending {
+            messages.push(sd_notify::NotifyState::Stopping);
+        }
+        if let Some(watchdog) = self.watchdog
+            && now.since(self.fed) >= watchdog / 4
+        {
+            self.fed = now;
+            messages.push(sd_notify::NotifyState::Watchdog);
+        }
+        if !messages.is_empty()
+            && let Err(e) = sd_notify::notify(&messages)
+        {
+            tracing::warn!(error = %e, "systemd could not be told");
+        }
+        self.status = status;
+    }
+}
+
+/// The STATUS line: `5 of 5 nodes ready`, or what is missing.
+fn words(snapshot: &Snapshot) -> String {
+    let wanted: Vec<_> = snapshot.nodes.iter().filter(|n| n.wanted == Wanted::Up).collect();
+    let ready = wanted.iter().filter(|n| n.serves).count();
+    let rest: Vec<String> = wanted.iter().filter(|n| !n.serves).map(|n| format!("{} {}", n.name, n.state)).collect();
+    match (snapshot.ending, rest.is_empty()) {
+        (true, _) => {
+            let left = snapshot.nodes.iter().filter(|n| n.process.is_some()).count();
+            format!("stopping: {left} nodes left")
+        }
+        (false, true) => format!("{ready} of {} nodes ready", wanted.len()),
+        (false, false) => format!("{ready} of {} nodes ready; {}", wanted.len(), rest.join(", ")),
+    }
+}

@@ -1,0 +1,151 @@
+//! Carries out what the machine asks for. The only file that matches on `lifecycle::Action`.
+
+use super::{
+    Engine,
+    link::{self, LinkContext},
+    node::{Asked, Link, LogMark},
+    prepare, watch,
+};
+use crate::{
+    base::{Incarnation, NodeName, recipe::Recipe},
+    lifecycle::{Action, Event, StopReason},
+    shim::wire::{Credentials, LaunchOrder, Notified, Request},
+    sys::{cgroup::Caps, process},
+};
+use std::{os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::Duration};
+use tokio::sync::{mpsc, watch as watched};
+
+/// What leftovers of a tree get between SIGTERM and SIGKILL once their main process is gone.
+const LEFTOVERS: Duration = Duration::from_secs(1);
+
+pub(super) fn perform(engine: &mut Engine, action: Action) {
+    match action {
+        Action::Prepare { node } => prepare::begin(engine, &node),
+        Action::CancelPrepare { node } => {
+            if let Some(task) = engine.nodes.get_mut(&node).and_then(|n| n.prepare.take()) {
+                task.cancel.cancel();
+            }
+        }
+        Action::Spawn { node, incarnation } => spawn(engine, &node, incarnation),
+        Action::Watch { node, incarnation } => watch::begin(engine, &node, incarnation),
+        Action::AskToStop { node, incarnation, reason } => {
+            let Some(runtime) = engine.nodes.get_mut(&node) else { return };
+            let (signal, grace) = (runtime.recipe.stop.signal, runtime.recipe.stop.grace);
+            if reason == StopReason::Ordered {
+                runtime.asked = Some(Asked::ToStop);
+            }
+            let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
+            tell(engine, &node, incarnation, Request::Stop { signal, grace_ms });
+        }
+        Action::KillTree { node, incarnation } => {
+            if let Some(runtime) = engine.nodes.get_mut(&node)
+                && runtime.asked.is_none()
+            {
+                runtime.asked = Some(Asked::ToDieNow);
+            }
+            tell(engine, &node, incarnation, Request::KillTree);
+        }
+        Action::Signal { node, incarnation, signal } => {
+            if let Some(runtime) = engine.nodes.get_mut(&node)
+                && runtime.asked.is_none()
+            {
+                runtime.asked = Some(Asked::BySignal(signal));
+            }
+            tell(engine, &node, incarnation, Request::Signal(signal));
+        }
+    }
+}
+
+fn tell(engine: &Engine, node: &NodeName, incarnation: Incarnation, request: Request) {
+    let link = engine.nodes.get(node).and_then(|n| n.link.as_ref());
+    if let Some(link) = link.filter(|l| l.incarnation == incarnation) {
+        // A link that has ended has reported the end, which is the next thing to be handled.
+        let _ = link.commands.send(request);
+    }
+}
+
+fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
+    let Some(runtime) = engine.nodes.get_mut(node) else { return };
+    let recipe = Arc::clone(&runtime.recipe);
+    let cgroup = match cgroup_of(engine, node, &recipe) {
+        Ok(cgroup) => cgroup,
+        Err(why) => {
+            tracing::error!(node = %node, "{why}");
+            let ended = crate::lifecycle::Ended { cause: crate::base::Cause::Crashed, failure: None };
+            if let Some(runtime) = engine.nodes.get_mut(node) {
+                runtime.trouble(why);
+            }
+            engine.event(node, Event::Gone { incarnation, ended });
+            return;
+        }
+    };
+    let Some(runtime) = engine.nodes.get_mut(node) else { return };
+    runtime.asked = None;
+    runtime.spawned = Some(crate::sys::clock::now());
+    runtime.ready_since = None;
+    runtime.ready_after = None;
+    runtime.log_start = log_mark(&engine.layout.log(node));
+    let order = launch_order(&engine.layout, &recipe, incarnation, cgroup.clone());
+    let (context, link) = connect(engine, node, &recipe, incarnation, cgroup);
+    if let Some(runtime) = engine.nodes.get_mut(node) {
+        runtime.link = Some(link);
+    }
+    tokio::spawn(link::launch(context, engine.shim_program.clone(), order));
+}
+
+/// Makes the two ends of a link.
+pub(super) fn connect(
+    engine: &Engine,
+    node: &NodeName,
+    recipe: &Recipe,
+    incarnation: Incarnation,
+    cgroup: Option<PathBuf>,
+) -> (LinkContext, Link) {
+    let (commands, receiver) = mpsc::unbounded_channel();
+    let (notified, seen) = watched::channel(Notified::default());
+    let context = LinkContext {
+        layout: engine.layout.clone(),
+        node: node.clone(),
+        incarnation,
+        log_max_bytes: recipe.log.max_bytes.0,
+        log_keep: recipe.log.keep,
+        cgroup,
+        sink: engine.sink.clone(),
+        notified,
+        commands: receiver,
+    };
+    (context, Link { incarnation, commands, notified: seen })
+}
+
+/// Makes the node's cgroup with its limits, when caps are enforced here.
+fn cgroup_of(engine: &Engine, node: &NodeName, recipe: &Recipe) -> Result<Option<PathBuf>, String> {
+    let Some(root) = &engine.cgroup else { return Ok(None) };
+    let caps = Caps { memory_max: recipe.launch.memory_max.map(|b| b.0), pids_max: recipe.launch.tasks_max };
+    root.make_node(node, &caps).map(Some).map_err(|e| format!("its cgroup could not be made: {e}: {}", e.source))
+}
+
+fn launch_order(layout: &crate::base::Layout, recipe: &Recipe, incarnation: Incarnation, cgroup: Option<PathBuf>) -> LaunchOrder {
+    let launch = &recipe.launch;
+    LaunchOrder {
+        root: layout.root().to_owned(),
+        node: recipe.node.clone(),
+        incarnation,
+        argv: launch.argv.clone(),
+        env: launch.env.clone(),
+        dir: launch.dir.clone(),
+        // A user that does not exist is refused by preparing, before this.
+        credentials: launch.user.as_deref().and_then(process::lookup_user).map(|(uid, gid, groups)| Credentials { uid, gid, groups }),
+        nofile: launch.nofile,
+        oom_score_adj: launch.oom_score_adj,
+        cgroup,
+        notify: launch.notify,
+        log_max_bytes: recipe.log.max_bytes.0,
+        log_keep: recipe.log.keep,
+        leftovers_ms: u64::try_from(LEFTOVERS.as_millis()).unwrap_or(u64::MAX),
+    }
+}
+
+fn log_mark(log: &std::path::Path) -> LogMark {
+    // No log yet: everything that will be in it belongs to this run.
+    std::fs::metadata(log).map(|m| LogMark { inode: m.ino(), length: m.len() }).unwrap_or_default()
+}

@@ -1,0 +1,227 @@
+//! What a new daemon finds under its root: shims that run on, exits nobody has heard of, processes without a shim.
+
+use super::{
+    Engine, actions,
+    link::{self, Connection, Hold},
+    node::Asked,
+    orphan,
+    persist::{self, NodeState},
+    snapshot::LastExit,
+};
+use crate::{
+    base::{ExitRecord, Incarnation, Layout, NodeName, recipe::Recipe},
+    lifecycle::{Event, Wanted},
+    shim::wire,
+    sys::{clock, fs, process},
+};
+use std::collections::{BTreeMap, BTreeSet};
+use tokio::task::spawn_blocking;
+
+/// Everything found.
+#[derive(Debug, Default)]
+pub(super) struct Found {
+    nodes: BTreeMap<NodeName, FoundNode>,
+}
+
+/// What was found of one node.
+#[derive(Debug)]
+pub(super) struct FoundNode {
+    state: NodeState,
+    /// The highest start that left a trace.
+    highest: Incarnation,
+    /// A shim that answers.
+    live: Option<(Connection, Hold)>,
+    /// The exit of the last start, when the state file does not know it yet.
+    unheard: Option<ExitRecord>,
+    /// Processes hold the node's lock and no shim answers.
+    orphans: bool,
+}
+
+impl FoundNode {
+    pub(super) fn incarnation(&self) -> Incarnation {
+        self.highest.max(self.state.incarnation)
+    }
+
+    /// Starts that nobody ordered; the one that will follow an unheard end counts.
+    pub(super) fn restarts(&self) -> u32 {
+        self.state.restarts + u32::from(self.unheard.is_some() && self.state.wanted_up)
+    }
+}
+
+impl Found {
+    pub(super) fn node(&self, name: &NodeName) -> Option<&FoundNode> {
+        self.nodes.get(name)
+    }
+}
+
+/// Whether any node of this root runs, with or without its shim.
+pub async fn live_shims(layout: &Layout) -> Vec<NodeName> {
+    let mut live = Vec::new();
+    for name in known_nodes(layout) {
+        let (layout, node) = (layout.clone(), name.clone());
+        let holders = spawn_blocking(move || process::holders_of(&layout.node_lock(&node))).await.unwrap_or_default();
+        if !holders.is_empty() {
+            live.push(name);
+        }
+    }
+    live
+}
+
+/// Looks at every node that ever had a directory here. Removes sockets that nobody answers on.
+pub(super) async fn look(layout: &Layout, recipes: &[Recipe]) -> Found {
+    let mut names: BTreeSet<NodeName> = known_nodes(layout).into_iter().collect();
+    names.extend(recipes.iter().map(|r| r.node.clone()));
+    let looks = names.into_iter().map(|name| {
+        let layout = layout.clone();
+        tokio::spawn(async move { (look_at(&layout, &name).await, name) })
+    });
+    let mut found = Found::default();
+    for look in looks.collect::<Vec<_>>() {
+        // A look that panicked is a bug; the node is then treated as one that never ran, and its lock still protects it.
+        if let Ok((node, name)) = look.await {
+            found.nodes.insert(name, node);
+        }
+    }
+    found
+}
+
+fn known_nodes(layout: &Layout) -> Vec<NodeName> {
+    let Ok(entries) = std::fs::read_dir(layout.nodes()) else { return Vec::new() };
+    entries.flatten().filter_map(|e| NodeName::new(e.file_name().to_string_lossy()).ok()).collect()
+}
+
+async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
+    let (state, warning) = persist::read(layout, node);
+    if let Some(warning) = warning {
+        tracing::warn!(node = %node, "{warning}");
+    }
+    let (sockets, records) = traces(layout, node);
+    let highest = sockets.iter().chain(&records).copied().max().unwrap_or_default();
+    let mut live = None;
+    for incarnation in sockets.into_iter().rev() {
+        if live.is_none() {
+            live = link::subscribe(layout, node, incarnation).await;
+            if live.is_some() {
+                continue;
+            }
+        }
+        // Nobody answers there: a socket file left by a shim that was killed.
+        let _ = fs::remove_optional(&layout.shim_socket(node, incarnation));
+    }
+    let (at, of) = (layout.clone(), node.clone());
+    let orphans = live.is_none()
+        && spawn_blocking(move || !process::holders_of(&at.node_lock(&of)).is_empty()).await.unwrap_or(false);
+    let last = highest.max(state.incarnation);
+    let heard = state.last_exit.as_ref().is_some_and(|e| e.incarnation >= last);
+    let unheard = (live.is_none() && !orphans && !heard && last > Incarnation::default())
+        .then(|| record_of(layout, node, last, &state));
+    FoundNode { state, highest, live, unheard, orphans }
+}
+
+/// Starts that left a socket and starts that left an exit record, each ascending.
+fn traces(layout: &Layout, node: &NodeName) -> (Vec<Incarnation>, Vec<Incarnation>) {
+    let (mut sockets, mut records) = (Vec::new(), Vec::new());
+    if let Ok(entries) = std::fs::read_dir(layout.node_run(node)) {
+        for entry in entries.flatten() {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            if let Some(n) = name.strip_prefix("shim.").and_then(|r| r.strip_suffix(".sock")).and_then(|n| n.parse().ok()) {
+                sockets.push(Incarnation(n));
+            } else if let Some(n) = name.strip_prefix("exit.").and_then(|n| n.parse().ok()) {
+                records.push(Incarnation(n));
+            }
+        }
+    }
+    sockets.sort_unstable();
+    records.sort_unstable();
+    (sockets, records)
+}
+
+fn record_of(layout: &Layout, node: &NodeName, incarnation: Incarnation, state: &NodeState) -> ExitRecord {
+    let text = fs::read_optional(&layout.exit_record(node, incarnation)).ok().flatten();
+    // Without a readable record nobody saw the end: shim and daemon died together, or the machine did.
+    text.and_then(|t| wire::parse_exit_record(&t).ok()).unwrap_or_else(|| {
+        link::unseen_end(incarnation, state.process.as_ref().map_or(0, |p| p.pid), state.ready_since.unwrap_or(clock::wall()))
+    })
+}
+
+/// How many exit records of a node are kept beside the newest.
+const RECORDS_KEPT: usize = 16;
+
+/// Puts what was found into the engine: adopts what runs, remembers what ended, wants up what shall run.
+pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only: Option<&BTreeSet<NodeName>>) {
+    let mut start = BTreeSet::new();
+    for (name, node) in found.nodes {
+        prune_records(&engine.layout, &name);
+        if !engine.nodes.contains_key(&name) {
+            stop_stranger(engine, &name, node);
+            continue;
+        }
+        let chosen = only.is_none_or(|only| only.contains(&name));
+        let wanted_up = if restore_wishes { node.state.wanted_up } else { chosen };
+        let (restarts, orphans) = (node.restarts(), node.orphans);
+        let FoundNode { state, live, unheard, .. } = node;
+        if let Some(runtime) = engine.nodes.get_mut(&name) {
+            runtime.last_exit = state.last_exit.clone();
+        }
+        if let Some((connection, hold)) = live {
+            adopt(engine, &name, connection, hold, &state, if wanted_up { Wanted::Up } else { Wanted::Down }, restarts);
+            continue;
+        }
+        if let Some(record) = unheard {
+            let (cause, _) = engine.judge(&name, &record, false);
+            tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "had ended while no daemon ran");
+            if let Some(runtime) = engine.nodes.get_mut(&name) {
+                runtime.last_exit =
+                    Some(LastExit { incarnation: record.incarnation, status: record.status, cause, at: record.ended_at });
+            }
+        }
+        if wanted_up {
+            start.insert(name);
+        } else if orphans && let Some(runtime) = engine.nodes.get(&name) {
+            let stop = runtime.recipe.stop.clone();
+            let layout = engine.layout.clone();
+            tokio::spawn(async move { orphan::stop_in_order(&layout, &name, &stop, None).await });
+        }
+    }
+    let mut all = start.clone();
+    for name in &start {
+        all.extend(engine.fleet.needs(name));
+    }
+    for name in engine.in_start_order(&all) {
+        engine.event(&name, Event::Start);
+    }
+}
+
+fn adopt(engine: &mut Engine, name: &NodeName, connection: Connection, hold: Hold, state: &NodeState, wanted: Wanted, restarts: u32) {
+    let shim = hold.state().clone();
+    tracing::info!(node = %name, incarnation = shim.incarnation.0, pid = shim.process.pid, "adopted");
+    let Some(recipe) = engine.nodes.get(name).map(|n| n.recipe.clone()) else { return };
+    let cgroup = engine.cgroup.as_ref().map(|root| root.node_path(name));
+    let (context, link) = actions::connect(engine, name, &recipe, shim.incarnation, cgroup);
+    if let Some(runtime) = engine.nodes.get_mut(name) {
+        runtime.link = Some(link);
+        runtime.ready_since = state.ready_since.filter(|_| state.incarnation == shim.incarnation);
+        runtime.asked = shim.stopping.then_some(Asked::ToStop);
+    }
+    tokio::spawn(link::adopt(context, connection, hold));
+    engine.event(name, Event::Adopted { incarnation: shim.incarnation, process: shim.process, wanted, restarts });
+}
+
+/// A node that runs and is in no plan any more is stopped in order, so that nothing runs unseen.
+fn stop_stranger(engine: &Engine, name: &NodeName, node: FoundNode) {
+    if node.live.is_none() && !node.orphans {
+        return;
+    }
+    tracing::warn!(node = %name, "runs but is not in the configuration any more: stopping it");
+    let (layout, name) = (engine.layout.clone(), name.clone());
+    let stop = crate::base::recipe::Stop { signal: libc::SIGTERM, grace: std::time::Duration::from_secs(60), clean_codes: vec![] };
+    tokio::spawn(async move { orphan::stop_in_order(&layout, &name, &stop, None).await });
+}
+
+fn prune_records(layout: &Layout, node: &NodeName) {
+    let (_, records) = traces(layout, node);
+    for old in records.iter().rev().skip(RECORDS_KEPT + 1) {
+        // Only history; a record that stays is found again next time.
+        let _ = fs::remove_optional(&layout.exit_record(node, *old));
+    }
+}

@@ -1,0 +1,411 @@
+//! The one loop: takes orders, happenings and deadlines, asks the machine, has its actions done, publishes the state.
+
+use super::{
+    actions, adopt,
+    node::{Asked, Happening, LogMark, NodeRuntime},
+    orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
+    persist::{NodeState, Writer},
+    snapshot::{LastExit, NodeSnapshot, Snapshot, note_times},
+};
+use crate::{
+    base::{Cause, ExitRecord, ExitStatus, Incarnation, Layout, NodeName, outcome::Failure, recipe::Recipe},
+    lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
+    services,
+    sys::{cgroup::CgroupRoot, children, clock},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    io::{Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    sync::{mpsc, oneshot, watch},
+};
+
+/// What an engine is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// The root.
+    pub layout: Layout,
+    /// The nodes, in start order.
+    pub recipes: Vec<Recipe>,
+    /// The `cdc-shim` program.
+    pub shim_program: PathBuf,
+    /// Where nodes get their cgroups; none: caps are not enforced.
+    pub cgroup: Option<CgroupRoot>,
+    /// Nodes wanted up from the start; none: all.
+    pub only: Option<BTreeSet<NodeName>>,
+    /// A daemon of this boot ended without an ordered stop: what it wanted of each node still holds.
+    pub restore_wishes: bool,
+}
+
+/// All nodes under one dispatcher.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) layout: Layout,
+    pub(super) shim_program: PathBuf,
+    pub(super) cgroup: Option<CgroupRoot>,
+    pub(super) fleet: Fleet,
+    pub(super) nodes: BTreeMap<NodeName, NodeRuntime>,
+    pub(super) order: Vec<NodeName>,
+    pub(super) sink: mpsc::UnboundedSender<(NodeName, Happening)>,
+    happenings: mpsc::UnboundedReceiver<(NodeName, Happening)>,
+    orders: mpsc::Receiver<(EngineOrder, oneshot::Sender<OrderReply>)>,
+    snapshot: watch::Sender<Arc<Snapshot>>,
+    tickets: Vec<Ticket>,
+    writer: Writer,
+    ending: bool,
+    child_ended: Signal,
+}
+
+impl Engine {
+    /// Adopts what runs under this root, then wants up what shall run. The returned handle is the only door.
+    pub async fn start(settings: Settings) -> std::io::Result<(Self, Handle)> {
+        let Settings { layout, recipes, shim_program, cgroup, only, restore_wishes } = settings;
+        let (sink, happenings) = mpsc::unbounded_channel();
+        let (order_sender, orders) = mpsc::channel(64);
+        let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
+        let found = adopt::look(&layout, &recipes).await;
+        let specs = recipes.iter().map(|recipe| spec(recipe, &found)).collect();
+        let now = clock::wall();
+        let order: Vec<NodeName> = recipes.iter().map(|r| r.node.clone()).collect();
+        let nodes = recipes.into_iter().map(|r| (r.node.clone(), NodeRuntime::new(r, now))).collect();
+        let mut engine = Self {
+            fleet: Fleet::new(specs),
+            nodes,
+            order,
+            sink,
+            happenings,
+            orders,
+            snapshot,
+            tickets: Vec::new(),
+            writer: Writer::start(layout.clone()),
+            layout,
+            shim_program,
+            cgroup,
+            ending: false,
+            child_ended: signal(SignalKind::child())?,
+        };
+        adopt::take(&mut engine, found, restore_wishes, only.as_ref());
+        engine.settle();
+        Ok((engine, Handle { orders: order_sender, snapshot: snapshots }))
+    }
+
+    /// Runs until everything was ordered down and is gone. `pulse` is called on every turn and at least once a second
+    /// when a watchdog wants it: it proves that this loop turns.
+    pub async fn run(mut self, mut pulse: impl FnMut(&Snapshot), pulse_every: Option<Duration>) {
+        let far = Duration::from_secs(3600);
+        loop {
+            if self.ending && self.nodes.values().all(|n| n.link.is_none()) && self.all_down() {
+                break;
+            }
+            let deadline = self.fleet.next_deadline().map_or(far, |at| at.since(clock::now()));
+            tokio::select! {
+                Some((node, what)) = self.happenings.recv() => {
+                    self.happened(&node, what);
+                    // whatever else is already there belongs to the same turn
+                    while let Ok((node, what)) = self.happenings.try_recv() {
+                        self.happened(&node, what);
+                    }
+                }
+                Some((order, reply)) = self.orders.recv() => self.ordered(order, reply),
+                _ = self.child_ended.recv() => children::reap_orphans(),
+                () = tokio::time::sleep(deadline) => {
+                    let actions = self.fleet.tick(clock::now(), rand::random());
+                    self.act(actions);
+                }
+                () = tokio::time::sleep(pulse_every.unwrap_or(far)) => {}
+            }
+            self.settle();
+            pulse(&self.snapshot.borrow());
+        }
+        for ticket in self.tickets.drain(..) {
+            // A client that hung up does not hear it; the order was carried out all the same.
+            let _ = ticket.reply.send(Ok(vec![ticket.done]));
+        }
+        self.writer.finish();
+    }
+
+    fn all_down(&self) -> bool {
+        self.fleet.nodes().all(|n| matches!(n.state(), State::Down { .. } | State::Failed { .. }))
+    }
+
+    /// Hands an event to the machine and has its actions done.
+    pub(super) fn event(&mut self, node: &NodeName, event: Event) {
+        let actions = self.fleet.handle(node, event, clock::now(), rand::random());
+        self.act(actions);
+    }
+
+    fn act(&mut self, actions: Vec<Action>) {
+        for action in actions {
+            actions::perform(self, action);
+        }
+    }
+
+    /// After a turn: times, state files, snapshot, tickets.
+    fn settle(&mut self) {
+        let now = clock::now();
+        let mut nodes = Vec::with_capacity(self.order.len());
+        for name in &self.order {
+            let (Some(node), Some(runtime)) = (self.fleet.node(name), self.nodes.get_mut(name)) else { continue };
+            note_times(node, runtime, now);
+            nodes.push(NodeSnapshot::of(node, runtime, now));
+            self.writer.save(
+                name,
+                NodeState {
+                    wanted_up: node.wanted() == Wanted::Up,
+                    incarnation: node.incarnation(),
+                    restarts: node.restarts(),
+                    process: runtime.process.clone(),
+                    ready_since: runtime.ready_since,
+                    last_exit: runtime.last_exit.clone(),
+                    ..NodeState::default()
+                },
+            );
+        }
+        let next = Arc::new(Snapshot { nodes, ending: self.ending });
+        self.snapshot.send_if_modified(|old| {
+            let changed = **old != *next;
+            *old = next;
+            changed
+        });
+        let fleet = &self.fleet;
+        let (open, closed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tickets)
+            .into_iter()
+            .map(|t| (t.judge(fleet, now), t))
+            .partition(|(progress, _)| *progress == Progress::Open);
+        self.tickets = open.into_iter().map(|(_, t)| t).collect();
+        for (progress, ticket) in closed {
+            let answer = match progress {
+                Progress::Failed(why) => Err(Rejection::NotReady(why)),
+                Progress::Done | Progress::Open => Ok(vec![ticket.done]),
+            };
+            // A client that hung up does not hear it; the order was carried out all the same.
+            let _ = ticket.reply.send(answer);
+        }
+    }
+
+    fn ordered(&mut self, order: EngineOrder, reply: oneshot::Sender<OrderReply>) {
+        match self.carry_out(order) {
+            Ok(Some((goals, done))) => self.tickets.push(Ticket { goals, done, reply }),
+            // A client that hung up does not hear it.
+            Ok(None) => drop(reply.send(Ok(Vec::new()))),
+            Err(rejection) => drop(reply.send(Err(rejection))),
+        }
+    }
+
+    fn carry_out(&mut self, order: EngineOrder) -> Result<Option<(BTreeMap<NodeName, Goal>, String)>, Rejection> {
+        if self.ending && !matches!(order, EngineOrder::Down { .. }) {
+            return Err(Rejection::NotNow("the supervisor is on its way down".into()));
+        }
+        match order {
+            EngineOrder::Start { nodes, with_needs } => {
+                let mut wanted = self.known(nodes)?;
+                for name in wanted.clone() {
+                    for need in self.fleet.needs(&name) {
+                        let up = self.fleet.node(&need).is_some_and(|n| n.wanted() == Wanted::Up);
+                        if with_needs {
+                            wanted.insert(need);
+                        } else if !up && !wanted.contains(&need) {
+                            return Err(Rejection::NotNow(format!("{name} needs {need}, which is wanted down")));
+                        }
+                    }
+                }
+                let names = self.in_start_order(&wanted);
+                for name in &names {
+                    self.event(name, Event::Start);
+                }
+                let goals = names.iter().map(|n| (n.clone(), Goal::ServesAfter(Incarnation::default()))).collect();
+                Ok(Some((goals, format!("started {}", list(&names)))))
+            }
+            EngineOrder::Stop { nodes } => {
+                let mut names = self.in_start_order(&self.known(nodes)?);
+                // Dependents first: a node waits only for dependents that are already wanted down.
+                names.reverse();
+                for name in &names {
+                    self.event(name, Event::Stop);
+                }
+                let goals = names.iter().map(|n| (n.clone(), Goal::IsDown)).collect();
+                Ok(Some((goals, format!("stopped {}", list(&names)))))
+            }
+            EngineOrder::Restart { nodes } => {
+                let names = self.in_start_order(&self.known(nodes)?);
+                let before: Vec<_> = names.iter().map(|n| self.fleet.node(n).map_or_else(Incarnation::default, |n| n.incarnation())).collect();
+                for name in &names {
+                    self.event(name, Event::Restart);
+                }
+                let goals = names.iter().cloned().zip(before.into_iter().map(Goal::ServesAfter)).collect();
+                Ok(Some((goals, format!("restarted {}", list(&names)))))
+            }
+            EngineOrder::Signal { node, signal } => {
+                let known = self.fleet.node(&node).ok_or_else(|| Rejection::UnknownNode(node.clone()))?;
+                if known.state().run().is_none() {
+                    return Err(Rejection::NotNow(format!("{node} does not run ({})", known.detail(clock::now()))));
+                }
+                self.event(&node, Event::Signal(signal));
+                Ok(None)
+            }
+            EngineOrder::Down { now } => {
+                self.ending = true;
+                let mut names = self.order.clone();
+                names.reverse();
+                for name in &names {
+                    self.event(name, if now { Event::KillNow } else { Event::Stop });
+                }
+                let goals = names.iter().map(|n| (n.clone(), Goal::IsDown)).collect();
+                Ok(Some((goals, format!("stopped {}", list(&names)))))
+            }
+        }
+    }
+
+    fn known(&self, nodes: Vec<NodeName>) -> Result<BTreeSet<NodeName>, Rejection> {
+        if nodes.is_empty() {
+            return Ok(self.order.iter().cloned().collect());
+        }
+        match nodes.iter().find(|n| !self.nodes.contains_key(*n)) {
+            Some(stranger) => Err(Rejection::UnknownNode(stranger.clone())),
+            None => Ok(nodes.into_iter().collect()),
+        }
+    }
+
+    pub(super) fn in_start_order(&self, names: &BTreeSet<NodeName>) -> Vec<NodeName> {
+        self.order.iter().filter(|n| names.contains(*n)).cloned().collect()
+    }
+
+    fn happened(&mut self, node: &NodeName, what: Happening) {
+        let Some(runtime) = self.nodes.get_mut(node) else { return };
+        match what {
+            Happening::Prepared(number, event) => {
+                if runtime.prepare.as_ref().is_some_and(|p| p.number == number) {
+                    if !matches!(event, Event::Held(_)) {
+                        runtime.prepare = None;
+                    }
+                    self.event(node, event);
+                }
+            }
+            Happening::Probed(event) => self.event(node, event),
+            Happening::Spawned(state) => {
+                tracing::info!(node = %node, incarnation = state.incarnation.0, pid = state.process.pid, "started");
+                self.event(node, Event::Spawned { incarnation: state.incarnation, process: state.process });
+            }
+            Happening::LaunchFailed { incarnation, step, errno, text } => {
+                self.launch_failed(node, incarnation, &step, errno, &text);
+            }
+            Happening::MainEnded(record) => {
+                runtime.trouble("leftovers of its tree are being removed".into());
+                self.event(node, Event::MainEnded { incarnation: record.incarnation });
+            }
+            Happening::Gone { record, shim_lost } => self.gone(node, &record, shim_lost),
+            Happening::ShimLost(incarnation) => {
+                tracing::warn!(node = %node, incarnation = incarnation.0, "shim lost: reading its pipe and replacing the node in order");
+                self.event(node, Event::ShimLost { incarnation });
+            }
+            Happening::Trouble(text) => {
+                tracing::warn!(node = %node, "{text}");
+                runtime.trouble(text);
+            }
+        }
+    }
+
+    fn launch_failed(&mut self, node: &NodeName, incarnation: Incarnation, step: &str, errno: i32, text: &str) {
+        let Some(runtime) = self.nodes.get_mut(node) else { return };
+        tracing::error!(node = %node, incarnation = incarnation.0, step, errno, "could not be launched: {text}");
+        runtime.end_run();
+        // A program that is not there or may not be run stays so; a held lock, a full process table or memory may pass.
+        let terminal = matches!(step, "exec" | "user" | "dir") && !matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ETXTBSY);
+        let cause = if terminal { Cause::CouldNotStart } else { Cause::Crashed };
+        runtime.last_exit = Some(LastExit { incarnation, status: ExitStatus::Unknown, cause, at: clock::wall() });
+        runtime.trouble(format!("could not be launched: {text}"));
+        let failure = terminal.then(|| Failure {
+            cause,
+            what: format!("{node} could not be launched: {text}"),
+            remedy: format!("mend its program, directory or user in supervisor.toml, then `cdc-supervisor start {node}`"),
+        });
+        self.event(node, Event::Gone { incarnation, ended: Ended { cause, failure } });
+    }
+
+    fn gone(&mut self, node: &NodeName, record: &ExitRecord, shim_lost: bool) {
+        let asked = self.nodes.get(node).and_then(|n| n.asked);
+        let (cause, failure) = self.judge(node, record, shim_lost);
+        let expected = asked.is_some();
+        let (incarnation, status) = (record.incarnation.0, record.status.describe());
+        if expected {
+            tracing::info!(node = %node, incarnation, %status, %cause, "ended");
+        } else {
+            tracing::info!(node = %node, incarnation, %status, %cause, "ended by itself");
+        }
+        if let Some(runtime) = self.nodes.get_mut(node) {
+            runtime.end_run();
+            runtime.asked = None;
+            runtime.troubles.clear();
+            runtime.last_exit =
+                Some(LastExit { incarnation: record.incarnation, status: record.status, cause, at: record.ended_at });
+        }
+        if let Some(group) = &self.cgroup {
+            // A group that is still busy is made anew by the next start; its limits are written again then.
+            let _ = group.remove_node(node);
+        }
+        self.event(node, Event::Gone { incarnation: record.incarnation, ended: Ended { cause, failure } });
+    }
+
+    /// Why a run ended: what we ordered, what the kernel says, what its log says.
+    pub(super) fn judge(&self, node: &NodeName, record: &ExitRecord, shim_lost: bool) -> (Cause, Option<Failure>) {
+        let Some(runtime) = self.nodes.get(node) else { return (Cause::Unknown, None) };
+        if shim_lost {
+            return (Cause::ShimLost, None);
+        }
+        let killed = record.status == ExitStatus::Signal(libc::SIGKILL);
+        match runtime.asked {
+            Some(Asked::ToDieNow) => return (Cause::KilledByOrder, None),
+            Some(Asked::BySignal(s)) if record.status == ExitStatus::Signal(s) => return (Cause::KilledByOrder, None),
+            Some(Asked::ToStop) if killed && record.signals_sent.contains(&libc::SIGKILL) => {
+                return (Cause::KilledAfterGrace, None);
+            }
+            Some(Asked::ToStop | Asked::BySignal(_)) | None => {}
+        }
+        let asked_to_stop = runtime.asked == Some(Asked::ToStop);
+        let tail = tail_since(&self.layout.log(node), runtime.log_start);
+        let judged = services::classify(runtime.recipe.kind, record, &tail, asked_to_stop, &runtime.recipe.stop);
+        (judged.cause, judged.failure)
+    }
+}
+
+fn spec(recipe: &Recipe, found: &adopt::Found) -> NodeSpec {
+    let last = found.node(&recipe.node);
+    NodeSpec {
+        name: recipe.node.clone(),
+        after: recipe.after.clone(),
+        restart: recipe.restart,
+        stop: recipe.stop.clone(),
+        start_deadline: recipe.probe.start_deadline,
+        probe_failures: recipe.probe.failures,
+        last_incarnation: last.map_or_else(Incarnation::default, adopt::FoundNode::incarnation),
+        restarts: last.map_or(0, adopt::FoundNode::restarts),
+    }
+}
+
+fn list(names: &[NodeName]) -> String {
+    names.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+/// How much of a log's end is read to see why its node ended.
+const TAIL: u64 = 64 << 10;
+
+/// The end of a node's log as far as it was written since `start`, at most [`TAIL`] bytes; empty when it cannot be read.
+fn tail_since(log: &std::path::Path, start: LogMark) -> String {
+    let read = || -> std::io::Result<String> {
+        let mut file = std::fs::File::open(log)?;
+        let meta = file.metadata()?;
+        let from = if meta.ino() == start.inode { start.length.min(meta.len()) } else { 0 };
+        file.seek(SeekFrom::Start(from.max(meta.len().saturating_sub(TAIL))))?;
+        let mut bytes = Vec::new();
+        file.take(TAIL).read_to_end(&mut bytes)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    // Without its log an exit is judged by its status alone.
+    read().unwrap_or_default()
+}

@@ -1,0 +1,371 @@
+//! The task that holds one shim: launches or adopts it, carries orders to it, reports what it says, and takes its place
+//! when it dies before its node.
+
+use super::{node::Happening, orphan};
+use crate::{
+    base::{ExitRecord, ExitStatus, Incarnation, Layout, NodeName, Timestamp},
+    logs::{pump, writer::LogWriter},
+    shim::wire::{self, Decoder, LaunchOrder, Notified, Report, Request, ShimState},
+    sys::{children, clock, fs, process, socket},
+};
+use std::{
+    fs::OpenOptions,
+    io,
+    os::fd::{AsFd, OwnedFd},
+    os::unix::fs::OpenOptionsExt,
+    path::PathBuf,
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncWriteExt, Interest, unix::AsyncFd},
+    net::UnixStream,
+    sync::{mpsc, watch},
+    task::spawn_blocking,
+    time::{Instant, sleep_until, timeout},
+};
+
+/// What a link is told to do. The same words as the shim's own requests: a link without a shim does them itself.
+pub(super) type LinkCommand = Request;
+
+/// Where a link belongs.
+#[derive(Debug)]
+pub(super) struct LinkContext {
+    pub(super) layout: Layout,
+    pub(super) node: NodeName,
+    pub(super) incarnation: Incarnation,
+    pub(super) log_max_bytes: u64,
+    pub(super) log_keep: u32,
+    pub(super) cgroup: Option<PathBuf>,
+    pub(super) sink: mpsc::UnboundedSender<(NodeName, Happening)>,
+    pub(super) notified: watch::Sender<Notified>,
+    pub(super) commands: mpsc::UnboundedReceiver<LinkCommand>,
+}
+
+/// A shim that answered: its state, and what is needed to take its place.
+#[derive(Debug)]
+pub(super) struct Hold {
+    state: ShimState,
+    pipe: Option<OwnedFd>,
+    pidfd: Option<OwnedFd>,
+}
+
+/// A connection to a shim.
+#[derive(Debug)]
+pub(super) struct Connection {
+    stream: UnixStream,
+    decoder: Decoder,
+    descriptors: Vec<OwnedFd>,
+}
+
+/// How long a shim may take from its `Gone` until its exit. It only waits for its subscribers meanwhile.
+const SHIM_EXIT: Duration = Duration::from_secs(2);
+
+impl Connection {
+    fn new(stream: UnixStream) -> Self {
+        Self { stream, decoder: Decoder::new(), descriptors: Vec::new() }
+    }
+
+    async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
+        self.stream.write_all(frame).await
+    }
+
+    /// The next report; none at the end of the connection.
+    async fn report(&mut self) -> io::Result<Option<Report>> {
+        loop {
+            if let Some(frame) = self.decoder.next_frame().map_err(|e| io::Error::other(e.to_string()))? {
+                return Report::decode(&frame).map(Some).map_err(|e| io::Error::other(e.to_string()));
+            }
+            self.stream.readable().await?;
+            let mut block = [0u8; 16 << 10];
+            let got = self.stream.try_io(Interest::READABLE, || socket::recv_with_fds(self.stream.as_fd(), &mut block));
+            match got {
+                Ok((0, _)) => return Ok(None),
+                Ok((n, descriptors)) => {
+                    self.decoder.push(&block[..n]);
+                    self.descriptors.extend(descriptors);
+                }
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => {}
+                Err(e) => return Err(e),
+            }
+        }
+    }
+}
+
+/// Connects to the shim of a node that already runs; none when nobody answers there.
+pub(super) async fn subscribe(layout: &Layout, node: &NodeName, incarnation: Incarnation) -> Option<(Connection, Hold)> {
+    const ANSWER: Duration = Duration::from_secs(2);
+    let path = layout.shim_socket(node, incarnation);
+    let stream = timeout(ANSWER, UnixStream::connect(&path)).await.ok()?.ok()?;
+    let mut connection = Connection::new(stream);
+    connection.send(&Request::Subscribe.encode()).await.ok()?;
+    match timeout(ANSWER, connection.report()).await {
+        Ok(Ok(Some(Report::State(state)))) if state.node == *node => {
+            let hold = Hold::take(state, &mut connection);
+            Some((connection, hold))
+        }
+        _ => None,
+    }
+}
+
+impl Hold {
+    fn take(state: ShimState, connection: &mut Connection) -> Self {
+        let mut descriptors = connection.descriptors.drain(..);
+        Self { state, pipe: descriptors.next(), pidfd: descriptors.next() }
+    }
+
+    /// What the shim said of itself and its node.
+    pub(super) fn state(&self) -> &ShimState {
+        &self.state
+    }
+}
+
+/// Launches one incarnation through a new shim and holds it until the tree is gone.
+pub(super) async fn launch(mut context: LinkContext, program: PathBuf, order: LaunchOrder) {
+    let failed = |step: &str, e: &io::Error, text: String| Happening::LaunchFailed {
+        incarnation: context.incarnation,
+        step: step.to_owned(),
+        errno: e.raw_os_error().unwrap_or(0),
+        text: format!("{text}: {e}"),
+    };
+    let spawned = {
+        let (layout, node, incarnation) = (context.layout.clone(), context.node.clone(), context.incarnation);
+        spawn_blocking(move || spawn_shim(&layout, &node, incarnation, &program)).await
+    };
+    let (child, stream) = match spawned {
+        Ok(Ok(spawned)) => spawned,
+        Ok(Err(e)) => {
+            let what = failed("shim", &e, "the shim could not be started".into());
+            return context.tell(what);
+        }
+        Err(e) => {
+            let what = failed("shim", &io::Error::other(e), "the shim could not be started".into());
+            return context.tell(what);
+        }
+    };
+    let mut connection = Connection::new(stream);
+    // A shim that is already dead shows as an end of the connection below.
+    let _ = connection.send(&order.encode()).await;
+    let first = connection.report().await;
+    match first {
+        Ok(Some(Report::State(state))) => {
+            let hold = Hold::take(state.clone(), &mut connection);
+            context.tell(Happening::Spawned(state));
+            follow(&mut context, connection, hold).await;
+        }
+        Ok(Some(Report::LaunchFailed { step, errno, text })) => {
+            context.tell(Happening::LaunchFailed { incarnation: context.incarnation, step, errno, text });
+        }
+        // A node can be over before its first state is told.
+        Ok(Some(Report::Gone(record))) => context.tell(Happening::Gone { record, shim_lost: false }),
+        other => {
+            // The shim died before it said anything; what it may have started holds the lock and must not live on.
+            let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
+            let _ = spawn_blocking(move || orphan::remove_tree(&layout, &node, cgroup.as_deref())).await;
+            let error = other.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
+            let what = failed("shim", &error, "the shim ended before it launched the node".into());
+            context.tell(what);
+        }
+    }
+    // Reaps the shim; it ends right after its last report.
+    let _ = spawn_blocking(move || children::wait_owned(child)).await;
+}
+
+/// Holds a shim found running until the tree is gone.
+pub(super) async fn adopt(mut context: LinkContext, connection: Connection, hold: Hold) {
+    context.notified.send_replace(hold.state.notified.clone());
+    follow(&mut context, connection, hold).await;
+}
+
+fn spawn_shim(
+    layout: &Layout,
+    node: &NodeName,
+    incarnation: Incarnation,
+    program: &std::path::Path,
+) -> io::Result<(i32, UnixStream)> {
+    let (ours, theirs) = socket::socketpair()?;
+    let log = OpenOptions::new()
+        .append(true)
+        .create(true)
+        .mode(0o640)
+        .open(layout.node_run(node).join("shim.log"))?;
+    let pid = process::spawn_shim(program, theirs, log, node, incarnation).map_err(|e| io::Error::new(e.kind(), e.source))?;
+    let stream = std::os::unix::net::UnixStream::from(ours);
+    stream.set_nonblocking(true)?;
+    Ok((pid, UnixStream::from_std(stream)?))
+}
+
+/// Carries orders and reports until the tree is gone, with or without the shim.
+async fn follow(context: &mut LinkContext, mut connection: Connection, hold: Hold) {
+    let mut sent = Vec::new();
+    context.notified.send_replace(hold.state.notified.clone());
+    let lost = loop {
+        tokio::select! {
+            command = context.commands.recv() => match command {
+                // The dispatcher let go: the daemon ends and the node runs on.
+                None => return,
+                Some(command) => {
+                    sent.push(command.clone());
+                    // A write error means that the shim is gone; the read side says so next.
+                    let _ = connection.send(&command.encode()).await;
+                }
+            },
+            // Cancel-safe: a report is only taken from the decoder when it is returned.
+            report = connection.report() => match report {
+                Ok(Some(Report::Notified(notified))) => { context.notified.send_replace(notified); }
+                Ok(Some(Report::MainEnded(record))) => context.tell(Happening::MainEnded(record)),
+                Ok(Some(Report::Trouble(text))) => context.tell(Happening::Trouble(text)),
+                Ok(Some(Report::Gone(record))) => {
+                    context.tell(Happening::Gone { record, shim_lost: false });
+                    // The shim leaves by itself; its end of the connection closes with it.
+                    let _ = timeout(SHIM_EXIT, connection.report()).await;
+                    return;
+                }
+                Ok(Some(Report::State(_) | Report::LaunchFailed { .. })) => {}
+                Ok(None) | Err(_) => break sent,
+            },
+        }
+    };
+    take_over(context, hold, lost).await;
+}
+
+/// The shim died first: read the node's pipe, wait for its end, carry out stop orders ourselves.
+async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkCommand>) {
+    let Hold { state, pipe, pidfd } = hold;
+    // It may have died after writing the record and before telling anyone.
+    if let Some(record) = read_record(context) {
+        let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
+        let _ = spawn_blocking(move || orphan::remove_tree(&layout, &node, cgroup.as_deref())).await;
+        return context.tell(Happening::Gone { record, shim_lost: true });
+    }
+    if let Some(pipe) = pipe {
+        let (dir, max, keep) = (context.layout.log_dir(&context.node), context.log_max_bytes, context.log_keep);
+        // One thread per lost shim, until its node is replaced: it must read even while everything else waits.
+        std::thread::spawn(move || {
+            if let Ok(mut writer) = LogWriter::open(&dir, max, keep) {
+                pump::drain(pipe, &mut writer);
+            }
+        });
+    }
+    context.tell(Happening::ShimLost(context.incarnation));
+    let mut signals = Vec::new();
+    let mut kill_at: Option<Instant> = None;
+    for command in earlier {
+        obey(context, &state, pidfd.as_ref(), command, &mut signals, &mut kill_at).await;
+    }
+    let mut end = Box::pin(main_end(state.clone(), pidfd.as_ref().and_then(|p| p.try_clone().ok())));
+    let status = loop {
+        let deadline = kill_at.unwrap_or_else(|| Instant::now() + Duration::from_secs(3600));
+        tokio::select! {
+            status = &mut end => break status,
+            command = context.commands.recv() => match command {
+                None => return,
+                Some(command) => obey(context, &state, pidfd.as_ref(), command, &mut signals, &mut kill_at).await,
+            },
+            () = sleep_until(deadline) => {
+                obey(context, &state, pidfd.as_ref(), Request::KillTree, &mut signals, &mut kill_at).await;
+            }
+        }
+    };
+    let record = ExitRecord {
+        incarnation: context.incarnation,
+        pid: state.process.pid,
+        status,
+        started_at: state.started_at,
+        ended_at: clock::wall(),
+        cpu_ms: 0,
+        peak_rss_bytes: 0,
+        cgroup_peak_bytes: None,
+        oom_kills: None,
+        signals_sent: signals,
+    };
+    let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
+    let written = record.clone();
+    let _ = spawn_blocking(move || {
+        orphan::remove_tree(&layout, &node, cgroup.as_deref());
+        let path = layout.exit_record(&node, written.incarnation);
+        let text = wire::format_exit_record(&written);
+        // Without the record a next daemon would only call this exit unknown.
+        let _ = fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash);
+        let _ = fs::remove_optional(&layout.shim_socket(&node, written.incarnation));
+    })
+    .await;
+    context.tell(Happening::Gone { record, shim_lost: true });
+}
+
+fn read_record(context: &LinkContext) -> Option<ExitRecord> {
+    let path = context.layout.exit_record(&context.node, context.incarnation);
+    let text = fs::read_optional(&path).ok()??;
+    wire::parse_exit_record(&text).ok()
+}
+
+async fn obey(
+    context: &LinkContext,
+    state: &ShimState,
+    pidfd: Option<&OwnedFd>,
+    command: LinkCommand,
+    signals: &mut Vec<i32>,
+    kill_at: &mut Option<Instant>,
+) {
+    let mut send = |signal: i32| {
+        signals.push(signal);
+        if let Some(pidfd) = pidfd {
+            // ESRCH: it is gone, which the end below reports.
+            let _ = process::pidfd_signal(pidfd, signal);
+        } else if process::is_same_alive(&state.process) {
+            let _ = nix::sys::signal::kill(
+                nix::unistd::Pid::from_raw(state.process.pid),
+                nix::sys::signal::Signal::try_from(signal).ok(),
+            );
+        }
+    };
+    match command {
+        Request::Subscribe | Request::State => {}
+        Request::Signal(signal) => send(signal),
+        Request::Stop { signal, grace_ms } => {
+            send(signal);
+            *kill_at = Some(Instant::now() + Duration::from_millis(grace_ms));
+        }
+        Request::KillTree => {
+            *kill_at = None;
+            send(nix::libc::SIGKILL);
+            let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
+            let _ = spawn_blocking(move || orphan::remove_tree(&layout, &node, cgroup.as_deref())).await;
+        }
+    }
+}
+
+/// Waits for the main process and learns how it ended, as far as this process may know.
+async fn main_end(state: ShimState, pidfd: Option<OwnedFd>) -> ExitStatus {
+    const LOOK: Duration = Duration::from_millis(100);
+    if let Some(watched) = pidfd.and_then(|p| AsyncFd::with_interest(p, Interest::READABLE).ok()) {
+        // pidfd_open(2): readable when the process has terminated
+        let _ = watched.readable().await;
+    }
+    while process::is_same_alive(&state.process) {
+        tokio::time::sleep(LOOK).await;
+    }
+    spawn_blocking(move || children::status_of_orphan(state.process.pid)).await.ok().flatten().unwrap_or(ExitStatus::Unknown)
+}
+
+impl LinkContext {
+    fn tell(&self, what: Happening) {
+        // The dispatcher ends last; a closed channel means the daemon is on its way out.
+        let _ = self.sink.send((self.node.clone(), what));
+    }
+}
+
+/// An exit record for an end that nobody saw.
+pub(super) fn unseen_end(incarnation: Incarnation, pid: i32, started_at: Timestamp) -> ExitRecord {
+    ExitRecord {
+        incarnation,
+        pid,
+        status: ExitStatus::Unknown,
+        started_at,
+        ended_at: clock::wall(),
+        cpu_ms: 0,
+        peak_rss_bytes: 0,
+        cgroup_peak_bytes: None,
+        oom_kills: None,
+        signals_sent: Vec::new(),
+    }
+}

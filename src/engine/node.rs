@@ -1,0 +1,159 @@
+//! What the engine keeps of one node beside its lifecycle: the recipe, the link to its shim, its tasks, its last exit.
+
+use super::{link::LinkCommand, snapshot::LastExit};
+use crate::{
+    base::{Incarnation, Moment, Timestamp, ids::ProcessId, recipe::Recipe},
+    lifecycle::Event,
+    shim::wire::{Notified, ShimState},
+    sys::command::Cancel,
+};
+use std::{collections::VecDeque, sync::Arc};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
+
+/// What happened to one node, on its way to the dispatcher.
+#[derive(Debug)]
+pub(super) enum Happening {
+    /// An answer of the prepare task with this number; answers of cancelled ones are dropped.
+    Prepared(u64, Event),
+    /// A probe attempt of this incarnation ended.
+    Probed(Event),
+    /// A shim launched its node.
+    Spawned(ShimState),
+    /// A shim could not launch its node.
+    LaunchFailed {
+        incarnation: Incarnation,
+        step: String,
+        errno: i32,
+        text: String,
+    },
+    /// The main process ended, leftovers live.
+    MainEnded(crate::base::ExitRecord),
+    /// The tree is gone.
+    Gone {
+        record: crate::base::ExitRecord,
+        /// The shim was lost on the way: the daemon saw the end itself.
+        shim_lost: bool,
+    },
+    /// The shim died while its node lives.
+    ShimLost(Incarnation),
+    /// The shim says that something is wrong.
+    Trouble(String),
+}
+
+/// One node under the engine.
+#[derive(Debug)]
+pub(super) struct NodeRuntime {
+    /// How to run it.
+    pub(super) recipe: Arc<Recipe>,
+    /// Orders to the task that holds its shim; none while nothing runs.
+    pub(super) link: Option<Link>,
+    /// The prepare task under way.
+    pub(super) prepare: Option<PrepareTask>,
+    /// The probing task of the current incarnation.
+    pub(super) watch: Option<JoinHandle<()>>,
+    /// Counts prepare tasks.
+    pub(super) prepares: u64,
+    /// How its last run ended.
+    pub(super) last_exit: Option<LastExit>,
+    /// Whether somebody ordered the end of the current run (decides how its exit is read).
+    pub(super) asked: Option<Asked>,
+    /// Since when its state word is what it is.
+    pub(super) since: Timestamp,
+    /// The state word that `since` belongs to.
+    pub(super) word: &'static str,
+    /// When it last became ready in this run.
+    pub(super) ready_since: Option<Timestamp>,
+    /// When it was last spawned, for "ready after".
+    pub(super) spawned: Option<Moment>,
+    /// How long its last start took until ready.
+    pub(super) ready_after: Option<std::time::Duration>,
+    /// The process written to its state file.
+    pub(super) process: Option<ProcessId>,
+    /// Where its log stood when the current incarnation began.
+    pub(super) log_start: LogMark,
+    /// Troubles the shim reported, newest last, at most eight.
+    pub(super) troubles: VecDeque<String>,
+}
+
+/// A place in a node's log: the file and how long it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LogMark {
+    /// Inode of `current`.
+    pub(super) inode: u64,
+    /// Its length then.
+    pub(super) length: u64,
+}
+
+/// How the end of a run was ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asked {
+    /// The stop signal was sent.
+    ToStop,
+    /// SIGKILL to the tree was ordered before any grace had run out.
+    ToDieNow,
+    /// A signal from `kill NODE --signal`.
+    BySignal(i32),
+}
+
+/// The task that holds a shim.
+#[derive(Debug)]
+pub(super) struct Link {
+    /// Of which start.
+    pub(super) incarnation: Incarnation,
+    /// Orders to it.
+    pub(super) commands: mpsc::UnboundedSender<LinkCommand>,
+    /// What the node says over its notify socket.
+    pub(super) notified: watch::Receiver<Notified>,
+}
+
+/// A prepare task.
+#[derive(Debug)]
+pub(super) struct PrepareTask {
+    /// Its number.
+    pub(super) number: u64,
+    /// Ends its helpers.
+    pub(super) cancel: Cancel,
+    /// The task.
+    pub(super) task: JoinHandle<()>,
+}
+
+impl NodeRuntime {
+    pub(super) fn new(recipe: Recipe, now: Timestamp) -> Self {
+        Self {
+            recipe: Arc::new(recipe),
+            link: None,
+            prepare: None,
+            watch: None,
+            prepares: 0,
+            last_exit: None,
+            asked: None,
+            since: now,
+            word: "down",
+            ready_since: None,
+            spawned: None,
+            ready_after: None,
+            process: None,
+            log_start: LogMark::default(),
+            troubles: VecDeque::new(),
+        }
+    }
+
+    /// Keeps the newest eight.
+    pub(super) fn trouble(&mut self, text: String) {
+        if self.troubles.len() == 8 {
+            self.troubles.pop_front();
+        }
+        self.troubles.push_back(text);
+    }
+
+    /// Ends the tasks of a run that is over.
+    pub(super) fn end_run(&mut self) {
+        self.link = None;
+        if let Some(task) = self.watch.take() {
+            task.abort();
+        }
+    }
+}

@@ -1,0 +1,159 @@
+//! Orders and their tickets: an order is answered when it has been carried out, not when it was queued.
+
+use super::snapshot::Snapshot;
+use crate::{
+    base::{Incarnation, NodeName},
+    lifecycle::{Fleet, State, Wanted},
+};
+use std::{collections::BTreeMap, sync::Arc};
+use tokio::sync::{mpsc, oneshot, watch};
+
+/// What can be ordered of the engine.
+#[derive(Debug)]
+pub enum EngineOrder {
+    /// Wanted up; empty: all nodes.
+    Start {
+        /// Which.
+        nodes: Vec<NodeName>,
+        /// Also what they need.
+        with_needs: bool,
+    },
+    /// Wanted down.
+    Stop {
+        /// Which.
+        nodes: Vec<NodeName>,
+    },
+    /// Stop, then start.
+    Restart {
+        /// Which.
+        nodes: Vec<NodeName>,
+    },
+    /// One signal to a main process.
+    Signal {
+        /// Which.
+        node: NodeName,
+        /// The number.
+        signal: i32,
+    },
+    /// Everything down; the engine ends when all are gone.
+    Down {
+        /// SIGKILL instead of asking.
+        now: bool,
+    },
+}
+
+/// The answer to an order.
+pub type OrderReply = Result<Vec<String>, Rejection>;
+
+/// Why an order was not carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rejection {
+    /// No node has this name.
+    UnknownNode(NodeName),
+    /// It cannot be done in the state the node is in.
+    NotNow(String),
+    /// A node failed, or was not ready in time.
+    NotReady(Vec<String>),
+    /// The engine ended before it was done.
+    Ending,
+}
+
+/// What a ticket waits for, per node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Goal {
+    /// It serves, in a start after this one.
+    ServesAfter(Incarnation),
+    /// Nothing of it runs.
+    IsDown,
+}
+
+/// A ticket: who waits, and for what.
+#[derive(Debug)]
+pub(super) struct Ticket {
+    pub(super) goals: BTreeMap<NodeName, Goal>,
+    pub(super) done: String,
+    pub(super) reply: oneshot::Sender<OrderReply>,
+}
+
+/// What has become of a ticket.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Progress {
+    Open,
+    Done,
+    Failed(Vec<String>),
+}
+
+/// How many deaths in a row, without ever being ready, make a waiting client give up (the node itself is tried on).
+const DEATHS_UNTIL_TOLD: u32 = 3;
+
+impl Ticket {
+    /// Judges the ticket against the fleet.
+    pub(super) fn judge(&self, fleet: &Fleet, now: crate::base::Moment) -> Progress {
+        let mut failed = Vec::new();
+        let mut open = false;
+        for (name, goal) in &self.goals {
+            let Some(node) = fleet.node(name) else { continue };
+            match goal {
+                Goal::IsDown => match node.state() {
+                    State::Down { .. } | State::Failed { .. } => {}
+                    _ if node.wanted() == Wanted::Up => failed.push(format!("{name}: another order wants it up")),
+                    _ => open = true,
+                },
+                Goal::ServesAfter(before) => {
+                    let served = node.state().serves() && node.incarnation() > *before;
+                    let told = match node.state() {
+                        State::Failed { .. } => true,
+                        State::Degraded { ready_since: None, .. } => true,
+                        State::Waiting(_) => node.deaths_in_a_row() >= DEATHS_UNTIL_TOLD,
+                        State::Down { .. } => true,
+                        State::Preparing { .. }
+                        | State::Starting { .. }
+                        | State::Ready { .. }
+                        | State::Degraded { .. }
+                        | State::Stopping { .. } => false,
+                    };
+                    if told {
+                        failed.push(format!("{name}: {}", node.detail(now)));
+                    } else if !served {
+                        open = true;
+                    }
+                }
+            }
+        }
+        if !failed.is_empty() {
+            Progress::Failed(failed)
+        } else if open {
+            Progress::Open
+        } else {
+            Progress::Done
+        }
+    }
+}
+
+/// How the rest of the daemon talks to the engine. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Handle {
+    pub(super) orders: mpsc::Sender<(EngineOrder, oneshot::Sender<OrderReply>)>,
+    pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
+}
+
+impl Handle {
+    /// Gives an order and waits until it is carried out. Dropping the future does not cancel the order.
+    pub async fn order(&self, order: EngineOrder) -> OrderReply {
+        let (reply, answer) = oneshot::channel();
+        if self.orders.send((order, reply)).await.is_err() {
+            return Err(Rejection::Ending);
+        }
+        answer.await.unwrap_or(Err(Rejection::Ending))
+    }
+
+    /// The newest state.
+    pub fn snapshot(&self) -> Arc<Snapshot> {
+        self.snapshot.borrow().clone()
+    }
+
+    /// To wait for changes.
+    pub fn watch(&self) -> watch::Receiver<Arc<Snapshot>> {
+        self.snapshot.clone()
+    }
+}

@@ -1,0 +1,118 @@
+//! State files of nodes: what a new daemon must know that shims and exit records do not tell.
+
+use super::snapshot::LastExit;
+use crate::{
+    base::{Incarnation, Layout, NodeName, Timestamp, ids::ProcessId},
+    sys::fs,
+};
+use serde::{Deserialize, Serialize};
+use std::{collections::BTreeMap, sync::mpsc, thread};
+
+/// Version of the file. A newer one is read as far as its keys are known; unknown keys are ignored.
+const SCHEMA: u32 = 1;
+
+/// `state/nodes/NAME.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NodeState {
+    /// 1.
+    pub schema: u32,
+    /// `up` or `down`.
+    pub wanted_up: bool,
+    /// Its current or last start.
+    pub incarnation: Incarnation,
+    /// Starts that nobody ordered.
+    pub restarts: u32,
+    /// Its main process; none when it does not run.
+    pub process: Option<ProcessId>,
+    /// When it last became ready in this run.
+    pub ready_since: Option<Timestamp>,
+    /// How its last run ended.
+    pub last_exit: Option<LastExit>,
+}
+
+impl Default for NodeState {
+    fn default() -> Self {
+        Self {
+            schema: SCHEMA,
+            wanted_up: false,
+            incarnation: Incarnation::default(),
+            restarts: 0,
+            process: None,
+            ready_since: None,
+            last_exit: None,
+        }
+    }
+}
+
+/// Reads a node's state. A missing file is a node that never ran. A torn or foreign one is put aside as `NAME.json.bad`
+/// and told in the second value; the truth about what runs comes from shims and exit records anyway.
+pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<String>) {
+    let path = layout.node_state(node);
+    let text = match fs::read_optional(&path) {
+        Ok(Some(text)) => text,
+        Ok(None) => return (NodeState::default(), None),
+        Err(e) => return (NodeState::default(), Some(format!("{e}: {}", e.source))),
+    };
+    match serde_json::from_str(&text) {
+        Ok(state) => (state, None),
+        Err(e) => {
+            let aside = path.with_extension("json.bad");
+            let moved = std::fs::rename(&path, &aside).is_ok();
+            let text = format!(
+                "state file {} is not readable ({e}){}",
+                path.display(),
+                if moved { format!(", kept as {}", aside.display()) } else { String::new() }
+            );
+            (NodeState::default(), Some(text))
+        }
+    }
+}
+
+/// Writes state files on a thread of its own, so that a slow disk never holds up the dispatcher. Only the newest state of
+/// a node is written when several wait.
+#[derive(Debug)]
+pub(super) struct Writer {
+    queue: Option<mpsc::Sender<(NodeName, NodeState)>>,
+    thread: Option<thread::JoinHandle<()>>,
+    written: BTreeMap<NodeName, NodeState>,
+}
+
+impl Writer {
+    pub(super) fn start(layout: Layout) -> Self {
+        let (queue, waiting) = mpsc::channel::<(NodeName, NodeState)>();
+        let thread = thread::spawn(move || {
+            while let Ok(first) = waiting.recv() {
+                let mut newest = BTreeMap::from([first]);
+                newest.extend(waiting.try_iter());
+                for (node, state) in newest {
+                    let path = layout.node_state(&node);
+                    let text = serde_json::to_string_pretty(&state).unwrap_or_default();
+                    if let Err(e) = fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
+                        tracing::error!(node = %node, error = %e.source, "{e}");
+                    }
+                }
+            }
+        });
+        Self { queue: Some(queue), thread: Some(thread), written: BTreeMap::new() }
+    }
+
+    /// Takes a state; equal to the last one: nothing is written.
+    pub(super) fn save(&mut self, node: &NodeName, state: NodeState) {
+        if self.written.get(node) == Some(&state) {
+            return;
+        }
+        self.written.insert(node.clone(), state.clone());
+        if let Some(queue) = &self.queue {
+            // The thread ends only with this value.
+            let _ = queue.send((node.clone(), state));
+        }
+    }
+
+    /// Waits until everything is written.
+    pub(super) fn finish(mut self) {
+        self.queue = None;
+        if let Some(thread) = self.thread.take() {
+            let _ = thread.join();
+        }
+    }
+}

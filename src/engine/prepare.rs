@@ -1,0 +1,236 @@
+//! Everything before a launch: ports free, directories, files, one-time work, the wait for a broker's old session.
+
+use super::{
+    Engine, chown, class_data, mysql_init,
+    node::{Happening, PrepareTask},
+    orphan,
+};
+use crate::{
+    base::{
+        Cause, Layout, NodeName,
+        outcome::Failure,
+        recipe::{PrepareStep, Recipe},
+    },
+    clients::zookeeper,
+    lifecycle::{Event, Hold},
+    sys::{clock, command::Cancel, error::SysError, fs, net, process},
+};
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use tokio::sync::mpsc;
+
+/// How a step can fail.
+#[derive(Debug)]
+pub(super) enum PrepareError {
+    /// It may pass: tried again after a pause.
+    Passing(String),
+    /// Starting again cannot cure it.
+    Refused(Failure),
+    /// Nobody wants it any more.
+    Cancelled,
+}
+
+impl PrepareError {
+    /// A file error: a full disk and missing rights stay until somebody acts, the rest may pass.
+    pub(super) fn file(node: &NodeName, e: &SysError) -> Self {
+        let what = format!("{node}: {e}: {}", e.source);
+        match e.kind() {
+            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => PrepareError::Refused(Failure {
+                cause: Cause::DiskFull,
+                what,
+                remedy: format!("free space, then `cdc-supervisor start {node}`"),
+            }),
+            io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => PrepareError::Refused(Failure {
+                cause: Cause::WrongOwner,
+                what,
+                remedy: format!("give the supervisor's user the right to write there, then `cdc-supervisor start {node}`"),
+            }),
+            _ => PrepareError::Passing(what),
+        }
+    }
+}
+
+/// Starts the prepare task of a node.
+pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
+    let layout = engine.layout.clone();
+    let sink = engine.sink.clone();
+    let Some(runtime) = engine.nodes.get_mut(node) else { return };
+    runtime.prepares += 1;
+    runtime.troubles.clear();
+    let number = runtime.prepares;
+    let cancel = Cancel::default();
+    let preparing =
+        Preparing { layout, node: node.clone(), recipe: Arc::clone(&runtime.recipe), number, cancel: cancel.clone(), sink };
+    let task = tokio::spawn(preparing.run());
+    if let Some(old) = runtime.prepare.replace(PrepareTask { number, cancel, task }) {
+        old.cancel.cancel();
+    }
+}
+
+struct Preparing {
+    layout: Layout,
+    node: NodeName,
+    recipe: Arc<Recipe>,
+    number: u64,
+    cancel: Cancel,
+    sink: mpsc::UnboundedSender<(NodeName, Happening)>,
+}
+
+impl Preparing {
+    async fn run(self) {
+        let event = match self.steps().await {
+            Ok(()) => Event::Prepared,
+            Err(PrepareError::Passing(why)) => {
+                tracing::warn!(node = %self.node, "not prepared: {why}");
+                Event::PrepareFailed { why }
+            }
+            Err(PrepareError::Refused(failure)) => {
+                tracing::error!(node = %self.node, cause = %failure.cause, "{}; {}", failure.what, failure.remedy);
+                Event::Refused(failure)
+            }
+            Err(PrepareError::Cancelled) => return,
+        };
+        self.tell(event);
+    }
+
+    fn tell(&self, event: Event) {
+        // The dispatcher ends last.
+        let _ = self.sink.send((self.node.clone(), Happening::Prepared(self.number, event)));
+    }
+
+    async fn steps(&self) -> Result<(), PrepareError> {
+        // What an earlier start left without a shim holds data and ports; it goes first, in order.
+        let held = |why| self.tell(Event::Held(Hold::Other { why }));
+        orphan::stop_in_order(&self.layout, &self.node, &self.recipe.stop, Some(&held)).await;
+        let (layout, recipe) = (self.layout.clone(), Arc::clone(&self.recipe));
+        blocking(move || {
+            user_exists(&recipe)?;
+            ports_free(&recipe)?;
+            files(&layout, &recipe)
+        })
+        .await?;
+        for step in &self.recipe.prepare {
+            if self.cancel.is_cancelled() {
+                return Err(PrepareError::Cancelled);
+            }
+            match step {
+                PrepareStep::ClassData(archive) => {
+                    let (archive, layout, cancel) = (archive.clone(), self.layout.clone(), self.cancel.clone());
+                    let node = self.node.clone();
+                    // An archive only makes a start faster: whatever goes wrong is said and the start goes on without.
+                    let made = tokio::task::spawn_blocking(move || class_data::ensure(&layout, &archive, &cancel)).await;
+                    if let Ok(Err(why)) = made {
+                        tracing::info!(node = %node, "starts without a class-data archive: {why}");
+                    }
+                }
+                PrepareStep::MysqlInitialize(step) => {
+                    mysql_init::ensure(&self.node, step, &self.cancel).await?;
+                }
+                PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to } => {
+                    self.await_session_gone(*zookeeper, *broker_id, *up_to).await?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until ZooKeeper no longer holds the broker's registration. A broker that starts earlier exits 1 with
+    /// NodeExists, after its whole start-up (facts: distributions.md 5.6).
+    async fn await_session_gone(&self, address: SocketAddr, broker: u32, up_to: Duration) -> Result<(), PrepareError> {
+        const LOOK: Duration = Duration::from_millis(250);
+        let began = clock::now();
+        let path = format!("/brokers/ids/{broker}");
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(PrepareError::Cancelled);
+            }
+            let seen = async {
+                let mut session = zookeeper::Session::connect(address, Duration::from_secs(5)).await?;
+                let found = session.exists(&path).await;
+                // What was seen counts, also when the goodbye fails.
+                let _ = session.close().await;
+                found
+            };
+            match tokio::time::timeout(Duration::from_secs(5), seen).await {
+                Ok(Ok(None)) => return Ok(()),
+                Ok(Ok(Some(stat))) => {
+                    let left = up_to.saturating_sub(clock::now().since(began));
+                    let why = format!(
+                        "old session 0x{:x} of broker {broker} expires in up to {} s",
+                        stat.ephemeral_owner,
+                        left.as_secs() + 1
+                    );
+                    self.tell(Event::Held(Hold::OldSession { why }));
+                }
+                Ok(Err(e)) => {
+                    self.tell(Event::Held(Hold::Other { why: format!("ZooKeeper at {address} does not tell: {e}") }));
+                }
+                Err(_) => {
+                    self.tell(Event::Held(Hold::Other { why: format!("ZooKeeper at {address} does not answer") }));
+                }
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+}
+
+/// Runs file work off the async threads.
+pub(super) async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, PrepareError> + Send + 'static,
+) -> Result<T, PrepareError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(e) => Err(PrepareError::Passing(format!("preparing ended early: {e}"))),
+    }
+}
+
+fn user_exists(recipe: &Recipe) -> Result<(), PrepareError> {
+    let Some(user) = recipe.launch.user.as_deref() else { return Ok(()) };
+    if process::lookup_user(user).is_some() {
+        return Ok(());
+    }
+    Err(PrepareError::Refused(Failure {
+        cause: Cause::CouldNotStart,
+        what: format!("{}: there is no user {user:?} on this machine", recipe.node),
+        remedy: format!("make the user or name another in supervisor.toml, then `cdc-supervisor start {}`", recipe.node),
+    }))
+}
+
+fn ports_free(recipe: &Recipe) -> Result<(), PrepareError> {
+    for port in &recipe.ports {
+        if let Some(owner) = net::listener_owner(port.address) {
+            return Err(PrepareError::Refused(Failure {
+                cause: Cause::PortTaken,
+                what: format!("port {} is taken by {}", port.port(), owner.describe()),
+                remedy: format!("stop that program, or set {}; then `cdc-supervisor start {}`", port.key, recipe.node),
+            }));
+        }
+    }
+    Ok(())
+}
+
+fn files(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareError> {
+    let node = &recipe.node;
+    let failed = |e: SysError| PrepareError::file(node, &e);
+    for (directory, mode) in standard_directories(layout, node).iter().chain(&recipe.directories) {
+        fs::make_dir(directory, *mode).map_err(failed)?;
+    }
+    for file in &recipe.files {
+        let same = fs::read_optional(&file.path).ok().flatten().is_some_and(|old| old == file.contents);
+        if !same {
+            fs::write_atomic(&file.path, file.contents.as_bytes(), file.mode, fs::Durability::PowerLoss).map_err(failed)?;
+        }
+    }
+    chown::give(layout, recipe).map_err(failed)
+}
+
+/// The directories every node has.
+fn standard_directories(layout: &Layout, node: &NodeName) -> [(std::path::PathBuf, u32); 6] {
+    [
+        (layout.node(node), 0o755),
+        (layout.conf(node), 0o755),
+        (layout.data(node), 0o750),
+        (layout.log_dir(node), 0o755),
+        (layout.node_run(node), 0o755),
+        (layout.node_tmp(node), 0o700),
+    ]
+}

@@ -1,0 +1,123 @@
+//! The published state of everything: made by the dispatcher alone, read by everyone else.
+
+use crate::{
+    base::{
+        Cause, ExitStatus, Incarnation, Moment, NodeKind, NodeName, Timestamp,
+        ids::ProcessId,
+        recipe::{PortUse, Recipe},
+    },
+    lifecycle::{Node, Wanted},
+    sys::clock,
+};
+use serde::{Deserialize, Serialize};
+use std::time::Duration;
+
+use super::node::NodeRuntime;
+
+/// The state of everything at one moment.
+#[derive(Clone, Debug, PartialEq, Default)]
+pub struct Snapshot {
+    /// Nodes in start order.
+    pub nodes: Vec<NodeSnapshot>,
+    /// The engine is on its way down.
+    pub ending: bool,
+}
+
+/// One node at one moment.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NodeSnapshot {
+    /// Its name.
+    pub name: NodeName,
+    /// Its kind.
+    pub kind: NodeKind,
+    /// What is wanted.
+    pub wanted: Wanted,
+    /// The state's word.
+    pub state: &'static str,
+    /// It serves: what comes after it may start.
+    pub serves: bool,
+    /// The process, where there is one.
+    pub process: Option<ProcessId>,
+    /// Its current or last start; 0: never.
+    pub incarnation: Incarnation,
+    /// Since when it is in this state.
+    pub since: Timestamp,
+    /// When it last became ready in this run.
+    pub ready_since: Option<Timestamp>,
+    /// How long its last start took until ready.
+    pub ready_after: Option<Duration>,
+    /// Starts that nobody ordered.
+    pub restarts: u32,
+    /// Deaths in a row.
+    pub deaths_in_a_row: u32,
+    /// How its last run ended.
+    pub last_exit: Option<LastExit>,
+    /// The configured cap, bytes.
+    pub cap_bytes: Option<u64>,
+    /// Ports it binds.
+    pub ports: Vec<PortUse>,
+    /// Why it is in this state.
+    pub detail: String,
+}
+
+/// How a run ended, as kept in the state file and shown.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastExit {
+    /// Of which start.
+    pub incarnation: Incarnation,
+    /// How.
+    pub status: ExitStatus,
+    /// Why.
+    pub cause: Cause,
+    /// When.
+    pub at: Timestamp,
+}
+
+impl NodeSnapshot {
+    pub(super) fn of(node: &Node, runtime: &NodeRuntime, now: Moment) -> Self {
+        let recipe: &Recipe = &runtime.recipe;
+        let mut detail = node.detail(now);
+        if let Some(trouble) = runtime.troubles.back() {
+            detail = format!("{detail}; {trouble}");
+        }
+        Self {
+            name: recipe.node.clone(),
+            kind: recipe.kind,
+            wanted: node.wanted(),
+            state: node.state().word(),
+            serves: node.state().serves(),
+            process: node.state().run().map(|r| r.process.clone()),
+            incarnation: node.incarnation(),
+            since: runtime.since,
+            ready_since: runtime.ready_since,
+            ready_after: runtime.ready_after,
+            restarts: node.restarts(),
+            deaths_in_a_row: node.deaths_in_a_row(),
+            last_exit: runtime.last_exit.clone(),
+            cap_bytes: recipe.launch.memory_max.map(|b| b.0),
+            ports: recipe.ports.clone(),
+            detail,
+        }
+    }
+}
+
+/// Keeps `since`, `ready_since` and `ready_after` of the runtime in step with the lifecycle after an event.
+pub(super) fn note_times(node: &Node, runtime: &mut NodeRuntime, now: Moment) {
+    use crate::lifecycle::State;
+    let word = node.state().word();
+    if word != runtime.word {
+        runtime.word = word;
+        runtime.since = clock::wall();
+    }
+    match node.state() {
+        State::Ready { .. } if runtime.ready_since.is_none() => {
+            runtime.ready_since = Some(clock::wall());
+            runtime.ready_after = runtime.spawned.map(|s| now.since(s));
+        }
+        State::Ready { .. } | State::Degraded { .. } | State::Stopping { .. } | State::Starting { .. } => {}
+        State::Down { .. } | State::Waiting(_) | State::Preparing { .. } | State::Failed { .. } => {
+            runtime.ready_since = None;
+        }
+    }
+    runtime.process = node.state().run().map(|r| r.process.clone());
+}

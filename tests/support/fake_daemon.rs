@@ -1,0 +1,199 @@
+//! A program with bad habits, for tests: each argument is one habit, carried out in order; then it sleeps until told to end.
+//!
+//! `exit=N` end now with code N · `after=MS` wait · `crash=SIG` kill itself · `ignore=SIG` ignore a signal ·
+//! `trace=FILE:NAME` append `start NAME` now and `stop NAME` at SIGTERM · `on-term=MS:CODE` how it ends at SIGTERM ·
+//! `grandchild=FILE` a child in a session of its own that ignores SIGTERM, its pid in FILE · `daemonise=FILE` fork, the parent
+//! exits 0, the child goes on, its pid in FILE · `listen=PORT` accept and drop connections · `http=PORT:STATUS` answer them ·
+//! `notify=TEXT` send sd_notify text · `touch=FILE` · `once=FILE:CODE` end with CODE unless FILE exists, then make it ·
+//! `lines=N` write N numbered lines · `bytes=N` write N bytes without a newline · `tick=MS` a numbered line every MS ·
+//! `eat=MIB` touch that much memory · `close-output` · `print=TEXT` · `env` print its environment.
+
+// A test program: it prints, and a panic is its way to say that the test is wrong.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, clippy::exit)]
+
+use nix::{
+    sys::signal::{SaFlags, SigAction, SigHandler, SigSet, Signal, kill, sigaction},
+    unistd::{ForkResult, Pid, fork, setsid},
+};
+use std::{
+    fs::{File, OpenOptions},
+    io::{Read, Write},
+    net::TcpListener,
+    os::unix::net::UnixDatagram,
+    path::Path,
+    process::exit,
+    thread,
+    time::Duration,
+};
+
+fn main() {
+    // SIGTERM is blocked in every thread and waited for at the end, so that what happens at a stop is under control.
+    let mut term = SigSet::empty();
+    term.add(Signal::SIGTERM);
+    term.thread_block().expect("block SIGTERM");
+    let mut trace = None;
+    let mut on_term = (0, 0);
+    for argument in std::env::args().skip(1) {
+        let (habit, value) = argument.split_once('=').unwrap_or((&argument, ""));
+        match habit {
+            "exit" => exit(number(value)),
+            "after" => thread::sleep(Duration::from_millis(number(value))),
+            "crash" => {
+                kill(Pid::this(), signal(value)).expect("kill");
+                thread::sleep(Duration::from_secs(5));
+            }
+            "ignore" => ignore(signal(value)),
+            "trace" => {
+                let (file, name) = value.split_once(':').expect("trace=FILE:NAME");
+                append(file, &format!("start {name}\n"));
+                trace = Some((file.to_owned(), name.to_owned()));
+            }
+            "on-term" => {
+                let (ms, code) = value.split_once(':').expect("on-term=MS:CODE");
+                on_term = (number(ms), number(code));
+            }
+            "grandchild" => grandchild(value),
+            "daemonise" => daemonise(value),
+            "listen" => listen(number(value), None),
+            "http" => {
+                let (port, status) = value.split_once(':').expect("http=PORT:STATUS");
+                listen(number(port), Some(status.to_owned()));
+            }
+            "notify" => notify(value),
+            "touch" => append(value, "x"),
+            "once" => {
+                let (file, code) = value.split_once(':').expect("once=FILE:CODE");
+                if !Path::new(file).exists() {
+                    append(file, "x");
+                    exit(number(code));
+                }
+            }
+            "lines" => write_lines(number(value)),
+            "bytes" => write_bytes(number(value)),
+            "tick" => tick(Duration::from_millis(number(value))),
+            "eat" => eat(number(value)),
+            "close-output" => close_output(),
+            "print" => println!("{value}"),
+            "env" => std::env::vars().for_each(|(k, v)| println!("{k}={v}")),
+            _ => panic!("no such habit: {argument}"),
+        }
+    }
+    let _ = term.wait().expect("sigwait");
+    if let Some((file, name)) = &trace {
+        append(file, &format!("stop {name}\n"));
+    }
+    thread::sleep(Duration::from_millis(on_term.0));
+    exit(on_term.1);
+}
+
+fn number<T: std::str::FromStr>(text: &str) -> T {
+    text.parse().unwrap_or_else(|_| panic!("not a number here: {text}"))
+}
+
+fn signal(name: &str) -> Signal {
+    format!("SIG{name}").parse().expect("a signal's name without SIG")
+}
+
+fn append(file: &str, text: &str) {
+    let mut file = OpenOptions::new().create(true).append(true).open(file).expect("open for append");
+    file.write_all(text.as_bytes()).expect("append");
+}
+
+fn ignore(signal: Signal) {
+    let action = SigAction::new(SigHandler::SigIgn, SaFlags::empty(), SigSet::empty());
+    // SAFETY: SIG_IGN installs no code of ours.
+    unsafe { sigaction(signal, &action) }.expect("ignore");
+    if signal == Signal::SIGTERM {
+        // It was blocked to be waited for; ignored and unblocked it is dropped, as in a program that ignores it.
+        let mut set = SigSet::empty();
+        set.add(signal);
+        set.thread_unblock().expect("unblock");
+    }
+}
+
+fn grandchild(pid_file: &str) {
+    // SAFETY: no thread has been started by the habits that tests put before this one; the child only sleeps.
+    if let ForkResult::Child = unsafe { fork() }.expect("fork") {
+        setsid().expect("setsid");
+        ignore(Signal::SIGTERM);
+        write_pid(pid_file);
+        loop {
+            thread::sleep(Duration::from_secs(3600));
+        }
+    }
+}
+
+fn daemonise(pid_file: &str) {
+    // SAFETY: as in `grandchild`; the parent ends at once.
+    match unsafe { fork() }.expect("fork") {
+        ForkResult::Parent { .. } => exit(0),
+        ForkResult::Child => {
+            setsid().expect("setsid");
+            write_pid(pid_file);
+        }
+    }
+}
+
+/// The file appears with its whole content: written under another name and renamed.
+fn write_pid(file: &str) {
+    let temporary = format!("{file}.{}", std::process::id());
+    std::fs::write(&temporary, format!("{}\n", std::process::id())).expect("write pid");
+    std::fs::rename(temporary, file).expect("rename pid file");
+}
+
+fn listen(port: u16, http_status: Option<String>) {
+    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap_or_else(|e| {
+        eprintln!("cannot bind {port}: {e}");
+        exit(98)
+    });
+    thread::spawn(move || {
+        for mut stream in listener.incoming().flatten() {
+            if let Some(status) = &http_status {
+                let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
+                let _ = stream.read(&mut [0; 4096]);
+                let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+            }
+        }
+    });
+}
+
+fn notify(text: &str) {
+    let path = std::env::var("NOTIFY_SOCKET").expect("NOTIFY_SOCKET");
+    UnixDatagram::unbound().expect("socket").send_to(text.as_bytes(), path).expect("notify");
+}
+
+fn write_lines(count: u64) {
+    let mut out = std::io::stdout().lock();
+    for n in 0..count {
+        writeln!(out, "line {n}").expect("write a line");
+    }
+    out.flush().expect("flush");
+}
+
+fn write_bytes(count: usize) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(&vec![b'x'; count]).expect("write bytes");
+    out.flush().expect("flush");
+}
+
+fn tick(every: Duration) {
+    thread::spawn(move || {
+        for n in 0u64.. {
+            println!("tick {n}");
+            thread::sleep(every);
+        }
+    });
+}
+
+fn eat(mib: usize) {
+    let mut memory = vec![0u8; mib << 20];
+    memory.iter_mut().step_by(4096).for_each(|b| *b = 1);
+    println!("ate {mib} MiB, last byte {}", memory[memory.len() - 1]);
+    std::mem::forget(memory);
+}
+
+fn close_output() {
+    let null = File::options().write(true).open("/dev/null").expect("/dev/null");
+    nix::unistd::dup2_stdout(&null).expect("dup2");
+    nix::unistd::dup2_stderr(&null).expect("dup2");
+}
