@@ -1,0 +1,6 @@
+//! The shim's life.
+
+/// Runs.
+pub fn main() -> i32 {
+    0
+}
