@@ -2,6 +2,10 @@
 
 pub mod client;
 mod codec;
+mod connections;
+mod launch;
+mod notify;
 pub mod record;
-pub mod wire;
 pub mod run;
+mod tree;
+pub mod wire;
