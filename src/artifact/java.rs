@@ -179,7 +179,6 @@ fn fingerprint(home: &Path, version: &str) -> Option<String> {
 /// Makes a runtime that says `major` of itself; for tests of whoever searches.
 #[cfg(test)]
 pub fn fake(home: &Path, major: u32) {
-    use std::os::unix::fs::PermissionsExt;
     for directory in ["bin", "lib/server"] {
         fs::create_dir_all(home.join(directory)).unwrap();
     }
@@ -191,9 +190,20 @@ pub fn fake(home: &Path, major: u32) {
          java.runtime.version = {major}.0.1+2\n\nopenjdk version\nEND\n",
         home.display()
     );
-    let program = home.join("bin/java");
-    fs::write(&program, script).unwrap();
-    fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+    install_script(&home.join("bin/java"), &script);
+}
+
+/// Makes an executable script. Another process writes it: a file that this process had open for writing may be inherited
+/// by a child that another test starts at that moment, and cannot be executed as long (ETXTBSY, execve(2)).
+#[cfg(test)]
+pub fn install_script(path: &Path, text: &str) {
+    let write = Command {
+        argv: ["/bin/sh", "-c", "rm -f \"$0\" && cat > \"$0\" && chmod 755 \"$0\"", path.to_str().unwrap()].map(Into::into).into(),
+        env: vec![("PATH".into(), "/usr/bin:/bin".into())],
+        dir: "/".into(),
+        stdin: Some(text.into()),
+    };
+    assert!(write.run(LIMIT, &Cancel::default()).unwrap().ok());
 }
 
 #[cfg(test)]

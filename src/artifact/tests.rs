@@ -1,6 +1,9 @@
 //! The whole road with programs of the tests' own in the place of `mvn`, and jars of three bytes.
 
-use super::{java::fake as fake_java, *};
+use super::{
+    java::{fake as fake_java, install_script},
+    *,
+};
 use crate::sys::command::Cancel;
 use std::{
     fs,
@@ -61,8 +64,7 @@ impl Place {
     fn mvn(&mut self, script: &str) {
         let path = self.dir.path().join("mvn");
         let runs = self.dir.path().join("runs");
-        fs::write(&path, format!("#!/bin/sh\nset -e\nprintf x >> '{}'\n{script}\n", runs.display())).unwrap();
-        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        install_script(&path, &format!("#!/bin/sh\nset -e\nprintf x >> '{}'\n{script}\n", runs.display()));
         self.settings.host.mvn = Some(path);
     }
 
@@ -286,7 +288,7 @@ fn the_hosts_runtime_is_recorded_and_recognised_without_being_run_again() {
     let java = place.ensure(JAVA).unwrap().java.unwrap();
     assert_eq!((java.major, &java.home), (17, &home));
     // It would fail now, if it were run.
-    overwrite(&home.join("bin/java"), "#!/bin/sh\nexit 1\n");
+    install_script(&home.join("bin/java"), "#!/bin/sh\nexit 1\n");
     place.settings.host.jvm_dir = "/nonexistent".into();
     assert_eq!(resolve(JAVA, &place.settings).unwrap().unwrap().java, Some(java));
 }
@@ -299,8 +301,7 @@ fn a_runtime_replaced_underneath_has_a_new_fingerprint_and_is_told_once() {
     let before = place.ensure(JAVA).unwrap().java.unwrap();
     fs::write(home.join("lib/modules"), "the next build").unwrap();
     let script = fs::read_to_string(home.join("bin/java")).unwrap();
-    overwrite(&home.join("bin/java"), &script.replace("17.0.1+2", "17.0.2+1"));
-    fs::set_permissions(home.join("bin/java"), fs::Permissions::from_mode(0o755)).unwrap();
+    install_script(&home.join("bin/java"), &script.replace("17.0.1+2", "17.0.2+1"));
     let found = survey(JAVA, &place.settings).unwrap();
     let note = format!("java at {} was replaced: 17.0.1+2 before, 17.0.2+1 now", home.display());
     assert_eq!(found.notes, [note]);
