@@ -1,1 +1,3 @@
 //! Verbs that need no daemon.
+
+pub mod fetch;
