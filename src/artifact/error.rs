@@ -198,7 +198,9 @@ impl ArtifactError {
     /// What to do about it, when there is something.
     pub fn hint(&self) -> Option<String> {
         if self.disk_full() {
-            return Some("the disk is full: free some space (the whole stack needs about 600M), then run it again".into());
+            return Some(
+                "the disk is full: free some space (the whole stack needs about 600M), then run it again".into(),
+            );
         }
         match self {
             ArtifactError::System(e) if e.kind() == io::ErrorKind::PermissionDenied => {

@@ -1,11 +1,20 @@
 //! Source: Kafka's jars from Maven's repositories, fetched by the host's own `mvn` (with its mirrors and proxies).
 
-use super::{ArtifactError, Host, apt::{Helper, utf8}, pins::{Others, Pins}, store::Work};
+use super::{
+    ArtifactError, Host,
+    apt::{Helper, utf8},
+    pins::{Others, Pins},
+    store::Work,
+};
 use crate::sys::{
     command::Cancel,
     fs::{self as sysfs, Durability},
 };
-use std::{fs, path::{Path, PathBuf}, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
 
 /// Longest time for the whole download: 38 MB of jars and the plugin's own 10 MB at 50 kB/s.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -49,8 +58,7 @@ const POM: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 
 /// Fetches the jars into `work` and proves them. Returns a tree with exactly the pinned jars under `libs/`.
 pub fn fetch(host: &Host, work: &Work, pins: &Pins, cancel: &Cancel) -> Result<PathBuf, ArtifactError> {
-    let program =
-        host.mvn.as_deref().ok_or(ArtifactError::NoTool { program: "mvn", to: "fetch Kafka's jars" })?;
+    let program = host.mvn.as_deref().ok_or(ArtifactError::NoTool { program: "mvn", to: "fetch Kafka's jars" })?;
     let project = work.sub("maven")?;
     let tree = work.sub("kafka")?;
     let libs = tree.join("libs");

@@ -171,9 +171,7 @@ fn sign(lock: &Lock) -> Result<(), SysError> {
 
 /// Copies a file; the error names both ends.
 pub fn copy(from: &Path, to: &Path) -> Result<(), SysError> {
-    fs::copy(from, to)
-        .map(drop)
-        .map_err(|e| SysError::new(format!("copy {} to {}", from.display(), to.display()), e))
+    fs::copy(from, to).map(drop).map_err(|e| SysError::new(format!("copy {} to {}", from.display(), to.display()), e))
 }
 
 #[cfg(test)]

@@ -55,7 +55,10 @@ impl Place {
             jvm_dir: dir.path().join("jvm"),
             keyrings: dir.path().join("keyrings"),
             os_release: String::new(),
-            environment: vec![("PATH".into(), "/usr/bin:/bin".into()), ("HOME".into(), dir.path().display().to_string())],
+            environment: vec![
+                ("PATH".into(), "/usr/bin:/bin".into()),
+                ("HOME".into(), dir.path().display().to_string()),
+            ],
         };
         Self { dir, settings }
     }

@@ -12,9 +12,9 @@ use std::{
 /// Deaths in a row without ever having been ready after which waiting is given up. The node itself is tried on.
 const DEATHS_MAX: u32 = 3;
 
-/// How many different reasons of one start count as progress. A log recovery of a thousand segments stays below; words
-/// that change for ever (a counter of seconds) end here.
-const REASONS_MAX: usize = 4_096;
+/// How many different reasons of one start count as progress: enough for a log recovery of many segments, and an end for
+/// words that change for ever.
+const REASONS_MAX: usize = 1_000;
 
 /// What is known of a wait.
 #[derive(Clone, Debug)]
@@ -126,7 +126,7 @@ impl Seen {
         match node.state.as_str() {
             "preparing" => true,
             "ready" => !self.ready,
-            "starting" => self.reasons.len() < REASONS_MAX && self.reasons.insert(node.detail.clone()),
+            "starting" => self.reasons.len() < REASONS_MAX && self.reasons.insert(timeless(&node.detail)),
             _ => false,
         }
     }
@@ -153,6 +153,14 @@ impl Seen {
             "down" => last_cause(node) == Some(Cause::Completed),
             _ => false,
         }
+    }
+}
+
+/// The reason without the time it has lasted: `starts since 3.2 s: no answer` and the same a second later are one.
+fn timeless(detail: &str) -> String {
+    match detail.split_once(" since ") {
+        Some((before, after)) => format!("{before}{}", after.split_once(": ").map_or("", |(_, rest)| rest)),
+        None => detail.to_owned(),
     }
 }
 
@@ -269,12 +277,21 @@ mod tests {
     }
 
     #[test]
+    fn time_that_passes_is_no_progress() {
+        let mut wait = wait();
+        for i in 0..180 {
+            wait.look(&one("starting", &format!("starts since {i}.0 s: no answer on 29092")), at(i));
+        }
+        assert_eq!(wait.deadline(), at(180));
+    }
+
+    #[test]
     fn reasons_that_change_for_ever_do_not_move_the_deadline_for_ever() {
         let mut wait = wait();
-        for i in 0..10_000 {
+        for i in 0..4_000 {
             wait.look(&one("starting", &format!("for {i} s")), at(i));
         }
-        assert!(wait.deadline() < at(5_000));
+        assert!(wait.deadline() < at(1_200));
     }
 
     #[test]

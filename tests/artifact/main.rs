@@ -68,7 +68,8 @@ fn the_stack_is_fetched_with_the_machines_own_clients_and_found_again_without_th
     let dir = tempfile::tempdir().unwrap();
     let mut settings = Settings::new(dir.path().join("store"));
     let host = &settings.host;
-    let there = [("mvn", host.mvn.is_some()), ("apt-get", host.apt_get.is_some()), ("dpkg-deb", host.dpkg_deb.is_some())];
+    let there =
+        [("mvn", host.mvn.is_some()), ("apt-get", host.apt_get.is_some()), ("dpkg-deb", host.dpkg_deb.is_some())];
     if !has(&there) {
         return;
     }

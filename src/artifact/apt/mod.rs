@@ -4,12 +4,7 @@
 pub mod archive;
 pub mod unpack;
 
-use super::{
-    ArtifactError, Host, Part, Progress, Step,
-    lockfile::Package,
-    manifest,
-    store::Work,
-};
+use super::{ArtifactError, Host, Part, Progress, Step, lockfile::Package, manifest, store::Work};
 use crate::sys::{
     command::{Cancel, Command, Finished},
     error::SysError,
@@ -73,9 +68,7 @@ impl Helper<'_> {
 /// A path as text for a command line or a configuration file.
 pub fn utf8(path: &Path) -> Result<&str, ArtifactError> {
     // a colon would split a library path, a quote would end a string of apt's configuration
-    path.to_str()
-        .filter(|t| !t.contains(['\t', '\n', ':', '"']))
-        .ok_or_else(|| ArtifactError::OddPath(path.to_owned()))
+    path.to_str().filter(|t| !t.contains(['\t', '\n', ':', '"'])).ok_or_else(|| ArtifactError::OddPath(path.to_owned()))
 }
 
 /// The archives of the host's distribution, best first.
@@ -228,10 +221,7 @@ fn credentials() -> String {
 
 /// Sum of the sizes in the output of `--print-uris`: lines of `'URI' FILE BYTES HASH`.
 fn announced_bytes(text: &str) -> u64 {
-    text.lines()
-        .filter(|l| l.starts_with('\''))
-        .filter_map(|l| l.rsplit(' ').nth(1)?.parse::<u64>().ok())
-        .sum()
+    text.lines().filter(|l| l.starts_with('\'')).filter_map(|l| l.rsplit(' ').nth(1)?.parse::<u64>().ok()).sum()
 }
 
 /// Runs `work` and tells meanwhile how many bytes lie in `directory`.

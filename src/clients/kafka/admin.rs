@@ -65,9 +65,8 @@ impl Admin {
             // one record at a time is what this client sends: nothing to gather
             .set("linger.ms", "0")
             .set("message.timeout.ms", DELIVERY_MAX.as_millis().to_string());
-        let producer = FutureProducer::from_config_and_context(&config, Quiet).map_err(|e| {
-            kafka_error(&format!("make a Kafka client for {bootstrap}"), Duration::ZERO, e)
-        })?;
+        let producer = FutureProducer::from_config_and_context(&config, Quiet)
+            .map_err(|e| kafka_error(&format!("make a Kafka client for {bootstrap}"), Duration::ZERO, e))?;
         Ok(Self { bootstrap, producer: Some(producer) })
     }
 
@@ -81,8 +80,7 @@ impl Admin {
         let producer = self.producer(&doing)?;
         let named = doing.clone();
         blocking(&named, move || {
-            let metadata =
-                producer.client().fetch_metadata(None, limit).map_err(|e| kafka_error(&doing, limit, e))?;
+            let metadata = producer.client().fetch_metadata(None, limit).map_err(|e| kafka_error(&doing, limit, e))?;
             Ok(ClusterView::from_metadata(&metadata, None))
         })
         .await
@@ -99,22 +97,18 @@ impl Admin {
         limit: Duration,
     ) -> Result<(), ClientError> {
         let doing = format!("create topic {name} with {partitions} partitions on {replicas} brokers each");
-        let to_int = |n: u32| {
-            i32::try_from(n).map_err(|e| ClientError::Failed { doing: doing.clone(), source: Box::new(e) })
-        };
+        let to_int =
+            |n: u32| i32::try_from(n).map_err(|e| ClientError::Failed { doing: doing.clone(), source: Box::new(e) });
         let mut topic = NewTopic::new(name, to_int(partitions)?, TopicReplication::Fixed(to_int(replicas)?));
         for (key, value) in config {
             topic = topic.set(key, value);
         }
         let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
-        let results = self
-            .with_admin(&doing, limit, async |admin| admin.create_topics([&topic], &options).await)
-            .await?;
+        let results =
+            self.with_admin(&doing, limit, async |admin| admin.create_topics([&topic], &options).await).await?;
         match results.into_iter().next() {
             Some(Ok(_)) => Ok(()),
-            Some(Err((_, code))) => {
-                Err(ClientError::Server { doing, code: code as i32, answer: words(code) })
-            }
+            Some(Err((_, code))) => Err(ClientError::Server { doing, code: code as i32, answer: words(code) }),
             None => Err(ClientError::malformed(&doing, "its answer names no topic")),
         }
     }
@@ -132,9 +126,7 @@ impl Admin {
             })
             .await?;
         match results.into_iter().next() {
-            Some(Ok(resource)) => {
-                Ok(resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?))).collect())
-            }
+            Some(Ok(resource)) => Ok(resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?))).collect()),
             Some(Err(code)) => Err(ClientError::Server { doing, code: code as i32, answer: words(code) }),
             None => Err(ClientError::malformed(&doing, "its answer names no topic")),
         }
@@ -229,10 +221,8 @@ impl Admin {
             AdminClient::from_config_and_context(&config, Quiet).map_err(|e| kafka_error(&named, limit, e))
         })
         .await?;
-        let result = bounded(doing, limit, async {
-            call(&admin).await.map_err(|e| kafka_error(&what, limit, e))
-        })
-        .await;
+        let result =
+            bounded(doing, limit, async { call(&admin).await.map_err(|e| kafka_error(&what, limit, e)) }).await;
         // joins its threads
         drop(tokio::task::spawn_blocking(move || drop(admin)));
         result

@@ -4,11 +4,7 @@
 //! only the tree can answer, not for every probe.
 
 use super::jute::{self, NO_NODE, Op, PING_XID, Reader, ReplyHeader, Stat};
-use crate::clients::{
-    ClientError,
-    error::bounded,
-    tcp,
-};
+use crate::clients::{ClientError, error::bounded, tcp};
 use std::{fmt, net::SocketAddr, time::Duration};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
