@@ -1,7 +1,10 @@
 //! What a verb fails with: an exit code, one sentence, its causes, a hint. Printed once, at the edge.
 
 use super::exit::Exit;
-use crate::control::{client::ClientError, wire::Answer};
+use crate::{
+    control::{client::ClientError, wire::Answer},
+    offline::config_file::ConfigFileError,
+};
 use anstyle::{AnsiColor, Style};
 use std::{error::Error, fmt::Write as _, io};
 
@@ -21,6 +24,8 @@ pub enum Text {
     Silent,
     /// A text that brings its own `error:` (configuration errors are drawn with the file's lines).
     Drawn(String),
+    /// Several at once.
+    Several(Vec<Text>),
     /// One sentence, its causes, a hint.
     Sentence {
         /// The sentence.
@@ -54,6 +59,11 @@ impl CliError {
         Self { exit, text: Text::Drawn(text) }
     }
 
+    /// Several errors of one kind.
+    pub fn several(exit: Exit, errors: Vec<CliError>) -> Self {
+        Self { exit, text: Text::Several(errors.into_iter().map(|e| e.text).collect()) }
+    }
+
     /// Ends with a code and says nothing more.
     pub fn silent(exit: Exit) -> Self {
         Self { exit, text: Text::Silent }
@@ -79,12 +89,22 @@ impl CliError {
 
     /// The text for a terminal or a file; none when there is nothing to say.
     pub fn render(&self, colour: bool) -> Option<String> {
+        self.text.render(colour)
+    }
+}
+
+impl Text {
+    fn render(&self, colour: bool) -> Option<String> {
         let paint = |style: Style, word: &str| {
             if colour { format!("{style}{word}{style:#}") } else { word.to_owned() }
         };
-        match &self.text {
+        match self {
             Text::Silent => None,
             Text::Drawn(text) => Some(text.trim_end().to_owned()),
+            Text::Several(texts) => {
+                let drawn: Vec<String> = texts.iter().filter_map(|text| text.render(colour)).collect();
+                (!drawn.is_empty()).then(|| drawn.join("\n"))
+            }
             Text::Sentence { message, causes, hint } => {
                 let mut out = paint(AnsiColor::Red.on_default().bold(), "error:");
                 // Writing into a String does not fail.
@@ -93,8 +113,8 @@ impl CliError {
                     let _ = write!(out, "\n  {}", indent_rest(cause));
                 }
                 if let Some(hint) = hint {
-                    let _ =
-                        write!(out, "\n{} {}", paint(AnsiColor::Cyan.on_default().bold(), "hint:"), indent_rest(hint));
+                    let word = paint(AnsiColor::Cyan.on_default().bold(), "hint:");
+                    let _ = write!(out, "\n{word} {}", indent_rest(hint));
                 }
                 Some(out)
             }
@@ -105,6 +125,23 @@ impl CliError {
 /// Keeps the further lines of a text visibly inside it.
 fn indent_rest(text: &str) -> String {
     text.trim_end().replace('\n', "\n  ")
+}
+
+impl From<ConfigFileError> for CliError {
+    fn from(e: ConfigFileError) -> Self {
+        let hint = e.hint();
+        let error = match &e {
+            ConfigFileError::Wrong(_) => CliError::drawn(Exit::Configuration, e.to_string()),
+            ConfigFileError::Read { .. }
+            | ConfigFileError::TooLong { .. }
+            | ConfigFileError::NotOwnedByRoot { .. }
+            | ConfigFileError::NoRoot(_) => CliError::of(Exit::Configuration, &e),
+        };
+        match hint {
+            Some(hint) => error.hint(hint),
+            None => error,
+        }
+    }
 }
 
 impl From<ClientError> for CliError {

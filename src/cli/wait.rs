@@ -1,7 +1,7 @@
 //! When `up` has waited enough: a pure judgement over the statuses it sees. No clock, no terminal, no socket.
 
 use crate::{
-    base::{Cause, NodeName},
+    base::{Cause, NodeName, Timestamp},
     control::wire::{Node, Status},
 };
 use std::{
@@ -33,6 +33,10 @@ struct Seen {
     active: bool,
     incarnation: Option<u64>,
     reasons: BTreeSet<String>,
+    /// When its start began, as the daemon says.
+    starting: Option<Timestamp>,
+    /// Restarts counted before this wait, or until it was last ready.
+    restarts_before: Option<u32>,
 }
 
 /// What a status means.
@@ -56,7 +60,7 @@ pub enum Judgement {
 pub struct BecameReady {
     /// Which.
     pub node: NodeName,
-    /// From spawn to ready, when the daemon knows.
+    /// From the beginning of its start to ready; none when the start was too short to be seen.
     pub after: Option<Duration>,
 }
 
@@ -71,17 +75,17 @@ impl Wait {
         let mut became_ready = Vec::new();
         let mut not_ready = Vec::new();
         let mut hopeless: Vec<(NodeName, String)> = Vec::new();
+        let began = status.supervisor.started_at;
         for node in status.nodes.iter().filter(|n| n.wanted == "up") {
             let seen = self.nodes.entry(node.name.clone()).or_default();
             if seen.progressed(node) {
                 self.progress = now;
             }
-            if let Some(why) = seen.hopeless(node) {
+            if let Some(why) = seen.hopeless(node, began) {
                 hopeless.push((node.name.clone(), why));
-            } else if seen.is_done(node) {
+            } else if seen.is_done(node, began) {
                 if !std::mem::replace(&mut seen.ready, true) && node.state == "ready" {
-                    let after = node.ready_after_ms.map(Duration::from_millis);
-                    became_ready.push(BecameReady { node: node.name.clone(), after });
+                    became_ready.push(BecameReady { node: node.name.clone(), after: seen.start_took(node) });
                 }
             } else {
                 not_ready.push((node.name.clone(), reason(node)));
@@ -123,6 +127,10 @@ impl Seen {
             self.incarnation = node.incarnation;
             self.reasons.clear();
         }
+        if node.state == "starting" {
+            self.starting = node.since;
+        }
+        self.restarts_before.get_or_insert(node.restarts);
         match node.state.as_str() {
             "preparing" => true,
             "ready" => !self.ready,
@@ -131,28 +139,52 @@ impl Seen {
         }
     }
 
-    fn hopeless(&self, node: &Node) -> Option<String> {
-        let dying = node.deaths_in_a_row >= DEATHS_MAX && node.ready_since.is_none() && !self.ready;
+    fn hopeless(&self, node: &Node, began: Option<Timestamp>) -> Option<String> {
+        let deaths = self.deaths(node);
         match node.state.as_str() {
             "failed" => Some(reason(node)),
-            "down" if self.active && last_cause(node).is_some_and(|cause| cause != Cause::Completed) => {
+            "down" if self.is_end(node, began) && last_cause(node) != Some(Cause::Completed) => {
                 Some(format!("it ended and is not started again; {}", reason(node)))
             }
+            // The daemon calls a start late when it saw no progress for the node's own deadline.
+            "degraded" if node.ready_since.is_none() && !self.ready => Some(reason(node)),
             "ready" => None,
-            _ if dying => {
-                Some(format!("it died {} times in a row and was never ready; {}", node.deaths_in_a_row, reason(node)))
+            _ if deaths >= DEATHS_MAX => {
+                Some(format!("it died {deaths} times in a row and was never ready; {}", reason(node)))
             }
             _ => None,
         }
     }
 
+    /// Deaths in a row without having been ready: each start that nobody ordered came after one, and a pause after one more.
+    fn deaths(&self, node: &Node) -> u32 {
+        // A broker that meets its own old session waits; that is no crash.
+        if self.ready || node.ready_since.is_some() || last_cause(node) == Some(Cause::OldSession) {
+            return 0;
+        }
+        let restarts = node.restarts.saturating_sub(self.restarts_before.unwrap_or(node.restarts));
+        let pausing = node.state == "waiting" && node.pid.is_none() && last_cause(node).is_some();
+        restarts + u32::from(pausing && self.active && self.incarnation.is_some())
+    }
+
+    /// Whether `down` means that it has run and ended: the node was seen at work, or it ended under this daemon.
+    fn is_end(&self, node: &Node, began: Option<Timestamp>) -> bool {
+        let ended = node.last_exit.as_ref().map(|exit| exit.at);
+        ended.is_some_and(|at| self.active || began.is_some_and(|began| at >= began))
+    }
+
     /// Ready, or a command that has done its work.
-    fn is_done(&self, node: &Node) -> bool {
+    fn is_done(&self, node: &Node, began: Option<Timestamp>) -> bool {
         match node.state.as_str() {
             "ready" => true,
-            "down" => last_cause(node) == Some(Cause::Completed),
+            "down" => self.is_end(node, began) && last_cause(node) == Some(Cause::Completed),
             _ => false,
         }
+    }
+
+    fn start_took(&self, node: &Node) -> Option<Duration> {
+        let millis = node.ready_since?.0.checked_sub(self.starting?.0)?;
+        u64::try_from(millis).ok().map(Duration::from_millis)
     }
 }
 
@@ -202,9 +234,10 @@ mod tests {
         status
     }
 
-    fn died(times: u32, cause: Cause, state: &str) -> Status {
+    fn died(restarts: u32, cause: Cause, state: &str) -> Status {
         let mut status = one(state, "starts again in 1.0 s");
-        status.nodes[0].deaths_in_a_row = times;
+        status.nodes[0].restarts = restarts;
+        status.nodes[0].pid = None;
         status.nodes[0].last_exit = Some(LastExit { code: Some(1), signal: None, cause, at: NOW });
         status
     }
@@ -215,7 +248,7 @@ mod tests {
         let (judgement, new) = wait.look(&stack(), at(0));
         assert_eq!(judgement, Judgement::Ready);
         assert_eq!(new.len(), 5);
-        assert_eq!(new[0], BecameReady { node: NodeName::zookeeper(), after: Some(Duration::from_secs(2)) });
+        assert_eq!(new[0], BecameReady { node: NodeName::zookeeper(), after: None });
         assert!(wait.look(&stack(), at(1)).1.is_empty());
     }
 
@@ -242,13 +275,43 @@ mod tests {
     #[test]
     fn three_deaths_in_a_row_end_the_wait_unless_it_was_ready_before() {
         let waiting = |j: Judgement| matches!(j, Judgement::Waiting(_));
-        assert!(waiting(wait().look(&died(2, Cause::Crashed, "waiting"), at(1)).0));
-        let (judgement, _) = wait().look(&died(3, Cause::Crashed, "waiting"), at(1));
+        let mut wait = wait();
+        wait.look(&one("starting", ""), at(0));
+        assert!(waiting(wait.look(&died(0, Cause::Crashed, "waiting"), at(1)).0));
+        assert!(waiting(wait.look(&died(1, Cause::Crashed, "waiting"), at(2)).0));
+        let (judgement, _) = wait.look(&died(2, Cause::Crashed, "waiting"), at(3));
         let Judgement::Failed { nodes, .. } = judgement else { panic!("{judgement:?}") };
         assert!(nodes[0].1.starts_with("it died 3 times in a row and was never ready"), "{nodes:?}");
-        let mut was_ready = wait();
+        assert!(waiting(wait.look(&died(2, Cause::OldSession, "waiting"), at(4)).0), "that one only waits");
+        let mut was_ready = self::wait();
         was_ready.look(&one("ready", ""), at(0));
         assert!(waiting(was_ready.look(&died(3, Cause::Crashed, "waiting"), at(1)).0));
+    }
+
+    #[test]
+    fn deaths_before_the_wait_do_not_count() {
+        let mut wait = wait();
+        let (judgement, _) = wait.look(&died(7, Cause::Crashed, "waiting"), at(0));
+        assert!(matches!(judgement, Judgement::Waiting(_)));
+    }
+
+    #[test]
+    fn a_start_that_the_daemon_calls_late_ends_the_wait_and_one_that_was_ready_before_does_not() {
+        let (judgement, _) = wait().look(&one("degraded", "not ready after 10.0 s"), at(1));
+        assert!(matches!(judgement, Judgement::Failed { .. }));
+        let mut was_ready = one("degraded", "a replica is missing");
+        was_ready.nodes[0].ready_since = Some(NOW);
+        assert!(matches!(wait().look(&was_ready, at(1)).0, Judgement::Waiting(_)));
+    }
+
+    #[test]
+    fn a_start_is_timed_from_its_beginning() {
+        let mut wait = wait();
+        let mut status = one("starting", "");
+        status.nodes[0].since = Some(Timestamp(NOW.0 - 2_300));
+        wait.look(&status, at(1));
+        let (_, new) = wait.look(&one("ready", ""), at(2));
+        assert_eq!(new[0].after, Some(Duration::from_millis(2_300)));
     }
 
     #[test]
@@ -272,7 +335,7 @@ mod tests {
         assert_eq!(wait.deadline(), at(480));
         wait.look(&one("starting", "recovering log 1 of 3"), at(400));
         assert_eq!(wait.deadline(), at(480));
-        wait.look(&one("degraded", "late"), at(450));
+        wait.look(&one("waiting", "waits for zookeeper"), at(450));
         assert_eq!(wait.deadline(), at(480));
     }
 
@@ -303,7 +366,10 @@ mod tests {
     }
 
     #[test]
-    fn down_before_anything_began_is_waited_for() {
-        assert!(matches!(wait().look(&died(0, Cause::Crashed, "down"), at(0)).0, Judgement::Waiting(_)));
+    fn an_end_under_an_earlier_daemon_is_a_beginning_and_one_under_this_is_an_end() {
+        let mut status = died(0, Cause::Crashed, "down");
+        assert!(matches!(wait().look(&status, at(0)).0, Judgement::Failed { .. }));
+        status.supervisor.started_at = Some(Timestamp(NOW.0 + 1));
+        assert!(matches!(wait().look(&status, at(0)).0, Judgement::Waiting(_)));
     }
 }

@@ -161,14 +161,8 @@ pub struct Node {
     pub since: Option<Timestamp>,
     /// When it last became ready in this run.
     pub ready_since: Option<Timestamp>,
-    /// How long its current run took from spawn to ready, milliseconds; null when it is not ready.
-    #[serde(default)]
-    pub ready_after_ms: Option<u64>,
     /// Starts that nobody ordered.
     pub restarts: u32,
-    /// Deaths in a row without a healthy run between them.
-    #[serde(default)]
-    pub deaths_in_a_row: u32,
     /// How its last run ended.
     pub last_exit: Option<LastExit>,
     /// Memory.

@@ -6,7 +6,7 @@ use crate::{
     config::SYSTEM_ROOT,
     sys::{clock, fs::Lock, host},
 };
-use std::path::Path;
+use std::{fs, os::unix::fs::MetadataExt, path::Path};
 
 /// A node that runs without a daemon.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -32,14 +32,27 @@ pub fn nodes_that_run(layout: &Layout) -> Vec<RunsOn> {
     shims::live(layout).into_iter().map(seen).collect()
 }
 
-/// The nodes whose lock is held: something of their tree lives, whether a shim answers or not. Call it only while no
-/// daemon starts nodes: the look takes a free lock for a moment.
+/// The nodes whose lock is held: something of their tree lives, whether a shim answers or not.
 pub fn nodes_that_live(layout: &Layout) -> Vec<NodeName> {
-    let held = |node: &NodeName| {
-        let lock = layout.node_lock(node);
-        lock.exists() && matches!(Lock::try_take(&lock), Ok(None))
-    };
-    shims::node_dirs(layout).into_iter().filter(held).collect()
+    shims::node_dirs(layout).into_iter().filter(|node| is_held(&layout.node_lock(node))).collect()
+}
+
+/// Whether some daemon holds this root: it runs, or starts, or hangs.
+pub fn daemon_holds(layout: &Layout) -> bool {
+    is_held(&layout.daemon_lock())
+}
+
+/// Whether somebody holds a lock. Looks into the kernel's list first: to try a lock is to have it for a moment, and a shim
+/// or a daemon that starts in that moment would be refused.
+fn is_held(lock: &Path) -> bool {
+    let Ok(meta) = fs::metadata(lock) else { return false };
+    // `1: FLOCK  ADVISORY  WRITE 4711 08:01:123 0 EOF` (proc_locks(5)). Only the inode is compared: the device is the
+    // superblock's, which stat(2) shows differently on btrfs and overlayfs. The rare wrong match is sorted out below.
+    let inode = format!(":{}", meta.ino());
+    let listed = fs::read_to_string("/proc/locks").map(|list| {
+        list.lines().any(|line| line.contains("FLOCK") && line.split_whitespace().any(|field| field.ends_with(&inode)))
+    });
+    listed.unwrap_or(true) && matches!(Lock::try_take(lock), Ok(None))
 }
 
 /// The system's root, when this is another one and a daemon seems to serve it: for the hint of `status`.
@@ -81,5 +94,9 @@ mod tests {
         assert!(nodes_that_run(&layout).is_empty());
         assert_eq!(nodes_that_live(&layout), [NodeName::mysql()]);
         assert!(!layout.node_lock(&NodeName::zookeeper()).exists(), "looking leaves nothing behind");
+        fs::create_dir_all(layout.run()).unwrap();
+        assert!(!daemon_holds(&layout));
+        let _daemon = Lock::try_take(&layout.daemon_lock()).unwrap();
+        assert!(daemon_holds(&layout));
     }
 }
