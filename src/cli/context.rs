@@ -49,7 +49,7 @@ impl Context {
     pub async fn ask(&self, layout: &Layout, order: Order) -> Result<Answers, CliError> {
         match Client::connect(&layout.control_socket()).await {
             Ok(client) => Ok(client.ask(order).await?),
-            Err(e @ ClientError::NoDaemon { .. }) => Err(no_daemon(layout).causes([e.to_string()])),
+            Err(ClientError::NoDaemon { .. }) => Err(no_daemon(layout)),
             Err(e) => Err(e.into()),
         }
     }

@@ -208,7 +208,12 @@ mod tests {
 
     fn collect(follower: &mut Follower) -> Vec<String> {
         let mut lines = Vec::new();
-        follower.read(&mut |line| Ok(lines.push(String::from_utf8_lossy(line).into_owned()))).unwrap();
+        follower
+            .read(&mut |line| {
+                lines.push(String::from_utf8_lossy(line).into_owned());
+                Ok(())
+            })
+            .unwrap();
         lines
     }
 
@@ -338,7 +343,12 @@ mod tests {
         while lines.last().is_none_or(|l| l != last) {
             assert!(Instant::now() < end, "the last line never came; {} came", lines.len());
             wakeup.clear();
-            follower.read(&mut |line| Ok(lines.push(String::from_utf8_lossy(line).into_owned()))).unwrap();
+            follower
+                .read(&mut |line| {
+                    lines.push(String::from_utf8_lossy(line).into_owned());
+                    Ok(())
+                })
+                .unwrap();
             if lines.last().is_none_or(|l| l != last) {
                 wakeup.wait(Duration::from_millis(100));
             }

@@ -98,7 +98,7 @@ pub fn down(layout: &Layout, now: bool, told: &(dyn Fn(&Stopped) + Sync)) -> Res
                         if let Ok(stopped) = &stopped {
                             told(stopped);
                         }
-                        (one.state.node.clone(), stopped.map_err(|e| words(&e)))
+                        (one.state.node, stopped.map_err(|e| words(&e)))
                     })
                 })
                 .collect();

@@ -212,7 +212,7 @@ mod tests {
         );
         let plan = plan(dir.path(), &text);
         let [one, two] = ["one", "two"].map(|n| NodeName::new(n).unwrap());
-        let all = BTreeSet::from([one.clone(), two.clone()]);
+        let all = BTreeSet::from([one.clone(), two]);
         let problems = |starting: &BTreeSet<NodeName>, living: &[NodeName]| match check(&plan, starting, living) {
             Ok(()) => Vec::new(),
             Err(Preflight::Host(problems)) => problems,
