@@ -1,1 +1,84 @@
 //! The command line: one file per verb, printer, exit codes, hints.
+
+pub mod args;
+pub mod context;
+pub mod error;
+pub mod exit;
+pub mod launch;
+pub mod live;
+pub mod printer;
+pub mod signals;
+pub mod table;
+mod verbs;
+pub mod wait;
+
+#[cfg(test)]
+mod samples;
+
+use crate::base::NodeName;
+use args::{Args, Verb};
+use clap::Parser;
+use context::Context;
+use error::CliError;
+use exit::Exit;
+use printer::Printer;
+use std::path::PathBuf;
+
+/// What the command line comes to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// A verb was carried out or failed: the program ends with this code.
+    Ended(u8),
+    /// `run`: this process becomes the daemon.
+    Daemon {
+        /// `--config`.
+        config: Option<PathBuf>,
+        /// `--root`.
+        root: Option<PathBuf>,
+        /// Only these nodes, and what they need; empty: all.
+        only: Vec<NodeName>,
+        /// It was started by `up`: it leaves the caller's session first.
+        own_session: bool,
+    },
+}
+
+/// Reads the command line and carries out the verb. Wrong command lines, `--help` and `--version` end in here.
+pub fn main() -> Outcome {
+    let args = match Args::try_parse() {
+        Ok(args) => args,
+        Err(e) => {
+            // Help goes to standard output, mistakes to standard error; nobody is left to hear that it cannot be written.
+            let _ = e.print();
+            return Outcome::Ended(u8::try_from(e.exit_code()).unwrap_or(Exit::Usage.code()));
+        }
+    };
+    let Args { config, root, verb } = args;
+    let context = Context { printer: Printer::detect(), config, root };
+    match verb {
+        Verb::Run(run) => {
+            Outcome::Daemon { config: context.config, root: context.root, only: run.only, own_session: run.own_session }
+        }
+        verb => {
+            let exit = match carry_out(&context, verb) {
+                Ok(exit) => exit,
+                Err(e) => {
+                    context.printer.error(&e);
+                    e.exit
+                }
+            };
+            Outcome::Ended(exit.code())
+        }
+    }
+}
+
+fn carry_out(context: &Context, verb: Verb) -> Result<Exit, CliError> {
+    // One thread: a verb waits for one thing at a time, and its blocking work has threads of its own.
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|e| CliError::new(Exit::Unexpected, "cannot start the async runtime").causes([e.to_string()]))?;
+    let exit = runtime.block_on(verbs::run(context, verb));
+    // A blocked helper thread must not hold up the end of the program.
+    runtime.shutdown_background();
+    exit
+}

@@ -3,6 +3,3 @@
 pub mod client;
 pub mod server;
 pub mod wire;
-
-#[cfg(test)]
-mod tests;

@@ -75,8 +75,8 @@ pub async fn serve(listener: UnixListener, handler: Arc<dyn Handler>, stop: watc
     serve_patiently(listener, handler, stop, REQUEST_TIMEOUT).await;
 }
 
-/// [`serve`] with another patience for request lines, for tests.
-pub(super) async fn serve_patiently(
+/// [`serve`] with another patience for request lines than [`REQUEST_TIMEOUT`].
+pub async fn serve_patiently(
     listener: UnixListener,
     handler: Arc<dyn Handler>,
     mut stop: watch::Receiver<bool>,

@@ -2,14 +2,15 @@
 
 use super::reader::{self, Place, Start};
 use crate::sys::error::SysError;
-use nix::sys::inotify::{AddWatchFlags, InitFlags, Inotify};
+use nix::{
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
+};
 use std::{
     io,
-    os::{
-        fd::{AsFd, BorrowedFd},
-        unix::fs::FileExt,
-    },
+    os::{fd::AsFd, unix::fs::FileExt},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 /// How much is read at once, bytes.
@@ -177,6 +178,13 @@ impl Wakeup {
         }
     }
 
+    /// Waits until something has happened since the last [`Wakeup::clear`], at most `limit`. Blocks.
+    pub fn wait(&self, limit: Duration) {
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        // Interrupted or refused: the caller looks for itself all the same.
+        let _ = poll(&mut [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)], limit);
+    }
+
     /// Forgets what has happened so far. Call it before looking, or a change between the two is slept through.
     pub fn clear(&self) {
         // EAGAIN: nothing more. Another failure means that the next poll wakes at once, which costs time and no line.
@@ -184,30 +192,28 @@ impl Wakeup {
     }
 }
 
-impl AsFd for Wakeup {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.inotify.as_fd()
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
     use proptest::prelude::*;
     use std::{
         fs::{self, File},
         io::Write,
         sync::atomic::{AtomicBool, Ordering},
         thread,
-        time::{Duration, Instant},
+        time::Instant,
     };
 
     const ALL: Start = Start { last: None, since: None };
 
     fn collect(follower: &mut Follower) -> Vec<String> {
         let mut lines = Vec::new();
-        follower.read(&mut |line| Ok(lines.push(String::from_utf8_lossy(line).into_owned()))).unwrap();
+        follower
+            .read(&mut |line| {
+                lines.push(String::from_utf8_lossy(line).into_owned());
+                Ok(())
+            })
+            .unwrap();
         lines
     }
 
@@ -337,9 +343,14 @@ mod tests {
         while lines.last().is_none_or(|l| l != last) {
             assert!(Instant::now() < end, "the last line never came; {} came", lines.len());
             wakeup.clear();
-            follower.read(&mut |line| Ok(lines.push(String::from_utf8_lossy(line).into_owned()))).unwrap();
+            follower
+                .read(&mut |line| {
+                    lines.push(String::from_utf8_lossy(line).into_owned());
+                    Ok(())
+                })
+                .unwrap();
             if lines.last().is_none_or(|l| l != last) {
-                poll(&mut [PollFd::new(wakeup.as_fd(), PollFlags::POLLIN)], PollTimeout::from(100u16)).unwrap();
+                wakeup.wait(Duration::from_millis(100));
             }
         }
         assert_eq!(follower.gaps(), 0);

@@ -99,7 +99,7 @@ fn list_once(dir: &Path) -> Result<Vec<Listed>, SysError> {
             Err(e) => return Err(SysError::path("look at", &entry.path(), e)),
         }
     }
-    files.sort_by(|a, b| a.age.cmp(&b.age));
+    files.sort_by_key(|file| file.age);
     Ok(files)
 }
 
@@ -248,7 +248,12 @@ mod tests {
         let since = since.map(|t| Timestamp::parse(t).unwrap());
         let mut follower = Follower::new(dir, Start { last, since });
         let mut lines = Vec::new();
-        follower.read(&mut |line| Ok(lines.push(String::from_utf8_lossy(line).into_owned()))).unwrap();
+        follower
+            .read(&mut |line| {
+                lines.push(String::from_utf8_lossy(line).into_owned());
+                Ok(())
+            })
+            .unwrap();
         lines.extend(follower.rest().map(|rest| String::from_utf8_lossy(&rest).into_owned()));
         lines
     }

@@ -1,1 +1,10 @@
 //! Verbs that need no daemon.
+
+pub mod config_file;
+pub mod down;
+pub mod fetch;
+pub mod logs;
+pub mod preflight;
+pub mod programs;
+mod shims;
+pub mod status;

@@ -7,13 +7,56 @@
 //! output pipe and a pidfd of its main process, so that the daemon can take over when the shim dies.
 
 use crate::base::{ExitRecord, Incarnation, NodeName, Timestamp, ids::ProcessId};
-use std::path::PathBuf;
+use std::{fmt, path::PathBuf};
+
+pub use super::codec::Decoder;
+pub use super::record::{LaunchFailure, format_exit_record, parse_exit_record, parse_launch_failure};
 
 /// Version of this protocol.
 pub const VERSION: u8 = 1;
 
-/// Longest frame either side accepts, bytes.
+/// Longest frame either side accepts, bytes, the four of the length not counted.
 pub const FRAME_MAX: usize = 1 << 20;
+
+/// One frame, cut out of the stream by a [`Decoder`]; its version was checked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Frame {
+    /// What the body is.
+    pub kind: u8,
+    /// The fields. Bytes behind the last known field are ignored: a later version may add some.
+    pub body: Vec<u8>,
+}
+
+/// Bytes that are not this protocol.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WireError {
+    /// A field ends behind the frame, or the stream was broken before.
+    Truncated,
+    /// The frame would be longer than accepted; its length in bytes.
+    TooLong(usize),
+    /// Another version of the protocol.
+    Version(u8),
+    /// Not a frame of the expected sort.
+    Kind(u8),
+    /// A field holds what it may not.
+    Field(String),
+}
+
+impl fmt::Display for WireError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            WireError::Truncated => f.write_str("the message ends too early"),
+            WireError::TooLong(n) => write!(f, "a message of {n} bytes is longer than accepted"),
+            WireError::Version(v) => {
+                write!(f, "version {v} of the shim protocol is not known here (we speak {VERSION})")
+            }
+            WireError::Kind(k) => write!(f, "a message of kind {k} was not expected"),
+            WireError::Field(what) => f.write_str(what),
+        }
+    }
+}
+
+impl std::error::Error for WireError {}
 
 /// Everything a shim needs to launch and keep one incarnation of one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,9 +127,11 @@ pub enum Request {
 pub enum Report {
     /// How it is. The first report after a launch (`Spawned`), and the answer to `Subscribe` and `State`.
     State(ShimState),
-    /// The node could not be launched; the shim has written an exit record and ends.
+    /// The node could not be launched; the shim has written an exit record (pid 0) and ends. With step `lock` it has
+    /// written nothing: what holds the lock may be this very incarnation.
     LaunchFailed {
-        /// Which step: `lock` (somebody of an older tree still holds it), `log`, `cgroup`, `user`, `dir`, `exec`.
+        /// Which step: `lock` (somebody of an older tree still holds it), `log`, `socket`, `order` (not to be
+        /// carried out as written), `fork`, `session`, `cgroup`, `limit`, `user`, `dir`, `exec`.
         step: String,
         /// The kernel's error number.
         errno: i32,

@@ -1,7 +1,13 @@
 //! The operating system: the only room (with `shim`) that makes system calls other than through std. Policy-free.
 
+pub mod cgroup;
 pub mod children;
 pub mod clock;
 pub mod command;
 pub mod error;
 pub mod fs;
+pub mod host;
+pub mod memory;
+pub mod net;
+pub mod process;
+pub mod socket;

@@ -1,9 +1,12 @@
 //! Server and client against each other, and the server against clients that misbehave.
 
-use super::{
+// Test code: a panic is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use cdc_supervisor::control::{
     client::{Answers, Client, ClientError},
     server::{AnswerSink, BoxFuture, CONNECTIONS_MAX, Handler, Peer, serve_patiently},
-    wire::{Answer, Caps, Hello, LINE_MAX, Order, Status, Supervisor, VERSION},
+    wire::{Answer, Caps, Hello, LINE_MAX, Order, Request, Status, Supervisor, VERSION},
 };
 use std::{
     path::PathBuf,
@@ -224,7 +227,7 @@ async fn an_answer_line_without_end_is_refused_by_the_client() {
 #[tokio::test]
 async fn a_handler_that_ends_or_fails_without_an_answer_is_answered_for() {
     let d = daemon();
-    let node = crate::base::NodeName::mysql();
+    let node = cdc_supervisor::base::NodeName::mysql();
     for (order, words) in
         [(Order::Kill { node, signal: 9 }, "failed while"), (Order::Stop { nodes: vec![] }, "without an answer")]
     {
@@ -345,4 +348,19 @@ async fn when_the_daemon_ends_watchers_end_and_open_orders_are_told() {
     };
     assert!(matches!(end, Err(ClientError::WentAway)), "{end:?}");
     timeout(LONG, d.task).await.unwrap().unwrap();
+}
+
+/// Each line, read and written again, is the line: what version 1 looks like from outside does not change by accident.
+fn unchanged<T: serde::de::DeserializeOwned + serde::Serialize>(golden: &str) {
+    for line in golden.lines() {
+        let value: T = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
+        assert_eq!(serde_json::to_string(&value).unwrap(), line);
+    }
+}
+
+#[test]
+fn requests_and_answers_of_version_1_stay_as_they_are() {
+    unchanged::<Request>(include_str!("../golden/wire-v1/requests.jsonl"));
+    unchanged::<Answer>(include_str!("../golden/wire-v1/answers.jsonl"));
+    unchanged::<Status>(include_str!("../golden/wire-v1/status.json"));
 }

@@ -1,0 +1,320 @@
+//! Why an artifact could not be had: what was wanted, what was found, which sources were asked, what to do.
+
+use super::{Missing, Part};
+use crate::{base::outcome::ExitStatus, sys::error::SysError};
+use std::{error::Error, fmt::Write as _, io, path::PathBuf};
+use thiserror::Error;
+
+/// A jar that is not what the pins say.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum JarFault {
+    /// A pinned jar is not there.
+    Missing {
+        /// The pinned name.
+        name: String,
+    },
+    /// A jar that no pin names.
+    Extra {
+        /// Its file name.
+        name: String,
+        /// Its SHA-256.
+        found: String,
+    },
+    /// Other bytes than pinned.
+    Digest {
+        /// The pinned name.
+        name: String,
+        /// The pinned SHA-256.
+        wanted: String,
+        /// The SHA-256 of what is there.
+        found: String,
+    },
+}
+
+/// A Java runtime that was found and refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FoundJava {
+    /// The program or directory looked at.
+    pub place: PathBuf,
+    /// How it was found: `JAVA_HOME`, `PATH`, `/usr/lib/jvm`, `java_home in the configuration`.
+    pub by: String,
+    /// Why it will not do.
+    pub why: String,
+}
+
+/// Fetching or resolving failed.
+#[derive(Debug, Error)]
+pub enum ArtifactError {
+    /// The operating system refused something.
+    #[error("artifact store")]
+    System(#[from] SysError),
+    /// The caller asked to stop.
+    #[error("fetching was cancelled")]
+    Cancelled,
+    /// Something is missing and the network may not be used.
+    #[error("the network is not to be used and the store does not have {}", list_missing(.missing))]
+    Offline {
+        /// What, and why the store does not have it.
+        missing: Vec<Missing>,
+    },
+    /// Fetched, and still not whole: the store was changed by another hand meanwhile.
+    #[error("fetched, but the store still does not have {}", list_missing(.missing))]
+    Incomplete {
+        /// What, and why.
+        missing: Vec<Missing>,
+    },
+    /// A line of a pin file is not a digest and a name.
+    #[error("pin file, line {line}: {text:?} is not a SHA-256 and the plain name of a jar")]
+    Pins {
+        /// Line number from 1.
+        line: usize,
+        /// The line.
+        text: String,
+    },
+    /// The jars of a source are not the pinned ones. Nothing of them is kept.
+    #[error("{} of the jars from {from} are not the pinned ones:{}", .faults.len(), list_faults(.faults))]
+    Jars {
+        /// Which source.
+        from: String,
+        /// Each of them.
+        faults: Vec<JarFault>,
+    },
+    /// A helper program is not installed.
+    #[error("{program} is not installed; it is needed to {to}")]
+    NoTool {
+        /// Its name.
+        program: &'static str,
+        /// What for.
+        to: &'static str,
+    },
+    /// A helper program could not be run or took too long.
+    #[error("could not {to} with {program}")]
+    Tool {
+        /// Its name.
+        program: String,
+        /// What for.
+        to: String,
+        /// Why.
+        source: SysError,
+    },
+    /// A helper program said no.
+    #[error("could not {to}: {program} ended with {}{}", .status.describe(), indent(.said))]
+    ToolFailed {
+        /// Its name.
+        program: String,
+        /// What for.
+        to: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// The last lines it wrote.
+        said: String,
+    },
+    /// apt is not set up with an archive of Debian or Ubuntu.
+    #[error("apt on this machine is configured for no archive of Debian or Ubuntu")]
+    NoArchive,
+    /// The key file of the distribution is missing.
+    #[error("no key file of {family} in {}; without it nothing from its archive can be verified", .directory.display())]
+    NoKeyring {
+        /// `Debian` or `Ubuntu`.
+        family: String,
+        /// Where it was looked for.
+        directory: PathBuf,
+    },
+    /// No usable Java runtime.
+    #[error("no Java runtime of release 17 or 21 was found{}", list_java(.found))]
+    NoJava {
+        /// What was found instead.
+        found: Vec<FoundJava>,
+    },
+    /// An unpacked tree lacks something every version of it has.
+    #[error("{what} lacks {lacks}")]
+    Tree {
+        /// Which tree.
+        what: String,
+        /// What is not in it.
+        lacks: String,
+    },
+    /// Shared libraries of a program that are not in its tree.
+    #[error("{program} needs libraries that its packages did not bring: {}", .missing.join(", "))]
+    Libraries {
+        /// The program.
+        program: PathBuf,
+        /// Sonames.
+        missing: Vec<String>,
+    },
+    /// What a program says of its version cannot be read.
+    #[error("{program} says {said:?}, which names no version")]
+    Version {
+        /// The program.
+        program: PathBuf,
+        /// Its output.
+        said: String,
+    },
+    /// The suite has another MySQL than this store had, and data of the old one cannot be opened by it.
+    #[error("the store had MySQL {before}, {from} now has {now}: data written by {before} must not be opened by it")]
+    MysqlChanged {
+        /// The version recorded in the store.
+        before: String,
+        /// The version fetched now.
+        now: String,
+        /// Archive and suite.
+        from: String,
+    },
+    /// A path that cannot be written into a record or a command line.
+    #[error("the path {} cannot be used: it is not UTF-8 or has a tab, a colon or a line end in it", .0.display())]
+    OddPath(PathBuf),
+    /// The store's record cannot be read.
+    #[error("{} is not a record of this program", .path.display())]
+    Lockfile {
+        /// The record.
+        path: PathBuf,
+        /// Where and why.
+        source: Box<toml::de::Error>,
+    },
+    /// The store was written by a newer version of this program.
+    #[error("{} has schema {found}, this version knows {known}", .path.display())]
+    LockfileSchema {
+        /// The record.
+        path: PathBuf,
+        /// Its schema.
+        found: u32,
+        /// The one known here.
+        known: u32,
+    },
+    /// Every source of a part failed.
+    #[error("no source could give {part}:{}", list_sources(.failures))]
+    Sources {
+        /// Which part.
+        part: Part,
+        /// Each source and its failure, in the order they were asked.
+        failures: Vec<(String, ArtifactError)>,
+    },
+    /// Several parts failed.
+    #[error("could not fetch {}:{}", join_parts(.0), list_parts(.0))]
+    Parts(Vec<(Part, ArtifactError)>),
+}
+
+impl ArtifactError {
+    /// What to do about it, when there is something.
+    pub fn hint(&self) -> Option<String> {
+        if self.disk_full() {
+            return Some(
+                "the disk is full: free some space (the whole stack needs about 600M), then run it again".into(),
+            );
+        }
+        match self {
+            ArtifactError::System(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+                Some("run it as the owner of the store, or name another root".into())
+            }
+            ArtifactError::System(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                Some("the store is on a read-only file system: name another root".into())
+            }
+            ArtifactError::Offline { .. } => Some("run `cdc-supervisor fetch` once with the network".into()),
+            ArtifactError::Incomplete { .. } => Some("run `cdc-supervisor fetch` again".into()),
+            ArtifactError::Jars { from, .. } => Some(format!(
+                "what {from} gave is not what was published; look at the mirror or proxy in between, or try another source"
+            )),
+            ArtifactError::NoTool { program: "mvn", .. } => Some("apt-get install maven".into()),
+            ArtifactError::NoTool { program, .. } => {
+                Some(format!("{program} belongs to Debian and Ubuntu; on another system this part cannot be fetched"))
+            }
+            ArtifactError::Tool { source, .. } if source.kind() == io::ErrorKind::TimedOut => {
+                Some("look at the network or the proxy settings, then run it again".into())
+            }
+            ArtifactError::ToolFailed { program, .. } => {
+                Some(format!("run {program} by hand to see whether it reaches its servers"))
+            }
+            ArtifactError::NoArchive => Some("run `apt-get update` once, as root, then try again".into()),
+            ArtifactError::NoKeyring { family, .. } => {
+                Some(format!("apt-get install {}-keyring", family.to_lowercase()))
+            }
+            ArtifactError::NoJava { .. } => Some("apt-get install openjdk-17-jre-headless".into()),
+            ArtifactError::MysqlChanged { .. } => Some(
+                "name the old suite as mysql suite; or, when no data of the old version is kept, remove the [mysql] table \
+                 from lock.toml in the store"
+                    .into(),
+            ),
+            ArtifactError::Lockfile { .. } => {
+                Some("move the file away and fetch again: it only records what the store has".into())
+            }
+            ArtifactError::LockfileSchema { .. } => Some("use the newer version, or name another root".into()),
+            // The last source is the one a person can most likely do something about.
+            ArtifactError::Sources { failures, .. } => failures.iter().rev().find_map(|(_, e)| e.hint()),
+            ArtifactError::Parts(failures) => failures.iter().find_map(|(_, e)| e.hint()),
+            ArtifactError::System(_)
+            | ArtifactError::Tool { .. }
+            | ArtifactError::Cancelled
+            | ArtifactError::Pins { .. }
+            | ArtifactError::Tree { .. }
+            | ArtifactError::Libraries { .. }
+            | ArtifactError::Version { .. }
+            | ArtifactError::OddPath(_) => None,
+        }
+    }
+
+    /// Whether it comes from a full disk, ours to write or a helper's.
+    fn disk_full(&self) -> bool {
+        match self {
+            ArtifactError::System(e) | ArtifactError::Tool { source: e, .. } => {
+                matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+            }
+            ArtifactError::ToolFailed { said, .. } => said.contains("No space left on device"),
+            ArtifactError::Sources { failures, .. } => failures.iter().any(|(_, e)| e.disk_full()),
+            ArtifactError::Parts(failures) => failures.iter().any(|(_, e)| e.disk_full()),
+            _ => false,
+        }
+    }
+}
+
+fn list_missing(missing: &[Missing]) -> String {
+    missing.iter().map(|m| format!("{} ({})", m.part, m.why)).collect::<Vec<_>>().join(", ")
+}
+
+fn list_faults(faults: &[JarFault]) -> String {
+    let mut text = String::new();
+    for fault in faults {
+        // Writing into a String cannot fail.
+        let _ = match fault {
+            JarFault::Missing { name } => write!(text, "\n  {name}: missing"),
+            JarFault::Extra { name, found } => write!(text, "\n  {name}: not pinned, SHA-256 {found}"),
+            JarFault::Digest { name, wanted, found } => {
+                write!(text, "\n  {name}: wanted SHA-256 {wanted}, found {found}")
+            }
+        };
+    }
+    text
+}
+
+fn list_java(found: &[FoundJava]) -> String {
+    if found.is_empty() {
+        return "; nothing was found in JAVA_HOME, on PATH or under /usr/lib/jvm".into();
+    }
+    found.iter().fold("; refused:".into(), |text, f| format!("{text}\n  {} ({}): {}", f.place.display(), f.by, f.why))
+}
+
+fn indent(said: &str) -> String {
+    said.lines().fold(String::new(), |text, line| format!("{text}\n  {line}"))
+}
+
+/// An error and its causes on one line.
+fn chain(error: &ArtifactError) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let _ = write!(text, ": {cause}");
+        next = cause.source();
+    }
+    text
+}
+
+fn list_sources(failures: &[(String, ArtifactError)]) -> String {
+    failures.iter().fold(String::new(), |text, (source, e)| format!("{text}\n  {source}: {}", chain(e)))
+}
+
+fn join_parts(failures: &[(Part, ArtifactError)]) -> String {
+    failures.iter().map(|(part, _)| part.as_str()).collect::<Vec<_>>().join(" and ")
+}
+
+fn list_parts(failures: &[(Part, ArtifactError)]) -> String {
+    failures.iter().fold(String::new(), |text, (part, e)| format!("{text}\n  {part}: {}", chain(e)))
+}

@@ -1,0 +1,88 @@
+//! Source: Kafka's jars from Maven's repositories, fetched by the host's own `mvn` (with its mirrors and proxies).
+
+use super::{
+    ArtifactError, Host,
+    apt::{Helper, utf8},
+    pins::{Others, Pins},
+    store::Work,
+};
+use crate::sys::{
+    command::Cancel,
+    fs::{self as sysfs, Durability},
+};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// Longest time for the whole download: 38 MB of jars and the plugin's own 10 MB at 50 kB/s.
+const LIMIT: Duration = Duration::from_secs(30 * 60);
+
+/// What to resolve. Brokers and ZooKeeper need `kafka_2.13`; `kafka-tools` has the tools; `slf4j-reload4j` the logging
+/// that the archive of Apache puts beside them and the published pom leaves out (facts/verified.md).
+///
+/// The managed versions are those of Apache's own archive (LICENSE-binary at tag 3.5.2): Gradle takes netty from Kafka,
+/// Maven would take ZooKeeper's older one with its known holes. The plugin's version is fixed so that every Maven
+/// resolves alike.
+const POM: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+<project xmlns="http://maven.apache.org/POM/4.0.0">
+  <modelVersion>4.0.0</modelVersion>
+  <groupId>cdc-supervisor</groupId>
+  <artifactId>kafka-jars</artifactId>
+  <version>1</version>
+  <packaging>pom</packaging>
+  <dependencyManagement>
+    <dependencies>
+      <dependency><groupId>io.netty</groupId><artifactId>netty-handler</artifactId><version>4.1.94.Final</version></dependency>
+      <dependency><groupId>io.netty</groupId><artifactId>netty-transport-native-epoll</artifactId><version>4.1.94.Final</version></dependency>
+      <dependency><groupId>jakarta.activation</groupId><artifactId>jakarta.activation-api</artifactId><version>1.2.2</version></dependency>
+    </dependencies>
+  </dependencyManagement>
+  <dependencies>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka_2.13</artifactId><version>3.5.2</version></dependency>
+    <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>3.5.2</version></dependency>
+    <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-reload4j</artifactId><version>1.7.36</version></dependency>
+  </dependencies>
+  <build>
+    <plugins>
+      <plugin>
+        <groupId>org.apache.maven.plugins</groupId>
+        <artifactId>maven-dependency-plugin</artifactId>
+        <version>3.6.1</version>
+      </plugin>
+    </plugins>
+  </build>
+</project>
+"#;
+
+/// Fetches the jars into `work` and proves them. Returns a tree with exactly the pinned jars under `libs/`.
+pub fn fetch(host: &Host, work: &Work, pins: &Pins, cancel: &Cancel) -> Result<PathBuf, ArtifactError> {
+    let program = host.mvn.as_deref().ok_or(ArtifactError::NoTool { program: "mvn", to: "fetch Kafka's jars" })?;
+    let project = work.sub("maven")?;
+    let tree = work.sub("kafka")?;
+    let libs = tree.join("libs");
+    sysfs::write_atomic(&project.join("pom.xml"), POM.as_bytes(), 0o644, Durability::ProcessCrash)?;
+    let output = format!("-DoutputDirectory={}", utf8(&libs)?);
+    let mut args = vec!["-q", "-B", "-Dstyle.color=never", "dependency:copy-dependencies", &output];
+    let own = format!("-Dmaven.repo.local={}", utf8(&work.path().join("repository"))?);
+    if !has_repository(host) {
+        args.insert(0, &own);
+    }
+    let mvn = Helper { name: "mvn", program, env: host.helper_environment(work.path()), dir: &project };
+    mvn.run(&args, "fetch Kafka's jars", LIMIT, cancel)?;
+    sysfs::make_dir(&libs, 0o755)?;
+    pins.compare(&libs, "mvn", Others::Refused)?;
+    Ok(tree)
+}
+
+/// Whether Maven can keep its files where it always does, `~/.m2`. A service user often has no home to write to.
+fn has_repository(host: &Host) -> bool {
+    let Some(home) = host.variable("HOME").filter(|h| !h.is_empty()) else { return false };
+    let place = Path::new(home).join(".m2");
+    let probe = place.join(format!(".cdc-supervisor-{}", std::process::id()));
+    let writable = fs::create_dir_all(&place).is_ok() && fs::write(&probe, "").is_ok();
+    // Left over only if it was never made.
+    let _ = fs::remove_file(&probe);
+    writable
+}

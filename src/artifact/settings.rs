@@ -1,0 +1,122 @@
+//! What is wanted, how it may be got, and what this machine offers for it.
+
+use super::{Part, pins::KAFKA as KAFKA_PINS};
+use crate::sys::command::{client_environment, find_program};
+use std::path::{Path, PathBuf};
+
+/// What the plan needs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// A Java runtime.
+    pub java: bool,
+    /// Kafka's and ZooKeeper's jars.
+    pub kafka: bool,
+    /// A MySQL server.
+    pub mysql: bool,
+}
+
+impl Wanted {
+    /// Everything.
+    pub const ALL: Wanted = Wanted { java: true, kafka: true, mysql: true };
+
+    /// Whether `part` is wanted.
+    pub fn has(self, part: Part) -> bool {
+        match part {
+            Part::Java => self.java,
+            Part::Kafka => self.kafka,
+            Part::Mysql => self.mysql,
+        }
+    }
+}
+
+/// How artifacts are resolved and fetched.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// The store's directory.
+    pub store: PathBuf,
+    /// Never use the network.
+    pub offline: bool,
+    /// Read every stored file and compare its digest, instead of its size and time only.
+    pub verify_all: bool,
+    /// The Java runtime to use; none: search for one.
+    pub java_home: Option<PathBuf>,
+    /// A directory that holds Kafka's jars already; asked before any other source.
+    pub kafka_jars: Option<PathBuf>,
+    /// The suite of the distribution MySQL is taken from; none: `sid` on Debian, the host's own on Ubuntu.
+    pub mysql_suite: Option<String>,
+    /// What the machine offers.
+    pub host: Host,
+    /// The pinned jars.
+    pub(super) kafka_pins: &'static str,
+}
+
+impl Settings {
+    /// The defaults for a store: network allowed, everything searched on this machine.
+    pub fn new(store: impl Into<PathBuf>) -> Self {
+        Self {
+            store: store.into(),
+            offline: false,
+            verify_all: false,
+            java_home: None,
+            kafka_jars: None,
+            mysql_suite: None,
+            host: Host::detect(),
+            kafka_pins: KAFKA_PINS,
+        }
+    }
+}
+
+/// What of this machine fetching uses. Read from the environment once; replaceable, which is how tests put their own
+/// programs in the place of the real ones.
+#[derive(Clone, Debug)]
+pub struct Host {
+    /// Maven's program.
+    pub mvn: Option<PathBuf>,
+    /// apt's program.
+    pub apt_get: Option<PathBuf>,
+    /// The unpacker of packages.
+    pub dpkg_deb: Option<PathBuf>,
+    /// `JAVA_HOME`.
+    pub java_home: Option<PathBuf>,
+    /// `java` on PATH.
+    pub java: Option<PathBuf>,
+    /// Where distributions install Java runtimes, one directory each.
+    pub jvm_dir: PathBuf,
+    /// Where distributions keep the keys that sign their archives.
+    pub keyrings: PathBuf,
+    /// The text of `/etc/os-release` (os-release(5)); empty when there is none.
+    pub os_release: String,
+    /// The environment of every helper program.
+    pub environment: Vec<(String, String)>,
+}
+
+impl Host {
+    /// Reads PATH, JAVA_HOME and the standard places.
+    pub fn detect() -> Self {
+        Self {
+            mvn: find_program("mvn"),
+            apt_get: find_program("apt-get"),
+            dpkg_deb: find_program("dpkg-deb"),
+            java_home: std::env::var_os("JAVA_HOME").filter(|v| !v.is_empty()).map(PathBuf::from),
+            java: find_program("java"),
+            jvm_dir: "/usr/lib/jvm".into(),
+            keyrings: "/usr/share/keyrings".into(),
+            os_release: std::fs::read_to_string("/etc/os-release").unwrap_or_default(),
+            environment: client_environment(),
+        }
+    }
+
+    /// One variable of the helpers' environment.
+    pub fn variable(&self, name: &str) -> Option<&str> {
+        self.environment.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
+    }
+
+    /// The helpers' environment with the messages in English and temporary files in `tmp` (never the host's /tmp).
+    pub(super) fn helper_environment(&self, tmp: &Path) -> Vec<(String, String)> {
+        let mut env: Vec<_> =
+            self.environment.iter().filter(|(k, _)| !matches!(k.as_str(), "LANG" | "TMPDIR")).cloned().collect();
+        env.push(("LC_ALL".into(), "C.UTF-8".into()));
+        env.push(("TMPDIR".into(), tmp.display().to_string()));
+        env
+    }
+}

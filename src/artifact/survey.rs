@@ -1,0 +1,161 @@
+//! What is there: the store and the host, looked at without the network, without the lock, and without reading what can
+//! be told by size and time.
+
+use super::{
+    ArtifactError, Part, Settings, Wanted, java, kafka,
+    lockfile::{JavaRecord, LockFile},
+    manifest::{Care, Manifest},
+    mysql,
+    pins::Pins,
+};
+use crate::{base::programs::Programs, sys::command::Cancel};
+
+/// A wanted part that is not there or not whole.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Missing {
+    /// Which.
+    pub part: Part,
+    /// Why it does not count, as a sentence without its subject.
+    pub why: String,
+}
+
+/// What was found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Survey {
+    /// Every wanted part that is there.
+    pub programs: Programs,
+    /// Every wanted part that is not.
+    pub missing: Vec<Missing>,
+    /// Worth telling: a runtime that was replaced since it was recorded.
+    pub notes: Vec<String>,
+    /// A line for each part that is there.
+    pub(super) present: Vec<(Part, String)>,
+    /// What should be recorded about Java and is not yet.
+    pub(super) java: Option<JavaRecord>,
+}
+
+/// Looks. Fast when everything was recorded (no program is run then); a Java runtime that is new or was replaced is asked
+/// for its version.
+pub fn survey(wanted: Wanted, settings: &Settings) -> Result<Survey, ArtifactError> {
+    look(wanted, settings, &Cancel::default())
+}
+
+/// The programs, when every wanted part is there; none when one is missing ([`survey`] tells why).
+pub fn resolve(wanted: Wanted, settings: &Settings) -> Result<Option<Programs>, ArtifactError> {
+    let survey = survey(wanted, settings)?;
+    Ok(survey.missing.is_empty().then_some(survey.programs))
+}
+
+pub(super) fn look(wanted: Wanted, settings: &Settings, cancel: &Cancel) -> Result<Survey, ArtifactError> {
+    let record = LockFile::read(&settings.store)?;
+    let care = if settings.verify_all { Care::Full } else { Care::Quick };
+    let mut survey = Survey::default();
+    if wanted.java {
+        java_part(&mut survey, record.java.as_ref(), settings, care, cancel)?;
+    }
+    if wanted.kafka {
+        match kafka::resolve(&settings.store, &Pins::parse(settings.kafka_pins)?, care) {
+            Ok(jars) => {
+                let bytes = record.kafka.as_ref().filter(|k| k.tree.content == jars.content).map(|k| k.tree.bytes);
+                survey.present.push((Part::Kafka, kafka::detail(&jars, bytes)));
+                survey.programs.kafka = Some(jars);
+            }
+            Err(why) => survey.missing.push(Missing { part: Part::Kafka, why }),
+        }
+    }
+    if wanted.mysql {
+        let known = record.mysql.as_ref().ok_or_else(|| "never fetched".to_owned());
+        match known.and_then(|known| Ok((known, mysql::resolve(&settings.store, known, care)?))) {
+            Ok((known, tree)) => {
+                survey.present.push((Part::Mysql, mysql::detail(known)));
+                survey.programs.mysql = Some(tree);
+            }
+            Err(why) => survey.missing.push(Missing { part: Part::Mysql, why }),
+        }
+    }
+    Ok(survey)
+}
+
+fn java_part(
+    survey: &mut Survey,
+    record: Option<&JavaRecord>,
+    settings: &Settings,
+    care: Care,
+    cancel: &Cancel,
+) -> Result<(), ArtifactError> {
+    // A record made under another `java_home` setting answers another question.
+    let record = record.filter(|r| r.asked == settings.java_home);
+    let mut damaged = None;
+    if let Some(record) = record {
+        damaged = stored_damage(record, settings, care);
+        if damaged.is_none()
+            && let Some(known) = java::unchanged(record)
+        {
+            let place = if record.tree.is_some() { "package" } else { "host" };
+            survey.present.push((Part::Java, detail(&known, place)));
+            survey.programs.java = Some(known.runtime());
+            return Ok(());
+        }
+    }
+    // Replaced in place: the same home is asked first, so that an upgrade does not move the stack to another runtime.
+    let same = match record.filter(|_| damaged.is_none()) {
+        Some(r) => java::check(&r.home.join("bin/java"), cancel)?.and_then(java::accept).ok(),
+        None => None,
+    };
+    let found = match same {
+        Some(checked) => Ok(checked),
+        None => java::search(settings, cancel),
+    };
+    match found {
+        Ok(checked) => {
+            if let Some(before) = record {
+                survey.notes.push(changed(before, &checked));
+            }
+            // A touched but whole tree of the store stays one.
+            let (tree, packages, place) = match record.filter(|r| r.home == checked.home) {
+                Some(r) if r.tree.is_some() => (r.tree.clone(), r.packages.clone(), "package"),
+                _ => (None, Vec::new(), "host"),
+            };
+            survey.java = Some(JavaRecord { tree, packages, ..checked.record(settings.java_home.as_deref()) });
+            survey.present.push((Part::Java, detail(&checked, place)));
+            survey.programs.java = Some(checked.runtime());
+        }
+        Err(e @ ArtifactError::NoJava { .. }) => {
+            // What a person configured is refused, never replaced by a download.
+            if settings.java_home.is_some() {
+                return Err(e);
+            }
+            let why = damaged.unwrap_or_else(|| e.to_string());
+            survey.missing.push(Missing { part: Part::Java, why });
+        }
+        Err(e) => return Err(e),
+    }
+    Ok(())
+}
+
+/// Why a runtime in the store is not whole; none for a whole one and for one of the host's.
+fn stored_damage(record: &JavaRecord, settings: &Settings, care: Care) -> Option<String> {
+    let stored = record.tree.as_ref()?;
+    let tree = settings.store.join(&stored.directory);
+    match Manifest::read(&tree) {
+        Ok(manifest) if manifest.content() == stored.content => manifest.damage(&tree, care),
+        Ok(_) => Some(format!("{} is not the tree that was recorded", tree.display())),
+        Err(why) => Some(why),
+    }
+}
+
+fn detail(java: &java::Checked, place: &str) -> String {
+    format!("java {} ({place})", java.version)
+}
+
+fn changed(before: &JavaRecord, now: &java::Checked) -> String {
+    if before.home != now.home {
+        let (old, new) = (before.home.display(), now.home.display());
+        return format!("java {} at {old} is gone, {} at {new} is used", before.version, now.version);
+    }
+    let home = now.home.display();
+    if before.version == now.version {
+        return format!("java {} at {home} was replaced by another build of that version", now.version);
+    }
+    format!("java at {home} was replaced: {} before, {} now", before.version, now.version)
+}

@@ -1,0 +1,356 @@
+//! The whole road with programs of the tests' own in the place of `mvn`, and jars of three bytes.
+
+use super::{
+    java::{fake as fake_java, install_script},
+    *,
+};
+use crate::sys::command::Cancel;
+use std::{
+    fs,
+    os::unix::fs::PermissionsExt,
+    path::{Path, PathBuf},
+    sync::Mutex,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// SHA-256 of `abc` (FIPS 180-2, appendix B.1), for two jars.
+const PINS: &str = "\
+ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  kafka_2.13-3.5.2.jar
+ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  zookeeper-3.6.4.jar
+";
+
+const KAFKA: Wanted = Wanted { java: false, kafka: true, mysql: false };
+const JAVA: Wanted = Wanted { java: true, kafka: false, mysql: false };
+
+/// Makes both jars where Maven was told to put them.
+const GOOD_MVN: &str = r#"for a in "$@"; do case $a in -DoutputDirectory=*) out=${a#*=};; esac; done
+mkdir -p "$out"; printf abc > "$out/kafka_2.13-3.5.2.jar"; printf abc > "$out/zookeeper-3.6.4.jar""#;
+
+#[derive(Default)]
+struct Heard(Mutex<Vec<Step>>);
+
+impl Progress for Heard {
+    fn step(&self, step: &Step) {
+        self.0.lock().unwrap().push(step.clone());
+    }
+}
+
+struct Place {
+    dir: tempfile::TempDir,
+    settings: Settings,
+}
+
+impl Place {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let mut settings = Settings::new(dir.path().join("store"));
+        settings.kafka_pins = PINS;
+        settings.host = Host {
+            mvn: None,
+            apt_get: None,
+            dpkg_deb: None,
+            java_home: None,
+            java: None,
+            jvm_dir: dir.path().join("jvm"),
+            keyrings: dir.path().join("keyrings"),
+            os_release: String::new(),
+            environment: vec![
+                ("PATH".into(), "/usr/bin:/bin".into()),
+                ("HOME".into(), dir.path().display().to_string()),
+            ],
+        };
+        Self { dir, settings }
+    }
+
+    /// Puts a script in Maven's place; each run leaves a byte in `runs`.
+    fn mvn(&mut self, script: &str) {
+        let path = self.dir.path().join("mvn");
+        let runs = self.dir.path().join("runs");
+        install_script(&path, &format!("#!/bin/sh\nset -e\nprintf x >> '{}'\n{script}\n", runs.display()));
+        self.settings.host.mvn = Some(path);
+    }
+
+    fn mvn_runs(&self) -> usize {
+        fs::read(self.dir.path().join("runs")).unwrap_or_default().len()
+    }
+
+    fn ensure(&self, wanted: Wanted) -> Result<crate::base::programs::Programs, ArtifactError> {
+        ensure(wanted, &self.settings, &Silent, &Cancel::default())
+    }
+
+    fn jar(&self) -> PathBuf {
+        self.ensure(KAFKA).unwrap().kafka.unwrap().class_path[0].clone()
+    }
+
+    /// What the store shows beside its lock and record.
+    fn visible(&self) -> Vec<String> {
+        let Ok(list) = fs::read_dir(&self.settings.store) else { return Vec::new() };
+        list.map(|e| e.unwrap().file_name().into_string().unwrap())
+            .filter(|n| n != "lock" && n != "lock.toml" && n != "tmp")
+            .collect()
+    }
+}
+
+fn overwrite(file: &Path, bytes: &str) {
+    fs::set_permissions(file, fs::Permissions::from_mode(0o644)).unwrap();
+    fs::write(file, bytes).unwrap();
+}
+
+#[test]
+fn jars_are_fetched_once_and_then_found_without_running_anything() {
+    let mut place = Place::new();
+    place.mvn(GOOD_MVN);
+    assert_eq!(resolve(KAFKA, &place.settings).unwrap(), None);
+    let heard = Heard::default();
+    let first = ensure(KAFKA, &place.settings, &heard, &Cancel::default()).unwrap();
+    let jars = first.kafka.as_ref().unwrap();
+    assert_eq!((jars.version.as_str(), jars.zookeeper_version.as_str()), ("3.5.2", "3.6.4"));
+    let names: Vec<_> = jars.class_path.iter().map(|p| p.file_name().unwrap().to_str().unwrap()).collect();
+    assert_eq!(names, ["kafka_2.13-3.5.2.jar", "zookeeper-3.6.4.jar"]);
+    assert!(jars.class_path[0].starts_with(&place.settings.store));
+    let heard = heard.0.into_inner().unwrap();
+    assert!(matches!(&heard[0], Step::Begin { what: Part::Kafka, detail } if detail == "kafka-3.5.2 with mvn"));
+    assert!(
+        matches!(&heard[1], Step::Done { what: Part::Kafka, detail, .. } if detail == "kafka 3.5.2 (2 jars, 0)"),
+        "{heard:?}"
+    );
+    place.settings.offline = true;
+    let heard = Heard::default();
+    assert_eq!(ensure(KAFKA, &place.settings, &heard, &Cancel::default()).unwrap(), first);
+    assert_eq!(resolve(KAFKA, &place.settings).unwrap(), Some(first));
+    assert!(matches!(&heard.0.into_inner().unwrap()[..], [Step::Present { what: Part::Kafka, .. }]));
+    assert_eq!(place.mvn_runs(), 1);
+}
+
+#[test]
+fn a_jar_with_another_digest_is_refused_and_nothing_is_put_into_the_store() {
+    let mut place = Place::new();
+    place.mvn(&format!("{GOOD_MVN}; printf abd > \"$out/zookeeper-3.6.4.jar\"; printf x > \"$out/extra.jar\""));
+    let text = place.ensure(KAFKA).unwrap_err().to_string();
+    assert!(text.contains("zookeeper-3.6.4.jar: wanted SHA-256 ba7816bf"), "{text}");
+    assert!(text.contains("found a52d159f") && text.contains("extra.jar: not pinned"), "{text}");
+    assert_eq!(place.visible(), [""; 0]);
+    assert!(!place.settings.store.join("tmp").exists());
+}
+
+#[test]
+fn a_missing_or_failing_mvn_is_said_with_its_words_and_a_hint() {
+    let mut place = Place::new();
+    let e = place.ensure(KAFKA).unwrap_err();
+    assert_eq!(e.to_string(), "mvn is not installed; it is needed to fetch Kafka's jars");
+    assert_eq!(e.hint().as_deref(), Some("apt-get install maven"));
+    place.mvn("echo '[ERROR] Unknown host repo.test' ; exit 1");
+    let e = place.ensure(KAFKA).unwrap_err();
+    assert_eq!(e.to_string(), "could not fetch Kafka's jars: mvn ended with exit 1\n  [ERROR] Unknown host repo.test");
+    place.mvn("echo 'write failed: No space left on device' ; exit 1");
+    assert!(place.ensure(KAFKA).unwrap_err().hint().unwrap().starts_with("the disk is full"));
+}
+
+#[test]
+fn offline_with_an_empty_store_names_what_is_missing() {
+    let mut place = Place::new();
+    place.mvn(GOOD_MVN);
+    place.settings.offline = true;
+    let e = place.ensure(Wanted { java: false, kafka: true, mysql: true }).unwrap_err();
+    let text = e.to_string();
+    assert!(text.starts_with("the network is not to be used and the store does not have kafka ("), "{text}");
+    assert!(text.ends_with("mysql (never fetched)"), "{text}");
+    assert_eq!(place.mvn_runs(), 0);
+    assert!(!place.settings.store.exists(), "looking makes nothing");
+}
+
+#[test]
+fn a_truncated_jar_is_noticed_by_resolve_and_fetched_again() {
+    let mut place = Place::new();
+    place.mvn(GOOD_MVN);
+    let jar = place.jar();
+    overwrite(&jar, "ab");
+    let found = survey(KAFKA, &place.settings).unwrap();
+    assert!(found.missing[0].why.ends_with("has 2 bytes, 3 were stored"), "{found:?}");
+    let heard = Heard::default();
+    ensure(KAFKA, &place.settings, &heard, &Cancel::default()).unwrap();
+    assert_eq!(fs::read_to_string(&jar).unwrap(), "abc");
+    let heard = heard.0.into_inner().unwrap();
+    assert!(
+        matches!(&heard[0], Step::Note { text, .. } if text.ends_with("3 were stored; fetched again")),
+        "{heard:?}"
+    );
+    assert_eq!((place.mvn_runs(), place.visible().len()), (2, 1));
+}
+
+#[test]
+fn a_jar_changed_behind_its_size_and_time_is_found_when_everything_is_verified() {
+    let mut place = Place::new();
+    place.mvn(GOOD_MVN);
+    let jar = place.jar();
+    let time = fs::metadata(&jar).unwrap().modified().unwrap();
+    overwrite(&jar, "abd");
+    fs::OpenOptions::new().write(true).open(&jar).unwrap().set_modified(time).unwrap();
+    assert!(resolve(KAFKA, &place.settings).unwrap().is_some());
+    place.settings.verify_all = true;
+    assert!(resolve(KAFKA, &place.settings).unwrap().is_none());
+    place.ensure(KAFKA).unwrap();
+    assert_eq!(fs::read_to_string(&jar).unwrap(), "abc");
+}
+
+#[test]
+fn two_runs_at_once_share_one_fetch() {
+    let mut place = Place::new();
+    let (go, begun) = (place.dir.path().join("go"), place.dir.path().join("begun"));
+    let wait = format!("touch '{}'; while ! test -e '{}'; do sleep 0.02; done", begun.display(), go.display());
+    place.mvn(&format!("{wait}; {GOOD_MVN}"));
+    let heard = Heard::default();
+    let cancel = Cancel::default();
+    let (one, two) = thread::scope(|s| {
+        let one = s.spawn(|| place.ensure(KAFKA).unwrap());
+        until(|| begun.exists());
+        let two = s.spawn(|| ensure(KAFKA, &place.settings, &heard, &cancel).unwrap());
+        until(|| heard.0.lock().unwrap().iter().any(|s| matches!(s, Step::Waiting { .. })));
+        fs::write(&go, "").unwrap();
+        (one.join().unwrap(), two.join().unwrap())
+    });
+    assert_eq!(one, two);
+    assert_eq!(place.mvn_runs(), 1);
+}
+
+#[test]
+fn a_fetch_cancelled_half_way_leaves_nothing_visible_and_the_next_one_works() {
+    let mut place = Place::new();
+    let begun = place.dir.path().join("begun");
+    place.mvn(&format!("{GOOD_MVN}; touch '{}'; sleep 1000", begun.display()));
+    let cancel = Cancel::default();
+    thread::scope(|s| {
+        let run = s.spawn(|| ensure(KAFKA, &place.settings, &Silent, &cancel));
+        until(|| begun.exists());
+        assert_eq!(place.visible(), [""; 0]);
+        cancel.cancel();
+        assert!(matches!(run.join().unwrap(), Err(ArtifactError::Cancelled)));
+    });
+    assert_eq!(place.visible(), [""; 0]);
+    place.mvn(GOOD_MVN);
+    place.ensure(KAFKA).unwrap();
+}
+
+#[test]
+fn the_rest_of_a_run_that_was_killed_is_not_seen_and_removed_by_the_next() {
+    let mut place = Place::new();
+    place.mvn(GOOD_MVN);
+    // as `kill -9` leaves it: work in tmp, a lock file that nobody holds
+    let half = place.settings.store.join("tmp/kafka/kafka/libs");
+    fs::create_dir_all(&half).unwrap();
+    fs::write(half.join("kafka_2.13-3.5.2.jar"), "abc").unwrap();
+    fs::write(place.settings.store.join("lock"), "pid 1 since yesterday\n").unwrap();
+    assert_eq!(resolve(KAFKA, &place.settings).unwrap(), None);
+    place.ensure(KAFKA).unwrap();
+    assert!(!place.settings.store.join("tmp").exists());
+}
+
+#[test]
+fn jars_of_a_local_directory_are_taken_without_mvn_and_others_there_are_left() {
+    let mut place = Place::new();
+    let libs = place.dir.path().join("kafka/libs");
+    fs::create_dir_all(&libs).unwrap();
+    for name in ["kafka_2.13-3.5.2.jar", "zookeeper-3.6.4.jar", "connect-api-3.5.2.jar"] {
+        fs::write(libs.join(name), "abc").unwrap();
+    }
+    place.settings.kafka_jars = Some(place.dir.path().join("kafka"));
+    let jars = place.ensure(KAFKA).unwrap().kafka.unwrap();
+    assert_eq!(fs::read_dir(jars.class_path[0].parent().unwrap()).unwrap().count(), 2);
+    let record = lockfile::LockFile::read(&place.settings.store).unwrap().kafka.unwrap();
+    assert_eq!(record.tree.source, place.dir.path().join("kafka").display().to_string());
+}
+
+#[test]
+fn when_every_source_fails_each_is_named_with_its_reason() {
+    let mut place = Place::new();
+    place.settings.kafka_jars = Some(place.dir.path().join("nothing"));
+    let text = place.ensure(KAFKA).unwrap_err().to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines[0], "no source could give kafka:");
+    assert!(lines[1].contains("nothing: artifact store: cannot read jars of") && lines[1].ends_with("not a directory"));
+    assert_eq!(lines[2], "  mvn: mvn is not installed; it is needed to fetch Kafka's jars");
+}
+
+#[test]
+fn two_failing_parts_are_both_reported_and_a_good_one_is_kept() {
+    let mut place = Place::new();
+    place.mvn(GOOD_MVN);
+    let e = place.ensure(Wanted::ALL).unwrap_err();
+    let text = e.to_string();
+    assert!(text.starts_with("could not fetch java and mysql:"), "{text}");
+    assert!(text.contains("\n  mysql: apt-get is not installed"), "{text}");
+    assert!(resolve(KAFKA, &place.settings).unwrap().is_some());
+}
+
+#[test]
+fn the_hosts_runtime_is_recorded_and_recognised_without_being_run_again() {
+    let mut place = Place::new();
+    let home = place.dir.path().join("jvm/java-17");
+    fake_java(&home, 17);
+    let java = place.ensure(JAVA).unwrap().java.unwrap();
+    assert_eq!((java.major, &java.home), (17, &home));
+    // It would fail now, if it were run.
+    install_script(&home.join("bin/java"), "#!/bin/sh\nexit 1\n");
+    place.settings.host.jvm_dir = "/nonexistent".into();
+    assert_eq!(resolve(JAVA, &place.settings).unwrap().unwrap().java, Some(java));
+}
+
+#[test]
+fn a_runtime_replaced_underneath_has_a_new_fingerprint_and_is_told_once() {
+    let place = Place::new();
+    let home = place.dir.path().join("jvm/java-17");
+    fake_java(&home, 17);
+    let before = place.ensure(JAVA).unwrap().java.unwrap();
+    fs::write(home.join("lib/modules"), "the next build").unwrap();
+    let script = fs::read_to_string(home.join("bin/java")).unwrap();
+    install_script(&home.join("bin/java"), &script.replace("17.0.1+2", "17.0.2+1"));
+    let found = survey(JAVA, &place.settings).unwrap();
+    let note = format!("java at {} was replaced: 17.0.1+2 before, 17.0.2+1 now", home.display());
+    assert_eq!(found.notes, [note]);
+    assert_ne!(found.programs.java.unwrap().fingerprint, before.fingerprint);
+    place.ensure(JAVA).unwrap();
+    assert!(survey(JAVA, &place.settings).unwrap().notes.is_empty());
+}
+
+#[test]
+fn a_configured_runtime_of_a_wrong_release_is_refused_and_never_replaced_by_a_download() {
+    let mut place = Place::new();
+    fake_java(&place.dir.path().join("jvm/17"), 17);
+    fake_java(&place.dir.path().join("25"), 25);
+    place.settings.java_home = Some(place.dir.path().join("25"));
+    let e = place.ensure(JAVA).unwrap_err();
+    assert!(e.to_string().contains("release 25 (25.0.1+2), wanted 17 or 21"), "{e}");
+    assert!(!place.settings.store.exists());
+}
+
+#[test]
+fn without_any_runtime_the_failure_says_what_was_found_and_that_nothing_could_be_fetched() {
+    let place = Place::new();
+    fake_java(&place.dir.path().join("jvm/eleven"), 11);
+    let missing = survey(JAVA, &place.settings).unwrap().missing;
+    assert!(missing[0].why.contains("release 11 (11.0.1+2), wanted 17 or 21"), "{missing:?}");
+    let e = place.ensure(JAVA).unwrap_err();
+    assert!(e.to_string().starts_with("apt-get is not installed"), "{e}");
+}
+
+#[test]
+fn a_store_that_cannot_be_written_is_no_obstacle_when_everything_is_there() {
+    let place = Place::new();
+    fake_java(&place.dir.path().join("jvm/17"), 17);
+    fs::write(&place.settings.store, "a file in the way").unwrap();
+    // reading below a file is the error ENOTDIR, not "nothing there"
+    assert!(place.ensure(JAVA).is_err());
+    fs::remove_file(&place.settings.store).unwrap();
+    fs::create_dir(&place.settings.store).unwrap();
+    fs::create_dir(place.settings.store.join("lock")).unwrap();
+    assert_eq!(place.ensure(JAVA).unwrap().java.unwrap().major, 17);
+}
+
+fn until(holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !holds() {
+        assert!(Instant::now() < deadline, "not within a minute");
+        thread::sleep(Duration::from_millis(5));
+    }
+}

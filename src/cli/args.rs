@@ -1,0 +1,249 @@
+//! The command line as it is written.
+
+use super::exit::Exit;
+use crate::{
+    base::{Cause, NodeName, Timestamp, outcome::parse_signal, units::parse_duration},
+    offline::logs::parse_since,
+};
+use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
+use clap_complete::Shell;
+use std::{fmt::Write as _, path::PathBuf, time::Duration};
+
+/// Runs ZooKeeper, three Kafka brokers and MySQL natively on one Linux box, each under a memory cap
+#[derive(Clone, Debug, Parser)]
+#[command(name = "cdc-supervisor", version, after_long_help = long_help(), disable_help_subcommand = true)]
+pub struct Args {
+    /// The configuration [default: ./supervisor.toml, then /etc/cdc-supervisor/supervisor.toml]
+    #[arg(long, global = true, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// The directory of everything: programs, data, logs, state [default: `root` in the file]
+    #[arg(long, global = true, value_name = "DIR")]
+    pub root: Option<PathBuf>,
+    /// What to do
+    #[command(subcommand)]
+    pub verb: Verb,
+}
+
+/// What to do.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Verb {
+    /// Check the host, fetch, prepare, start, wait until all is ready and proven
+    Up(Up),
+    /// The daemon itself, for the unit
+    Run(Run),
+    /// Stop everything in order, the daemon included
+    Down(Down),
+    /// Nodes, their memory and caps, and why something is not ready
+    Status(Status),
+    /// What nodes have written, across rotated files
+    Logs(Logs),
+    /// Start nodes and what they need; returns when they are ready
+    Start(Nodes),
+    /// Stop nodes; returns when they are gone
+    Stop(Nodes),
+    /// Stop and start nodes; returns when they are ready again
+    Restart(Nodes),
+    /// Send a signal to a node's main process
+    Kill(Kill),
+    /// Fetch and verify the programs, and nothing else
+    Fetch,
+    /// Write a completion script to standard output
+    Completions {
+        /// For which shell
+        shell: Shell,
+    },
+}
+
+/// `up`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Up {
+    /// Return when all is ready; the nodes stay up
+    #[arg(long)]
+    pub detach: bool,
+    /// Start only these nodes, and what they need
+    #[arg(long, value_name = "NODE", num_args = 1.., value_delimiter = ',', value_parser = node_name)]
+    pub only: Vec<NodeName>,
+    /// Give up when nothing has moved for this long
+    #[arg(long, value_name = "TIME", default_value = "180s", value_parser = parse_duration)]
+    pub timeout: Duration,
+}
+
+/// `run`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Run {
+    /// Start only these nodes, and what they need
+    #[arg(long, hide = true, value_name = "NODE", num_args = 1.., value_delimiter = ',', value_parser = node_name)]
+    pub only: Vec<NodeName>,
+    /// Become the leader of a session of its own first
+    #[arg(long, hide = true)]
+    pub own_session: bool,
+}
+
+/// `down`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Down {
+    /// Kill instead of asking
+    #[arg(long)]
+    pub now: bool,
+}
+
+/// `status`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Status {
+    /// As JSON (schema 1)
+    #[arg(long)]
+    pub json: bool,
+    /// Go on showing it
+    #[arg(long)]
+    pub watch: bool,
+}
+
+/// `logs`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Logs {
+    /// Go on as more is written
+    #[arg(short, long)]
+    pub follow: bool,
+    /// At most this many of the last lines of each node [default: 20, with --since all]
+    #[arg(short = 'n', long = "lines", value_name = "N")]
+    pub lines: Option<usize>,
+    /// Only what is as new as this: a time ago (10m) or a moment (2026-01-02T15:04:05Z)
+    #[arg(long, value_name = "T", value_parser = parse_since)]
+    pub since: Option<Timestamp>,
+    /// Which nodes [default: all]
+    #[arg(value_name = "NODE", value_parser = node_name)]
+    pub nodes: Vec<NodeName>,
+}
+
+/// Verbs on nodes.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Nodes {
+    /// Which
+    #[arg(value_name = "NODE", required = true, value_parser = node_name)]
+    pub nodes: Vec<NodeName>,
+}
+
+/// `kill`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Kill {
+    /// Which
+    #[arg(value_name = "NODE", value_parser = node_name)]
+    pub node: NodeName,
+    /// Name or number: SIGKILL, HUP, 15
+    #[arg(short, long, value_name = "S", value_parser = parse_signal)]
+    pub signal: i32,
+}
+
+fn node_name(text: &str) -> Result<NodeName, String> {
+    NodeName::new(text)
+}
+
+/// The command as clap knows it, for completions.
+pub fn command() -> clap::Command {
+    Args::command()
+}
+
+fn long_help() -> String {
+    let mut text = String::from("Exit codes:\n");
+    for exit in Exit::ALL {
+        // Writing into a String does not fail.
+        let _ = writeln!(text, "  {:>3}  {}", exit.code(), exit.words());
+    }
+    text.push_str("\nCauses in `last_exit` of `status --json`:\n");
+    for cause in Cause::ALL {
+        let _ = writeln!(text, "  {cause}");
+    }
+    text.push_str("\nStates: down waiting preparing starting ready degraded stopping failed\n");
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(line: &str) -> Result<Args, clap::Error> {
+        Args::try_parse_from(std::iter::once("cdc-supervisor").chain(line.split_whitespace()))
+    }
+
+    fn names(nodes: &[NodeName]) -> Vec<&str> {
+        nodes.iter().map(NodeName::as_str).collect()
+    }
+
+    #[test]
+    fn the_definition_is_sound() {
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_verb_of_the_contract_is_read() {
+        for line in [
+            "up",
+            "up --detach",
+            "run",
+            "down",
+            "down --now",
+            "status --json",
+            "status --watch",
+            "logs -f -n 5 --since 10m mysql broker-1",
+            "logs",
+            "start mysql broker-1",
+            "stop mysql",
+            "restart mysql",
+            "kill mysql --signal KILL",
+            "fetch",
+            "completions bash",
+        ] {
+            assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
+        }
+    }
+
+    #[test]
+    fn config_and_root_stand_before_or_behind_the_verb() {
+        for line in ["--config f --root /r status", "status --root /r --config f"] {
+            let args = parse(line).unwrap();
+            assert_eq!((args.config.unwrap(), args.root.unwrap()), ("f".into(), "/r".into()));
+        }
+    }
+
+    #[test]
+    fn only_takes_several_nodes_in_every_spelling() {
+        for line in [
+            "up --only zookeeper broker-1 --detach",
+            "up --only zookeeper,broker-1",
+            "up --only zookeeper --only broker-1",
+        ] {
+            let Verb::Up(up) = parse(line).unwrap().verb else { panic!("{line}") };
+            assert_eq!(names(&up.only), ["zookeeper", "broker-1"], "{line}");
+            assert_eq!(up.timeout, Duration::from_secs(180));
+        }
+    }
+
+    #[test]
+    fn a_wrong_command_line_is_exit_2_with_words() {
+        for (line, words) in [
+            ("", "subcommand"),
+            ("fly", "fly"),
+            ("stop", "NODE"),
+            ("kill mysql", "--signal"),
+            ("kill mysql --signal SIGNOPE", "is not a signal"),
+            ("start ../etc", "node name"),
+            ("logs --since yesterday mysql", "10m"),
+            ("up --timeout soon", "12s"),
+            ("completions klingon", "klingon"),
+        ] {
+            let e = parse(line).unwrap_err();
+            assert_eq!(e.exit_code(), 2, "{line}");
+            let text = e.to_string();
+            assert!(text.contains(words) || line.is_empty(), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_long_help_lists_exit_codes_and_causes() {
+        let text = command().render_long_help().to_string();
+        for part in ["Exit codes:", "  0  done", "130  interrupted", "killed-by-other", "out-of-memory"] {
+            assert!(text.contains(part), "{part}: {text}");
+        }
+        assert!(!command().render_help().to_string().contains("Exit codes"), "the short help stays short");
+    }
+}

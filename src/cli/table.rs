@@ -1,0 +1,231 @@
+//! The table of nodes, and the lines below it that say what is not as it should be.
+
+use super::printer::Paint;
+use crate::{
+    base::{ByteSize, Timestamp, units::human_duration},
+    control::wire::{LastExit, Node, Status},
+};
+use std::{fmt::Write as _, time::Duration};
+
+const HEADINGS: [&str; 7] = ["NODE", "STATE", "UP", "RESTARTS", "MEMORY", "OF CAP", "PORTS"];
+
+/// Which columns are pushed to the right: those with numbers to compare.
+const RIGHT: [bool; 7] = [false, false, false, true, true, false, false];
+
+/// The column whose sum stands in the last line.
+const MEMORY: usize = 4;
+
+/// The table, without a line end at its end. `host` is the memory of the host, when it is known.
+pub fn nodes(status: &Status, now: Timestamp, host: Option<ByteSize>, paint: Paint) -> String {
+    let rows: Vec<[String; 7]> = status.nodes.iter().map(|node| row(node, now)).collect();
+    let sum_of = |part: fn(&Node) -> Option<u64>| status.nodes.iter().filter_map(part).sum::<u64>();
+    let used = sum_of(|n| n.memory.current_bytes);
+    let caps = sum_of(|n| n.memory.cap_bytes);
+    let used = megabytes(used);
+
+    let mut widths = HEADINGS.map(str::len);
+    for row in &rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = (*width).max(cell.chars().count());
+        }
+    }
+    widths[MEMORY] = widths[MEMORY].max(used.len());
+
+    let mut out = String::new();
+    line(&mut out, &HEADINGS.map(str::to_owned), &widths, |_, padded| paint.heading(padded));
+    for cells in &rows {
+        line(
+            &mut out,
+            cells,
+            &widths,
+            |column, padded| {
+                if column == 1 { paint.state(&cells[1], padded) } else { padded.to_owned() }
+            },
+        );
+    }
+    let before: usize = widths[..MEMORY].iter().map(|w| w + 2).sum();
+    let _ = write!(out, "{:before$}{used:>width$}  of {} caps", "sum", size(caps), width = widths[MEMORY]);
+    match host.map(|host| host.0.checked_sub(caps)) {
+        Some(Some(left)) => {
+            let _ = write!(out, "; {} stay for the rest of the host", size(left));
+        }
+        Some(None) => out.push_str("; that is more than the host has"),
+        None => {}
+    }
+    out
+}
+
+fn line(out: &mut String, cells: &[String; 7], widths: &[usize; 7], paint: impl Fn(usize, &str) -> String) {
+    let last = cells.len() - 1;
+    for (column, cell) in cells.iter().enumerate() {
+        let width = widths[column];
+        let padded = match (RIGHT[column], column == last) {
+            (true, _) => format!("{cell:>width$}"),
+            (false, true) => cell.clone(),
+            (false, false) => format!("{cell:<width$}"),
+        };
+        out.push_str(&paint(column, &padded));
+        out.push_str(if column == last { "" } else { "  " });
+    }
+    // a last cell without a word leaves the padding of those before it
+    out.truncate(out.trim_end_matches(' ').len());
+    out.push('\n');
+}
+
+fn row(node: &Node, now: Timestamp) -> [String; 7] {
+    let unknown = || "-".to_owned();
+    let up = node.ready_since.map_or_else(unknown, |since| up_for(now, since));
+    let memory = node.memory.current_bytes.map_or_else(unknown, megabytes);
+    let of_cap = match (node.memory.current_bytes, node.memory.cap_bytes) {
+        (Some(used), Some(cap @ 1..)) => format!("{:>2} % of {}", used.saturating_mul(100) / cap, ByteSize(cap)),
+        (None, Some(cap)) => format!("   - of {}", ByteSize(cap)),
+        (_, None | Some(0)) => "no cap".to_owned(),
+    };
+    let ports: Vec<String> = node.ports.iter().map(|p| p.port.to_string()).collect();
+    [node.name.to_string(), node.state.clone(), up, node.restarts.to_string(), memory, of_cap, ports.join(" ")]
+}
+
+/// What is not as it should be, one line per node, and why caps are not enforced.
+pub fn remarks(status: &Status, now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
+    for node in &status.nodes {
+        let settled = match node.state.as_str() {
+            "ready" => true,
+            "down" => node.wanted == "down",
+            _ => false,
+        };
+        let mut parts = Vec::new();
+        if !settled && !node.detail.is_empty() {
+            parts.push(node.detail.clone());
+        }
+        if let Some(exit) = node.last_exit.as_ref().filter(|_| node.restarts > 0 || !settled) {
+            parts.push(format!("last exit {}", exit_words(exit, now)));
+        }
+        if !parts.is_empty() {
+            lines.push(format!("{}: {}", node.name, parts.join("; ")));
+        }
+    }
+    lines.extend(caps_remark(status));
+    lines
+}
+
+/// That caps are not enforced, and why; none when they are.
+pub fn caps_remark(status: &Status) -> Option<String> {
+    let caps = &status.supervisor.caps;
+    let why = caps.why.as_deref().unwrap_or("the reason is not known");
+    (!caps.enforced).then(|| format!("caps are not enforced: {why}"))
+}
+
+/// `SIGKILL (killed-by-other) 3m05s ago`.
+fn exit_words(exit: &LastExit, now: Timestamp) -> String {
+    let how = match (&exit.signal, exit.code) {
+        (Some(signal), _) => signal.clone(),
+        (None, Some(code)) => format!("code {code}"),
+        (None, None) => "unknown".to_owned(),
+    };
+    format!("{how} ({}) {} ago", exit.cause, up_for(now, exit.at))
+}
+
+/// `4s`, `3m05s`, `2h10m`, `4d03h`.
+pub fn up_for(now: Timestamp, since: Timestamp) -> String {
+    let passed = Duration::from_millis(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0));
+    if passed.as_secs() < 60 { format!("{}s", passed.as_secs()) } else { human_duration(passed) }
+}
+
+/// `54 MB`: whole mebibytes, as caps are counted.
+fn megabytes(bytes: u64) -> String {
+    format!("{} MB", ByteSize(bytes).whole_mib())
+}
+
+/// `3.6G`: from a gibibyte on with at most one decimal, below in whole mebibytes.
+pub fn size(bytes: u64) -> String {
+    const GIB: u64 = 1 << 30;
+    if bytes < GIB {
+        return format!("{}M", bytes >> 20);
+    }
+    let tenths = (u128::from(bytes) * 10 + u128::from(GIB) / 2) / u128::from(GIB);
+    if tenths % 10 == 0 { format!("{}G", tenths / 10) } else { format!("{}.{}G", tenths / 10, tenths % 10) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        base::Cause,
+        cli::samples::{NOW, node, stack},
+    };
+
+    const PLAIN: Paint = Paint { on: false };
+
+    #[test]
+    fn the_table_of_a_ready_stack_is_the_one_of_the_design() {
+        let host = ByteSize(16_541_000_000);
+        let expected = "\
+NODE       STATE  UP   RESTARTS  MEMORY  OF CAP        PORTS
+zookeeper  ready  4s          0   54 MB  14 % of 384M  2181
+broker-1   ready  2s          0  131 MB  17 % of 768M  29092 9092
+broker-2   ready  2s          0  129 MB  16 % of 768M  29093 9093
+broker-3   ready  2s          0  128 MB  16 % of 768M  29094 9094
+mysql      ready  12s         0  297 MB  29 % of 1G    3306
+sum                              739 MB  of 3.6G caps; 11.8G stay for the rest of the host";
+        assert_eq!(nodes(&stack(), NOW, Some(host), PLAIN), expected);
+        assert!(remarks(&stack(), NOW).is_empty());
+    }
+
+    #[test]
+    fn what_is_not_known_is_a_dash_and_what_is_wrong_has_a_line() {
+        let mut status = stack();
+        status.nodes.truncate(1);
+        let mut broker = node("broker-2", "broker", 0, 0, 768, &[("INTERNAL", 29093)]);
+        broker.state = "waiting".into();
+        broker.detail = "starts again in 3.0 s, third pause".into();
+        broker.memory.current_bytes = None;
+        broker.restarts = 2;
+        broker.last_exit = Some(LastExit {
+            code: None,
+            signal: Some("SIGKILL".into()),
+            cause: Cause::KilledByOther,
+            at: Timestamp(NOW.0 - 185_000),
+        });
+        let mut tool = node("a-tool-with-a-long-name", "command", 0, 3, 0, &[]);
+        tool.state = "down".into();
+        tool.wanted = "down".into();
+        tool.memory.cap_bytes = None;
+        status.nodes.extend([broker, tool]);
+        status.supervisor.caps = crate::control::wire::Caps { enforced: false, why: Some("no cgroup v2".into()) };
+        let expected = "\
+NODE                     STATE    UP  RESTARTS  MEMORY  OF CAP        PORTS
+zookeeper                ready    4s         0   54 MB  14 % of 384M  2181
+broker-2                 waiting  -          2       -     - of 768M  29093
+a-tool-with-a-long-name  down     -          0    3 MB  no cap
+sum                                              57 MB  of 1.1G caps";
+        assert_eq!(nodes(&status, NOW, None, PLAIN), expected);
+        assert_eq!(
+            remarks(&status, NOW),
+            [
+                "broker-2: starts again in 3.0 s, third pause; last exit SIGKILL (killed-by-other) 3m05s ago",
+                "caps are not enforced: no cgroup v2"
+            ]
+        );
+    }
+
+    #[test]
+    fn colour_adds_nothing_but_colour() {
+        let painted = nodes(&stack(), NOW, None, Paint { on: true });
+        assert!(painted.contains("\u{1b}["));
+        assert_eq!(anstream::adapter::strip_str(&painted).to_string(), nodes(&stack(), NOW, None, PLAIN));
+    }
+
+    #[test]
+    fn caps_beyond_the_host_are_said() {
+        let text = nodes(&stack(), NOW, Some(ByteSize::gib(2)), PLAIN);
+        assert!(text.ends_with("of 3.6G caps; that is more than the host has"), "{text}");
+    }
+
+    #[test]
+    fn sizes_are_short() {
+        for (bytes, text) in [(3_712 << 20, "3.6G"), (4 << 30, "4G"), (768 << 20, "768M"), (0, "0M")] {
+            assert_eq!(size(bytes), text);
+        }
+    }
+}

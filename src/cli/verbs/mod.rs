@@ -1,0 +1,30 @@
+//! One file per verb.
+
+mod completions;
+mod down;
+mod fetch;
+mod logs;
+mod orders;
+mod status;
+mod up;
+
+use super::{args::Verb, context::Context, error::CliError, exit::Exit};
+use crate::control::wire::Order;
+
+/// Carries out a verb other than `run`.
+pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError> {
+    match verb {
+        Verb::Up(args) => up::run(context, args).await,
+        Verb::Down(args) => down::run(context, args.now).await,
+        Verb::Status(args) => status::run(context, &args).await,
+        Verb::Logs(args) => logs::run(context, args).await,
+        Verb::Start(args) => orders::run(context, "start", Order::Start { nodes: args.nodes, with_needs: true }).await,
+        Verb::Stop(args) => orders::run(context, "stop", Order::Stop { nodes: args.nodes }).await,
+        Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,
+        Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
+        Verb::Fetch => fetch::run(context).await,
+        Verb::Completions { shell } => completions::run(context, shell),
+        // The caller makes a daemon of it; as a verb there is nothing to carry out.
+        Verb::Run(_) => Ok(Exit::Done),
+    }
+}

@@ -1,0 +1,117 @@
+//! `status`: the table, `--json`, `--watch`.
+
+use crate::{
+    base::Layout,
+    cli::{
+        args,
+        context::{Context, no_daemon, unexpected},
+        error::{CliError, of_output, refusal},
+        exit::Exit,
+        table,
+    },
+    control::{
+        client::ClientError,
+        wire::{Answer, Order, Status},
+    },
+    offline::status,
+};
+use std::{
+    io::{self, Write},
+    time::Duration,
+};
+
+/// How long a watch waits for a daemon that went away before it says that none runs.
+const RETRY: Duration = Duration::from_secs(1);
+
+pub(super) async fn run(context: &Context, args: &args::Status) -> Result<Exit, CliError> {
+    let layout = context.layout()?;
+    let order = if args.watch { Order::Watch } else { Order::Status };
+    let mut answers = match context.ask(&layout, order).await {
+        Ok(answers) => answers,
+        Err(e) if e.exit == Exit::NoDaemon => return Err(without_daemon(&layout).await.unwrap_or(e)),
+        Err(e) => return Err(e),
+    };
+    let mut last = None;
+    loop {
+        match answers.next().await {
+            Ok(Some(Answer::Status(status))) => {
+                let text = text(context, &status, args.json)?;
+                show(context, args, &text, &mut last)?;
+                if !args.watch {
+                    return Ok(Exit::Done);
+                }
+            }
+            Ok(Some(answer)) => return Err(refusal(&answer).unwrap_or_else(unexpected)),
+            Ok(None) => return Err(unexpected()),
+            Err(ClientError::WentAway) if args.watch => {
+                // It may be replaced at once (an upgrade, a restart by the unit).
+                tokio::time::sleep(RETRY).await;
+                answers = context.ask(&layout, Order::Watch).await?;
+            }
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
+fn text(context: &Context, status: &Status, json: bool) -> Result<String, CliError> {
+    if json {
+        return serde_json::to_string(status)
+            .map_err(|e| CliError::new(Exit::Unexpected, "cannot write the status as JSON").causes([e.to_string()]));
+    }
+    let now = status::now();
+    let supervisor = &status.supervisor;
+    let mut head = format!("cdc-supervisor {}", supervisor.version);
+    if let Some(pid) = supervisor.pid {
+        head.push_str(&format!(", pid {pid}"));
+    }
+    if let Some(since) = supervisor.started_at {
+        head.push_str(&format!(", up {}", table::up_for(now, since)));
+    }
+    head.push_str(&format!(", root {}", supervisor.root));
+    let nodes = table::nodes(status, now, status::host_memory(), context.printer.paint());
+    let mut parts = vec![head, String::new(), nodes];
+    let remarks = table::remarks(status, now);
+    if !remarks.is_empty() {
+        parts.push(String::new());
+        parts.extend(remarks);
+    }
+    Ok(parts.join("\n"))
+}
+
+/// Prints one status: over the last one on a terminal, below it elsewhere and only when it says something new.
+fn show(context: &Context, args: &args::Status, text: &str, last: &mut Option<String>) -> Result<(), CliError> {
+    if args.watch && !args.json && context.printer.out_is_terminal {
+        // Home, the text with each line's rest erased, everything below erased (ECMA-48 CUP, EL, ED): no flicker.
+        let lines = text.replace('\n', "\u{1b}[K\r\n");
+        let first = if last.is_none() { "\u{1b}[2J" } else { "" };
+        *last = Some(String::new());
+        let mut out = io::stdout().lock();
+        return write!(out, "{first}\u{1b}[H{lines}\u{1b}[K\r\n\u{1b}[J")
+            .and_then(|()| out.flush())
+            .map_err(|e| of_output(&e));
+    }
+    if last.as_deref() == Some(text) {
+        return Ok(());
+    }
+    if last.is_some() && !args.json {
+        context.printer.data("")?;
+    }
+    *last = Some(text.to_owned());
+    context.printer.data(text)
+}
+
+/// What is known without a daemon: the nodes that run on. None: nothing runs.
+async fn without_daemon(layout: &Layout) -> Option<CliError> {
+    let looked_at = layout.clone();
+    let nodes = tokio::task::spawn_blocking(move || status::nodes_that_run(&looked_at)).await.ok()?;
+    if nodes.is_empty() {
+        return None;
+    }
+    let lines =
+        nodes.iter().map(|n| format!("{} runs on: pid {}, since {}, shim {}", n.node, n.pid, n.since, n.shim_pid));
+    Some(
+        no_daemon(layout)
+            .causes(lines)
+            .hint("nodes run on without a daemon; `cdc-supervisor up` starts one that takes them over"),
+    )
+}

@@ -1,0 +1,225 @@
+//! The wait until all is ready: statuses in, words out.
+
+use super::Up;
+use crate::{
+    base::NodeName,
+    cli::{
+        context::{TICK, unexpected},
+        error::{CliError, refusal},
+        exit::Exit,
+        live::Live,
+        printer::Printer,
+        wait::{BecameReady, Judgement, Wait},
+    },
+    control::{
+        client::{Answers, ClientError},
+        wire::{Answer, Order, Status},
+    },
+};
+use std::time::{Duration, Instant};
+
+/// A preparation shorter than this is not worth a line.
+const PREPARE_SHOWN: Duration = Duration::from_secs(1);
+
+/// How the wait ended.
+pub(super) enum Reached {
+    /// All wanted nodes are ready.
+    Ready(Status),
+    /// Ctrl-C.
+    Interrupted,
+}
+
+impl Up<'_> {
+    /// Orders the start and waits until all wanted nodes are ready.
+    pub(super) async fn until_ready(&mut self) -> Result<Reached, CliError> {
+        let began = Instant::now();
+        let mut wait = Wait::new(self.args.timeout, Duration::ZERO);
+        let mut steps = Steps::new(self.context.printer, self.daemon.is_some());
+        let mut last: Option<Status> = None;
+        'connection: loop {
+            // Nodes that were stopped under an earlier daemon, or that failed, are wanted up again; the rest stays as it is.
+            let start = Order::Start { nodes: self.args.only.clone(), with_needs: true };
+            let asked = async {
+                let ordered = self.context.ask(&self.layout, start).await?;
+                Ok::<_, CliError>((ordered, self.context.ask(&self.layout, Order::Watch).await?))
+            };
+            let (mut ordered, mut watch) = match asked.await {
+                Ok((ordered, watch)) => (Some(ordered), watch),
+                Err(e) if e.exit == Exit::NoDaemon => {
+                    self.daemon_went_away().await?;
+                    continue 'connection;
+                }
+                Err(e) => return Err(e),
+            };
+            loop {
+                let gone = tokio::select! {
+                    answer = watch.next() => match answer {
+                        Ok(Some(Answer::Status(status))) => {
+                            steps.look(&status);
+                            last = Some(*status);
+                            false
+                        }
+                        Ok(Some(answer)) => return Err(refusal(&answer).unwrap_or_else(unexpected)),
+                        Ok(None) => return Err(unexpected()),
+                        Err(ClientError::WentAway) => true,
+                        Err(e) => return Err(e.into()),
+                    },
+                    answer = next_of(&mut ordered) => match answer {
+                        Ok(Some(Answer::Progress { .. })) => false,
+                        // Ready, or the daemon has given up waiting: the statuses tell, and say more.
+                        Ok(Some(Answer::Done { .. } | Answer::Refused { exit: 6, .. })) => {
+                            ordered = None;
+                            false
+                        }
+                        Ok(Some(answer)) => return Err(refusal(&answer).unwrap_or_else(unexpected)),
+                        Ok(None) => return Err(unexpected()),
+                        Err(ClientError::WentAway) => true,
+                        Err(e) => return Err(e.into()),
+                    },
+                    () = self.signals.next() => return Ok(Reached::Interrupted),
+                    () = tokio::time::sleep(TICK) => false,
+                };
+                if gone {
+                    self.daemon_went_away().await?;
+                    continue 'connection;
+                }
+                let Some(status) = &last else { continue };
+                let now = began.elapsed();
+                let (judgement, new) = wait.look(status, now);
+                steps.became_ready(new);
+                match judgement {
+                    Judgement::Waiting(nodes) => steps.waits_for(&nodes),
+                    // Until the order is answered, a status may be from before it.
+                    Judgement::Ready if ordered.is_some() => {}
+                    Judgement::Ready => {
+                        let status = status.clone();
+                        steps.done();
+                        return Ok(Reached::Ready(status));
+                    }
+                    Judgement::Failed { .. } if ordered.is_some() && now < wait.deadline() => {}
+                    Judgement::Failed { why, nodes } => {
+                        drop(steps);
+                        return Err(not_ready(&why, &nodes));
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The next answer to an order; for ever when it has been answered.
+async fn next_of(ordered: &mut Option<Answers>) -> Result<Option<Answer>, ClientError> {
+    match ordered {
+        Some(answers) => answers.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn not_ready(why: &str, nodes: &[(NodeName, String)]) -> CliError {
+    let first = nodes.first().map_or("NODE", |(node, _)| node.as_str());
+    CliError::new(Exit::NotReady, why).causes(nodes.iter().map(|(node, why)| format!("{node}: {why}"))).hint(format!(
+        "see `cdc-supervisor logs {first}`; the daemon and the other nodes run on, `cdc-supervisor down` stops them"
+    ))
+}
+
+/// The lines `prepare` and `start`.
+struct Steps {
+    printer: Printer,
+    /// Nodes that were ready when it began are no news.
+    fresh: bool,
+    looked: bool,
+    live: Option<Live>,
+    ready: Vec<String>,
+    preparing: Option<Instant>,
+    prepared: Vec<NodeName>,
+    prepare_took: Duration,
+}
+
+impl Steps {
+    fn new(printer: Printer, fresh: bool) -> Self {
+        Self {
+            printer,
+            fresh,
+            looked: false,
+            live: Some(Live::begin(printer, "start")),
+            ready: Vec::new(),
+            preparing: None,
+            prepared: Vec::new(),
+            prepare_took: Duration::ZERO,
+        }
+    }
+
+    /// Notes who is being prepared, and says how long that took once it is over.
+    fn look(&mut self, status: &Status) {
+        let preparing: Vec<&NodeName> =
+            status.nodes.iter().filter(|n| n.state == "preparing").map(|n| &n.name).collect();
+        for node in &preparing {
+            if !self.prepared.contains(node) {
+                self.prepared.push((*node).clone());
+            }
+        }
+        match (self.preparing, preparing.is_empty()) {
+            (None, false) => self.preparing = Some(Instant::now()),
+            (Some(since), true) => {
+                self.preparing = None;
+                self.prepare_took += since.elapsed();
+                if self.prepare_took >= PREPARE_SHOWN {
+                    let names: Vec<&str> = self.prepared.iter().map(NodeName::as_str).collect();
+                    self.above(|printer| printer.step("prepare", &names.join(", "), Some(self.prepare_took)));
+                    self.prepared.clear();
+                    self.prepare_took = Duration::ZERO;
+                }
+            }
+            (None, true) | (Some(_), false) => {}
+        }
+    }
+
+    /// Prints above the moving line.
+    fn above(&self, print: impl FnOnce(&Printer)) {
+        match &self.live {
+            Some(live) => live.above(|| print(&self.printer)),
+            None => print(&self.printer),
+        }
+    }
+
+    fn became_ready(&mut self, nodes: Vec<BecameReady>) {
+        let news = self.fresh || self.looked;
+        self.looked = true;
+        if !news {
+            return;
+        }
+        for BecameReady { node, after } in nodes {
+            let text = match after {
+                Some(after) => format!("{node} {:.1} s", after.as_secs_f64()),
+                None => node.to_string(),
+            };
+            if !self.printer.err_is_terminal {
+                self.printer.step("start", &text, None);
+            }
+            self.ready.push(text);
+        }
+    }
+
+    fn waits_for(&mut self, nodes: &[(NodeName, String)]) {
+        let Some((node, why)) = nodes.first() else { return };
+        let more = match nodes.len() {
+            1 => String::new(),
+            n => format!(" (and {} more)", n - 1),
+        };
+        let ready = if self.ready.is_empty() || !self.printer.err_is_terminal {
+            String::new()
+        } else {
+            format!("{}; ", self.ready.join(", "))
+        };
+        if let Some(live) = &mut self.live {
+            live.show(&format!("{ready}{node}: {why}{more}"));
+        }
+    }
+
+    fn done(mut self) {
+        self.live = None;
+        if self.printer.err_is_terminal && !self.ready.is_empty() {
+            self.printer.step("start", &self.ready.join(", "), None);
+        }
+    }
+}

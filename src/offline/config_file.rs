@@ -1,0 +1,325 @@
+//! Finds and reads `supervisor.toml`, and the root that goes with it.
+
+use crate::{
+    base::Layout,
+    config::{self, ConfigErrors, Plan, Source},
+    sys::host,
+};
+use std::{
+    env, fmt, fs, io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+/// The file looked for first, in the current directory.
+const LOCAL_FILE: &str = "supervisor.toml";
+
+/// Largest file that is read, bytes. The commented default has a hundredth of it.
+const FILE_MAX: u64 = 1 << 20;
+
+/// A configuration that was found and checked.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// What it means.
+    pub plan: Plan,
+    /// Its text; empty for the built-in default stack.
+    pub text: String,
+    /// Where it was found, absolute; none: no file anywhere, the default stack is meant.
+    pub path: Option<PathBuf>,
+}
+
+/// The configuration cannot be used.
+#[derive(Debug)]
+pub enum ConfigFileError {
+    /// The file cannot be read.
+    Read {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The file is larger than any configuration.
+    TooLong {
+        /// Which.
+        path: PathBuf,
+    },
+    /// Root would take orders from a file of somebody else that happens to lie in the current directory.
+    NotOwnedByRoot {
+        /// Which.
+        path: PathBuf,
+        /// Whose it is.
+        uid: u32,
+    },
+    /// Neither the command line nor the file nor the environment tells a root.
+    NoRoot(String),
+    /// The text is wrong. Draws itself with its own `error:`.
+    Wrong(ConfigErrors),
+}
+
+impl fmt::Display for ConfigFileError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Read { path, .. } => write!(f, "cannot read the configuration {}", path.display()),
+            Self::TooLong { path } => {
+                write!(f, "{} has more than {FILE_MAX} bytes, which is no configuration", path.display())
+            }
+            Self::NotOwnedByRoot { path, uid } => {
+                write!(f, "{} belongs to uid {uid}, and root does not take orders from it", path.display())
+            }
+            Self::NoRoot(why) => f.write_str(why),
+            Self::Wrong(errors) => errors.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ConfigFileError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::Read { source, .. } => Some(source),
+            // Wrong shows itself whole
+            Self::TooLong { .. } | Self::NotOwnedByRoot { .. } | Self::NoRoot(_) | Self::Wrong(_) => None,
+        }
+    }
+}
+
+impl ConfigFileError {
+    /// What to do about it, when the text does not say so itself.
+    pub fn hint(&self) -> Option<String> {
+        match self {
+            Self::NotOwnedByRoot { path, .. } => {
+                Some(format!("name it with --config {} if you trust it, or chown it to root", path.display()))
+            }
+            Self::Read { .. } | Self::TooLong { .. } | Self::NoRoot(_) | Self::Wrong(_) => None,
+        }
+    }
+}
+
+/// What of the machine decides which file and which root: handed in, so that tests can be anybody anywhere.
+#[derive(Clone, Debug)]
+struct Surroundings {
+    is_root: bool,
+    here: PathBuf,
+    system_file: PathBuf,
+    data_home: Option<PathBuf>,
+    home: Option<PathBuf>,
+}
+
+impl Surroundings {
+    fn detect() -> Result<Self, ConfigFileError> {
+        let here = env::current_dir().map_err(|source| ConfigFileError::Read { path: PathBuf::from("."), source })?;
+        Ok(Self {
+            is_root: host::is_root(),
+            here,
+            system_file: config::SYSTEM_FILE.into(),
+            data_home: env::var_os("XDG_DATA_HOME").map(PathBuf::from),
+            home: env::var_os("HOME").map(PathBuf::from),
+        })
+    }
+
+    /// The file that holds: `--config`, else the one here, else the system's; none when there is none.
+    fn find(&self, named: Option<&Path>) -> Result<Option<PathBuf>, ConfigFileError> {
+        if let Some(named) = named {
+            return Ok(Some(self.here.join(named)));
+        }
+        let local = self.here.join(LOCAL_FILE);
+        match fs::metadata(&local) {
+            // The rule of the contract: what lies in a directory where somebody ran sudo must not become root's orders.
+            Ok(meta) if self.is_root && meta.uid() != 0 => {
+                Err(ConfigFileError::NotOwnedByRoot { path: local, uid: meta.uid() })
+            }
+            Ok(_) => Ok(Some(local)),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::metadata(&self.system_file) {
+                Ok(_) => Ok(Some(self.system_file.clone())),
+                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+                Err(source) => Err(ConfigFileError::Read { path: self.system_file.clone(), source }),
+            },
+            Err(source) => Err(ConfigFileError::Read { path: local, source }),
+        }
+    }
+
+    fn default_root(&self, file: Option<&Path>) -> Result<PathBuf, ConfigFileError> {
+        config::default_root(self.is_root, file, self.data_home.as_deref(), self.home.as_deref())
+            .map_err(ConfigFileError::NoRoot)
+    }
+
+    fn load(&self, named: Option<&Path>, root: Option<&Path>) -> Result<Loaded, ConfigFileError> {
+        let path = self.find(named)?;
+        let name = path.as_deref().map_or_else(|| "the built-in defaults".to_owned(), shown);
+        let text = match &path {
+            Some(path) => read(path, &name)?,
+            None => String::new(),
+        };
+        let root_override = root.map(|root| self.here.join(root));
+        let default_root = match (&root_override, self.default_root(path.as_deref())) {
+            (_, Ok(root)) => root,
+            // Only looked at when neither the command line nor the file has one; then the config room refuses it.
+            (Some(root), Err(_)) => root.clone(),
+            (None, Err(e)) if root_in(&text).is_none() => return Err(e),
+            (None, Err(_)) => PathBuf::from(config::SYSTEM_ROOT),
+        };
+        let source = Source { text: &text, name: &name, root_override, default_root };
+        let plan = config::load(&source).map_err(ConfigFileError::Wrong)?;
+        Ok(Loaded { plan, text, path })
+    }
+
+    fn root(&self, named: Option<&Path>, root: Option<&Path>) -> Result<PathBuf, ConfigFileError> {
+        if let Some(root) = root {
+            return Ok(self.here.join(root));
+        }
+        let path = self.find(named)?;
+        let written = match &path {
+            Some(path) => root_in(&read(path, &shown(path))?),
+            None => None,
+        };
+        match written {
+            Some(root) => Ok(root),
+            None => self.default_root(path.as_deref()),
+        }
+    }
+}
+
+/// Finds and checks the configuration. `config` and `root` are `--config` and `--root`.
+pub fn load(config: Option<&Path>, root: Option<&Path>) -> Result<Loaded, ConfigFileError> {
+    Surroundings::detect()?.load(config, root)
+}
+
+/// The root alone, for verbs that only talk to what runs: found also when the rest of the file is wrong.
+pub fn root(config: Option<&Path>, root: Option<&Path>) -> Result<Layout, ConfigFileError> {
+    Surroundings::detect()?.root(config, root).map(Layout::new)
+}
+
+/// The root that a configuration which cannot be used would most likely have: what its text says, else the default.
+pub fn default_root(config: Option<&Path>) -> PathBuf {
+    Surroundings::detect()
+        .and_then(|s| s.root(config, None).or_else(|_| s.default_root(config)))
+        .unwrap_or_else(|_| PathBuf::from(config::SYSTEM_ROOT))
+}
+
+/// As messages name it: `supervisor.toml` for the one in the current directory, the path otherwise.
+fn shown(path: &Path) -> String {
+    let local = env::current_dir().is_ok_and(|here| path.parent() == Some(&here));
+    match path.file_name() {
+        Some(name) if local => name.to_string_lossy().into_owned(),
+        Some(_) | None => path.display().to_string(),
+    }
+}
+
+fn read(path: &Path, name: &str) -> Result<String, ConfigFileError> {
+    let failed = |source| ConfigFileError::Read { path: path.to_owned(), source };
+    if fs::metadata(path).map_err(failed)?.len() > FILE_MAX {
+        return Err(ConfigFileError::TooLong { path: path.to_owned() });
+    }
+    let bytes = fs::read(path).map_err(failed)?;
+    String::from_utf8(bytes)
+        .map_err(|e| ConfigFileError::Wrong(ConfigErrors::not_utf8(name, e.utf8_error().valid_up_to())))
+}
+
+/// The absolute `root` of a text, whatever else is wrong in it.
+fn root_in(text: &str) -> Option<PathBuf> {
+    let (document, _) = toml::de::DeTable::parse_recoverable(text);
+    let root = document.get_ref().iter().find(|(key, _)| key.get_ref() == "root")?.1;
+    root.get_ref().as_str().map(PathBuf::from).filter(|root| root.is_absolute())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    struct Place {
+        _dir: tempfile::TempDir,
+        s: Surroundings,
+    }
+
+    /// An ordinary user in a directory of their own, with nothing anywhere.
+    fn place() -> Place {
+        let dir = tempfile::tempdir().unwrap();
+        let s = Surroundings {
+            is_root: false,
+            here: dir.path().to_owned(),
+            system_file: dir.path().join("etc.toml"),
+            data_home: None,
+            home: Some("/home/kim".into()),
+        };
+        Place { _dir: dir, s }
+    }
+
+    #[test]
+    fn without_a_file_the_default_stack_is_meant_and_the_root_is_the_users() {
+        let p = place();
+        let loaded = p.s.load(None, None).unwrap();
+        assert_eq!(loaded.path, None);
+        assert_eq!(loaded.plan.root, Path::new("/home/kim/.local/share/cdc-supervisor"));
+        assert_eq!(loaded.plan.nodes().len(), 5);
+    }
+
+    #[test]
+    fn the_file_here_comes_before_the_systems_and_the_named_one_before_both() {
+        let p = place();
+        for (name, root) in [("etc.toml", "/etc-root"), ("supervisor.toml", "/here"), ("other.toml", "/named")] {
+            fs::write(p.s.here.join(name), format!("root = {root:?}\n[mysql]\n")).unwrap();
+        }
+        let root = |named: Option<&str>| p.s.load(named.map(Path::new), None).unwrap().plan.root;
+        assert_eq!(root(None), Path::new("/here"));
+        assert_eq!(root(Some("other.toml")), Path::new("/named"));
+        fs::remove_file(p.s.here.join("supervisor.toml")).unwrap();
+        assert_eq!(root(None), Path::new("/etc-root"));
+    }
+
+    #[test]
+    fn the_root_of_the_command_line_wins_and_is_made_absolute() {
+        let p = place();
+        fs::write(p.s.here.join("supervisor.toml"), "root = \"/file\"\n").unwrap();
+        assert_eq!(p.s.load(None, Some(Path::new("sub"))).unwrap().plan.root, p.s.here.join("sub"));
+        assert_eq!(p.s.root(None, Some(Path::new("/x"))).unwrap(), Path::new("/x"));
+    }
+
+    #[test]
+    fn root_does_not_take_orders_from_a_file_of_somebody_else_that_lies_here() {
+        let mut p = place();
+        p.s.is_root = true;
+        let file = p.s.here.join("supervisor.toml");
+        fs::write(&file, "").unwrap();
+        let own = nix::unistd::getuid().as_raw();
+        if own == 0 {
+            assert!(p.s.load(None, None).is_ok(), "root's own file");
+            nix::unistd::chown(&file, Some(nix::unistd::Uid::from_raw(12_345)), None).unwrap();
+        }
+        let e = p.s.load(None, None).unwrap_err();
+        assert!(e.to_string().contains("root does not take orders from it"), "{e}");
+        assert!(e.hint().unwrap().contains("--config"));
+        assert!(p.s.load(Some(&file), None).is_ok(), "named, it is trusted");
+        p.s.is_root = false;
+        assert!(p.s.load(None, None).is_ok(), "an ordinary user is not root");
+    }
+
+    #[test]
+    fn a_named_file_that_is_missing_or_no_text_is_an_error_with_its_path() {
+        let p = place();
+        let e = p.s.load(Some(Path::new("none.toml")), None).unwrap_err();
+        assert!(e.to_string().ends_with("none.toml") && std::error::Error::source(&e).is_some(), "{e}");
+        fs::write(p.s.here.join("bad.toml"), b"root = \"\xff\"").unwrap();
+        let e = p.s.load(Some(Path::new("bad.toml")), None).unwrap_err();
+        assert!(e.to_string().contains("not UTF-8"), "{e}");
+        let long = fs::File::create(p.s.here.join("long.toml")).unwrap();
+        long.set_len(FILE_MAX + 1).unwrap();
+        assert!(matches!(p.s.load(Some(Path::new("long.toml")), None), Err(ConfigFileError::TooLong { .. })));
+    }
+
+    #[test]
+    fn the_root_is_found_in_a_file_that_is_wrong_otherwise() {
+        let p = place();
+        fs::write(p.s.here.join("supervisor.toml"), "root = \"/r\"\n[mysql]\nport = \"no\"\nbogus = ]\n").unwrap();
+        assert!(p.s.load(None, None).is_err());
+        assert_eq!(p.s.root(None, None).unwrap(), Path::new("/r"));
+    }
+
+    #[test]
+    fn nobody_without_a_home_is_told_to_name_a_root() {
+        let mut p = place();
+        p.s.home = None;
+        assert!(matches!(p.s.load(None, None), Err(ConfigFileError::NoRoot(_))));
+        assert!(p.s.load(None, Some(Path::new("/r"))).is_ok());
+        fs::write(p.s.here.join("supervisor.toml"), "root = \"/r\"\n").unwrap();
+        assert!(p.s.load(None, None).is_ok());
+    }
+}

@@ -1,0 +1,68 @@
+//! The logs of a root's nodes, for the verb `logs`.
+
+use super::shims;
+pub use crate::logs::{
+    follow::{FollowError, Follower, Wakeup},
+    reader::Start,
+};
+use crate::{
+    base::{Layout, NodeName, Timestamp, units::parse_duration},
+    config::Plan,
+    sys::clock,
+};
+use std::collections::BTreeSet;
+
+/// The nodes that can have a log: those of the plan, in order of start, then others that left a directory under the root.
+pub fn nodes(layout: &Layout, plan: Option<&Plan>) -> Vec<NodeName> {
+    let mut names = plan.map(Plan::nodes).unwrap_or_default();
+    let known: BTreeSet<NodeName> = names.iter().cloned().collect();
+    names.extend(shims::node_dirs(layout).into_iter().filter(|n| !known.contains(n)));
+    names
+}
+
+/// A reader of a node's log.
+pub fn follower(layout: &Layout, node: &NodeName, start: Start) -> Follower {
+    Follower::new(&layout.log_dir(node), start)
+}
+
+/// Reads `--since`: a time ago (`10m`, `2h`) or a moment (RFC 3339).
+pub fn parse_since(text: &str) -> Result<Timestamp, String> {
+    if let Ok(ago) = parse_duration(text) {
+        let millis = i64::try_from(ago.as_millis()).unwrap_or(i64::MAX);
+        return Ok(Timestamp(clock::wall().0.saturating_sub(millis)));
+    }
+    Timestamp::parse(text).map_err(|_| {
+        format!("{text:?} is neither a time ago such as \"10m\" nor a moment such as \"2026-01-02T15:04:05Z\"")
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn since_is_a_time_ago_or_a_moment() {
+        let ago = clock::wall().0 - parse_since("10m").unwrap().0;
+        assert!((600_000..660_000).contains(&ago), "{ago}");
+        assert_eq!(parse_since("2025-11-23T03:07:59.042Z").unwrap(), Timestamp(1_763_867_279_042));
+        assert!(parse_since("yesterday").unwrap_err().contains("\"10m\""));
+    }
+
+    #[test]
+    fn nodes_of_the_plan_come_first_and_directories_of_others_after_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        for name in ["old", "mysql", "Not-A-Node"] {
+            std::fs::create_dir_all(layout.nodes().join(name)).unwrap();
+        }
+        assert_eq!(nodes(&layout, None), [NodeName::mysql(), NodeName::new("old").unwrap()]);
+        let source = crate::config::Source {
+            text: "[zookeeper]\n[mysql]\n",
+            name: "t",
+            root_override: None,
+            default_root: dir.path().to_owned(),
+        };
+        let plan = crate::config::load(&source).unwrap();
+        assert_eq!(nodes(&layout, Some(&plan)), ["zookeeper", "mysql", "old"].map(|n| NodeName::new(n).unwrap()));
+    }
+}

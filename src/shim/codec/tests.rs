@@ -1,0 +1,210 @@
+//! The wire reads back what it wrote, and survives everything else.
+
+use super::*;
+use proptest::{collection::vec, prelude::*};
+
+fn node() -> impl Strategy<Value = NodeName> {
+    "[a-z0-9]([a-z0-9-]{0,8}[a-z0-9])?".prop_map(|s| NodeName::new(s).unwrap())
+}
+
+fn notified() -> impl Strategy<Value = Notified> {
+    (any::<bool>(), any::<bool>(), ".{0,40}").prop_map(|(ready, stopping, status)| Notified { ready, stopping, status })
+}
+
+fn record() -> impl Strategy<Value = ExitRecord> {
+    let status = prop_oneof![
+        any::<i32>().prop_map(ExitStatus::Code),
+        any::<i32>().prop_map(ExitStatus::Signal),
+        Just(ExitStatus::Unknown)
+    ];
+    let times = (any::<i64>(), any::<i64>(), any::<u64>(), any::<u64>());
+    (any::<u64>(), any::<i32>(), status, times, any::<[Option<u64>; 2]>(), vec(any::<i32>(), 0..4)).prop_map(
+        |(incarnation, pid, status, t, [cgroup_peak_bytes, oom_kills], signals_sent)| ExitRecord {
+            incarnation: Incarnation(incarnation),
+            pid,
+            status,
+            started_at: Timestamp(t.0),
+            ended_at: Timestamp(t.1),
+            cpu_ms: t.2,
+            peak_rss_bytes: t.3,
+            cgroup_peak_bytes,
+            oom_kills,
+            signals_sent,
+        },
+    )
+}
+
+fn order() -> impl Strategy<Value = LaunchOrder> {
+    let credentials = proptest::option::of((any::<u32>(), any::<u32>(), vec(any::<u32>(), 0..4)))
+        .prop_map(|c| c.map(|(uid, gid, groups)| Credentials { uid, gid, groups }));
+    let words = (vec(".{0,20}", 0..5), vec(("[A-Z]{1,9}", ".{0,20}"), 0..5));
+    let paths = ("/[a-z/]{0,20}", "/[a-z/]{0,20}", proptest::option::of("/[a-z/]{0,20}"));
+    let numbers = (any::<u64>(), any::<i32>(), any::<u64>(), any::<u32>(), any::<u64>());
+    (node(), any::<u64>(), words, paths, credentials, numbers, any::<bool>()).prop_map(
+        |(node, incarnation, (argv, env), (root, dir, cgroup), credentials, n, notify)| LaunchOrder {
+            root: root.into(),
+            node,
+            incarnation: Incarnation(incarnation),
+            argv,
+            env,
+            dir: dir.into(),
+            credentials,
+            nofile: n.0,
+            oom_score_adj: n.1,
+            cgroup: cgroup.map(Into::into),
+            notify,
+            log_max_bytes: n.2,
+            log_keep: n.3,
+            leftovers_ms: n.4,
+        },
+    )
+}
+
+fn request() -> impl Strategy<Value = Request> {
+    prop_oneof![
+        Just(Request::Subscribe),
+        Just(Request::State),
+        (1..=64).prop_map(Request::Signal),
+        (1..=64, any::<u64>()).prop_map(|(signal, grace_ms)| Request::Stop { signal, grace_ms }),
+        Just(Request::KillTree),
+    ]
+}
+
+fn report() -> impl Strategy<Value = Report> {
+    let process = (any::<i32>(), any::<u64>(), "[0-9a-f-]{0,36}").prop_map(|(pid, start_ticks, boot_id)| ProcessId {
+        pid,
+        start_ticks,
+        boot_id,
+    });
+    let state = (node(), any::<u64>(), any::<i32>(), process, any::<i64>(), any::<bool>(), notified()).prop_map(
+        |(node, incarnation, shim_pid, process, started_at, stopping, notified)| {
+            Report::State(ShimState {
+                node,
+                incarnation: Incarnation(incarnation),
+                shim_pid,
+                process,
+                started_at: Timestamp(started_at),
+                stopping,
+                notified,
+            })
+        },
+    );
+    prop_oneof![
+        state,
+        ("[a-z]{0,8}", any::<i32>(), ".{0,40}").prop_map(|(step, errno, text)| Report::LaunchFailed {
+            step,
+            errno,
+            text
+        }),
+        notified().prop_map(Report::Notified),
+        record().prop_map(Report::MainEnded),
+        record().prop_map(Report::Gone),
+        ".{0,40}".prop_map(Report::Trouble),
+    ]
+}
+
+fn frames(bytes: &[u8], piece: usize) -> Result<Vec<Frame>, WireError> {
+    let mut decoder = Decoder::default();
+    let mut found = Vec::new();
+    for part in bytes.chunks(piece) {
+        decoder.push(part);
+        while let Some(frame) = decoder.next()? {
+            found.push(frame);
+        }
+    }
+    Ok(found)
+}
+
+proptest! {
+    #[test]
+    fn an_order_reads_back_and_ignores_what_a_later_version_adds(order in order()) {
+        let mut frame = frames(&order.encode().unwrap(), 7).unwrap().remove(0);
+        frame.body.extend_from_slice(b"more");
+        prop_assert_eq!(LaunchOrder::decode(&frame).unwrap(), order);
+    }
+
+    #[test]
+    fn requests_and_reports_read_back_in_any_pieces(a in request(), b in report(), piece in 1usize..50) {
+        let mut bytes = a.encode();
+        bytes.extend(b.encode());
+        let found = frames(&bytes, piece).unwrap();
+        prop_assert_eq!(found.len(), 2);
+        prop_assert_eq!(Request::decode(&found[0]).unwrap(), a);
+        prop_assert_eq!(Report::decode(&found[1]).unwrap(), b);
+    }
+
+    #[test]
+    fn garbage_never_panics(bytes in vec(any::<u8>(), 0..300), piece in 1usize..50, kind: u8) {
+        let _ = frames(&bytes, piece);
+        let frame = Frame { kind, body: bytes };
+        let _ = (LaunchOrder::decode(&frame), Request::decode(&frame), Report::decode(&frame));
+        let frame = Frame { kind: kind & 0x27, ..frame };
+        let _ = (LaunchOrder::decode(&frame), Request::decode(&frame), Report::decode(&frame));
+    }
+
+    #[test]
+    fn a_frame_cut_short_is_an_error(report in report(), order in order()) {
+        for bytes in [report.encode(), order.encode().unwrap()] {
+            let frame = frames(&bytes, 4096).unwrap().remove(0);
+            for n in 0..frame.body.len() {
+                let cut = Frame { kind: frame.kind, body: frame.body[..n].to_vec() };
+                prop_assert!(Report::decode(&cut).is_err() && LaunchOrder::decode(&cut).is_err());
+            }
+        }
+    }
+}
+
+#[test]
+fn other_versions_and_impossible_lengths_are_refused_for_good() {
+    let mut other = Request::State.encode();
+    other[4] = VERSION + 1;
+    for (bytes, expected) in [
+        (other, WireError::Version(VERSION + 1)),
+        (u32::MAX.to_le_bytes().to_vec(), WireError::TooLong(u32::MAX as usize)),
+        (vec![1, 0, 0, 0, VERSION], WireError::Truncated),
+    ] {
+        let mut decoder = Decoder::default();
+        decoder.push(&bytes);
+        assert_eq!(decoder.next().unwrap_err(), expected);
+        decoder.push(&Request::State.encode());
+        assert!(decoder.next().is_err(), "the stream stays broken");
+    }
+}
+
+#[test]
+fn an_order_that_is_too_long_is_refused_by_its_sender() {
+    let mut order = LaunchOrder {
+        root: "/r".into(),
+        node: NodeName::mysql(),
+        incarnation: Incarnation(1),
+        argv: vec!["x".repeat(FRAME_MAX)],
+        env: vec![],
+        dir: "/".into(),
+        credentials: None,
+        nofile: 1,
+        oom_score_adj: 0,
+        cgroup: None,
+        notify: false,
+        log_max_bytes: 1,
+        log_keep: 1,
+        leftovers_ms: 1,
+    };
+    assert!(matches!(order.encode(), Err(WireError::TooLong(_))));
+    order.argv[0].truncate(FRAME_MAX / 2);
+    assert!(order.encode().is_ok());
+}
+
+#[test]
+fn a_long_text_is_cut_between_characters() {
+    let frame = frames(&Report::Trouble("ü".repeat(TEXT_MAX)).encode(), 4096).unwrap().remove(0);
+    let Report::Trouble(text) = Report::decode(&frame).unwrap() else { panic!() };
+    assert_eq!(text.len(), TEXT_MAX);
+}
+
+#[test]
+fn signal_numbers_outside_the_kernels_are_refused() {
+    for n in [0, -1, 65] {
+        let frame = frames(&Request::Signal(n).encode(), 64).unwrap().remove(0);
+        assert!(matches!(Request::decode(&frame), Err(WireError::Field(_))));
+    }
+}

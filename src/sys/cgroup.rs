@@ -1,0 +1,359 @@
+//! cgroup v2: finding the part that is ours, a group per node with its limits, and reading what happened in it.
+//!
+//! Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst and systemd's "Control Group APIs and Delegation".
+
+use super::{error::SysError, process};
+use crate::base::{ByteSize, NodeName};
+use nix::unistd::{AccessFlags, access};
+use std::{
+    fs::{self, OpenOptions},
+    io::{self, ErrorKind, Write},
+    path::{Path, PathBuf},
+    thread,
+    time::Duration,
+};
+
+/// The group that the daemon and its shims sit in: `DelegateSubgroup=` of the unit (systemd.resource-control(5)).
+pub const OWN_GROUP: &str = "supervisor";
+/// The group that holds one group per node.
+pub const NODES_GROUP: &str = "nodes";
+
+/// Where the facts are read: parameters, so that tests use a tree of plain files.
+#[derive(Clone, Debug)]
+pub struct Places {
+    /// `/proc/self/cgroup`.
+    pub membership: PathBuf,
+    /// `/proc/self/mountinfo`.
+    pub mountinfo: PathBuf,
+    /// `/run/systemd/system`: exists when systemd manages this machine (sd_booted(3)).
+    pub systemd: PathBuf,
+}
+
+impl Default for Places {
+    fn default() -> Self {
+        Self {
+            membership: "/proc/self/cgroup".into(),
+            mountinfo: "/proc/self/mountinfo".into(),
+            systemd: "/run/systemd/system".into(),
+        }
+    }
+}
+
+/// A delegated part of the tree, controllers enabled.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CgroupRoot {
+    unit: PathBuf,
+}
+
+/// Limits of one node.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Caps {
+    /// `memory.max`; none: no cap.
+    pub memory_max: Option<ByteSize>,
+    /// `pids.max`; none: no cap.
+    pub pids_max: Option<u64>,
+    /// `memory.oom.group`: an out-of-memory kill takes the whole node, so that no half of it stays.
+    pub oom_group: bool,
+}
+
+/// What a limit file holds. An absent file is a `None` around it: absent, unlimited and zero are three things.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `max`.
+    Unlimited,
+    /// A number.
+    At(u64),
+}
+
+/// What a group's memory files say now. A value is none when its file or key is absent (`memory.peak` came with Linux 5.19).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct MemoryNow {
+    /// `memory.current`, bytes.
+    pub current: Option<u64>,
+    /// `anon` of `memory.stat`, bytes.
+    pub anon: Option<u64>,
+    /// `file` of `memory.stat`, bytes.
+    pub file: Option<u64>,
+    /// `memory.peak`, bytes, since the group was made.
+    pub peak: Option<u64>,
+    /// Out-of-memory incidents since the group was made, see [`oom_incidents`].
+    pub oom_kills: Option<u64>,
+    /// `memory.max`.
+    pub max: Option<Limit>,
+}
+
+/// Finds this process's delegated group and makes it ready for nodes; the error says in words why there is none.
+pub fn detect() -> Result<CgroupRoot, String> {
+    detect_at(&Places::default())
+}
+
+/// [`detect`] with the places given.
+pub fn detect_at(places: &Places) -> Result<CgroupRoot, String> {
+    let read = |path: &Path| fs::read_to_string(path).map_err(|e| format!("{} cannot be read: {e}", path.display()));
+    let own = own_path(&read(&places.membership)?).ok_or("this process is in no cgroup v2 group")?;
+    let (mount, mount_root) = mount_of(&read(&places.mountinfo)?).ok_or("no cgroup v2 file system is mounted")?;
+    // in a container the mount may show only a part of the tree
+    let below = own.strip_prefix(&mount_root).unwrap_or(&own);
+    let dir = mount.join(below.strip_prefix("/").unwrap_or(below));
+    let controllers = read(&dir.join("cgroup.controllers"))?;
+    if !has_word(&controllers, "memory") {
+        return Err(format!(
+            "the memory controller of cgroup v2 is not available in {} (it has: {})",
+            dir.display(),
+            if controllers.trim().is_empty() { "none" } else { controllers.trim() }
+        ));
+    }
+    let in_subgroup = dir.file_name().is_some_and(|n| n == OWN_GROUP);
+    let unit = if in_subgroup { dir.parent().unwrap_or(&dir).to_owned() } else { dir };
+    for needed in ["", "cgroup.procs", "cgroup.subtree_control"] {
+        let path = if needed.is_empty() { unit.clone() } else { unit.join(needed) };
+        if let Err(e) = access(&path, AccessFlags::W_OK) {
+            return Err(format!("{} was not delegated to this user: {e}", path.display()));
+        }
+    }
+    // root may write everywhere, which is no permission to: systemd owns what it did not mark as delegated
+    if nix::unistd::geteuid().is_root() && places.systemd.exists() && !is_delegated(&unit) {
+        return Err(format!(
+            "{} belongs to systemd and was not delegated (Delegate=yes in the unit or scope)",
+            unit.display()
+        ));
+    }
+    let root = CgroupRoot { unit };
+    root.prepare(in_subgroup).map_err(|e| format!("{e}: {}", e.source))?;
+    Ok(root)
+}
+
+/// systemd marks a delegated group with an extended attribute; `user.delegate` where the file system has user attributes.
+fn is_delegated(dir: &Path) -> bool {
+    let Ok(c_path) = std::ffi::CString::new(dir.as_os_str().as_encoded_bytes()) else { return false };
+    [c"trusted.delegate", c"user.delegate"].iter().any(|name| {
+        let mut value = [0u8; 8];
+        // SAFETY: both strings end with NUL and live through the call; the length is that of the buffer.
+        let n = unsafe { libc::getxattr(c_path.as_ptr(), name.as_ptr(), value.as_mut_ptr().cast(), value.len()) };
+        n == 1 && value[0] == b'1'
+    })
+}
+
+fn own_path(membership: &str) -> Option<PathBuf> {
+    membership.lines().find_map(|l| l.strip_prefix("0::")).map(PathBuf::from)
+}
+
+/// Mount point and shown part of the first cgroup2 mount (proc(5), mountinfo: "36 35 98:0 /root /mnt opts ... - type ...").
+fn mount_of(mountinfo: &str) -> Option<(PathBuf, PathBuf)> {
+    mountinfo.lines().find_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        if right.split(' ').next()? != "cgroup2" {
+            return None;
+        }
+        let mut fields = left.split(' ').skip(3);
+        let root = unescape(fields.next()?);
+        Some((unescape(fields.next()?).into(), root.into()))
+    })
+}
+
+/// Blanks and the like are written as `\040` in mountinfo.
+fn unescape(field: &str) -> String {
+    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
+        .iter()
+        .fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
+}
+
+fn has_word(list: &str, word: &str) -> bool {
+    list.split_ascii_whitespace().any(|w| w == word)
+}
+
+fn write(path: &Path, text: &str) -> Result<(), SysError> {
+    // never created: a missing file means a missing controller
+    OpenOptions::new()
+        .write(true)
+        .truncate(true)
+        .open(path)
+        .and_then(|mut f| f.write_all(text.as_bytes()))
+        .map_err(|e| SysError::new(format!("write {text:?} to {}", path.display()), e))
+}
+
+fn make_group(path: &Path) -> Result<(), SysError> {
+    match fs::create_dir(path) {
+        Ok(()) => Ok(()),
+        Err(e) if e.kind() == ErrorKind::AlreadyExists => Ok(()),
+        Err(e) => Err(SysError::path("make cgroup", path, e)),
+    }
+}
+
+fn enable(dir: &Path) -> Result<(), SysError> {
+    let control = dir.join("cgroup.subtree_control");
+    for best_effort in ["+cpu", "+io"] {
+        // weights are a courtesy; a host without these controllers is no reason to run without caps
+        let _ = write(&control, best_effort);
+    }
+    write(&control, "+memory +pids")
+}
+
+impl CgroupRoot {
+    fn prepare(&self, in_subgroup: bool) -> Result<(), SysError> {
+        if !in_subgroup {
+            // a group with processes cannot enable controllers for its children ("no internal processes")
+            let own = self.unit.join(OWN_GROUP);
+            make_group(&own)?;
+            write(&own.join("cgroup.procs"), "0")?;
+        }
+        enable(&self.unit)?;
+        make_group(&self.nodes())?;
+        enable(&self.nodes())
+    }
+
+    /// The delegated group itself.
+    pub fn unit(&self) -> &Path {
+        &self.unit
+    }
+
+    /// The group that holds the nodes' groups.
+    pub fn nodes(&self) -> PathBuf {
+        self.unit.join(NODES_GROUP)
+    }
+
+    /// The group of one node.
+    pub fn node(&self, node: &NodeName) -> PathBuf {
+        self.nodes().join(node.as_str())
+    }
+
+    /// Makes the group of a node, or takes the one that is there, and sets its limits; each is read back. Swap is forbidden
+    /// under a memory cap: a JVM that swaps is worse than one that is killed.
+    pub fn make_node(&self, node: &NodeName, caps: &Caps) -> Result<PathBuf, SysError> {
+        let dir = self.node(node);
+        // lost when somebody else rewrote the parent (systemd does on daemon-reload in some versions)
+        enable(&self.nodes())?;
+        make_group(&dir)?;
+        set(&dir.join("memory.max"), caps.memory_max.map(|b| b.0))?;
+        let swap = dir.join("memory.swap.max");
+        if swap.exists() {
+            set(&swap, caps.memory_max.map(|_| 0))?;
+        }
+        set(&dir.join("memory.oom.group"), Some(caps.oom_group.into()))?;
+        set(&dir.join("pids.max"), caps.pids_max)?;
+        Ok(dir)
+    }
+
+    /// Removes the group of a node, and groups its processes made below. Processes that are being reaped keep it busy for
+    /// a moment: tried for up to 200 ms.
+    pub fn remove_node(&self, node: &NodeName) -> Result<(), SysError> {
+        let dir = self.node(node);
+        let mut tries = 0;
+        loop {
+            match remove_tree(&dir) {
+                Ok(()) => return Ok(()),
+                Err(e) if e.kind() == ErrorKind::ResourceBusy && tries < 40 => {
+                    tries += 1;
+                    thread::sleep(Duration::from_millis(5));
+                }
+                Err(e) => return Err(SysError::path("remove cgroup", &dir, e)),
+            }
+        }
+    }
+}
+
+fn remove_tree(dir: &Path) -> io::Result<()> {
+    match fs::read_dir(dir) {
+        Ok(entries) => {
+            for entry in entries.flatten() {
+                if entry.file_type().is_ok_and(|t| t.is_dir()) {
+                    remove_tree(&entry.path())?;
+                }
+            }
+        }
+        Err(e) if e.kind() == ErrorKind::NotFound => return Ok(()),
+        Err(e) => return Err(e),
+    }
+    fs::remove_dir(dir)
+}
+
+fn set(path: &Path, value: Option<u64>) -> Result<(), SysError> {
+    let text = value.map_or_else(|| "max".to_owned(), |v| v.to_string());
+    // oom.group is the one file here that is never "max"; it is always given
+    write(path, &text)?;
+    let wanted = value.map_or(Limit::Unlimited, Limit::At);
+    let held = match (read_limit(path), wanted) {
+        // the kernel keeps whole pages, rounded down; 64 KiB is the largest page
+        (Some(Limit::At(is)), Limit::At(want)) => is <= want && want - is < 65536,
+        (is, want) => is == Some(want),
+    };
+    if held {
+        return Ok(());
+    }
+    let is = fs::read_to_string(path).unwrap_or_default();
+    let why = io::Error::other(format!("it holds {:?} afterwards", is.trim()));
+    Err(SysError::new(format!("set {} to {text}", path.display()), why))
+}
+
+/// Reads a limit file; none when there is no such file or it holds something else.
+pub fn read_limit(path: &Path) -> Option<Limit> {
+    match fs::read_to_string(path).ok()?.trim() {
+        "max" => Some(Limit::Unlimited),
+        number => number.parse().ok().map(Limit::At),
+    }
+}
+
+fn read_number(path: &Path) -> Option<u64> {
+    fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+/// The value of `key` in a file of `key value` lines.
+fn keyed(text: &str, key: &str) -> Option<u64> {
+    text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
+}
+
+/// Out-of-memory incidents since the group was made: `oom_group_kill` of memory.events, because `oom_kill` counts
+/// processes and can exceed even those (facts: vm.md). Before Linux 5.17 there is no such key; then `oom_kill` is all
+/// there is to tell an incident from none.
+pub fn oom_incidents(dir: &Path) -> Option<u64> {
+    let text = fs::read_to_string(dir.join("memory.events")).ok()?;
+    keyed(&text, "oom_group_kill").or_else(|| keyed(&text, "oom_kill"))
+}
+
+/// `memory.peak`, bytes; none on kernels before 5.19.
+pub fn memory_peak(dir: &Path) -> Option<u64> {
+    read_number(&dir.join("memory.peak"))
+}
+
+/// Reads a group's memory.
+pub fn memory_now(dir: &Path) -> MemoryNow {
+    let stat = fs::read_to_string(dir.join("memory.stat")).unwrap_or_default();
+    MemoryNow {
+        current: read_number(&dir.join("memory.current")),
+        anon: keyed(&stat, "anon"),
+        file: keyed(&stat, "file"),
+        peak: memory_peak(dir),
+        oom_kills: oom_incidents(dir),
+        max: read_limit(&dir.join("memory.max")),
+    }
+}
+
+/// SIGKILL to everything in the group, forks included (`cgroup.kill`, Linux 5.14); on older kernels to each member.
+/// The kill is asynchronous: look at [`populated`]. A group that is not there has nothing to kill.
+pub fn kill(dir: &Path) -> Result<(), SysError> {
+    let e = match write(&dir.join("cgroup.kill"), "1") {
+        Ok(()) => return Ok(()),
+        Err(_) if !dir.exists() => return Ok(()),
+        Err(e) => e,
+    };
+    let members = members(dir);
+    let mut killed = false;
+    for pid in members {
+        killed |= process::pidfd_open(pid).and_then(|fd| process::pidfd_signal(&fd, libc::SIGKILL)).is_ok();
+    }
+    if killed { Ok(()) } else { Err(e) }
+}
+
+/// Whether a live process is in the group or below it; none when the group is not there.
+pub fn populated(dir: &Path) -> Option<bool> {
+    keyed(&fs::read_to_string(dir.join("cgroup.events")).ok()?, "populated").map(|n| n != 0)
+}
+
+/// The processes in the group itself.
+pub fn members(dir: &Path) -> Vec<i32> {
+    let text = fs::read_to_string(dir.join("cgroup.procs")).unwrap_or_default();
+    text.lines().filter_map(|l| l.parse().ok()).collect()
+}
+
+#[cfg(test)]
+mod tests;

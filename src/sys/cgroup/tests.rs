@@ -1,0 +1,173 @@
+//! Against a tree of plain files that looks like a delegated unit.
+
+use super::*;
+
+struct Fake {
+    dir: tempfile::TempDir,
+    places: Places,
+}
+
+/// A mount with `/unit.service/supervisor` in it, membership pointing to `own`.
+fn fake(own: &str, controllers: &str) -> Fake {
+    let dir = tempfile::tempdir().unwrap();
+    let mount = dir.path().join("mnt point");
+    let unit = mount.join("unit.service");
+    for group in [&unit, &unit.join(OWN_GROUP), &unit.join(NODES_GROUP)] {
+        fs::create_dir_all(group).unwrap();
+        for (file, text) in [("cgroup.controllers", controllers), ("cgroup.procs", ""), ("cgroup.subtree_control", "")]
+        {
+            fs::write(group.join(file), text).unwrap();
+        }
+    }
+    let places = Places {
+        membership: dir.path().join("cgroup"),
+        mountinfo: dir.path().join("mountinfo"),
+        systemd: dir.path().join("absent"),
+    };
+    fs::write(&places.membership, format!("4:memory:/x\n0::{own}\n")).unwrap();
+    let mounts = format!(
+        "21 1 0:20 / /proc rw - proc proc rw\n30 25 0:26 / {} rw,nosuid shared:4 - cgroup2 cgroup2 rw\n",
+        mount.display().to_string().replace(' ', "\\040")
+    );
+    fs::write(&places.mountinfo, mounts).unwrap();
+    Fake { dir, places }
+}
+
+fn node_files(root: &CgroupRoot, node: &NodeName) -> PathBuf {
+    let dir = root.node(node);
+    fs::create_dir_all(&dir).unwrap();
+    for file in ["memory.max", "memory.swap.max", "memory.oom.group", "pids.max", "cgroup.kill", "cgroup.procs"] {
+        fs::write(dir.join(file), "").unwrap();
+    }
+    dir
+}
+
+const CAPS: Caps = Caps { memory_max: Some(ByteSize::mib(64)), pids_max: None, oom_group: true };
+
+#[test]
+fn a_daemon_in_the_sub_group_finds_its_unit_and_enables_controllers() {
+    let fake = fake("/unit.service/supervisor", "cpu io memory pids");
+    let root = detect_at(&fake.places).unwrap();
+    let unit = fake.dir.path().join("mnt point/unit.service");
+    assert_eq!(root.unit(), unit);
+    for group in [unit.clone(), unit.join(NODES_GROUP)] {
+        assert_eq!(fs::read_to_string(group.join("cgroup.subtree_control")).unwrap(), "+memory +pids");
+    }
+    assert_eq!(fs::read_to_string(unit.join("supervisor/cgroup.procs")).unwrap(), "", "already there");
+}
+
+#[test]
+fn a_daemon_in_the_unit_itself_moves_into_the_sub_group() {
+    let fake = fake("/unit.service", "memory pids");
+    let root = detect_at(&fake.places).unwrap();
+    assert_eq!(fs::read_to_string(root.unit().join("supervisor/cgroup.procs")).unwrap(), "0");
+}
+
+#[test]
+fn every_reason_for_no_caps_is_said_in_words() {
+    let without_memory = fake("/unit.service", "cpu");
+    assert!(detect_at(&without_memory.places).unwrap_err().contains("(it has: cpu)"));
+
+    let no_v2 = fake("/unit.service", "memory pids");
+    fs::write(&no_v2.places.membership, "4:memory:/x\n").unwrap();
+    assert_eq!(detect_at(&no_v2.places).unwrap_err(), "this process is in no cgroup v2 group");
+
+    let unmounted = fake("/unit.service", "memory pids");
+    fs::write(&unmounted.places.mountinfo, "21 1 0:20 / /proc rw - proc proc rw\n").unwrap();
+    assert_eq!(detect_at(&unmounted.places).unwrap_err(), "no cgroup v2 file system is mounted");
+
+    let not_ours = fake("/unit.service", "memory pids");
+    fs::remove_file(not_ours.dir.path().join("mnt point/unit.service/cgroup.procs")).unwrap();
+    assert!(detect_at(&not_ours.places).unwrap_err().contains("cgroup.procs was not delegated"));
+
+    if crate::sys::host::is_root() {
+        let mut managed = fake("/unit.service", "memory pids");
+        managed.places.systemd = managed.dir.path().to_owned();
+        assert!(detect_at(&managed.places).unwrap_err().contains("belongs to systemd"));
+    }
+}
+
+#[test]
+fn a_part_of_the_tree_mounted_in_a_container_is_followed() {
+    let fake = fake("/outer/unit.service/supervisor", "memory pids");
+    let text = fs::read_to_string(&fake.places.mountinfo).unwrap().replace("0:26 / ", "0:26 /outer ");
+    fs::write(&fake.places.mountinfo, text).unwrap();
+    assert!(detect_at(&fake.places).unwrap().unit().ends_with("mnt point/unit.service"));
+}
+
+#[test]
+fn a_nodes_limits_are_written_and_read_back() {
+    let fake = fake("/unit.service/supervisor", "memory pids");
+    let root = detect_at(&fake.places).unwrap();
+    let node = NodeName::mysql();
+    let dir = node_files(&root, &node);
+    assert_eq!(root.make_node(&node, &CAPS).unwrap(), dir);
+    assert_eq!(read_limit(&dir.join("memory.max")), Some(Limit::At(64 << 20)));
+    assert_eq!(read_limit(&dir.join("memory.swap.max")), Some(Limit::At(0)));
+    assert_eq!(read_limit(&dir.join("memory.oom.group")), Some(Limit::At(1)));
+    assert_eq!(read_limit(&dir.join("pids.max")), Some(Limit::Unlimited));
+}
+
+#[test]
+fn a_limit_that_does_not_hold_and_a_missing_controller_are_errors() {
+    let fake = fake("/unit.service/supervisor", "memory pids");
+    let root = detect_at(&fake.places).unwrap();
+    let node = NodeName::mysql();
+    let e = root.make_node(&node, &CAPS).unwrap_err();
+    assert!(e.to_string().contains("memory.max") && e.kind() == ErrorKind::NotFound, "{e}");
+    let dir = node_files(&root, &node);
+    fs::remove_file(dir.join("memory.max")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", dir.join("memory.max")).unwrap();
+    let e = root.make_node(&node, &CAPS).unwrap_err();
+    assert!(e.to_string().contains("set ") && e.source.to_string().contains("holds \"\""), "{e}");
+}
+
+#[test]
+fn absent_unlimited_and_zero_are_three_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("memory.max");
+    assert_eq!(read_limit(&file), None);
+    fs::write(&file, "max\n").unwrap();
+    assert_eq!(read_limit(&file), Some(Limit::Unlimited));
+    fs::write(&file, "0\n").unwrap();
+    assert_eq!(read_limit(&file), Some(Limit::At(0)));
+    assert_eq!(memory_now(dir.path()), MemoryNow { max: Some(Limit::At(0)), ..MemoryNow::default() });
+}
+
+#[test]
+fn incidents_are_counted_by_group_kills_and_peak_may_be_missing() {
+    let dir = tempfile::tempdir().unwrap();
+    assert_eq!(oom_incidents(dir.path()), None);
+    fs::write(dir.path().join("memory.events"), "low 0\noom 1\noom_kill 3\noom_group_kill 1\n").unwrap();
+    fs::write(dir.path().join("memory.stat"), "anon 10\nfile 20\nfile_mapped 5\n").unwrap();
+    fs::write(dir.path().join("memory.current"), "33\n").unwrap();
+    let now = memory_now(dir.path());
+    assert_eq!(
+        (now.current, now.anon, now.file, now.peak, now.oom_kills),
+        (Some(33), Some(10), Some(20), None, Some(1))
+    );
+    fs::write(dir.path().join("memory.events"), "oom_kill 2\n").unwrap();
+    assert_eq!(oom_incidents(dir.path()), Some(2));
+}
+
+#[test]
+fn a_group_is_killed_looked_at_and_removed_with_what_is_below() {
+    let dir = tempfile::tempdir().unwrap();
+    assert!(kill(&dir.path().join("gone")).is_ok());
+    assert_eq!(populated(dir.path()), None);
+    fs::write(dir.path().join("cgroup.kill"), "").unwrap();
+    fs::write(dir.path().join("cgroup.events"), "populated 1\nfrozen 0\n").unwrap();
+    fs::write(dir.path().join("cgroup.procs"), "17\n4\n").unwrap();
+    kill(dir.path()).unwrap();
+    assert_eq!(fs::read_to_string(dir.path().join("cgroup.kill")).unwrap(), "1");
+    assert_eq!(populated(dir.path()), Some(true));
+    assert_eq!(members(dir.path()), [17, 4]);
+
+    let fake = fake("/unit.service/supervisor", "memory pids");
+    let root = detect_at(&fake.places).unwrap();
+    let node = NodeName::mysql();
+    fs::create_dir_all(root.node(&node).join("below/deeper")).unwrap();
+    root.remove_node(&node).unwrap();
+    assert!(!root.node(&node).exists());
+    root.remove_node(&node).unwrap();
+}

@@ -1,0 +1,70 @@
+//! Memory of processes without cgroups, from `/proc/PID/smaps_rollup` (proc(5)).
+
+use super::process;
+use std::fs;
+
+/// Memory of a process and its descendants, bytes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TreeMemory {
+    /// Proportional set size: shared pages counted by their share.
+    pub pss: u64,
+    /// The anonymous part.
+    pub anon: u64,
+    /// The part backed by files or shared memory, as `file` of a cgroup's memory.stat counts it.
+    pub file: u64,
+}
+
+/// Memory of `pid` and everything below it; none when not even `pid` can be read (gone, or another user's).
+pub fn of_tree(pid: i32) -> Option<TreeMemory> {
+    let mut sum = of_one(pid)?;
+    // a descendant that ends meanwhile counts nothing
+    for one in process::descendants(pid).into_iter().filter_map(of_one) {
+        sum.pss += one.pss;
+        sum.anon += one.anon;
+        sum.file += one.file;
+    }
+    Some(sum)
+}
+
+fn of_one(pid: i32) -> Option<TreeMemory> {
+    let text = fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).ok()?;
+    // a zombie's is empty
+    Some(parse_rollup(&text))
+}
+
+fn parse_rollup(text: &str) -> TreeMemory {
+    let bytes = |key: &str| {
+        text.lines()
+            .find_map(|l| l.strip_prefix(key)?.strip_prefix(':')?.split_whitespace().next()?.parse::<u64>().ok())
+            .unwrap_or(0)
+            .saturating_mul(1024)
+    };
+    TreeMemory { pss: bytes("Pss"), anon: bytes("Pss_Anon"), file: bytes("Pss_File") + bytes("Pss_Shmem") }
+}
+
+/// Resident bytes of this process (`VmRSS` of /proc/self/status); none when /proc does not tell.
+pub fn self_rss() -> Option<u64> {
+    let text = fs::read_to_string("/proc/self/status").ok()?;
+    let kib: u64 = text.lines().find_map(|l| l.strip_prefix("VmRSS:"))?.split_whitespace().next()?.parse().ok()?;
+    kib.checked_mul(1024)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn this_process_has_memory_and_a_missing_one_has_none() {
+        let own = of_tree(i32::try_from(std::process::id()).unwrap()).unwrap();
+        assert!(own.pss > 100_000 && own.anon > 0, "{own:?}");
+        assert!(self_rss().unwrap() > 100_000);
+        assert_eq!(of_tree(i32::MAX), None);
+    }
+
+    #[test]
+    fn a_rollup_is_read_by_its_keys_and_not_by_their_prefixes() {
+        let text = "0-1 ---p 0 0:0 0 [rollup]\nRss: 9 kB\nPss: 4 kB\nPss_Anon: 1 kB\nPss_File: 2 kB\nPss_Shmem: 1 kB\n";
+        assert_eq!(parse_rollup(text), TreeMemory { pss: 4096, anon: 1024, file: 3072 });
+        assert_eq!(parse_rollup(""), TreeMemory::default());
+    }
+}

@@ -1,0 +1,92 @@
+//! Unix sockets that carry descriptors: pairs, send and receive with SCM_RIGHTS (unix(7)).
+
+use nix::sys::socket::{
+    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
+};
+use std::{
+    io::{self, IoSlice, IoSliceMut},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+};
+
+/// Most descriptors one message may carry to us. More would be a stranger's message; the kernel closes what does not fit.
+pub const FDS_MAX: usize = 4;
+
+/// A connected pair of stream sockets, close-on-exec, blocking.
+pub fn socketpair() -> io::Result<(OwnedFd, OwnedFd)> {
+    Ok(nix::sys::socket::socketpair(AddressFamily::Unix, SockType::Stream, None, SockFlag::SOCK_CLOEXEC)?)
+}
+
+/// Sends bytes, with descriptors on the first of them. Returns how many bytes went out; when it is not zero the
+/// descriptors went too. Never raises SIGPIPE.
+pub fn send_with_fds(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd]) -> io::Result<usize> {
+    let raw: Vec<RawFd> = fds.iter().map(AsRawFd::as_raw_fd).collect();
+    let rights = [ControlMessage::ScmRights(&raw)];
+    let control: &[ControlMessage] = if raw.is_empty() { &[] } else { &rights };
+    let parts = [IoSlice::new(bytes)];
+    loop {
+        match sendmsg::<()>(socket.as_fd().as_raw_fd(), &parts, control, MsgFlags::MSG_NOSIGNAL, None) {
+            Err(nix::errno::Errno::EINTR) => {}
+            other => return Ok(other?),
+        }
+    }
+}
+
+/// Receives bytes and the descriptors that came with them (close-on-exec). Zero bytes: the other side closed.
+pub fn recv_with_fds(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
+    let mut space = nix::cmsg_space!([RawFd; FDS_MAX]);
+    let mut parts = [IoSliceMut::new(buffer)];
+    loop {
+        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
+        let received = match recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut parts, Some(&mut space), flags) {
+            Err(nix::errno::Errno::EINTR) => continue,
+            other => other?,
+        };
+        let mut fds = Vec::new();
+        // A truncated control message still delivers the descriptors that fitted; they must be owned to be closed.
+        if let Ok(messages) = received.cmsgs() {
+            for message in messages {
+                if let ControlMessageOwned::ScmRights(list) = message {
+                    // SAFETY: the kernel has just put these descriptors into this process for us; nobody else owns them.
+                    fds.extend(list.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+                }
+            }
+        }
+        return Ok((received.bytes, fds));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{
+        fs::File,
+        io::{Read, Write},
+        os::unix::net::UnixStream,
+    };
+
+    #[test]
+    fn a_descriptor_arrives_with_its_bytes_and_is_close_on_exec() {
+        let (a, b) = socketpair().unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        assert_eq!(send_with_fds(&a, b"hello", &[writer.as_fd()]).unwrap(), 5);
+        drop(writer);
+        let mut buffer = [0; 16];
+        let (n, mut fds) = recv_with_fds(&b, &mut buffer).unwrap();
+        assert_eq!((&buffer[..n], fds.len()), (&b"hello"[..], 1));
+        let got = fds.remove(0);
+        let flags = nix::fcntl::fcntl(&got, nix::fcntl::FcntlArg::F_GETFD).unwrap();
+        assert_ne!(flags & libc::FD_CLOEXEC, 0);
+        File::from(got).write_all(b"through").unwrap();
+        let mut text = String::new();
+        reader.read_to_string(&mut text).unwrap();
+        assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn a_closed_peer_reads_as_zero_bytes_and_writes_as_an_error() {
+        let (a, b) = UnixStream::pair().unwrap();
+        drop(a);
+        assert_eq!(recv_with_fds(&b, &mut [0; 4]).unwrap().0, 0);
+        assert_eq!(send_with_fds(&b, b"x", &[]).unwrap_err().kind(), io::ErrorKind::BrokenPipe);
+    }
+}

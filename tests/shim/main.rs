@@ -1,0 +1,395 @@
+//! The real shim with real children: what is promised about output, exits, leftovers and the death of either side.
+
+mod harness;
+
+use cdc_supervisor::{
+    base::{ExitStatus, Incarnation},
+    logs::{pump, writer},
+    shim::{
+        client::Client,
+        wire::{Report, Request, parse_exit_record, parse_launch_failure},
+    },
+    sys::{net, process},
+};
+use harness::{Node, WAIT, gone, launch_failed, order, poll, state};
+use std::{
+    fs,
+    io::{Read, Write},
+    os::unix::net::UnixStream,
+    time::{Duration, Instant},
+};
+
+#[test]
+fn an_exit_code_is_on_record_before_it_is_told_and_the_shim_cleans_up() {
+    let mut node = Node::start("exit 7");
+    let told = gone(&mut node.client);
+    assert_eq!(told.status, ExitStatus::Code(7));
+    assert_eq!((told.incarnation, told.pid), (Incarnation(1), node.state.process.pid));
+    assert!(told.ended_at >= told.started_at && told.peak_rss_bytes > 0);
+    let text = fs::read_to_string(node.layout.exit_record(&node.name, Incarnation(1))).unwrap();
+    assert_eq!(parse_exit_record(&text).unwrap(), told);
+    assert_eq!(poll(|| process::try_wait(node.shim)), ExitStatus::Code(0));
+    assert!(!node.socket().exists());
+    assert!(node.client.next_report(WAIT).unwrap().is_none(), "closed behind Gone");
+}
+
+#[test]
+fn death_by_a_signal_is_recorded_as_such_and_not_as_sent_by_us() {
+    let mut node = Node::start("kill -9 $$");
+    let record = gone(&mut node.client);
+    assert_eq!((record.status, record.signals_sent), (ExitStatus::Signal(9), vec![]));
+}
+
+#[test]
+fn all_output_arrives_over_rotations_without_a_cut_line() {
+    let mut order = order("seq 1 700000; echo the end");
+    order.log_max_bytes = 500_000;
+    order.log_keep = 100;
+    let mut node = Node::launch(order);
+    gone(&mut node.client);
+    let dir = node.layout.log_dir(&node.name);
+    let rotated = writer::rotated_files(&dir).unwrap();
+    assert!(rotated.len() >= 8, "{rotated:?}");
+    let mut all = Vec::new();
+    for file in rotated {
+        let part = fs::read(&file).unwrap();
+        assert_eq!(part.last(), Some(&b'\n'));
+        assert!(part.len() <= 500_000);
+        all.extend(part);
+    }
+    all.extend(fs::read(dir.join("current")).unwrap());
+    let mut expected: String = (1..=700_000).map(|i| format!("{i}\n")).collect();
+    expected.push_str("the end\n");
+    assert!(all == expected.as_bytes(), "{} bytes instead of {}", all.len(), expected.len());
+}
+
+#[test]
+fn a_node_gets_exactly_the_given_environment_limits_and_descriptors() {
+    let script = "env; ulimit -Sn; umask; pwd; cat /proc/self/oom_score_adj; echo fds; ls -l /proc/$$/fd; echo sig; \
+                  grep -E 'Sig(Ign|Blk)' /proc/$$/status; read line || echo no input >&2";
+    let mut order = order(script);
+    order.nofile = 321;
+    order.oom_score_adj = 123;
+    order.dir = "/usr".into();
+    order.env = vec![("PATH".into(), "/usr/bin:/bin".into()), ("ONLY".into(), "this".into())];
+    let mut node = Node::launch(order);
+    gone(&mut node.client);
+    let log = node.log();
+    for line in ["ONLY=this", "321", "0027", "/usr", "123", "no input"] {
+        assert!(log.lines().any(|l| l == line), "{line}: {log}");
+    }
+    assert!(!log.contains("HOME=") && !log.contains("CARGO"), "{log}");
+    assert!(log.lines().filter(|l| l.starts_with("Sig")).all(|l| l.ends_with("0000000000000000")), "{log}");
+    let open: Vec<_> = log.lines().filter(|l| l.contains(" -> ")).collect();
+    assert_eq!(open.len(), 4, "0, 1, 2 and the lock: {open:?}");
+    assert!(open.iter().any(|l| l.ends_with("/run/lock")), "{open:?}");
+}
+
+#[test]
+fn a_node_that_ignores_the_signal_is_killed_after_its_grace_also_without_a_daemon() {
+    let mut node = Node::start("trap '' TERM; echo ready; while :; do sleep 0.05; done");
+    poll(|| node.log().contains("ready").then_some(()));
+    let before = Instant::now();
+    node.client.request(&Request::Stop { signal: libc::SIGTERM, grace_ms: 300 }).unwrap();
+    node.forget_daemon();
+    let record = node.wait_for_record();
+    assert!(before.elapsed() >= Duration::from_millis(290), "{:?}", before.elapsed());
+    assert_eq!(record.status, ExitStatus::Signal(libc::SIGKILL));
+    assert_eq!(record.signals_sent, [libc::SIGTERM, libc::SIGKILL]);
+}
+
+#[test]
+fn a_node_that_obeys_is_gone_long_before_its_grace() {
+    let mut node = Node::start("trap 'exit 143' TERM; echo ready; while :; do sleep 0.01; done");
+    poll(|| node.log().contains("ready").then_some(()));
+    node.client.request(&Request::Stop { signal: libc::SIGTERM, grace_ms: 600_000 }).unwrap();
+    let record = gone(&mut node.client);
+    assert_eq!((record.status, record.signals_sent), (ExitStatus::Code(143), vec![libc::SIGTERM]));
+}
+
+#[test]
+fn a_grandchild_in_a_session_of_its_own_that_ignores_the_signal_is_gone_after_a_stop() {
+    let mut node = Node::start("setsid sh -c 'trap \"\" TERM; echo pid $$; exec sleep 1000' & echo main; wait");
+    let grandchild = poll(|| node.pid_in_log());
+    let identity = process::identity(grandchild).unwrap();
+    node.client.request(&Request::Stop { signal: libc::SIGTERM, grace_ms: 10_000 }).unwrap();
+    let Some(Report::MainEnded(record)) = node.client.next_report(WAIT).unwrap() else { panic!() };
+    assert_eq!(record.status, ExitStatus::Signal(libc::SIGTERM));
+    assert_eq!(gone(&mut node.client), record);
+    assert!(!process::is_same_alive(&identity));
+}
+
+#[test]
+fn leftovers_of_a_node_that_ended_by_itself_are_removed_and_hold_nothing_up() {
+    let mut node = Node::start("sleep 1000 & sleep 1000 & exit 3");
+    let Some(Report::MainEnded(record)) = node.client.next_report(WAIT).unwrap() else { panic!() };
+    assert_eq!(record.status, ExitStatus::Code(3));
+    assert_eq!(gone(&mut node.client), record);
+}
+
+#[test]
+fn killing_the_tree_reaches_stopped_processes_and_every_session() {
+    let mut node = Node::start("setsid sh -c 'trap \"\" TERM; setsid sleep 1000 & kill -STOP $$' & echo pid $$; wait");
+    poll(|| (process::descendants(node.shim).len() >= 3).then_some(()));
+    let tree = process::descendants(node.shim);
+    node.client.request(&Request::KillTree).unwrap();
+    let record = gone(&mut node.client);
+    assert_eq!(record.signals_sent, [libc::SIGKILL]);
+    assert!(tree.iter().all(|pid| process::identity(*pid).is_none()));
+}
+
+#[test]
+fn a_chain_of_forks_in_ever_new_sessions_cannot_run_away() {
+    let mut node = Node::launch(harness::helper_order("fork-chain"));
+    let Some(Report::MainEnded(_)) = node.client.next_report(WAIT).unwrap() else { panic!() };
+    gone(&mut node.client);
+}
+
+#[test]
+fn the_death_of_the_daemon_changes_nothing_and_the_next_one_subscribes() {
+    let mut node = Node::start("trap 'echo bye; exit 5' TERM; i=0; while :; do i=$((i+1)); echo $i; sleep 0.01; done");
+    node.forget_daemon();
+    let lines = |n: &Node| n.log().lines().count();
+    let before = lines(&node);
+    poll(|| (lines(&node) > before + 5).then_some(()));
+    let mut next = Client::connect(&node.socket()).unwrap();
+    next.request(&Request::Subscribe).unwrap();
+    assert_eq!(state(&mut next), node.state);
+    assert_eq!(next.take_fds().len(), 2, "pipe and pidfd");
+    let mut asks = Client::connect(&node.socket()).unwrap();
+    asks.request(&Request::State).unwrap();
+    assert_eq!(state(&mut asks), node.state);
+    assert!(asks.take_fds().is_empty());
+    asks.request(&Request::Stop { signal: libc::SIGTERM, grace_ms: 10_000 }).unwrap();
+    assert_eq!(gone(&mut next).status, ExitStatus::Code(5));
+    assert!(node.log().ends_with("bye\n"));
+    assert!(asks.next_report(WAIT).unwrap().is_none(), "who did not subscribe hears nothing but the end");
+}
+
+#[test]
+fn a_killed_shim_leaves_the_node_alive_locked_and_its_output_readable() {
+    let mut node = Node::start("i=0; while :; do i=$((i+1)); echo $i; sleep 0.005; done");
+    let [pipe, pidfd] = <[_; 2]>::try_from(node.client.take_fds()).unwrap();
+    poll(|| (node.log().lines().count() > 3).then_some(()));
+    let shim = process::pidfd_open(node.shim).unwrap();
+    process::pidfd_signal(&shim, libc::SIGKILL).unwrap();
+    assert_eq!(poll(|| process::try_wait(node.shim)), ExitStatus::Signal(libc::SIGKILL));
+    assert!(process::is_same_alive(&node.state.process));
+
+    let mut again = node.order.clone();
+    again.incarnation = Incarnation(2);
+    let mut second = harness::spawn(&again);
+    let (step, errno, text) = launch_failed(&mut second.client);
+    assert_eq!((step.as_str(), errno), ("lock", libc::EWOULDBLOCK));
+    assert!(text.contains(&format!("{} (", node.state.process.pid)), "{text}");
+    assert!(!node.layout.exit_record(&node.name, Incarnation(2)).exists());
+
+    let dir = node.layout.log_dir(&node.name);
+    let reader = std::thread::spawn(move || {
+        let mut log = writer::LogWriter::open(&dir, 1 << 20, 1).unwrap();
+        pump::drain(&pipe, &mut log).unwrap();
+    });
+    let before = node.log().lines().count();
+    poll(|| (node.log().lines().count() > before + 5).then_some(()));
+    process::pidfd_signal(&pidfd, libc::SIGKILL).unwrap();
+    // a `sleep` of the loop may hold the pipe a moment longer
+    reader.join().unwrap();
+    let lines: Vec<u32> = node.log().lines().map(|l| l.parse().unwrap()).collect();
+    assert!(lines.iter().zip(1..).all(|(a, b)| *a == b), "no line lost and none twice");
+    let mut third = harness::spawn(&again);
+    assert_eq!(state(&mut third.client).incarnation, Incarnation(2));
+    third.client.request(&Request::KillTree).unwrap();
+    gone(&mut third.client);
+}
+
+#[test]
+fn two_shims_never_run_one_node() {
+    let mut node = Node::start("echo pid $$; exec sleep 1000");
+    for incarnation in [1, 2] {
+        let mut order = node.order.clone();
+        order.incarnation = Incarnation(incarnation);
+        let mut second = harness::spawn(&order);
+        assert_eq!(launch_failed(&mut second.client).0, "lock");
+    }
+    let mut client = Client::connect(&node.socket()).unwrap();
+    client.request(&Request::State).unwrap();
+    assert_eq!(state(&mut client), node.state, "the first is untouched");
+    node.client.request(&Request::KillTree).unwrap();
+    gone(&mut node.client);
+    assert_eq!(node.log().lines().count(), 1);
+}
+
+#[test]
+fn a_launch_that_fails_names_step_number_and_operand_and_leaves_a_record() {
+    let run = |change: fn(&mut cdc_supervisor::shim::wire::LaunchOrder)| {
+        let mut order = order("exit 0");
+        change(&mut order);
+        let mut spawned = harness::spawn(&order);
+        let found = launch_failed(&mut spawned.client);
+        let layout = cdc_supervisor::base::Layout::new(&order.root);
+        let text = fs::read_to_string(layout.exit_record(&order.node, order.incarnation)).unwrap();
+        assert_eq!(parse_exit_record(&text).unwrap().pid, 0);
+        assert_eq!(parse_launch_failure(&text).unwrap().unwrap().step, found.0);
+        assert_eq!(poll(|| process::try_wait(spawned.shim)), ExitStatus::Code(0));
+        assert!(!layout.shim_socket(&order.node, order.incarnation).exists());
+        found
+    };
+    let exec = run(|o| o.argv = vec!["/nonexistent/program".into()]);
+    assert_eq!((exec.0.as_str(), exec.1), ("exec", libc::ENOENT));
+    assert!(exec.2.contains("/nonexistent/program"), "{}", exec.2);
+    let dir = run(|o| o.dir = "/nonexistent/dir".into());
+    assert_eq!((dir.0.as_str(), dir.1), ("dir", libc::ENOENT));
+    let cgroup = run(|o| o.cgroup = Some("/nonexistent/group".into()));
+    assert_eq!((cgroup.0.as_str(), cgroup.1), ("cgroup", libc::ENOENT));
+    assert_eq!(run(|o| o.argv.clear()).0, "order");
+    assert_eq!(run(|o| o.argv[1] = "a\0b".into()).0, "order");
+}
+
+#[test]
+fn a_missing_program_does_not_keep_the_next_start_waiting() {
+    let mut order = order("exit 0");
+    order.argv = vec!["/nonexistent/program".into()];
+    launch_failed(&mut harness::spawn(&order).client);
+    order.argv = vec!["/bin/true".into()];
+    order.incarnation = Incarnation(2);
+    let mut second = harness::spawn(&order);
+    state(&mut second.client);
+    assert_eq!(gone(&mut second.client).status, ExitStatus::Code(0));
+}
+
+#[test]
+fn garbage_and_clients_that_never_read_change_nothing() {
+    let mut node = Node::start("exec sleep 1000");
+    for bytes in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 64], &[0; 64], &[6, 0, 0, 0, 1, 0x12, 99, 0, 0, 0]] {
+        let mut stream = UnixStream::connect(node.socket()).unwrap();
+        stream.write_all(bytes).unwrap();
+        stream.set_read_timeout(Some(WAIT)).unwrap();
+        // closed by the shim, with or without unread bytes of ours
+        assert!(!matches!(stream.read(&mut [0; 16]), Ok(1..)));
+    }
+    // one that asks and asks and never reads is dropped, and its write fails sooner or later
+    let mut greedy = UnixStream::connect(node.socket()).unwrap();
+    greedy.set_write_timeout(Some(WAIT)).unwrap();
+    let requests = Request::State.encode().repeat(80);
+    assert!((0..100_000).any(|_| greedy.write_all(&requests).is_err()));
+    // a full house of silent ones, and half a frame each
+    let silent: Vec<_> = (0..40)
+        .map(|_| {
+            let mut stream = UnixStream::connect(node.socket()).unwrap();
+            let _ = stream.write_all(&Request::KillTree.encode()[..5]);
+            stream
+        })
+        .collect();
+    let mut client = Client::connect(&node.socket()).unwrap();
+    client.request(&Request::State).unwrap();
+    assert_eq!(state(&mut client), node.state);
+    drop(silent);
+    node.client.request(&Request::KillTree).unwrap();
+    gone(&mut node.client);
+}
+
+#[test]
+fn a_request_in_single_bytes_is_understood() {
+    let mut node = Node::start("exec sleep 1000");
+    let mut stream = UnixStream::connect(node.socket()).unwrap();
+    for byte in (Request::Stop { signal: libc::SIGTERM, grace_ms: 60_000 }).encode() {
+        stream.write_all(&[byte]).unwrap();
+    }
+    assert_eq!(gone(&mut node.client).status, ExitStatus::Signal(libc::SIGTERM));
+}
+
+#[test]
+fn the_shim_is_deaf_to_the_signals_of_terminals_and_service_managers() {
+    let mut node = Node::start("exec sleep 1000");
+    let shim = process::pidfd_open(node.shim).unwrap();
+    for signal in [libc::SIGTERM, libc::SIGINT, libc::SIGHUP, libc::SIGQUIT, libc::SIGPIPE] {
+        process::pidfd_signal(&shim, signal).unwrap();
+    }
+    node.client.request(&Request::State).unwrap();
+    assert_eq!(state(&mut node.client), node.state);
+    node.client.request(&Request::Signal(libc::SIGKILL)).unwrap();
+    let record = gone(&mut node.client);
+    assert_eq!((record.status, record.signals_sent), (ExitStatus::Signal(9), vec![9]));
+}
+
+#[test]
+fn what_a_node_says_over_its_notify_socket_is_reported_once_per_change() {
+    let mut order = harness::helper_order("notify");
+    order.notify = true;
+    let mut node = Node::launch(order);
+    let Some(Report::Notified(last)) = (0..9)
+        .map(|_| node.client.next_report(WAIT).unwrap())
+        .find(|r| matches!(r, Some(Report::Notified(n)) if n.ready))
+        .flatten()
+    else {
+        panic!()
+    };
+    assert_eq!((last.status.as_str(), last.stopping), ("serving", false));
+    let stranger = std::os::unix::net::UnixDatagram::unbound().unwrap();
+    stranger.send_to(b"STATUS=forged", node.layout.notify_socket(&node.name)).unwrap();
+    node.client.request(&Request::State).unwrap();
+    assert_eq!(state(&mut node.client).notified, last);
+    node.client.request(&Request::KillTree).unwrap();
+    gone(&mut node.client);
+    assert!(!node.layout.notify_socket(&node.name).exists());
+}
+
+#[test]
+fn a_log_that_cannot_be_written_never_stops_the_node_and_is_told_once() {
+    let mut node = Node::start("while [ ! -e go ]; do sleep 0.01; done; seq 1 200000; touch done; sleep 1000");
+    let dir = node.layout.log_dir(&node.name);
+    // a file where the directory was: not to be opened, not to be made
+    fs::remove_dir_all(&dir).unwrap();
+    fs::write(&dir, "").unwrap();
+    fs::write(node.order.dir.join("go"), "").unwrap();
+    poll(|| node.order.dir.join("done").exists().then_some(()));
+    let Some(Report::Trouble(text)) = node.client.next_report(WAIT).unwrap() else { panic!() };
+    assert!(text.contains("cannot be written"), "{text}");
+    node.client.request(&Request::KillTree).unwrap();
+    gone(&mut node.client);
+}
+
+#[test]
+fn the_lock_is_free_when_gone_is_told_so_that_a_respawn_never_waits() {
+    let mut node = Node::start("exit 0");
+    let mut worst = Duration::ZERO;
+    for incarnation in 2..12 {
+        gone(&mut node.client);
+        let before = Instant::now();
+        node.respawn(Incarnation(incarnation));
+        worst = worst.max(before.elapsed());
+    }
+    gone(&mut node.client);
+    // a lock that is held would cost 200 ms and end in a failure
+    println!("slowest of ten launches: {worst:?}");
+}
+
+#[test]
+fn a_node_as_another_user_runs_as_that_user() {
+    if !cdc_supervisor::sys::host::is_root() {
+        return;
+    }
+    let mut order = order("id -u; id -g; id -G");
+    order.credentials =
+        Some(cdc_supervisor::shim::wire::Credentials { uid: 65534, gid: 65534, groups: vec![65534, 7] });
+    order.dir = "/".into();
+    let mut node = Node::launch(order);
+    gone(&mut node.client);
+    assert_eq!(node.log(), "65534\n65534\n65534 7\n");
+}
+
+#[test]
+fn a_port_held_by_a_node_is_named() {
+    let mut node = Node::launch(harness::helper_order("listen"));
+    let port: u16 = poll(|| node.log().lines().find_map(|l| l.strip_prefix("port ")?.parse().ok()));
+    let owner = net::listener_owner(([127, 0, 0, 1], port).into()).unwrap();
+    assert_eq!(owner.pid, Some(node.state.process.pid));
+    node.client.request(&Request::KillTree).unwrap();
+    gone(&mut node.client);
+}
+
+/// Not a test of its own: the programs that the nodes above run, in this same executable.
+#[test]
+fn helper() {
+    harness::helper();
+}
