@@ -50,7 +50,7 @@ fn settings(cases: u32) -> ProptestConfig {
 }
 
 proptest! {
-    #![proptest_config(settings(1_500))]
+    #![proptest_config(settings(400))]
 
     #[test]
     fn any_history_keeps_the_rules_and_comes_to_rest(specs in fleets(), history in happenings(150)) {

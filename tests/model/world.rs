@@ -9,7 +9,11 @@ use cdc_supervisor::base::{
 use cdc_supervisor::lifecycle::{
     Action, BackOff, Ended, Event, Fleet, Hold, Node, NodeSpec, State, StopReason, Wait, Wanted, Why,
 };
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt::{self, Display},
+    time::Duration,
+};
 
 /// What really is, for one node.
 #[derive(Clone, Debug, Default)]
@@ -306,7 +310,7 @@ impl World {
                 .map(Node::name)
                 .filter(|d| self.truth[*d].live.is_some() || self.truth[*d].launching.is_some())
                 .collect();
-            let what = format!("{action:?} after {trigger:?}");
+            let what = Told(|| format!("{action:?} after {trigger:?}"));
             let held = !held_by.is_empty();
             let truth = self.truth.get_mut(&name).unwrap();
             let live_is = |live: &Option<Live>, i: Incarnation| live.as_ref().is_some_and(|l| l.incarnation == i);
@@ -358,7 +362,7 @@ impl World {
             let name = node.name();
             let old = before.node(name).unwrap();
             let own = trigger.filter(|(by, _)| *by == name).map(|(_, event)| event);
-            let what = format!("{name}: {old:?} -> {node:?} after {trigger:?}");
+            let what = Told(|| format!("{name}: {old:?} -> {node:?} after {trigger:?}"));
 
             if !self.adopting {
                 self.check_sight(node, &what);
@@ -395,7 +399,7 @@ impl World {
     }
 
     /// The fleet sees exactly what there is.
-    fn check_sight(&self, node: &Node, what: &str) {
+    fn check_sight(&self, node: &Node, what: &impl Display) {
         let truth = &self.truth[node.name()];
         let shown = node.state().run().map(|run| run.incarnation);
         assert_eq!(shown, truth.live.as_ref().map(|l| l.incarnation), "{what}: not what really lives");
@@ -468,6 +472,15 @@ impl World {
                 },
             }
         }
+    }
+}
+
+/// Words that are made only when a check fails: each step has many checks.
+struct Told<F>(F);
+
+impl<F: Fn() -> String> Display for Told<F> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0())
     }
 }
 
