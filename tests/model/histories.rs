@@ -2,7 +2,7 @@
 
 use crate::world::{Happening, World, spec};
 use cdc_supervisor::base::recipe::RestartWhen;
-use cdc_supervisor::lifecycle::{Event, NodeSpec, State, Wanted};
+use cdc_supervisor::lifecycle::{NodeSpec, State, Wanted};
 use proptest::prelude::*;
 use std::time::Duration;
 
@@ -40,24 +40,25 @@ fn happenings(longest: usize) -> impl Strategy<Value = Vec<Happening>> {
         16 => (0..6_usize, any::<u8>()).prop_map(|(n, f)| Happening::World(n, f)),
         2 => (0..6_usize, any::<usize>()).prop_map(|(n, w)| Happening::Stale(n, w)),
         1 => Just(Happening::NewDaemon),
+        1 => Just(Happening::GoodDay),
     ];
     prop::collection::vec(one, 0..longest)
 }
 
-fn settings(cases: u32) -> ProptestConfig {
+/// 128 histories per test; `PROPTEST_CASES` asks for more.
+fn settings() -> ProptestConfig {
+    let cases = std::env::var("PROPTEST_CASES").ok().and_then(|n| n.parse().ok()).unwrap_or(128);
     // A failing history is short after shrinking and printed; nothing is written beside the sources.
     ProptestConfig { cases, failure_persistence: None, ..ProptestConfig::default() }
 }
 
 proptest! {
-    #![proptest_config(settings(400))]
+    #![proptest_config(settings())]
 
     #[test]
     fn any_history_keeps_the_rules_and_comes_to_rest(specs in fleets(), history in happenings(150)) {
         let mut world = World::new(specs);
-        for name in world.fleet.nodes().map(|n| n.name().clone()).collect::<Vec<_>>() {
-            world.deliver(&name, Event::Start);
-        }
+        world.happen(Happening::GoodDay);
         for what in history {
             world.happen(what);
         }
@@ -87,10 +88,7 @@ proptest! {
         }
         world.happen(Happening::StopAll);
         world.be_kind();
-        for name in world.fleet.nodes().map(|n| n.name().clone()).collect::<Vec<_>>() {
-            world.deliver(&name, Event::Start);
-        }
-        world.be_kind();
+        world.happen(Happening::GoodDay);
         for node in world.fleet.nodes() {
             prop_assert!(matches!(node.state(), State::Ready { .. }), "{:?}", node);
         }

@@ -77,7 +77,7 @@ impl Bench {
         said(&self.fleet.tick(self.now, 0))
     }
 
-    fn to_deadline(&mut self) -> Vec<String> {
+    fn until_deadline(&mut self) -> Vec<String> {
         self.now = self.fleet.next_deadline().expect("a deadline");
         said(&self.fleet.tick(self.now, 0))
     }
@@ -239,7 +239,7 @@ fn a_failed_preparation_is_tried_again_after_a_pause_even_the_first_time() {
     b.tell("mysql", Event::PrepareFailed { why: "no route to the mirror".into() });
     assert_eq!(b.detail("mysql"), "pause of 0.2 s before it is prepared again: no route to the mirror");
     assert_eq!(b.node("mysql").deaths_in_a_row(), 1);
-    assert_eq!(b.to_deadline(), ["Prepare mysql"]);
+    assert_eq!(b.until_deadline(), ["Prepare mysql"]);
     assert_eq!(b.node("mysql").restarts(), 0, "nothing had run");
 }
 
@@ -279,7 +279,7 @@ fn only_orders_leave_failed_and_they_begin_with_a_clean_slate() {
 fn a_start_without_progress_is_called_late_and_never_killed() {
     let mut b = stack().launched("mysql");
     b.silent("mysql");
-    assert!(b.to_deadline().is_empty());
+    assert!(b.until_deadline().is_empty());
     assert_eq!(b.detail("mysql"), "degraded since 0.0 s: not ready after 1m00s: refused");
     assert!(!b.state("mysql").serves(), "never ready, so nothing starts after it");
     assert!(b.fleet.next_deadline().is_none(), "no kill is planned");
@@ -353,7 +353,7 @@ fn a_stop_asks_then_kills_then_kills_again() {
     assert_eq!(b.tell("mysql", Event::Stop), ["AskToStop mysql #1 Ordered"]);
     b.pass(18);
     assert_eq!(b.detail("mysql"), "stops; SIGKILL in 12 s");
-    assert_eq!(b.to_deadline(), ["KillTree mysql #1"]);
+    assert_eq!(b.until_deadline(), ["KillTree mysql #1"]);
     assert!(b.pass(4).is_empty());
     assert_eq!(b.detail("mysql"), "stops; SIGKILL was sent, again in 1 s");
     assert_eq!(b.pass(1), ["KillTree mysql #1"]);
@@ -531,7 +531,7 @@ fn the_first_death_restarts_at_once_and_from_the_second_on_the_pauses_grow() {
         let State::Waiting(Wait::BackOff { until, attempt, cause, why }) = b.state("mysql") else { panic!() };
         assert_eq!((*cause, why), (Cause::Crashed, &None));
         pauses.push((*attempt, until.since(b.now).as_millis()));
-        assert_eq!(b.to_deadline(), ["Prepare mysql"]);
+        assert_eq!(b.until_deadline(), ["Prepare mysql"]);
     }
     assert_eq!(pauses[..4], [(1, 200), (2, 300), (3, 600), (4, 1_200)]);
     assert_eq!(pauses[9], (10, 45_000), "60 s less the spread");
@@ -551,7 +551,7 @@ fn a_healthy_run_ends_the_row_of_deaths() {
     let mut b = stack().launched("mysql");
     b.gone("mysql", Cause::Crashed);
     b.dies_young("mysql", 0);
-    b.to_deadline();
+    b.until_deadline();
     b.tell("mysql", Event::Prepared);
     b.spawned("mysql");
     b.answers("mysql");
@@ -808,6 +808,6 @@ fn the_time_since_when_is_known_where_a_state_has_one() {
 fn a_grace_of_zero_kills_at_the_next_tick() {
     let mut b = one(|s| s.stop.grace = Duration::ZERO).ready("mysql");
     b.tell("mysql", Event::Stop);
-    assert_eq!(b.to_deadline(), ["KillTree mysql #1"]);
+    assert_eq!(b.until_deadline(), ["KillTree mysql #1"]);
     assert!(b.fleet.next_deadline().unwrap() > b.now);
 }

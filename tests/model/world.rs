@@ -57,6 +57,8 @@ pub enum Happening {
     Stale(usize, usize),
     /// The daemon is replaced.
     NewDaemon,
+    /// Start for all, and a kind world until all rests: what follows meets a running stack.
+    GoodDay,
 }
 
 pub struct World {
@@ -149,6 +151,12 @@ impl World {
                 }
             }
             Happening::NewDaemon => self.new_daemon(),
+            Happening::GoodDay => {
+                for name in self.names.clone() {
+                    self.deliver(&name, Event::Start);
+                }
+                self.be_kind();
+            }
         }
     }
 
