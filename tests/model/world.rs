@@ -23,6 +23,8 @@ struct Truth {
     live: Option<Live>,
     /// The highest incarnation ever spawned.
     highest: Incarnation,
+    /// A restart was ordered while it lived, and nothing took it back.
+    bounced: bool,
     /// Events of runs that are over: they may come again and must change nothing.
     old: Vec<Event>,
     /// Events of the run that is not over.
@@ -261,6 +263,7 @@ impl World {
         for name in self.fleet.dependents_first(&self.names) {
             let truth = self.truth.get_mut(&name).unwrap();
             truth.preparing = false;
+            truth.bounced = false;
             if let Some(incarnation) = truth.launching.take() {
                 let process = process(incarnation, self.now);
                 let (watched, asked, killed, main_ended) = (false, false, false, false);
@@ -288,7 +291,7 @@ impl World {
         if let Some(next) = self.fleet.next_deadline() {
             assert!(next > self.now, "a deadline of {next:?} is left behind at {:?}", self.now);
         }
-        self.absorb(&actions, None, false);
+        self.absorb(&before, &actions, None);
         self.check(&before, None);
     }
 
@@ -297,15 +300,32 @@ impl World {
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let taken = self.fleet.take(name, event.clone(), self.now, self.dice);
         assert!(taken.ignored.is_none() || taken.actions.is_empty(), "{name}: {event:?} is ignored but acts");
+        let truth = self.truth.get_mut(name).unwrap();
+        match &event {
+            Event::Restart => truth.bounced = truth.live.is_some() || truth.launching.is_some(),
+            Event::Stop | Event::KillNow | Event::Refused(_) => truth.bounced = false,
+            Event::Gone { .. } if std::mem::take(&mut truth.bounced) => {
+                let (old, new) = (before.node(name).unwrap(), self.fleet.node(name).unwrap());
+                let begun = matches!(new.state(), State::Preparing { .. } | State::Waiting(Wait::Dependencies(_)));
+                assert!(begun, "{name}: a restart by order does not start again: {new:?}");
+                assert_eq!(old.restarts(), new.restarts(), "{name}: a restart by order is counted");
+            }
+            _ => {}
+        }
         if is_of_a_run(&event) {
             self.truth.get_mut(name).unwrap().young.push(event.clone());
         }
-        self.absorb(&taken.actions, Some((name, &event)), event == Event::Prepared);
+        self.absorb(&before, &taken.actions, Some((name, &event)));
         self.check(&before, Some((name, &event)));
     }
 
     /// Notes what is to be done, and that it may be done.
-    fn absorb(&mut self, actions: &[Action], trigger: Option<(&NodeName, &Event)>, prepared: bool) {
+    fn absorb(&mut self, before: &Fleet, actions: &[Action], trigger: Option<(&NodeName, &Event)>) {
+        let prepared = matches!(trigger, Some((_, Event::Prepared)));
+        let by_force = matches!(
+            trigger,
+            Some((_, Event::KillNow | Event::Spawned { .. } | Event::ShimLost { .. } | Event::MainEnded { .. }))
+        );
         for action in actions {
             let name = target(action).clone();
             let from_itself = trigger.is_none_or(|(by, _)| *by == name);
@@ -355,6 +375,8 @@ impl World {
                 Action::KillTree { incarnation, .. } => {
                     assert!(live_is(&truth.live, *incarnation), "{what}: kills nobody");
                     assert!(from_itself, "{what}: killed for another's sake");
+                    let stopping = matches!(before.node(&name).unwrap().state(), State::Stopping { .. });
+                    assert!(stopping || by_force, "{what}: killed without being asked first");
                     truth.live.as_mut().unwrap().killed = true;
                 }
                 Action::Signal { incarnation, .. } => {
