@@ -3,6 +3,8 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, reason = "helpers of tests, outside of test functions")]
 #![allow(clippy::needless_pass_by_value, reason = "an event is told in place")]
 
+mod bench;
+mod ends;
 mod histories;
 mod rules;
 mod world;

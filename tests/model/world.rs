@@ -1,4 +1,6 @@
 //! A world that carries out actions late, in any order, with accidents; it knows what is really alive and checks each step.
+//!
+//! Longer than most files: what happens and what must hold are one thing, split they would share every field.
 
 use cdc_supervisor::base::{
     Cause, Incarnation, Moment, NodeName, Verdict,
