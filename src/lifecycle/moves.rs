@@ -44,7 +44,7 @@ impl Change {
         next
     }
 
-    /// Wants it started again as soon as it is gone.
+    /// Wants it started again as soon as it is gone, by order.
     pub(super) fn want_bounce(self) -> Self {
         let mut next = self.want_anew();
         next.node.bounce = true;
@@ -207,9 +207,16 @@ impl Change {
         self.into(State::Stopping { run, reason, dying, ready_since })
     }
 
-    /// Sends the stop signal once more, to whoever has taken over; the deadline stays.
-    pub(super) fn ask_again(mut self, run: &Run, reason: StopReason) -> Self {
-        self.actions.push(Action::AskToStop { node: self.node.name.clone(), incarnation: run.incarnation, reason });
+    /// Sends the stop signal once more, now through the daemon that has taken over; the deadline stays.
+    pub(super) fn ask_without_shim(mut self, run: &Run) -> Self {
+        self.actions.push(Action::AskToStop {
+            node: self.node.name.clone(),
+            incarnation: run.incarnation,
+            reason: StopReason::ShimLost,
+        });
+        if let State::Stopping { reason, .. } = &mut self.node.state {
+            *reason = StopReason::ShimLost;
+        }
         self
     }
 

@@ -62,7 +62,7 @@ pub(super) struct Past<'a> {
     pub(super) ready_since: Option<Moment>,
     /// Who wanted it gone; none: nobody had noticed anything yet.
     pub(super) reason: Option<StopReason>,
-    /// A restart was ordered.
+    /// A start was ordered while it was on its way out.
     pub(super) bounce: bool,
     /// How it ended.
     pub(super) ended: &'a Ended,
@@ -89,7 +89,7 @@ pub(super) enum Next {
 
 /// Decides what follows an end under `Wanted::Up`.
 pub(super) fn after_end(restart: &Restart, past: &Past<'_>, now: Moment) -> Next {
-    if past.bounce || past.reason == Some(StopReason::Ordered) {
+    if past.bounce {
         return Next::Ordered;
     }
     if past.reason == Some(StopReason::ShimLost) || past.ended.cause == Cause::ShimLost {

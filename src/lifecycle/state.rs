@@ -33,7 +33,7 @@ pub struct Node {
     pub(super) restarts: u32,
     /// Deaths in a row without a healthy run between them.
     pub(super) deaths_in_a_row: u32,
-    /// A restart was ordered and its stop half is under way: start again once it is gone, whatever the policy says.
+    /// A restart, or a start of a node on its way out, was ordered: start again once it is gone, whatever the policy says.
     pub(super) bounce: bool,
     /// `KillNow` was ordered while the launch was under way: kill it as soon as it is known.
     pub(super) kill: bool,

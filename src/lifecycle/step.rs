@@ -160,7 +160,16 @@ pub(super) fn step(node: &Node, event: Event, around: &Around, now: Moment, dice
             State::Starting { run: Some(run), .. } | State::Ready { run, .. } | State::Degraded { run, .. } => {
                 changed(next.leftovers(run, StopReason::Died))
             }
-            State::Stopping { run, reason, dying: Dying::Asked { .. }, .. } => changed(next.leftovers(run, *reason)),
+            State::Stopping {
+                run,
+                reason: reason @ (StopReason::Ordered | StopReason::Died),
+                dying: Dying::Asked { .. },
+                ..
+            } => changed(next.leftovers(run, *reason)),
+            // There is no shim to remove the leftovers.
+            State::Stopping { reason: StopReason::ShimLost, dying: Dying::Asked { .. }, .. } => {
+                changed(next.kill_running(now))
+            }
             // The rounds of SIGKILL go on until the whole tree is gone.
             State::Stopping { dying: Dying::Killed { .. }, .. } => ignored(Why::BeingKilled),
             State::Stopping { dying: Dying::Leftovers, .. } => ignored(Why::MainGone),
@@ -182,7 +191,7 @@ pub(super) fn step(node: &Node, event: Event, around: &Around, now: Moment, dice
                 changed(next.ask_running(StopReason::ShimLost, now))
             }
             // The shim may have died before it passed the signal on.
-            State::Stopping { run, reason, dying: Dying::Asked { .. }, .. } => changed(next.ask_again(run, *reason)),
+            State::Stopping { run, dying: Dying::Asked { .. }, .. } => changed(next.ask_without_shim(run)),
             // Nobody removes the leftovers any more, or drives the kill on.
             State::Stopping { dying: Dying::Killed { .. } | Dying::Leftovers, .. } => changed(next.kill_running(now)),
             State::Starting { run: None, .. } => ignored(Why::NotLaunchedYet),
@@ -233,10 +242,10 @@ fn start(node: &Node, next: Change, around: &Around, now: Moment) -> Outcome {
             | State::Preparing { .. },
             _,
         ) => ignored(Why::OnItsWay),
-        (
-            State::Starting { .. } | State::Ready { .. } | State::Degraded { .. } | State::Stopping { .. },
-            Wanted::Down,
-        ) => changed(next.want(Wanted::Up)),
+        (State::Starting { .. } | State::Ready { .. } | State::Degraded { .. }, Wanted::Down) => {
+            changed(next.want(Wanted::Up))
+        }
+        (State::Stopping { .. }, Wanted::Down) => changed(next.want_bounce()),
         (
             State::Starting { .. } | State::Ready { .. } | State::Degraded { .. } | State::Stopping { .. },
             Wanted::Up,
