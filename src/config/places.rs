@@ -18,13 +18,15 @@ pub(super) struct Place {
 pub(super) struct Places {
     name: String,
     map: BTreeMap<String, Place>,
+    /// (list, text of an item) to the item's path.
+    items: BTreeMap<(String, String), String>,
 }
 
 impl Places {
     /// Notes every key of a parsed document.
     pub fn of(name: &str, text: &str, document: &DeTable<'_>) -> Self {
         let starts = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect::<Vec<_>>();
-        let mut places = Self { name: name.to_owned(), map: BTreeMap::new() };
+        let mut places = Self { name: name.to_owned(), ..Self::default() };
         places.table("", document, &starts);
         places
     }
@@ -38,7 +40,11 @@ impl Places {
                 DeValue::Table(inner) => self.table(&path, inner, starts),
                 DeValue::Array(items) => {
                     for (i, item) in items.iter().enumerate() {
-                        self.put(format!("{path}[{i}]"), key.span(), item.span(), starts);
+                        let item_path = format!("{path}[{i}]");
+                        if let Some(text) = item.get_ref().as_str() {
+                            self.items.entry((path.clone(), text.to_owned())).or_insert_with(|| item_path.clone());
+                        }
+                        self.put(item_path, key.span(), item.span(), starts);
                     }
                 }
                 DeValue::String(_)
@@ -58,6 +64,11 @@ impl Places {
     /// The spans of `key`, if the file holds it.
     pub fn get(&self, key: &str) -> Option<&Place> {
         self.map.get(key)
+    }
+
+    /// The path of the first item of `list` that reads `text`.
+    pub fn item(&self, list: &str, text: &str) -> Option<String> {
+        self.items.get(&(list.to_owned(), text.to_owned())).cloned()
     }
 
     /// The line of `key`'s value, from 1.
