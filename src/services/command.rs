@@ -45,7 +45,11 @@ pub(super) fn recipe(site: &Site<'_>, command: &config::Command) -> Result<Recip
             notify: matches!(command.probe.kind, CommandProbeKind::Notify),
         },
         probe: probe(&command.probe),
-        stop: Stop { signal: command.stop_signal, grace: command.care.grace, clean_codes: clean_codes(command.stop_signal) },
+        stop: Stop {
+            signal: command.stop_signal,
+            grace: command.care.grace,
+            clean_codes: clean_codes(command.stop_signal),
+        },
         after: command.after.clone(),
         ports: command
             .ports

@@ -242,7 +242,7 @@ mod tests {
     #[test]
     fn the_missions_heaps_fit_their_caps_with_everything_else() {
         let broker = limits(ByteSize::mib(768), Some(ByteSize::mib(512)), &kafka::NEEDS).unwrap();
-        assert_eq!(mib(&broker), [512, 53, 90, 47, 50, 15]);
+        assert_eq!(mib(&broker), [512, 55, 88, 49, 50, 14]);
         let zookeeper = limits(ByteSize::mib(384), Some(ByteSize::mib(256)), &zookeeper::NEEDS).unwrap();
         assert_eq!(mib(&zookeeper), [256, 21, 37, 25, 37, 8]);
     }
@@ -257,8 +257,8 @@ mod tests {
 
     #[test]
     fn a_small_cap_gives_way_in_the_heap_first() {
-        let l = limits(ByteSize::mib(416), None, &kafka::NEEDS).unwrap();
-        assert!(l.heap < ByteSize::mib(208) && l.heap >= ByteSize::mib(192), "{}", l.heap);
+        let l = limits(ByteSize::mib(412), None, &kafka::NEEDS).unwrap();
+        assert!(l.heap < ByteSize::mib(206) && l.heap >= ByteSize::mib(192), "{}", l.heap);
     }
 
     #[test]

@@ -1,7 +1,8 @@
 //! Kafka brokers in ZooKeeper mode (facts/distributions.md 5 and 6, source read at 3.5.2; facts/cdc.md 8).
 
 use super::{
-    FILE_HEAD, FROM_FILE, Place, ServiceError, Site, class_data, class_path, divide, jvm, reach, restart, text, zookeeper,
+    FILE_HEAD, FROM_FILE, Place, ServiceError, Site, class_data, class_path, divide, jvm, reach, restart, text,
+    zookeeper,
 };
 use crate::{
     base::{
@@ -88,7 +89,7 @@ pub(super) fn recipe(
                 zookeeper: zookeeper_address,
                 broker_id: id,
                 // the server rounds expiry up to a tick and looks once a tick (facts/distributions.md 5.6)
-                up_to: session_timeout(kafka, broker) + 2 * zookeeper.tick,
+                up_to: kafka.session_timeout + 2 * zookeeper.tick,
             },
         ],
         launch: Launch {
@@ -123,12 +124,6 @@ pub(super) fn recipe(
         log: broker.care.log,
         node,
     })
-}
-
-/// The session this broker asks for: the property wins over the key, as it does in the file.
-fn session_timeout(kafka: &config::Kafka, broker: &config::Broker) -> Duration {
-    let set = broker.properties.get("zookeeper.session.timeout.ms").and_then(|v| v.trim().parse().ok());
-    set.map_or(kafka.session_timeout, Duration::from_millis)
 }
 
 /// `server.properties` of one broker.
@@ -243,8 +238,7 @@ fn training(command: &jvm::CommandLine<'_>) -> Training {
     durability(&mut p, 1);
     size(&mut p, 1);
     recovery(&mut p);
-    let broker =
-        TrainingJvm { java: command.training(), main_class: MAIN_CLASS.into(), properties: p.render() };
+    let broker = TrainingJvm { java: command.training(), main_class: MAIN_CLASS.into(), properties: p.render() };
     Training::Broker(broker, zookeeper::training(command))
 }
 

@@ -21,7 +21,8 @@ pub(super) fn statements(mysql: &config::Mysql) -> Vec<String> {
         all.push("ALTER USER 'debezium'@'%' IDENTIFIED BY @DEBEZIUM_PASSWORD@".into());
         // Exactly these (the mission): snapshots need the first three, the binlog the other two (facts/cdc.md 2.1).
         all.push(
-            "GRANT SELECT, RELOAD, SHOW DATABASES, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'debezium'@'%'".into(),
+            "GRANT SELECT, RELOAD, SHOW DATABASES, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'debezium'@'%'"
+                .into(),
         );
     }
     // Last: with it the directory is complete, and without it nobody is let in over the network.

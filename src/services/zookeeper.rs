@@ -1,6 +1,8 @@
 //! ZooKeeper: one standalone server with its state on disk (facts/distributions.md 7, source read at 3.6.4 and 3.8.3).
 
-use super::{FILE_HEAD, FROM_FILE, Place, ServiceError, Site, class_data, class_path, divide, jvm, reach, restart, text};
+use super::{
+    FILE_HEAD, FROM_FILE, Place, ServiceError, Site, class_data, class_path, divide, jvm, reach, restart, text,
+};
 use crate::{
     base::{
         NodeKind, NodeName,
