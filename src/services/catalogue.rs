@@ -57,6 +57,9 @@ impl Known {
 }
 
 /// The entry of a line that explains why a node of `kind` ends or cannot go on; the most specific comes first.
+///
+/// Worth asking of a node that runs, too: a 3.5.2 broker whose port is taken logs so and goes on as "started", registered
+/// in ZooKeeper, with a listener missing (tried).
 pub fn fatal(kind: NodeKind, line: &str) -> Option<&'static Known> {
     known::FATAL.iter().find(|known| known.matches(kind, line))
 }
@@ -67,7 +70,7 @@ pub fn harmless(kind: NodeKind, line: &str) -> Option<&'static Known> {
 }
 
 /// The line among `lines` that explains an end best: one that no restart cures before one that it might, the last of equals.
-pub fn explain<'t>(kind: NodeKind, lines: &'t str) -> Option<(&'static Known, &'t str)> {
+pub fn explain(kind: NodeKind, lines: &str) -> Option<(&'static Known, &str)> {
     let found = lines.lines().filter_map(|line| fatal(kind, line).map(|known| (known, line)));
     found.max_by_key(|(known, _)| known.cause.is_some_and(Cause::is_terminal))
 }

@@ -29,11 +29,12 @@ const CLEAN_CODES: [i32; 1] = [143];
 /// INTERNAL listeners: all brokers and everything that talks to them from inside is on this host.
 const INTERNAL_IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// What a broker's JVM needs outside its heap. Measured with 3.5.2 at 5,000 records/s: 62 MB of metaspace without an archive,
-/// 22 MB of code after a minute, 5 MB of direct buffers, 70-81 threads. Direct buffers must hold a follower's largest fetch
-/// (10 MB, `replica.fetch.response.max.bytes`) for each other broker beside requests of clients.
+/// What a broker's JVM needs outside its heap. Measured with 3.5.2 after 200,000 records: 48 MB of metaspace without an
+/// archive (7 MB with one), 15 MB of code, 56-64 threads on two cores and 70-81 under a longer load (facts/verified.md).
+/// Direct buffers must hold a follower's largest fetch (10 MB, `replica.fetch.response.max.bytes`) for each other broker
+/// beside requests of clients.
 pub(super) const NEEDS: jvm::Needs =
-    jvm::Needs { metaspace: (80, 128), code_cache: (40, 96), direct: (40, 128), threads: 80, heap_min: 192 };
+    jvm::Needs { metaspace: (64, 128), code_cache: (32, 96), direct: (32, 128), threads: 80, heap_min: 192 };
 
 /// The recipe of broker `id`, which must be one of `kafka.brokers`.
 pub(super) fn recipe(

@@ -51,7 +51,7 @@ pub(super) const FATAL: &[Known] = &[
     fatal(
         Product::Kafka,
         Cause::NewerData,
-        &["Expected version", "but got version"],
+        &["Found unexpected version in loaded `meta.properties`"],
         "the data directory was written by a broker without ZooKeeper (KRaft)",
         "use an empty data_dir, or the Kafka version that wrote this one",
     ),
@@ -110,6 +110,13 @@ pub(super) const FATAL: &[Known] = &[
         &["Timed out waiting for connection while in state"],
         "the broker did not reach ZooKeeper in time",
         "see whether ZooKeeper is ready",
+    ),
+    fatal(
+        Product::Kafka,
+        Cause::WrongOwner,
+        &["none of the specified log dirs from", "can be created or validated"],
+        "the broker cannot make or use its data directory",
+        OWN_FILES,
     ),
     fatal(
         Product::Kafka,
@@ -199,12 +206,13 @@ pub(super) const FATAL: &[Known] = &[
         "mysqld's port is taken",
         FREE_PORT,
     ),
+    // MY-010257 behind it ("Do you already have another mysqld …") is a guess that it makes for every bind error
     fatal(
         Product::Mysql,
         Cause::PortTaken,
-        &["Do you already have another mysqld server running on"],
-        "mysqld's port or socket is taken",
-        FREE_PORT,
+        &["Bind on unix socket: Address already in use"],
+        "another program listens on the socket",
+        "stop the mysqld that was started outside the supervisor",
     ),
     fatal(
         Product::Mysql,
@@ -247,6 +255,13 @@ pub(super) const FATAL: &[Known] = &[
         &["mysqld does not have the access rights to"],
         "mysqld may not use its files",
         OWN_FILES,
+    ),
+    fatal(
+        Product::Mysql,
+        Cause::Crashed,
+        &["Failed to set datadir to", "No such file or directory"],
+        "the data directory is gone",
+        "restore it, or reset mysql to make a new one",
     ),
     fatal(
         Product::Mysql,
@@ -417,8 +432,33 @@ pub(super) const HARMLESS: &[Known] = &[
     harmless(Product::Kafka, &["Error sending fetch request"], "another broker is down or starting"),
     harmless(
         Product::Kafka,
-        &["unable to connect to broker", "kafka.controller.RequestSendThread"],
+        &["'s connection to broker", "was unsuccessful"],
         "the controller tries to reach a broker that is down or starting",
+    ),
+    harmless(
+        Product::Kafka,
+        &["fails to send request", "kafka.controller.RequestSendThread"],
+        "the controller tries to reach a broker that is down or starting",
+    ),
+    harmless(
+        Product::Kafka,
+        &["failed to change state for partition", "state.change.logger"],
+        "no replica of a partition is left to lead while brokers stop; it is tried again when one returns",
+    ),
+    harmless(
+        Product::Kafka,
+        &["Proceeding to do an unclean shutdown"],
+        "no other broker could take over leadership; the logs are flushed all the same",
+    ),
+    harmless(
+        Product::Kafka,
+        &["Error during controlled shutdown, possibly because"],
+        "the controller stopped at the same time; it is tried again",
+    ),
+    harmless(
+        Product::Kafka,
+        &["Received UNKNOWN_TOPIC_ID from the leader"],
+        "a topic is newer than what one broker knows",
     ),
     harmless(
         Product::Kafka,

@@ -181,3 +181,6 @@ fn class_path(jars: &crate::base::programs::KafkaJars) -> Result<String, Service
     let entries = jars.class_path.iter().map(|jar| text(jar, ":*")).collect::<Result<Vec<_>, _>>()?;
     Ok(entries.join(":"))
 }
+
+#[cfg(test)]
+mod tests;

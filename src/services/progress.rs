@@ -13,7 +13,6 @@ const KAFKA: &[&str] = &[
     "Skipping recovery of ",
     "Rebuilding producer state",
     "Reloading from producer snapshot",
-    "Loaded 0 logs",
     "Loaded ",
 ];
 
@@ -47,12 +46,22 @@ pub fn progress(kind: NodeKind, last_lines: &str) -> Option<String> {
         NodeKind::Command => return None,
     };
     let line = last_lines.lines().rev().find(|line| words.iter().any(|word| line.contains(word)))?;
+    if let Some(count) = loaded_count(line) {
+        return Some(count);
+    }
     let start = words.iter().filter_map(|word| line.find(word)).min()?;
     // log4j's logger name at the end says nothing to a person
     let mark = line[start..].rsplit_once(" (").map_or(&line[start..], |(text, logger)| {
         if logger.ends_with(')') && !logger.contains(' ') { text } else { &line[start..] }
     });
     Some(mark.chars().take(160).collect())
+}
+
+/// `… (12/51 completed in DIR)` of LogManager.loadLogs: the count says more than the partition's long description.
+fn loaded_count(line: &str) -> Option<String> {
+    let (before, _) = line.split_once(" completed in ")?;
+    let (_, count) = before.rsplit_once('(')?;
+    count.contains('/').then(|| format!("{count} logs loaded"))
 }
 
 #[cfg(test)]
@@ -69,6 +78,13 @@ mod tests {
         let later = lines.replace("03:00:01.000Z", "03:00:09.000Z");
         assert_eq!(progress(NodeKind::Broker(1), &later).unwrap(), mark);
         assert_ne!(progress(NodeKind::Broker(1), &later.replace("1/3", "2/3")).unwrap(), mark);
+    }
+
+    #[test]
+    fn loaded_logs_are_counted() {
+        let line = "2026-11-23T04:11:28.475Z INFO Completed load of Log(dir=/d/t-4, topicId=slf, topic=t, partition=4) with 1 \
+                    segments, local-log-start-offset 0 and log-end-offset 9 in 35ms (7/27 completed in /d) (kafka.log.LogManager)";
+        assert_eq!(progress(NodeKind::Broker(1), line).unwrap(), "7/27 logs loaded");
     }
 
     #[test]
