@@ -62,6 +62,8 @@ impl PartialEq for Plan {
     }
 }
 
+impl Eq for Plan {}
+
 fn zookeeper(z: &Zookeeper) -> Table {
     let mut t = Table::new();
     t.put_number("client_port", z.client_port.0.into());
@@ -173,7 +175,7 @@ impl Put for Table {
     }
 
     fn put_size(&mut self, key: &str, value: Option<ByteSize>) {
-        self.put_text(key, value.map(|size| exact(size)).as_deref());
+        self.put_text(key, value.map(exact).as_deref());
     }
 
     fn put_time(&mut self, key: &str, value: Duration) {

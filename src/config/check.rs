@@ -211,9 +211,25 @@ fn cycles(plan: &Plan, reading: &Reading) {
     }
 }
 
-/// What a JVM with this heap needs at least: heap + heap/16 + a fixed part (`defaults` has the sources).
-pub(super) fn needed(heap: ByteSize, native: ByteSize) -> ByteSize {
-    ByteSize(heap.0.saturating_add(heap.0 / defaults::HEAP_OVERHEAD_DIVISOR).saturating_add(native.0))
+/// Beside its heap a JVM needs a sixteenth of it for the collector's own tables (facts: cdc.md 9.2 estimates 30-60M with
+/// malloc's share for 512M), and a fixed part.
+const HEAP_DIVISOR: u64 = 16;
+/// The fixed part of a broker: metaspace 60-80M, code cache 30-50M, some 80 threads (facts: cdc.md 9.2), less what a class
+/// archive saves. Measured with a 512M heap: 118-138M resident idle, the heap's touched part included (verified.md).
+pub const BROKER_NATIVE: ByteSize = ByteSize::mib(128);
+/// The fixed part of ZooKeeper: 47-58M resident in all under load (facts: verified.md).
+pub const ZOOKEEPER_NATIVE: ByteSize = ByteSize::mib(64);
+
+/// What a JVM with this heap needs at least: heap + heap/16 + its fixed part.
+fn needed(heap: ByteSize, native: ByteSize) -> ByteSize {
+    ByteSize(heap.0.saturating_add(heap.0 / HEAP_DIVISOR).saturating_add(native.0))
+}
+
+/// The largest heap, in whole MiB, that this room accepts under `cap`: `native` is [`BROKER_NATIVE`] or
+/// [`ZOOKEEPER_NATIVE`]. An upper bound for a derived heap, not a recommendation.
+pub fn largest_heap(cap: ByteSize, native: ByteSize) -> ByteSize {
+    let most = ByteSize(cap.0.saturating_sub(native.0) / (HEAP_DIVISOR + 1) * HEAP_DIVISOR);
+    ByteSize::mib(most.whole_mib())
 }
 
 fn heaps(plan: &Plan, reading: &Reading) {
@@ -224,11 +240,10 @@ fn heaps(plan: &Plan, reading: &Reading) {
         }
         let (heap_key, cap_key) = (reading.written(heap_keys), reading.written(cap_keys));
         let at = reading.written(&[heap_key, cap_key]);
-        let divisor = defaults::HEAP_OVERHEAD_DIVISOR;
-        let most = ByteSize(cap.0.saturating_sub(native.0) / (divisor + 1) * divisor);
+        let most = largest_heap(cap, native);
+        let need = needed(heap, native).0.div_ceil(1 << 20);
         let message = format!(
-            "a heap of {heap} does not fit under a memory_max of {cap}: the JVM needs {heap} + {heap}/{divisor} + {native} = {}",
-            needed(heap, native)
+            "a heap of {heap} does not fit under a memory_max of {cap}: the JVM needs {heap} + {heap}/{HEAP_DIVISOR} + {native} = {need}M"
         );
         let lower = if most.whole_mib() >= 32 {
             format!(", or {heap_key} to at most {}M", most.whole_mib())
@@ -237,17 +252,16 @@ fn heaps(plan: &Plan, reading: &Reading) {
         };
         let other = if at == heap_key { cap_key } else { heap_key };
         let error = reading.fault(at, message).other(reading.span(other), "with this");
-        let need = ByteSize::mib(needed(heap, native).0.div_ceil(1 << 20));
-        reading.report(error.hint(format!("set {cap_key} to at least {}M{lower}", need.whole_mib())));
+        reading.report(error.hint(format!("set {cap_key} to at least {need}M{lower}")));
     };
     if let Some(z) = &plan.zookeeper {
         let keys = (["zookeeper.heap"], ["zookeeper.memory_max"]);
-        jvm(z.heap, z.memory_max, defaults::ZOOKEEPER_NATIVE, &keys.0, &keys.1);
+        jvm(z.heap, z.memory_max, ZOOKEEPER_NATIVE, &keys.0, &keys.1);
     }
     for (id, b) in plan.kafka.iter().flat_map(|k| &k.brokers) {
         let (heap, cap) = (format!("kafka.brokers.{id}.heap"), format!("kafka.brokers.{id}.memory_max"));
         let (heaps, caps) = ([heap.as_str(), "kafka.heap"], [cap.as_str(), "kafka.memory_max"]);
-        jvm(b.heap, b.memory_max, defaults::BROKER_NATIVE, &heaps, &caps);
+        jvm(b.heap, b.memory_max, BROKER_NATIVE, &heaps, &caps);
     }
     if let Some(m) = &plan.mysql {
         let key = "mysql.options.innodb_buffer_pool_size";

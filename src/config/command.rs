@@ -2,7 +2,7 @@
 
 use super::{
     Command, CommandProbe, CommandProbeKind, ConfigError, defaults, general, owned,
-    read::{Bad, Section, integer, no_control, plain_path, port},
+    read::{Bad, Section, integer, no_control, no_nul, port},
 };
 use crate::base::{ByteSize, NodeName, outcome::parse_signal};
 use std::{
@@ -49,7 +49,7 @@ fn command(s: Section<'_, '_>, name: NodeName) -> (bool, Command) {
     let (enabled, care) = general::care(&s, &defaults::command_care());
     let command = Command {
         argv: argv(&s, "argv").unwrap_or_default(),
-        env: s.passed_through("env", ["false", "true"], owned::environment_name),
+        env: s.passed_through("env", ["false", "true"], no_nul, owned::environment_name),
         dir: s.path("dir"),
         memory_max: s.size("memory_max", ByteSize::mib(1)..=ByteSize::gib(1024)).unwrap_or(defaults::COMMAND_MEMORY),
         after: after(&s),
@@ -138,11 +138,6 @@ fn probe(s: Section<'_, '_>) -> CommandProbe {
             Some(rest) => general::authority(url, rest),
         });
     let exec = argv(&s, "exec");
-    if let Some(program) = exec.as_ref().and_then(|argv| argv.first()).filter(|program| program.starts_with('/')) {
-        if let Err(why) = plain_path(program) {
-            s.reading.report(s.reading.fault(&s.key("exec[0]"), why));
-        }
-    }
     let tcp = s.value("tcp", "an address such as \"127.0.0.1:8088\", or a port", |v| address(v, Ipv4Addr::LOCALHOST));
     let kinds: Vec<CommandProbeKind> = [
         tick("none", CommandProbeKind::None),
@@ -170,9 +165,10 @@ fn probe(s: Section<'_, '_>) -> CommandProbe {
         start_deadline: s.time("start_deadline", second..=second * 86_400).unwrap_or(defaults::PROBE_DEADLINE),
     };
     s.finish_with(|key| match key {
-        "kind" | "type" => {
-            Some("the kind is the key: tcp = \"127.0.0.1:8088\", http = \"http://…\", exec = [\"…\"]".into())
-        }
+        "kind" | "type" => Some(
+            "the kind is the key: tcp = \"127.0.0.1:8088\", http = \"http://127.0.0.1:8088/\", exec = [\"/path\"]"
+                .into(),
+        ),
         "address" | "port" | "host" => Some("write tcp = \"127.0.0.1:8088\"".into()),
         "url" => Some("write http = \"http://127.0.0.1:8088/\"".into()),
         "argv" | "command" => Some("write exec = [\"/path/of/the/program\"]".into()),

@@ -57,14 +57,6 @@ pub const DATABASE: &str = "trading";
 /// A small service; counted in the ledger like every other cap.
 pub const COMMAND_MEMORY: ByteSize = ByteSize::mib(256);
 
-/// A JVM needs this much beside its heap: an eighth of it would be generous, a sixteenth is what the collector's own tables
-/// take, plus a fixed part.
-pub const HEAP_OVERHEAD_DIVISOR: u64 = 16;
-/// The fixed part of a broker: metaspace 60-80M, code cache 30-50M, some 80 threads (facts: cdc.md 9.2), less what a class
-/// archive saves. Measured with a 512M heap: 118-138M resident idle, the heap's touched part included (verified.md).
-pub const BROKER_NATIVE: ByteSize = ByteSize::mib(128);
-/// The fixed part of ZooKeeper: 47-58M resident in all under load (verified.md).
-pub const ZOOKEEPER_NATIVE: ByteSize = ByteSize::mib(64);
 /// mysqld beside its buffer pool: 312M resident with an idle 512M pool, 281M with a 128M one (verified.md); what a full
 /// pool adds is the pool itself.
 pub const MYSQL_NATIVE: ByteSize = ByteSize::mib(192);

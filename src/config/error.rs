@@ -1,7 +1,10 @@
 //! What is wrong with a configuration, drawn at the place where it is wrong.
 
-use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use std::{fmt, ops::Range};
+
+/// More drawn errors than this help nobody; the rest is counted.
+const SHOWN_MAX: usize = 40;
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -108,23 +111,24 @@ impl ConfigErrors {
     }
 
     fn draw(&self, error: &ConfigError) -> String {
-        // TOML allows no bare carriage return, but our text may be anything; the renderer wants printable lines.
         let title = match error.key.as_str() {
             "" => error.message.clone(),
             key => format!("{key}: {}", error.message),
         };
-        let mut group = match &error.span {
-            None => Group::with_title(Level::ERROR.primary_title(title)),
-            Some(span) => {
-                let mut snippet = Snippet::source(self.text.as_str())
-                    .path(self.name.as_str())
-                    .annotation(AnnotationKind::Primary.span(span.clone()).label(error.label.clone()));
-                if let Some((span, words)) = &error.other {
-                    snippet = snippet.annotation(AnnotationKind::Context.span(span.clone()).label(words.clone()));
-                }
-                Level::ERROR.primary_title(title).element(snippet)
-            }
+        let Some(span) = &error.span else {
+            // Nothing to draw: the value does not come from the text.
+            return match &error.hint {
+                Some(hint) => format!("error: {title}\nhint: {hint}"),
+                None => format!("error: {title}"),
+            };
         };
+        let mut snippet = Snippet::source(self.text.as_str())
+            .path(self.name.as_str())
+            .annotation(AnnotationKind::Primary.span(span.clone()).label(error.label.clone()));
+        if let Some((span, words)) = &error.other {
+            snippet = snippet.annotation(AnnotationKind::Context.span(span.clone()).label(words.clone()));
+        }
+        let mut group = Level::ERROR.primary_title(title).element(snippet);
         if let Some(hint) = &error.hint {
             group = group.element(Level::HELP.with_name("hint").message(hint.as_str()));
         }
@@ -134,13 +138,16 @@ impl ConfigErrors {
 
 impl fmt::Display for ConfigErrors {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (i, error) in self.errors.iter().enumerate() {
+        for (i, error) in self.errors.iter().take(SHOWN_MAX).enumerate() {
             if i > 0 {
                 f.write_str("\n\n")?;
             }
             f.write_str(&self.draw(error))?;
         }
-        Ok(())
+        match self.errors.len().saturating_sub(SHOWN_MAX) {
+            0 => Ok(()),
+            more => write!(f, "\n\nerror: {more} more errors in {}", self.name),
+        }
     }
 }
 

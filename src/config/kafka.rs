@@ -2,7 +2,7 @@
 
 use super::{
     Broker, Care, ConfigError, Distribution, Kafka, defaults, general, owned,
-    read::{Bad, Section, did_you_mean},
+    read::{Bad, Section, did_you_mean, no_control},
     suggest::closest,
     zookeeper::{HEAP, jvm_flags},
 };
@@ -29,7 +29,7 @@ pub(super) fn read(s: Section<'_, '_>, disabled: &mut Vec<NodeName>) -> Option<K
         heap: s.size("heap", HEAP),
         memory_max: s.size("memory_max", MEMORY),
         caps: s.holds("memory_max"),
-        properties: s.passed_through("properties", ["false", "true"], owned::kafka_property),
+        properties: s.passed_through("properties", ["false", "true"], no_control, owned::kafka_property),
         enabled,
         care,
     };
@@ -99,7 +99,7 @@ fn broker(s: Section<'_, '_>, id: u32, all: &ForAll) -> (bool, Broker) {
     // BROKER_ID_MAX keeps both sums below 65536.
     let port = |base: u16| Port(base.saturating_add(u16::try_from(id).unwrap_or(u16::MAX)));
     let mut properties = all.properties.clone();
-    properties.extend(s.passed_through("properties", ["false", "true"], owned::kafka_property));
+    properties.extend(s.passed_through("properties", ["false", "true"], no_control, owned::kafka_property));
     let broker = Broker {
         internal_port: s.port("internal_port").unwrap_or_else(|| port(defaults::INTERNAL_BASE)),
         external_port: s.port("external_port").unwrap_or_else(|| port(defaults::EXTERNAL_BASE)),

@@ -1,7 +1,7 @@
 //! Text of `supervisor.toml` to a checked plan.
 //!
 //! `load` parses the text into values with spans, takes them out with a typed reader that collects every error
-//! ([`read`](self::read)), then checks the rules between keys ([`check`](self::check)). No file is opened here: text, name
+//! (`read.rs`), then checks the rules between keys (`check.rs`). No file is opened here: text, name
 //! and the facts of the host are handed in.
 //!
 //! Which nodes run: a file without any node table (`[zookeeper]`, `[kafka]`, `[mysql]`, `[command.*]`) means the whole
@@ -28,6 +28,7 @@ mod suggest;
 mod tests;
 mod zookeeper;
 
+pub use check::{BROKER_NATIVE, ZOOKEEPER_NATIVE, largest_heap};
 pub use error::{ConfigError, ConfigErrors};
 pub use ledger::{Ledger, LedgerLine, check_ledger};
 pub use plan::{
@@ -57,25 +58,31 @@ pub struct Source<'a> {
     pub default_root: PathBuf,
 }
 
-/// Reads and checks a configuration. Every error is reported, not only the first; after an error of TOML's own grammar
-/// only those of the grammar, because nothing behind them can be trusted.
+/// Reads and checks a configuration. Every error is reported, not only the first; an error of TOML's own grammar alone:
+/// what the parser makes of the text behind it is guesswork.
 pub fn load(source: &Source<'_>) -> Result<Plan, ConfigErrors> {
     read(source).0
 }
 
 /// `load`, and the keys it knows of, with `*` for names the user chose.
 fn read(source: &Source<'_>) -> (Result<Plan, ConfigErrors>, BTreeSet<String>) {
-    let (document, grammar) = DeTable::parse_recoverable(source.text);
-    if !grammar.is_empty() {
-        let errors = grammar.iter().map(|e| ConfigError::new("", e.message()).at(e.span())).collect();
-        return (Err(ConfigErrors::new(source.name, source.text, errors)), BTreeSet::new());
-    }
+    let document = match DeTable::parse(source.text) {
+        Ok(document) => document,
+        Err(grammar) => {
+            let message = match grammar.span() {
+                Some(_) => grammar.message().to_owned(),
+                None => format!("{}: {}", source.name, grammar.message()),
+            };
+            let error = ConfigError::new("", message).at(grammar.span());
+            return (Err(ConfigErrors::new(source.name, source.text, vec![error])), BTreeSet::new());
+        }
+    };
     let document = document.get_ref();
     let reading = Reading::new(Places::of(source.name, source.text, document));
     let plan = plan(source, document, &reading);
-    let (places, errors, known) = reading.into_parts();
+    let (errors, known) = reading.into_parts();
     if errors.is_empty() {
-        (Ok(Plan { places, ..plan }), known)
+        (Ok(plan), known)
     } else {
         (Err(ConfigErrors::new(source.name, source.text, errors)), known)
     }

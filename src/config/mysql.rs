@@ -1,6 +1,9 @@
 //! Reads `[mysql]`.
 
-use super::{Mysql, defaults, general, owned, read::Section};
+use super::{
+    Mysql, defaults, general, owned,
+    read::{Section, no_control},
+};
 use crate::base::{ByteSize, NodeName, Port};
 
 /// Databases of the server itself.
@@ -20,7 +23,7 @@ pub(super) fn read(s: Section<'_, '_>, disabled: &mut Vec<NodeName>) -> Option<M
         data_dir: s.path("data_dir"),
         provision: s.flag("provision").unwrap_or(true),
         // OFF and ON suit boolean and enumerated options alike: gtid_mode takes no "true".
-        options: s.passed_through("options", ["OFF", "ON"], owned::mysql_option),
+        options: s.passed_through("options", ["OFF", "ON"], no_control, owned::mysql_option),
         care,
     };
     s.finish();

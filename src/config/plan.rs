@@ -372,9 +372,10 @@ impl Plan {
         self.places.line(key)
     }
 
-    /// The line of a node's table header; none when the file does not name the node.
+    /// The line of a node's table header, for a broker without one that of `[kafka]`; none when the file names neither.
     pub fn node_line(&self, node: &NodeName) -> Option<usize> {
-        self.key_line(&Self::node_key(node))
+        let key = Self::node_key(node);
+        self.key_line(&key).or_else(|| self.key_line("kafka").filter(|_| key.starts_with("kafka.")))
     }
 
     /// `supervisor.toml line 31` for a key that the file holds, `supervisor.toml` otherwise.

@@ -33,10 +33,10 @@ impl Reading {
         Self { places, errors: RefCell::default(), known: RefCell::default() }
     }
 
-    /// Notes an error; the same words about the same key are noted once.
+    /// Notes an error; the same words about the same key are noted once. Past a thousand the file is no configuration.
     pub fn report(&self, error: ConfigError) {
         let mut errors = self.errors.borrow_mut();
-        if !errors.contains(&error) {
+        if errors.len() < 1_000 && !errors.contains(&error) {
             errors.push(error);
         }
     }
@@ -56,13 +56,13 @@ impl Reading {
         self.errors.borrow().iter().any(|error| error.key == key)
     }
 
-    /// The first of `keys` that the file holds, or else the first of them.
+    /// The first of `keys` that the file holds, or else the last of them.
     pub fn written<'k>(&self, keys: &[&'k str]) -> &'k str {
-        keys.iter().find(|key| self.places.get(key).is_some()).or(keys.first()).copied().unwrap_or("")
+        keys.iter().find(|key| self.places.get(key).is_some()).or(keys.last()).copied().unwrap_or("")
     }
 
-    pub fn into_parts(self) -> (Places, Vec<ConfigError>, BTreeSet<String>) {
-        (self.places, self.errors.into_inner(), self.known.into_inner())
+    pub fn into_parts(self) -> (Vec<ConfigError>, BTreeSet<String>) {
+        (self.errors.into_inner(), self.known.into_inner())
     }
 }
 
@@ -285,14 +285,15 @@ impl<'r, 'd> Section<'r, 'd> {
         })
     }
 
-    /// A table of texts, numbers and booleans that is passed through as texts. Each name goes through `name`, which hands
-    /// back the name to use or a refusal (message, hint).
+    /// A table of texts, numbers and booleans (written as `booleans`: no, yes) that is passed through as texts, which `check`
+    /// accepts. Each name goes through `name`, which hands back the name to use or a refusal (message, hint).
     ///
     /// `log.retention.hours = 72` without quotes is a table in a table to TOML; it is read as the property that is meant.
     pub fn passed_through(
         &self,
         key: &str,
         booleans: [&str; 2],
+        check: fn(&str) -> Result<(), String>,
         name: impl Fn(&str) -> Result<String, (String, String)>,
     ) -> BTreeMap<String, String> {
         let mut out = BTreeMap::new();
@@ -312,7 +313,7 @@ impl<'r, 'd> Section<'r, 'd> {
                     continue;
                 }
             };
-            match plain_text(value, booleans) {
+            match plain_text(value, booleans, check) {
                 Ok(text) => {
                     if out.insert(used.clone(), text).is_some() {
                         self.reading.report(self.reading.fault(&path, format!("{used} is set twice")));
@@ -370,12 +371,13 @@ fn collect<'t, 'd>(prefix: &str, table: &'t DeTable<'d>, out: &mut Vec<(String, 
 }
 
 /// A value as the text that goes into a product's own file.
-fn plain_text(value: &DeValue<'_>, [no, yes]: [&str; 2]) -> Result<String, String> {
+fn plain_text(
+    value: &DeValue<'_>,
+    [no, yes]: [&str; 2],
+    check: fn(&str) -> Result<(), String>,
+) -> Result<String, String> {
     match value {
-        DeValue::String(text) => {
-            no_control(text)?;
-            Ok(text.to_string())
-        }
+        DeValue::String(text) => check(text).map(|()| text.to_string()),
         DeValue::Integer(_) => match integer(value) {
             Some(number) => Ok(number.to_string()),
             None => Err("the number is too large".into()),

@@ -57,7 +57,7 @@ mod tests {
             ("memory-max", Some("memory_max")),
             ("Heap", Some("heap")),
             ("heep", Some("heap")),
-            ("property", Some("properties")),
+            ("propertys", Some("properties")),
             ("banana", None),
             ("", None),
         ] {

@@ -2,7 +2,7 @@
 
 use super::{
     Zookeeper, defaults, general, owned,
-    read::{Bad, Section},
+    read::{Bad, Section, no_control},
 };
 use crate::base::{ByteSize, NodeName, Port};
 use std::{ops::RangeInclusive, time::Duration};
@@ -21,7 +21,7 @@ pub(super) fn read(s: Section<'_, '_>, disabled: &mut Vec<NodeName>) -> Option<Z
         memory_max: memory_max.unwrap_or(defaults::ZOOKEEPER_MEMORY),
         data_dir: s.path("data_dir"),
         tick: s.time("tick", Duration::from_millis(100)..=Duration::from_secs(60)).unwrap_or(defaults::TICK),
-        properties: s.passed_through("properties", ["false", "true"], owned::zookeeper_property),
+        properties: s.passed_through("properties", ["false", "true"], no_control, owned::zookeeper_property),
         jvm_flags: jvm_flags(&s),
         care,
     };
@@ -36,7 +36,7 @@ pub(super) fn read(s: Section<'_, '_>, disabled: &mut Vec<NodeName>) -> Option<Z
 pub(super) fn jvm_flags(s: &Section<'_, '_>) -> Vec<String> {
     let flags = s.list("jvm_flags", "JVM flags such as \"-XX:+UseSerialGC\"", |value| {
         let flag = value.as_str().ok_or(Bad::Type)?;
-        super::read::no_control(flag)?;
+        no_control(flag)?;
         owned::jvm_flag(flag)?;
         Ok(flag.to_owned())
     });
