@@ -1,5 +1,7 @@
 //! The list of known log lines. Texts of Kafka 3.5.2 and ZooKeeper 3.6.4 are those in their class files, of mysqld those in
 //! the message file of 9.7.4; MySQL's codes in brackets are the same in all series (facts/distributions.md 10).
+//!
+//! Long because it is a list: an entry is looked up, not read through.
 
 use super::catalogue::{Known, Product};
 use crate::base::Cause;
@@ -454,6 +456,16 @@ pub(super) const HARMLESS: &[Known] = &[
         Product::Kafka,
         &["Error during controlled shutdown, possibly because"],
         "the controller stopped at the same time; it is tried again",
+    ),
+    harmless(
+        Product::Kafka,
+        &["but cannot become follower since the new leader -1 is unavailable"],
+        "no replica of a partition is left to lead while brokers stop or start",
+    ),
+    harmless(
+        Product::Kafka,
+        &["marked as failed", "kafka.server.ReplicaFetcherThread"],
+        "a follower waits for the controller's word about a new leader; a lasting failure shows in the ISR",
     ),
     harmless(
         Product::Kafka,
