@@ -1,1 +1,7 @@
 //! Quoting and layout of configuration files; byte-stable, chooses no values.
+
+pub mod option_file;
+pub mod properties;
+
+pub use option_file::OptionFile;
+pub use properties::Properties;

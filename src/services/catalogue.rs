@@ -1,0 +1,136 @@
+//! Reads log lines with the list of known ones: what a line means, whether it ends the node, what to do about it.
+
+use super::known;
+use crate::base::{Cause, NodeKind};
+
+/// Whose lines an entry is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Product {
+    /// Brokers.
+    Kafka,
+    /// ZooKeeper.
+    Zookeeper,
+    /// mysqld.
+    Mysql,
+    /// What the JVM itself says, in both.
+    Jvm,
+    /// Every kind of node, commands too: words of the kernel.
+    Any,
+}
+
+impl Product {
+    fn writes_for(self, kind: NodeKind) -> bool {
+        match (self, kind) {
+            (Product::Any, _)
+            | (Product::Kafka | Product::Jvm, NodeKind::Broker(_))
+            | (Product::Zookeeper | Product::Jvm, NodeKind::Zookeeper)
+            | (Product::Mysql, NodeKind::Mysql)
+            // tools of Kafka's run as commands, too
+            | (Product::Kafka | Product::Jvm, NodeKind::Command) => true,
+            (Product::Kafka, NodeKind::Zookeeper | NodeKind::Mysql)
+            | (Product::Zookeeper, NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::Command)
+            | (Product::Jvm, NodeKind::Mysql)
+            | (Product::Mysql, NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Command) => false,
+        }
+    }
+}
+
+/// A line that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Known {
+    /// Who writes it.
+    pub product: Product,
+    /// Every one of these is in the line.
+    pub parts: &'static [&'static str],
+    /// What it means, one clause without a full stop.
+    pub meaning: &'static str,
+    /// What to do about it, imperative; empty for harmless lines.
+    pub remedy: &'static str,
+    /// Why a node that wrote it ended; none for harmless lines.
+    pub cause: Option<Cause>,
+}
+
+impl Known {
+    fn matches(&self, kind: NodeKind, line: &str) -> bool {
+        self.product.writes_for(kind) && self.parts.iter().all(|part| line.contains(part))
+    }
+}
+
+/// The entry of a line that explains why a node of `kind` ends or cannot go on; the most specific comes first.
+///
+/// Worth asking of a node that runs, too: a 3.5.2 broker whose port is taken logs so and goes on as "started", registered
+/// in ZooKeeper, with a listener missing (tried).
+pub fn fatal(kind: NodeKind, line: &str) -> Option<&'static Known> {
+    known::FATAL.iter().find(|known| known.matches(kind, line))
+}
+
+/// The entry of a line that looks bad and is not.
+pub fn harmless(kind: NodeKind, line: &str) -> Option<&'static Known> {
+    known::HARMLESS.iter().find(|known| known.matches(kind, line))
+}
+
+/// The line among `lines` that explains an end best: one that no restart cures before one that it might, the last of equals.
+pub fn explain(kind: NodeKind, lines: &str) -> Option<(&'static Known, &str)> {
+    let found = lines.lines().filter_map(|line| fatal(kind, line).map(|known| (known, line)));
+    found.max_by_key(|(known, _)| known.cause.is_some_and(Cause::is_terminal))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KINDS: [NodeKind; 4] = [NodeKind::Zookeeper, NodeKind::Broker(1), NodeKind::Mysql, NodeKind::Command];
+
+    #[test]
+    fn the_owners_three_traps_are_known() {
+        let line = "kafka.common.InconsistentClusterIdException: The Cluster ID Gg0YLaCaRNmYWWnhG1sHQA doesn't match stored \
+                    clusterId Some(lKc4F836TxufcYSvvAOeVw) in meta.properties. The broker is trying to join the wrong cluster.";
+        assert_eq!(fatal(NodeKind::Broker(1), line).unwrap().cause, Some(Cause::WrongIdentity));
+        let line = "[MY-010262] [Server] Can't start server: Bind on TCP/IP port: Address already in use";
+        assert_eq!(fatal(NodeKind::Mysql, line).unwrap().cause, Some(Cause::PortTaken));
+        let line = "[2025-02-14 10:00:00,000] ERROR Error processing message, terminating consumer process:  (kafka.tools.ConsoleConsumer$)";
+        assert!(harmless(NodeKind::Command, line).unwrap().meaning.contains("--timeout-ms"));
+    }
+
+    #[test]
+    fn a_product_does_not_answer_for_another() {
+        let line = "2026-11-23T03:32:05Z ERROR Unable to access datadir, exiting abnormally";
+        assert!(fatal(NodeKind::Zookeeper, line).is_some());
+        assert!(fatal(NodeKind::Mysql, line).is_none());
+        assert!(fatal(NodeKind::Broker(2), line).is_none());
+    }
+
+    #[test]
+    fn what_no_restart_cures_explains_more_than_what_it_might() {
+        let lines =
+            "a\nERROR No space left on device\nERROR Shutdown broker because all log dirs in /d have failed\nlast";
+        let (known, line) = explain(NodeKind::Broker(1), lines).unwrap();
+        assert_eq!(known.cause, Some(Cause::DiskFull));
+        assert!(line.contains("No space"));
+        assert!(explain(NodeKind::Broker(1), "all is well").is_none());
+    }
+
+    #[test]
+    fn every_entry_can_be_reached_and_is_complete() {
+        for (list, fatal_list) in [(known::FATAL, true), (known::HARMLESS, false)] {
+            for known in list {
+                assert!(!known.parts.is_empty() && !known.meaning.is_empty(), "{known:?}");
+                assert_eq!(known.cause.is_some(), fatal_list, "{known:?}");
+                assert_eq!(known.remedy.is_empty(), !fatal_list, "{known:?}");
+                assert!(!known.meaning.ends_with('.') && !known.remedy.ends_with('.'), "{known:?}");
+                let line = known.parts.join(" ");
+                let found =
+                    KINDS.iter().filter_map(|k| if fatal_list { fatal(*k, &line) } else { harmless(*k, &line) });
+                assert!(found.into_iter().any(|f| f == known), "hidden by an entry before it: {known:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn no_line_is_both_fatal_and_harmless() {
+        for known in known::HARMLESS {
+            let line = known.parts.join(" ");
+            assert!(KINDS.iter().all(|k| harmless(*k, &line).is_none() || fatal(*k, &line).is_none()), "{known:?}");
+        }
+    }
+}

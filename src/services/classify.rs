@@ -1,0 +1,116 @@
+//! Why a run ended: from its exit record, whether we asked for it, and what it wrote last.
+
+use super::catalogue;
+use crate::base::{
+    Cause, ExitRecord, ExitStatus, NodeKind,
+    outcome::{Failure, signal_name},
+    recipe::Stop,
+};
+
+/// How a run ended, judged.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ended {
+    /// Why.
+    pub cause: Cause,
+    /// Present when restarting cannot cure it; then `cause` is terminal.
+    pub failure: Option<Failure>,
+    /// What the log says about it, for the incident: meaning, remedy and the line. None when nothing known was written.
+    pub note: Option<String>,
+}
+
+/// Longest piece of a log line that is quoted.
+const QUOTE_CHARS: usize = 240;
+
+/// SIGKILL; SIGTERM; the signals by which a process ends itself or is ended by the kernel for a fault of its own (signal(7)):
+/// HUP, INT and the like come from outside.
+const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
+const OWN_FAULTS: [i32; 9] = [4, 5, 6, 7, 8, 11, 24, 25, 31];
+
+/// Judges an end. `last_lines` is the tail of the node's log, of this run only as far as the caller can tell;
+/// `asked_to_stop` says that the stop signal of `stop` was sent by an order or because of one.
+pub fn classify(kind: NodeKind, exit: &ExitRecord, last_lines: &str, asked_to_stop: bool, stop: &Stop) -> Ended {
+    let plain = |cause| Ended { cause, failure: None, note: None };
+    // The kernel's count is proof, whatever else was going on.
+    if exit.oom_kills.is_some_and(|n| n > 0) && exit.status == ExitStatus::Signal(SIGKILL) {
+        return plain(Cause::OutOfMemory);
+    }
+    match exit.status {
+        ExitStatus::Unknown => plain(Cause::Unknown),
+        status if asked_to_stop => plain(stopped(kind, status, exit, last_lines, stop)),
+        ExitStatus::Signal(signal) if exit.signals_sent.contains(&signal) => plain(Cause::KilledByOrder),
+        ExitStatus::Signal(signal) if OWN_FAULTS.contains(&signal) => told(kind, last_lines),
+        ExitStatus::Signal(_) => plain(Cause::KilledByOther),
+        ExitStatus::Code(0) if shut_down_by_signal(kind, last_lines) => plain(outside(exit, SIGTERM)),
+        ExitStatus::Code(0) => plain(Cause::Completed),
+        ExitStatus::Code(code) => match code.checked_sub(128) {
+            // A JVM reports HUP, INT and TERM as 128 + signal after its shutdown hook. A command's 129 may be its own.
+            Some(signal @ (1 | 2 | 15)) if matches!(kind, NodeKind::Zookeeper | NodeKind::Broker(_)) => {
+                plain(outside(exit, signal))
+            }
+            Some(signal) if exit.signals_sent.contains(&signal) => plain(Cause::KilledByOrder),
+            Some(_) | None => told(kind, last_lines),
+        },
+    }
+}
+
+/// An end that we asked for: clean, or killed when it took too long, or a crash on the way out. No failure: whether it can
+/// be started again shows at the next start.
+fn stopped(kind: NodeKind, status: ExitStatus, exit: &ExitRecord, last_lines: &str, stop: &Stop) -> Cause {
+    match status {
+        ExitStatus::Code(0) => Cause::Stopped,
+        ExitStatus::Code(code) if stop.clean_codes.contains(&code) => Cause::Stopped,
+        // a broker that is still starting halts with 1 at SIGTERM (facts/distributions.md 5.3)
+        ExitStatus::Code(1) if matches!(kind, NodeKind::Broker(_)) && last_lines.contains(STILL_STARTING) => {
+            Cause::Stopped
+        }
+        ExitStatus::Signal(signal) if signal == stop.signal => Cause::Stopped,
+        ExitStatus::Signal(SIGKILL) if exit.signals_sent.contains(&SIGKILL) => Cause::KilledAfterGrace,
+        ExitStatus::Signal(signal) if exit.signals_sent.contains(&signal) => Cause::KilledByOrder,
+        ExitStatus::Signal(signal) if !OWN_FAULTS.contains(&signal) => Cause::KilledByOther,
+        ExitStatus::Code(_) | ExitStatus::Signal(_) => Cause::Crashed,
+        ExitStatus::Unknown => Cause::Unknown,
+    }
+}
+
+/// `KafkaServer.shutdown`, 3.5.2.
+const STILL_STARTING: &str = "Kafka server is still starting up, cannot shut down!";
+
+/// mysqld ends with 0 at SIGTERM and names its sender's road (MY-013172).
+fn shut_down_by_signal(kind: NodeKind, last_lines: &str) -> bool {
+    kind == NodeKind::Mysql && last_lines.contains("Received SHUTDOWN from user <via user signal>")
+}
+
+fn outside(exit: &ExitRecord, signal: i32) -> Cause {
+    if exit.signals_sent.contains(&signal) { Cause::KilledByOrder } else { Cause::KilledByOther }
+}
+
+/// What the log tells about an end by the node's own doing.
+fn told(kind: NodeKind, last_lines: &str) -> Ended {
+    let Some((known, line)) = catalogue::explain(kind, last_lines) else {
+        return Ended { cause: Cause::Crashed, failure: None, note: None };
+    };
+    let cause = known.cause.unwrap_or(Cause::Crashed);
+    let quote: String = line.trim().chars().take(QUOTE_CHARS).collect();
+    let failure = cause.is_terminal().then(|| Failure {
+        cause,
+        what: format!("{}: {quote:?}", known.meaning),
+        remedy: known.remedy.to_owned(),
+    });
+    Ended { cause, failure, note: Some(format!("{}; {} (log: {quote:?})", known.meaning, known.remedy)) }
+}
+
+impl Ended {
+    /// One line for incidents where no more is known than the record: `exit 1`, `SIGKILL`.
+    pub fn status_words(exit: &ExitRecord) -> String {
+        match exit.status {
+            ExitStatus::Code(code) if code > 128 && code <= 128 + 64 => {
+                format!("exit {code} ({})", signal_name(code - 128))
+            }
+            status => status.describe(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

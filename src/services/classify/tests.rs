@@ -1,0 +1,177 @@
+//! Ends of every kind, judged.
+
+use super::*;
+use crate::base::{Incarnation, Timestamp};
+use std::time::Duration;
+
+const BROKER: NodeKind = NodeKind::Broker(2);
+
+fn record(status: ExitStatus) -> ExitRecord {
+    ExitRecord {
+        incarnation: Incarnation(1),
+        pid: 10,
+        status,
+        started_at: Timestamp(0),
+        ended_at: Timestamp(1),
+        cpu_ms: 0,
+        peak_rss_bytes: 0,
+        cgroup_peak_bytes: None,
+        oom_kills: Some(0),
+        signals_sent: Vec::new(),
+    }
+}
+
+fn sent(status: ExitStatus, signals: &[i32]) -> ExitRecord {
+    ExitRecord { signals_sent: signals.to_vec(), ..record(status) }
+}
+
+fn jvm_stop() -> Stop {
+    Stop { signal: 15, grace: Duration::from_secs(60), clean_codes: vec![143] }
+}
+
+fn cause(kind: NodeKind, exit: &ExitRecord, lines: &str, asked: bool) -> Cause {
+    let ended = classify(kind, exit, lines, asked, &jvm_stop());
+    assert_eq!(ended.failure.is_some(), ended.cause.is_terminal() && !asked, "{ended:?}");
+    ended.cause
+}
+
+#[test]
+fn what_we_asked_for_and_got_is_stopped() {
+    for (kind, status) in [
+        (BROKER, ExitStatus::Code(143)),
+        (NodeKind::Zookeeper, ExitStatus::Code(143)),
+        (NodeKind::Mysql, ExitStatus::Code(0)),
+        (NodeKind::Command, ExitStatus::Signal(15)),
+    ] {
+        assert_eq!(cause(kind, &sent(status, &[15]), "", true), Cause::Stopped, "{kind:?} {status:?}");
+    }
+}
+
+#[test]
+fn a_broker_stopped_while_it_starts_halts_with_1_and_is_stopped() {
+    let lines = "java.lang.IllegalStateException: Kafka server is still starting up, cannot shut down!";
+    assert_eq!(cause(BROKER, &sent(ExitStatus::Code(1), &[15]), lines, true), Cause::Stopped);
+    assert_eq!(cause(BROKER, &sent(ExitStatus::Code(1), &[15]), "", true), Cause::Crashed);
+}
+
+#[test]
+fn a_stop_that_took_too_long_was_killed_by_us_and_not_by_somebody() {
+    assert_eq!(cause(BROKER, &sent(ExitStatus::Signal(9), &[15, 9]), "", true), Cause::KilledAfterGrace);
+    assert_eq!(cause(BROKER, &sent(ExitStatus::Signal(9), &[15]), "", true), Cause::KilledByOther);
+}
+
+#[test]
+fn sigkill_has_four_causes() {
+    let killed = ExitStatus::Signal(9);
+    assert_eq!(cause(BROKER, &record(killed), "", false), Cause::KilledByOther);
+    assert_eq!(cause(BROKER, &sent(killed, &[9]), "", false), Cause::KilledByOrder);
+    let oom = ExitRecord { oom_kills: Some(1), ..record(killed) };
+    assert_eq!(cause(BROKER, &oom, "", false), Cause::OutOfMemory);
+    assert_eq!(cause(BROKER, &oom, "", true), Cause::OutOfMemory);
+    let no_cgroup = ExitRecord { oom_kills: None, ..record(killed) };
+    assert_eq!(cause(BROKER, &no_cgroup, "", false), Cause::KilledByOther);
+}
+
+#[test]
+fn an_oom_count_of_a_child_does_not_explain_another_end() {
+    let exit = ExitRecord { oom_kills: Some(1), ..record(ExitStatus::Code(1)) };
+    assert_eq!(cause(NodeKind::Command, &exit, "", false), Cause::Crashed);
+}
+
+#[test]
+fn a_signal_from_outside_is_told_from_an_ordered_one() {
+    assert_eq!(cause(BROKER, &record(ExitStatus::Code(143)), "", false), Cause::KilledByOther);
+    assert_eq!(cause(BROKER, &sent(ExitStatus::Code(143), &[15]), "", false), Cause::KilledByOrder);
+    assert_eq!(cause(BROKER, &sent(ExitStatus::Code(130), &[2]), "", false), Cause::KilledByOrder);
+    let lines = "[System] [MY-013172] [Server] Received SHUTDOWN from user <via user signal>. Shutting down mysqld";
+    assert_eq!(cause(NodeKind::Mysql, &record(ExitStatus::Code(0)), lines, false), Cause::KilledByOther);
+    assert_eq!(cause(NodeKind::Mysql, &sent(ExitStatus::Code(0), &[15]), lines, false), Cause::KilledByOrder);
+    let lines = lines.replace("<via user signal>", "root");
+    assert_eq!(cause(NodeKind::Mysql, &record(ExitStatus::Code(0)), &lines, false), Cause::Completed);
+}
+
+#[test]
+fn a_commands_own_code_above_128_is_its_own() {
+    assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Code(143)), "", false), Cause::Crashed);
+    assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Code(255)), "", false), Cause::Crashed);
+}
+
+#[test]
+fn a_crash_of_the_jvm_is_no_kill() {
+    assert_eq!(cause(BROKER, &record(ExitStatus::Signal(6)), "", false), Cause::Crashed);
+    let ended = classify(BROKER, &record(ExitStatus::Signal(6)), "#  SIGBUS (0x7) at pc=0x0", false, &jvm_stop());
+    assert!(ended.note.unwrap().contains("class-data"));
+}
+
+#[test]
+fn a_full_java_heap_is_a_crash_with_its_reason_and_no_oom_kill() {
+    let lines = "Terminating due to java.lang.OutOfMemoryError: Java heap space";
+    let ended = classify(BROKER, &record(ExitStatus::Code(3)), lines, false, &jvm_stop());
+    assert_eq!((ended.cause, ended.failure), (Cause::Crashed, None));
+    assert!(ended.note.unwrap().contains("raise heap"));
+}
+
+#[test]
+fn a_broker_that_meets_its_own_old_session_has_not_crashed() {
+    let lines = "ERROR Error while creating ephemeral at /brokers/ids/2, node already exists and owner '0x1' does not match \
+                 current session '0x2' (kafka.zk.KafkaZkClient$CheckedEphemeral)\nERROR Fatal error during KafkaServer startup.";
+    assert_eq!(cause(BROKER, &record(ExitStatus::Code(1)), lines, false), Cause::OldSession);
+}
+
+#[test]
+fn terminal_causes_come_with_what_and_remedy() {
+    let cases = [
+        (BROKER, 1, "The Cluster ID A doesn't match stored clusterId Some(B) in meta.properties", Cause::WrongIdentity),
+        (
+            BROKER,
+            1,
+            "org.apache.kafka.common.KafkaException: Socket server failed to bind to 127.0.0.1:9092: Address already in use.",
+            Cause::PortTaken,
+        ),
+        (
+            BROKER,
+            1,
+            "org.apache.kafka.common.config.ConfigException: Invalid value abc for configuration num.io.threads",
+            Cause::BadOption,
+        ),
+        (NodeKind::Zookeeper, 2, "ERROR Invalid config, exiting abnormally", Cause::BadOption),
+        (NodeKind::Zookeeper, 1, "java.net.BindException: Address already in use", Cause::PortTaken),
+        (NodeKind::Zookeeper, 3, "ERROR Unable to access datadir, exiting abnormally", Cause::WrongOwner),
+        (NodeKind::Mysql, 1, "[ERROR] [MY-000067] [Server] unknown variable 'nonsense=1'.", Cause::BadOption),
+        (
+            NodeKind::Mysql,
+            1,
+            "[ERROR] [MY-012592] [InnoDB] Operating system error number 28: No space left on device",
+            Cause::DiskFull,
+        ),
+        (NodeKind::Mysql, 1, "Invalid MySQL server downgrade: Cannot downgrade from 90704 to 80046.", Cause::NewerData),
+        (NodeKind::Command, 1, "OSError: [Errno 28] No space left on device", Cause::DiskFull),
+    ];
+    for (kind, code, line, wanted) in cases {
+        let ended = classify(kind, &record(ExitStatus::Code(code)), line, false, &jvm_stop());
+        assert_eq!(ended.cause, wanted, "{line}");
+        let failure = ended.failure.unwrap();
+        assert!(failure.what.contains(line) && !failure.remedy.is_empty(), "{failure:?}");
+    }
+}
+
+#[test]
+fn an_old_fatal_line_does_not_colour_a_clean_end_or_a_kill() {
+    let lines = "No space left on device";
+    assert_eq!(cause(BROKER, &record(ExitStatus::Code(0)), lines, false), Cause::Completed);
+    assert_eq!(cause(BROKER, &record(ExitStatus::Signal(9)), lines, false), Cause::KilledByOther);
+    assert_eq!(cause(BROKER, &sent(ExitStatus::Code(143), &[15]), lines, true), Cause::Stopped);
+}
+
+#[test]
+fn nobody_saw_it_is_unknown() {
+    assert_eq!(cause(BROKER, &record(ExitStatus::Unknown), "", false), Cause::Unknown);
+    assert_eq!(cause(BROKER, &record(ExitStatus::Unknown), "", true), Cause::Unknown);
+}
+
+#[test]
+fn words_for_a_status_name_the_signal_behind_a_code() {
+    assert_eq!(Ended::status_words(&record(ExitStatus::Code(143))), "exit 143 (SIGTERM)");
+    assert_eq!(Ended::status_words(&record(ExitStatus::Code(1))), "exit 1");
+    assert_eq!(Ended::status_words(&record(ExitStatus::Signal(9))), "SIGKILL");
+}

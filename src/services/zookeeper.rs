@@ -1,0 +1,154 @@
+//! ZooKeeper: one standalone server with its state on disk (facts/distributions.md 7, source read at 3.6.4 and 3.8.3).
+
+use super::{
+    FILE_HEAD, FROM_FILE, Place, ServiceError, Site, class_data, class_path, divide, jvm, reach, restart, text,
+};
+use crate::{
+    base::{
+        NodeKind, NodeName,
+        recipe::{
+            ClassDataArchive, Launch, PortUse, PrepareStep, Probe, ProbeKind, Recipe, RenderedFile, Stop, Training,
+            TrainingJvm,
+        },
+    },
+    config,
+    render::Properties,
+};
+use std::{net::SocketAddr, time::Duration};
+
+/// The server's entry point; without `server.N` lines it runs standalone.
+const MAIN_CLASS: &str = "org.apache.zookeeper.server.quorum.QuorumPeerMain";
+
+/// SIGTERM ends a JVM with 128 + 15. ZooKeeper has no shutdown hook; every transaction is synced before it is answered.
+const CLEAN_CODES: [i32; 1] = [143];
+
+/// What ZooKeeper's JVM needs outside its heap. Measured with 3.6.4 and three brokers: 16 MB of metaspace without an archive
+/// (2 MB with one), 4 MB of code, 28 threads on two cores.
+pub(super) const NEEDS: jvm::Needs =
+    jvm::Needs { metaspace: (24, 64), code_cache: (16, 48), direct: (8, 64), threads: 40, heap_min: 64 };
+
+/// The recipe of the one ZooKeeper.
+pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<Recipe, ServiceError> {
+    let node = NodeName::zookeeper();
+    let missing = |program| ServiceError::NoProgram { node: NodeName::zookeeper(), program };
+    let java = site.programs.java.as_ref().ok_or_else(|| missing("a Java runtime"))?;
+    let jars = site.programs.kafka.as_ref().ok_or_else(|| missing("the Kafka jars"))?;
+    let place = Place::of(site.layout, &node, zookeeper.data_dir.as_ref());
+    let limits = divide(&node, zookeeper.memory_max, zookeeper.heap, &NEEDS)?;
+    let class_path = class_path(jars)?;
+    let archive = class_data::file(site.layout, "zookeeper", java, jars, &class_path, MAIN_CLASS);
+
+    let config_file = place.conf.join("zoo.cfg");
+    let log4j_file = place.conf.join("log4j.properties");
+    let (tmp, log_dir) = (text(&place.tmp, "")?, text(&place.log_dir, "")?);
+    let (archive_text, log4j_text) = (text(&archive, ":")?, text(&log4j_file, "")?);
+    let arguments = [text(&config_file, "")?];
+    let command = jvm::CommandLine {
+        java,
+        limits: &limits,
+        tmp: &tmp,
+        log_dir: &log_dir,
+        log4j: &log4j_text,
+        archive: &archive_text,
+        class_path: &class_path,
+        extra_flags: &zookeeper.jvm_flags,
+        main_class: MAIN_CLASS,
+        arguments: &arguments,
+    };
+
+    Ok(Recipe {
+        kind: NodeKind::Zookeeper,
+        directories: place.directories_with_data(),
+        files: vec![
+            RenderedFile { path: config_file, mode: 0o640, contents: properties(zookeeper, &text(&place.data, "")?) },
+            RenderedFile { path: log4j_file, mode: 0o640, contents: log4j() },
+        ],
+        prepare: vec![PrepareStep::ClassData(ClassDataArchive {
+            file: archive,
+            training: Training::Zookeeper(training(&command)),
+        })],
+        launch: Launch {
+            argv: command.argv(),
+            env: jvm::environment(&tmp),
+            dir: place.home,
+            user: zookeeper.care.user.clone(),
+            memory_max: Some(zookeeper.memory_max),
+            heap: Some(limits.heap),
+            tasks_max: zookeeper.care.tasks_max,
+            nofile: zookeeper.care.nofile,
+            // a host out of memory takes what can be replaced first (facts/cdc.md 9.3)
+            oom_score_adj: -600,
+            notify: false,
+        },
+        probe: Probe {
+            kind: ProbeKind::Zookeeper(address(zookeeper)),
+            timeout: Duration::from_secs(2),
+            // ready after 0.3 s with an archive (facts/verified.md): a short pause is most of what one waits
+            start_interval: Duration::from_millis(50),
+            ready_interval: Duration::from_secs(5),
+            failures: 3,
+            // snapshot and log replay are shown as progress and move it
+            start_deadline: Duration::from_secs(30),
+        },
+        stop: Stop { signal: 15, grace: zookeeper.care.grace, clean_codes: CLEAN_CODES.to_vec() },
+        after: Vec::new(),
+        ports: vec![PortUse {
+            name: "client".into(),
+            address: SocketAddr::new(zookeeper.bind, zookeeper.client_port.0),
+            key: "zookeeper.client_port".into(),
+        }],
+        restart: restart(&zookeeper.care),
+        log: zookeeper.care.log,
+        node,
+    })
+}
+
+/// Where ZooKeeper is reached from this host.
+pub(super) fn address(zookeeper: &config::Zookeeper) -> SocketAddr {
+    reach(zookeeper.bind, zookeeper.client_port)
+}
+
+/// `zoo.cfg`. Keys that ZooKeeper does not know become system properties `zookeeper.KEY`, by which several of these work.
+fn properties(zookeeper: &config::Zookeeper, data: &str) -> String {
+    let mut p = base_properties(FILE_HEAD);
+    p.set("tickTime", zookeeper.tick.as_millis().to_string(), "milliseconds; a session lasts between 2 and 20 of it");
+    p.set("dataDir", data, "");
+    p.set("clientPort", zookeeper.client_port.to_string(), "");
+    p.set("clientPortAddress", zookeeper.bind.to_string(), "");
+    for (key, value) in &zookeeper.properties {
+        p.set(key, value, FROM_FILE);
+    }
+    p.render()
+}
+
+fn base_properties(head: &str) -> Properties {
+    let mut p = Properties::new(head);
+    // On by default on port 8080 of every address, and a taken port ends the server with exit 4.
+    p.set("admin.enableServer", "false", "no second port: the admin server would take 8080 on every address");
+    p.set("4lw.commands.whitelist", "srvr,ruok,mntr,conf,isro", "what our probe asks (srvr) and people look at");
+    // All clients share one address here: the default of 60 would let one leaking client shut out the brokers.
+    p.set("maxClientCnxns", "0", "connections per address: all clients share one, a limit would shut out brokers");
+    p.set("autopurge.snapRetainCount", "3", "the least ZooKeeper allows");
+    p.set("autopurge.purgeInterval", "1", "hours; the default, 0, never deletes old snapshots and logs");
+    // The default of 100,000 makes a restart replay that many; a small cluster's snapshot costs a few ms.
+    p.set("snapCount", "20000", "a restart replays at most this many transactions");
+    p
+}
+
+/// A short life on a port of its own, with `command`'s runtime and jars; the classes it loads are what counts.
+pub(super) fn training(command: &jvm::CommandLine<'_>) -> TrainingJvm {
+    let mut p = base_properties("");
+    p.set("tickTime", "2000", "");
+    p.set("dataDir", "@DATA@", "");
+    p.set("clientPort", "@PORT@", "");
+    p.set("clientPortAddress", "127.0.0.1", "");
+    TrainingJvm { java: command.training(), main_class: MAIN_CLASS.into(), properties: p.render() }
+}
+
+fn log4j() -> String {
+    jvm::log4j(&[(
+        "org.apache.zookeeper.server.PrepRequestProcessor",
+        "WARN",
+        "one line for every create of something that is there already: normal traffic",
+    )])
+}
