@@ -198,7 +198,9 @@ pub fn fake(home: &Path, major: u32) {
 #[cfg(test)]
 pub fn install_script(path: &Path, text: &str) {
     let write = Command {
-        argv: ["/bin/sh", "-c", "rm -f \"$0\" && cat > \"$0\" && chmod 755 \"$0\"", path.to_str().unwrap()].map(Into::into).into(),
+        argv: ["/bin/sh", "-c", "rm -f \"$0\" && cat > \"$0\" && chmod 755 \"$0\"", path.to_str().unwrap()]
+            .map(Into::into)
+            .into(),
         env: vec![("PATH".into(), "/usr/bin:/bin".into())],
         dir: "/".into(),
         stdin: Some(text.into()),

@@ -58,7 +58,7 @@ pub fn fetch(
             }
         }
     }
-    Err(ArtifactError::Sources { part: Part::Java, failures })
+    Err(ArtifactError::of_sources(Part::Java, failures))
 }
 
 fn install(
@@ -100,7 +100,10 @@ fn home(tree: &Path) -> Result<PathBuf, ArtifactError> {
         .filter(|e| e.file_type().is_ok_and(|t| t.is_dir()) && e.path().join("lib/modules").is_file())
         .map(|e| jvm.join(e.file_name()))
         .next()
-        .ok_or_else(|| ArtifactError::Tree { what: "the Java package".into(), lacks: "a runtime in usr/lib/jvm".into() })
+        .ok_or_else(|| ArtifactError::Tree {
+            what: "the Java package".into(),
+            lacks: "a runtime in usr/lib/jvm".into(),
+        })
 }
 
 /// Makes `lib/server/classes.jsa`, which the package makes when it is installed; without it no class-data archive of ours

@@ -6,7 +6,10 @@ use super::{
     lockfile::MysqlShape,
     manifest,
 };
-use crate::{base::programs::MysqlTree, sys::{command::Cancel, fs as sysfs}};
+use crate::{
+    base::programs::MysqlTree,
+    sys::{command::Cancel, fs as sysfs},
+};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -48,9 +51,10 @@ pub fn shape(tree: &Path) -> Result<MysqlShape, ArtifactError> {
 /// The loader as the program's own header names it: `/lib64/ld-linux-x86-64.so.2`, on 64-bit ARM `/lib/ld-linux-aarch64.so.1`.
 /// With merged directories the packages ship it under `usr/`.
 fn loader(tree: &Path) -> Option<PathBuf> {
-    ["usr/lib64", "lib64", "usr/lib", "lib"].iter().flat_map(|d| names(tree, d)).find(|p| {
-        p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("ld-linux")) && tree.join(p).is_file()
-    })
+    ["usr/lib64", "lib64", "usr/lib", "lib"]
+        .iter()
+        .flat_map(|d| names(tree, d))
+        .find(|p| p.file_name().is_some_and(|n| n.to_string_lossy().starts_with("ld-linux")) && tree.join(p).is_file())
 }
 
 /// `usr/lib/x86_64-linux-gnu` and its like; MySQL's private libraries, where a package has some, come first.
@@ -166,12 +170,7 @@ pub fn numbers(version: &str) -> Option<(u32, u32, u32)> {
 }
 
 /// The tree as recipes use it.
-pub fn programs(
-    tree: &Path,
-    shape: &MysqlShape,
-    version: &str,
-    content: &str,
-) -> Result<MysqlTree, ArtifactError> {
+pub fn programs(tree: &Path, shape: &MysqlShape, version: &str, content: &str) -> Result<MysqlTree, ArtifactError> {
     let (major, minor, _) = numbers(version)
         .ok_or_else(|| ArtifactError::Version { program: tree.join(&shape.mysqld), said: version.to_owned() })?;
     Ok(MysqlTree {

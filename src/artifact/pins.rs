@@ -31,9 +31,8 @@ impl Pins {
                 let hex = |b: u8| b.is_ascii_digit() || (b'a'..=b'f').contains(&b);
                 digest.len() == 64 && digest.bytes().all(hex) && name.ends_with(".jar") && !name.contains('/')
             });
-            let fresh = parsed.and_then(|(digest, name)| {
-                jars.insert(name.to_owned(), digest.to_owned()).is_none().then_some(())
-            });
+            let fresh = parsed
+                .and_then(|(digest, name)| jars.insert(name.to_owned(), digest.to_owned()).is_none().then_some(()));
             if fresh.is_none() {
                 return Err(ArtifactError::Pins { line: index + 1, text: line.to_owned() });
             }
@@ -79,7 +78,8 @@ impl Pins {
         }
         if others == Others::Refused {
             for name in there.iter().filter(|n| !self.0.contains_key(*n)) {
-                faults.push(JarFault::Extra { name: name.clone(), found: manifest::file_digest(&directory.join(name))? });
+                faults
+                    .push(JarFault::Extra { name: name.clone(), found: manifest::file_digest(&directory.join(name))? });
             }
         }
         if faults.is_empty() { Ok(()) } else { Err(ArtifactError::Jars { from: from.to_owned(), faults }) }

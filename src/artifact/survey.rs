@@ -88,7 +88,9 @@ fn java_part(
     let mut damaged = None;
     if let Some(record) = record {
         damaged = stored_damage(record, settings, care);
-        if damaged.is_none() && let Some(known) = java::unchanged(record) {
+        if damaged.is_none()
+            && let Some(known) = java::unchanged(record)
+        {
             let place = if record.tree.is_some() { "package" } else { "host" };
             survey.present.push((Part::Java, detail(&known, place)));
             survey.programs.java = Some(known.runtime());

@@ -1,6 +1,8 @@
 //! The real sources: `mvn` and the distribution's packages into a store of the test's own, then everything again with
 //! nothing of the machine left to use. Skipped, aloud, where the programs are not installed.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test outside the library")]
+
 use cdc_supervisor::{
     artifact::{self, Host, Part, Progress, Settings, Step, Wanted},
     base::ExitStatus,
@@ -43,6 +45,8 @@ fn bare() -> Host {
         jvm_dir: "/nonexistent".into(),
         keyrings: "/nonexistent".into(),
         os_release: String::new(),
+        passwd: String::new(),
+        uid: 0,
         environment: Vec::new(),
     }
 }
@@ -68,7 +72,8 @@ fn the_stack_is_fetched_with_the_machines_own_clients_and_found_again_without_th
     let dir = tempfile::tempdir().unwrap();
     let mut settings = Settings::new(dir.path().join("store"));
     let host = &settings.host;
-    let there = [("mvn", host.mvn.is_some()), ("apt-get", host.apt_get.is_some()), ("dpkg-deb", host.dpkg_deb.is_some())];
+    let there =
+        [("mvn", host.mvn.is_some()), ("apt-get", host.apt_get.is_some()), ("dpkg-deb", host.dpkg_deb.is_some())];
     if !has(&there) {
         return;
     }

@@ -83,7 +83,8 @@ impl HostArchive {
 /// The archives to try, best first. With downloaded indexes apt knows whose an archive is and there is one; on a host
 /// where `apt-get update` never ran, every archive that has the release's name is a candidate, and the signature decides.
 pub fn host_archives(indextargets: &str, os_release: &str) -> Vec<HostArchive> {
-    let lines: Vec<[&str; 6]> = indextargets.lines().filter_map(|l| l.split('|').collect::<Vec<_>>().try_into().ok()).collect();
+    let lines: Vec<[&str; 6]> =
+        indextargets.lines().filter_map(|l| l.split('|').collect::<Vec<_>>().try_into().ok()).collect();
     let known: Vec<_> = lines
         .iter()
         .filter_map(|&[origin, label, codename, release, component, uri]| {
@@ -151,11 +152,10 @@ fn add(suites: &mut Vec<Suite>, family: Family, release: &str, component: &str, 
     match suites.iter_mut().find(|s| s.uri == uri && s.name == release) {
         Some(suite) if suite.components.iter().any(|c| c == component) => {}
         Some(suite) => suite.components.push(component.to_owned()),
-        None => suites.push(Suite {
-            uri: uri.to_owned(),
-            name: release.to_owned(),
-            components: vec![component.to_owned()],
-        }),
+        None => {
+            let components = vec![component.to_owned()];
+            suites.push(Suite { uri: uri.to_owned(), name: release.to_owned(), components });
+        }
     }
 }
 
@@ -236,7 +236,9 @@ Ubuntu|Ubuntu|noble|noble-backports|main|http://archive.test/ubuntu/
     fn without_downloaded_indexes_every_archive_of_the_release_is_a_candidate() {
         let blank = |text: &str| {
             text.lines()
-                .map(|l| l.splitn(4, '|').last().map(|rest| format!("$(ORIGIN)|$(LABEL)|$(CODENAME)|{rest}\n")).unwrap())
+                .map(|l| {
+                    l.splitn(4, '|').last().map(|rest| format!("$(ORIGIN)|$(LABEL)|$(CODENAME)|{rest}\n")).unwrap()
+                })
                 .collect::<String>()
         };
         let os = "ID=debian\nVERSION_CODENAME=bookworm\n";

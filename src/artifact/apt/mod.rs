@@ -4,12 +4,7 @@
 pub mod archive;
 pub mod unpack;
 
-use super::{
-    ArtifactError, Host, Part, Progress, Step,
-    lockfile::Package,
-    manifest,
-    store::Work,
-};
+use super::{ArtifactError, Host, Part, Progress, Step, lockfile::Package, manifest, store::Work};
 use crate::sys::{
     command::{Cancel, Command, Finished},
     error::SysError,
@@ -53,7 +48,7 @@ impl Helper<'_> {
             program: self.name.to_owned(),
             to: to.to_owned(),
             status: done.status,
-            said: done.last_lines(8),
+            said: last_words(&done),
         })
     }
 
@@ -70,12 +65,30 @@ impl Helper<'_> {
     }
 }
 
+/// What a failed helper said: Maven's first errors (the last are advice); else apt's first failed downloads, each two lines
+/// of standard output, and the last lines of standard error; or of standard output when there is nothing on standard error.
+/// Without terminal codes, which Maven writes even into a pipe.
+fn last_words(done: &Finished) -> String {
+    let plain = |text: &str| -> Vec<String> {
+        text.replace("\u{1b}[0m", "").lines().map(str::trim_end).filter(|l| !l.is_empty()).map(str::to_owned).collect()
+    };
+    let (out, err) = (plain(&done.stdout), plain(&done.stderr));
+    let errors = out.iter().filter(|l| l.starts_with("[ERROR] ") && l.len() > 8);
+    let errors: Vec<String> = errors.take_while(|l| !l.contains("To see the full stack trace")).cloned().collect();
+    if !errors.is_empty() {
+        return errors.join("\n");
+    }
+    let mut downloads: Vec<String> =
+        out.windows(2).filter(|w| w[0].starts_with("Err:")).take(2).flatten().cloned().collect();
+    let rest = if err.is_empty() && downloads.is_empty() { out } else { err };
+    downloads.extend_from_slice(&rest[rest.len().saturating_sub(8)..]);
+    downloads.join("\n")
+}
+
 /// A path as text for a command line or a configuration file.
 pub fn utf8(path: &Path) -> Result<&str, ArtifactError> {
     // a colon would split a library path, a quote would end a string of apt's configuration
-    path.to_str()
-        .filter(|t| !t.contains(['\t', '\n', ':', '"']))
-        .ok_or_else(|| ArtifactError::OddPath(path.to_owned()))
+    path.to_str().filter(|t| !t.contains(['\t', '\n', ':', '"'])).ok_or_else(|| ArtifactError::OddPath(path.to_owned()))
 }
 
 /// The archives of the host's distribution, best first.
@@ -228,10 +241,7 @@ fn credentials() -> String {
 
 /// Sum of the sizes in the output of `--print-uris`: lines of `'URI' FILE BYTES HASH`.
 fn announced_bytes(text: &str) -> u64 {
-    text.lines()
-        .filter(|l| l.starts_with('\''))
-        .filter_map(|l| l.rsplit(' ').nth(1)?.parse::<u64>().ok())
-        .sum()
+    text.lines().filter(|l| l.starts_with('\'')).filter_map(|l| l.rsplit(' ').nth(1)?.parse::<u64>().ok()).sum()
 }
 
 /// Runs `work` and tells meanwhile how many bytes lie in `directory`.
@@ -300,6 +310,25 @@ mod tests {
                     'http://a.test/z.deb' z_2_all.deb 4 SHA256:00\n";
         assert_eq!(announced_bytes(text), 37600);
         assert_eq!(announced_bytes(""), 0);
+    }
+
+    #[test]
+    fn the_words_of_a_failed_helper_are_its_errors_without_terminal_codes() {
+        let finished = |stdout: &str, stderr: &str| Finished {
+            status: crate::base::ExitStatus::Code(1),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+            took: Duration::ZERO,
+        };
+        let maven = "[INFO] x\n[ERROR] Failed: no route\n[ERROR] \n[ERROR] To see the full stack trace of\n[ERROR] a\n";
+        let said = last_words(&finished(maven, "\u{1b}[0m\u{1b}[0m"));
+        assert_eq!(said, "[ERROR] Failed: no route");
+        assert_eq!(last_words(&finished("out\n", "E: gone\n")), "E: gone");
+        let apt = "Get:1 a\nErr:2 http://a.test sid InRelease\n  Could not connect\nReading\n";
+        let said = last_words(&finished(apt, "E: no Release file\n"));
+        assert_eq!(said, "Err:2 http://a.test sid InRelease\n  Could not connect\nE: no Release file");
+        assert_eq!(last_words(&finished("out\n", "\u{1b}[0m\n")), "out");
+        assert_eq!(last_words(&finished("", "")), "");
     }
 
     #[test]
