@@ -4,11 +4,12 @@ use super::{
     ArtifactError, Part, Progress, Settings, Step, Survey, Wanted, jre_package, kafka,
     lockfile::{JavaRecord, KafkaRecord, LockFile, MysqlRecord},
     mysql,
+    progress::megabytes,
     store::Store,
     survey::look,
 };
 use crate::{
-    base::{ByteSize, programs::Programs},
+    base::programs::Programs,
     sys::{clock, command::Cancel},
 };
 use std::thread;
@@ -125,7 +126,7 @@ fn fetch_one(
         Part::Java => {
             let java = jre_package::fetch(store, settings, progress, cancel)?;
             let bytes: u64 = java.packages.iter().map(|p| p.bytes).sum();
-            let detail = format!("java {} (package, {})", java.version, ByteSize(bytes >> 20 << 20));
+            let detail = format!("java {} (package, {})", java.version, megabytes(bytes));
             (Fetched::Java(java), detail)
         }
         Part::Kafka => {

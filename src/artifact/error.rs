@@ -46,7 +46,7 @@ pub struct FoundJava {
 #[derive(Debug, Error)]
 pub enum ArtifactError {
     /// The operating system refused something.
-    #[error("artifact store")]
+    #[error(transparent)]
     System(#[from] SysError),
     /// The caller asked to stop.
     #[error("fetching was cancelled")]
@@ -195,6 +195,14 @@ pub enum ArtifactError {
 }
 
 impl ArtifactError {
+    /// The failures of a part's sources as one error; a single one stands for itself.
+    pub(super) fn of_sources(part: Part, mut failures: Vec<(String, ArtifactError)>) -> Self {
+        if failures.len() == 1 {
+            return failures.remove(0).1;
+        }
+        ArtifactError::Sources { part, failures }
+    }
+
     /// What to do about it, when there is something.
     pub fn hint(&self) -> Option<String> {
         if self.disk_full() {
@@ -222,7 +230,7 @@ impl ArtifactError {
                 Some("look at the network or the proxy settings, then run it again".into())
             }
             ArtifactError::ToolFailed { program, .. } => {
-                Some(format!("run {program} by hand to see whether it reaches its servers"))
+                Some(format!("look at the network, its proxy and the mirror; does {program} work by hand?"))
             }
             ArtifactError::NoArchive => Some("run `apt-get update` once, as root, then try again".into()),
             ArtifactError::NoKeyring { family, .. } => {
@@ -261,7 +269,22 @@ impl ArtifactError {
             ArtifactError::ToolFailed { said, .. } => said.contains("No space left on device"),
             ArtifactError::Sources { failures, .. } => failures.iter().any(|(_, e)| e.disk_full()),
             ArtifactError::Parts(failures) => failures.iter().any(|(_, e)| e.disk_full()),
-            _ => false,
+            ArtifactError::Cancelled
+            | ArtifactError::Offline { .. }
+            | ArtifactError::Incomplete { .. }
+            | ArtifactError::Pins { .. }
+            | ArtifactError::Jars { .. }
+            | ArtifactError::NoTool { .. }
+            | ArtifactError::NoArchive
+            | ArtifactError::NoKeyring { .. }
+            | ArtifactError::NoJava { .. }
+            | ArtifactError::Tree { .. }
+            | ArtifactError::Libraries { .. }
+            | ArtifactError::Version { .. }
+            | ArtifactError::MysqlChanged { .. }
+            | ArtifactError::OddPath(_)
+            | ArtifactError::Lockfile { .. }
+            | ArtifactError::LockfileSchema { .. } => false,
         }
     }
 }
@@ -296,7 +319,7 @@ fn indent(said: &str) -> String {
     said.lines().fold(String::new(), |text, line| format!("{text}\n  {line}"))
 }
 
-/// An error and its causes on one line.
+/// An error and its causes as an item of a list.
 fn chain(error: &ArtifactError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
@@ -304,7 +327,8 @@ fn chain(error: &ArtifactError) -> String {
         let _ = write!(text, ": {cause}");
         next = cause.source();
     }
-    text
+    // its own lines stand further in than the item it becomes
+    text.replace('\n', "\n  ")
 }
 
 fn list_sources(failures: &[(String, ArtifactError)]) -> String {

@@ -58,7 +58,7 @@ pub fn fetch(
             }
         }
     }
-    Err(ArtifactError::Sources { part: Part::Java, failures })
+    Err(ArtifactError::of_sources(Part::Java, failures))
 }
 
 fn install(

@@ -6,10 +6,11 @@ use super::{
     manifest::{Care, Manifest},
     maven,
     pins::Pins,
+    progress::megabytes,
     store::{self, Store},
 };
 use crate::{
-    base::{ByteSize, programs::KafkaJars},
+    base::programs::KafkaJars,
     sys::{clock, command::Cancel},
 };
 use std::path::Path;
@@ -43,7 +44,7 @@ pub fn resolve(store: &Path, pins: &Pins, care: Care) -> Result<KafkaJars, Strin
     })
 }
 
-/// `kafka 3.5.2 (52 jars, 38M)`.
+/// `kafka 3.5.2 (52 jars, 38 MB)`.
 pub fn detail(jars: &KafkaJars, bytes: Option<u64>) -> String {
     words(&jars.version, jars.class_path.len(), bytes)
 }
@@ -54,7 +55,7 @@ pub fn record_detail(record: &KafkaRecord, settings: &Settings) -> Result<String
 }
 
 fn words(version: &str, jars: usize, bytes: Option<u64>) -> String {
-    let size = bytes.map(|b| format!(", {}", ByteSize(b >> 20 << 20))).unwrap_or_default();
+    let size = bytes.map(|b| format!(", {}", megabytes(b))).unwrap_or_default();
     format!("kafka {version} ({jars} jars{size})")
 }
 

@@ -10,11 +10,7 @@ use crate::sys::{
     command::Cancel,
     fs::{self as sysfs, Durability},
 };
-use std::{
-    fs,
-    path::{Path, PathBuf},
-    time::Duration,
-};
+use std::{fs, path::PathBuf, time::Duration};
 
 /// Longest time for the whole download: 38 MB of jars and the plugin's own 10 MB at 50 kB/s.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -23,8 +19,7 @@ const LIMIT: Duration = Duration::from_secs(30 * 60);
 /// that the archive of Apache puts beside them and the published pom leaves out (facts/verified.md).
 ///
 /// The managed versions are those of Apache's own archive (LICENSE-binary at tag 3.5.2): Gradle takes netty from Kafka,
-/// Maven would take ZooKeeper's older one with its known holes. The plugin's version is fixed so that every Maven
-/// resolves alike.
+/// Maven would take ZooKeeper's older one with its known holes.
 const POM: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
 <project xmlns="http://maven.apache.org/POM/4.0.0">
   <modelVersion>4.0.0</modelVersion>
@@ -44,17 +39,11 @@ const POM: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
     <dependency><groupId>org.apache.kafka</groupId><artifactId>kafka-tools</artifactId><version>3.5.2</version></dependency>
     <dependency><groupId>org.slf4j</groupId><artifactId>slf4j-reload4j</artifactId><version>1.7.36</version></dependency>
   </dependencies>
-  <build>
-    <plugins>
-      <plugin>
-        <groupId>org.apache.maven.plugins</groupId>
-        <artifactId>maven-dependency-plugin</artifactId>
-        <version>3.6.1</version>
-      </plugin>
-    </plugins>
-  </build>
 </project>
 "#;
+
+/// The plugin with its version: every Maven resolves alike then, and a failed download is told as one.
+const GOAL: &str = "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies";
 
 /// Fetches the jars into `work` and proves them. Returns a tree with exactly the pinned jars under `libs/`.
 pub fn fetch(host: &Host, work: &Work, pins: &Pins, cancel: &Cancel) -> Result<PathBuf, ArtifactError> {
@@ -64,7 +53,7 @@ pub fn fetch(host: &Host, work: &Work, pins: &Pins, cancel: &Cancel) -> Result<P
     let libs = tree.join("libs");
     sysfs::write_atomic(&project.join("pom.xml"), POM.as_bytes(), 0o644, Durability::ProcessCrash)?;
     let output = format!("-DoutputDirectory={}", utf8(&libs)?);
-    let mut args = vec!["-q", "-B", "-Dstyle.color=never", "dependency:copy-dependencies", &output];
+    let mut args = vec!["-q", "-B", "-Dstyle.color=never", GOAL, &output];
     let own = format!("-Dmaven.repo.local={}", utf8(&work.path().join("repository"))?);
     if !has_repository(host) {
         args.insert(0, &own);
@@ -78,11 +67,33 @@ pub fn fetch(host: &Host, work: &Work, pins: &Pins, cancel: &Cancel) -> Result<P
 
 /// Whether Maven can keep its files where it always does, `~/.m2`. A service user often has no home to write to.
 fn has_repository(host: &Host) -> bool {
-    let Some(home) = host.variable("HOME").filter(|h| !h.is_empty()) else { return false };
-    let place = Path::new(home).join(".m2");
+    let Some(home) = home(&host.passwd, host.uid).filter(|h| h.is_dir()) else { return false };
+    let place = home.join(".m2");
     let probe = place.join(format!(".cdc-supervisor-{}", std::process::id()));
-    let writable = fs::create_dir_all(&place).is_ok() && fs::write(&probe, "").is_ok();
+    let writable = (place.is_dir() || fs::create_dir(&place).is_ok()) && fs::write(&probe, "").is_ok();
     // Left over only if it was never made.
     let _ = fs::remove_file(&probe);
     writable
+}
+
+/// The home directory of a user in the text of `/etc/passwd` (passwd(5)): Java's `user.home`, whatever HOME says.
+fn home(passwd: &str, uid: u32) -> Option<PathBuf> {
+    passwd.lines().find_map(|line| {
+        let fields: Vec<&str> = line.split(':').collect();
+        (fields.get(2)?.parse() == Ok(uid)).then(|| fields.get(5).map(PathBuf::from))?
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::path::Path;
+
+    #[test]
+    fn the_home_is_the_one_of_the_user_table() {
+        let passwd = "root:x:0:0:root:/root:/bin/bash\nsvc:x:997:997::/var/lib/svc:/usr/sbin/nologin\nodd\n";
+        assert_eq!(home(passwd, 997).as_deref(), Some(Path::new("/var/lib/svc")));
+        assert_eq!(home(passwd, 0).as_deref(), Some(Path::new("/root")));
+        assert_eq!(home(passwd, 1), None);
+    }
 }

@@ -6,10 +6,11 @@ use super::{
     lockfile::{MysqlRecord, Package, TreeRecord},
     manifest::{Care, Manifest},
     mysql_tree,
+    progress::megabytes,
     store::{Store, Work},
 };
 use crate::{
-    base::{ByteSize, programs::MysqlTree},
+    base::programs::MysqlTree,
     sys::{clock, command::Cancel},
 };
 use std::path::{Path, PathBuf};
@@ -27,10 +28,10 @@ pub fn resolve(store: &Path, record: &MysqlRecord, care: Care) -> Result<MysqlTr
     mysql_tree::programs(&tree, &record.shape, &record.version, &record.tree.content).map_err(|e| e.to_string())
 }
 
-/// `mysql 9.7.4 (55 packages, 62M)`.
+/// `mysql 9.7.4 (55 packages, 57 MB)`.
 pub fn detail(record: &MysqlRecord) -> String {
     let bytes: u64 = record.packages.iter().map(|p| p.bytes).sum();
-    format!("mysql {} ({} packages, {})", record.version, record.packages.len(), ByteSize(bytes >> 20 << 20))
+    format!("mysql {} ({} packages, {})", record.version, record.packages.len(), megabytes(bytes))
 }
 
 /// Fetches the packages of the wanted suite and makes a tree of them.
@@ -56,7 +57,7 @@ pub fn fetch(
             Err(e) => failures.push((source, e)),
         }
     }
-    Err(ArtifactError::Sources { part: Part::Mysql, failures })
+    Err(ArtifactError::of_sources(Part::Mysql, failures))
 }
 
 /// Downloads the first server package that the archive has.
@@ -74,7 +75,7 @@ fn download(
             Err(e) => failures.push(((*name).to_owned(), e)),
         }
     }
-    Err(ArtifactError::Sources { part: Part::Mysql, failures })
+    Err(ArtifactError::of_sources(Part::Mysql, failures))
 }
 
 fn install(

@@ -42,7 +42,7 @@ pub enum Step {
     Present {
         /// Which part.
         what: Part,
-        /// `kafka 3.5.2 (52 jars, 38M)`.
+        /// `kafka 3.5.2 (52 jars, 38 MB)`.
         detail: String,
     },
     /// Work on a part began.
@@ -72,11 +72,16 @@ pub enum Step {
     Done {
         /// Which part.
         what: Part,
-        /// `mysql 9.7.4 (55 packages, 62M)`.
+        /// `mysql 9.7.4 (55 packages, 57 MB)`.
         detail: String,
         /// How long it took.
         took: Duration,
     },
+}
+
+/// `38 MB`: whole mebibytes, rounded.
+pub(super) fn megabytes(bytes: u64) -> String {
+    format!("{} MB", (bytes + (1 << 19)) >> 20)
 }
 
 /// Hears the steps. Called from several threads.

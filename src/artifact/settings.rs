@@ -2,7 +2,11 @@
 
 use super::{Part, pins::KAFKA as KAFKA_PINS};
 use crate::sys::command::{client_environment, find_program};
-use std::path::{Path, PathBuf};
+use std::{
+    fs,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
 
 /// What the plan needs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -42,7 +46,8 @@ pub struct Settings {
     pub java_home: Option<PathBuf>,
     /// A directory that holds Kafka's jars already; asked before any other source.
     pub kafka_jars: Option<PathBuf>,
-    /// The suite of the distribution MySQL is taken from; none: `sid` on Debian, the host's own on Ubuntu.
+    /// The suite of the distribution MySQL is taken from; none: `sid` on Debian, the host's own on Ubuntu. Counts
+    /// when MySQL is fetched; a store that has one keeps it.
     pub mysql_suite: Option<String>,
     /// What the machine offers.
     pub host: Host,
@@ -86,6 +91,10 @@ pub struct Host {
     pub keyrings: PathBuf,
     /// The text of `/etc/os-release` (os-release(5)); empty when there is none.
     pub os_release: String,
+    /// The text of `/etc/passwd`: where Maven looks for its home.
+    pub passwd: String,
+    /// The user this runs as.
+    pub uid: u32,
     /// The environment of every helper program.
     pub environment: Vec<(String, String)>,
 }
@@ -101,14 +110,12 @@ impl Host {
             java: find_program("java"),
             jvm_dir: "/usr/lib/jvm".into(),
             keyrings: "/usr/share/keyrings".into(),
-            os_release: std::fs::read_to_string("/etc/os-release").unwrap_or_default(),
+            os_release: fs::read_to_string("/etc/os-release").unwrap_or_default(),
+            passwd: fs::read_to_string("/etc/passwd").unwrap_or_default(),
+            // The owner of /proc/self is the effective user (proc(5)); 0 without /proc, where nothing else works either.
+            uid: fs::metadata("/proc/self").map_or(0, |m| m.uid()),
             environment: client_environment(),
         }
-    }
-
-    /// One variable of the helpers' environment.
-    pub fn variable(&self, name: &str) -> Option<&str> {
-        self.environment.iter().find(|(k, _)| k == name).map(|(_, v)| v.as_str())
     }
 
     /// The helpers' environment with the messages in English and temporary files in `tmp` (never the host's /tmp).

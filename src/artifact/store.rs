@@ -5,6 +5,7 @@
 
 use super::{
     ArtifactError, Progress, Step,
+    apt::utf8,
     manifest::{self, Manifest},
 };
 use crate::sys::{
@@ -50,6 +51,8 @@ impl Store {
     /// Makes the store if there is none, and takes its lock; waits while another run holds it, saying so once. What dead
     /// runs left in `tmp/` is removed.
     pub fn take(directory: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Self, ArtifactError> {
+        // Its paths end up in command lines and class paths.
+        utf8(directory)?;
         if !directory.is_dir() {
             sysfs::make_dir(directory, 0o755)?;
         }
@@ -262,6 +265,6 @@ mod tests {
         let file = dir.path().join("f");
         fs::write(&file, "").unwrap();
         let e = Store::take(&file.join("store"), &Silent, &Cancel::default()).unwrap_err();
-        assert!(format!("{:?}", e).contains("make directory"), "{e:?}");
+        assert!(e.to_string().starts_with("cannot make directory"), "{e}");
     }
 }

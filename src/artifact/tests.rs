@@ -55,6 +55,8 @@ impl Place {
             jvm_dir: dir.path().join("jvm"),
             keyrings: dir.path().join("keyrings"),
             os_release: String::new(),
+            passwd: String::new(),
+            uid: 0,
             environment: vec![
                 ("PATH".into(), "/usr/bin:/bin".into()),
                 ("HOME".into(), dir.path().display().to_string()),
@@ -112,7 +114,7 @@ fn jars_are_fetched_once_and_then_found_without_running_anything() {
     let heard = heard.0.into_inner().unwrap();
     assert!(matches!(&heard[0], Step::Begin { what: Part::Kafka, detail } if detail == "kafka-3.5.2 with mvn"));
     assert!(
-        matches!(&heard[1], Step::Done { what: Part::Kafka, detail, .. } if detail == "kafka 3.5.2 (2 jars, 0)"),
+        matches!(&heard[1], Step::Done { what: Part::Kafka, detail, .. } if detail == "kafka 3.5.2 (2 jars, 0 MB)"),
         "{heard:?}"
     );
     place.settings.offline = true;
@@ -268,7 +270,7 @@ fn when_every_source_fails_each_is_named_with_its_reason() {
     let text = place.ensure(KAFKA).unwrap_err().to_string();
     let lines: Vec<&str> = text.lines().collect();
     assert_eq!(lines[0], "no source could give kafka:");
-    assert!(lines[1].contains("nothing: artifact store: cannot read jars of") && lines[1].ends_with("not a directory"));
+    assert!(lines[1].contains("nothing: cannot read jars of") && lines[1].ends_with("not a directory"));
     assert_eq!(lines[2], "  mvn: mvn is not installed; it is needed to fetch Kafka's jars");
 }
 

@@ -1,6 +1,8 @@
 //! The real sources: `mvn` and the distribution's packages into a store of the test's own, then everything again with
 //! nothing of the machine left to use. Skipped, aloud, where the programs are not installed.
 
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test outside the library")]
+
 use cdc_supervisor::{
     artifact::{self, Host, Part, Progress, Settings, Step, Wanted},
     base::ExitStatus,
@@ -43,6 +45,8 @@ fn bare() -> Host {
         jvm_dir: "/nonexistent".into(),
         keyrings: "/nonexistent".into(),
         os_release: String::new(),
+        passwd: String::new(),
+        uid: 0,
         environment: Vec::new(),
     }
 }

@@ -153,7 +153,8 @@ fn add(suites: &mut Vec<Suite>, family: Family, release: &str, component: &str, 
         Some(suite) if suite.components.iter().any(|c| c == component) => {}
         Some(suite) => suite.components.push(component.to_owned()),
         None => {
-            suites.push(Suite { uri: uri.to_owned(), name: release.to_owned(), components: vec![component.to_owned()] })
+            let components = vec![component.to_owned()];
+            suites.push(Suite { uri: uri.to_owned(), name: release.to_owned(), components });
         }
     }
 }

@@ -48,7 +48,7 @@ impl Helper<'_> {
             program: self.name.to_owned(),
             to: to.to_owned(),
             status: done.status,
-            said: done.last_lines(8),
+            said: last_words(&done),
         })
     }
 
@@ -63,6 +63,26 @@ impl Helper<'_> {
             ArtifactError::Tool { program: self.name.to_owned(), to: to.to_owned(), source }
         })
     }
+}
+
+/// What a failed helper said: Maven's first errors (the last are advice); else apt's first failed downloads, each two lines
+/// of standard output, and the last lines of standard error; or of standard output when there is nothing on standard error.
+/// Without terminal codes, which Maven writes even into a pipe.
+fn last_words(done: &Finished) -> String {
+    let plain = |text: &str| -> Vec<String> {
+        text.replace("\u{1b}[0m", "").lines().map(str::trim_end).filter(|l| !l.is_empty()).map(str::to_owned).collect()
+    };
+    let (out, err) = (plain(&done.stdout), plain(&done.stderr));
+    let errors = out.iter().filter(|l| l.starts_with("[ERROR] ") && l.len() > 8);
+    let errors: Vec<String> = errors.take_while(|l| !l.contains("To see the full stack trace")).cloned().collect();
+    if !errors.is_empty() {
+        return errors.join("\n");
+    }
+    let mut downloads: Vec<String> =
+        out.windows(2).filter(|w| w[0].starts_with("Err:")).take(2).flatten().cloned().collect();
+    let rest = if err.is_empty() && downloads.is_empty() { out } else { err };
+    downloads.extend_from_slice(&rest[rest.len().saturating_sub(8)..]);
+    downloads.join("\n")
 }
 
 /// A path as text for a command line or a configuration file.
@@ -290,6 +310,25 @@ mod tests {
                     'http://a.test/z.deb' z_2_all.deb 4 SHA256:00\n";
         assert_eq!(announced_bytes(text), 37600);
         assert_eq!(announced_bytes(""), 0);
+    }
+
+    #[test]
+    fn the_words_of_a_failed_helper_are_its_errors_without_terminal_codes() {
+        let finished = |stdout: &str, stderr: &str| Finished {
+            status: crate::base::ExitStatus::Code(1),
+            stdout: stdout.into(),
+            stderr: stderr.into(),
+            took: Duration::ZERO,
+        };
+        let maven = "[INFO] x\n[ERROR] Failed: no route\n[ERROR] \n[ERROR] To see the full stack trace of\n[ERROR] a\n";
+        let said = last_words(&finished(maven, "\u{1b}[0m\u{1b}[0m"));
+        assert_eq!(said, "[ERROR] Failed: no route");
+        assert_eq!(last_words(&finished("out\n", "E: gone\n")), "E: gone");
+        let apt = "Get:1 a\nErr:2 http://a.test sid InRelease\n  Could not connect\nReading\n";
+        let said = last_words(&finished(apt, "E: no Release file\n"));
+        assert_eq!(said, "Err:2 http://a.test sid InRelease\n  Could not connect\nE: no Release file");
+        assert_eq!(last_words(&finished("out\n", "\u{1b}[0m\n")), "out");
+        assert_eq!(last_words(&finished("", "")), "");
     }
 
     #[test]
