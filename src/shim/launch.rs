@@ -226,11 +226,12 @@ fn become_program(plan: &Plan) -> (Step, Errno) {
     // SAFETY: async-signal-safe system calls only; all pointers are into `plan`, which the parent filled before the fork
     // and which lives in this process's own copy of memory.
     unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = libc::SIG_DFL;
+        // Not through libc, which keeps 32 and 33 for itself and refuses them: an ignored one would be inherited by exec.
+        // The kernel's struct is four words at most, and all zero means SIG_DFL with no flags and no mask.
+        let default = [0u64; 4];
         for signal in 1..=64 {
-            // refused for SIGKILL, SIGSTOP and the two that libc keeps: those have their default
-            libc::sigaction(signal, &raw const action, ptr::null_mut());
+            // refused for SIGKILL and SIGSTOP, which have no other
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null_mut::<u64>(), 8usize);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

@@ -66,7 +66,7 @@ fn all_output_arrives_over_rotations_without_a_cut_line() {
 #[test]
 fn a_node_gets_exactly_the_given_environment_limits_and_descriptors() {
     let script = "env; ulimit -Sn; umask; pwd; cat /proc/self/oom_score_adj; echo fds; ls -l /proc/$$/fd; echo sig; \
-                  grep -E 'Sig(Ign|Blk)' /proc/$$/status; read line || echo no input >&2";
+                  grep -E 'Sig(Ign|Blk)' /proc/self/status; read line || echo no input >&2";
     let mut order = order(script);
     order.nofile = 321;
     order.oom_score_adj = 123;
