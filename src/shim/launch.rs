@@ -175,7 +175,7 @@ pub(super) fn launch(
         (Ok(0), Ok((pidfd, process))) => return Ok(Launched { process, pidfd, started_at }),
         (Ok(5), _) => {
             let [step, errno @ ..] = message;
-            explain(step, io::Error::from_raw_os_error(i32::from_ne_bytes(errno)), order, &plan)
+            explain(step, &io::Error::from_raw_os_error(i32::from_ne_bytes(errno)), order, &plan)
         }
         (Ok(_), Ok(_)) => failure("fork", "hear from the child", &io::ErrorKind::InvalidData.into()),
         (_, Err(e)) => failure("fork", "open a pidfd", &e),
@@ -189,7 +189,7 @@ pub(super) fn launch(
     Err(failed)
 }
 
-fn explain(step: u8, e: io::Error, order: &LaunchOrder, plan: &Plan) -> LaunchFailure {
+fn explain(step: u8, e: &io::Error, order: &LaunchOrder, plan: &Plan) -> LaunchFailure {
     let (name, doing) = match step {
         s if s == Step::Session as u8 => ("session", "start a session".to_owned()),
         s if s == Step::Output as u8 => ("fork", "connect the output".to_owned()),
@@ -205,7 +205,7 @@ fn explain(step: u8, e: io::Error, order: &LaunchOrder, plan: &Plan) -> LaunchFa
         s if s == Step::Dir as u8 => ("dir", format!("enter {}", order.dir.display())),
         _ => ("exec", format!("run {}", plan.program.to_string_lossy())),
     };
-    failure(name, &doing, &e)
+    failure(name, &doing, e)
 }
 
 /// The child's way to its program. Only async-signal-safe calls (signal-safety(7)); no allocation.

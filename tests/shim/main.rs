@@ -1,5 +1,8 @@
 //! The real shim with real children: what is promised about output, exits, leftovers and the death of either side.
 
+// the harness is test code, though no function in it is a test
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod harness;
 
 use cdc_supervisor::{
@@ -376,6 +379,54 @@ fn a_node_as_another_user_runs_as_that_user() {
     let mut node = Node::launch(order);
     gone(&mut node.client);
     assert_eq!(node.log(), "65534\n65534\n65534 7\n");
+}
+
+/// A fresh group on a real cgroup v2 tree, where this user may make one.
+struct Group(std::path::PathBuf);
+
+impl Group {
+    fn make() -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let mount = mounts.lines().find(|l| l.contains(" - cgroup2 "))?.split(' ').nth(4)?.to_owned();
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = own.lines().find_map(|l| l.strip_prefix("0::/"))?.to_owned();
+        let dir = std::path::Path::new(&mount).join(own).join(format!("cdc-shim-test-{}", std::process::id()));
+        fs::create_dir(&dir).ok()?;
+        let group = Self(dir);
+        // moving somebody in is a right of its own
+        let mut child = std::process::Command::new("/bin/sleep").arg("1000").spawn().ok()?;
+        let moved = fs::write(group.0.join("cgroup.procs"), child.id().to_string());
+        child.kill().ok()?;
+        child.wait().ok()?;
+        moved.ok().map(|()| group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        poll(|| (fs::remove_dir(&self.0).is_ok() || !self.0.exists()).then_some(()));
+    }
+}
+
+#[test]
+fn a_node_is_born_in_its_group_and_strangers_there_go_with_it() {
+    let Some(group) = Group::make() else {
+        println!("no cgroup v2 tree to write to here");
+        return;
+    };
+    let mut order = order("cat /proc/self/cgroup; echo ready; while :; do sleep 0.05; done");
+    order.cgroup = Some(group.0.clone());
+    order.leftovers_ms = 50;
+    let mut node = Node::launch(order);
+    poll(|| node.log().contains("ready").then_some(()));
+    assert!(node.log().contains(group.0.file_name().unwrap().to_str().unwrap()), "{}", node.log());
+    let mut stranger = std::process::Command::new("/bin/sh").args(["-c", "trap '' TERM; sleep 1000"]).spawn().unwrap();
+    fs::write(group.0.join("cgroup.procs"), stranger.id().to_string()).unwrap();
+    node.client.request(&Request::Stop { signal: libc::SIGTERM, grace_ms: 10_000 }).unwrap();
+    let Some(Report::MainEnded(record)) = node.client.next_report(WAIT).unwrap() else { panic!() };
+    assert_eq!(record.oom_kills, None, "no memory controller or no file: unknown, not zero");
+    assert!(stranger.wait().is_ok());
+    gone(&mut node.client);
 }
 
 #[test]
