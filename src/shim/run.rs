@@ -54,8 +54,9 @@ const STUCK_AFTER: Duration = Duration::from_secs(5);
 /// Runs the shim: standard input is its end of the daemon's socketpair. An error means that there was no order.
 pub fn main() -> Result<(), String> {
     let birth = setup::take_birth_socket().map_err(|e| format!("standard input is no socket of a daemon: {e}"))?;
-    let order = setup::read_order(&birth)?;
+    // before the order: one in reserve must be deaf to a terminal's Ctrl-C too
     setup::set_up_self();
+    let Some(order) = setup::read_order(&birth)? else { return Ok(()) };
     match Shim::launch(order.clone()) {
         Ok(mut shim) => {
             shim.connections.add(birth, true);

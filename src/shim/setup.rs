@@ -28,8 +28,6 @@ use std::{
     time::Duration,
 };
 
-/// How long the order may take to come: the daemon has it ready when it starts us.
-const ORDER_WAIT: Duration = Duration::from_secs(10);
 /// How long a held lock is tried: the last holder may be on its way out.
 const LOCK_WAIT: Duration = Duration::from_millis(200);
 /// `oom_score_adj` of the shim itself, as the unit's OOMScoreAdjust: it must outlive its node to tell of its death.
@@ -38,22 +36,26 @@ const OWN_OOM_SCORE_ADJ: &str = "-900";
 /// Moves standard input to a descriptor of its own, so that it can be closed, and puts /dev/null in its place.
 pub(super) fn take_birth_socket() -> io::Result<UnixStream> {
     let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    socket.set_read_timeout(Some(ORDER_WAIT))?;
     dup2_stdin(File::open("/dev/null")?)?;
     Ok(socket)
 }
 
-pub(super) fn read_order(mut birth: &UnixStream) -> Result<LaunchOrder, String> {
+/// Waits for the order, without end: a daemon may keep a shim in reserve, started already, and its death ends the wait
+/// (then there is none).
+pub(super) fn read_order(mut birth: &UnixStream) -> Result<Option<LaunchOrder>, String> {
     let mut decoder = Decoder::default();
     let mut buffer = [0; 4096];
     loop {
         match decoder.next() {
-            Ok(Some(frame)) => return LaunchOrder::decode(&frame).map_err(|e| format!("the launch order: {e}")),
+            Ok(Some(frame)) => {
+                return LaunchOrder::decode(&frame).map(Some).map_err(|e| format!("the launch order: {e}"));
+            }
             Ok(None) => {}
             Err(e) => return Err(format!("the launch order: {e}")),
         }
         match birth.read(&mut buffer) {
-            Ok(0) => return Err("the daemon closed the connection before its launch order came".into()),
+            // the daemon ended, or does not need us any more
+            Ok(0) => return Ok(None),
             Ok(n) => decoder.push(&buffer[..n]),
             Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
             Err(e) => return Err(format!("no launch order came: {e}")),

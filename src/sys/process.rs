@@ -249,8 +249,8 @@ mod tests {
         let fd = pidfd_open(pid).unwrap();
         assert!(is_same_alive(&id));
         for stranger in [
-            ProcessId { start_ticks: id.start_ticks + 1, ..id.clone() },
-            ProcessId { boot_id: "other".into(), ..id.clone() },
+            ProcessId { pid, start_ticks: id.start_ticks + 1, boot_id: id.boot_id.clone() },
+            ProcessId { pid, start_ticks: id.start_ticks, boot_id: "other".into() },
         ] {
             assert!(!is_same_alive(&stranger));
         }

@@ -12,7 +12,7 @@ use cdc_supervisor::{
         client::Client,
         wire::{Report, Request, parse_exit_record, parse_launch_failure},
     },
-    sys::{net, process},
+    sys::{net, process, socket},
 };
 use harness::{Node, WAIT, gone, launch_failed, order, poll, state};
 use std::{
@@ -289,6 +289,18 @@ fn garbage_and_clients_that_never_read_change_nothing() {
     drop(silent);
     node.client.request(&Request::KillTree).unwrap();
     gone(&mut node.client);
+}
+
+#[test]
+fn a_shim_without_an_order_waits_and_ends_with_its_daemon() {
+    let (near, far) = socket::socketpair().unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_cdc-shim"));
+    let null = fs::File::open("/dev/null").unwrap();
+    let name = cdc_supervisor::base::NodeName::mysql();
+    let shim = process::spawn_shim(program, far, null, (&name, Incarnation(1))).unwrap();
+    assert_eq!(process::try_wait(shim), None);
+    drop(near);
+    assert_eq!(poll(|| process::try_wait(shim)), ExitStatus::Code(0));
 }
 
 #[test]
