@@ -175,7 +175,7 @@ pub(super) fn launch(
         (Ok(0), Ok((pidfd, process))) => return Ok(Launched { process, pidfd, started_at }),
         (Ok(5), _) => {
             let [step, errno @ ..] = message;
-            explain(step, io::Error::from_raw_os_error(i32::from_ne_bytes(errno)), order, &plan)
+            explain(step, &io::Error::from_raw_os_error(i32::from_ne_bytes(errno)), order, &plan)
         }
         (Ok(_), Ok(_)) => failure("fork", "hear from the child", &io::ErrorKind::InvalidData.into()),
         (_, Err(e)) => failure("fork", "open a pidfd", &e),
@@ -189,7 +189,7 @@ pub(super) fn launch(
     Err(failed)
 }
 
-fn explain(step: u8, e: io::Error, order: &LaunchOrder, plan: &Plan) -> LaunchFailure {
+fn explain(step: u8, e: &io::Error, order: &LaunchOrder, plan: &Plan) -> LaunchFailure {
     let (name, doing) = match step {
         s if s == Step::Session as u8 => ("session", "start a session".to_owned()),
         s if s == Step::Output as u8 => ("fork", "connect the output".to_owned()),
@@ -205,7 +205,7 @@ fn explain(step: u8, e: io::Error, order: &LaunchOrder, plan: &Plan) -> LaunchFa
         s if s == Step::Dir as u8 => ("dir", format!("enter {}", order.dir.display())),
         _ => ("exec", format!("run {}", plan.program.to_string_lossy())),
     };
-    failure(name, &doing, &e)
+    failure(name, &doing, e)
 }
 
 /// The child's way to its program. Only async-signal-safe calls (signal-safety(7)); no allocation.
@@ -226,11 +226,12 @@ fn become_program(plan: &Plan) -> (Step, Errno) {
     // SAFETY: async-signal-safe system calls only; all pointers are into `plan`, which the parent filled before the fork
     // and which lives in this process's own copy of memory.
     unsafe {
-        let mut action: libc::sigaction = std::mem::zeroed();
-        action.sa_sigaction = libc::SIG_DFL;
+        // Not through libc, which keeps 32 and 33 for itself and refuses them: an ignored one would be inherited by exec.
+        // The kernel's struct is four words at most, and all zero means SIG_DFL with no flags and no mask.
+        let default = [0u64; 4];
         for signal in 1..=64 {
-            // refused for SIGKILL, SIGSTOP and the two that libc keeps: those have their default
-            libc::sigaction(signal, &raw const action, ptr::null_mut());
+            // refused for SIGKILL and SIGSTOP, which have no other
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), ptr::null_mut::<u64>(), 8usize);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

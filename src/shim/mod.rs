@@ -7,5 +7,6 @@ mod launch;
 mod notify;
 pub mod record;
 pub mod run;
+mod setup;
 mod tree;
 pub mod wire;

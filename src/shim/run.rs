@@ -4,8 +4,8 @@ use super::{
     connections::{self, Connections},
     launch::{self, Launched, failure},
     notify::NotifySocket,
-    tree,
-    wire::{Decoder, LaunchFailure, LaunchOrder, Notified, Report, Request, ShimState, format_exit_record},
+    setup, tree,
+    wire::{LaunchFailure, LaunchOrder, Notified, Report, Request, ShimState, format_exit_record},
 };
 use crate::{
     base::{ExitRecord, ExitStatus, Layout, Moment},
@@ -25,24 +25,19 @@ use nix::{
         signalfd::{SfdFlags, SignalFd},
         stat::{Mode, umask},
     },
-    unistd::{dup2_stdin, pipe2, setsid},
+    unistd::pipe2,
 };
 use std::{
-    fs::File,
-    io::{self, Read},
+    io,
     os::{
         fd::{AsFd, AsRawFd, OwnedFd},
-        unix::net::{UnixListener, UnixStream},
+        unix::net::UnixListener,
     },
     path::PathBuf,
     thread,
     time::Duration,
 };
 
-/// How long the order may take to come: the daemon has it ready when it starts us.
-const ORDER_WAIT: Duration = Duration::from_secs(10);
-/// How long a held lock is tried: the last holder may be on its way out.
-const LOCK_WAIT: Duration = Duration::from_millis(200);
 /// How long clients get to take the last report.
 const LAST_WORDS: Duration = Duration::from_millis(200);
 /// Blocks read from the pipe before everybody else gets a turn.
@@ -55,14 +50,13 @@ const KILL_ROUNDS: usize = 64;
 const SIGNALS_MAX: usize = 64;
 /// What survives SIGKILL for so long is stuck in the kernel.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
-/// `oom_score_adj` of the shim itself, as the unit's OOMScoreAdjust: it must outlive its node to tell of its death.
-const OWN_OOM_SCORE_ADJ: &str = "-900";
 
 /// Runs the shim: standard input is its end of the daemon's socketpair. An error means that there was no order.
 pub fn main() -> Result<(), String> {
-    let birth = take_birth_socket().map_err(|e| format!("standard input is no socket of a daemon: {e}"))?;
-    let order = read_order(&birth)?;
-    set_up_self();
+    let birth = setup::take_birth_socket().map_err(|e| format!("standard input is no socket of a daemon: {e}"))?;
+    // before the order: one in reserve must be deaf to a terminal's Ctrl-C too
+    setup::set_up_self();
+    let Some(order) = setup::read_order(&birth)? else { return Ok(()) };
     match Shim::launch(order.clone()) {
         Ok(mut shim) => {
             shim.connections.add(birth, true);
@@ -87,47 +81,6 @@ pub fn main() -> Result<(), String> {
     Ok(())
 }
 
-/// Moves standard input to a descriptor of its own, so that it can be closed, and puts /dev/null in its place.
-fn take_birth_socket() -> io::Result<UnixStream> {
-    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
-    socket.set_read_timeout(Some(ORDER_WAIT))?;
-    dup2_stdin(File::open("/dev/null")?)?;
-    Ok(socket)
-}
-
-fn read_order(mut birth: &UnixStream) -> Result<LaunchOrder, String> {
-    let mut decoder = Decoder::default();
-    let mut buffer = [0; 4096];
-    loop {
-        match decoder.next() {
-            Ok(Some(frame)) => return LaunchOrder::decode(&frame).map_err(|e| format!("the launch order: {e}")),
-            Ok(None) => {}
-            Err(e) => return Err(format!("the launch order: {e}")),
-        }
-        match birth.read(&mut buffer) {
-            Ok(0) => return Err("the daemon closed the connection before its launch order came".into()),
-            Ok(n) => decoder.push(&buffer[..n]),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(format!("no launch order came: {e}")),
-        }
-    }
-}
-
-/// Own session, subreaper, deaf to what a terminal or a service manager sends to everybody.
-fn set_up_self() {
-    for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGQUIT, Signal::SIGPIPE, Signal::SIGXFSZ] {
-        // SAFETY: ignoring a signal installs no handler.
-        let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigIgn) };
-    }
-    // Fails only for a group leader, which then is out of the daemon's terminal group already.
-    let _ = setsid();
-    // Fails only on kernels before 3.4.
-    let _ = process::set_child_subreaper();
-    // best effort: an ordinary user may not lower it
-    let _ = std::fs::write("/proc/self/oom_score_adj", OWN_OOM_SCORE_ADJ);
-    umask(Mode::from_bits_truncate(0o027));
-}
-
 fn never_ran(order: &LaunchOrder) -> ExitRecord {
     let now = clock::wall();
     ExitRecord {
@@ -147,33 +100,6 @@ fn never_ran(order: &LaunchOrder) -> ExitRecord {
 
 fn write_record(path: &std::path::Path, record: &ExitRecord, why: Option<&LaunchFailure>) -> Result<(), SysError> {
     fs::write_atomic(path, format_exit_record(record, why).as_bytes(), 0o600, Durability::ProcessCrash)
-}
-
-fn take_lock(layout: &Layout, order: &LaunchOrder) -> Result<Lock, LaunchFailure> {
-    let path = layout.node_lock(&order.node);
-    let describe = |e: SysError| failure("lock", &e.doing, &e.source);
-    let end = clock::now() + LOCK_WAIT;
-    loop {
-        match Lock::try_take(&path) {
-            Ok(Some(lock)) => return Ok(lock),
-            Ok(None) if clock::now() < end => thread::sleep(Duration::from_millis(2)),
-            Ok(None) => {
-                let own = i32::try_from(std::process::id()).unwrap_or_default();
-                let holders: Vec<String> = process::holders_of(&path)
-                    .into_iter()
-                    .filter(|pid| *pid != own)
-                    .map(|pid| format!("{pid} ({})", process::command_line(pid)))
-                    .collect();
-                let who = if holders.is_empty() { "a process we may not see".to_owned() } else { holders.join(", ") };
-                let text = format!("{} is held by {who}: a process of an earlier start still lives", path.display());
-                return Err(LaunchFailure { step: "lock".into(), errno: libc::EWOULDBLOCK, text });
-            }
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {
-                fs::make_dir(&layout.node_run(&order.node), 0o750).map_err(describe)?;
-            }
-            Err(e) => return Err(describe(e)),
-        }
-    }
 }
 
 /// A shim whose node was launched.
@@ -225,7 +151,7 @@ struct Killing {
 impl Shim {
     fn launch(order: LaunchOrder) -> Result<Self, LaunchFailure> {
         let layout = Layout::new(&order.root);
-        let lock = take_lock(&layout, &order)?;
+        let lock = setup::take_lock(&layout, &order)?;
         let dir = layout.log_dir(&order.node);
         let log = LogWriter::open(&dir, order.log_max_bytes, order.log_keep)
             .map_err(|e| failure("log", &format!("open the log in {}", dir.display()), &e))?;
@@ -459,7 +385,7 @@ impl Shim {
     fn is_gone(&self) -> bool {
         !self.main_lives
             && !self.children
-            && !self.order.cgroup.as_deref().is_some_and(|dir| cgroup::populated(dir) == Some(true))
+            && self.order.cgroup.as_deref().is_none_or(|dir| cgroup::populated(dir) != Some(true))
     }
 
     /// The whole tree is killed after `grace`, unless that is due earlier already.

@@ -77,7 +77,7 @@ pub fn file_system_kind(path: &Path) -> Result<String, SysError> {
         (0x6367_7270, "cgroup2"),
         (0x00C0_FFEE, "hostfs"),
     ];
-    let magic = i64::from(magic) & 0xFFFF_FFFF;
+    let magic = magic & 0xFFFF_FFFF;
     Ok(NAMES.iter().find(|(m, _)| *m == magic).map_or_else(|| format!("{magic:#x}"), |(_, n)| (*n).to_owned()))
 }
 

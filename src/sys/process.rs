@@ -172,7 +172,7 @@ pub fn started_at(pid: i32) -> Option<Timestamp> {
     Some(Timestamp(clock::wall().0.saturating_sub_unsigned(age)))
 }
 
-/// Starts a shim: standard input is its end of the socketpair, the environment is empty. Its pid is registered with
+/// Starts a shim from an absolute path: standard input is its end of the socketpair, the environment is empty. Its pid is registered with
 /// [`children`]; whoever sees its end calls [`try_wait`]. The arguments serve `ps` only.
 pub fn spawn_shim(
     program: &Path,
@@ -248,8 +248,12 @@ mod tests {
         let id = identity(pid).unwrap();
         let fd = pidfd_open(pid).unwrap();
         assert!(is_same_alive(&id));
-        assert!(!is_same_alive(&ProcessId { start_ticks: id.start_ticks + 1, ..id.clone() }));
-        assert!(!is_same_alive(&ProcessId { boot_id: "other".into(), ..id.clone() }));
+        for stranger in [
+            ProcessId { pid, start_ticks: id.start_ticks + 1, boot_id: id.boot_id.clone() },
+            ProcessId { pid, start_ticks: id.start_ticks, boot_id: "other".into() },
+        ] {
+            assert!(!is_same_alive(&stranger));
+        }
         pidfd_signal(&fd, libc::SIGKILL).unwrap();
         poll(|| (!is_same_alive(&id)).then_some(()));
         assert!(identity(pid).is_some(), "not reaped yet");

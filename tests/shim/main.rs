@@ -1,5 +1,8 @@
 //! The real shim with real children: what is promised about output, exits, leftovers and the death of either side.
 
+// the harness is test code, though no function in it is a test
+#![allow(clippy::unwrap_used, clippy::print_stdout)]
+
 mod harness;
 
 use cdc_supervisor::{
@@ -9,7 +12,7 @@ use cdc_supervisor::{
         client::Client,
         wire::{Report, Request, parse_exit_record, parse_launch_failure},
     },
-    sys::{net, process},
+    sys::{net, process, socket},
 };
 use harness::{Node, WAIT, gone, launch_failed, order, poll, state};
 use std::{
@@ -66,7 +69,7 @@ fn all_output_arrives_over_rotations_without_a_cut_line() {
 #[test]
 fn a_node_gets_exactly_the_given_environment_limits_and_descriptors() {
     let script = "env; ulimit -Sn; umask; pwd; cat /proc/self/oom_score_adj; echo fds; ls -l /proc/$$/fd; echo sig; \
-                  grep -E 'Sig(Ign|Blk)' /proc/$$/status; read line || echo no input >&2";
+                  grep -E 'Sig(Ign|Blk)' /proc/self/status; read line || echo no input >&2";
     let mut order = order(script);
     order.nofile = 321;
     order.oom_score_adj = 123;
@@ -289,6 +292,18 @@ fn garbage_and_clients_that_never_read_change_nothing() {
 }
 
 #[test]
+fn a_shim_without_an_order_waits_and_ends_with_its_daemon() {
+    let (near, far) = socket::socketpair().unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_cdc-shim"));
+    let null = fs::File::open("/dev/null").unwrap();
+    let name = cdc_supervisor::base::NodeName::mysql();
+    let shim = process::spawn_shim(program, far, null, (&name, Incarnation(1))).unwrap();
+    assert_eq!(process::try_wait(shim), None);
+    drop(near);
+    assert_eq!(poll(|| process::try_wait(shim)), ExitStatus::Code(0));
+}
+
+#[test]
 fn a_request_in_single_bytes_is_understood() {
     let mut node = Node::start("exec sleep 1000");
     let mut stream = UnixStream::connect(node.socket()).unwrap();
@@ -376,6 +391,54 @@ fn a_node_as_another_user_runs_as_that_user() {
     let mut node = Node::launch(order);
     gone(&mut node.client);
     assert_eq!(node.log(), "65534\n65534\n65534 7\n");
+}
+
+/// A fresh group on a real cgroup v2 tree, where this user may make one.
+struct Group(std::path::PathBuf);
+
+impl Group {
+    fn make() -> Option<Self> {
+        let mounts = fs::read_to_string("/proc/self/mountinfo").ok()?;
+        let mount = mounts.lines().find(|l| l.contains(" - cgroup2 "))?.split(' ').nth(4)?.to_owned();
+        let own = fs::read_to_string("/proc/self/cgroup").ok()?;
+        let own = own.lines().find_map(|l| l.strip_prefix("0::/"))?.to_owned();
+        let dir = std::path::Path::new(&mount).join(own).join(format!("cdc-shim-test-{}", std::process::id()));
+        fs::create_dir(&dir).ok()?;
+        let group = Self(dir);
+        // moving somebody in is a right of its own
+        let mut child = std::process::Command::new("/bin/sleep").arg("1000").spawn().ok()?;
+        let moved = fs::write(group.0.join("cgroup.procs"), child.id().to_string());
+        child.kill().ok()?;
+        child.wait().ok()?;
+        moved.ok().map(|()| group)
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        poll(|| (fs::remove_dir(&self.0).is_ok() || !self.0.exists()).then_some(()));
+    }
+}
+
+#[test]
+fn a_node_is_born_in_its_group_and_strangers_there_go_with_it() {
+    let Some(group) = Group::make() else {
+        println!("no cgroup v2 tree to write to here");
+        return;
+    };
+    let mut order = order("cat /proc/self/cgroup; echo ready; while :; do sleep 0.05; done");
+    order.cgroup = Some(group.0.clone());
+    order.leftovers_ms = 50;
+    let mut node = Node::launch(order);
+    poll(|| node.log().contains("ready").then_some(()));
+    assert!(node.log().contains(group.0.file_name().unwrap().to_str().unwrap()), "{}", node.log());
+    let mut stranger = std::process::Command::new("/bin/sh").args(["-c", "trap '' TERM; sleep 1000"]).spawn().unwrap();
+    fs::write(group.0.join("cgroup.procs"), stranger.id().to_string()).unwrap();
+    node.client.request(&Request::Stop { signal: libc::SIGTERM, grace_ms: 10_000 }).unwrap();
+    let Some(Report::MainEnded(record)) = node.client.next_report(WAIT).unwrap() else { panic!() };
+    assert_eq!(record.oom_kills, None, "no memory controller or no file: unknown, not zero");
+    assert!(stranger.wait().is_ok());
+    gone(&mut node.client);
 }
 
 #[test]
