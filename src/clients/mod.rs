@@ -6,6 +6,7 @@ mod error;
 pub mod http;
 pub mod kafka;
 pub mod mysql;
+mod reader;
 pub mod tcp;
 pub mod zookeeper;
 

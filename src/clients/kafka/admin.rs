@@ -1,13 +1,13 @@
 //! A long-lived client of the whole cluster: describe, topics, configuration, records.
 
-use super::{ClusterView, Quiet, base_config, blocking, kafka_error, words};
+use super::{ClusterView, Quiet, base_config, blocking, kafka_error, listener_metadata, words};
 use crate::clients::{ClientError, error::bounded};
 use rdkafka::{
     Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     config::FromClientConfigAndContext,
     consumer::{BaseConsumer, Consumer},
-    producer::{FutureProducer, FutureRecord, Producer},
+    producer::{FutureProducer, FutureRecord},
 };
 use std::{
     collections::BTreeMap,
@@ -32,6 +32,7 @@ pub struct Record {
 
 /// A client of the cluster. Holds one librdkafka client (a thread per broker and two more) and its connections.
 pub struct Admin {
+    listeners: Vec<SocketAddr>,
     bootstrap: String,
     /// None only while it is being dropped.
     producer: Option<FutureProducer<Quiet>>,
@@ -54,10 +55,11 @@ impl Drop for Admin {
 }
 
 impl Admin {
-    /// A client that starts from these listeners. No connection is made yet; an error means that librdkafka could not be
-    /// set up at all.
-    pub fn new(bootstrap: &[SocketAddr]) -> Result<Self, ClientError> {
-        let bootstrap = bootstrap.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
+    /// A client that starts from these listeners: INTERNAL ones, because those advertise numeric addresses (EXTERNAL
+    /// advertises `localhost`, which is tried as ::1 first). No connection is made yet; an error means that librdkafka
+    /// could not be set up at all.
+    pub fn new(listeners: &[SocketAddr]) -> Result<Self, ClientError> {
+        let bootstrap = listeners.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
         let mut config = base_config(&bootstrap);
         config
             .set("acks", "all")
@@ -68,24 +70,24 @@ impl Admin {
         let producer = FutureProducer::from_config_and_context(&config, Quiet).map_err(|e| {
             kafka_error(&format!("make a Kafka client for {bootstrap}"), Duration::ZERO, e)
         })?;
-        Ok(Self { bootstrap, producer: Some(producer) })
+        Ok(Self { listeners: listeners.to_vec(), bootstrap, producer: Some(producer) })
     }
 
     fn producer(&self, doing: &str) -> Result<FutureProducer<Quiet>, ClientError> {
         self.producer.clone().ok_or_else(|| ClientError::Closed { doing: doing.to_owned() })
     }
 
-    /// What some live broker says of the cluster.
+    /// What a live broker says of the cluster: the first of the listeners that answers. Each gets its share of `limit`.
     pub async fn describe(&self, limit: Duration) -> Result<ClusterView, ClientError> {
-        let doing = format!("ask the brokers at {} for metadata", self.bootstrap);
-        let producer = self.producer(&doing)?;
-        let named = doing.clone();
-        blocking(&named, move || {
-            let metadata =
-                producer.client().fetch_metadata(None, limit).map_err(|e| kafka_error(&doing, limit, e))?;
-            Ok(ClusterView::from_metadata(&metadata, None))
-        })
-        .await
+        let share = limit / u32::try_from(self.listeners.len().max(1)).unwrap_or(u32::MAX);
+        let mut last = None;
+        for address in &self.listeners {
+            match listener_metadata(*address, share).await {
+                Ok(view) => return Ok(view),
+                Err(e) => last = Some(e),
+            }
+        }
+        Err(last.unwrap_or_else(|| ClientError::malformed("ask for metadata", "no listener is configured")))
     }
 
     /// Creates a topic with `config` on top of the brokers' defaults, and waits until the controller has made it. A topic

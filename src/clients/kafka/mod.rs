@@ -1,11 +1,12 @@
-//! Kafka, over librdkafka: what one listener says, and a long-lived client for topics, records and configuration.
+//! Kafka: what one listener says (a request of our own), and a client over librdkafka for topics, records, configuration.
 //!
-//! librdkafka calls that fetch something block their thread; all of them run on the blocking pool, bounded by a time-out
-//! (facts/crates.md 2.6). Dropping a client joins its threads, so that happens there too.
+//! librdkafka calls that wait block their thread, and dropping a client joins its threads: both happen on the blocking
+//! pool or a thread of their own, bounded by a time-out (facts/crates.md 2.6).
 
 mod admin;
 mod listener;
 mod view;
+mod wire;
 
 pub use admin::{Admin, Record};
 pub use listener::listener_metadata;
@@ -42,8 +43,10 @@ fn base_config(bootstrap: &str) -> ClientConfig {
     config
         .set("bootstrap.servers", bootstrap)
         .set("client.id", "cdc-supervisor")
-        // EXTERNAL advertises `localhost`, which would be tried as ::1 first (DESIGN.md, Binding)
-        .set("broker.address.family", "v4")
+        // Not "v4": with it, and AI_ADDRCONFIG, glibc cannot even resolve 127.0.0.1 on a host that has no other IPv4
+        // address (tried in an empty network namespace). The listeners given here are numeric IPv4, so are the addresses
+        // they advertise, and nothing is ever tried as ::1.
+        .set("broker.address.family", "any")
         .set("log.connection.close", "false")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
