@@ -75,9 +75,9 @@ fn kafka_error(doing: &str, limit: Duration, error: KafkaError) -> ClientError {
     }
 }
 
-/// `TopicAlreadyExists (Broker: Topic already exists)`.
+/// `TopicAlreadyExists (Broker: Topic already exists)`: what the code prints as.
 fn words(code: RDKafkaErrorCode) -> String {
-    format!("{code:?} ({code})")
+    code.to_string()
 }
 
 /// Runs blocking librdkafka work on the blocking pool. The work bounds itself; `limit` is for the words.
