@@ -5,6 +5,7 @@
 mod error;
 pub mod http;
 pub mod kafka;
+mod kafka_ffi;
 pub mod mysql;
 mod reader;
 pub mod tcp;

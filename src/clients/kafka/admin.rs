@@ -2,18 +2,19 @@
 
 use super::{ClusterView, Quiet, base_config, blocking, kafka_error, listener_metadata, words};
 use crate::clients::{ClientError, error::bounded};
+use crate::clients::kafka_ffi::Reading;
+use crate::sys::clock;
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer},
+    consumer::BaseConsumer,
+    error::{KafkaError, RDKafkaErrorCode},
     producer::{FutureProducer, FutureRecord},
 };
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+/// Longest wait for a record at a time: in between librdkafka's own queue is looked after.
+const POLL_MAX: Duration = Duration::from_millis(200);
 
 /// Longest a record may wait for its acknowledgement inside the producer, whatever its caller waits (`message.timeout.ms`):
 /// a record nobody waits for any more shall not be written minutes later.
@@ -124,7 +125,8 @@ impl Admin {
     /// Kafka's error code for a topic that is there already (`Errors.TOPIC_ALREADY_EXISTS`).
     pub const TOPIC_EXISTS: i32 = 36;
 
-    /// The configuration in force for a topic: every key with its value, defaults included.
+    /// The configuration in force for a topic: every key with its value, defaults included. Empty when librdkafka knows of
+    /// no such topic.
     pub async fn topic_config(&self, name: &str, limit: Duration) -> Result<BTreeMap<String, String>, ClientError> {
         let doing = format!("read the configuration of topic {name}");
         let options = AdminOptions::new().request_timeout(Some(limit));
@@ -168,7 +170,7 @@ impl Admin {
     }
 
     /// Reads from the given (partition, offset) places on until `count` records came or `limit` passed, and returns what
-    /// came, in order per partition. No group is joined and nothing is committed.
+    /// came, in order per partition. There is no consumer group and nothing is committed or created.
     pub async fn consume_from(
         &self,
         topic: &str,
@@ -178,38 +180,26 @@ impl Admin {
     ) -> Result<Vec<Record>, ClientError> {
         let doing = format!("read from topic {topic}");
         let mut config = base_config(&self.bootstrap);
-        config
-            .set("group.id", "cdc-supervisor")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("fetch.wait.max.ms", "50");
+        config.set("auto.offset.reset", "error").set("fetch.wait.max.ms", "50");
         let (named, topic, from) = (doing.clone(), topic.to_owned(), from.to_vec());
         blocking(&named, move || {
             let failed = |e| kafka_error(&doing, limit, e);
             let consumer = BaseConsumer::from_config_and_context(&config, Quiet).map_err(failed)?;
-            let mut places = TopicPartitionList::new();
-            for (partition, offset) in from {
-                places.add_partition_offset(&topic, partition, Offset::Offset(offset)).map_err(failed)?;
-            }
-            consumer.assign(&places).map_err(failed)?;
-            let until = Instant::now() + limit;
+            let code_failed = |code| failed(KafkaError::MessageConsumption(code));
+            let reading = Reading::start(&consumer, &topic, &from).map_err(code_failed)?;
+            let until = clock::now() + limit;
             let mut records = Vec::new();
             while records.len() < count {
-                let left = until.saturating_duration_since(Instant::now());
+                let left = until.since(clock::now());
                 if left.is_zero() {
                     break;
                 }
-                match consumer.poll(left) {
-                    Some(Ok(m)) => records.push(Record {
-                        partition: m.partition(),
-                        offset: m.offset(),
-                        payload: m.payload().unwrap_or_default().to_vec(),
-                    }),
+                match reading.next(left.min(POLL_MAX)) {
+                    Ok(Some((partition, offset, payload))) => records.push(Record { partition, offset, payload }),
+                    Ok(None) => {}
                     // a broker that went away is looked for again until the time is over
-                    Some(Err(e)) if is_passing(&e) => {}
-                    Some(Err(e)) => return Err(failed(e)),
-                    None => {}
+                    Err(code) if is_passing(code) => {}
+                    Err(code) => return Err(code_failed(code)),
                 }
             }
             Ok(records)
@@ -223,7 +213,7 @@ impl Admin {
         &self,
         doing: &str,
         limit: Duration,
-        call: impl AsyncFnOnce(&AdminClient<Quiet>) -> Result<T, rdkafka::error::KafkaError>,
+        call: impl AsyncFnOnce(&AdminClient<Quiet>) -> Result<T, KafkaError>,
     ) -> Result<T, ClientError> {
         let config = base_config(&self.bootstrap);
         let (named, what) = (doing.to_owned(), doing.to_owned());
@@ -241,10 +231,11 @@ impl Admin {
     }
 }
 
-fn is_passing(error: &rdkafka::error::KafkaError) -> bool {
-    use rdkafka::error::RDKafkaErrorCode as Code;
+fn is_passing(code: RDKafkaErrorCode) -> bool {
     matches!(
-        error.rdkafka_error_code(),
-        Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut)
+        code,
+        RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::OperationTimedOut
     )
 }
