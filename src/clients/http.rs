@@ -147,7 +147,9 @@ mod tests {
     fn a_status_line_gives_its_code() {
         assert_eq!(status_of(b"HTTP/1.1 204 No Content\r\nA: b\r\n"), Some(204));
         assert_eq!(status_of(b"HTTP/1.0 500\n"), Some(500));
-        for garbage in [&b"SSH-2.0-x\r\n"[..], b"HTTP/1.1\r\n", b"HTTP/1.1 20x OK\r\n", b"HTTP/1.1 1000 X\r\n", b"\xff\xfe"] {
+        for garbage in
+            [&b"SSH-2.0-x\r\n"[..], b"HTTP/1.1\r\n", b"HTTP/1.1 20x OK\r\n", b"HTTP/1.1 1000 X\r\n", b"\xff\xfe"]
+        {
             assert_eq!(status_of(garbage), None);
         }
     }

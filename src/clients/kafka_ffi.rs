@@ -51,12 +51,7 @@ impl<'c, C: ConsumerContext> Reading<'c, C> {
         for &(partition, offset) in from {
             // SAFETY: both handles live until drop, which stops every partition noted in `started` first.
             let started = unsafe {
-                sys::rd_kafka_consume_start_queue(
-                    reading.topic.as_ptr(),
-                    partition,
-                    offset,
-                    reading.queue.as_ptr(),
-                )
+                sys::rd_kafka_consume_start_queue(reading.topic.as_ptr(), partition, offset, reading.queue.as_ptr())
             };
             if started != 0 {
                 return Err(last_error());

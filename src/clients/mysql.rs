@@ -139,8 +139,7 @@ impl Mysql {
         }
         self.unusable = true;
         let conn = &mut self.conn;
-        let result =
-            bounded(doing, self.limit, async { work(conn).await.map_err(|e| driver_error(doing, e)) }).await;
+        let result = bounded(doing, self.limit, async { work(conn).await.map_err(|e| driver_error(doing, e)) }).await;
         self.unusable = !matches!(result, Ok(_) | Err(ClientError::Server { .. }));
         result
     }

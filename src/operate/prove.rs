@@ -139,6 +139,13 @@ mod tests {
         );
     }
 
+    #[test]
+    fn a_proof_can_run_on_any_thread() {
+        fn is_send<F: Future + Send>(_: &F) {}
+        let (targets, mut report) = (Targets::default(), |_| ());
+        is_send(&prove(&targets, &mut report));
+    }
+
     #[tokio::test]
     async fn nothing_to_prove_is_proven() {
         assert_eq!(prove(&Targets::default(), &mut |_| ()).await, Ok(Proof::default()));

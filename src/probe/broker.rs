@@ -179,9 +179,7 @@ mod tests {
         let others = view(Some(1), &[1, 2, 3], &[&[1, 2]]);
         assert_eq!(
             judged(&others, &outside),
-            Finding::Verdict(Verdict::Ready(
-                "metadata on 29092 and 9092, in sync 1 of 1".into()
-            ))
+            Finding::Verdict(Verdict::Ready("metadata on 29092 and 9092, in sync 1 of 1".into()))
         );
     }
 }

@@ -5,7 +5,10 @@ mod broker;
 mod mysql;
 mod simple;
 
-use crate::base::{Moment, Verdict, recipe::{Probe, ProbeKind}};
+use crate::base::{
+    Moment, Verdict,
+    recipe::{Probe, ProbeKind},
+};
 use crate::sys::clock;
 use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
@@ -76,5 +79,24 @@ impl Context {
             }
             None => Verdict::not_ready(why),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_attempt_can_run_on_any_thread() {
+        fn is_send<F: Future + Send>(_: &F) {}
+        let probe = Probe {
+            kind: ProbeKind::None,
+            timeout: Duration::ZERO,
+            start_interval: Duration::ZERO,
+            ready_interval: Duration::ZERO,
+            failures: 0,
+            start_deadline: Duration::ZERO,
+        };
+        is_send(&attempt(&probe, &Context::default()));
     }
 }

@@ -1,8 +1,8 @@
 //! A long-lived client of the whole cluster: describe, topics, configuration, records.
 
-use super::{ClusterView, Quiet, base_config, blocking, kafka_error, listener_metadata, words};
-use crate::clients::{ClientError, error::bounded};
+use super::{ClosedAside, ClusterView, Quiet, base_config, blocking, kafka_error, listener_metadata, words};
 use crate::clients::kafka_ffi::Reading;
+use crate::clients::{ClientError, error::bounded};
 use crate::sys::clock;
 use rdkafka::{
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
@@ -35,23 +35,12 @@ pub struct Record {
 pub struct Admin {
     listeners: Vec<SocketAddr>,
     bootstrap: String,
-    /// None only while it is being dropped.
-    producer: Option<FutureProducer<Quiet>>,
+    producer: ClosedAside<FutureProducer<Quiet>>,
 }
 
 impl std::fmt::Debug for Admin {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Admin({})", self.bootstrap)
-    }
-}
-
-impl Drop for Admin {
-    fn drop(&mut self) {
-        let producer = self.producer.take();
-        // Its drop flushes and joins threads, some 100 ms and more: not on a thread of the runtime.
-        let spawned = std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(producer));
-        // Without a thread to spare the closure, and the producer in it, was dropped here: late, but closed.
-        drop(spawned);
     }
 }
 
@@ -68,14 +57,9 @@ impl Admin {
             // one record at a time is what this client sends: nothing to gather
             .set("linger.ms", "0")
             .set("message.timeout.ms", DELIVERY_MAX.as_millis().to_string());
-        let producer = FutureProducer::from_config_and_context(&config, Quiet).map_err(|e| {
-            kafka_error(&format!("make a Kafka client for {bootstrap}"), Duration::ZERO, e)
-        })?;
-        Ok(Self { listeners: listeners.to_vec(), bootstrap, producer: Some(producer) })
-    }
-
-    fn producer(&self, doing: &str) -> Result<FutureProducer<Quiet>, ClientError> {
-        self.producer.clone().ok_or_else(|| ClientError::Closed { doing: doing.to_owned() })
+        let producer = FutureProducer::from_config_and_context(&config, Quiet)
+            .map_err(|e| kafka_error(&format!("make a Kafka client for {bootstrap}"), Duration::ZERO, e))?;
+        Ok(Self { listeners: listeners.to_vec(), bootstrap, producer: ClosedAside::new(producer) })
     }
 
     /// What a live broker says of the cluster: the first of the listeners that answers. Each gets its share of `limit`.
@@ -102,22 +86,18 @@ impl Admin {
         limit: Duration,
     ) -> Result<(), ClientError> {
         let doing = format!("create topic {name} with {partitions} partitions on {replicas} brokers each");
-        let to_int = |n: u32| {
-            i32::try_from(n).map_err(|e| ClientError::Failed { doing: doing.clone(), source: Box::new(e) })
-        };
+        let to_int =
+            |n: u32| i32::try_from(n).map_err(|e| ClientError::Failed { doing: doing.clone(), source: Box::new(e) });
         let mut topic = NewTopic::new(name, to_int(partitions)?, TopicReplication::Fixed(to_int(replicas)?));
         for (key, value) in config {
             topic = topic.set(key, value);
         }
         let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
-        let results = self
-            .with_admin(&doing, limit, async |admin| admin.create_topics([&topic], &options).await)
-            .await?;
+        let results =
+            self.with_admin(&doing, limit, async |admin| admin.create_topics([&topic], &options).await).await?;
         match results.into_iter().next() {
             Some(Ok(_)) => Ok(()),
-            Some(Err((_, code))) => {
-                Err(ClientError::Server { doing, code: code as i32, answer: words(code) })
-            }
+            Some(Err((_, code))) => Err(ClientError::Server { doing, code: code as i32, answer: words(code) }),
             None => Err(ClientError::malformed(&doing, "its answer names no topic")),
         }
     }
@@ -125,8 +105,7 @@ impl Admin {
     /// Kafka's error code for a topic that is there already (`Errors.TOPIC_ALREADY_EXISTS`).
     pub const TOPIC_EXISTS: i32 = 36;
 
-    /// The configuration in force for a topic: every key with its value, defaults included. Empty when librdkafka knows of
-    /// no such topic.
+    /// The configuration in force for a topic: every key with its value, defaults included.
     pub async fn topic_config(&self, name: &str, limit: Duration) -> Result<BTreeMap<String, String>, ClientError> {
         let doing = format!("read the configuration of topic {name}");
         let options = AdminOptions::new().request_timeout(Some(limit));
@@ -136,9 +115,11 @@ impl Admin {
             })
             .await?;
         match results.into_iter().next() {
-            Some(Ok(resource)) => {
-                Ok(resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?))).collect())
+            // rdkafka 0.39 drops a resource's own error; a topic's real configuration is never empty
+            Some(Ok(resource)) if resource.entries.is_empty() => {
+                Err(ClientError::malformed(&doing, "its answer is empty: there is no such topic, or it refused"))
             }
+            Some(Ok(resource)) => Ok(resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?))).collect()),
             Some(Err(code)) => Err(ClientError::Server { doing, code: code as i32, answer: words(code) }),
             None => Err(ClientError::malformed(&doing, "its answer names no topic")),
         }
@@ -157,7 +138,7 @@ impl Admin {
             Some(p) => format!("write a record to {topic}-{p}"),
             None => format!("write a record to {topic}"),
         };
-        let producer = self.producer(&doing)?;
+        let producer = self.producer.get(&doing)?;
         let mut record = FutureRecord::<(), [u8]>::to(topic).payload(payload);
         record.partition = partition;
         bounded(&doing, limit, async {
@@ -218,16 +199,12 @@ impl Admin {
         let config = base_config(&self.bootstrap);
         let (named, what) = (doing.to_owned(), doing.to_owned());
         let admin = blocking(doing, move || {
-            AdminClient::from_config_and_context(&config, Quiet).map_err(|e| kafka_error(&named, limit, e))
+            let admin =
+                AdminClient::from_config_and_context(&config, Quiet).map_err(|e| kafka_error(&named, limit, e))?;
+            Ok(ClosedAside::new(admin))
         })
         .await?;
-        let result = bounded(doing, limit, async {
-            call(&admin).await.map_err(|e| kafka_error(&what, limit, e))
-        })
-        .await;
-        // joins its threads
-        drop(tokio::task::spawn_blocking(move || drop(admin)));
-        result
+        bounded(doing, limit, async { call(admin.get(doing)?).await.map_err(|e| kafka_error(&what, limit, e)) }).await
     }
 }
 

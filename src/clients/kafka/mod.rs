@@ -59,7 +59,12 @@ fn base_config(bootstrap: &str) -> ClientConfig {
 
 /// Puts a librdkafka error into our words. Its time-outs and "no broker" are the same news for a caller: nobody answered.
 fn kafka_error(doing: &str, limit: Duration, error: KafkaError) -> ClientError {
-    match error.rdkafka_error_code() {
+    let code = match &error {
+        // the one variant that rdkafka_error_code() leaves out
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    match code {
         Some(
             RDKafkaErrorCode::OperationTimedOut
             | RDKafkaErrorCode::BrokerTransportFailure
@@ -80,7 +85,7 @@ fn words(code: RDKafkaErrorCode) -> String {
     code.to_string()
 }
 
-/// Runs blocking librdkafka work on the blocking pool. The work bounds itself; `limit` is for the words.
+/// Runs blocking librdkafka work on the blocking pool. The work bounds itself.
 async fn blocking<T: Send + 'static>(
     doing: &str,
     work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
@@ -89,5 +94,28 @@ async fn blocking<T: Send + 'static>(
         Ok(done) => done,
         // The work panicked (librdkafka's wrapper panics on a host name that is not UTF-8) or the runtime ends.
         Err(e) => Err(ClientError::Failed { doing: doing.to_owned(), source: Box::new(e) }),
+    }
+}
+
+/// A librdkafka client that is closed on a thread of its own: closing flushes and joins threads, some 100 ms and more,
+/// which no thread of the runtime may wait for.
+struct ClosedAside<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> ClosedAside<T> {
+    fn new(client: T) -> Self {
+        Self(Some(client))
+    }
+
+    fn get(&self, doing: &str) -> Result<&T, ClientError> {
+        // None only while it is being dropped
+        self.0.as_ref().ok_or_else(|| ClientError::Closed { doing: doing.to_owned() })
+    }
+}
+
+impl<T: Send + 'static> Drop for ClosedAside<T> {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        // Without a thread to spare the closure, and the client in it, is dropped here: late, but closed.
+        let _ = std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(client));
     }
 }

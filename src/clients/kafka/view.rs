@@ -130,10 +130,7 @@ mod tests {
     }
 
     fn view(partitions: Vec<Partition>) -> ClusterView {
-        ClusterView {
-            topics: vec![Topic { name: "orders".into(), error: None, partitions }],
-            ..ClusterView::default()
-        }
+        ClusterView { topics: vec![Topic { name: "orders".into(), error: None, partitions }], ..ClusterView::default() }
     }
 
     #[test]
@@ -154,11 +151,7 @@ mod tests {
         ]);
         assert_eq!(
             v.troubles(),
-            [
-                "orders-1: broker 3 is not in sync",
-                "orders-2: brokers 2 and 3 are not in sync",
-                "orders-3: no leader"
-            ]
+            ["orders-1: broker 3 is not in sync", "orders-2: brokers 2 and 3 are not in sync", "orders-3: no leader"]
         );
     }
 

@@ -195,14 +195,8 @@ mod tests {
 
     #[test]
     fn requests_carry_xid_type_path_and_no_watch() {
-        assert_eq!(
-            path_request(1, Op::Exists, "/a"),
-            [0, 0, 0, 15, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2, b'/', b'a', 0]
-        );
-        assert_eq!(
-            bare_request(2, Op::CloseSession),
-            [0, 0, 0, 8, 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xf5]
-        );
+        assert_eq!(path_request(1, Op::Exists, "/a"), [0, 0, 0, 15, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2, b'/', b'a', 0]);
+        assert_eq!(bare_request(2, Op::CloseSession), [0, 0, 0, 8, 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xf5]);
     }
 
     #[test]

@@ -1,10 +1,6 @@
 //! Four-letter words: one word in, text out, connection closed.
 
-use crate::clients::{
-    ClientError,
-    error::bounded,
-    tcp,
-};
+use crate::clients::{ClientError, error::bounded, tcp};
 use std::{net::SocketAddr, time::Duration};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -72,10 +68,7 @@ mod tests {
                     Mode: standalone\nNode count: 5\n";
         assert_eq!(parse_srvr(text), Serving::Yes { mode: "standalone".into() });
         assert_eq!(parse_srvr("This ZooKeeper instance is not currently serving requests\n"), Serving::NotYet);
-        assert_eq!(
-            parse_srvr("srvr is not executed because it is not in the whitelist.\n"),
-            Serving::WordDisabled
-        );
+        assert_eq!(parse_srvr("srvr is not executed because it is not in the whitelist.\n"), Serving::WordDisabled);
         assert_eq!(parse_srvr("SSH-2.0-OpenSSH_9.6\r\n"), Serving::NotZookeeper("SSH-2.0-OpenSSH_9.6".into()));
         assert_eq!(parse_srvr(""), Serving::NotZookeeper(String::new()));
     }

@@ -115,10 +115,7 @@ async fn make_topic(admin: &Admin, wanted: &Wanted, report: Report<'_>) -> Resul
 }
 
 /// Waits until every listener says that every replica is in sync. The test topic as last seen comes back either way.
-async fn wait_in_sync(
-    internal: &[SocketAddr],
-    report: Report<'_>,
-) -> Result<Option<Topic>, (String, Option<Topic>)> {
+async fn wait_in_sync(internal: &[SocketAddr], report: Report<'_>) -> Result<Option<Topic>, (String, Option<Topic>)> {
     let until = Instant::now() + IN_SYNC_WITHIN;
     let mut told = String::new();
     loop {
@@ -302,10 +299,7 @@ mod tests {
 
     #[test]
     fn a_listener_that_does_not_know_the_topic_yet_is_a_trouble() {
-        let view = ClusterView {
-            brokers: vec![Broker { id: 1, host: "h".into(), port: 1 }],
-            ..ClusterView::default()
-        };
+        let view = ClusterView { brokers: vec![Broker { id: 1, host: "h".into(), port: 1 }], ..ClusterView::default() };
         let address = SocketAddr::from(([127, 0, 0, 1], 29092));
         assert_eq!(troubles_of(&view, address), ["port 29092 does not know test-phase1 yet"]);
     }

@@ -28,11 +28,7 @@ const GRANTS: [&str; 5] = ["SELECT", "RELOAD", "SHOW DATABASES", "REPLICATION SL
 /// Rows of test data in `orders`.
 const ROWS_MIN: u64 = 3;
 
-pub(super) async fn prove(
-    targets: &MysqlTargets,
-    findings: &mut Findings,
-    report: &mut (dyn FnMut(String) + Send),
-) {
+pub(super) async fn prove(targets: &MysqlTargets, findings: &mut Findings, report: &mut (dyn FnMut(String) + Send)) {
     report("looking at MySQL's binlog, grants and rows".into());
     let place = Place::Socket(targets.socket.clone());
     match log_in(&place, "root", &targets.root_password).await {
@@ -134,7 +130,9 @@ mod tests {
     fn a_grant_too_many_or_too_few_is_named() {
         assert_eq!(faults_of(&["GRANT USAGE ON *.* TO `debezium`@`%`"]), ["none"]);
         assert_eq!(faults_of(&["GRANT SELECT ON *.* TO `debezium`@`%`"]), ["SELECT on *.*"]);
-        assert!(faults_of(&[EXACT, "GRANT INSERT ON `trading`.* TO `debezium`@`%`"])[0].contains("INSERT on `trading`.*"));
+        assert!(
+            faults_of(&[EXACT, "GRANT INSERT ON `trading`.* TO `debezium`@`%`"])[0].contains("INSERT on `trading`.*")
+        );
         assert!(faults_of(&[&format!("{EXACT} WITH GRANT OPTION")])[0].ends_with("with grant option"));
         assert!(faults_of(&["GRANT ALL PRIVILEGES ON *.* TO `debezium`@`%`"])[0].contains("ALL PRIVILEGES"));
     }
