@@ -80,7 +80,8 @@ impl ClientError {
     /// The error and its causes in one line, for a verdict's words.
     pub fn in_one_line(&self) -> String {
         let mut line = self.to_string();
-        let mut cause = self.source();
+        // "refuses connections: Connection refused" says it twice
+        let mut cause = if self.is_refused() { None } else { self.source() };
         while let Some(e) = cause {
             line.push_str(": ");
             line.push_str(&e.to_string());

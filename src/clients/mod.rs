@@ -5,7 +5,9 @@
 mod error;
 pub mod http;
 pub mod kafka;
+mod kafka_ffi;
 pub mod mysql;
+mod reader;
 pub mod tcp;
 pub mod zookeeper;
 

@@ -1,8 +1,8 @@
-//! A plain TCP connect with words for what came of it.
+//! A plain TCP connect, and the length-prefixed frames both ZooKeeper and Kafka speak.
 
 use super::{ClientError, error::bounded};
 use std::{io, net::SocketAddr, time::Duration};
-use tokio::net::TcpStream;
+use tokio::{io::AsyncReadExt, net::TcpStream};
 
 /// Connects to `address` within `limit`. A closed port is [`ClientError::Refused`].
 pub async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, ClientError> {
@@ -17,4 +17,20 @@ pub async fn connect(address: SocketAddr, limit: Duration) -> Result<TcpStream, 
         Ok(stream)
     })
     .await
+}
+
+/// Reads one frame: a four-byte length, then that many bytes, at most `max`.
+pub(super) async fn read_frame(stream: &mut TcpStream, max: usize, doing: &str) -> Result<Vec<u8>, ClientError> {
+    let length = stream.read_i32().await.map_err(|e| ClientError::io(doing, e))?;
+    let size = match usize::try_from(length) {
+        Ok(n) if n <= max => n,
+        Ok(_) | Err(_) => {
+            let what = format!("its answer announces {length} bytes, at most {max} are accepted");
+            return Err(ClientError::malformed(doing, what));
+        }
+    };
+    // Grows with what really comes: an announced length alone reserves nothing.
+    let mut frame = Vec::new();
+    let read = stream.take(size as u64).read_to_end(&mut frame).await.map_err(|e| ClientError::io(doing, e))?;
+    if read < size { Err(ClientError::Closed { doing: doing.to_owned() }) } else { Ok(frame) }
 }

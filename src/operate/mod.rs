@@ -1,1 +1,3 @@
 //! Things one does to a cluster.
+
+pub mod prove;

@@ -1,19 +1,20 @@
 //! A long-lived client of the whole cluster: describe, topics, configuration, records.
 
-use super::{ClusterView, Quiet, base_config, blocking, kafka_error, words};
+use super::{ClosedAside, ClusterView, Quiet, base_config, blocking, kafka_error, listener_metadata, words};
+use crate::clients::kafka_ffi::Reading;
 use crate::clients::{ClientError, error::bounded};
+use crate::sys::clock;
 use rdkafka::{
-    Message, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication},
     config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer},
-    producer::{FutureProducer, FutureRecord, Producer},
+    consumer::BaseConsumer,
+    error::{KafkaError, RDKafkaErrorCode},
+    producer::{FutureProducer, FutureRecord},
 };
-use std::{
-    collections::BTreeMap,
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+/// Longest wait for a record at a time: in between librdkafka's own queue is looked after.
+const POLL_MAX: Duration = Duration::from_millis(200);
 
 /// Longest a record may wait for its acknowledgement inside the producer, whatever its caller waits (`message.timeout.ms`):
 /// a record nobody waits for any more shall not be written minutes later.
@@ -32,9 +33,9 @@ pub struct Record {
 
 /// A client of the cluster. Holds one librdkafka client (a thread per broker and two more) and its connections.
 pub struct Admin {
+    listeners: Vec<SocketAddr>,
     bootstrap: String,
-    /// None only while it is being dropped.
-    producer: Option<FutureProducer<Quiet>>,
+    producer: ClosedAside<FutureProducer<Quiet>>,
 }
 
 impl std::fmt::Debug for Admin {
@@ -43,21 +44,12 @@ impl std::fmt::Debug for Admin {
     }
 }
 
-impl Drop for Admin {
-    fn drop(&mut self) {
-        let producer = self.producer.take();
-        // Its drop flushes and joins threads, some 100 ms and more: not on a thread of the runtime.
-        let spawned = std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(producer));
-        // Without a thread to spare the closure, and the producer in it, was dropped here: late, but closed.
-        drop(spawned);
-    }
-}
-
 impl Admin {
-    /// A client that starts from these listeners. No connection is made yet; an error means that librdkafka could not be
-    /// set up at all.
-    pub fn new(bootstrap: &[SocketAddr]) -> Result<Self, ClientError> {
-        let bootstrap = bootstrap.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
+    /// A client that starts from these listeners: INTERNAL ones, because those advertise numeric addresses (EXTERNAL
+    /// advertises `localhost`, which is tried as ::1 first). No connection is made yet; an error means that librdkafka
+    /// could not be set up at all.
+    pub fn new(listeners: &[SocketAddr]) -> Result<Self, ClientError> {
+        let bootstrap = listeners.iter().map(SocketAddr::to_string).collect::<Vec<_>>().join(",");
         let mut config = base_config(&bootstrap);
         config
             .set("acks", "all")
@@ -67,23 +59,20 @@ impl Admin {
             .set("message.timeout.ms", DELIVERY_MAX.as_millis().to_string());
         let producer = FutureProducer::from_config_and_context(&config, Quiet)
             .map_err(|e| kafka_error(&format!("make a Kafka client for {bootstrap}"), Duration::ZERO, e))?;
-        Ok(Self { bootstrap, producer: Some(producer) })
+        Ok(Self { listeners: listeners.to_vec(), bootstrap, producer: ClosedAside::new(producer) })
     }
 
-    fn producer(&self, doing: &str) -> Result<FutureProducer<Quiet>, ClientError> {
-        self.producer.clone().ok_or_else(|| ClientError::Closed { doing: doing.to_owned() })
-    }
-
-    /// What some live broker says of the cluster.
+    /// What a live broker says of the cluster: the first of the listeners that answers. Each gets its share of `limit`.
     pub async fn describe(&self, limit: Duration) -> Result<ClusterView, ClientError> {
-        let doing = format!("ask the brokers at {} for metadata", self.bootstrap);
-        let producer = self.producer(&doing)?;
-        let named = doing.clone();
-        blocking(&named, move || {
-            let metadata = producer.client().fetch_metadata(None, limit).map_err(|e| kafka_error(&doing, limit, e))?;
-            Ok(ClusterView::from_metadata(&metadata, None))
-        })
-        .await
+        let share = limit / u32::try_from(self.listeners.len().max(1)).unwrap_or(u32::MAX);
+        let mut last = None;
+        for address in &self.listeners {
+            match listener_metadata(*address, share).await {
+                Ok(view) => return Ok(view),
+                Err(e) => last = Some(e),
+            }
+        }
+        Err(last.unwrap_or_else(|| ClientError::malformed("ask for metadata", "no listener is configured")))
     }
 
     /// Creates a topic with `config` on top of the brokers' defaults, and waits until the controller has made it. A topic
@@ -126,6 +115,10 @@ impl Admin {
             })
             .await?;
         match results.into_iter().next() {
+            // rdkafka 0.39 drops a resource's own error; a topic's real configuration is never empty
+            Some(Ok(resource)) if resource.entries.is_empty() => {
+                Err(ClientError::malformed(&doing, "its answer is empty: there is no such topic, or it refused"))
+            }
             Some(Ok(resource)) => Ok(resource.entries.into_iter().filter_map(|e| Some((e.name, e.value?))).collect()),
             Some(Err(code)) => Err(ClientError::Server { doing, code: code as i32, answer: words(code) }),
             None => Err(ClientError::malformed(&doing, "its answer names no topic")),
@@ -145,7 +138,7 @@ impl Admin {
             Some(p) => format!("write a record to {topic}-{p}"),
             None => format!("write a record to {topic}"),
         };
-        let producer = self.producer(&doing)?;
+        let producer = self.producer.get(&doing)?;
         let mut record = FutureRecord::<(), [u8]>::to(topic).payload(payload);
         record.partition = partition;
         bounded(&doing, limit, async {
@@ -158,7 +151,7 @@ impl Admin {
     }
 
     /// Reads from the given (partition, offset) places on until `count` records came or `limit` passed, and returns what
-    /// came, in order per partition. No group is joined and nothing is committed.
+    /// came, in order per partition. There is no consumer group and nothing is committed or created.
     pub async fn consume_from(
         &self,
         topic: &str,
@@ -168,38 +161,26 @@ impl Admin {
     ) -> Result<Vec<Record>, ClientError> {
         let doing = format!("read from topic {topic}");
         let mut config = base_config(&self.bootstrap);
-        config
-            .set("group.id", "cdc-supervisor")
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("auto.offset.reset", "error")
-            .set("fetch.wait.max.ms", "50");
+        config.set("auto.offset.reset", "error").set("fetch.wait.max.ms", "50");
         let (named, topic, from) = (doing.clone(), topic.to_owned(), from.to_vec());
         blocking(&named, move || {
             let failed = |e| kafka_error(&doing, limit, e);
             let consumer = BaseConsumer::from_config_and_context(&config, Quiet).map_err(failed)?;
-            let mut places = TopicPartitionList::new();
-            for (partition, offset) in from {
-                places.add_partition_offset(&topic, partition, Offset::Offset(offset)).map_err(failed)?;
-            }
-            consumer.assign(&places).map_err(failed)?;
-            let until = Instant::now() + limit;
+            let code_failed = |code| failed(KafkaError::MessageConsumption(code));
+            let reading = Reading::start(&consumer, &topic, &from).map_err(code_failed)?;
+            let until = clock::now() + limit;
             let mut records = Vec::new();
             while records.len() < count {
-                let left = until.saturating_duration_since(Instant::now());
+                let left = until.since(clock::now());
                 if left.is_zero() {
                     break;
                 }
-                match consumer.poll(left) {
-                    Some(Ok(m)) => records.push(Record {
-                        partition: m.partition(),
-                        offset: m.offset(),
-                        payload: m.payload().unwrap_or_default().to_vec(),
-                    }),
+                match reading.next(left.min(POLL_MAX)) {
+                    Ok(Some((partition, offset, payload))) => records.push(Record { partition, offset, payload }),
+                    Ok(None) => {}
                     // a broker that went away is looked for again until the time is over
-                    Some(Err(e)) if is_passing(&e) => {}
-                    Some(Err(e)) => return Err(failed(e)),
-                    None => {}
+                    Err(code) if is_passing(code) => {}
+                    Err(code) => return Err(code_failed(code)),
                 }
             }
             Ok(records)
@@ -213,26 +194,25 @@ impl Admin {
         &self,
         doing: &str,
         limit: Duration,
-        call: impl AsyncFnOnce(&AdminClient<Quiet>) -> Result<T, rdkafka::error::KafkaError>,
+        call: impl AsyncFnOnce(&AdminClient<Quiet>) -> Result<T, KafkaError>,
     ) -> Result<T, ClientError> {
         let config = base_config(&self.bootstrap);
         let (named, what) = (doing.to_owned(), doing.to_owned());
         let admin = blocking(doing, move || {
-            AdminClient::from_config_and_context(&config, Quiet).map_err(|e| kafka_error(&named, limit, e))
+            let admin =
+                AdminClient::from_config_and_context(&config, Quiet).map_err(|e| kafka_error(&named, limit, e))?;
+            Ok(ClosedAside::new(admin))
         })
         .await?;
-        let result =
-            bounded(doing, limit, async { call(&admin).await.map_err(|e| kafka_error(&what, limit, e)) }).await;
-        // joins its threads
-        drop(tokio::task::spawn_blocking(move || drop(admin)));
-        result
+        bounded(doing, limit, async { call(admin.get(doing)?).await.map_err(|e| kafka_error(&what, limit, e)) }).await
     }
 }
 
-fn is_passing(error: &rdkafka::error::KafkaError) -> bool {
-    use rdkafka::error::RDKafkaErrorCode as Code;
+fn is_passing(code: RDKafkaErrorCode) -> bool {
     matches!(
-        error.rdkafka_error_code(),
-        Some(Code::BrokerTransportFailure | Code::AllBrokersDown | Code::OperationTimedOut)
+        code,
+        RDKafkaErrorCode::BrokerTransportFailure
+            | RDKafkaErrorCode::AllBrokersDown
+            | RDKafkaErrorCode::OperationTimedOut
     )
 }

@@ -1,27 +1,27 @@
-//! What one listener of one broker says of the cluster.
+//! What one listener of one broker says of the cluster: a Metadata request over a connection of our own.
+//!
+//! Not librdkafka, for four reasons. It resolves names with AI_ADDRCONFIG, and glibc then refuses even `127.0.0.1` on a
+//! host without another IPv4 address (cable out, empty network namespace), so a broker would count as dead when the
+//! network is (librdkafka 2.12.1 `rd_getaddrinfo`, glibc `getaddrinfo`). It picks any connected broker, and this question
+//! is about one. Its wrapper does not show the controller. And a client costs threads and milliseconds for each look.
 
-use super::{ClusterView, Quiet, base_config, blocking, kafka_error};
-use crate::clients::{ClientError, tcp};
-use rdkafka::{
-    config::FromClientConfigAndContext,
-    consumer::{BaseConsumer, Consumer},
-};
+use super::{ClusterView, wire};
+use crate::clients::{ClientError, error::bounded, tcp};
 use std::{net::SocketAddr, time::Duration};
+use tokio::io::AsyncWriteExt;
 
-/// Asks the listener at `address`, and no other, for the cluster's metadata. A closed port is told at once and without a
-/// client ([`ClientError::Refused`]).
+/// Longest metadata answer accepted: some 60 bytes a partition, so room for a hundred thousand.
+const FRAME_MAX: usize = 8 << 20;
+
+/// Asks the listener at `address`, and no other, for the cluster's metadata. A closed port is [`ClientError::Refused`].
 pub async fn listener_metadata(address: SocketAddr, limit: Duration) -> Result<ClusterView, ClientError> {
-    drop(tcp::connect(address, limit).await?);
+    const CORRELATION: i32 = 1;
     let doing = format!("ask the broker at {address} for metadata");
-    let words = doing.clone();
-    blocking(&words, move || {
-        // A consumer without a group only looks: asking as a producer may create topics (facts/crates.md 2.6).
-        let client = BaseConsumer::from_config_and_context(&base_config(&address.to_string()), Quiet)
-            .map_err(|e| kafka_error(&doing, limit, e))?;
-        let metadata = client.fetch_metadata(None, limit).map_err(|e| kafka_error(&doing, limit, e));
-        // librdkafka's log lines wait in the client's queue until somebody polls it
-        while client.poll(Duration::ZERO).is_some() {}
-        Ok(ClusterView::from_metadata(&metadata?, Some(address.port())))
+    bounded(&doing, limit, async {
+        let mut stream = tcp::connect(address, limit).await?;
+        stream.write_all(&wire::metadata_request(CORRELATION)).await.map_err(|e| ClientError::io(&doing, e))?;
+        let frame = tcp::read_frame(&mut stream, FRAME_MAX, &doing).await?;
+        wire::read_metadata(&frame, CORRELATION, address.port()).map_err(|what| ClientError::malformed(&doing, what))
     })
     .await
 }

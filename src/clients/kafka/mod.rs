@@ -1,11 +1,12 @@
-//! Kafka, over librdkafka: what one listener says, and a long-lived client for topics, records and configuration.
+//! Kafka: what one listener says (a request of our own), and a client over librdkafka for topics, records, configuration.
 //!
-//! librdkafka calls that fetch something block their thread; all of them run on the blocking pool, bounded by a time-out
-//! (facts/crates.md 2.6). Dropping a client joins its threads, so that happens there too.
+//! librdkafka calls that wait block their thread, and dropping a client joins its threads: both happen on the blocking
+//! pool or a thread of their own, bounded by a time-out (facts/crates.md 2.6).
 
 mod admin;
 mod listener;
 mod view;
+mod wire;
 
 pub use admin::{Admin, Record};
 pub use listener::listener_metadata;
@@ -42,8 +43,10 @@ fn base_config(bootstrap: &str) -> ClientConfig {
     config
         .set("bootstrap.servers", bootstrap)
         .set("client.id", "cdc-supervisor")
-        // EXTERNAL advertises `localhost`, which would be tried as ::1 first (DESIGN.md, Binding)
-        .set("broker.address.family", "v4")
+        // Not "v4": with it, and AI_ADDRCONFIG, glibc cannot even resolve 127.0.0.1 on a host that has no other IPv4
+        // address (tried in an empty network namespace). The listeners given here are numeric IPv4, so are the addresses
+        // they advertise, and nothing is ever tried as ::1.
+        .set("broker.address.family", "any")
         .set("log.connection.close", "false")
         .set("reconnect.backoff.ms", "50")
         .set("reconnect.backoff.max.ms", "1000")
@@ -56,7 +59,12 @@ fn base_config(bootstrap: &str) -> ClientConfig {
 
 /// Puts a librdkafka error into our words. Its time-outs and "no broker" are the same news for a caller: nobody answered.
 fn kafka_error(doing: &str, limit: Duration, error: KafkaError) -> ClientError {
-    match error.rdkafka_error_code() {
+    let code = match &error {
+        // the one variant that rdkafka_error_code() leaves out
+        KafkaError::AdminOp(code) => Some(*code),
+        other => other.rdkafka_error_code(),
+    };
+    match code {
         Some(
             RDKafkaErrorCode::OperationTimedOut
             | RDKafkaErrorCode::BrokerTransportFailure
@@ -72,12 +80,12 @@ fn kafka_error(doing: &str, limit: Duration, error: KafkaError) -> ClientError {
     }
 }
 
-/// `TopicAlreadyExists (Broker: Topic already exists)`.
+/// `TopicAlreadyExists (Broker: Topic already exists)`: what the code prints as.
 fn words(code: RDKafkaErrorCode) -> String {
-    format!("{code:?} ({code})")
+    code.to_string()
 }
 
-/// Runs blocking librdkafka work on the blocking pool. The work bounds itself; `limit` is for the words.
+/// Runs blocking librdkafka work on the blocking pool. The work bounds itself.
 async fn blocking<T: Send + 'static>(
     doing: &str,
     work: impl FnOnce() -> Result<T, ClientError> + Send + 'static,
@@ -86,5 +94,28 @@ async fn blocking<T: Send + 'static>(
         Ok(done) => done,
         // The work panicked (librdkafka's wrapper panics on a host name that is not UTF-8) or the runtime ends.
         Err(e) => Err(ClientError::Failed { doing: doing.to_owned(), source: Box::new(e) }),
+    }
+}
+
+/// A librdkafka client that is closed on a thread of its own: closing flushes and joins threads, some 100 ms and more,
+/// which no thread of the runtime may wait for.
+struct ClosedAside<T: Send + 'static>(Option<T>);
+
+impl<T: Send + 'static> ClosedAside<T> {
+    fn new(client: T) -> Self {
+        Self(Some(client))
+    }
+
+    fn get(&self, doing: &str) -> Result<&T, ClientError> {
+        // None only while it is being dropped
+        self.0.as_ref().ok_or_else(|| ClientError::Closed { doing: doing.to_owned() })
+    }
+}
+
+impl<T: Send + 'static> Drop for ClosedAside<T> {
+    fn drop(&mut self) {
+        let client = self.0.take();
+        // Without a thread to spare the closure, and the client in it, is dropped here: late, but closed.
+        let _ = std::thread::Builder::new().name("kafka-close".into()).spawn(move || drop(client));
     }
 }

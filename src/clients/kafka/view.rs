@@ -1,7 +1,5 @@
 //! What a cluster says of itself, as plain data, and the questions asked of it. Pure.
 
-use rdkafka::{metadata::Metadata, types::RDKafkaRespErr};
-
 /// A broker as it advertises itself on the listener that was asked.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Broker {
@@ -50,53 +48,17 @@ pub struct ClusterView {
     /// The brokers it knows to be alive, by id.
     pub brokers: Vec<Broker>,
     /// The broker that answered: the one that advertises the port that was asked. None when no broker of the list does
-    /// (it is not registered), or when the question did not go to one listener.
+    /// (it is not registered).
     pub answering: Option<u32>,
+    /// The broker it believes to be the controller; none: it knows none.
+    pub controller: Option<u32>,
+    /// `/cluster/id`.
+    pub cluster_id: Option<String>,
     /// All topics, internal ones too, by name.
     pub topics: Vec<Topic>,
 }
 
 impl ClusterView {
-    /// Copies librdkafka's answer. `asked_port` is the port of the one listener that was asked.
-    ///
-    /// The answering broker is told by its port: Kafka's answer does not name it, and librdkafka's `orig_broker_id` is -1
-    /// for a bootstrap connection whose advertised name differs from the one it was given (`localhost` on EXTERNAL).
-    pub(super) fn from_metadata(metadata: &Metadata, asked_port: Option<u16>) -> Self {
-        let ids = |list: &[i32]| list.iter().filter_map(|id| u32::try_from(*id).ok()).collect::<Vec<_>>();
-        let mut brokers: Vec<Broker> = metadata
-            .brokers()
-            .iter()
-            .filter_map(|b| {
-                let (id, port) = (u32::try_from(b.id()).ok()?, u16::try_from(b.port()).ok()?);
-                Some(Broker { id, host: b.host().to_owned(), port })
-            })
-            .collect();
-        brokers.sort();
-        let answering = asked_port.and_then(|port| brokers.iter().find(|b| b.port == port)).map(|b| b.id);
-        let mut topics: Vec<Topic> = metadata
-            .topics()
-            .iter()
-            .map(|t| {
-                let mut partitions: Vec<Partition> = t
-                    .partitions()
-                    .iter()
-                    .filter_map(|p| {
-                        Some(Partition {
-                            id: u32::try_from(p.id()).ok()?,
-                            leader: u32::try_from(p.leader()).ok(),
-                            replicas: ids(p.replicas()),
-                            isr: ids(p.isr()),
-                        })
-                    })
-                    .collect();
-                partitions.sort_by_key(|p| p.id);
-                Topic { name: t.name().to_owned(), error: t.error().map(error_words), partitions }
-            })
-            .collect();
-        topics.sort_by(|a, b| a.name.cmp(&b.name));
-        Self { brokers, answering, topics }
-    }
-
     /// The ids of the live brokers, ascending.
     pub fn broker_ids(&self) -> Vec<u32> {
         self.brokers.iter().map(|b| b.id).collect()
@@ -157,10 +119,6 @@ pub fn list(ids: &[u32]) -> String {
             format!("{} and {last}", head.join(", "))
         }
     }
-}
-
-fn error_words(code: RDKafkaRespErr) -> String {
-    super::words(code.into())
 }
 
 #[cfg(test)]

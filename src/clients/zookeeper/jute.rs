@@ -1,5 +1,6 @@
 //! ZooKeeper's record encoding ("jute"): big-endian integers, length-prefixed bytes. Pure, bounded, no panics.
 
+use crate::clients::reader::Reader;
 use std::fmt;
 
 /// `ZooDefs.OpCode`: the requests we send.
@@ -108,29 +109,8 @@ pub(super) fn bare_request(xid: i32, op: Op) -> Vec<u8> {
     Frame::new().int(xid).int(op as i32).finish()
 }
 
-/// Reads values off the front of an answer. An error says what was expected and how much was there.
-#[derive(Debug)]
-pub(super) struct Reader<'a>(pub(super) &'a [u8]);
-
+/// ZooKeeper's own records on top of the plain integers.
 impl<'a> Reader<'a> {
-    fn take(&mut self, n: usize, what: &str) -> Result<&'a [u8], String> {
-        let Some((head, rest)) = self.0.split_at_checked(n) else {
-            return Err(format!("its answer ends inside {what}: {n} bytes expected, {} left", self.0.len()));
-        };
-        self.0 = rest;
-        Ok(head)
-    }
-    fn array<const N: usize>(&mut self, what: &str) -> Result<[u8; N], String> {
-        let mut bytes = [0; N];
-        bytes.copy_from_slice(self.take(N, what)?);
-        Ok(bytes)
-    }
-    pub(super) fn int(&mut self, what: &str) -> Result<i32, String> {
-        self.array(what).map(i32::from_be_bytes)
-    }
-    pub(super) fn long(&mut self, what: &str) -> Result<i64, String> {
-        self.array(what).map(i64::from_be_bytes)
-    }
     /// A length of -1 is Java's null; it reads as empty.
     pub(super) fn buffer(&mut self, what: &str) -> Result<&'a [u8], String> {
         let length = self.int(what)?;

@@ -3,13 +3,10 @@
 //! Making a session is a write on the server (createSession is a logged transaction), so a session is for questions that
 //! only the tree can answer, not for every probe.
 
-use super::jute::{self, NO_NODE, Op, PING_XID, Reader, ReplyHeader, Stat};
-use crate::clients::{ClientError, error::bounded, tcp};
+use super::jute::{self, NO_NODE, Op, PING_XID, ReplyHeader, Stat};
+use crate::clients::{ClientError, error::bounded, reader::Reader, tcp};
 use std::{fmt, net::SocketAddr, time::Duration};
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
-};
+use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 /// Session timeout we ask for, milliseconds. The server raises it to its `minSessionTimeout` (two ticks), so this means
 /// "the smallest you have": a session of ours that is lost shall not linger.
@@ -74,7 +71,7 @@ impl Session {
             let mut stream = tcp::connect(address, limit).await?;
             let request = jute::connect_request(ASKED_TIMEOUT_MS, wanted.id, &wanted.password);
             stream.write_all(&request).await.map_err(|e| ClientError::io(&doing, e))?;
-            let frame = read_frame(&mut stream, &doing).await?;
+            let frame = tcp::read_frame(&mut stream, FRAME_MAX, &doing).await?;
             let answer = Reader(&frame).connect_response().map_err(|what| ClientError::malformed(&doing, what))?;
             let timeout = match u64::try_from(answer.timeout_ms) {
                 Ok(ms @ 1..) => Duration::from_millis(ms),
@@ -171,7 +168,7 @@ impl Session {
         let answer = bounded(doing, self.limit, async {
             stream.write_all(request).await.map_err(|e| ClientError::io(doing, e))?;
             for _ in 0..STRAY_MAX {
-                let frame = read_frame(stream, doing).await?;
+                let frame = tcp::read_frame(stream, FRAME_MAX, doing).await?;
                 let mut reader = Reader(&frame);
                 let header = reader.reply_header().map_err(|what| ClientError::malformed(doing, what))?;
                 if header.xid == xid {
@@ -191,20 +188,4 @@ impl Session {
         self.unusable = false;
         Ok(answer)
     }
-}
-
-async fn read_frame(stream: &mut TcpStream, doing: &str) -> Result<Vec<u8>, ClientError> {
-    let length = stream.read_i32().await.map_err(|e| ClientError::io(doing, e))?;
-    let size = match usize::try_from(length) {
-        Ok(n) if n <= FRAME_MAX => n,
-        Ok(_) | Err(_) => {
-            return Err(ClientError::malformed(
-                doing,
-                format!("its answer announces {length} bytes, at most {FRAME_MAX} are accepted"),
-            ));
-        }
-    };
-    let mut frame = vec![0; size];
-    stream.read_exact(&mut frame).await.map_err(|e| ClientError::io(doing, e))?;
-    Ok(frame)
 }
