@@ -56,7 +56,7 @@ layer lints cargo clippy --locked --all-targets -- -D warnings
 layer build cargo build --locked --all-targets
 layer documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
 layer unit isolated cargo test --locked --lib --bins
-order=(architecture model shim it artifact real vm)
+order=(architecture model control clients shim it artifact real vm)
 for name in "${order[@]}"; do tests "$name"; done
 for main in tests/*/main.rs; do
   name=$(basename "$(dirname "$main")")
