@@ -66,12 +66,13 @@ fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>) -> Node 
 fn memory_of(n: &NodeSnapshot, cgroup: Option<&CgroupRoot>) -> Memory {
     let cap_bytes = n.cap_bytes;
     let Some(process) = &n.process else { return Memory { cap_bytes, ..Memory::default() } };
-    if let Some(now) = cgroup.and_then(|root| cgroup::memory_now(&root.node_path(&n.name)).ok()) {
+    if let Some(root) = cgroup {
+        let now = cgroup::memory_now(&root.node(&n.name));
         return Memory {
             cap_bytes,
-            current_bytes: Some(now.current),
-            anon_bytes: Some(now.anon),
-            file_bytes: Some(now.file),
+            current_bytes: now.current,
+            anon_bytes: now.anon,
+            file_bytes: now.file,
             peak_bytes: now.peak,
             oom_kills: now.oom_kills,
         };

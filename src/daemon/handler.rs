@@ -145,7 +145,7 @@ impl Shared {
     async fn prove(&self, out: &AnswerSink) {
         let mut report = |text: String| out.progress(text);
         match prove::prove(&self.targets, &mut report).await {
-            Ok(proof) => out.send(Answer::Done { text: proof.facts }),
+            Ok(proof) => out.send(Answer::Done { text: proof.lines }),
             Err(e) => out.send(Answer::Refused {
                 exit: 9,
                 message: e.to_string(),

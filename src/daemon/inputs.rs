@@ -3,16 +3,20 @@
 use super::DaemonArgs;
 use crate::{
     artifact,
-    base::{Layout, recipe::Recipe},
+    base::{Layout, Port, recipe::Recipe},
     config::{self, Plan},
     control::wire::Caps,
     engine,
-    offline::{config_file, fetch},
+    offline::{config_file, programs},
     operate::prove,
     services,
     sys::{cgroup, cgroup::CgroupRoot, command::Cancel, error::SysError, fs, host},
 };
-use std::{fmt, path::PathBuf};
+use std::{
+    fmt,
+    net::{Ipv4Addr, SocketAddr},
+    path::PathBuf,
+};
 
 /// Everything gathered before the engine starts.
 #[derive(Debug)]
@@ -113,8 +117,10 @@ impl Inputs {
             }
             (Err(e), None) => return Err(StartError::new(3, e.to_string())),
         };
-        if live.is_empty() {
-            config::check_ledger(&plan, host::total_memory()).map_err(|e| StartError::new(3, e.to_string()))?;
+        if live.is_empty()
+            && let Some(memory) = host::total_memory()
+        {
+            config::check_ledger(&plan, memory).map_err(|e| StartError::new(3, e.to_string()))?;
         }
         Ok(Self { plan_digest: plan.digest(), plan, plan_text, nodes_live: !live.is_empty(), layout })
     }
@@ -128,8 +134,8 @@ impl Inputs {
     /// Programs (fetched when missing) and the recipes made with them.
     pub(super) async fn recipes(&self) -> Result<Vec<Recipe>, StartError> {
         let (plan, layout) = (self.plan.clone(), self.layout.clone());
-        let programs = tokio::task::spawn_blocking(move || {
-            fetch::programs(&plan, &layout, &Quiet, &Cancel::default()).map_err(|e| StartError {
+        let found = tokio::task::spawn_blocking(move || {
+            programs::ensure(&plan, &layout, &Quiet, &Cancel::default()).map_err(|e| StartError {
                 exit: 5,
                 message: e.to_string(),
                 source: None,
@@ -139,7 +145,7 @@ impl Inputs {
         .map_err(|e| StartError::other("resolve the programs", e))??;
         let inputs = services::Inputs {
             plan: &self.plan,
-            programs: &programs,
+            programs: &found,
             layout: &self.layout,
             cores: host::cores(),
             running_as_root: host::is_root(),
@@ -149,7 +155,23 @@ impl Inputs {
 
     /// What `prove` looks at.
     pub(super) fn prove_targets(&self) -> prove::Targets {
-        prove::Targets::of_plan(&self.plan, &self.layout)
+        let plan = &self.plan;
+        let local = |port: Port| SocketAddr::from((Ipv4Addr::LOCALHOST, port.0));
+        let kafka = plan.kafka.as_ref().map(|kafka| prove::KafkaTargets {
+            internal: kafka.brokers.values().map(|b| local(b.internal_port)).collect(),
+            external: kafka.brokers.values().map(|b| local(b.external_port)).collect(),
+            brokers: kafka.brokers.keys().copied().collect(),
+            min_isr: 2,
+            rf: 3,
+        });
+        let mysql = plan.mysql.as_ref().filter(|m| m.provision).map(|mysql| prove::MysqlTargets {
+            socket: self.layout.mysql_socket(),
+            root_password: self.layout.secret("mysql-root"),
+            debezium_password: self.layout.secret("debezium"),
+            port: mysql.port.0,
+            database: mysql.database.clone(),
+        });
+        prove::Targets { kafka, mysql }
     }
 }
 

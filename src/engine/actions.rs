@@ -120,7 +120,7 @@ pub(super) fn connect(
 /// Makes the node's cgroup with its limits, when caps are enforced here.
 fn cgroup_of(engine: &Engine, node: &NodeName, recipe: &Recipe) -> Result<Option<PathBuf>, String> {
     let Some(root) = &engine.cgroup else { return Ok(None) };
-    let caps = Caps { memory_max: recipe.launch.memory_max.map(|b| b.0), pids_max: recipe.launch.tasks_max };
+    let caps = Caps { memory_max: recipe.launch.memory_max, pids_max: Some(recipe.launch.tasks_max), oom_group: true };
     root.make_node(node, &caps).map(Some).map_err(|e| format!("its cgroup could not be made: {e}: {}", e.source))
 }
 
@@ -139,11 +139,11 @@ fn launch_order(
         env: launch.env.clone(),
         dir: launch.dir.clone(),
         // A user that does not exist is refused by preparing, before this.
-        credentials: launch.user.as_deref().and_then(process::lookup_user).map(|(uid, gid, groups)| Credentials {
-            uid,
-            gid,
-            groups,
-        }),
+        credentials: launch
+            .user
+            .as_deref()
+            .and_then(|u| process::lookup_user(u).ok().flatten())
+            .map(|(uid, gid, groups)| Credentials { uid, gid, groups }),
         nofile: launch.nofile,
         oom_score_adj: launch.oom_score_adj,
         cgroup,

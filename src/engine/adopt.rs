@@ -214,7 +214,7 @@ fn adopt(
     let shim = hold.state().clone();
     tracing::info!(node = %name, incarnation = shim.incarnation.0, pid = shim.process.pid, "adopted");
     let Some(recipe) = engine.nodes.get(name).map(|n| n.recipe.clone()) else { return };
-    let cgroup = engine.cgroup.as_ref().map(|root| root.node_path(name));
+    let cgroup = engine.cgroup.as_ref().map(|root| root.node(name));
     let (context, link) = actions::connect(engine, name, &recipe, shim.incarnation, cgroup);
     if let Some(runtime) = engine.nodes.get_mut(name) {
         runtime.link = Some(link);

@@ -13,7 +13,9 @@ use std::{
 /// Makes the node's user the owner of its directories and rendered files. Nothing to do for a node without `user`.
 /// The log and the lock stay the supervisor's: the shim writes them.
 pub(super) fn give(layout: &Layout, recipe: &Recipe) -> Result<(), SysError> {
-    let Some((uid, gid, _)) = recipe.launch.user.as_deref().and_then(process::lookup_user) else { return Ok(()) };
+    let Some(user) = recipe.launch.user.as_deref() else { return Ok(()) };
+    // A user that does not exist was refused before.
+    let Some((uid, gid, _)) = process::lookup_user(user)? else { return Ok(()) };
     let node = &recipe.node;
     let own = [layout.data(node), layout.node_tmp(node), layout.conf(node)];
     for path in own.iter().chain(recipe.directories.iter().map(|(d, _)| d)).chain(recipe.files.iter().map(|f| &f.path))

@@ -41,9 +41,10 @@ pub(super) fn ensure(layout: &Layout, archive: &ClassDataArchive, cancel: &Cance
         Arc::clone(all.entry(archive.file.clone()).or_default())
     };
     let _turn = turn.lock().unwrap_or_else(PoisonError::into_inner);
-    if archive.file.exists() {
+    if is_whole(&archive.file) {
         return Ok(());
     }
+    fs::remove_optional(&archive.file).map_err(|e| format!("{e}: {}", e.source))?;
     let failed = failure_mark(&archive.file);
     if failed.exists() {
         return Err(format!("an earlier training failed (remove {} to try again)", failed.display()));
@@ -55,9 +56,8 @@ pub(super) fn ensure(layout: &Layout, archive: &ClassDataArchive, cancel: &Cance
     fs::remove_dir_all_optional(&work).map_err(|e| format!("{e}: {}", e.source))?;
     fs::make_dir(&work, 0o700).map_err(|e| format!("{e}: {}", e.source))?;
     let began = clock::now();
-    let result = train(&archive.training, &work, cancel).and_then(|made| {
-        std::fs::rename(&made, &archive.file).map_err(|e| format!("cannot rename {}: {e}", made.display()))
-    });
+    let result = train(&archive.training, &work, cancel)
+        .and_then(|made| publish(&made, &archive.file).map_err(|e| format!("cannot keep {}: {e}", made.display())));
     if let Err(why) = &result
         && !cancel.is_cancelled()
     {
@@ -70,6 +70,27 @@ pub(super) fn ensure(layout: &Layout, archive: &ClassDataArchive, cancel: &Cance
     // A leftover is found by its name and removed by the next training.
     let _ = fs::remove_dir_all_optional(&work);
     result
+}
+
+/// Whether the archive is there with the size it was made with. A truncated one kills a JVM with SIGBUS, whatever flags it
+/// is given (tried with Java 17: `-XX:+VerifySharedSpaces` does not help), so the size is looked at before every start.
+fn is_whole(archive: &Path) -> bool {
+    let wanted = std::fs::read_to_string(size_mark(archive)).ok().and_then(|text| text.trim().parse::<u64>().ok());
+    std::fs::metadata(archive).is_ok_and(|meta| Some(meta.len()) == wanted)
+}
+
+/// Gives the archive its name once its bytes and its size are on disk.
+fn publish(made: &Path, archive: &Path) -> std::io::Result<()> {
+    let file = std::fs::File::open(made)?;
+    file.sync_all()?;
+    let size = file.metadata()?.len().to_string();
+    fs::write_atomic(&size_mark(archive), size.as_bytes(), 0o644, fs::Durability::PowerLoss).map_err(|e| e.source)?;
+    std::fs::rename(made, archive)?;
+    fs::sync_parent(archive)
+}
+
+fn size_mark(archive: &Path) -> PathBuf {
+    archive.with_extension("size")
 }
 
 fn failure_mark(archive: &Path) -> PathBuf {

@@ -8,6 +8,10 @@ use crate::{
     shim::wire::{self, Decoder, LaunchOrder, Notified, Report, Request, ShimState},
     sys::{children, clock, fs, process, socket},
 };
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+};
 use std::{
     fs::OpenOptions,
     io,
@@ -17,9 +21,9 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    io::{AsyncWriteExt, Interest, unix::AsyncFd},
+    io::{AsyncWriteExt, Interest},
     net::UnixStream,
-    sync::{mpsc, watch},
+    sync::{mpsc, oneshot, watch},
     task::spawn_blocking,
     time::{Instant, sleep_until, timeout},
 };
@@ -62,7 +66,7 @@ const SHIM_EXIT: Duration = Duration::from_secs(2);
 
 impl Connection {
     fn new(stream: UnixStream) -> Self {
-        Self { stream, decoder: Decoder::new(), descriptors: Vec::new() }
+        Self { stream, decoder: Decoder::default(), descriptors: Vec::new() }
     }
 
     async fn send(&mut self, frame: &[u8]) -> io::Result<()> {
@@ -72,7 +76,7 @@ impl Connection {
     /// The next report; none at the end of the connection.
     async fn report(&mut self) -> io::Result<Option<Report>> {
         loop {
-            if let Some(frame) = self.decoder.next_frame().map_err(|e| io::Error::other(e.to_string()))? {
+            if let Some(frame) = self.decoder.next().map_err(|e| io::Error::other(e.to_string()))? {
                 return Report::decode(&frame).map(Some).map_err(|e| io::Error::other(e.to_string()));
             }
             self.stream.readable().await?;
@@ -148,7 +152,16 @@ pub(super) async fn launch(mut context: LinkContext, program: PathBuf, order: La
     };
     let mut connection = Connection::new(stream);
     // A shim that is already dead shows as an end of the connection below.
-    let _ = connection.send(&order.encode()).await;
+    match order.encode() {
+        Ok(frame) => drop(connection.send(&frame).await),
+        Err(e) => {
+            let what = failed("order", &io::Error::other(e.to_string()), "the launch order is too long".into());
+            drop(connection);
+            context.tell(what);
+            let _ = spawn_blocking(move || children::wait_owned(child)).await;
+            return;
+        }
+    }
     let first = connection.report().await;
     match first {
         Ok(Some(Report::State(state))) => {
@@ -188,8 +201,7 @@ fn spawn_shim(
 ) -> io::Result<(i32, UnixStream)> {
     let (ours, theirs) = socket::socketpair()?;
     let log = OpenOptions::new().append(true).create(true).mode(0o640).open(layout.node_run(node).join("shim.log"))?;
-    let pid =
-        process::spawn_shim(program, theirs, log, node, incarnation).map_err(|e| io::Error::new(e.kind(), e.source))?;
+    let pid = process::spawn_shim(program, theirs, log, (node, incarnation)).map_err(|e| e.source)?;
     let stream = std::os::unix::net::UnixStream::from(ours);
     stream.set_nonblocking(true)?;
     Ok((pid, UnixStream::from_std(stream)?))
@@ -243,7 +255,8 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
         // One thread per lost shim, until its node is replaced: it must read even while everything else waits.
         std::thread::spawn(move || {
             if let Ok(mut writer) = LogWriter::open(&dir, max, keep) {
-                pump::drain(pipe, &mut writer);
+                // The end of the log of a node that is being replaced anyway.
+                let _ = pump::drain(&pipe, &mut writer);
             }
         });
     }
@@ -284,7 +297,7 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
     let _ = spawn_blocking(move || {
         orphan::remove_tree(&layout, &node, cgroup.as_deref());
         let path = layout.exit_record(&node, written.incarnation);
-        let text = wire::format_exit_record(&written);
+        let text = wire::format_exit_record(&written, None);
         // Without the record a next daemon would only call this exit unknown.
         let _ = fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash);
         let _ = fs::remove_optional(&layout.shim_socket(&node, written.incarnation));
@@ -338,9 +351,18 @@ async fn obey(
 /// Waits for the main process and learns how it ended, as far as this process may know.
 async fn main_end(state: ShimState, pidfd: Option<OwnedFd>) -> ExitStatus {
     const LOOK: Duration = Duration::from_millis(100);
-    if let Some(watched) = pidfd.and_then(|p| AsyncFd::with_interest(p, Interest::READABLE).ok()) {
-        // pidfd_open(2): readable when the process has terminated
-        let _ = watched.readable().await;
+    if let Some(pidfd) = pidfd {
+        let (ended, end) = oneshot::channel();
+        // A thread of its own: one of the runtime's would hold up the daemon's end while the node lives on.
+        std::thread::spawn(move || {
+            // pidfd_open(2): readable when the process has terminated
+            let mut watched = [PollFd::new(pidfd.as_fd(), PollFlags::POLLIN)];
+            while poll(&mut watched, PollTimeout::NONE) == Err(Errno::EINTR) {}
+            // Nobody waits any more when the daemon let go.
+            let _ = ended.send(());
+        });
+        // A thread that could not wait leaves the look below.
+        let _ = end.await;
     }
     while process::is_same_alive(&state.process) {
         tokio::time::sleep(LOOK).await;

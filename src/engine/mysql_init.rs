@@ -24,6 +24,9 @@ const INITIALIZE: Duration = Duration::from_secs(300);
 /// Longest until the provisioning server answers on its socket.
 const SERVE: Duration = Duration::from_secs(120);
 
+/// Longest that one provisioning statement may take.
+const STATEMENT: Duration = Duration::from_secs(60);
+
 /// Longest from SIGTERM to its end.
 const STOP: Duration = Duration::from_secs(120);
 
@@ -152,21 +155,22 @@ async fn provision(
     });
     let provisioned = async {
         let began = clock::now();
+        let place = mysql::Place::Socket(step.socket.clone());
         // Until the server listens, connecting fails at once.
         loop {
             if cancel.is_cancelled() {
                 return Err("cancelled".to_owned());
             }
-            match mysql::connect(&step.socket, "root", None, Duration::from_secs(5)).await {
+            match mysql::Mysql::connect(&place, "root", None, Duration::from_secs(5)).await {
                 Ok(connection) => {
-                    drop(connection);
+                    connection.close().await;
                     break;
                 }
                 Err(e) if server.is_finished() || clock::now().since(began) > SERVE => return Err(chain(&e)),
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
-        mysql::provision(&step.socket, None, &statements).await.map_err(|e| chain(&e))
+        mysql::provision(&step.socket, None, &statements, STATEMENT).await.map_err(|e| chain(&e))
     }
     .await;
     // The server may have ended already, which the next line tells.

@@ -111,8 +111,6 @@ pub(super) struct PrepareTask {
     pub(super) number: u64,
     /// Ends its helpers.
     pub(super) cancel: Cancel,
-    /// The task.
-    pub(super) task: JoinHandle<()>,
 }
 
 impl NodeRuntime {

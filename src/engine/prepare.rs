@@ -68,8 +68,8 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
         cancel: cancel.clone(),
         sink,
     };
-    let task = tokio::spawn(preparing.run());
-    if let Some(old) = runtime.prepare.replace(PrepareTask { number, cancel, task }) {
+    tokio::spawn(preparing.run());
+    if let Some(old) = runtime.prepare.replace(PrepareTask { number, cancel }) {
         old.cancel.cancel();
     }
 }
@@ -194,8 +194,10 @@ pub(super) async fn blocking<T: Send + 'static>(
 
 fn user_exists(recipe: &Recipe) -> Result<(), PrepareError> {
     let Some(user) = recipe.launch.user.as_deref() else { return Ok(()) };
-    if process::lookup_user(user).is_some() {
-        return Ok(());
+    match process::lookup_user(user) {
+        Ok(Some(_)) => return Ok(()),
+        Ok(None) => {}
+        Err(e) => return Err(PrepareError::Passing(format!("{e}: {}", e.source))),
     }
     Err(PrepareError::Refused(Failure {
         cause: Cause::CouldNotStart,

@@ -22,6 +22,17 @@ pub struct PortOwner {
     pub address: SocketAddr,
 }
 
+impl PortOwner {
+    /// Who it is, as far as it can be seen: `python3 -m http.server 9092 (pid 4711, user kim)`.
+    pub fn describe(&self) -> String {
+        let user = self.user.as_ref().map(|user| format!("user {user}"));
+        let pid = self.pid.map(|pid| format!("pid {pid}"));
+        let facts: Vec<String> = pid.into_iter().chain(user).collect();
+        let program = self.command.as_deref().filter(|c| !c.is_empty()).unwrap_or("a program");
+        if facts.is_empty() { program.to_owned() } else { format!("{program} ({})", facts.join(", ")) }
+    }
+}
+
 /// One LISTEN line of `/proc/net/tcp` or `tcp6` (proc(5)).
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Listener {
