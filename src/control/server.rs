@@ -148,7 +148,12 @@ async fn connection(
         }
     };
     let (mut from, mut to) = stream.into_split();
-    let order = match read_request(&mut from, patience).await {
+    let request = tokio::select! {
+        request = read_request(&mut from, patience) => request,
+        // A client that has asked nothing yet is not waited for when the daemon ends.
+        () = stopped(&mut stop) => return,
+    };
+    let order = match request {
         Ok(Some(order)) => order,
         Ok(None) => return,
         Err(refused) => {

@@ -119,8 +119,7 @@ impl Shared {
         let mut tell = |snapshot: &crate::engine::Snapshot| {
             for node in &snapshot.nodes {
                 if told.insert(node.name.clone(), node.state) != Some(node.state) {
-                    let text = format!("{}: {}", node.state, node.detail);
-                    out.send(Answer::Progress { node: Some(node.name.clone()), text });
+                    out.send(Answer::Progress { node: Some(node.name.clone()), text: node.detail.clone() });
                 }
             }
         };

@@ -110,7 +110,8 @@ pub(super) fn note_times(node: &Node, runtime: &mut NodeRuntime, now: Moment) {
         runtime.since = clock::wall();
     }
     match node.state() {
-        State::Ready { .. } if runtime.ready_since.is_none() => {
+        // a broker that is not in every ISR yet serves all the same
+        State::Ready { .. } | State::Degraded { ready_since: Some(_), .. } if runtime.ready_since.is_none() => {
             runtime.ready_since = Some(clock::wall());
             runtime.ready_after = runtime.spawned.map(|s| now.since(s));
         }

@@ -90,6 +90,7 @@ pub fn spec(name: &str, after: &[&str]) -> NodeSpec {
         start_deadline: Duration::from_secs(60),
         probe_failures: 3,
         last_incarnation: Incarnation(0),
+        restarts: 0,
     }
 }
 

@@ -22,7 +22,9 @@ const DAEMON_ENDS_WITHIN: Duration = Duration::from_secs(20);
 pub(super) async fn run(context: &Context, now: bool) -> Result<Exit, CliError> {
     let layout = context.layout()?;
     match Client::connect(&layout.control_socket()).await {
-        Ok(_) => {
+        Ok(client) => {
+            // Only a knock: an open connection without a request would be waited for.
+            drop(client);
             for line in context.carry_out(&layout, "stop", Order::Down { now }).await? {
                 context.printer.data(&line)?;
             }
