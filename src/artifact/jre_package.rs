@@ -34,7 +34,10 @@ pub fn fetch(
     for archive in apt::host_archives(&settings.host, &work, cancel)? {
         let Some(first) = archive.suites.first() else { continue };
         let source = format!("{} {}", first.uri, first.name);
-        progress.step(&Step::Begin { what: Part::Java, detail: format!("java from {source}") });
+        progress.step(&Step::Begin {
+            what: Part::Java,
+            detail: format!("java from the distribution's packages ({})", first.name),
+        });
         let root = match AptRoot::make(&settings.host, &work, &archive, &archive.suites, cancel) {
             Ok(root) => root,
             Err(ArtifactError::Cancelled) => return Err(ArtifactError::Cancelled),

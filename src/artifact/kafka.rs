@@ -71,12 +71,12 @@ pub fn fetch(
     let from_mvn = || maven::fetch(&settings.host, &work, &pins, cancel);
     let (tree, source) = match &settings.kafka_jars {
         None => {
-            progress.step(&Step::Begin { what: Part::Kafka, detail: format!("{} with mvn", name(&pins)) });
+            progress.step(&Step::Begin { what: Part::Kafka, detail: format!("kafka {} with mvn", version(&pins)) });
             (from_mvn()?, "mvn".to_owned())
         }
         Some(place) => {
             let here = place.display().to_string();
-            progress.step(&Step::Begin { what: Part::Kafka, detail: format!("{} from {here}", name(&pins)) });
+            progress.step(&Step::Begin { what: Part::Kafka, detail: format!("kafka {} from {here}", version(&pins)) });
             match directory::fetch(place, &work, &pins) {
                 Ok(tree) => (tree, here),
                 Err(first) => {

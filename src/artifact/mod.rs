@@ -1,8 +1,8 @@
 //! Verified programs on disk: where they come from, what proves them, where they are kept.
 //!
 //! A part of the stack (`java`, `kafka`, `mysql`) is found in the store or on the host, or it is fetched from the first
-//! source that has it. A source is one file ([`maven`], [`directory`], [`apt`]); what a part is made of is one file too
-//! ([`kafka`], [`mysql`], [`java`]). Nothing is run or shown before it verified: jars by the pins in `dist/`, packages by
+//! source that has it. A source is one file (`maven`, `directory`, `apt`); what a part is made of is one file too
+//! (`kafka`, `mysql`, `java`). Nothing is run or shown before it verified: jars by the pins in `dist/`, packages by
 //! the distribution's signature, which apt checks. Everything here blocks; call it on a thread of its own.
 
 mod apt;

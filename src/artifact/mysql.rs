@@ -48,7 +48,10 @@ pub fn fetch(
         let suites = archive.for_mysql(settings.mysql_suite.as_deref());
         let Some(first) = suites.first() else { continue };
         let source = format!("{} {}", first.uri, first.name);
-        progress.step(&Step::Begin { what: Part::Mysql, detail: format!("mysql from {source}") });
+        progress.step(&Step::Begin {
+            what: Part::Mysql,
+            detail: format!("mysql from the distribution's packages ({})", first.name),
+        });
         let attempt = AptRoot::make(&settings.host, &work, &archive, &suites, cancel)
             .and_then(|root| download(&root, &archive, progress, cancel));
         match attempt {

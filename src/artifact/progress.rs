@@ -49,7 +49,7 @@ pub enum Step {
     Begin {
         /// Which part.
         what: Part,
-        /// From where.
+        /// `kafka 3.5.2 with mvn`: what, and from where.
         detail: String,
     },
     /// Bytes that arrived so far, for sources that can tell.

@@ -112,7 +112,7 @@ fn jars_are_fetched_once_and_then_found_without_running_anything() {
     assert_eq!(names, ["kafka_2.13-3.5.2.jar", "zookeeper-3.6.4.jar"]);
     assert!(jars.class_path[0].starts_with(&place.settings.store));
     let heard = heard.0.into_inner().unwrap();
-    assert!(matches!(&heard[0], Step::Begin { what: Part::Kafka, detail } if detail == "kafka-3.5.2 with mvn"));
+    assert!(matches!(&heard[0], Step::Begin { what: Part::Kafka, detail } if detail == "kafka 3.5.2 with mvn"));
     assert!(
         matches!(&heard[1], Step::Done { what: Part::Kafka, detail, .. } if detail == "kafka 3.5.2 (2 jars, 0 MB)"),
         "{heard:?}"

@@ -28,11 +28,6 @@ impl Layout {
         self.root.join("artifacts")
     }
 
-    /// Class-data archives.
-    pub fn class_data(&self) -> PathBuf {
-        self.artifacts().join("class-data")
-    }
-
     /// State that survives restarts.
     pub fn state(&self) -> PathBuf {
         self.root.join("state")

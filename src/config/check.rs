@@ -214,11 +214,11 @@ fn cycles(plan: &Plan, reading: &Reading) {
 /// Beside its heap a JVM needs a sixteenth of it for the collector's own tables (facts: cdc.md 9.2 estimates 30-60M with
 /// malloc's share for 512M), and a fixed part.
 const HEAP_DIVISOR: u64 = 16;
-/// The fixed part of a broker: metaspace 60-80M, code cache 30-50M, some 80 threads (facts: cdc.md 9.2), less what a class
-/// archive saves. Measured with a 512M heap: 118-138M resident idle, the heap's touched part included (verified.md).
-pub const BROKER_NATIVE: ByteSize = ByteSize::mib(128);
-/// The fixed part of ZooKeeper: 47-58M resident in all under load (facts: verified.md).
-pub const ZOOKEEPER_NATIVE: ByteSize = ByteSize::mib(64);
+/// The fixed part of a broker, as the launch limits it at the least: metaspace 64M, code cache 32M, direct buffers 32M, 10M of
+/// 80 threads' stacks, 24M of the JVM's own (`services::jvm`, which has a test that this is never less).
+pub const BROKER_NATIVE: ByteSize = ByteSize::mib(162);
+/// The fixed part of ZooKeeper, likewise: 24M, 16M, 8M, 5M of 40 stacks, 24M, rounded up.
+pub const ZOOKEEPER_NATIVE: ByteSize = ByteSize::mib(80);
 
 /// What a JVM with this heap needs at least: heap + heap/16 + its fixed part.
 fn needed(heap: ByteSize, native: ByteSize) -> ByteSize {

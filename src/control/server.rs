@@ -71,7 +71,7 @@ pub trait Handler: Send + Sync + 'static {
     fn handle(&self, peer: Peer, order: Order, out: AnswerSink) -> BoxFuture;
 }
 
-/// Serves until `stop` becomes true (or its sender is gone), then gives the connections [`DRAIN`] to write out what is
+/// Serves until `stop` becomes true (or its sender is gone), then gives the connections `DRAIN` to write out what is
 /// queued. Never ends for what a client does.
 pub async fn serve(listener: UnixListener, handler: Arc<dyn Handler>, stop: watch::Receiver<bool>) {
     serve_patiently(listener, handler, stop, REQUEST_TIMEOUT).await;

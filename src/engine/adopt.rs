@@ -160,7 +160,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
     for (name, node) in found.nodes {
         prune_records(&engine.layout, &name);
         if !engine.nodes.contains_key(&name) {
-            stop_stranger(engine, &name, node);
+            stop_stranger(engine, &name, &node);
             continue;
         }
         let chosen = only.is_none_or(|only| only.contains(&name));
@@ -227,7 +227,7 @@ fn adopt(
 }
 
 /// A node that runs and is in no plan any more is stopped in order, so that nothing runs unseen.
-fn stop_stranger(engine: &Engine, name: &NodeName, node: FoundNode) {
+fn stop_stranger(engine: &Engine, name: &NodeName, node: &FoundNode) {
     if node.live.is_none() && !node.orphans {
         return;
     }

@@ -5,10 +5,7 @@
 //! sees a whole archive or none.
 
 use crate::{
-    base::{
-        Layout,
-        recipe::{ClassDataArchive, Training, TrainingJvm},
-    },
+    base::recipe::{ClassDataArchive, Training, TrainingJvm},
     sys::{
         clock,
         command::{Cancel, Command, Running},
@@ -35,7 +32,7 @@ const DUMP: Duration = Duration::from_secs(90);
 static UNDER_WAY: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
 
 /// Makes the archive when it is missing. Blocking. The error says why there is none; a start goes on without.
-pub(super) fn ensure(layout: &Layout, archive: &ClassDataArchive, cancel: &Cancel) -> Result<(), String> {
+pub(super) fn ensure(archive: &ClassDataArchive, cancel: &Cancel) -> Result<(), String> {
     let turn = {
         let mut all = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(archive.file.clone()).or_default())
@@ -49,8 +46,8 @@ pub(super) fn ensure(layout: &Layout, archive: &ClassDataArchive, cancel: &Cance
     if failed.exists() {
         return Err(format!("an earlier training failed (remove {} to try again)", failed.display()));
     }
-    let directory = layout.class_data();
-    fs::make_dir(&directory, 0o755).map_err(|e| format!("{e}: {}", e.source))?;
+    let directory = archive.file.parent().unwrap_or(Path::new("/"));
+    fs::make_dir(directory, 0o755).map_err(|e| format!("{e}: {}", e.source))?;
     let name = archive.file.file_name().unwrap_or_default().to_string_lossy().into_owned();
     let work = directory.join(format!(".training.{name}.{}", std::process::id()));
     fs::remove_dir_all_optional(&work).map_err(|e| format!("{e}: {}", e.source))?;

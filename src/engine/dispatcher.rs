@@ -43,6 +43,9 @@ pub struct Settings {
     pub restore_wishes: bool,
 }
 
+/// What an order is waited for, and what it has done when that is reached.
+type Waited = (BTreeMap<NodeName, Goal>, String);
+
 /// All nodes under one dispatcher.
 #[derive(Debug)]
 pub struct Engine {
@@ -198,7 +201,7 @@ impl Engine {
         }
     }
 
-    fn carry_out(&mut self, order: EngineOrder) -> Result<Option<(BTreeMap<NodeName, Goal>, String)>, Rejection> {
+    fn carry_out(&mut self, order: EngineOrder) -> Result<Option<Waited>, Rejection> {
         if self.ending && !matches!(order, EngineOrder::Down { .. }) {
             return Err(Rejection::NotNow("the supervisor is on its way down".into()));
         }

@@ -122,11 +122,10 @@ impl Preparing {
             }
             match step {
                 PrepareStep::ClassData(archive) => {
-                    let (archive, layout, cancel) = (archive.clone(), self.layout.clone(), self.cancel.clone());
+                    let (archive, cancel) = (archive.clone(), self.cancel.clone());
                     let node = self.node.clone();
                     // An archive only makes a start faster: whatever goes wrong is said and the start goes on without.
-                    let made =
-                        tokio::task::spawn_blocking(move || class_data::ensure(&layout, &archive, &cancel)).await;
+                    let made = tokio::task::spawn_blocking(move || class_data::ensure(&archive, &cancel)).await;
                     if let Ok(Err(why)) = made {
                         tracing::info!(node = %node, "starts without a class-data archive: {why}");
                     }

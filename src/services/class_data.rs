@@ -1,11 +1,8 @@
 //! Names of class-data archives: one per Java runtime, class path, main class and collector.
 
-use crate::base::{
-    Layout,
-    programs::{JavaRuntime, KafkaJars},
-};
+use crate::base::programs::{JavaRuntime, KafkaJars};
 use sha2::{Digest, Sha256};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// The collector of every JVM node. Serial: on four cores that seven processes share, a broker under 5,000 acks=all records
 /// a second takes 265-273 MB against 387-400 MB with G1 (facts/verified.md). Its longest pause in a 512M heap was 0.35 s on two
@@ -15,7 +12,7 @@ pub(super) const COLLECTOR: &str = "-XX:+UseSerialGC";
 /// Where the archive of `main_class` lies. A replaced runtime, changed jars, a moved store or another main class give
 /// another name, so that an archive which does not fit is never asked for.
 pub(super) fn file(
-    layout: &Layout,
+    directory: &Path,
     product: &str,
     java: &JavaRuntime,
     jars: &KafkaJars,
@@ -28,7 +25,7 @@ pub(super) fn file(
         hash.update(part);
     }
     let hex: String = hash.finalize().iter().take(8).map(|b| format!("{b:02x}")).collect();
-    layout.class_data().join(format!("{product}-{hex}.jsa"))
+    directory.join(format!("{product}-{hex}.jsa"))
 }
 
 #[cfg(test)]
@@ -37,7 +34,7 @@ mod tests {
 
     #[test]
     fn any_change_of_what_an_archive_depends_on_changes_its_name() {
-        let layout = Layout::new("/r");
+        let layout = Path::new("/r/artifacts/class-data");
         let java = JavaRuntime {
             program: "/j/bin/java".into(),
             home: "/j".into(),
@@ -51,19 +48,19 @@ mod tests {
             class_path: vec!["/a.jar".into()],
             content: "c".into(),
         };
-        let base = file(&layout, "kafka", &java, &jars, "/a.jar", "kafka.Kafka");
+        let base = file(layout, "kafka", &java, &jars, "/a.jar", "kafka.Kafka");
         let name = base.file_name().unwrap().to_str().unwrap();
         assert!(name.starts_with("kafka-") && name.ends_with(".jsa") && name.len() == 6 + 16 + 4, "{name}");
         let other_java = JavaRuntime { fingerprint: "g".into(), ..java.clone() };
         let other_jars = KafkaJars { content: "d".into(), ..jars.clone() };
         for other in [
-            file(&layout, "kafka", &other_java, &jars, "/a.jar", "kafka.Kafka"),
-            file(&layout, "kafka", &java, &other_jars, "/a.jar", "kafka.Kafka"),
-            file(&layout, "kafka", &java, &jars, "/b.jar", "kafka.Kafka"),
-            file(&layout, "kafka", &java, &jars, "/a.jar", "other.Main"),
+            file(layout, "kafka", &other_java, &jars, "/a.jar", "kafka.Kafka"),
+            file(layout, "kafka", &java, &other_jars, "/a.jar", "kafka.Kafka"),
+            file(layout, "kafka", &java, &jars, "/b.jar", "kafka.Kafka"),
+            file(layout, "kafka", &java, &jars, "/a.jar", "other.Main"),
         ] {
             assert_ne!(base, other);
         }
-        assert_eq!(base, file(&layout, "kafka", &java, &jars, "/a.jar", "kafka.Kafka"));
+        assert_eq!(base, file(layout, "kafka", &java, &jars, "/a.jar", "kafka.Kafka"));
     }
 }

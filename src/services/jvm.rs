@@ -263,6 +263,17 @@ mod tests {
     }
 
     #[test]
+    fn a_heap_that_the_configuration_accepts_is_never_refused_here() {
+        use crate::config::{BROKER_NATIVE, ZOOKEEPER_NATIVE, largest_heap};
+        for (needs, native) in [(kafka::NEEDS, BROKER_NATIVE), (zookeeper::NEEDS, ZOOKEEPER_NATIVE)] {
+            for cap in (native.whole_mib() + 8)..4096 {
+                let heap = largest_heap(ByteSize::mib(cap), native);
+                assert!(limits(ByteSize::mib(cap), Some(heap), &needs).is_ok(), "{heap} of {cap}M");
+            }
+        }
+    }
+
+    #[test]
     fn no_sum_of_limits_is_over_its_cap() {
         for needs in [kafka::NEEDS, zookeeper::NEEDS] {
             for cap in (64..4096).step_by(7) {

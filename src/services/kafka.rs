@@ -51,7 +51,7 @@ pub(super) fn recipe(
     let place = Place::of(site.layout, &node, broker.data_dir.as_ref());
     let limits = divide(&node, broker.memory_max, broker.heap, &NEEDS)?;
     let class_path = class_path(jars)?;
-    let archive = class_data::file(site.layout, "kafka", java, jars, &class_path, MAIN_CLASS);
+    let archive = class_data::file(&site.class_data, "kafka", java, jars, &class_path, MAIN_CLASS);
 
     let config_file = place.conf.join("server.properties");
     let log4j_file = place.conf.join("log4j.properties");

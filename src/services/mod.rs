@@ -56,6 +56,7 @@ pub struct Inputs<'a> {
 pub fn recipes(inputs: &Inputs<'_>) -> Result<Vec<Recipe>, ServiceError> {
     let plan = inputs.plan;
     let site = Site {
+        class_data: inputs.plan.artifacts.store(inputs.layout).join(CLASS_DATA),
         programs: inputs.programs,
         layout: inputs.layout,
         cores: inputs.cores,
@@ -82,10 +83,14 @@ pub fn recipes(inputs: &Inputs<'_>) -> Result<Vec<Recipe>, ServiceError> {
     Ok(made)
 }
 
+/// Where class-data archives lie in the artifact store: roots that share a store share them.
+const CLASS_DATA: &str = "class-data";
+
 /// What every product needs besides its own part of the plan.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 struct Site<'a> {
     programs: &'a Programs,
+    class_data: PathBuf,
     layout: &'a Layout,
     cores: usize,
     running_as_root: bool,

@@ -36,7 +36,7 @@ pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<R
     let place = Place::of(site.layout, &node, zookeeper.data_dir.as_ref());
     let limits = divide(&node, zookeeper.memory_max, zookeeper.heap, &NEEDS)?;
     let class_path = class_path(jars)?;
-    let archive = class_data::file(site.layout, "zookeeper", java, jars, &class_path, MAIN_CLASS);
+    let archive = class_data::file(&site.class_data, "zookeeper", java, jars, &class_path, MAIN_CLASS);
 
     let config_file = place.conf.join("zoo.cfg");
     let log4j_file = place.conf.join("log4j.properties");

@@ -81,11 +81,14 @@ impl Finished {
     }
 }
 
+/// Collects one stream of a helper.
+type Reader = thread::JoinHandle<Vec<u8>>;
+
 /// A helper that runs. Dropping it kills it.
 #[derive(Debug)]
 pub struct Running {
     child: process::Child,
-    readers: Option<(thread::JoinHandle<Vec<u8>>, thread::JoinHandle<Vec<u8>>)>,
+    readers: Option<(Reader, Reader)>,
     started: Instant,
     what: String,
 }
@@ -183,7 +186,7 @@ impl Running {
         children::release(self.pid());
         // leftovers of its group would hold the output pipes open
         self.signal(Signal::SIGKILL);
-        let text = |h: thread::JoinHandle<Vec<u8>>| String::from_utf8_lossy(&h.join().unwrap_or_default()).into_owned();
+        let text = |h: Reader| String::from_utf8_lossy(&h.join().unwrap_or_default()).into_owned();
         let (stdout, stderr) = self.readers.take().map(|(o, e)| (text(o), text(e))).unwrap_or_default();
         let status = match (status.code(), status.signal()) {
             (Some(code), _) => ExitStatus::Code(code),

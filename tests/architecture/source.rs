@@ -111,7 +111,8 @@ pub fn has_word(line: &str, word: &str) -> bool {
     let is_name = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '_');
     line.match_indices(word).any(|(at, _)| {
         let ends_in_name = is_name(word.chars().last());
-        !is_name(line[..at].chars().next_back()) && !(ends_in_name && is_name(line[at + word.len()..].chars().next()))
+        let goes_on = ends_in_name && is_name(line[at + word.len()..].chars().next());
+        !is_name(line[..at].chars().next_back()) && !goes_on
     })
 }
 
@@ -127,16 +128,12 @@ fn without_tests(code: &str) -> String {
         if head.ends_with('{') {
             // rustfmt closes a top-level module at the start of a line
             let end = code[at..].find("\n}").map_or(code.len(), |n| at + n + 2);
-            let blanked: String = code[at..end].chars().map(|c| if c == '\n' { '\n' } else { ' ' }).collect();
-            out.replace_range(at..end, &blanked_to_length(&blanked, end - at));
+            // byte for byte: the ranges of later modules keep their places
+            let blanked: String = code[at..end].bytes().map(|b| if b == b'\n' { '\n' } else { ' ' }).collect();
+            out.replace_range(at..end, &blanked);
         }
     }
     out
-}
-
-/// The text, filled up with spaces: a character of several bytes was blanked to one.
-fn blanked_to_length(text: &str, length: usize) -> String {
-    format!("{text}{}", " ".repeat(length - text.len()))
 }
 
 /// Paths of the files that some file declares as modules for tests only.
@@ -168,7 +165,7 @@ fn blank(text: &str) -> String {
             b'"' => quoted(bytes, at),
             // a character literal, not a lifetime: 'x' or '\…'
             b'\'' if bytes.get(at + 1) == Some(&b'\\') => {
-                bytes[at + 2..].iter().skip(1).position(|b| *b == b'\'').map_or(bytes.len(), |n| at + n + 4)
+                bytes[at + 3..].iter().position(|b| *b == b'\'').map_or(bytes.len(), |n| at + n + 4)
             }
             b'\'' if text[at + 1..].chars().nth(1) == Some('\'') => {
                 at + 2 + text[at + 1..].chars().next().unwrap().len_utf8()

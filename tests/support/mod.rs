@@ -2,7 +2,7 @@
 //! left over when the test ends.
 
 // Test code: a panic is a failed test. Each test binary uses a part of this.
-#![allow(dead_code, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::panic)]
+#![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::panic)]
 
 pub mod client;
 pub mod node;

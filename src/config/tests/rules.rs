@@ -161,17 +161,17 @@ fn a_node_that_is_not_there_cannot_be_waited_for() {
 fn a_heap_and_its_native_part_fit_under_the_cap() {
     assert_eq!(
         refused("[zookeeper]\n[kafka]\nheap = \"700M\"\n"),
-        r#"error: kafka.heap: a heap of 700M does not fit under a memory_max of 768M: the JVM needs 700M + 700M/16 + 128M = 872M
+        r#"error: kafka.heap: a heap of 700M does not fit under a memory_max of 768M: the JVM needs 700M + 700M/16 + 162M = 906M
  --> supervisor.toml:3:8
   |
 3 | heap = "700M"
   |        ^^^^^^
   |
-  = hint: set kafka.memory_max to at least 872M, or kafka.heap to at most 602M"#
+  = hint: set kafka.memory_max to at least 906M, or kafka.heap to at most 570M"#
     );
     assert_eq!(
         refused("[zookeeper]\nheap = \"256M\"\nmemory_max = \"300M\"\n"),
-        r#"error: zookeeper.heap: a heap of 256M does not fit under a memory_max of 300M: the JVM needs 256M + 256M/16 + 64M = 336M
+        r#"error: zookeeper.heap: a heap of 256M does not fit under a memory_max of 300M: the JVM needs 256M + 256M/16 + 80M = 352M
  --> supervisor.toml:2:8
   |
 2 | heap = "256M"
@@ -179,17 +179,17 @@ fn a_heap_and_its_native_part_fit_under_the_cap() {
 3 | memory_max = "300M"
   |              ------ with this
   |
-  = hint: set zookeeper.memory_max to at least 336M, or zookeeper.heap to at most 222M"#
+  = hint: set zookeeper.memory_max to at least 352M, or zookeeper.heap to at most 207M"#
     );
     let broker = "[zookeeper]\n[kafka]\nheap = \"512M\"\n[kafka.brokers.1]\n[kafka.brokers.2]\nmemory_max = \"512M\"";
-    let why = "a heap of 512M does not fit under a memory_max of 512M: the JVM needs 512M + 512M/16 + 128M = 672M";
+    let why = "a heap of 512M does not fit under a memory_max of 512M: the JVM needs 512M + 512M/16 + 162M = 706M";
     assert_eq!(messages(broker), [format!("kafka.heap: {why}")]);
 }
 
 #[test]
 fn the_heaps_that_an_error_recommends_are_accepted() {
-    accepted("[zookeeper]\nheap = \"222M\"\nmemory_max = \"300M\"\n[kafka]\nheap = \"602M\"");
-    accepted("[zookeeper]\n[kafka]\nheap = \"700M\"\nmemory_max = \"872M\"");
+    accepted("[zookeeper]\nheap = \"207M\"\nmemory_max = \"300M\"\n[kafka]\nheap = \"570M\"");
+    accepted("[zookeeper]\n[kafka]\nheap = \"700M\"\nmemory_max = \"906M\"");
 }
 
 #[test]

@@ -46,8 +46,8 @@ impl Progress for View {
             }
             Step::Begin { what, detail } => {
                 parts.fetched = true;
-                parts.doing.insert(*what, format!("{what} from {detail}"));
-                parts.lines.push(format!("{what} from {detail}"));
+                parts.doing.insert(*what, detail.clone());
+                parts.lines.push(detail.clone());
             }
             Step::Bytes { what, done, total } => {
                 let text = format!("{what} {} of {}", megabytes(*done), megabytes(*total));
