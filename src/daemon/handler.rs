@@ -77,7 +77,11 @@ impl Shared {
             Order::Stop { nodes } => self.carry_out(EngineOrder::Stop { nodes }, out).await,
             Order::Restart { nodes } => self.carry_out(EngineOrder::Restart { nodes }, out).await,
             Order::Kill { signal, .. } if !is_signal(signal) => {
-                out.send(refused(2, format!("there is no signal {signal}"), Some("signals are the numbers from 1 to 64")));
+                out.send(refused(
+                    2,
+                    format!("there is no signal {signal}"),
+                    Some("signals are the numbers from 1 to 64"),
+                ));
             }
             Order::Kill { node, signal } => {
                 let done = format!("sent {} to {node}", signal_name(signal));

@@ -114,8 +114,8 @@ async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
         && spawn_blocking(move || !process::holders_of(&at.node_lock(&of)).is_empty()).await.unwrap_or(false);
     let last = highest.max(state.incarnation);
     let heard = state.last_exit.as_ref().is_some_and(|e| e.incarnation >= last);
-    let unheard = (live.is_none() && !heard && last > Incarnation::default())
-        .then(|| record_of(layout, node, last, &state));
+    let unheard =
+        (live.is_none() && !heard && last > Incarnation::default()).then(|| record_of(layout, node, last, &state));
     FoundNode { state, highest, live, unheard, orphans }
 }
 

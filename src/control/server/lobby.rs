@@ -38,7 +38,7 @@ impl Place {
     pub(super) async fn wanted(&mut self) {
         // The list outlives every place but those of a server that ends, which ends its connections itself.
         if (&mut self.0).await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
