@@ -95,16 +95,17 @@ pub fn detect_at(places: &Places) -> Result<CgroupRoot, String> {
     // in a container the mount may show only a part of the tree
     let below = own.strip_prefix(&mount_root).unwrap_or(&own);
     let dir = mount.join(below.strip_prefix("/").unwrap_or(below));
-    let controllers = read(&dir.join("cgroup.controllers"))?;
+    let in_subgroup = dir.file_name().is_some_and(|n| n == OWN_GROUP);
+    let unit = if in_subgroup { dir.parent().unwrap_or(&dir).to_owned() } else { dir };
+    // of the unit: the sub-group below it has none until they are enabled here
+    let controllers = read(&unit.join("cgroup.controllers"))?;
     if !has_word(&controllers, "memory") {
         return Err(format!(
             "the memory controller of cgroup v2 is not available in {} (it has: {})",
-            dir.display(),
+            unit.display(),
             if controllers.trim().is_empty() { "none" } else { controllers.trim() }
         ));
     }
-    let in_subgroup = dir.file_name().is_some_and(|n| n == OWN_GROUP);
-    let unit = if in_subgroup { dir.parent().unwrap_or(&dir).to_owned() } else { dir };
     for needed in ["", "cgroup.procs", "cgroup.subtree_control"] {
         let path = if needed.is_empty() { unit.clone() } else { unit.join(needed) };
         if let Err(e) = access(&path, AccessFlags::W_OK) {

@@ -12,7 +12,8 @@ fn fake(own: &str, controllers: &str) -> Fake {
     let dir = tempfile::tempdir().unwrap();
     let mount = dir.path().join("mnt point");
     let unit = mount.join("unit.service");
-    for group in [&unit, &unit.join(OWN_GROUP), &unit.join(NODES_GROUP)] {
+    // a group below has no controllers before its parent enables them
+    for (group, controllers) in [(&unit, controllers), (&unit.join(OWN_GROUP), ""), (&unit.join(NODES_GROUP), "")] {
         fs::create_dir_all(group).unwrap();
         for (file, text) in [("cgroup.controllers", controllers), ("cgroup.procs", ""), ("cgroup.subtree_control", "")]
         {

@@ -1,0 +1,16 @@
+//! The default stack for real: ZooKeeper, three brokers and mysqld from the package clients, on the default ports. Each test
+//! has a root of its own and shares the artifact store; one stack at a time (`--test-threads=1`, and a lock besides).
+//!
+//! Run by `dist/test.sh`, in a network namespace of its own: `CDC_TEST_STORE` names a store that is filled already.
+
+// Test code: a panic is a failed test.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod stack;
+
+mod daemon_death;
+mod kills;
+mod proven;

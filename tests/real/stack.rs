@@ -1,0 +1,161 @@
+//! A real stack under test, and an independent look at it: topics, records, MySQL, the nodes' logs.
+
+use crate::support::Root;
+use cdc_supervisor::{
+    base::{NodeKind, NodeName},
+    clients::{
+        kafka::{Admin, ClusterView},
+        mysql::{Mysql, Place},
+    },
+    services::catalogue,
+};
+use std::{
+    collections::BTreeSet,
+    fs,
+    future::Future,
+    net::{Ipv4Addr, SocketAddr},
+    ops::Deref,
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
+};
+
+/// Every node of the default stack.
+pub const NODES: [&str; 5] = ["zookeeper", "broker-1", "broker-2", "broker-3", "mysql"];
+
+/// How long the cluster may take to reach a state: a broker's session (12 s), its start and its catching up, on a slow machine.
+pub const SETTLE: Duration = Duration::from_secs(120);
+
+/// How long one call of a client may take.
+const CALL: Duration = Duration::from_secs(20);
+
+static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
+/// A root with the default stack.
+pub struct Stack {
+    root: Root,
+    runtime: tokio::runtime::Runtime,
+    _turn: MutexGuard<'static, ()>,
+}
+
+impl Deref for Stack {
+    type Target = Root;
+    fn deref(&self) -> &Root {
+        &self.root
+    }
+}
+
+impl Stack {
+    /// A fresh root; nothing runs yet.
+    pub fn new() -> Self {
+        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let store = std::env::var("CDC_TEST_STORE")
+            .expect("CDC_TEST_STORE names a filled artifact store (dist/test.sh sets it)");
+        let root =
+            Root::raw(&format!("[artifacts]\nstore = \"{store}\"\noffline = true\n[zookeeper]\n[kafka]\n[mysql]\n"));
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+        Self { root, runtime, _turn: turn }
+    }
+
+    /// Runs a client's call.
+    pub fn call<T>(&self, work: impl Future<Output = T>) -> T {
+        self.runtime.block_on(work)
+    }
+
+    /// A client of the whole cluster.
+    pub fn admin(&self) -> Admin {
+        let internal: Vec<SocketAddr> =
+            [29092, 29093, 29094].map(|p| SocketAddr::from((Ipv4Addr::LOCALHOST, p))).to_vec();
+        Admin::new(&internal).unwrap()
+    }
+
+    /// Waits until the cluster looks like this.
+    pub fn await_cluster(&self, admin: &Admin, what: &str, good: impl Fn(&ClusterView) -> bool) -> ClusterView {
+        let began = Instant::now();
+        loop {
+            let last = match self.call(admin.describe(CALL)) {
+                Ok(view) if good(&view) => return view,
+                Ok(view) => format!("brokers {:?}, {:?}", view.broker_ids(), view.troubles()),
+                Err(e) => e.in_one_line(),
+            };
+            assert!(began.elapsed() < SETTLE, "waited {} s for: {what}\nlast seen: {last}", SETTLE.as_secs());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    /// Waits until all brokers are there and every replica of every partition is in its ISR.
+    pub fn await_whole(&self, admin: &Admin) -> ClusterView {
+        self.await_cluster(admin, "three brokers and every replica in sync", |v| {
+            v.broker_ids() == [1, 2, 3] && v.troubles().is_empty()
+        })
+    }
+
+    /// Writes one record that all in-sync replicas acknowledge; tries again as a producer with retries would.
+    pub fn produce(&self, admin: &Admin, partition: i32, payload: &str) {
+        let began = Instant::now();
+        while let Err(e) = self.call(admin.produce("test-phase1", Some(partition), payload.as_bytes(), CALL)) {
+            assert!(began.elapsed() < SETTLE, "{payload} was never acknowledged: {}", e.in_one_line());
+        }
+    }
+
+    /// Reads `test-phase1` from the beginning until all of these records were seen (others, such as the proof's own, are
+    /// passed over).
+    pub fn assert_all_there(&self, admin: &Admin, wanted: &[String]) {
+        let from = [(0, 0), (1, 0), (2, 0)];
+        let began = Instant::now();
+        loop {
+            let records = self.call(admin.consume_from("test-phase1", &from, 100_000, Duration::from_secs(2))).unwrap();
+            let seen: BTreeSet<String> =
+                records.iter().map(|r| String::from_utf8_lossy(&r.payload).into_owned()).collect();
+            let missing: Vec<&String> = wanted.iter().filter(|w| !seen.contains(*w)).collect();
+            if missing.is_empty() {
+                return;
+            }
+            assert!(
+                began.elapsed() < Duration::from_secs(30),
+                "acknowledged and gone: {missing:?} ({} of {} records read)",
+                wanted.len() - missing.len(),
+                wanted.len()
+            );
+        }
+    }
+
+    /// Root's connection over the unix socket.
+    pub fn mysql(&self) -> Mysql {
+        let password = self.secret("mysql-root");
+        let place = Place::Socket(self.path().join("nodes/mysql/run/mysqld.sock"));
+        self.call(Mysql::connect(&place, "root", Some(&password), CALL)).expect("root logs in over the socket")
+    }
+
+    /// A password.
+    pub fn secret(&self, name: &str) -> String {
+        fs::read_to_string(self.path().join("state/secrets").join(name)).unwrap().trim_end().to_owned()
+    }
+
+    /// Rows of a table.
+    pub fn rows(&self, table: &str) -> u64 {
+        let mut mysql = self.mysql();
+        let count = self.call(mysql.count("trading", table)).unwrap();
+        self.call(mysql.close());
+        count
+    }
+
+    /// Pids of all nodes, in the order of [`NODES`].
+    pub fn pids(&self) -> Vec<i32> {
+        let status = self.status();
+        NODES.iter().map(|name| crate::support::pid_of(&crate::support::node_of(&status, name))).collect()
+    }
+
+    /// No node's log has a line that is known to be fatal.
+    pub fn assert_logs_know_nothing_fatal(&self) {
+        for name in NODES {
+            let kind = match name {
+                "zookeeper" => NodeKind::Zookeeper,
+                "mysql" => NodeKind::Mysql,
+                broker => NodeKind::Broker(broker.trim_start_matches("broker-").parse().unwrap()),
+            };
+            for line in self.log(name).lines() {
+                assert!(catalogue::fatal(kind, line).is_none(), "{}: {line}", NodeName::new(name).unwrap());
+            }
+        }
+    }
+}
