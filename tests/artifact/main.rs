@@ -1,7 +1,11 @@
-//! The real sources: `mvn` and the distribution's packages into a store of the test's own, then everything again with
-//! nothing of the machine left to use. Skipped, aloud, where the programs are not installed.
+//! The real sources: `mvn` and the distribution's packages into a store, then everything again with nothing of the machine
+//! left to use. The store is `CDC_TEST_STORE` where that is set, so that `tests/real` finds it filled; else the test's own.
+//! Skipped, aloud, where the programs are not installed.
 
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test outside the library")]
+
+#[path = "../support/mod.rs"]
+mod support;
 
 use cdc_supervisor::{
     artifact::{self, Host, Part, Progress, Settings, Step, Wanted},
@@ -10,6 +14,7 @@ use cdc_supervisor::{
 };
 use std::{
     fs,
+    path::PathBuf,
     sync::Mutex,
     time::{Duration, Instant},
 };
@@ -51,10 +56,10 @@ fn bare() -> Host {
     }
 }
 
-fn has(programs: &[(&str, bool)]) -> bool {
+fn has(test: &str, programs: &[(&str, bool)]) -> bool {
     let missing: Vec<&str> = programs.iter().filter(|(_, there)| !there).map(|(name, _)| *name).collect();
     if !missing.is_empty() {
-        println!("skipped: not installed: {}", missing.join(", "));
+        support::skip(test, &format!("not installed: {}", missing.join(", ")));
     }
     missing.is_empty()
 }
@@ -70,11 +75,12 @@ fn say(argv: Vec<String>) -> String {
 #[test]
 fn the_stack_is_fetched_with_the_machines_own_clients_and_found_again_without_them() {
     let dir = tempfile::tempdir().unwrap();
-    let mut settings = Settings::new(dir.path().join("store"));
+    let shared = std::env::var_os("CDC_TEST_STORE").map(PathBuf::from);
+    let mut settings = Settings::new(shared.unwrap_or_else(|| dir.path().join("store")));
     let host = &settings.host;
     let there =
         [("mvn", host.mvn.is_some()), ("apt-get", host.apt_get.is_some()), ("dpkg-deb", host.dpkg_deb.is_some())];
-    if !has(&there) {
+    if !has("the stack is fetched", &there) {
         return;
     }
     let heard = Heard::default();
@@ -113,7 +119,10 @@ fn the_stack_is_fetched_with_the_machines_own_clients_and_found_again_without_th
 fn a_machine_without_java_gets_one_from_its_own_release_that_can_make_class_data_archives() {
     let dir = tempfile::tempdir().unwrap();
     let mut settings = Settings::new(dir.path().join("store"));
-    if !has(&[("apt-get", settings.host.apt_get.is_some()), ("dpkg-deb", settings.host.dpkg_deb.is_some())]) {
+    if !has(
+        "a Java runtime is fetched",
+        &[("apt-get", settings.host.apt_get.is_some()), ("dpkg-deb", settings.host.dpkg_deb.is_some())],
+    ) {
         return;
     }
     let wanted = Wanted { java: true, ..Wanted::default() };
