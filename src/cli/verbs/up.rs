@@ -109,7 +109,7 @@ impl Up<'_> {
                     hello.pid
                 ),
             )
-            .hint("use `cdc-supervisor reload` to apply the new one, or `down` and then `up`")),
+            .hint("`cdc-supervisor down` and then `up` apply the new one")),
             Some(answer) => Err(refusal(&answer).unwrap_or_else(unexpected)),
             None => Err(unexpected()),
         }
