@@ -14,7 +14,7 @@ fn main() -> ExitCode {
                 // Fails only for a process that leads a group already (setsid(2)): then nobody's Ctrl-C reaches it either.
                 let _ = nix::unistd::setsid();
             }
-            daemon::run(DaemonArgs { config, root, only })
+            daemon::run(DaemonArgs { config, root, only, own_session })
         }
     };
     ExitCode::from(code)

@@ -35,11 +35,16 @@ pub fn signal_name(signal: i32) -> String {
     }
 }
 
+/// Whether Linux has a signal of this number: 1 to SIGRTMAX, which is 64 (signal(7)). 0 only asks and sends nothing (kill(2)).
+pub fn is_signal(number: i32) -> bool {
+    (1..=64).contains(&number)
+}
+
 /// Reads `TERM`, `SIGTERM`, `sigterm` or `15`.
 pub fn parse_signal(text: &str) -> Result<i32, String> {
     let bad = || format!("{text:?} is not a signal; write a name such as SIGTERM or HUP, or a number from 1 to 64");
     if let Ok(n) = text.parse::<i32>() {
-        return if (1..=64).contains(&n) { Ok(n) } else { Err(bad()) };
+        return if is_signal(n) { Ok(n) } else { Err(bad()) };
     }
     let upper = text.to_ascii_uppercase();
     let name = if upper.starts_with("SIG") { upper } else { format!("SIG{upper}") };

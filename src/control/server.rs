@@ -1,11 +1,13 @@
 //! The answering side of the control socket: bounded connections, bounded requests, answers that never hold up the daemon.
 
+mod lobby;
 mod sink;
 
 pub use sink::AnswerSink;
 
 use super::wire::{Answer, LINE_MAX, Order, Request, VERSION};
 use crate::base::units::human_duration;
+use lobby::{Lobby, Place};
 use sink::Queue;
 use std::{
     fmt,
@@ -83,6 +85,7 @@ pub async fn serve_patiently(
     patience: Duration,
 ) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let mut lobby = Lobby::default();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -97,16 +100,26 @@ pub async fn serve_patiently(
             }
         };
         match accepted {
-            Ok((stream, _)) => match Arc::clone(&slots).try_acquire_owned() {
-                Ok(slot) => {
-                    let (handler, stop) = (Arc::clone(&handler), stop.clone());
+            Ok((stream, _)) => {
+                let (handler, stop) = (Arc::clone(&handler), stop.clone());
+                if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
+                    let place = lobby.enter();
                     connections.spawn(async move {
-                        connection(stream, handler, stop, patience).await;
+                        connection(stream, handler, stop, patience, place).await;
                         drop(slot);
                     });
+                } else if lobby.make_room() {
+                    let (place, slots) = (lobby.enter(), Arc::clone(&slots));
+                    connections.spawn(async move {
+                        // The one that was sent away gives up its slot in a moment.
+                        let slot = slots.acquire_owned().await;
+                        connection(stream, handler, stop, patience, place).await;
+                        drop(slot);
+                    });
+                } else {
+                    turn_away(&stream);
                 }
-                Err(_) => turn_away(&stream),
-            },
+            }
             Err(e) => {
                 tracing::warn!(error = %e, "cannot accept a control connection");
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -139,6 +152,7 @@ async fn connection(
     handler: Arc<dyn Handler>,
     mut stop: watch::Receiver<bool>,
     patience: Duration,
+    mut place: Place,
 ) {
     let peer = match stream.peer_cred() {
         Ok(cred) => Peer { uid: cred.uid(), pid: cred.pid() },
@@ -150,15 +164,18 @@ async fn connection(
     let (mut from, mut to) = stream.into_split();
     let request = tokio::select! {
         request = read_request(&mut from, patience) => request,
+        () = place.wanted() => Err(BadRequest::MadeRoom),
         // A client that has asked nothing yet is not waited for when the daemon ends.
         () = stopped(&mut stop) => return,
     };
+    // From here on it is not asked to leave; when it has been, its slot is promised to somebody else.
+    let request = if place.keep() { request } else { Err(BadRequest::MadeRoom) };
     let order = match request {
         Ok(Some(order)) => order,
         Ok(None) => return,
         Err(refused) => {
             tracing::warn!(%peer, refused = refused.text(), "control request refused");
-            // The client has already broken the rules; whether it reads why is its affair.
+            // Nothing was written before, so the socket's buffer takes the line; whether the client reads why is its affair.
             let _ = timeout(REQUEST_TIMEOUT, to.write_all(&encode(&refused.answer()))).await;
             return;
         }
@@ -253,6 +270,7 @@ async fn hung_up(from: &mut tokio::net::unix::OwnedReadHalf) {
 #[derive(Debug)]
 enum BadRequest {
     Late(Duration),
+    MadeRoom,
     TooLong,
     HalfLine,
     NotUnderstood(String),
@@ -263,6 +281,7 @@ impl BadRequest {
     fn text(&self) -> String {
         match self {
             Self::Late(patience) => format!("no request line within {}", human_duration(*patience)),
+            Self::MadeRoom => format!("no request line yet, and more than {CONNECTIONS_MAX} clients"),
             Self::TooLong => format!("the request line is longer than {LINE_MAX} bytes"),
             Self::HalfLine => "the request ended in the middle of its line".to_owned(),
             Self::NotUnderstood(why) => format!("the request is not understood: {why}"),
@@ -275,6 +294,7 @@ impl BadRequest {
             Self::OtherVersion(_) => {
                 refusal(1, self.text(), Some("use the cdc-supervisor that the daemon was started from"))
             }
+            Self::MadeRoom => refusal(1, self.text(), Some("try again later")),
             Self::Late(_) | Self::TooLong | Self::HalfLine | Self::NotUnderstood(_) => refusal(2, self.text(), None),
         }
     }

@@ -2,7 +2,10 @@
 
 use super::{convert, inputs::Inputs};
 use crate::{
-    base::{Layout, Timestamp},
+    base::{
+        Layout, Timestamp,
+        outcome::{is_signal, signal_name},
+    },
     control::{
         server::{AnswerSink, BoxFuture, Handler, Peer},
         wire::{Answer, Caps, Hello, Order, VERSION},
@@ -73,8 +76,15 @@ impl Shared {
             }
             Order::Stop { nodes } => self.carry_out(EngineOrder::Stop { nodes }, out).await,
             Order::Restart { nodes } => self.carry_out(EngineOrder::Restart { nodes }, out).await,
+            Order::Kill { signal, .. } if !is_signal(signal) => {
+                out.send(refused(
+                    2,
+                    format!("there is no signal {signal}"),
+                    Some("signals are the numbers from 1 to 64"),
+                ));
+            }
             Order::Kill { node, signal } => {
-                let done = format!("sent {} to {node}", crate::base::outcome::signal_name(signal));
+                let done = format!("sent {} to {node}", signal_name(signal));
                 let reply = self.engine.order(EngineOrder::Signal { node, signal }).await;
                 out.send(answer_of(reply.map(|_| vec![done])));
             }

@@ -38,6 +38,9 @@ pub(super) struct StartError {
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
 }
 
+/// Exit code "refused as unsafe": of the daemon's own start only for a root that another one holds.
+const ALREADY_RUNNING: u8 = 8;
+
 impl StartError {
     fn new(exit: u8, message: impl Into<String>) -> Self {
         Self { exit, message: message.into(), source: None }
@@ -54,13 +57,18 @@ impl StartError {
 
     pub(super) fn already_running(layout: &Layout) -> Self {
         Self::new(
-            8,
+            ALREADY_RUNNING,
             format!(
                 "another daemon runs for {} (it holds {})",
                 layout.root().display(),
                 layout.daemon_lock().display()
             ),
         )
+    }
+
+    /// Whether another daemon holds the root; nothing else refuses a start as unsafe.
+    pub(super) fn is_another_running(&self) -> bool {
+        self.exit == ALREADY_RUNNING
     }
 
     pub(super) fn exit_code(&self) -> u8 {

@@ -31,6 +31,8 @@ pub struct DaemonArgs {
     pub root: Option<PathBuf>,
     /// Only these nodes (and what they need) are wanted up; empty: all.
     pub only: Vec<NodeName>,
+    /// An `up` started it. That another `up` was faster is then no fault: the caller attaches to the other's daemon.
+    pub own_session: bool,
 }
 
 /// Runs the daemon until it is told to stop; returns the exit code of the contract.
@@ -43,8 +45,13 @@ pub fn run(args: DaemonArgs) -> u8 {
             return 1;
         }
     };
+    let own_session = args.own_session;
     match runtime.block_on(serve(args)) {
         Ok(()) => 0,
+        Err(e) if own_session && e.is_another_running() => {
+            tracing::info!("{}", e.full_text());
+            e.exit_code()
+        }
         Err(e) => {
             tracing::error!("{}", e.full_text());
             e.exit_code()

@@ -31,7 +31,8 @@ pub(super) struct FoundNode {
     highest: Incarnation,
     /// A shim that answers.
     live: Option<(Connection, Hold)>,
-    /// The exit of the last start, when the state file does not know it yet.
+    /// The exit of the last start, when the state file does not know it yet. Of processes without a shim nobody will write
+    /// one: the run counts as ended in an unknown way, and what is left of it goes before the next start.
     unheard: Option<ExitRecord>,
     /// Processes hold the node's lock and no shim answers.
     orphans: bool,
@@ -113,8 +114,8 @@ async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
         && spawn_blocking(move || !process::holders_of(&at.node_lock(&of)).is_empty()).await.unwrap_or(false);
     let last = highest.max(state.incarnation);
     let heard = state.last_exit.as_ref().is_some_and(|e| e.incarnation >= last);
-    let unheard = (live.is_none() && !orphans && !heard && last > Incarnation::default())
-        .then(|| record_of(layout, node, last, &state));
+    let unheard =
+        (live.is_none() && !heard && last > Incarnation::default()).then(|| record_of(layout, node, last, &state));
     FoundNode { state, highest, live, unheard, orphans }
 }
 
@@ -175,7 +176,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         }
         if let Some(record) = unheard {
             let (cause, _) = engine.judge(&name, &record, false);
-            tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "had ended while no daemon ran");
+            tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "{}", if orphans { "had lost its shim while no daemon ran" } else { "had ended while no daemon ran" });
             if let Some(runtime) = engine.nodes.get_mut(&name) {
                 runtime.last_exit = Some(LastExit {
                     incarnation: record.incarnation,

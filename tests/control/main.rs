@@ -332,6 +332,22 @@ async fn clients_past_the_bound_are_refused_and_slots_come_free_again() {
 }
 
 #[tokio::test]
+async fn silent_clients_make_room_for_those_that_ask() {
+    let d = daemon();
+    let mut silent = Vec::new();
+    for _ in 0..2 * CONNECTIONS_MAX {
+        silent.push(d.raw().await);
+    }
+    for _ in 0..3 {
+        d.still_answers().await;
+    }
+    assert!(all_of(&mut silent[0]).await.contains("no request line yet"), "the oldest goes first");
+    let newest = silent.last_mut().unwrap();
+    newest.write_all(b"{\"v\":1,\"order\":{\"verb\":\"hello\"}}\n").await.unwrap();
+    assert!(all_of(newest).await.contains("hello"), "the newest stays");
+}
+
+#[tokio::test]
 async fn when_the_daemon_ends_watchers_end_and_open_orders_are_told() {
     let d = daemon();
     let mut watch = d.ask(Order::Watch).await;

@@ -43,7 +43,7 @@ fn killing_the_daemon_changes_no_pid_and_the_next_one_adopts_everything() {
 
 #[test]
 fn a_node_that_died_while_no_daemon_ran_is_known_by_its_exit_and_started_again() {
-    let root = Root::new(&[fake("a", &["on-term=0:7"]), fake("b", &[])]);
+    let root = Root::new(&[fake("a", &["on-term=0:7", "notify=READY=1"]).notify(), fake("b", &[])]);
     root.expect_log("adopt");
     root.expect_log("node=a");
     root.up();
@@ -83,7 +83,10 @@ fn a_node_that_was_stopped_by_order_stays_down_under_the_next_daemon() {
 fn down_works_without_a_daemon() {
     let root = Root::raw("");
     let trace = root.file("trace");
-    root.configure(&[fake("a", &[&format!("trace={trace}:a")]), fake("b", &["ignore=TERM"]).text("grace", "1s")]);
+    root.configure(&[
+        fake("a", &[&format!("trace={trace}:a"), "notify=READY=1"]).notify(),
+        fake("b", &["ignore=TERM", "notify=READY=1"]).notify().text("grace", "1s"),
+    ]);
     root.up();
     let pids = [root.pid("a"), root.pid("b"), root.shim("a"), root.shim("b")];
     kill_daemon(&root);
@@ -134,7 +137,7 @@ fn a_node_that_outlives_daemon_and_shim_is_removed_before_its_successor_starts()
 
 #[test]
 fn the_daemon_killed_while_a_node_is_stopping_leaves_the_stop_to_the_shim() {
-    let root = Root::new(&[fake("a", &["ignore=TERM"]).text("grace", "2s")]);
+    let root = Root::new(&[fake("a", &["ignore=TERM", "notify=READY=1"]).notify().text("grace", "2s")]);
     root.expect_log("node=a");
     root.up();
     let pid = root.pid("a");

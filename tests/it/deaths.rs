@@ -27,7 +27,7 @@ fn a_node_whose_shim_is_killed_is_replaced_and_never_runs_twice() {
     let root = Root::raw("");
     let (trace, port) = (root.file("trace"), free_port());
     // A second copy beside the first could not bind the port and would say so in its log.
-    let habits = [format!("listen={port}"), format!("trace={trace}:a"), "tick=20".to_owned()];
+    let habits = [format!("trace={trace}:a"), format!("listen={port}"), "tick=20".to_owned()];
     let habits: Vec<&str> = habits.iter().map(String::as_str).collect();
     root.configure(&[fake("a", &habits).tcp(port)]);
     root.expect_log("shim lost");

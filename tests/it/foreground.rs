@@ -25,8 +25,8 @@ fn ctrl_c_stops_everything_in_order() {
     let root = Root::raw("");
     let trace = root.file("trace");
     root.configure(&[
-        fake("a", &[&format!("trace={trace}:a")]),
-        fake("b", &[&format!("trace={trace}:b"), "on-term=100:0"]).after(&["a"]),
+        fake("a", &[&format!("trace={trace}:a"), "notify=READY=1"]).notify(),
+        fake("b", &[&format!("trace={trace}:b"), "on-term=100:0", "notify=READY=1"]).notify().after(&["a"]),
     ]);
     let up = running(&root, "up");
     up.signal(2);
@@ -38,7 +38,7 @@ fn ctrl_c_stops_everything_in_order() {
 
 #[test]
 fn a_second_ctrl_c_kills() {
-    let root = Root::new(&[fake("a", &["ignore=TERM"]).text("grace", "5m")]);
+    let root = Root::new(&[fake("a", &["ignore=TERM", "notify=READY=1"]).notify().text("grace", "5m")]);
     let up = running(&root, "up");
     let pid = root.pid("a");
     up.signal(2);

@@ -36,7 +36,7 @@ fn a_node_that_ends_at_once_is_started_again_with_pauses_that_grow_and_up_ends_w
 
 #[test]
 fn a_node_that_ignores_sigterm_is_killed_after_its_grace() {
-    let root = Root::new(&[fake("a", &["ignore=TERM"]).text("grace", "1s")]);
+    let root = Root::new(&[fake("a", &["ignore=TERM", "notify=READY=1"]).notify().text("grace", "1s")]);
     root.up();
     let pid = root.pid("a");
     let started = Instant::now();
@@ -52,7 +52,7 @@ fn a_node_that_ignores_sigterm_is_killed_after_its_grace() {
 #[test]
 fn a_node_that_ends_at_sigterm_counts_as_stopped_whatever_way_is_clean() {
     let root = Root::new(&[
-        fake("polite", &["on-term=50:0"]),
+        fake("polite", &["on-term=50:0", "notify=READY=1"]).notify(),
         crate::support::Node::program("plain", &["/bin/sleep", "1000"]),
     ]);
     root.up();

@@ -3,7 +3,8 @@
 use crate::support::{Root, fake, process, until};
 use std::fs;
 
-/// Three nodes, each after the one before, that write what they do into one file. `a` takes a moment to be ready.
+/// Three nodes, each after the one before, that write what they do into one file, and say that they are ready after that:
+/// without a probe a node is ready before its program has done anything. `a` takes a moment.
 fn chain() -> (Root, String) {
     let root = Root::raw("");
     let trace = root.file("trace");
@@ -14,8 +15,8 @@ fn chain() -> (Root, String) {
     };
     let ready = format!("trace={trace}:a-is-ready");
     root.configure(&[
-        node("c", &["on-term=100:0"]).after(&["b"]),
-        node("b", &["on-term=100:0"]).after(&["a"]),
+        node("c", &["on-term=100:0", "notify=READY=1"]).notify().after(&["b"]),
+        node("b", &["on-term=100:0", "notify=READY=1"]).notify().after(&["a"]),
         node("a", &["after=300", &ready, "notify=READY=1"]).notify(),
     ]);
     (root, trace)

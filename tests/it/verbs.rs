@@ -63,7 +63,7 @@ fn restart_of_a_node_that_is_down_starts_it() {
 
 #[test]
 fn kill_sends_exactly_one_signal() {
-    let root = Root::new(&[fake("a", &["ignore=HUP"])]);
+    let root = Root::new(&[fake("a", &["ignore=HUP", "notify=READY=1"]).notify()]);
     root.up();
     let pid = root.pid("a");
     root.ok(&["kill", "a", "--signal", "HUP"]);
@@ -87,7 +87,7 @@ fn kill_of_a_node_that_does_not_run_is_refused() {
 
 #[test]
 fn down_now_does_not_wait_for_grace() {
-    let root = Root::new(&[fake("a", &["ignore=TERM"]).text("grace", "5m")]);
+    let root = Root::new(&[fake("a", &["ignore=TERM", "notify=READY=1"]).notify().text("grace", "5m")]);
     root.up();
     let started = std::time::Instant::now();
     root.ok(&["down", "--now"]);
@@ -97,7 +97,7 @@ fn down_now_does_not_wait_for_grace() {
 
 #[test]
 fn a_client_that_goes_away_does_not_cancel_its_order() {
-    let root = Root::new(&[fake("a", &["ignore=TERM"]).text("grace", "1s")]);
+    let root = Root::new(&[fake("a", &["ignore=TERM", "notify=READY=1"]).notify().text("grace", "1s")]);
     root.up();
     let pid = root.pid("a");
     let stop = root.spawn(&["stop", "a"]);

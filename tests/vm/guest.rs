@@ -4,6 +4,7 @@ use super::support::node::program;
 use serde_json::Value;
 use std::{
     fs::{self, File},
+    io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
     process::{Command, Stdio},
@@ -79,7 +80,18 @@ fn run() -> Result<Guest, String> {
     let _ = fs::remove_dir_all(&share);
     fill(&share, &here).map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
     let broken = boot(&kit, &share).err();
-    Ok(Guest { seen: share.join("seen"), console: share.join("console"), broken })
+    let guest = Guest { seen: share.join("seen"), console: share.join("console"), broken };
+    tell_steps(&guest);
+    Ok(guest)
+}
+
+/// What was done in the guest and when, past the test harness's capture: one boot serves many tests.
+fn tell_steps(guest: &Guest) {
+    let mut out = std::io::stderr().lock();
+    for line in guest.saw("steps").lines() {
+        // Only for whoever watches.
+        let _ = writeln!(out, "guest: {line}");
+    }
 }
 
 /// The directory that the guest mounts: programs without debug information, units, the script, room for what it sees.

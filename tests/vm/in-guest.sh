@@ -7,6 +7,7 @@ seen=$share/seen
 unit=cdc-supervisor.service
 group=/sys/fs/cgroup/system.slice/$unit
 root=/var/lib/cdc-supervisor
+step() { echo "$(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; } # what comes now, with the guest's seconds
 saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                              # NAME VALUE...
 status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
 node() { cdc-supervisor status --json 2>/dev/null | jq -r ".nodes[] | select(.name == \"$1\") | $2"; }
@@ -28,9 +29,14 @@ look() { # PREFIX NODE: where the node is and what holds there
     saw "$1.$file" "$(cat "/sys/fs/cgroup$(cgroup_of "$pid")/$file" 2>&1)"
   done
 }
+overrule() { # KEY=VALUE of the unit's [Service], until the next one; nothing: as shipped
+  mkdir -p "/etc/systemd/system/$unit.d"
+  printf '[Service]\n%s\n' "${1-}" >"/etc/systemd/system/$unit.d/test.conf"
+  systemctl daemon-reload
+}
 of_user() { ps -o pid=,args= -u cdc-supervisor; }
 
-# --- install, as a package would
+step "install, as a package would"
 install -m 755 $share/bin/cdc-supervisor $share/bin/cdc-shim /usr/bin/
 install -m 755 $share/bin/fake-daemon /usr/local/bin/
 install -m 644 $share/systemd/*.service /usr/lib/systemd/system/
@@ -59,7 +65,7 @@ systemctl daemon-reload
 systemd-analyze verify "$unit" cdc-supervisor-fetch.service >"$seen/verify" 2>&1
 systemd-analyze security --no-pager "$unit" 2>&1 | tail -1 >"$seen/security"
 
-# --- start
+step "start"
 systemctl start "$unit"; saw start.rc $?
 if [ "$(cat "$seen/start.rc")" != 0 ]; then # the rest would only wait
   journalctl --no-pager -o short-precise -u "$unit" -u cdc-supervisor-fetch.service >"$seen/journal" 2>&1
@@ -75,7 +81,7 @@ saw calm.user "$(ps -o user:32= -p "$(node calm .pid)")"
 saw modes "$(stat -c '%a %G' $root/run) $(stat -c '%a %G' $root/run/control.sock)"
 saw start.statustext "$(systemctl show -P StatusText "$unit")"
 
-# --- kill -9 of the daemon
+step "kill -9 of the daemon"
 before=$(main_pid)
 kill -9 "$before"
 restarted() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ] && systemctl -q is-active "$unit"; }
@@ -85,7 +91,7 @@ saw killed.pids "$before" "$(main_pid)"
 status killed
 look killed calm
 
-# --- kill -9 of a shim, with a grandchild in a session of its own
+step "kill -9 of a shim, with a grandchild in a session of its own"
 grandchild=$(cat $root/grandchild)
 kill -9 "$(ps -o ppid= -p "$(node family .pid)" | tr -d ' ')"
 await "family is replaced after kill -9 of its shim" is family .incarnation 2
@@ -93,7 +99,7 @@ await "family is ready after kill -9 of its shim" is family .state ready
 saw shim.grandchild "$(if [ -e "/proc/$grandchild" ]; then echo lives; else echo gone; fi)"
 status shim
 
-# --- a node over its cap
+step "a node over its cap"
 touch $root/hungry
 chmod 666 $root/hungry
 await "hungry has met its cap" is hungry '.last_exit.cause // ""' out-of-memory
@@ -102,20 +108,58 @@ saw oom.active "$(systemctl is-active "$unit")"
 saw oom.group "$(cat "$group"/nodes/hungry/memory.events 2>&1)"
 status oom
 
-# --- restart of the unit stops and starts everything
+step "restart of the unit stops and starts everything"
+overrule WatchdogSec=2 # for the next step: a daemon is told at its start
 systemctl restart "$unit"; saw restart.rc $?
 await "calm is ready after a restart of the unit" is calm .state ready
 status restart
 
-# --- stop leaves nothing
+step "a daemon that hangs"
+before=$(main_pid)
+kill -STOP "$before"
+await "the watchdog replaces a daemon that hangs" restarted
+await "calm is ready after the watchdog" is calm .state ready
+saw hang.pids "$before" "$(main_pid)"
+status hang
+sleep 3 # longer than the watchdog's time: a daemon that lives feeds it
+saw hang.later "$(main_pid)"
+overrule
+
+step "stop leaves nothing"
 systemctl stop "$unit"; saw stop.rc $?
 saw stop.active "$(systemctl is-active "$unit")"
 saw stop.left "$(of_user)"
 saw stop.result "$(systemctl show -P Result "$unit")"
 saw stop.cgroup "$(if [ -e "$group" ]; then echo present; else echo gone; fi)"
 
-# --- a broken configuration ends the unit once, with its own code
+step "down is a stop"
+systemctl start "$unit"
+cdc-supervisor down >"$seen/down.text" 2>&1; saw down.rc $?
+gone() { [ "$(systemctl show -P ActiveState "$unit")" = inactive ]; }
+await "the unit is inactive after down" gone
+sleep 1 # RestartSec is 0.2 s: a restart would have come
+saw down.state "$(systemctl show -P ActiveState "$unit")" "$(systemctl show -P NRestarts "$unit")"
+saw down.left "$(of_user)"
+
+step "a stop that takes too long: the nodes are stopped through their shims"
 cp /etc/cdc-supervisor/supervisor.toml /var/tmp/good.toml
+cat >>/etc/cdc-supervisor/supervisor.toml <<'TOML'
+[command.stubborn]
+argv = ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"]
+env = { PATH = "/usr/bin:/bin" }
+memory_max = "16M"
+grace = "6s"
+TOML
+overrule TimeoutStopSec=4
+systemctl start "$unit"
+systemctl stop "$unit"
+saw late.result "$(systemctl show -P Result "$unit")"
+saw late.left "$(of_user)"
+systemctl reset-failed "$unit"
+cp /var/tmp/good.toml /etc/cdc-supervisor/supervisor.toml
+overrule
+
+step "a broken configuration ends the unit once, with its own code"
 echo 'nonsense = "here"' >>/etc/cdc-supervisor/supervisor.toml
 systemctl start "$unit"; saw broken.rc $?
 sleep 1 # RestartSec is 0.2 s: a restart would have come
@@ -124,7 +168,7 @@ saw broken.state "$(systemctl show -P ActiveState "$unit")" "$(systemctl show -P
 cp /var/tmp/good.toml /etc/cdc-supervisor/supervisor.toml
 systemctl reset-failed "$unit"
 
-# --- a bad file with live nodes: the next daemon adopts by the plan it had
+step "a bad file with live nodes: the next daemon adopts by the plan it had"
 systemctl start "$unit"
 await "calm is ready once more" is calm .state ready
 status plan-before
@@ -139,4 +183,5 @@ systemctl stop "$unit"
 
 journalctl --no-pager -o short-precise -u "$unit" -u cdc-supervisor-fetch.service >"$seen/journal" 2>&1
 cp $root/state/events.jsonl $root/state/supervisor.log "$seen/" 2>/dev/null
+step "end"
 saw end reached

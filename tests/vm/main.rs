@@ -60,6 +60,7 @@ fn a_node_is_in_a_cgroup_of_its_own_with_its_cap_in_force() {
     assert_eq!(guest.saw("start.memory.swap.max"), "0");
     assert_eq!(guest.saw("start.memory.oom.group"), "1");
     assert_ne!(guest.saw("start.pids.max"), "max");
+    assert_eq!(guest.saw("start.statustext"), "3 of 3 nodes ready");
     let memory = &node(&status, "calm")["memory"];
     assert_eq!(memory["cap_bytes"], CAP);
     for key in ["current_bytes", "anon_bytes", "file_bytes", "oom_kills"] {
@@ -134,12 +135,40 @@ fn systemctl_restart_restarts_every_node() {
 }
 
 #[test]
+fn a_daemon_that_hangs_is_replaced_and_no_node_notices() {
+    let guest = guest_or_skip!("a_daemon_that_hangs_is_replaced_and_no_node_notices");
+    let pids = guest.saw("hang.pids");
+    let (old, new) = pids.split_once('\n').unwrap_or_default();
+    assert!(!new.is_empty() && old != new, "the watchdog did nothing: {pids}\n{}", guest.journal());
+    assert_eq!(guest.saw("hang.later"), new, "a daemon that lives feeds it");
+    let (before, after) = (guest.json("restart"), guest.json("hang"));
+    for key in ["pid", "incarnation", "restarts"] {
+        assert_eq!(node(&after, "calm")[key], node(&before, "calm")[key], "{key}");
+    }
+}
+
+#[test]
 fn systemctl_stop_leaves_nothing() {
     let guest = guest_or_skip!("systemctl_stop_leaves_nothing");
     assert_eq!((guest.saw("stop.rc"), guest.saw("stop.active")), ("0".into(), "inactive".into()));
     assert_eq!(guest.saw("stop.left"), "", "processes of the user are left");
     assert_eq!(guest.saw("stop.result"), "success");
     assert_eq!(guest.saw("stop.cgroup"), "gone");
+}
+
+#[test]
+fn down_leaves_the_unit_inactive_and_no_process() {
+    let guest = guest_or_skip!("down_leaves_the_unit_inactive_and_no_process");
+    assert_eq!(guest.saw("down.rc"), "0", "{}", guest.saw("down.text"));
+    assert_eq!(guest.saw("down.state"), "inactive\n0", "systemd started it again");
+    assert_eq!(guest.saw("down.left"), "");
+}
+
+#[test]
+fn a_stop_that_takes_too_long_leaves_no_node_behind() {
+    let guest = guest_or_skip!("a_stop_that_takes_too_long_leaves_no_node_behind");
+    assert_eq!(guest.saw("late.result"), "timeout");
+    assert_eq!(guest.saw("late.left"), "", "{}", guest.journal());
 }
 
 #[test]

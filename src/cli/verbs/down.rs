@@ -8,7 +8,10 @@ use crate::{
         exit::Exit,
         live::Live,
     },
-    control::{client::Client, wire::Order},
+    control::{
+        client::{Client, ClientError},
+        wire::Order,
+    },
     offline::{
         down::{self, DownError},
         status,
@@ -19,20 +22,44 @@ use std::time::{Duration, Instant};
 /// How long a daemon that has stopped all nodes may take to end.
 const DAEMON_ENDS_WITHIN: Duration = Duration::from_secs(20);
 
+/// How long it may be unclear whether a daemon is there: one that starts or ends holds the root and takes no orders.
+const UNCLEAR_AT_MOST: Duration = Duration::from_secs(30);
+
+/// How often it is looked at meanwhile.
+const LOOK: Duration = Duration::from_millis(20);
+
 pub(super) async fn run(context: &Context, now: bool) -> Result<Exit, CliError> {
     let layout = context.layout()?;
-    match Client::connect(&layout.control_socket()).await {
-        Ok(client) => {
-            // Only a knock: an open connection without a request would be waited for.
-            drop(client);
-            for line in context.carry_out(&layout, "stop", Order::Down { now }).await? {
-                context.printer.data(&line)?;
+    let mut live = Live::begin(context.printer, "stop");
+    let mut unclear_since = None;
+    loop {
+        let mut unclear = || unclear_since.get_or_insert_with(Instant::now).elapsed() < UNCLEAR_AT_MOST;
+        match Client::connect(&layout.control_socket()).await {
+            Ok(client) => {
+                // Only a knock: an open connection without a request would be waited for.
+                drop(client);
+                match context.carry_out(&layout, "stop", Order::Down { now }).await {
+                    Ok(lines) => {
+                        for line in lines {
+                            context.printer.data(&line)?;
+                        }
+                        return daemon_ends(&layout).await;
+                    }
+                    // It was killed: the kernel takes connections for it until it is gone altogether. Who is there next, a
+                    // new daemon or only the shims, gets the order.
+                    Err(e) if e.exit == Exit::NoDaemon && unclear() => {}
+                    Err(e) => return Err(e),
+                }
             }
-            daemon_ends(&layout).await
+            Err(ClientError::NoDaemon { .. }) if status::daemon_holds(&layout) && unclear() => {}
+            Err(ClientError::NoDaemon { .. }) => break,
+            Err(e) => return Err(e.into()),
         }
-        Err(crate::control::client::ClientError::NoDaemon { .. }) => without_daemon(context, layout, now).await,
-        Err(e) => Err(e.into()),
+        live.show("a daemon that starts or ends just now");
+        tokio::time::sleep(LOOK).await;
     }
+    drop(live);
+    without_daemon(context, layout, now).await
 }
 
 /// `down` is done when the daemon is gone too: what comes next may be an `up`.

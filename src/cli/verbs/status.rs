@@ -48,6 +48,10 @@ pub(super) async fn run(context: &Context, args: &args::Status) -> Result<Exit, 
                 tokio::time::sleep(RETRY).await;
                 answers = context.ask(&layout, Order::Watch).await?;
             }
+            // It was killed just now, so it is as good as none.
+            Err(ClientError::WentAway) => {
+                return Err(without_daemon(&layout).await.unwrap_or_else(|| ClientError::WentAway.into()));
+            }
             Err(e) => return Err(e.into()),
         }
     }

@@ -39,6 +39,9 @@ const OTHER_ANSWERS_WITHIN: Duration = Duration::from_secs(30);
 const REPLACEMENTS: usize = 5;
 const REPLACEMENTS_WITHIN: Duration = Duration::from_secs(60);
 
+/// How often a daemon is launched when others hold the root for a moment and go.
+const LAUNCHES: usize = 3;
+
 /// One `up` on its way.
 struct Up<'a> {
     context: &'a Context,
@@ -84,24 +87,13 @@ fn check_names(loaded: &Loaded, only: &[NodeName]) -> Result<(), CliError> {
 impl Up<'_> {
     /// Looks for a daemon of this root and compares what it runs; false when there is none.
     async fn attach(&mut self) -> Result<bool, CliError> {
-        let client = match Client::connect(&self.layout.control_socket()).await {
-            Ok(client) => client,
-            // It starts, or another `up` has just started it: it is worth the wait.
-            Err(ClientError::NoDaemon { .. }) if status::daemon_holds(&self.layout) => {
-                match self.other_answers().await? {
-                    Some(client) => client,
-                    None => return Ok(false),
-                }
-            }
-            Err(ClientError::NoDaemon { .. }) => return Ok(false),
-            Err(e) => return Err(e.into()),
-        };
-        match client.ask(Order::Hello).await?.next().await? {
-            Some(Answer::Hello(hello)) if hello.plan_digest == self.loaded.plan.digest() => {
+        let Some(answer) = self.greet().await? else { return Ok(false) };
+        match answer {
+            Answer::Hello(hello) if hello.plan_digest == self.loaded.plan.digest() => {
                 self.context.printer.step("attach", &format!("a daemon runs already (pid {})", hello.pid), None);
                 Ok(true)
             }
-            Some(Answer::Hello(hello)) => Err(CliError::new(
+            Answer::Hello(hello) => Err(CliError::new(
                 Exit::Refused,
                 format!(
                     "{} runs with a different configuration (daemon pid {})",
@@ -110,8 +102,37 @@ impl Up<'_> {
                 ),
             )
             .hint("`cdc-supervisor down` and then `up` apply the new one")),
-            Some(answer) => Err(refusal(&answer).unwrap_or_else(unexpected)),
-            None => Err(unexpected()),
+            answer => Err(refusal(&answer).unwrap_or_else(unexpected)),
+        }
+    }
+
+    /// Asks the daemon of this root who it is; none when there is none.
+    async fn greet(&mut self) -> Result<Option<Answer>, CliError> {
+        let began = Instant::now();
+        loop {
+            let Some(client) = self.connect().await? else { return Ok(None) };
+            let answer = async { client.ask(Order::Hello).await?.next().await };
+            match answer.await {
+                Ok(Some(answer)) => return Ok(Some(answer)),
+                Ok(None) => return Err(unexpected()),
+                // It is ending, or was killed just now: the kernel takes connections for it until it is gone altogether.
+                Err(ClientError::WentAway) if began.elapsed() < OTHER_ANSWERS_WITHIN => tokio::select! {
+                    () = tokio::time::sleep(Duration::from_millis(50)) => {}
+                    () = self.signals.next() => return Err(interrupted()),
+                },
+                Err(e) => return Err(e.into()),
+            }
+        }
+    }
+
+    /// Connects to the daemon of this root; none when there is none.
+    async fn connect(&mut self) -> Result<Option<Client>, CliError> {
+        match Client::connect(&self.layout.control_socket()).await {
+            Ok(client) => Ok(Some(client)),
+            // It starts, or another `up` has just started it: it is worth the wait.
+            Err(ClientError::NoDaemon { .. }) if status::daemon_holds(&self.layout) => self.other_answers().await,
+            Err(ClientError::NoDaemon { .. }) => Ok(None),
+            Err(e) => Err(e.into()),
         }
     }
 
@@ -176,20 +197,22 @@ impl Up<'_> {
     async fn start_daemon(&mut self) -> Result<(), CliError> {
         let launch =
             Launch { layout: self.layout.clone(), config: self.loaded.path.clone(), only: self.args.only.clone() };
-        let mut daemon = launch.start()?;
-        match daemon.answers(&self.layout.control_socket()).await? {
-            Started::Answers => {
-                self.daemon = Some(daemon);
-                Ok(())
-            }
-            Started::AnotherRuns => {
-                if self.attach().await? {
-                    Ok(())
-                } else {
-                    Err(CliError::from(ClientError::WentAway))
+        for _ in 0..LAUNCHES {
+            let mut daemon = launch.start()?;
+            match daemon.answers(&self.layout.control_socket()).await? {
+                Started::Answers => {
+                    self.daemon = Some(daemon);
+                    return Ok(());
+                }
+                // Somebody else's was faster; or one that ends still held the root and is gone now: then again.
+                Started::AnotherRuns => {
+                    if self.attach().await? {
+                        return Ok(());
+                    }
                 }
             }
         }
+        Err(CliError::from(ClientError::WentAway))
     }
 
     /// The daemon went away. Replaces it where this `up` started it; nodes do not notice.
