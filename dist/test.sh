@@ -14,7 +14,10 @@ for argument in "$@"; do
 done
 
 dist/check-rust.sh fmt clippy
-dist/install-tools.sh build run test vm
+tools=(build run test)
+# the guest is made by root only; others' tests of it skip themselves, aloud
+[ "$(id -u)" != 0 ] || tools+=(vm)
+dist/install-tools.sh "${tools[@]}"
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 RUST_BACKTRACE=1
 host=$(rustc -vV | sed -n 's/^host: //p')
 runner=CARGO_TARGET_$(printf %s "$host" | tr a-z- A-Z_)_RUNNER

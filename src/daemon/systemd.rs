@@ -46,7 +46,8 @@ impl Systemd {
         if status != self.status {
             messages.push(sd_notify::NotifyState::Status(&status));
         }
-        let settled = snapshot.nodes.iter().all(|n| n.wanted == Wanted::Down || n.serves || matches!(n.state, "failed" | "down"));
+        let settled =
+            snapshot.nodes.iter().all(|n| n.wanted == Wanted::Down || n.serves || matches!(n.state, "failed" | "down"));
         if !self.ready && !snapshot.nodes.is_empty() && (settled || now.since(self.began) > READY_AFTER) {
             self.ready = true;
             messages.push(sd_notify::NotifyState::Ready);

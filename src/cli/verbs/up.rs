@@ -101,7 +101,7 @@ impl Up<'_> {
                     hello.pid
                 ),
             )
-            .hint("use `cdc-supervisor reload` to apply the new one, or `down` and then `up`")),
+            .hint("`cdc-supervisor down` and then `up` apply the new one")),
             answer => Err(refusal(&answer).unwrap_or_else(unexpected)),
         }
     }
