@@ -370,7 +370,13 @@ impl Engine {
         let killed = record.status == ExitStatus::Signal(libc::SIGKILL);
         match runtime.asked {
             Some(Asked::ToDieNow) => return (Cause::KilledByOrder, None),
-            Some(Asked::BySignal(s)) if record.status == ExitStatus::Signal(s) => return (Cause::KilledByOrder, None),
+            // A program that ends in its own way on a signal that asks for it was ended by that order.
+            Some(Asked::BySignal(s))
+                if record.status == ExitStatus::Signal(s)
+                    || matches!(s, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) =>
+            {
+                return (Cause::KilledByOrder, None);
+            }
             Some(Asked::ToStop) if killed && record.signals_sent.contains(&libc::SIGKILL) => {
                 return (Cause::KilledAfterGrace, None);
             }
