@@ -206,7 +206,11 @@ struct Quiet;
 
 impl artifact::Progress for Quiet {
     fn step(&self, what: &artifact::Step) {
-        tracing::debug!(?what, "artifacts");
+        match what {
+            // A Java runtime that was replaced underneath, for instance: the nodes that run keep the old one until a restart.
+            artifact::Step::Note { what, text } => tracing::info!("{what}: {text}"),
+            other => tracing::debug!(?other, "artifacts"),
+        }
     }
 }
 

@@ -120,7 +120,9 @@ pub fn detect_at(places: &Places) -> Result<CgroupRoot, String> {
         ));
     }
     let root = CgroupRoot { unit };
-    root.prepare(in_subgroup).map_err(|e| format!("{e}: {}", e.source))?;
+    // an ordinary user may also write to groups that its own systemd manages for somebody else
+    let all_ours = !places.systemd.exists() || is_delegated(&root.unit);
+    root.prepare(in_subgroup, all_ours).map_err(|e| format!("{e}: {}", e.source))?;
     Ok(root)
 }
 
@@ -191,12 +193,17 @@ fn enable(dir: &Path) -> Result<(), SysError> {
 }
 
 impl CgroupRoot {
-    fn prepare(&self, in_subgroup: bool) -> Result<(), SysError> {
+    fn prepare(&self, in_subgroup: bool, all_ours: bool) -> Result<(), SysError> {
         if !in_subgroup {
             // a group with processes cannot enable controllers for its children ("no internal processes")
             let own = self.unit.join(OWN_GROUP);
             make_group(&own)?;
             write(&own.join("cgroup.procs"), "0")?;
+            // in a scope: the shell or the `up` that started us
+            for pid in if all_ours { members(&self.unit) } else { Vec::new() } {
+                // one that has ended meanwhile needs no move; one that stays is told by the next write
+                let _ = write(&own.join("cgroup.procs"), &pid.to_string());
+            }
         }
         enable(&self.unit)?;
         make_group(&self.nodes())?;

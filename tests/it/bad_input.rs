@@ -1,7 +1,12 @@
 //! What a user can get wrong before anything runs: each is found, named, and nothing is started.
 
-use crate::support::{Client, Node, Root, fake, node::free_port, process};
-use std::{fs, net::TcpListener, os::unix::fs::PermissionsExt, time::Duration};
+use crate::support::{Client, Node, Root, STATE_LIMIT, fake, node::free_port, process, until};
+use std::{
+    fs,
+    net::{TcpListener, TcpStream},
+    os::unix::fs::PermissionsExt,
+    time::Duration,
+};
 
 /// `up` is refused with this code, and nothing was started.
 fn refused(root: &Root, code: i32, words: &[&str]) {
@@ -76,13 +81,34 @@ fn a_missing_configuration_is_named() {
     refused(&root, 3, &["supervisor.toml"]);
 }
 
+/// A process that listens on a port. Not this one: what another test starts at that moment has this process's listeners too
+/// until it has become its program, so a port that is closed here is not free at once.
+struct Holder(std::process::Child);
+
+impl Holder {
+    fn of(port: u16) -> Self {
+        let mut command = std::process::Command::new(crate::support::node::program());
+        let holder = Self(command.arg(format!("listen={port}")).spawn().unwrap());
+        until(STATE_LIMIT, "the holder listens", || {
+            TcpStream::connect(("127.0.0.1", port)).map(drop).map_err(|e| e.to_string())
+        });
+        holder
+    }
+}
+
+impl Drop for Holder {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
 #[test]
 fn a_taken_port_names_its_owner() {
     let port = free_port();
-    let holder = TcpListener::bind(("127.0.0.1", port)).unwrap();
+    let holder = Holder::of(port);
     let root = Root::new(&[fake("a", &[]).key("ports", &format!("[\"127.0.0.1:{port}\"]"))]);
-    let me = std::process::id().to_string();
-    refused(&root, 4, &[&port.to_string(), &me, "command.a.ports"]);
+    refused(&root, 4, &[&port.to_string(), &holder.0.id().to_string(), "command.a.ports"]);
     drop(holder);
     root.up();
 }

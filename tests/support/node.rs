@@ -1,7 +1,7 @@
 //! `[command.NAME]` tables for tests, and the fake daemon they run.
 
 use std::{
-    net::TcpListener,
+    net::TcpStream,
     path::{Path, PathBuf},
     process::Command,
     sync::{
@@ -115,7 +115,9 @@ pub fn free_port() -> u16 {
     loop {
         let port = next.fetch_add(1, Ordering::Relaxed);
         assert!(port < 32_000, "no free port");
-        if TcpListener::bind(("127.0.0.1", port)).is_ok() {
+        // Not bound to find out: a program that another test starts at that moment would hold the port for as long as it
+        // takes to become that program.
+        if TcpStream::connect(("127.0.0.1", port)).is_err() {
             return port;
         }
     }

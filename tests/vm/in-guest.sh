@@ -88,6 +88,7 @@ restarted() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ] && system
 await "the unit is active again after kill -9 of the daemon" restarted
 await "calm is ready after kill -9 of the daemon" is calm .state ready
 saw killed.pids "$before" "$(main_pid)"
+saw killed.fetch "$(systemctl show -P Result cdc-supervisor-fetch.service)"
 status killed
 look killed calm
 
@@ -113,6 +114,7 @@ overrule WatchdogSec=2 # for the next step: a daemon is told at its start
 systemctl restart "$unit"; saw restart.rc $?
 await "calm is ready after a restart of the unit" is calm .state ready
 status restart
+saw restart.fetch "$(systemctl show -P Result cdc-supervisor-fetch.service)"
 
 step "a daemon that hangs"
 before=$(main_pid)

@@ -92,6 +92,7 @@ fn killing_the_daemon_changes_no_pid_and_no_cap() {
     for look in ["pid", "cgroup", "memory.max", "memory.swap.max", "memory.oom.group", "pids.max"] {
         assert_eq!(guest.saw(&format!("killed.{look}")), guest.saw(&format!("start.{look}")), "{look}");
     }
+    assert_eq!(guest.saw("killed.fetch"), "exec-condition", "live nodes wait for no look through the store");
     let (before, after) = (guest.json("start"), guest.json("killed"));
     for name in ["calm", "hungry", "family"] {
         for key in ["pid", "incarnation", "restarts", "state", "last_exit"] {
@@ -129,6 +130,7 @@ fn a_node_over_its_cap_is_killed_by_the_kernel_and_the_status_says_so() {
 fn systemctl_restart_restarts_every_node() {
     let guest = guest_or_skip!("systemctl_restart_restarts_every_node");
     assert_eq!(guest.saw("restart.rc"), "0");
+    assert_eq!(guest.saw("restart.fetch"), "success", "a changed configuration may need other programs");
     let (before, after) = (node(&guest.json("oom"), "calm"), node(&guest.json("restart"), "calm"));
     assert_ne!(before["pid"], after["pid"]);
     assert_eq!(after["last_exit"]["cause"], "stopped", "{after}");

@@ -65,6 +65,14 @@ fn a_daemon_in_the_unit_itself_moves_into_the_sub_group() {
 }
 
 #[test]
+fn whoever_started_the_daemon_in_its_delegated_group_moves_along() {
+    let fake = fake("/unit.service", "memory pids");
+    fs::write(fake.dir.path().join("mnt point/unit.service/cgroup.procs"), "17\n").unwrap();
+    let root = detect_at(&fake.places).unwrap();
+    assert_eq!(fs::read_to_string(root.unit().join("supervisor/cgroup.procs")).unwrap(), "17");
+}
+
+#[test]
 fn every_reason_for_no_caps_is_said_in_words() {
     let without_memory = fake("/unit.service", "cpu");
     assert!(detect_at(&without_memory.places).unwrap_err().contains("(it has: cpu)"));
