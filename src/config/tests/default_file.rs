@@ -42,6 +42,14 @@ fn the_default_file_means_the_same_as_an_empty_one() {
 }
 
 #[test]
+fn the_example_of_the_readme_is_accepted() {
+    let readme = include_str!("../../../README.md");
+    let (_, rest) = readme.split_once("```toml\n").unwrap();
+    let plan = accepted(rest.split_once("```").unwrap().0);
+    assert_eq!((plan.kafka.unwrap().brokers.len(), plan.commands.len()), (1, 1));
+}
+
+#[test]
 fn the_default_file_is_the_mission_to_the_letter() {
     let plan = accepted("");
     let z = plan.zookeeper.as_ref().unwrap();
