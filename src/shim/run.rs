@@ -1,4 +1,7 @@
 //! The shim's life: take the order, launch, one poll loop until the tree is gone, tell, end. One thread.
+//!
+//! A little past 500 lines: the loop and what its events do share the shim's whole state; the parts that do not are files of
+//! their own.
 
 use super::{
     connections::{self, Connections},
