@@ -69,7 +69,7 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
     let Some(_lock) = lock else { return Err(StartError::already_running(&layout)) };
     inputs.look_for_live_nodes().await?;
     let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
-    fs::write_atomic(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
+    fs::write_if_different(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
     let recipes = inputs.recipes().await?;
     let (cgroup, caps) = inputs::caps();

@@ -12,7 +12,7 @@ use crate::{
     base::{ExitRecord, Incarnation, Layout, NodeName, recipe::Recipe},
     lifecycle::{Event, Wanted},
     shim::wire,
-    sys::{clock, fs, process},
+    sys::{clock, fs},
 };
 use std::collections::{BTreeMap, BTreeSet};
 use tokio::task::spawn_blocking;
@@ -57,15 +57,9 @@ impl Found {
 
 /// Whether any node of this root runs, with or without its shim.
 pub async fn live_shims(layout: &Layout) -> Vec<NodeName> {
-    let mut live = Vec::new();
-    for name in known_nodes(layout) {
-        let (layout, node) = (layout.clone(), name.clone());
-        let holders = spawn_blocking(move || process::holders_of(&layout.node_lock(&node))).await.unwrap_or_default();
-        if !holders.is_empty() {
-            live.push(name);
-        }
-    }
-    live
+    let layout = layout.clone();
+    let held = move || known_nodes(&layout).into_iter().filter(|n| fs::Lock::is_held(&layout.node_lock(n))).collect();
+    spawn_blocking(held).await.unwrap_or_default()
 }
 
 /// Looks at every node that ever had a directory here. Removes sockets that nobody answers on.
@@ -109,9 +103,7 @@ async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
         // Nobody answers there: a socket file left by a shim that was killed.
         let _ = fs::remove_optional(&layout.shim_socket(node, incarnation));
     }
-    let (at, of) = (layout.clone(), node.clone());
-    let orphans = live.is_none()
-        && spawn_blocking(move || !process::holders_of(&at.node_lock(&of)).is_empty()).await.unwrap_or(false);
+    let orphans = live.is_none() && fs::Lock::is_held(&layout.node_lock(node));
     let last = highest.max(state.incarnation);
     let heard = state.last_exit.as_ref().is_some_and(|e| e.incarnation >= last);
     let unheard =

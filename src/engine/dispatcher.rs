@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     base::{
-        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, NodeName, outcome::Failure,
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, Moment, NodeName, outcome::Failure,
         recipe::Recipe,
     },
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
@@ -70,7 +70,16 @@ pub struct Engine {
     pub(super) journal: Journal,
     ending: bool,
     child_ended: Signal,
+    /// Nodes that something has happened to in this turn: only these are looked at after it.
+    touched: BTreeSet<NodeName>,
+    /// When all were looked at last.
+    refreshed: Option<Moment>,
+    shown: BTreeMap<NodeName, Arc<NodeSnapshot>>,
 }
+
+/// How old the times in other nodes' details (`starts since 3 s`) may get while turns follow each other. All nodes in every
+/// turn would be quadratic: two hundred that start make a thousand turns.
+const REFRESH: Duration = Duration::from_millis(100);
 
 impl Engine {
     /// Adopts what runs under this root, then wants up what shall run. The returned handle is the only door.
@@ -100,6 +109,9 @@ impl Engine {
             cgroup,
             ending: false,
             child_ended: signal(SignalKind::child())?,
+            touched: BTreeSet::new(),
+            refreshed: None,
+            shown: BTreeMap::new(),
         };
         adopt::take(&mut engine, found, restore_wishes, only.as_ref());
         engine.settle();
@@ -124,7 +136,10 @@ impl Engine {
                         self.happened(&node, what);
                     }
                 }
-                Some((order, reply)) = self.orders.recv() => self.ordered(order, reply),
+                Some((order, reply)) = self.orders.recv() => {
+                    self.refreshed = None;
+                    self.ordered(order, reply);
+                }
                 _ = self.child_ended.recv() => children::reap_orphans(),
                 () = tokio::time::sleep(deadline) => {
                     let actions = self.fleet.tick(clock::now(), rand::random());
@@ -157,6 +172,7 @@ impl Engine {
     }
 
     fn act(&mut self, actions: Vec<Action>) {
+        self.touched.extend(self.fleet.take_changed());
         for action in actions {
             actions::perform(self, action);
         }
@@ -165,11 +181,20 @@ impl Engine {
     /// After a turn: times, state files, snapshot, tickets.
     fn settle(&mut self) {
         let now = clock::now();
-        let mut nodes = Vec::with_capacity(self.order.len());
-        for name in &self.order {
+        let mut touched = std::mem::take(&mut self.touched);
+        if self.refreshed.is_none_or(|at| now.since(at) >= REFRESH) {
+            self.refreshed = Some(now);
+            touched.extend(self.order.iter().cloned());
+        }
+        let mut news = self.snapshot.borrow().ending != self.ending;
+        for name in &touched {
             let (Some(node), Some(runtime)) = (self.fleet.node(name), self.nodes.get_mut(name)) else { continue };
             note_times(node, runtime, now);
-            nodes.push(NodeSnapshot::of(node, runtime, now));
+            let shown = NodeSnapshot::of(node, runtime, now);
+            if self.shown.get(name).is_none_or(|old| **old != shown) {
+                news = true;
+                self.shown.insert(name.clone(), Arc::new(shown));
+            }
             self.writer.save(
                 name,
                 NodeState {
@@ -183,12 +208,10 @@ impl Engine {
                 },
             );
         }
-        let next = Arc::new(Snapshot { nodes, ending: self.ending });
-        self.snapshot.send_if_modified(|old| {
-            let changed = **old != *next;
-            *old = next;
-            changed
-        });
+        if news {
+            let nodes = self.order.iter().filter_map(|name| self.shown.get(name).cloned()).collect();
+            self.snapshot.send_replace(Arc::new(Snapshot { nodes, ending: self.ending }));
+        }
         let fleet = &self.fleet;
         let (open, closed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tickets)
             .into_iter()
@@ -297,6 +320,7 @@ impl Engine {
 
     fn happened(&mut self, node: &NodeName, what: Happening) {
         let Some(runtime) = self.nodes.get_mut(node) else { return };
+        self.touched.insert(node.clone());
         match what {
             Happening::Prepared(number, event) => {
                 if runtime.prepare.as_ref().is_some_and(|p| p.number == number) {

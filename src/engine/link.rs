@@ -1,7 +1,7 @@
 //! The task that holds one shim: launches or adopts it, carries orders to it, reports what it says, and takes its place
 //! when it dies before its node.
 
-use super::{node::Happening, orphan};
+use super::{node::Happening, orphan, prepare::AT_ONCE};
 use crate::{
     base::{ExitRecord, ExitStatus, Incarnation, Layout, NodeName, Timestamp},
     logs::{pump, writer::LogWriter},
@@ -137,6 +137,7 @@ pub(super) async fn launch(mut context: LinkContext, program: PathBuf, order: La
     };
     let spawned = {
         let (layout, node, incarnation) = (context.layout.clone(), context.node.clone(), context.incarnation);
+        let _turn = AT_ONCE.acquire().await;
         spawn_blocking(move || spawn_shim(&layout, &node, incarnation, &program)).await
     };
     let (child, stream) = match spawned {
@@ -158,8 +159,7 @@ pub(super) async fn launch(mut context: LinkContext, program: PathBuf, order: La
             let what = failed("order", &io::Error::other(e.to_string()), "the launch order is too long".into());
             drop(connection);
             context.tell(what);
-            let _ = spawn_blocking(move || children::wait_owned(child)).await;
-            return;
+            return children::leave(child);
         }
     }
     let first = connection.report().await;
@@ -183,8 +183,8 @@ pub(super) async fn launch(mut context: LinkContext, program: PathBuf, order: La
             context.tell(what);
         }
     }
-    // Reaps the shim; it ends right after its last report.
-    let _ = spawn_blocking(move || children::wait_owned(child)).await;
+    // It ends right after its last report.
+    children::leave(child);
 }
 
 /// Holds a shim found running until the tree is gone.

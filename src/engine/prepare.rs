@@ -16,7 +16,7 @@ use crate::{
     sys::{clock, command::Cancel, error::SysError, fs, net, process},
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 
 /// How a step can fail.
 #[derive(Debug)]
@@ -50,6 +50,10 @@ impl PrepareError {
         }
     }
 }
+
+/// How many nodes have their files looked at, or their shims started, at the same time. That is short work of one core:
+/// more at once would only be a thread for each of two hundred nodes.
+pub(super) static AT_ONCE: Semaphore = Semaphore::const_new(4);
 
 /// Starts the prepare task of a node.
 pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
@@ -110,12 +114,16 @@ impl Preparing {
         let held = |why| self.tell(Event::Held(Hold::Other { why }));
         orphan::stop_in_order(&self.layout, &self.node, &self.recipe.stop, Some(&held)).await;
         let (layout, recipe) = (self.layout.clone(), Arc::clone(&self.recipe));
-        blocking(move || {
-            user_exists(&recipe)?;
-            ports_free(&recipe)?;
-            files(&layout, &recipe)
-        })
-        .await?;
+        {
+            // Held until the work is done; a closed semaphore cannot be: nobody closes it.
+            let _turn = AT_ONCE.acquire().await;
+            blocking(move || {
+                user_exists(&recipe)?;
+                ports_free(&recipe)?;
+                files(&layout, &recipe)
+            })
+            .await?;
+        }
         for step in &self.recipe.prepare {
             if self.cancel.is_cancelled() {
                 return Err(PrepareError::Cancelled);
@@ -224,15 +232,15 @@ fn ports_free(recipe: &Recipe) -> Result<(), PrepareError> {
 fn files(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareError> {
     let node = &recipe.node;
     let failed = |e: SysError| PrepareError::file(node, &e);
-    for (directory, mode) in standard_directories(layout, node).iter().chain(&recipe.directories) {
+    // Modes of the recipe hold. One after the other, a directory would be open to all for a moment at each start.
+    let named = |path: &std::path::Path| recipe.directories.iter().any(|(own, _)| own == path);
+    let standard = standard_directories(layout, node);
+    for (directory, mode) in standard.iter().filter(|(path, _)| !named(path)).chain(&recipe.directories) {
         fs::make_dir(directory, *mode).map_err(failed)?;
     }
     for file in &recipe.files {
-        let same = fs::read_optional(&file.path).ok().flatten().is_some_and(|old| old == file.contents);
-        if !same {
-            fs::write_atomic(&file.path, file.contents.as_bytes(), file.mode, fs::Durability::PowerLoss)
-                .map_err(failed)?;
-        }
+        fs::write_if_different(&file.path, file.contents.as_bytes(), file.mode, fs::Durability::PowerLoss)
+            .map_err(failed)?;
     }
     chown::give(layout, recipe).map_err(failed)
 }

@@ -10,15 +10,15 @@ use crate::{
     sys::clock,
 };
 use serde::{Deserialize, Serialize};
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use super::node::NodeRuntime;
 
 /// The state of everything at one moment.
 #[derive(Clone, Debug, PartialEq, Default)]
 pub struct Snapshot {
-    /// Nodes in start order.
-    pub nodes: Vec<NodeSnapshot>,
+    /// Nodes in start order. Shared with the snapshots before and after, as far as they did not change.
+    pub nodes: Vec<Arc<NodeSnapshot>>,
     /// The engine is on its way down.
     pub ending: bool,
 }

@@ -47,13 +47,15 @@ pub struct Taken {
 #[derive(Clone, Debug)]
 pub struct Fleet {
     nodes: BTreeMap<NodeName, Node>,
+    changed: BTreeSet<NodeName>,
 }
 
 impl Fleet {
     /// A fleet in which nothing runs and nothing is wanted. `after` must be free of circles (`config` refuses them): the
     /// nodes of a circle would wait for each other, at a start and at a stop.
     pub fn new(specs: Vec<NodeSpec>) -> Self {
-        Self { nodes: specs.into_iter().map(|spec| (spec.name.clone(), idle(spec))).collect() }
+        let nodes = specs.into_iter().map(|spec| (spec.name.clone(), idle(spec))).collect();
+        Self { nodes, changed: BTreeSet::new() }
     }
 
     /// Takes one event for one node; returns what is to be done, in order. `dice` is a fresh random number for jitter.
@@ -99,6 +101,7 @@ impl Fleet {
                 }
                 actions.extend(change.actions);
                 self.nodes.insert(name.clone(), change.node);
+                self.changed.insert(name.clone());
                 None
             }
         }
@@ -153,6 +156,7 @@ impl Fleet {
                 ..fresh
             },
         };
+        self.changed.insert(name.clone());
         self.nodes.insert(name, node);
         self.everybody(now, dice)
     }
@@ -167,6 +171,11 @@ impl Fleet {
     fn everybody(&mut self, now: Moment, dice: u64) -> Vec<Action> {
         let names: Vec<NodeName> = self.nodes.keys().cloned().collect();
         names.iter().flat_map(|name| self.handle(name, Event::Neighbours, now, dice)).collect()
+    }
+
+    /// The nodes that have changed since this was asked last: what has to be shown anew.
+    pub fn take_changed(&mut self) -> BTreeSet<NodeName> {
+        std::mem::take(&mut self.changed)
     }
 
     /// One node.

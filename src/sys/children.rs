@@ -18,6 +18,9 @@ use std::{
 
 static OWNED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
+/// Children that nobody waits for any more and that have not ended yet.
+static LEFT: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
+
 /// Statuses of orphans reaped lately, newest last: whoever knew such a pid can still learn how it ended.
 static REAPED: Mutex<VecDeque<(i32, ExitStatus)>> = Mutex::new(VecDeque::new());
 
@@ -42,8 +45,33 @@ pub fn release(pid: i32) {
     owned().remove(&pid);
 }
 
-/// Reaps every ended child that nobody registered. Call on SIGCHLD.
+/// Lets go of a registered child that is about to end: it is reaped now, or at a later SIGCHLD, and nobody asks how it ended.
+pub fn leave(pid: i32) {
+    // Into the second set before out of the first: a look in between must not take it for an orphan.
+    let mut left = LEFT.lock().unwrap_or_else(PoisonError::into_inner);
+    if !is_reaped(pid) {
+        left.insert(pid);
+    }
+}
+
+/// Whether a registered child is gone: reaps it if it has ended, and forgets it.
+fn is_reaped(pid: i32) -> bool {
+    if let Ok(WaitStatus::StillAlive) = waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG)
+    {
+        return false;
+    }
+    release(pid);
+    true
+}
+
+/// Reaps every ended child that nobody registered, and those left. Call on SIGCHLD.
 pub fn reap_orphans() {
+    LEFT.lock().unwrap_or_else(PoisonError::into_inner).retain(|pid| !is_reaped(*pid));
+    // Most signals tell of those. Only a child that has ended and is still there makes it worth to list all of them.
+    let peek = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+    if !matches!(waitid(Id::All, peek), Ok(WaitStatus::Exited(..) | WaitStatus::Signaled(..))) {
+        return;
+    }
     let set = owned();
     let mut reaped = Vec::new();
     for pid in children_of_this_process() {
@@ -68,21 +96,6 @@ pub fn status_of_orphan(pid: i32) -> Option<ExitStatus> {
     reap_orphans();
     let kept = REAPED.lock().unwrap_or_else(PoisonError::into_inner);
     kept.iter().rev().find(|(p, _)| *p == pid).map(|(_, status)| *status)
-}
-
-/// Waits for a registered child that has ended or is about to, and forgets it.
-pub fn wait_owned(pid: i32) -> ExitStatus {
-    let status = loop {
-        match waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED) {
-            Ok(WaitStatus::Exited(_, code)) => break ExitStatus::Code(code),
-            Ok(WaitStatus::Signaled(_, signal, _)) => break ExitStatus::Signal(signal as i32),
-            Err(nix::errno::Errno::EINTR) => {}
-            // ECHILD: not ours, or reaped by somebody else
-            _ => break ExitStatus::Unknown,
-        }
-    };
-    release(pid);
-    status
 }
 
 /// Direct children, from `/proc/self/task/*/children` (proc(5); needs CONFIG_PROC_CHILDREN, on in Debian and Ubuntu).

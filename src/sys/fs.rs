@@ -43,6 +43,16 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability
     })
 }
 
+/// As [`write_atomic`], when the file does not hold these bytes already. A sync waits for the disk, and most starts change
+/// nothing.
+pub fn write_if_different(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> Result<(), SysError> {
+    match fs::read(path) {
+        Ok(old) if old == bytes => Ok(()),
+        // A file that cannot be read is written; what hinders that is told then.
+        Ok(_) | Err(_) => write_atomic(path, bytes, mode, durability),
+    }
+}
+
 /// Syncs the directory that holds `path`: makes a rename survive loss of power.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
@@ -50,6 +60,10 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
 
 /// Makes a directory and its parents; sets `mode` on the last one, also when it exists.
 pub fn make_dir(path: &Path, mode: u32) -> Result<(), SysError> {
+    // A node has half a dozen, and they are there at every start but the first.
+    if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir() && meta.permissions().mode() & 0o7777 == mode) {
+        return Ok(());
+    }
     fs::DirBuilder::new()
         .recursive(true)
         .mode(mode)
@@ -111,6 +125,16 @@ impl Lock {
         }
     }
 
+    /// Whether somebody holds the lock of this file; looked at without making the file.
+    ///
+    /// For an instant a shared lock is taken, so two who look do not disturb each other; who takes the lock in that instant
+    /// must try again, as shims do. `/proc/locks` would disturb nobody, but leaves out a lock whose taker has died, which in
+    /// a pid namespace is the lock of a node without its shim (fs/locks.c, locks_show).
+    pub fn is_held(path: &Path) -> bool {
+        let Ok(file) = File::open(path) else { return false };
+        matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
+    }
+
     /// The locked file.
     pub fn file(&self) -> &File {
         &self.file
@@ -150,7 +174,9 @@ mod tests {
         let held = Lock::try_take(&path).unwrap();
         assert!(held.is_some());
         assert!(Lock::try_take(&path).unwrap().is_none());
+        assert!(Lock::is_held(&path));
         drop(held);
+        assert!(!Lock::is_held(&path));
         assert!(Lock::try_take(&path).unwrap().is_some());
     }
 }
