@@ -74,7 +74,7 @@ impl Shared {
             Order::Start { nodes, with_needs } => {
                 self.carry_out(EngineOrder::Start { nodes, with_needs }, out).await;
             }
-            Order::Stop { nodes } => self.carry_out(EngineOrder::Stop { nodes }, out).await,
+            Order::Stop { nodes, now } => self.carry_out(EngineOrder::Stop { nodes, now }, out).await,
             Order::Restart { nodes } => self.carry_out(EngineOrder::Restart { nodes }, out).await,
             Order::Kill { signal, .. } if !is_signal(signal) => {
                 out.send(refused(
@@ -121,15 +121,18 @@ impl Shared {
         }
     }
 
-    /// Gives an order and tells each node's change of state on the way.
+    /// Gives an order and tells each node's change of state on the way, and how far a stop is that waits for a start-up.
     async fn carry_out(&self, order: EngineOrder, out: &AnswerSink) {
         let mut changes = self.engine.watch();
         let mut told: std::collections::BTreeMap<_, _> =
-            changes.borrow_and_update().nodes.iter().map(|n| (n.name.clone(), n.state)).collect();
+            changes.borrow_and_update().nodes.iter().map(|n| (n.name.clone(), (n.state, None))).collect();
         let mut tell = |snapshot: &crate::engine::Snapshot| {
             for node in &snapshot.nodes {
-                if told.insert(node.name.clone(), node.state) != Some(node.state) {
-                    out.send(Answer::Progress { node: Some(node.name.clone()), text: node.detail.clone() });
+                let now = (node.state, node.queued_stop.clone());
+                if told.get(&node.name) != Some(&now) {
+                    let text = node.queued_stop.as_ref().unwrap_or(&node.detail).clone();
+                    out.send(Answer::Progress { node: Some(node.name.clone()), text });
+                    told.insert(node.name.clone(), now);
                 }
             }
         };
@@ -176,18 +179,16 @@ fn answer_of(reply: OrderReply) -> Answer {
             refused(2, format!("there is no node {name}"), Some("`cdc-supervisor status` lists the nodes"))
         }
         Err(Rejection::NotNow(why)) => refused(8, why, None),
-        Err(Rejection::NotReady(why)) => {
-            let mut why = why.into_iter();
-            let message = why.next().unwrap_or_else(|| "not ready".to_owned());
-            Answer::Refused {
-                exit: 6,
-                message,
-                causes: why.collect(),
-                hint: Some("`cdc-supervisor logs NODE` shows what it said".into()),
-            }
-        }
+        Err(Rejection::NotReady(why)) => told(6, why, Some("`cdc-supervisor logs NODE` shows what it said")),
+        Err(Rejection::Unsafe(why)) => told(8, why, None),
         Err(Rejection::Ending) => refused(7, "the daemon ended before that was done".into(), None),
     }
+}
+
+fn told(exit: u8, why: Vec<String>, hint: Option<&str>) -> Answer {
+    let mut why = why.into_iter();
+    let message = why.next().unwrap_or_else(|| "not ready".to_owned());
+    Answer::Refused { exit, message, causes: why.collect(), hint: hint.map(str::to_owned) }
 }
 
 fn refused(exit: u8, message: String, hint: Option<&str>) -> Answer {

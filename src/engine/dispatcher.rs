@@ -186,6 +186,7 @@ impl Engine {
         for (progress, ticket) in closed {
             let answer = match progress {
                 Progress::Failed(why) => Err(Rejection::NotReady(why)),
+                Progress::Refused(why) => Err(Rejection::Unsafe(why)),
                 Progress::Done | Progress::Open => Ok(vec![ticket.done]),
             };
             // A client that hung up does not hear it; the order was carried out all the same.
@@ -226,15 +227,16 @@ impl Engine {
                 let goals = names.iter().map(|n| (n.clone(), Goal::ServesAfter(Incarnation::default()))).collect();
                 Ok(Some((goals, format!("started {}", list(&names)))))
             }
-            EngineOrder::Stop { nodes } => {
+            EngineOrder::Stop { nodes, now } => {
                 let mut names = self.in_start_order(&self.known(nodes)?);
                 // Dependents first: a node waits only for dependents that are already wanted down.
                 names.reverse();
                 for name in &names {
-                    self.event(name, Event::Stop);
+                    self.event(name, if now { Event::KillNow } else { Event::Stop });
                 }
                 let goals = names.iter().map(|n| (n.clone(), Goal::IsDown)).collect();
-                Ok(Some((goals, format!("stopped {}", list(&names)))))
+                let done = if now { "killed" } else { "stopped" };
+                Ok(Some((goals, format!("{done} {}", list(&names)))))
             }
             EngineOrder::Restart { nodes } => {
                 let names = self.in_start_order(&self.known(nodes)?);

@@ -265,7 +265,11 @@ impl Change {
             | State::Starting { .. }
             | State::Ready { .. }
             | State::Degraded { .. }
-            | State::Failed { .. } if self.node.shim_lost => StopReason::ShimLost,
+            | State::Failed { .. }
+                if self.node.shim_lost =>
+            {
+                StopReason::ShimLost
+            }
             State::Down { .. }
             | State::Waiting(_)
             | State::Preparing { .. }
@@ -306,13 +310,7 @@ impl Change {
     }
 
     /// A look at a node that was not ready yet.
-    pub(super) fn looked_while_starting(
-        mut self,
-        run: &Run,
-        verdict: Verdict,
-        around: &Around,
-        now: Moment,
-    ) -> Self {
+    pub(super) fn looked_while_starting(mut self, run: &Run, verdict: Verdict, around: &Around, now: Moment) -> Self {
         match verdict {
             Verdict::Ready(how) => self.ready(run, how, now).stop_when_free(around, now),
             // The verdict says that it serves, so those that come after it need not wait.

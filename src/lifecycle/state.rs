@@ -73,6 +73,20 @@ impl Node {
     pub fn after(&self) -> &[NodeName] {
         &self.after
     }
+    /// What keeps it from being started; none unless it has failed.
+    pub fn failure(&self) -> Option<&Failure> {
+        match &self.state {
+            State::Failed { failure, .. } => Some(failure),
+            State::Down { .. }
+            | State::Waiting(_)
+            | State::Preparing { .. }
+            | State::Starting { .. }
+            | State::Ready { .. }
+            | State::Degraded { .. }
+            | State::Stopping { .. } => None,
+        }
+    }
+
     /// Whether a stop or restart was ordered that waits for the end of its start-up.
     pub fn stop_is_queued(&self) -> bool {
         self.start_is_protected() && (self.wanted == Wanted::Down || self.bounce)

@@ -107,10 +107,7 @@ fn states() -> Vec<(&'static str, Node)> {
             "starting, must not be asked, shim lost",
             Node { shim_lost: true, ..protected(node(Wanted::Up, starting(Some(run())))) },
         ),
-        (
-            "starting, must not be asked, launch under way, wanted down",
-            protected(node(Wanted::Down, starting(None))),
-        ),
+        ("starting, must not be asked, launch under way, wanted down", protected(node(Wanted::Down, starting(None)))),
         ("ready", node(Wanted::Up, ready())),
         ("ready, shim lost", Node { shim_lost: true, ..node(Wanted::Up, ready()) }),
         ("ready, wanted down", node(Wanted::Down, ready())),
@@ -448,10 +445,7 @@ fn a_start_that_must_not_be_asked_is_asked_only_once_it_serves_or_is_late() {
         let Outcome::Changed(change) = outcome else { return };
         if old.start_is_protected() && change.actions.iter().any(|a| matches!(a, Action::AskToStop { .. })) {
             assert!(
-                matches!(
-                    event,
-                    Event::Tick | Event::Probed { verdict: Verdict::Ready(_) | Verdict::Degraded(_), .. }
-                ),
+                matches!(event, Event::Tick | Event::Probed { verdict: Verdict::Ready(_) | Verdict::Degraded(_), .. }),
                 "{what}"
             );
         }
@@ -462,10 +456,7 @@ fn a_start_that_must_not_be_asked_is_asked_only_once_it_serves_or_is_late() {
 fn a_node_is_replaced_unasked_only_while_its_peers_are_ready() {
     walk(CURRENT, |what, old, _, _, around, outcome| {
         let Outcome::Changed(change) = outcome else { return };
-        let asked = change
-            .actions
-            .iter()
-            .any(|a| matches!(a, Action::AskToStop { reason: StopReason::ShimLost, .. }));
+        let asked = change.actions.iter().any(|a| matches!(a, Action::AskToStop { reason: StopReason::ShimLost, .. }));
         let ordered = change.node.wanted == Wanted::Down || old.bounce || matches!(old.state, State::Stopping { .. });
         let restarted = change.node.bounce;
         assert!(!asked || !around.peer_away || ordered || restarted, "{what}");

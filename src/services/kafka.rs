@@ -28,7 +28,8 @@ const CLEAN_CODES: [i32; 1] = [143];
 
 /// `KafkaServer.shutdown` throws while it starts, and `Kafka.main`'s hook then halts the JVM with 1: nothing is flushed and
 /// no `.kafka_cleanshutdown` is written (facts/distributions.md 5.3).
-const PRICE_OF_TERM: &str = "a SIGTERM now would halt it without closing its logs, and its next start checks them all again";
+const PRICE_OF_TERM: &str =
+    "a SIGTERM now would halt it without closing its logs, and its next start checks them all again";
 
 /// INTERNAL listeners: all brokers and everything that talks to them from inside is on this host.
 const INTERNAL_IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);

@@ -21,7 +21,7 @@ fn a_stop_during_a_protected_start_is_queued_and_carried_out_once_it_serves() {
         assert_eq!(
             b.detail("broker-1"),
             "starts since 0.0 s: recovers: 3 of 9; the stop is queued until it is ready: the next start would take long \
-             (`stop --now` forces it)"
+             (`stop --now`, `down --now` or a second Ctrl-C force it)"
         );
         assert_eq!(b.probed("broker-1", verdict), ["AskToStop broker-1 #1 Ordered"]);
         assert!(!b.node("broker-1").stop_is_queued());
@@ -95,8 +95,7 @@ fn a_stop_during_the_launch_of_a_protected_node_is_queued_and_it_is_watched() {
 #[test]
 fn a_new_daemon_keeps_a_queued_stop() {
     let mut b = brokers();
-    let adopted =
-        Event::Adopted { incarnation: Incarnation(7), process: process(), wanted: Wanted::Down, restarts: 0 };
+    let adopted = Event::Adopted { incarnation: Incarnation(7), process: process(), wanted: Wanted::Down, restarts: 0 };
     assert_eq!(b.tell("broker-1", adopted), ["Watch broker-1 #7"], "whether it serves is not known yet");
     assert!(b.node("broker-1").stop_is_queued());
     let incarnation = Incarnation(7);

@@ -413,8 +413,10 @@ impl World {
                     let old = before.node(&name).unwrap();
                     let starting = matches!(old.state(), State::Starting { run: Some(_), .. });
                     let protected = matches!(spec.stop.while_starting, WhileStarting::Wait { .. });
-                    let serves_or_late =
-                        matches!(trigger, None | Some((_, Event::Probed { verdict: Verdict::Ready(_) | Verdict::Degraded(_), .. })));
+                    let serves_or_late = matches!(
+                        trigger,
+                        None | Some((_, Event::Probed { verdict: Verdict::Ready(_) | Verdict::Degraded(_), .. }))
+                    );
                     assert!(!(starting && protected) || serves_or_late, "{what}: asked during its start-up");
                     let stopping = matches!(old.state(), State::Stopping { .. });
                     if replaced && node.wanted() == Wanted::Up && !stopping && !truth.bounced {
