@@ -41,6 +41,19 @@ pub struct LaunchedFile {
     pub contents: String,
 }
 
+impl LaunchedFile {
+    /// The lines that mean something to the program that reads it: in every form we write, one that begins with `#` is a
+    /// comment (a value that the user sets to our default only changes one).
+    pub fn meaning(&self) -> impl Iterator<Item = &str> {
+        self.contents.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty())
+    }
+
+    /// Whether a program that reads either would do the same.
+    pub fn means_the_same_as(&self, other: &Self) -> bool {
+        self.path == other.path && self.mode == other.mode && self.meaning().eq(other.meaning())
+    }
+}
+
 impl Recipe {
     /// What a start by this recipe is made of.
     pub fn launched(&self) -> Launched {
@@ -83,7 +96,9 @@ impl Launched {
             part(b"file");
             part(file.path.as_os_str().as_encoded_bytes());
             part(&file.mode.to_le_bytes());
-            part(file.contents.as_bytes());
+            for line in file.meaning() {
+                part(line.as_bytes());
+            }
         }
         for argument in &self.argv {
             part(b"argument");
@@ -127,10 +142,10 @@ mod tests {
     }
 
     #[test]
-    fn every_part_but_the_log_changes_the_digest() {
+    fn every_part_but_the_log_and_comments_changes_the_digest() {
         let digest = sample().digest();
         let changes: [fn(&mut Launched); 9] = [
-            |l| l.files[0].contents.push('#'),
+            |l| l.files[0].contents.push('2'),
             |l| l.files[0].mode = 0o600,
             |l| l.argv[1].push('c'),
             |l| l.argv = vec!["/bin/ab".into(), String::new()],
@@ -147,7 +162,9 @@ mod tests {
         }
         let mut other = sample();
         other.log.clear();
-        assert_eq!(other.digest(), digest);
+        other.files[0].contents.insert_str(0, "# set in supervisor.toml\n");
+        assert_eq!(other.digest(), digest, "neither does a comment");
+        assert!(other.files[0].means_the_same_as(&sample().files[0]));
     }
 
     #[test]

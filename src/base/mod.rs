@@ -1,6 +1,7 @@
 //! The shared values that rooms hand each other: names, units, paths, recipes, outcomes. No I/O, no product knowledge.
 
 pub mod ids;
+pub mod launched;
 pub mod outcome;
 pub mod paths;
 pub mod programs;
@@ -10,6 +11,7 @@ pub mod units;
 pub mod verdict;
 
 pub use ids::{Incarnation, NodeKind, NodeName};
+pub use launched::Launched;
 pub use outcome::{Cause, ExitRecord, ExitStatus};
 pub use paths::Layout;
 pub use time::{Moment, Timestamp};

@@ -44,7 +44,7 @@ pub struct Settings {
 }
 
 /// What an order is waited for, and what it has done when that is reached.
-type Waited = (BTreeMap<NodeName, Goal>, String);
+pub(super) type Waited = (BTreeMap<NodeName, Goal>, String);
 
 /// All nodes under one dispatcher.
 #[derive(Debug)]
@@ -73,7 +73,12 @@ impl Engine {
         let (order_sender, orders) = mpsc::channel(64);
         let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let found = adopt::look(&layout, &recipes).await;
-        let specs = recipes.iter().map(|recipe| spec(recipe, &found)).collect();
+        let of = |recipe: &Recipe| {
+            let last = found.node(&recipe.node);
+            let incarnation = last.map_or_else(Incarnation::default, adopt::FoundNode::incarnation);
+            spec(recipe, incarnation, last.map_or(0, adopt::FoundNode::restarts))
+        };
+        let specs = recipes.iter().map(of).collect();
         let now = clock::wall();
         let order: Vec<NodeName> = recipes.iter().map(|r| r.node.clone()).collect();
         let nodes = recipes.into_iter().map(|r| (r.node.clone(), NodeRuntime::new(r, now))).collect();
@@ -95,7 +100,8 @@ impl Engine {
         };
         adopt::take(&mut engine, found, restore_wishes, only.as_ref());
         engine.settle();
-        Ok((engine, Handle { orders: order_sender, snapshot: snapshots }))
+        let (layout, cgroup) = (engine.layout.clone(), engine.cgroup.clone());
+        Ok((engine, Handle { orders: order_sender, snapshot: snapshots, layout, cgroup }))
     }
 
     /// Runs until everything was ordered down and is gone. `pulse` is called on every turn and at least once a second
@@ -143,7 +149,7 @@ impl Engine {
         self.act(actions);
     }
 
-    fn act(&mut self, actions: Vec<Action>) {
+    pub(super) fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             actions::perform(self, action);
         }
@@ -166,6 +172,7 @@ impl Engine {
                     process: runtime.process.clone(),
                     ready_since: runtime.ready_since,
                     last_exit: runtime.last_exit.clone(),
+                    launched: runtime.launched_digest.clone(),
                     ..NodeState::default()
                 },
             );
@@ -255,6 +262,7 @@ impl Engine {
                 self.event(&node, Event::Signal(signal));
                 Ok(None)
             }
+            EngineOrder::Change(change) => super::change::carry_out(self, change),
             EngineOrder::Down { now } => {
                 self.ending = true;
                 let mut names = self.order.clone();
@@ -384,13 +392,12 @@ impl Engine {
         }
         let asked_to_stop = runtime.asked == Some(Asked::ToStop);
         let tail = tail_since(&self.layout.log(node), runtime.log_start);
-        let judged = services::classify(runtime.recipe.kind, record, &tail, asked_to_stop, &runtime.recipe.stop);
+        let judged = services::classify(runtime.recipe.kind, record, &tail, asked_to_stop, runtime.stop());
         (judged.cause, judged.failure)
     }
 }
 
-fn spec(recipe: &Recipe, found: &adopt::Found) -> NodeSpec {
-    let last = found.node(&recipe.node);
+pub(super) fn spec(recipe: &Recipe, last_incarnation: Incarnation, restarts: u32) -> NodeSpec {
     NodeSpec {
         name: recipe.node.clone(),
         after: recipe.after.clone(),
@@ -398,8 +405,8 @@ fn spec(recipe: &Recipe, found: &adopt::Found) -> NodeSpec {
         stop: recipe.stop.clone(),
         start_deadline: recipe.probe.start_deadline,
         probe_failures: recipe.probe.failures,
-        last_incarnation: last.map_or_else(Incarnation::default, adopt::FoundNode::incarnation),
-        restarts: last.map_or(0, adopt::FoundNode::restarts),
+        last_incarnation,
+        restarts,
     }
 }
 

@@ -2,6 +2,7 @@
 
 mod actions;
 mod adopt;
+mod change;
 mod chown;
 mod class_data;
 mod dispatcher;
@@ -16,6 +17,7 @@ mod snapshot;
 mod watch;
 
 pub use adopt::live_shims;
+pub use change::Change;
 pub use dispatcher::{Engine, Settings};
 pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};
 pub use snapshot::{LastExit, NodeSnapshot, Snapshot};

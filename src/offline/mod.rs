@@ -4,6 +4,7 @@ pub mod config_file;
 pub mod down;
 pub mod fetch;
 pub mod logs;
+pub mod plan;
 pub mod preflight;
 pub mod programs;
 mod shims;

@@ -4,6 +4,7 @@
 //! read by [`catalogue`] and [`classify`](classify::classify).
 
 pub mod catalogue;
+pub mod change;
 mod class_data;
 pub mod classify;
 mod command;
