@@ -3,6 +3,7 @@
 use super::{
     adopt,
     change::{Change, Past},
+    journal::Journal,
     snapshot::Snapshot,
 };
 use crate::{
@@ -149,6 +150,7 @@ pub struct Handle {
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(super) layout: Layout,
     pub(super) cgroup: Option<CgroupRoot>,
+    pub(super) journal: Journal,
 }
 
 impl Handle {
@@ -180,6 +182,11 @@ impl Handle {
     pub async fn add(&self, recipe: Recipe) -> OrderReply {
         let past = Past(adopt::look_for(&self.layout, &recipe.node).await.map(Box::new));
         self.order(EngineOrder::Change(Change::Add(Box::new(recipe), past))).await
+    }
+
+    /// Where events go.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The newest state.
