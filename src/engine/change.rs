@@ -69,9 +69,8 @@ fn known(engine: &Engine, name: &NodeName) -> Result<(), Rejection> {
 /// Gives the node its settings, for the machine and for everything that is done with it from now on.
 fn take(engine: &mut Engine, recipe: Recipe) {
     let name = recipe.node.clone();
-    let Some(node) = engine.fleet.node(&name) else { return };
-    let (incarnation, restarts) = (node.incarnation(), node.restarts());
-    let settings = spec(&recipe, incarnation, restarts);
+    // A node that is there keeps its own counters.
+    let settings = spec(&recipe, None, false);
     if let Some(runtime) = engine.nodes.get_mut(&name) {
         runtime.recipe = Arc::new(recipe);
         runtime.note_difference();
@@ -137,8 +136,7 @@ fn restart(engine: &mut Engine, recipe: Recipe) -> Result<Option<Waited>, Reject
 fn add(engine: &mut Engine, recipe: Recipe, Past(past): Past) -> Waited {
     let name = recipe.node.clone();
     let before = past.as_deref().map_or_else(Incarnation::default, adopt::FoundNode::incarnation);
-    let restarts = past.as_deref().map_or(0, adopt::FoundNode::restarts);
-    let settings = spec(&recipe, before, restarts);
+    let settings = spec(&recipe, past.as_deref(), false);
     let mut runtime = NodeRuntime::new(recipe, clock::wall());
     if let Some(past) = &past {
         past.remember(&mut runtime);
