@@ -65,8 +65,10 @@ pub struct NodeSnapshot {
     pub waits_for: Option<WaitsFor>,
     /// Who wants it gone and whether SIGKILL was sent, in state `stopping`.
     pub stop: Option<(StopReason, bool)>,
-    /// What no new start can cure, in state `failed`.
+    /// What keeps a failed node from starting.
     pub failure: Option<Failure>,
+    /// Why a stop or restart that was ordered is not carried out yet.
+    pub queued_stop: Option<String>,
 }
 
 /// What a waiting node waits for.
@@ -166,16 +168,8 @@ impl NodeSnapshot {
                 | State::Degraded { .. }
                 | State::Failed { .. } => None,
             },
-            failure: match node.state() {
-                State::Failed { failure, .. } => Some(failure.clone()),
-                State::Down { .. }
-                | State::Waiting(_)
-                | State::Preparing { .. }
-                | State::Starting { .. }
-                | State::Ready { .. }
-                | State::Degraded { .. }
-                | State::Stopping { .. } => None,
-            },
+            failure: node.failure().cloned(),
+            queued_stop: node.queued_stop(),
         }
     }
 }

@@ -129,7 +129,8 @@ mod tests {
 
         #[test]
         fn a_known_secret_never_stays(head in "\\PC{0,20}", tail in "\\PC{0,20}") {
-            prop_assert!(!redact(&format!("{head}S3cr3t-value{tail}"), &["S3cr3t-value".to_owned()]).contains("S3cr3t-value"));
+            let blanked = redact(&format!("{head}S3cr3t-value{tail}"), &["S3cr3t-value".to_owned()]);
+            prop_assert!(!blanked.contains("S3cr3t-value"));
         }
     }
 }

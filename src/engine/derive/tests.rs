@@ -31,6 +31,7 @@ fn node(state: &'static str, incarnation: u64) -> NodeSnapshot {
         waits_for: None,
         stop: None,
         failure: None,
+        queued_stop: None,
     }
 }
 
