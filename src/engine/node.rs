@@ -73,6 +73,8 @@ pub(super) struct NodeRuntime {
     pub(super) process: Option<ProcessId>,
     /// Where its log stood when the current incarnation began.
     pub(super) log_start: LogMark,
+    /// It was found running; false once this daemon has started it itself.
+    pub(super) adopted: bool,
     /// Troubles the shim reported, newest last, at most eight.
     pub(super) troubles: VecDeque<String>,
     /// What its last start was made of, as written to `run/launched.json`; none: nothing on record.
@@ -142,6 +144,7 @@ impl NodeRuntime {
             ready_after: None,
             process: None,
             log_start: LogMark::default(),
+            adopted: false,
             troubles: VecDeque::new(),
             launched: None,
             launched_digest: None,
