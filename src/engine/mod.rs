@@ -2,8 +2,10 @@
 
 mod actions;
 mod adopt;
+mod change;
 mod chown;
 mod class_data;
+mod derive;
 mod dispatcher;
 mod journal;
 mod link;
@@ -15,9 +17,11 @@ mod persist;
 mod prepare;
 mod snapshot;
 mod watch;
+mod words;
 
 pub use adopt::live_shims;
+pub use change::Change;
 pub use dispatcher::{Engine, Settings};
 pub use journal::Journal;
 pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};
-pub use snapshot::{LastExit, NodeSnapshot, Snapshot};
+pub use snapshot::{LastExit, NodeSnapshot, Snapshot, WaitsFor};
