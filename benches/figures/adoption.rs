@@ -90,7 +90,10 @@ fn missing(dir: &Path) -> Measured<usize> {
     for file in files {
         text += &fs::read_to_string(&file).map_err(|e| format!("{}: {e}", file.display()))?;
     }
-    let numbers: Vec<Option<usize>> = text.lines().map(|l| l.get(..12)?.parse().ok()).collect();
+    // Each start of the ticker counts from 0; only the last one was running meanwhile.
+    let begin = text.rfind("000000000000").unwrap_or(0);
+    let numbers: Vec<Option<usize>> = text[begin..].lines().map(|l| l.get(..12)?.parse().ok()).collect();
     let wrong = numbers.iter().enumerate().filter(|(at, n)| **n != Some(*at)).count();
-    Ok(wrong)
+    // No line at all is no proof either.
+    Ok(if numbers.is_empty() { 1 } else { wrong })
 }

@@ -105,7 +105,11 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
     tracing::info!(version = env!("CARGO_PKG_VERSION"), root = %layout.root().display(), "ready for orders");
     let mut systemd = systemd::Systemd::from_environment();
     let pulse_every = systemd.watchdog_interval();
-    engine.run(move |snapshot| systemd.pulse(snapshot), pulse_every).await;
+    // On the runtime's own threads, where the tasks of nodes run: a turn then needs no other thread to wake up.
+    let turning = tokio::spawn(engine.run(move |snapshot| systemd.pulse(snapshot), pulse_every));
+    if let Err(e) = turning.await {
+        return Err(StartError::other("go on: the dispatcher ended early, and nodes run on without a daemon", e));
+    }
     session::end(&layout);
     // The last answers go out, then the socket goes.
     stop.send_replace(true);

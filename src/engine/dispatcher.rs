@@ -127,7 +127,7 @@ impl Engine {
 
     /// Runs until everything was ordered down and is gone. `pulse` is called on every turn and at least once a second
     /// when a watchdog wants it: it proves that this loop turns.
-    pub async fn run(mut self, mut pulse: impl FnMut(&Snapshot), pulse_every: Option<Duration>) {
+    pub async fn run(mut self, mut pulse: impl FnMut(&Snapshot) + Send, pulse_every: Option<Duration>) {
         let far = Duration::from_secs(3600);
         loop {
             if self.ending && self.nodes.values().all(|n| n.link.is_none()) && self.all_down() {

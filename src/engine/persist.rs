@@ -6,7 +6,12 @@ use crate::{
     sys::{error::SysError, fs},
 };
 use serde::{Deserialize, Serialize};
-use std::{collections::BTreeMap, sync::mpsc, thread};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    thread,
+    time::Duration,
+};
 
 /// Version of the file. A newer one is read as far as its keys are known; unknown keys are ignored.
 const SCHEMA: u32 = 1;
@@ -91,32 +96,65 @@ pub(super) fn write_launched(layout: &Layout, node: &NodeName, launched: &Launch
         .inspect_err(|_| drop(fs::remove_optional(&path)))
 }
 
+/// How long states are gathered after some were written. The first of a burst is written at once; what follows it within
+/// this time is written together, and of a node only its newest: a start alone makes four.
+const GATHER: Duration = Duration::from_millis(20);
+
 /// Writes state files on a thread of its own, so that a slow disk never holds up the dispatcher. Only the newest state of
 /// a node is written when several wait.
 #[derive(Debug)]
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<(NodeName, NodeState)>>,
+    waiting: Arc<Mutex<Waiting>>,
     thread: Option<thread::JoinHandle<()>>,
     written: BTreeMap<NodeName, NodeState>,
 }
 
+/// What waits for the writer's thread.
+#[derive(Debug, Default)]
+struct Waiting {
+    states: BTreeMap<NodeName, NodeState>,
+    /// The thread sleeps until it is woken.
+    asleep: bool,
+    ended: bool,
+}
+
+fn locked(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
+    // Nothing under this lock can leave the map half changed.
+    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Writer {
     pub(super) fn start(layout: Layout) -> Self {
-        let (queue, waiting) = mpsc::channel::<(NodeName, NodeState)>();
+        let waiting = Arc::<Mutex<Waiting>>::default();
+        let shared = Arc::clone(&waiting);
         let thread = thread::spawn(move || {
-            while let Ok(first) = waiting.recv() {
-                let mut newest = BTreeMap::from([first]);
-                newest.extend(waiting.try_iter());
-                for (node, state) in newest {
+            loop {
+                let states = {
+                    let mut waiting = locked(&shared);
+                    waiting.asleep = waiting.states.is_empty() && !waiting.ended;
+                    std::mem::take(&mut waiting.states)
+                };
+                if states.is_empty() {
+                    if locked(&shared).ended {
+                        return;
+                    }
+                    // May return early, for nothing.
+                    thread::park();
+                    continue;
+                }
+                for (node, state) in states {
                     let path = layout.node_state(&node);
                     let text = serde_json::to_string_pretty(&state).unwrap_or_default();
                     if let Err(e) = fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
                         tracing::error!(node = %node, error = %e.source, "{e}");
                     }
                 }
+                if !locked(&shared).ended {
+                    thread::park_timeout(GATHER);
+                }
             }
         });
-        Self { queue: Some(queue), thread: Some(thread), written: BTreeMap::new() }
+        Self { waiting, thread: Some(thread), written: BTreeMap::new() }
     }
 
     /// Takes a state; equal to the last one: nothing is written.
@@ -125,17 +163,67 @@ impl Writer {
             return;
         }
         self.written.insert(node.clone(), state.clone());
-        if let Some(queue) = &self.queue {
-            // The thread ends only with this value.
-            let _ = queue.send((node.clone(), state));
+        let mut waiting = locked(&self.waiting);
+        waiting.states.insert(node.clone(), state);
+        if std::mem::take(&mut waiting.asleep) {
+            self.wake();
         }
     }
 
     /// Waits until everything is written.
     pub(super) fn finish(mut self) {
-        self.queue = None;
+        locked(&self.waiting).ended = true;
+        self.wake();
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
         }
+    }
+
+    fn wake(&self) {
+        if let Some(thread) = &self.thread {
+            thread.thread().unpark();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_a_burst_the_last_state_of_every_node_is_on_disk_at_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        fs::make_dir(&layout.node_states(), 0o755).unwrap();
+        let names: Vec<NodeName> = (0..20).map(|n| NodeName::new(format!("n{n}")).unwrap()).collect();
+        let mut writer = Writer::start(layout.clone());
+        for restarts in 0..50 {
+            for name in &names {
+                writer.save(name, NodeState { restarts, ..NodeState::default() });
+            }
+        }
+        writer.finish();
+        for name in &names {
+            let (state, warning) = read(&layout, name);
+            assert_eq!((state.restarts, warning), (49, None), "{name}");
+        }
+    }
+
+    #[test]
+    fn a_state_is_written_without_another_behind_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        fs::make_dir(&layout.node_states(), 0o755).unwrap();
+        let node = NodeName::mysql();
+        let mut writer = Writer::start(layout.clone());
+        for incarnation in 1..4 {
+            writer.save(&node, NodeState { incarnation: Incarnation(incarnation), ..NodeState::default() });
+            let began = std::time::Instant::now();
+            while read(&layout, &node).0.incarnation != Incarnation(incarnation) {
+                assert!(began.elapsed() < Duration::from_secs(20), "start {incarnation} was never written");
+                thread::sleep(Duration::from_millis(1));
+            }
+        }
+        writer.finish();
     }
 }
