@@ -3,6 +3,7 @@
 mod convert;
 mod handler;
 mod inputs;
+mod logs;
 mod session;
 mod systemd;
 
@@ -85,6 +86,7 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
         only,
         restore_wishes: restore_wishes || inputs.nodes_live,
     };
+    logs::keep_within_bounds(&layout, &inputs.plan);
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     let listener = listen(&layout)?;
     let (stop, stopped) = watch::channel(false);
