@@ -2,13 +2,17 @@
 
 use super::{
     actions, adopt,
+    journal::Journal,
     node::{Asked, Happening, LogMark, NodeRuntime},
     orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
     persist::{NodeState, Writer},
     snapshot::{LastExit, NodeSnapshot, Snapshot, note_times},
 };
 use crate::{
-    base::{Cause, ExitRecord, ExitStatus, Incarnation, Layout, NodeName, outcome::Failure, recipe::Recipe},
+    base::{
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, NodeName, outcome::Failure,
+        recipe::Recipe,
+    },
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
     services,
     sys::{cgroup::CgroupRoot, children, clock},
@@ -41,6 +45,8 @@ pub struct Settings {
     pub only: Option<BTreeSet<NodeName>>,
     /// A daemon of this boot ended without an ordered stop: what it wanted of each node still holds.
     pub restore_wishes: bool,
+    /// Where events go.
+    pub journal: Journal,
 }
 
 /// What an order is waited for, and what it has done when that is reached.
@@ -61,6 +67,7 @@ pub struct Engine {
     snapshot: watch::Sender<Arc<Snapshot>>,
     tickets: Vec<Ticket>,
     writer: Writer,
+    pub(super) journal: Journal,
     ending: bool,
     child_ended: Signal,
 }
@@ -68,12 +75,12 @@ pub struct Engine {
 impl Engine {
     /// Adopts what runs under this root, then wants up what shall run. The returned handle is the only door.
     pub async fn start(settings: Settings) -> std::io::Result<(Self, Handle)> {
-        let Settings { layout, recipes, shim_program, cgroup, only, restore_wishes } = settings;
+        let Settings { layout, recipes, shim_program, cgroup, only, restore_wishes, journal } = settings;
         let (sink, happenings) = mpsc::unbounded_channel();
         let (order_sender, orders) = mpsc::channel(64);
         let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let found = adopt::look(&layout, &recipes).await;
-        let specs = recipes.iter().map(|recipe| spec(recipe, &found)).collect();
+        let specs = recipes.iter().map(|recipe| spec(recipe, &found, restore_wishes)).collect();
         let now = clock::wall();
         let order: Vec<NodeName> = recipes.iter().map(|r| r.node.clone()).collect();
         let nodes = recipes.into_iter().map(|r| (r.node.clone(), NodeRuntime::new(r, now))).collect();
@@ -87,6 +94,7 @@ impl Engine {
             snapshot,
             tickets: Vec::new(),
             writer: Writer::start(layout.clone()),
+            journal,
             layout,
             shim_program,
             cgroup,
@@ -95,7 +103,8 @@ impl Engine {
         };
         adopt::take(&mut engine, found, restore_wishes, only.as_ref());
         engine.settle();
-        Ok((engine, Handle { orders: order_sender, snapshot: snapshots }))
+        let journal = engine.journal.clone();
+        Ok((engine, Handle { orders: order_sender, snapshot: snapshots, journal }))
     }
 
     /// Runs until everything was ordered down and is gone. `pulse` is called on every turn and at least once a second
@@ -131,6 +140,10 @@ impl Engine {
             let _ = ticket.reply.send(Ok(vec![ticket.done]));
         }
         self.writer.finish();
+        self.journal.note(EventLine::new(EventKind::DaemonEnded, "all nodes are down; the daemon ends"));
+        let journal = self.journal.clone();
+        // The last events wait for the disk off this thread, and not for long.
+        let _ = tokio::task::spawn_blocking(move || journal.flush()).await;
     }
 
     fn all_down(&self) -> bool {
@@ -163,6 +176,7 @@ impl Engine {
                     wanted_up: node.wanted() == Wanted::Up,
                     incarnation: node.incarnation(),
                     restarts: node.restarts(),
+                    deaths_in_a_row: node.deaths_in_a_row(),
                     process: runtime.process.clone(),
                     ready_since: runtime.ready_since,
                     last_exit: runtime.last_exit.clone(),
@@ -185,6 +199,7 @@ impl Engine {
         for (progress, ticket) in closed {
             let answer = match progress {
                 Progress::Failed(why) => Err(Rejection::NotReady(why)),
+                Progress::Refused(why) => Err(Rejection::Unsafe(why)),
                 Progress::Done | Progress::Open => Ok(vec![ticket.done]),
             };
             // A client that hung up does not hear it; the order was carried out all the same.
@@ -225,15 +240,16 @@ impl Engine {
                 let goals = names.iter().map(|n| (n.clone(), Goal::ServesAfter(Incarnation::default()))).collect();
                 Ok(Some((goals, format!("started {}", list(&names)))))
             }
-            EngineOrder::Stop { nodes } => {
+            EngineOrder::Stop { nodes, now } => {
                 let mut names = self.in_start_order(&self.known(nodes)?);
                 // Dependents first: a node waits only for dependents that are already wanted down.
                 names.reverse();
                 for name in &names {
-                    self.event(name, Event::Stop);
+                    self.event(name, if now { Event::KillNow } else { Event::Stop });
                 }
                 let goals = names.iter().map(|n| (n.clone(), Goal::IsDown)).collect();
-                Ok(Some((goals, format!("stopped {}", list(&names)))))
+                let done = if now { "killed" } else { "stopped" };
+                Ok(Some((goals, format!("{done} {}", list(&names)))))
             }
             EngineOrder::Restart { nodes } => {
                 let names = self.in_start_order(&self.known(nodes)?);
@@ -389,17 +405,20 @@ impl Engine {
     }
 }
 
-fn spec(recipe: &Recipe, found: &adopt::Found) -> NodeSpec {
+/// `go_on`: what was counted under the last daemon still counts.
+fn spec(recipe: &Recipe, found: &adopt::Found, go_on: bool) -> NodeSpec {
     let last = found.node(&recipe.node);
     NodeSpec {
         name: recipe.node.clone(),
         after: recipe.after.clone(),
+        peers: recipe.peers.clone(),
         restart: recipe.restart,
         stop: recipe.stop.clone(),
         start_deadline: recipe.probe.start_deadline,
         probe_failures: recipe.probe.failures,
         last_incarnation: last.map_or_else(Incarnation::default, adopt::FoundNode::incarnation),
         restarts: last.map_or(0, adopt::FoundNode::restarts),
+        deaths_in_a_row: last.filter(|_| go_on).map_or(0, |node| node.deaths_in_a_row(&recipe.restart)),
     }
 }
 

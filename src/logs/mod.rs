@@ -4,6 +4,7 @@ pub mod budget;
 mod file;
 pub mod follow;
 pub mod housekeeping;
+pub mod jsonl;
 pub mod names;
 pub mod pump;
 pub mod reader;
