@@ -180,7 +180,7 @@ mod tests {
         let chores = plan(&logs, &budget, NOW);
         let names: Vec<_> = logs[0].old[1..3].iter().map(|f| Chore::Compress { log: 0, name: f.name }).collect();
         assert_eq!(chores, names);
-        let mut failed = logs.clone();
+        let mut failed = logs;
         failed[0].old.iter_mut().for_each(|f| f.failed = true);
         let all = [(0, 1, Why::Total), (0, 2, Why::Total), (0, 3, Why::Total), (0, 4, Why::Total)];
         assert_eq!(removed(&plan(&failed, &budget, NOW)), all, "what cannot be compressed does not stop the rest");

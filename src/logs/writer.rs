@@ -7,7 +7,8 @@
 //! A disk that is full costs the oldest rotated files first; with none left, output is dropped and counted, never waited
 //! with, and the gap is marked in the log once it can be written again.
 
-use super::names::{self, CURRENT, Rotated, Stamp};
+use super::names::{self, Rotated, Stamp};
+pub use super::names::{CURRENT, rotated_files};
 use crate::{
     base::{Moment, Timestamp, units::grouped},
     sys::clock,

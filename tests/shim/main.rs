@@ -427,7 +427,7 @@ fn a_disk_that_fills_up_costs_the_oldest_files_first() {
     let text: String = files.iter().map(|f| fs::read_to_string(f).unwrap()).collect::<String>() + &node.log();
     let first: u32 = text.lines().next().unwrap().parse().unwrap();
     assert!(first > 100_000);
-    assert!(text.lines().map(|l| l.parse().unwrap()).eq(first..=300_000), "what is left has no gap");
+    assert!(text.lines().map(|l| l.parse::<u32>().unwrap()).eq(first..=300_000), "what is left has no gap");
     await_trouble(&mut node, "of the oldest rotated log files of test-node were removed to make room");
     node.client.request(&Request::KillTree).unwrap();
     gone(&mut node.client);

@@ -1,7 +1,6 @@
 //! Bytes in are bytes out, lines stay whole, and a broken disk is survived.
 
 use super::*;
-use crate::logs::names::rotated_files;
 use proptest::{collection::vec, prelude::*};
 use std::os::unix::fs::PermissionsExt;
 
