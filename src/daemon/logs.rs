@@ -39,7 +39,7 @@ pub(super) fn keep_within_bounds(layout: &Layout, plan: &Plan) {
 
 fn keep(layout: &Layout, budget: &Budget, keeps: &BTreeMap<NodeName, u32>) {
     process::lower_priority_of_this_thread();
-    let wakeup = Wakeup::new(On::Rotation)
+    let wakeup = Wakeup::on(On::Rotation)
         .inspect_err(|e| tracing::warn!("rotated logs are looked for every minute: {e}: {}", e.source))
         .ok();
     let mut told = BTreeMap::new();

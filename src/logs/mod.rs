@@ -1,9 +1,11 @@
-//! Logs of the nodes: rotation at line ends, housekeeping, and the reader that follows across both.
+//! Logs of the nodes: rotation at line ends, housekeeping, the reader that follows across both; the files of events and
+//! incidents.
 
 pub mod budget;
 mod file;
 pub mod follow;
 pub mod housekeeping;
+pub mod incident_files;
 pub mod jsonl;
 pub mod names;
 pub mod pump;

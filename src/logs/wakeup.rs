@@ -24,8 +24,13 @@ pub struct Wakeup {
 }
 
 impl Wakeup {
-    /// Needs one inotify instance (`fs.inotify.max_user_instances`).
-    pub fn new(on: On) -> Result<Self, SysError> {
+    /// Wakes on any output. Needs one inotify instance (`fs.inotify.max_user_instances`).
+    pub fn new() -> Result<Self, SysError> {
+        Self::on(On::Output)
+    }
+
+    /// Wakes on what is told. Needs one inotify instance.
+    pub fn on(on: On) -> Result<Self, SysError> {
         Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
             .map(|inotify| Self { inotify, on })
             .map_err(|e| SysError::new("watch log directories", e))

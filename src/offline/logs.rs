@@ -4,7 +4,7 @@ use super::shims;
 pub use crate::logs::{
     follow::{Follower, Piece},
     reader::Start,
-    wakeup::{On, Wakeup},
+    wakeup::Wakeup,
 };
 use crate::{
     base::{Layout, NodeName, Timestamp, units::parse_duration},

@@ -9,7 +9,7 @@ use crate::{
         exit::Exit,
         signals::Signals,
     },
-    offline::logs::{self, Follower, On, Piece, Start, Wakeup},
+    offline::logs::{self, Follower, Piece, Start, Wakeup},
 };
 use std::{
     io::{self, BufWriter, Write},
@@ -83,7 +83,7 @@ fn choose(context: &Context, layout: &Layout, asked: &[NodeName]) -> Result<Vec<
 
 async fn follow(context: &Context, layout: &Layout, mut readings: Vec<Reading>) -> Result<Exit, CliError> {
     let failed = |e: &dyn std::error::Error| CliError::of(Exit::Unexpected, e);
-    let wakeup = Wakeup::new(On::Output).map_err(|e| failed(&e))?;
+    let wakeup = Wakeup::new().map_err(|e| failed(&e))?;
     let (wakeup, mut woken) = in_a_thread(wakeup);
     let mut signals = Signals::listen()?;
     loop {

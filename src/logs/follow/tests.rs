@@ -5,7 +5,7 @@ use crate::logs::{
     budget::Budget,
     housekeeping::{self, compress},
     names::{self, CURRENT},
-    wakeup::{On, Wakeup},
+    wakeup::Wakeup,
     writer::LogWriter,
 };
 use proptest::prelude::*;
@@ -207,7 +207,7 @@ fn a_log_that_appears_later_is_read_from_its_beginning() {
     let dir = tempfile::tempdir().unwrap();
     let log = dir.path().join("log");
     let mut follower = Follower::new(&log, Start { last: Some(1), since: None });
-    let wakeup = Wakeup::new(On::Output).unwrap();
+    let wakeup = Wakeup::new().unwrap();
     assert!(!wakeup.add(&log).unwrap());
     assert!(collect(&mut follower).is_empty());
     fs::create_dir(&log).unwrap();
@@ -219,7 +219,7 @@ fn a_log_that_appears_later_is_read_from_its_beginning() {
 /// Reads until `last` came; waits for the wakeup with a bound, as the verb does. Tells how many lines came so far.
 fn follow_until(dir: &Path, last: &str, count: &AtomicU64) -> Vec<String> {
     let mut follower = Follower::new(dir, ALL);
-    let wakeup = Wakeup::new(On::Output).unwrap();
+    let wakeup = Wakeup::new().unwrap();
     wakeup.add(dir).unwrap();
     let mut lines: Vec<String> = Vec::new();
     let end = Instant::now() + Duration::from_secs(120);
