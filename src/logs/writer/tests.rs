@@ -15,8 +15,10 @@ fn blocks() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
+    // each case makes many files
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn bytes_in_are_bytes_out_in_order_and_files_stay_bounded(blocks in blocks(), max in 1u64..80) {
+    fn bytes_in_are_bytes_out_in_order_and_files_stay_bounded(blocks in blocks(), max in 4u64..80) {
         let dir = tempfile::tempdir().unwrap();
         let mut log = LogWriter::open(dir.path(), max, 10_000).unwrap();
         for block in &blocks {
