@@ -16,7 +16,7 @@ use std::{fs, path::PathBuf, time::Duration};
 const LIMIT: Duration = Duration::from_secs(30 * 60);
 
 /// What to resolve. Brokers and ZooKeeper need `kafka_2.13`; `kafka-tools` has the tools; `slf4j-reload4j` the logging
-/// that the archive of Apache puts beside them and the published pom leaves out (facts/verified.md).
+/// that the archive of Apache puts beside them and the published pom leaves out.
 ///
 /// The managed versions are those of Apache's own archive (LICENSE-binary at tag 3.5.2): Gradle takes netty from Kafka,
 /// Maven would take ZooKeeper's older one with its known holes.

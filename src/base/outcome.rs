@@ -70,7 +70,7 @@ pub struct ExitRecord {
     pub peak_rss_bytes: u64,
     /// `memory.peak` of its cgroup, bytes; none without cgroup v2.
     pub cgroup_peak_bytes: Option<u64>,
-    /// Out-of-memory incidents in its cgroup (`oom_group_kill`; `oom_kill` over-counts: facts/vm.md); none without cgroup v2.
+    /// Out-of-memory incidents in its cgroup (`oom_group_kill`; `oom_kill` counts victims: 3 for a group of two, seen on 7.2); none without cgroup v2.
     pub oom_kills: Option<u64>,
     /// Signals that reached the node through the shim on our order, in order (15, then 9, ...).
     pub signals_sent: Vec<i32>,

@@ -61,7 +61,7 @@ pub enum PrepareStep {
     },
 }
 
-/// A class-data archive that makes a JVM start faster and smaller (facts: verified.md).
+/// A class-data archive that makes a JVM start faster and smaller (`engine::class_data` has the figures).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClassDataArchive {
     /// Where the archive lies; the name holds runtime, class path and main class.

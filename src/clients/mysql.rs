@@ -1,6 +1,6 @@
 //! One MySQL connection: connect, run statements, look at variables, grants and row counts.
 //!
-//! A single connection without a pool (facts/crates.md 2.7). No error ever holds a password.
+//! A single connection without a pool. No error ever holds a password.
 
 use super::{ClientError, error::bounded};
 use crate::sys;

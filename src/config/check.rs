@@ -211,8 +211,8 @@ fn cycles(plan: &Plan, reading: &Reading) {
     }
 }
 
-/// Beside its heap a JVM needs a sixteenth of it for the collector's own tables (facts: cdc.md 9.2 estimates 30-60M with
-/// malloc's share for 512M), and a fixed part.
+/// Beside its heap a JVM needs a sixteenth of it for the collector's own tables (an estimate for 512M, with
+/// malloc's share: 30-60M), and a fixed part.
 const HEAP_DIVISOR: u64 = 16;
 /// The fixed part of a broker, as the launch limits it at the least: metaspace 64M, code cache 32M, direct buffers 32M, 10M of
 /// 80 threads' stacks, 24M of the JVM's own (`services::jvm`, which has a test that this is never less).
@@ -242,7 +242,8 @@ const HEAP_STEP: u64 = 16 << 20;
 
 /// The heap of a node that has a cap and no heap in the file: half of the cap, and never less than `least`.
 ///
-/// Half is the old rule of thumb for Kafka in containers, and 384M in 768M is what was run (facts/cdc.md 9.2).
+/// Half is the old rule of thumb for Kafka in containers, and 384M in 768M is what was run; 512M in 1G was killed twice
+/// (apecloud/kubeblocks-addons#2855).
 pub fn derived_heap(cap: ByteSize, least: ByteSize) -> ByteSize {
     ByteSize((cap.0 / 2 / HEAP_STEP * HEAP_STEP).max(least.0))
 }
@@ -322,7 +323,7 @@ fn heaps(plan: &Plan, reading: &Reading) {
 }
 
 /// ZooKeeper grants sessions between 2 and 20 ticks, unless its properties say otherwise, and silently changes a wish
-/// beyond that (facts: distributions.md 5.6).
+/// beyond that (QuorumPeerConfig.java).
 fn session(plan: &Plan, reading: &Reading) {
     let (Some(z), Some(k)) = (&plan.zookeeper, &plan.kafka) else { return };
     if reading.failed("zookeeper.tick") || reading.failed("kafka.session_timeout") {

@@ -16,7 +16,7 @@ pub const BIND: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// Left to the operating system and its page cache (mission: 16 GB host, about 5 GB of caps, the rest stays).
 pub const OS_FLOOR: ByteSize = ByteSize::gib(2);
-/// The daemon and one shim per node, generously: a shim's private memory is some hundred kB (facts: verified.md).
+/// The daemon and one shim per node, generously: a shim's private memory is some hundred kB.
 pub const SUPERVISOR: ByteSize = ByteSize::mib(64);
 /// In which order sources are asked.
 pub const SOURCES: [SourceKind; 3] = SourceKind::ALL;
@@ -76,7 +76,7 @@ const fn care(grace_s: u64, tasks_max: u64, nofile: u64) -> Care {
     }
 }
 
-/// SIGTERM ends ZooKeeper at once, every transaction is synced (facts: distributions.md 7). Some 50 threads.
+/// SIGTERM ends ZooKeeper at once, every transaction is synced (`forceSync` is on by default). Some 50 threads.
 pub const fn zookeeper_care() -> Care {
     care(20, 512, 10_000)
 }

@@ -3,7 +3,7 @@
 /// Names and what to say about them.
 type Owned = &'static [(&'static str, &'static str)];
 
-/// Names as in ZooKeeper's QuorumPeerConfig (facts: distributions.md 7).
+/// Names as in ZooKeeper's QuorumPeerConfig.java, 3.6.4 and 3.8.3.
 const ZOOKEEPER: Owned = &[
     ("dataDir", "set zookeeper.data_dir"),
     ("dataLogDir", "set zookeeper.data_dir: transaction logs and snapshots live and die together"),

@@ -1,6 +1,6 @@
 //! Makes class-data archives: a short training run of the real program, once per runtime, class path and main class.
 //!
-//! Measured (facts: verified.md): ZooKeeper and three brokers ready in 2.8 s with archives instead of 5.9 s, and 20-25 %
+//! Measured on two cores: ZooKeeper and three brokers ready in 2.8 s with archives instead of 5.9 s, and 20-25 %
 //! less memory each. An archive is written by `-XX:ArchiveClassesAtExit` under a temporary name and renamed, so a start
 //! sees a whole archive or none.
 
@@ -22,7 +22,7 @@ use std::{
     time::Duration,
 };
 
-/// Longest a training program may take until it answers. A slow machine needs 20 s for a broker (facts: vm.md).
+/// Longest a training program may take until it answers. A slow machine needs 20 s for a broker (User-Mode Linux on one core).
 const START: Duration = Duration::from_secs(90);
 
 /// Longest it may take from SIGTERM to its end: the archive is dumped then (2.2 s measured).

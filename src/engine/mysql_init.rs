@@ -1,7 +1,7 @@
 //! Makes MySQL's data directory: initialise and provision a build directory, then rename it into place.
 //!
 //! The final name appears only when everything is in it, so a crash at any moment leaves either nothing or all of it; an
-//! initialise that was cut short never becomes a data directory (facts: distributions.md 10.2). While it is being
+//! initialise that was cut short never becomes a data directory (a bad option leaves it half filled: MY-013236). While it is being
 //! provisioned the server listens on a unix socket only.
 
 use super::prepare::{PrepareError, blocking};
@@ -18,7 +18,7 @@ use crate::{
 use nix::sys::signal::Signal;
 use std::{path::Path, sync::mpsc, time::Duration};
 
-/// Longest an initialise may take: 4-6 s here, 11-13 s in a slow guest (facts: verified.md, vm.md).
+/// Longest an initialise may take: 4-6 s on two cores, 11-13 s in a slow guest.
 const INITIALIZE: Duration = Duration::from_secs(300);
 
 /// Longest until the provisioning server answers on its socket.

@@ -142,7 +142,7 @@ impl Preparing {
     }
 
     /// Waits until ZooKeeper no longer holds the broker's registration. A broker that starts earlier exits 1 with
-    /// NodeExists, after its whole start-up (facts: distributions.md 5.6).
+    /// NodeExists, after its whole start-up (KafkaZkClient.scala, registerBroker).
     async fn await_session_gone(&self, address: SocketAddr, broker: u32, up_to: Duration) -> Result<(), PrepareError> {
         const LOOK: Duration = Duration::from_millis(250);
         let began = clock::now();

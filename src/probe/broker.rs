@@ -1,6 +1,6 @@
 //! Is a broker ready: it answers on both listeners, the cluster lists it, and it keeps up with the partitions it holds.
 //!
-//! Kafka opens a fixed port only when it is ready to serve (facts/distributions.md 5.3), so while it starts an attempt
+//! Kafka opens a fixed port only when it is ready to serve (SocketServer.scala says so), so while it starts an attempt
 //! costs one refused connect.
 
 use super::{Budget, Context, simple::refuses};

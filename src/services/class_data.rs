@@ -5,7 +5,7 @@ use sha2::{Digest, Sha256};
 use std::path::{Path, PathBuf};
 
 /// The collector of every JVM node. Serial: on four cores that seven processes share, a broker under 5,000 acks=all records
-/// a second takes 265-273 MB against 387-400 MB with G1 (facts/verified.md). Its longest pause in a 512M heap was 0.35 s on two
+/// a second takes 265-273 MB against 387-400 MB with G1. Its longest pause in a 512M heap was 0.35 s on two
 /// cores with a load of 12, far below the 12 s session. Named, because without a flag HotSpot picks one by what it thinks of the machine.
 pub(super) const COLLECTOR: &str = "-XX:+UseSerialGC";
 

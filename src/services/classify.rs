@@ -60,7 +60,7 @@ fn stopped(kind: NodeKind, status: ExitStatus, exit: &ExitRecord, last_lines: &s
     match status {
         ExitStatus::Code(0) => Cause::Stopped,
         ExitStatus::Code(code) if stop.clean_codes.contains(&code) => Cause::Stopped,
-        // a broker that is still starting halts with 1 at SIGTERM (facts/distributions.md 5.3)
+        // a broker that is still starting halts with 1 at SIGTERM (Kafka.scala: its shutdown hook halts)
         ExitStatus::Code(1) if matches!(kind, NodeKind::Broker(_)) && last_lines.contains(STILL_STARTING) => {
             Cause::Stopped
         }

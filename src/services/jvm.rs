@@ -10,7 +10,7 @@ use std::path::Path;
 /// One MiB.
 const MIB: u64 = 1 << 20;
 
-/// `-Xss`. HotSpot's default of 1 MB is reserved only, but half is enough for these programs (facts/cdc.md 9.2, run with it).
+/// `-Xss`. HotSpot's default of 1 MB is reserved only, but half is enough for these programs (run with it).
 const STACK_KIB: u64 = 512;
 
 /// What one kind of JVM program needs outside its heap.
@@ -69,7 +69,7 @@ pub fn limits(cap: ByteSize, heap: Option<ByteSize>, needs: &Needs) -> Result<Li
 fn divide(cap: ByteSize, heap: ByteSize, needs: &Needs) -> Result<Limits, TooSmall> {
     // 24 MiB: libjvm's own data, symbol and string tables, malloc's slack with two arenas. heap/32: the collector's tables
     // (the serial collector's card table is heap/512, the rest is margin for a collector of the user's choice). 128 KiB of a
-    // thread's stack are touched. Measured against these: facts/verified.md, 118-153 MB for an idle broker in all.
+    // thread's stack are touched. Measured against these: 118-153 MB for an idle broker in all.
     let own = 24 * MIB + heap.0 / 32 + needs.threads * 128 * 1024;
     let floor = (needs.metaspace.0 + needs.code_cache.0 + needs.direct.0) * MIB;
     let too_small = TooSmall { heap, rest: ByteSize(own + floor) };
@@ -142,7 +142,7 @@ impl CommandLine<'_> {
         vec![
             format!("-Xss{STACK_KIB}k"),
             class_data::COLLECTOR.into(),
-            // per-thread direct buffers of NIO are kept without bound otherwise (facts/cdc.md 9.2)
+            // per-thread direct buffers of NIO are kept without bound otherwise (sentry-kubernetes/charts#1733)
             "-Djdk.nio.maxCachedBufferSize=262144".into(),
             // a broker that lives on after an OutOfMemoryError is a zombie (strimzi#6579); does not see the kind that
             // java.nio throws itself for direct memory

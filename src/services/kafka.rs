@@ -1,4 +1,4 @@
-//! Kafka brokers in ZooKeeper mode (facts/distributions.md 5 and 6, source read at 3.5.2; facts/cdc.md 8).
+//! Kafka brokers in ZooKeeper mode (source read at 3.5.2).
 
 use super::{
     FILE_HEAD, FROM_FILE, Place, ServiceError, Site, class_data, class_path, divide, jvm, reach, restart, text,
@@ -23,14 +23,14 @@ use std::{
 /// The broker's entry point.
 const MAIN_CLASS: &str = "kafka.Kafka";
 
-/// SIGTERM: controlled shutdown, then 128 + 15 (facts/verified.md: three brokers in 0.6 s, each 143).
+/// SIGTERM: controlled shutdown, then 128 + 15 (measured: three brokers in 0.6 s, each 143).
 const CLEAN_CODES: [i32; 1] = [143];
 
 /// INTERNAL listeners: all brokers and everything that talks to them from inside is on this host.
 const INTERNAL_IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
 /// What a broker's JVM needs outside its heap. Measured with 3.5.2 after 200,000 records: 48 MB of metaspace without an
-/// archive (7 MB with one), 15 MB of code, 56-64 threads on two cores and 70-81 under a longer load (facts/verified.md).
+/// archive (7 MB with one), 15 MB of code, 56-64 threads on two cores and 70-81 under a longer load.
 /// Direct buffers must hold a follower's largest fetch (10 MB, `replica.fetch.response.max.bytes`) for each other broker
 /// beside requests of clients.
 pub(super) const NEEDS: jvm::Needs = jvm::Needs {
@@ -94,7 +94,7 @@ pub(super) fn recipe(
             PrepareStep::AwaitBrokerSessionGone {
                 zookeeper: zookeeper_address,
                 broker_id: id,
-                // the server rounds expiry up to a tick and looks once a tick (facts/distributions.md 5.6)
+                // the server rounds expiry up to a tick and looks once a tick (ExpiryQueue.java)
                 up_to: kafka.session_timeout + 2 * zookeeper.tick,
             },
         ],
@@ -107,7 +107,7 @@ pub(super) fn recipe(
             heap: Some(limits.heap),
             tasks_max: broker.care.tasks_max,
             nofile: broker.care.nofile,
-            // behind MySQL and ZooKeeper: one broker of three can be missed (facts/cdc.md 9.3)
+            // behind MySQL and ZooKeeper: one broker of three can be missed
             oom_score_adj: -400,
             notify: false,
         },
@@ -221,14 +221,14 @@ fn size(p: &mut Properties, cores: usize) {
     p.set("num.recovery.threads.per.data.dir", (cores / 2).clamp(1, 4).to_string(), "half of the host's cores");
 }
 
-/// How fast a cluster is whole again after a death or a restart (facts/cdc.md 8.3).
+/// How fast a cluster is whole again after a death or a restart.
 fn recovery(p: &mut Properties) {
     // Only for a broker that lives but does not fetch; a dead one leaves every ISR with its session.
     p.set("replica.lag.time.max.ms", "10000", "a broker that does not fetch for this long leaves the ISR");
     p.set("replica.fetch.backoff.ms", "250", "");
     p.set("auto.leader.rebalance.enable", "true", "");
     p.set("leader.imbalance.check.interval.seconds", "30", "leaders go back to a returned broker; the default is 300");
-    // Without another broker to hand over to, a stop sleeps this long three times (facts/distributions.md 5.4).
+    // Without another broker to hand over to, a stop sleeps this long three times (KafkaServer.scala, controlledShutdown).
     p.set("controlled.shutdown.retry.backoff.ms", "1000", "");
     // Waits for more members before a new group gets its first assignment; the file Kafka ships says 0, too.
     p.set("group.initial.rebalance.delay.ms", "0", "");

@@ -1,5 +1,5 @@
 //! The list of known log lines. Texts of Kafka 3.5.2 and ZooKeeper 3.6.4 are those in their class files, of mysqld those in
-//! the message file of 9.7.4; MySQL's codes in brackets are the same in all series (facts/distributions.md 10).
+//! the message file of 9.7.4; MySQL's codes in brackets are the same in all series.
 //!
 //! Long because it is a list: an entry is looked up, not read through.
 

@@ -1,4 +1,4 @@
-//! The MySQL server: option file by series, command line, first initialisation (facts/distributions.md 10).
+//! The MySQL server: option file by series, command line, first initialisation. Sources: the manual's option tables by series.
 
 use super::{FILE_HEAD, FROM_FILE, Place, ServiceError, Site, mysql_provision, restart, text};
 use crate::{
@@ -51,7 +51,7 @@ pub(super) fn recipe(site: &Site<'_>, mysql: &config::Mysql) -> Result<Recipe, S
             heap: None,
             tasks_max: mysql.care.tasks_max,
             nofile: mysql.care.nofile,
-            // the only copy of its data: the last to go when the host is out of memory (facts/cdc.md 9.3)
+            // the only copy of its data: the last to go when the host is out of memory
             oom_score_adj: -800,
             notify: true,
         },
@@ -127,7 +127,7 @@ fn options(
     f.set("secure_file_priv", "NULL", "no SQL statement reads or writes files of the host");
     // DATETIME columns carry no zone and change readers take them for UTC.
     f.set("default_time_zone", "+00:00", "CURRENT_TIMESTAMP in UTC, as change readers take a DATETIME to be");
-    // A binlog reader that is busy with a large transaction is cut off after 60 s otherwise (facts/cdc.md 2.2).
+    // A binlog reader that is busy with a large transaction is cut off after 60 s otherwise (Debezium's MySQL guide).
     f.set("net_write_timeout", "600", "seconds; a slow binlog reader is not cut off");
     for (name, value) in &mysql.options {
         f.set(name, value, FROM_FILE);
@@ -135,7 +135,7 @@ fn options(
     Ok(f)
 }
 
-/// What a change reader needs (the mission; facts/cdc.md 2.2).
+/// What a change reader needs (checked by Debezium at its start: BinlogSourceTask).
 fn binlog(f: &mut OptionFile) {
     f.set("server_id", "1", "a change reader must use another one");
     f.set("log_bin", "binlog", "");
@@ -144,16 +144,16 @@ fn binlog(f: &mut OptionFile) {
     f.set("binlog_row_image", "FULL", "");
     f.set("gtid_mode", "ON", "");
     f.set("enforce_gtid_consistency", "ON", "");
-    // expire_logs_days is unknown to 8.4 and later (facts/distributions.md 10.1)
+    // expire_logs_days is unknown to 8.4 and later (removed in 8.2.0)
     f.set("binlog_expire_logs_seconds", (3 * 24 * 3600).to_string(), "3 days");
     f.set("sync_binlog", "1", "a transaction that a change reader has seen survives a power cut");
     f.set("innodb_flush_log_at_trx_commit", "1", "");
 }
 
-/// Inside 1 GB with room: 312 MB resident with these (facts/verified.md), 561 MB with the server's defaults.
+/// Inside 1 GB with room: 312 MB resident with these, 561 MB with the server's defaults.
 fn memory(f: &mut OptionFile) {
     f.set("innodb_buffer_pool_size", (512u64 << 20).to_string(), "512M");
-    // In every series from 8.0.30; innodb_log_file_size is unknown from 9.3 (facts/distributions.md 10.1).
+    // In every series from 8.0.30; innodb_log_file_size is unknown from 9.3 (testcontainers-java#10184).
     f.set("innodb_redo_log_capacity", (64u64 << 20).to_string(), "64M");
     // 64M by default from 8.4; 16M holds what a small box writes between two syncs.
     f.set("innodb_log_buffer_size", (16u64 << 20).to_string(), "16M");

@@ -19,7 +19,7 @@ pub(super) fn statements(mysql: &config::Mysql) -> Vec<String> {
     if mysql.provision {
         all.push("CREATE USER IF NOT EXISTS 'debezium'@'%' IDENTIFIED BY @DEBEZIUM_PASSWORD@".into());
         all.push("ALTER USER 'debezium'@'%' IDENTIFIED BY @DEBEZIUM_PASSWORD@".into());
-        // Exactly these (the mission): snapshots need the first three, the binlog the other two (facts/cdc.md 2.1).
+        // Exactly these and no other: snapshots need the first three, the binlog the other two (Debezium's MySQL guide).
         all.push(
             "GRANT SELECT, RELOAD, SHOW DATABASES, REPLICATION SLAVE, REPLICATION CLIENT ON *.* TO 'debezium'@'%'"
                 .into(),

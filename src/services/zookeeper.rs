@@ -1,4 +1,4 @@
-//! ZooKeeper: one standalone server with its state on disk (facts/distributions.md 7, source read at 3.6.4 and 3.8.3).
+//! ZooKeeper: one standalone server with its state on disk (source read at 3.6.4 and 3.8.3).
 
 use super::{
     FILE_HEAD, FROM_FILE, Place, ServiceError, Site, class_data, class_path, divide, jvm, reach, restart, text,
@@ -81,14 +81,14 @@ pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<R
             heap: Some(limits.heap),
             tasks_max: zookeeper.care.tasks_max,
             nofile: zookeeper.care.nofile,
-            // a host out of memory takes what can be replaced first (facts/cdc.md 9.3)
+            // a host out of memory takes what can be replaced first
             oom_score_adj: -600,
             notify: false,
         },
         probe: Probe {
             kind: ProbeKind::Zookeeper(address(zookeeper)),
             timeout: Duration::from_secs(2),
-            // ready after 0.3 s with an archive (facts/verified.md): a short pause is most of what one waits
+            // ready after 0.3 s with an archive: a short pause is most of what one waits
             start_interval: Duration::from_millis(50),
             ready_interval: Duration::from_secs(5),
             failures: 3,

@@ -332,7 +332,7 @@ fn keyed(text: &str, key: &str) -> Option<u64> {
 }
 
 /// Out-of-memory incidents since the group was made: `oom_group_kill` of memory.events, because `oom_kill` counts
-/// processes and can exceed even those (facts: vm.md). Before Linux 5.17 there is no such key; then `oom_kill` is all
+/// processes and can exceed even those (seen on 7.2). Before Linux 5.17 there is no such key; then `oom_kill` is all
 /// there is to tell an incident from none.
 pub fn oom_incidents(dir: &Path) -> Option<u64> {
     let text = fs::read_to_string(dir.join("memory.events")).ok()?;

@@ -1,7 +1,7 @@
 //! Which of this process's children belong to somebody here, so that reaping orphans never steals an exit status.
 //!
 //! The daemon is a child subreaper: processes it never started end up as its children. A global `waitpid(-1)` would take
-//! the statuses of its own children too (tokio's documented trap, facts/crates.md 2.1), so every spawn registers its pid
+//! the statuses of its own children too (tokio's documented trap), so every spawn registers its pid
 //! under a lock and the orphan reaper waits only for pids that nobody registered.
 
 use crate::base::ExitStatus;

@@ -7,7 +7,7 @@ pub const FORMAT: &str = "$(ORIGIN)|$(LABEL)|$(CODENAME)|$(RELEASE)|$(COMPONENT)
 /// The two families of distributions whose archives are known to have what is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Family {
-    /// Debian: MySQL only in `sid` (facts/verified.md).
+    /// Debian: MySQL only in `sid` (looked up in Debian 12, 13 and sid, November 2026).
     Debian,
     /// Ubuntu: MySQL in every release.
     Ubuntu,

@@ -1,7 +1,7 @@
 //! Kafka: what one listener says (a request of our own), and a client over librdkafka for topics, records, configuration.
 //!
 //! librdkafka calls that wait block their thread, and dropping a client joins its threads: both happen on the blocking
-//! pool or a thread of their own, bounded by a time-out (facts/crates.md 2.6).
+//! pool or a thread of their own, bounded by a time-out.
 
 mod admin;
 mod listener;

@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 /// Longest answer we keep. `srvr` is some 200 bytes, `mntr` some 6 KiB.
 const ANSWER_MAX: u64 = 64 << 10;
 
-/// Asks `word` (`srvr` is the only one every ZooKeeper allows by default: facts/distributions.md 7). An answer past
+/// Asks `word` (`srvr` is the only one every ZooKeeper allows by default: FourLetterCommands.java). An answer past
 /// 64 KiB is cut; an empty one is [`ClientError::Closed`].
 pub async fn four_letter(address: SocketAddr, word: &str, limit: Duration) -> Result<String, ClientError> {
     let doing = format!("ask ZooKeeper at {address} for {word:?}");

@@ -13,7 +13,7 @@ use std::{
 /// Bound of the login and of each question. A loaded server answers these in milliseconds.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Variables a change-data-capture source needs (mission; ON_PERMISSIVE is not ON: facts/cluster-managers.md 4.4).
+/// Variables a change-data-capture source needs (ON_PERMISSIVE is not ON: debezium/debezium#7981).
 const VARIABLES: [(&str, &str); 5] = [
     ("log_bin", "ON"),
     ("binlog_format", "ROW"),
