@@ -45,6 +45,8 @@ pub enum Verb {
     Restart(Nodes),
     /// Send a signal to a node's main process
     Kill(Kill),
+    /// Look at the host: what is required, what is there, why, and what to do
+    Doctor(Doctor),
     /// Fetch and verify the programs, and nothing else
     Fetch,
     /// Write a completion script to standard output
@@ -134,6 +136,17 @@ pub struct Kill {
     pub signal: i32,
 }
 
+/// `doctor`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Doctor {
+    /// As JSON (schema 1)
+    #[arg(long)]
+    pub json: bool,
+    /// Show also what is as it should be
+    #[arg(short, long)]
+    pub all: bool,
+}
+
 fn node_name(text: &str) -> Result<NodeName, String> {
     NodeName::new(text)
 }
@@ -190,6 +203,8 @@ mod tests {
             "stop mysql",
             "restart mysql",
             "kill mysql --signal KILL",
+            "doctor",
+            "doctor --json --all",
             "fetch",
             "completions bash",
         ] {

@@ -6,7 +6,7 @@
 
 use object::{
     Endianness,
-    elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, FileHeader64},
+    elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, FileHeader64, VER_FLG_WEAK},
     read::{
         ReadCache,
         elf::{FileHeader, ProgramHeader},
@@ -226,8 +226,9 @@ fn parse(data: &ReadCache<File>) -> object::read::Result<Elf> {
     let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
     let header = FileHeader64::<Endianness>::parse(data)?;
     let endian = header.endian()?;
-    let mut elf = Elf { machine: header.e_machine.get(endian), ..Elf::default() };
-    let dynamic = header.program_headers(endian, data)?.iter().any(|p| p.dynamic(endian, data).ok().flatten().is_some());
+    let mut elf = Elf { machine: header.e_machine.get(endian).0, ..Elf::default() };
+    let dynamic =
+        header.program_headers(endian, data)?.iter().any(|p| p.dynamic(endian, data).ok().flatten().is_some());
     if !dynamic {
         return Ok(elf);
     }
@@ -249,7 +250,7 @@ fn parse(data: &ReadCache<File>) -> object::read::Result<Elf> {
             let library = text(need.file(endian, strings)?);
             while let Some(version) = versions.next()? {
                 // a weak demand may stay unmet (VER_FLG_WEAK)
-                if version.vna_flags.get(endian) & 2 == 0 {
+                if version.vna_flags.get(endian).0 & VER_FLG_WEAK.0 == 0 {
                     elf.wants.push((library.clone(), text(version.name(endian, strings)?)));
                 }
             }

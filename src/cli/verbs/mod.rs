@@ -1,6 +1,7 @@
 //! One file per verb.
 
 mod completions;
+mod doctor;
 mod down;
 mod fetch;
 mod logs;
@@ -22,6 +23,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Stop(args) => orders::run(context, "stop", Order::Stop { nodes: args.nodes }).await,
         Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,
         Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
+        Verb::Doctor(args) => doctor::run(context, &args).await,
         Verb::Fetch => fetch::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.

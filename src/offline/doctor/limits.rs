@@ -62,20 +62,49 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
         let row = |found: String| Check::ok(name, format!("{key} {least} or more"), found, why);
         match found {
             None => row("not readable".into()).unknown(),
-            Some(value) if value < least => row(value.to_string())
-                .but(bad, format!("sysctl -w {key}={least}, and the same in /etc/sysctl.d/")),
+            Some(value) if value < least => {
+                row(value.to_string()).but(bad, format!("sysctl -w {key}={least}, and the same in /etc/sysctl.d/"))
+            }
             // shown in full it would be 9223372036854775807
             Some(value) if value > 1 << 40 => row("no bound".into()),
             Some(value) => row(value.to_string()),
         }
     };
-    rows.push(at_least("open files of the host", "fs.file-max", 1_000_000, facts.file_max, Severity::Warn, "every segment, index and connection is a file"));
+    rows.push(at_least(
+        "open files of the host",
+        "fs.file-max",
+        1_000_000,
+        facts.file_max,
+        Severity::Warn,
+        "every segment, index and connection is a file",
+    ));
     if jvm {
         // three index files a segment are mapped; the kernel's old default, 65530, ends a broker with "Map failed"
-        rows.push(at_least("memory maps", "vm.max_map_count", 262_144, facts.map_count, Severity::Warn, "a broker maps two index files per segment and ends with \"Map failed\" when it may not"));
+        rows.push(at_least(
+            "memory maps",
+            "vm.max_map_count",
+            262_144,
+            facts.map_count,
+            Severity::Warn,
+            "a broker maps two index files per segment and ends with \"Map failed\" when it may not",
+        ));
     }
-    rows.push(at_least("connection queue", "net.core.somaxconn", 1_024, facts.somaxconn, Severity::Info, "many clients that connect at once wait in it"));
-    rows.push(at_least("half-open connections", "net.ipv4.tcp_max_syn_backlog", 1_024, facts.syn_backlog, Severity::Info, "many clients that connect at once wait in it"));
+    rows.push(at_least(
+        "connection queue",
+        "net.core.somaxconn",
+        1_024,
+        facts.somaxconn,
+        Severity::Info,
+        "many clients that connect at once wait in it",
+    ));
+    rows.push(at_least(
+        "half-open connections",
+        "net.ipv4.tcp_max_syn_backlog",
+        1_024,
+        facts.syn_backlog,
+        Severity::Info,
+        "many clients that connect at once wait in it",
+    ));
     rows.push(caps(site));
     rows
 }
@@ -87,10 +116,13 @@ fn open_files(site: &Site, hard: Option<u64>) -> Check {
     let (node, wanted) = wants.max_by_key(|(_, n)| *n).map_or((None, 0), |(node, n)| (Some(node), n));
     let whose = node.map(|n| format!(", for {n}")).unwrap_or_default();
     let why = "a node gets what its nofile says, at most the hard limit of the supervisor";
-    let row = |found: String| Check::ok("open files of a node", format!("hard limit {wanted} or more{whose}"), found, why);
+    let row =
+        |found: String| Check::ok("open files of a node", format!("hard limit {wanted} or more{whose}"), found, why);
     let Some(hard) = hard else { return row("not readable".into()).unknown() };
     let row = row(if hard == u64::MAX { "no limit".into() } else { hard.to_string() });
-    let remedy = format!("raise it: `ulimit -Hn {wanted}` as root in the shell that starts it, LimitNOFILE= in a unit, or /etc/security/limits.conf");
+    let remedy = format!(
+        "raise it: `ulimit -Hn {wanted}` as root in the shell that starts it, LimitNOFILE= in a unit, or /etc/security/limits.conf"
+    );
     if hard >= wanted {
         row
     } else if hard < LEAST && site.plan.kafka.is_some() {
@@ -145,17 +177,19 @@ fn users(site: &Site, facts: &Facts) -> Vec<Check> {
         let key = format!("{}.user", Plan::node_key(first));
         let nodes: Vec<&str> = who.iter().map(|n| n.as_str()).collect();
         let why = format!("{} shall run as {name} ({})", nodes.join(", "), site.plan.place(&key));
-        let row = |found: String| Check::ok(format!("user {name}"), "exists, and may be changed to", found, why.clone());
+        let row =
+            |found: String| Check::ok(format!("user {name}"), "exists, and may be changed to", found, why.clone());
         rows.push(match uid {
             None => row("does not exist".into()).fails(
                 format!("there is no user {name}"),
                 format!("useradd --system --no-create-home {name}, or change the key `user`"),
             ),
-            Some(uid) if facts.euid != 0 && *uid != facts.euid => row(format!("uid {uid}, this runs as uid {}", facts.euid))
-                .fails(
+            Some(uid) if facts.euid != 0 && *uid != facts.euid => {
+                row(format!("uid {uid}, this runs as uid {}", facts.euid)).fails(
                     format!("only root can start a program as user {name}"),
                     "take `user` out of the file, or run the supervisor as root or as that user",
-                ),
+                )
+            }
             Some(uid) => row(format!("uid {uid}")),
         });
     }
@@ -168,14 +202,22 @@ fn aio(site: &Site, facts: &Facts) -> Check {
     const SERVER: u64 = 4_096;
     const GOOD: u64 = 65_536;
     let why = "without asynchronous I/O mysqld does not start";
-    let row = |found: String| Check::ok("asynchronous I/O", format!("fs.aio-max-nr {GOOD} or more, {SERVER} of it free"), found, why);
+    let row = |found: String| {
+        Check::ok("asynchronous I/O", format!("fs.aio-max-nr {GOOD} or more, {SERVER} of it free"), found, why)
+    };
     let Some(max) = facts.aio_max else { return row("not readable".into()).unknown() };
     let used = facts.aio_now.unwrap_or(0);
     let row = row(format!("{max}, {used} in use"));
-    let remedy = format!("sysctl -w fs.aio-max-nr={}, and the same in /etc/sysctl.d/", (used + GOOD).next_power_of_two());
+    let remedy =
+        format!("sysctl -w fs.aio-max-nr={}, and the same in /etc/sysctl.d/", (used + GOOD).next_power_of_two());
     let starts = site.to_start().any(|n| *n == NodeName::mysql());
     if starts && max.saturating_sub(used) < SERVER {
-        row.fails(format!("asynchronous I/O is used up: fs.aio-nr is {used} of fs.aio-max-nr {max}, and mysqld needs {SERVER}"), remedy)
+        row.fails(
+            format!(
+                "asynchronous I/O is used up: fs.aio-nr is {used} of fs.aio-max-nr {max}, and mysqld needs {SERVER}"
+            ),
+            remedy,
+        )
     } else if max < GOOD {
         row.but(Severity::Warn, remedy)
     } else {
@@ -194,7 +236,6 @@ fn caps(site: &Site) -> Check {
         ),
     }
 }
-
 
 #[cfg(test)]
 mod tests {
@@ -235,15 +276,35 @@ mod tests {
     #[test]
     fn each_limit_that_is_too_low_is_told_with_the_command_that_raises_it() {
         for (facts, name, severity, remedy) in [
-            (Facts { open_files_hard: Some(65_536), ..healthy() }, "open files of a node", Severity::Warn, "ulimit -Hn 100000"),
-            (Facts { open_files_hard: Some(1_024), ..healthy() }, "open files of a node", Severity::Fail, "LimitNOFILE="),
-            (Facts { file_max: Some(1_000), ..healthy() }, "open files of the host", Severity::Warn, "fs.file-max=1000000"),
+            (
+                Facts { open_files_hard: Some(65_536), ..healthy() },
+                "open files of a node",
+                Severity::Warn,
+                "ulimit -Hn 100000",
+            ),
+            (
+                Facts { open_files_hard: Some(1_024), ..healthy() },
+                "open files of a node",
+                Severity::Fail,
+                "LimitNOFILE=",
+            ),
+            (
+                Facts { file_max: Some(1_000), ..healthy() },
+                "open files of the host",
+                Severity::Warn,
+                "fs.file-max=1000000",
+            ),
             (Facts { pids_of_group: Some(100), ..healthy() }, "processes", Severity::Warn, "TasksMax="),
             (Facts { processes_of_user: Some(10), ..healthy() }, "processes", Severity::Warn, "ulimit -u"),
             (Facts { aio_now: Some(65_000), ..healthy() }, "asynchronous I/O", Severity::Fail, "fs.aio-max-nr=131072"),
             (Facts { aio_max: Some(8_192), ..healthy() }, "asynchronous I/O", Severity::Warn, "fs.aio-max-nr=65536"),
             (Facts { map_count: Some(65_530), ..healthy() }, "memory maps", Severity::Warn, "vm.max_map_count=262144"),
-            (Facts { somaxconn: Some(128), ..healthy() }, "connection queue", Severity::Info, "net.core.somaxconn=1024"),
+            (
+                Facts { somaxconn: Some(128), ..healthy() },
+                "connection queue",
+                Severity::Info,
+                "net.core.somaxconn=1024",
+            ),
         ] {
             let row = named(&judge(&site(""), &facts), name);
             assert_eq!(row.severity, severity, "{row:?}");

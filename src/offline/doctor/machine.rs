@@ -99,12 +99,18 @@ fn release(release: Option<&str>) -> Check {
 }
 
 fn cores(cores: usize) -> Check {
-    let row = Check::ok("cores", "4 or more", cores.to_string(), "three brokers, ZooKeeper and mysqld start and recover at the same time");
+    let row = Check::ok(
+        "cores",
+        "4 or more",
+        cores.to_string(),
+        "three brokers, ZooKeeper and mysqld start and recover at the same time",
+    );
     if cores < 4 { row.but(Severity::Warn, "none needed for trials; starts and recoveries take longer") } else { row }
 }
 
 fn clock(state: Option<ClockState>) -> Check {
-    let why = "times of records, binlog events and logs are compared with those of other machines, and a step ends sessions";
+    let why =
+        "times of records, binlog events and logs are compared with those of other machines, and a step ends sessions";
     let row = |found: String| Check::ok("clock", "synchronised, within 500 ms", found, why);
     let Some(state) = state else { return row("the kernel does not tell".into()).unknown() };
     let row = row(match state.synchronised {
@@ -119,10 +125,14 @@ fn clock(state: Option<ClockState>) -> Check {
 
 /// A slow source costs a system call per reading, and brokers read the clock for every record batch.
 fn clock_source(source: Option<&str>) -> Check {
-    let row = |found: &str| Check::ok("clock source", "tsc or one of a hypervisor", found, "others make each reading of the clock slow");
+    let row = |found: &str| {
+        Check::ok("clock source", "tsc or one of a hypervisor", found, "others make each reading of the clock slow")
+    };
     match source {
         None => row("not readable").unknown(),
-        Some(slow @ ("acpi_pm" | "hpet" | "jiffies" | "pit")) => row(slow).but(Severity::Info, "see `dmesg | grep -i tsc` for why the kernel does not use tsc"),
+        Some(slow @ ("acpi_pm" | "hpet" | "jiffies" | "pit")) => {
+            row(slow).but(Severity::Info, "see `dmesg | grep -i tsc` for why the kernel does not use tsc")
+        }
         Some(fast) => row(fast),
     }
 }
@@ -140,34 +150,42 @@ fn zone(site: &Site, (local, named): &(Option<String>, Option<String>)) -> Check
         );
     }
     match (local, named) {
-        (Some(local), Some(named)) if local != named => row(format!("{local} by /etc/localtime, {named} by /etc/timezone"))
-            .but(Severity::Warn, format!("timedatectl set-timezone {local}")),
+        (Some(local), Some(named)) if local != named => {
+            row(format!("{local} by /etc/localtime, {named} by /etc/timezone"))
+                .but(Severity::Warn, format!("timedatectl set-timezone {local}"))
+        }
         (Some(zone), _) | (None, Some(zone)) => row(format!("host {zone}, nodes UTC")),
         (None, None) => row("host UTC (no /etc/localtime), nodes UTC".into()),
     }
 }
 
 fn governor(governor: Option<&str>) -> Check {
-    let row = |found: &str| Check::ok("CPU governor", "performance, or one that follows load", found, "powersave keeps some CPUs slow while brokers wait for them");
+    let row = |found: &str| {
+        Check::ok(
+            "CPU governor",
+            "performance, or one that follows load",
+            found,
+            "powersave keeps some CPUs slow while brokers wait for them",
+        )
+    };
     match governor {
         None => row("none to be seen"),
-        Some(word @ "powersave") => row(word).but(
-            Severity::Info,
-            "cpupower frequency-set -g performance, when latency matters more than power",
-        ),
+        Some(word @ "powersave") => {
+            row(word).but(Severity::Info, "cpupower frequency-set -g performance, when latency matters more than power")
+        }
         Some(word) => row(word),
     }
 }
 
 /// `DelegateSubgroup=`, which the unit needs, came with systemd 254.
 fn systemd(version: Option<Option<u32>>) -> Check {
-    let row = |found: String| Check::ok("systemd", "254 or newer, for the unit", found, "the unit needs DelegateSubgroup=");
+    let row =
+        |found: String| Check::ok("systemd", "254 or newer, for the unit", found, "the unit needs DelegateSubgroup=");
     match version {
         None => row("does not manage this machine".into()).but(Severity::Info, "use `up`; there is no unit here"),
         Some(None) => row("runs, and does not say its version".into()).unknown(),
-        Some(Some(v)) if v < 254 => {
-            row(v.to_string()).but(Severity::Warn, "use `up --detach`, or a distribution with systemd 254 (Ubuntu 24.04)")
-        }
+        Some(Some(v)) if v < 254 => row(v.to_string())
+            .but(Severity::Warn, "use `up --detach`, or a distribution with systemd 254 (Ubuntu 24.04)"),
         Some(Some(v)) => row(v.to_string()),
     }
 }
@@ -211,7 +229,11 @@ mod tests {
             ClockState { synchronised: false, offset: Duration::ZERO, max_error: Duration::from_secs(16) };
         let late = ClockState { synchronised: true, offset: Duration::from_millis(500), max_error: Duration::ZERO };
         for (facts, name, severity) in [
-            (Facts { os: OsRelease { id: "arch".into(), version: String::new() }, ..noble() }, "system", Severity::Warn),
+            (
+                Facts { os: OsRelease { id: "arch".into(), version: String::new() }, ..noble() },
+                "system",
+                Severity::Warn,
+            ),
             (Facts { os: OsRelease::default(), ..noble() }, "system", Severity::Warn),
             (Facts { release: Some("5.4.0-1-generic".into()), ..noble() }, "kernel", Severity::Warn),
             (Facts { release: Some("4.19.0".into()), ..noble() }, "kernel", Severity::Fail),

@@ -60,8 +60,7 @@ fn ledger(plan: &Plan, total: Option<ByteSize>) -> Check {
     let ledger = Ledger::of(plan, total.unwrap_or_default());
     let (supervisor, floor) = (plan.host.supervisor, plan.host.os_floor);
     let caps = ledger.sum.0.saturating_sub(supervisor.0).saturating_sub(floor.0);
-    let required =
-        format!("{}: {} of caps, {supervisor} supervisor, {floor} system", size(ledger.sum.0), size(caps));
+    let required = format!("{}: {} of caps, {supervisor} supervisor, {floor} system", size(ledger.sum.0), size(caps));
     let row = |found: String| {
         Check::ok("memory", required, found, "a host that swaps its own pages out explains nothing any more")
     };
@@ -73,7 +72,10 @@ fn ledger(plan: &Plan, total: Option<ByteSize>) -> Check {
             let over = ledger.sum.0.saturating_sub(total.0);
             row.fails(
                 format!("caps, supervisor and system need {}, the host has {}", size(ledger.sum.0), size(total.0)),
-                format!("lower memory_max of nodes or host.os_floor by {}, or set enabled = false for a node", size(over)),
+                format!(
+                    "lower memory_max of nodes or host.os_floor by {}, or set enabled = false for a node",
+                    size(over)
+                ),
             )
         }
     }
@@ -86,7 +88,12 @@ fn free(site: &Site, available: Option<ByteSize>) -> Check {
     let caps: u64 = starting().map(|n| n.memory_max.0).sum();
     let least: u64 = starting().filter(|n| n.kind != NodeKind::Command).map(|n| n.memory_max.0 / 4).sum();
     let row = |found: String| {
-        Check::ok("free memory", format!("{} for the nodes to start", size(caps)), found, "a cap is a promise: the memory should be there when a node grows into it")
+        Check::ok(
+            "free memory",
+            format!("{} for the nodes to start", size(caps)),
+            found,
+            "a cap is a promise: the memory should be there when a node grows into it",
+        )
     };
     let Some(available) = available else { return row("/proc/meminfo does not tell".into()).unknown() };
     let row = row(format!("{} available", size(available.0)));
@@ -108,7 +115,12 @@ fn free(site: &Site, available: Option<ByteSize>) -> Check {
 /// touches (Documentation/mm/overcommit-accounting.rst).
 fn overcommit(site: &Site, facts: &Facts) -> Check {
     let row = |found: String| {
-        Check::ok("overcommit", "vm.overcommit_memory 0 or 1", found, "with 2 the kernel refuses memory that JVMs and mysqld reserve and never touch")
+        Check::ok(
+            "overcommit",
+            "vm.overcommit_memory 0 or 1",
+            found,
+            "with 2 the kernel refuses memory that JVMs and mysqld reserve and never touch",
+        )
     };
     let Some(mode) = facts.overcommit else { return row("not readable".into()).unknown() };
     if mode != 2 {
@@ -122,7 +134,11 @@ fn overcommit(site: &Site, facts: &Facts) -> Check {
     let row = row(format!("2, {} may still be reserved", size(left)));
     let remedy = "sysctl -w vm.overcommit_memory=0, and the same in /etc/sysctl.d/";
     if left < caps {
-        let problem = format!("vm.overcommit_memory is 2 and only {} may still be reserved, the caps are {}", size(left), size(caps));
+        let problem = format!(
+            "vm.overcommit_memory is 2 and only {} may still be reserved, the caps are {}",
+            size(left),
+            size(caps)
+        );
         row.fails(problem, remedy)
     } else {
         row.but(Severity::Warn, remedy)
@@ -240,7 +256,11 @@ mod tests {
         assert_eq!(named(&judge(&site(""), &facts), "free memory").severity, Severity::Warn);
         let command = site("[command.a]\nargv = [\"/x\"]\nmemory_max = \"4G\"");
         let facts = Facts { available: Some(ByteSize(1 << 20)), ..healthy() };
-        assert_eq!(named(&judge(&command, &facts), "free memory").severity, Severity::Warn, "nobody knows what it needs");
+        assert_eq!(
+            named(&judge(&command, &facts), "free memory").severity,
+            Severity::Warn,
+            "nobody knows what it needs"
+        );
     }
 
     #[test]
