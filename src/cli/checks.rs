@@ -170,8 +170,8 @@ fail     file system of root     a disk                           tmpfs on /run
          fix: move it
               (a start goes on with this, and warns)
 warn     swap                    off, or vm.swappiness at most 1  8G, swappiness 60
-         why: a swapped-out heap makes pauses of seconds, and ZooKeeper ends sessions of brokers that
-              pause
+         why: a swapped-out heap makes pauses of seconds, and ZooKeeper ends sessions of brokers
+              that pause
          fix: sysctl -w vm.swappiness=1, and the same in /etc/sysctl.d/; or swapoff -a
 
 this host is not fit for this configuration: 2 fail, 1 warn, 1 ok; --all shows the ok rows";

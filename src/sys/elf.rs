@@ -6,7 +6,7 @@
 
 use object::{
     Endianness,
-    elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, FileHeader64, VER_FLG_WEAK},
+    elf::{DT_NEEDED, DT_RPATH, DT_RUNPATH, FileHeader64, PT_DYNAMIC, VER_FLG_WEAK},
     read::{
         ReadCache,
         elf::{FileHeader, ProgramHeader},
@@ -227,8 +227,7 @@ fn parse(data: &ReadCache<File>) -> object::read::Result<Elf> {
     let header = FileHeader64::<Endianness>::parse(data)?;
     let endian = header.endian()?;
     let mut elf = Elf { machine: header.e_machine.get(endian).0, ..Elf::default() };
-    let dynamic =
-        header.program_headers(endian, data)?.iter().any(|p| p.dynamic(endian, data).ok().flatten().is_some());
+    let dynamic = header.program_headers(endian, data)?.iter().any(|p| p.p_type(endian) == PT_DYNAMIC);
     if !dynamic {
         return Ok(elf);
     }

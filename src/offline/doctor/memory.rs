@@ -69,13 +69,11 @@ fn ledger(plan: &Plan, total: Option<ByteSize>) -> Check {
     match ledger.left() {
         Some(_) => row,
         None => {
-            let over = ledger.sum.0.saturating_sub(total.0);
+            let over = ledger.sum.0.saturating_sub(total.0).div_ceil(1 << 20);
             row.fails(
                 format!("caps, supervisor and system need {}, the host has {}", size(ledger.sum.0), size(total.0)),
                 format!(
-                    "lower memory_max of nodes or host.os_floor by {}, or set enabled = false for a node",
-                    size(over)
-                ),
+                    "lower memory_max of nodes or host.os_floor by {over}M, or set enabled = false for a node"),
             )
         }
     }
@@ -232,7 +230,7 @@ mod tests {
         let site = site("");
         let checks = judge(&site, &healthy());
         assert!(checks.iter().all(|c| c.severity == Severity::Ok), "{checks:#?}");
-        assert_eq!(named(&checks, "memory").required, "5.7G: 3.6G of caps, 64M supervisor, 2G system");
+        assert_eq!(named(&checks, "memory").required, "5.6G: 3.6G of caps, 64M supervisor, 2G system");
         assert_eq!(named(&checks, "memory").found, "16G in all");
     }
 
@@ -243,8 +241,8 @@ mod tests {
         let checks = judge(&site, &facts);
         let memory = named(&checks, "memory");
         assert_eq!((memory.severity, memory.stops_start), (Severity::Fail, true));
-        assert_eq!(memory.problem.as_deref(), Some("caps, supervisor and system need 5.7G, the host has 4G"));
-        assert!(memory.remedy.as_deref().unwrap().contains("1.6G"), "{memory:?}");
+        assert_eq!(memory.problem.as_deref(), Some("caps, supervisor and system need 5.6G, the host has 4G"));
+        assert!(memory.remedy.as_deref().unwrap().contains("by 1728M"), "{memory:?}");
         let free = named(&checks, "free memory");
         assert_eq!(free.severity, Severity::Fail);
         assert!(free.problem.as_deref().unwrap().contains("928M"), "a quarter of 3712M: {free:?}");
