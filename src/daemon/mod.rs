@@ -7,9 +7,9 @@ mod session;
 mod systemd;
 
 use crate::{
-    base::{Layout, NodeName},
+    base::{EventKind, EventLine, Layout, NodeName},
     control::server,
-    engine::{Engine, EngineOrder, Handle, Settings},
+    engine::{Engine, EngineOrder, Handle, Journal, Settings},
     sys::{fs, process},
     telemetry,
 };
@@ -77,6 +77,16 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
         tracing::info!("memory caps are not enforced: {why}");
     }
     let only = (!args.only.is_empty()).then(|| args.only.iter().cloned().collect::<BTreeSet<_>>());
+    let journal = Journal::start(&layout);
+    journal.note(EventLine::new(
+        EventKind::DaemonStarted,
+        format!(
+            "cdc-supervisor {}, pid {}{}",
+            env!("CARGO_PKG_VERSION"),
+            std::process::id(),
+            if restore_wishes { "; the last daemon had not ended in order" } else { "" }
+        ),
+    ));
     let settings = Settings {
         layout: layout.clone(),
         recipes,
@@ -84,6 +94,7 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
         cgroup,
         only,
         restore_wishes: restore_wishes || inputs.nodes_live,
+        journal,
     };
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     let listener = listen(&layout)?;
@@ -147,7 +158,9 @@ async fn obey_signals(handle: Handle) {
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => "SIGHUP",
         };
-        tracing::info!(signal = name, "{}", if now { "killing all nodes" } else { "stopping all nodes in order" });
+        let doing = if now { "killing all nodes" } else { "stopping all nodes in order" };
+        tracing::info!(signal = name, "{doing}");
+        handle.journal().note(EventLine::new(EventKind::Order, format!("{name} to the daemon: {doing}")));
         let handle = handle.clone();
         // The loop must hear the second signal while the first is being carried out.
         tokio::spawn(async move { drop(handle.order(EngineOrder::Down { now }).await) });

@@ -2,13 +2,17 @@
 
 use super::{
     actions, adopt,
+    journal::Journal,
     node::{Asked, Happening, LogMark, NodeRuntime},
     orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
     persist::{NodeState, Writer},
     snapshot::{LastExit, NodeSnapshot, Snapshot, note_times},
 };
 use crate::{
-    base::{Cause, ExitRecord, ExitStatus, Incarnation, Layout, NodeName, outcome::Failure, recipe::Recipe},
+    base::{
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, NodeName, outcome::Failure,
+        recipe::Recipe,
+    },
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
     services,
     sys::{cgroup::CgroupRoot, children, clock},
@@ -41,6 +45,8 @@ pub struct Settings {
     pub only: Option<BTreeSet<NodeName>>,
     /// A daemon of this boot ended without an ordered stop: what it wanted of each node still holds.
     pub restore_wishes: bool,
+    /// Where events go.
+    pub journal: Journal,
 }
 
 /// What an order is waited for, and what it has done when that is reached.
@@ -61,6 +67,7 @@ pub struct Engine {
     snapshot: watch::Sender<Arc<Snapshot>>,
     tickets: Vec<Ticket>,
     writer: Writer,
+    pub(super) journal: Journal,
     ending: bool,
     child_ended: Signal,
 }
@@ -68,7 +75,7 @@ pub struct Engine {
 impl Engine {
     /// Adopts what runs under this root, then wants up what shall run. The returned handle is the only door.
     pub async fn start(settings: Settings) -> std::io::Result<(Self, Handle)> {
-        let Settings { layout, recipes, shim_program, cgroup, only, restore_wishes } = settings;
+        let Settings { layout, recipes, shim_program, cgroup, only, restore_wishes, journal } = settings;
         let (sink, happenings) = mpsc::unbounded_channel();
         let (order_sender, orders) = mpsc::channel(64);
         let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
@@ -87,6 +94,7 @@ impl Engine {
             snapshot,
             tickets: Vec::new(),
             writer: Writer::start(layout.clone()),
+            journal,
             layout,
             shim_program,
             cgroup,
@@ -95,7 +103,8 @@ impl Engine {
         };
         adopt::take(&mut engine, found, restore_wishes, only.as_ref());
         engine.settle();
-        Ok((engine, Handle { orders: order_sender, snapshot: snapshots }))
+        let journal = engine.journal.clone();
+        Ok((engine, Handle { orders: order_sender, snapshot: snapshots, journal }))
     }
 
     /// Runs until everything was ordered down and is gone. `pulse` is called on every turn and at least once a second
@@ -131,6 +140,10 @@ impl Engine {
             let _ = ticket.reply.send(Ok(vec![ticket.done]));
         }
         self.writer.finish();
+        self.journal.note(EventLine::new(EventKind::DaemonEnded, "all nodes are down; the daemon ends"));
+        let journal = self.journal.clone();
+        // The last events wait for the disk off this thread, and not for long.
+        let _ = tokio::task::spawn_blocking(move || journal.flush()).await;
     }
 
     fn all_down(&self) -> bool {

@@ -5,6 +5,7 @@ mod adopt;
 mod chown;
 mod class_data;
 mod dispatcher;
+mod journal;
 mod link;
 mod mysql_init;
 mod node;
@@ -17,5 +18,6 @@ mod watch;
 
 pub use adopt::live_shims;
 pub use dispatcher::{Engine, Settings};
+pub use journal::Journal;
 pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};
 pub use snapshot::{LastExit, NodeSnapshot, Snapshot};

@@ -1,6 +1,6 @@
 //! Orders and their tickets: an order is answered when it has been carried out, not when it was queued.
 
-use super::snapshot::Snapshot;
+use super::{journal::Journal, snapshot::Snapshot};
 use crate::{
     base::{Incarnation, NodeName},
     lifecycle::{Fleet, State, Wanted},
@@ -135,6 +135,7 @@ impl Ticket {
 pub struct Handle {
     pub(super) orders: mpsc::Sender<(EngineOrder, oneshot::Sender<OrderReply>)>,
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(super) journal: Journal,
 }
 
 impl Handle {
@@ -145,6 +146,11 @@ impl Handle {
             return Err(Rejection::Ending);
         }
         answer.await.unwrap_or(Err(Rejection::Ending))
+    }
+
+    /// Where events go.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The newest state.
