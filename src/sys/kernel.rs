@@ -10,7 +10,7 @@ pub fn setting(name: &str) -> Option<u64> {
 
 /// The text of a setting below `/proc/sys`, trimmed.
 pub fn text(name: &str) -> Option<String> {
-    read(&format!("/proc/sys/{}", name.replace('.', "/")))
+    read(format!("/proc/sys/{}", name.replace('.', "/")))
 }
 
 /// A file of one line, trimmed; none when it cannot be read.

@@ -43,12 +43,12 @@ struct Listener {
 
 /// The listener that would keep us from binding `address`; none when there is none.
 pub fn listener_owner(address: SocketAddr) -> Option<PortOwner> {
-    owner(listeners().find(|l| conflict(l.address, address))?)
+    owner(&listeners().find(|l| conflict(l.address, address))?)
 }
 
 /// The listener on exactly this address; none when there is none.
 pub fn exact_owner(address: SocketAddr) -> Option<PortOwner> {
-    owner(listeners().find(|l| l.address == address)?)
+    owner(&listeners().find(|l| l.address == address)?)
 }
 
 fn listeners() -> impl Iterator<Item = Listener> {
@@ -56,7 +56,7 @@ fn listeners() -> impl Iterator<Item = Listener> {
     tables.flat_map(|table| parse_table(&table))
 }
 
-fn owner(listener: Listener) -> Option<PortOwner> {
+fn owner(listener: &Listener) -> Option<PortOwner> {
     let pid = holder_of_socket(listener.inode);
     Some(PortOwner {
         pid,

@@ -262,7 +262,7 @@ fn keys_written_twice_wrong_units_and_wrong_types_are_refused_at_their_place() {
     for (text, words) in [
         ("[mysql]\nport = 3306\nport = 3307\n", &["duplicate key", "^"][..]),
         ("[mysql]\n[mysql]\n", &["duplicate key", "^"]),
-        ("[mysql]\nmemory_max = \"1GB\"\n", &["mysql.memory_max", "1GB", "^"]),
+        ("[mysql]\nmemory_max = \"1 gigabyte\"\n", &["mysql.memory_max", "1 gigabyte", "^"]),
         ("[mysql]\nmemory_max = \"-1G\"\n", &["mysql.memory_max", "-1G", "^"]),
         ("[mysql]\ngrace = \"10 minutes\"\n", &["mysql.grace", "10 minutes", "^"]),
         ("[mysql]\ngrace = 10\n", &["mysql.grace", "no unit", "10s"]),
@@ -301,7 +301,9 @@ fn two_data_directories_that_a_link_makes_one_are_refused() {
     fs::create_dir(&data).unwrap();
     fs::write(format!("{data}/keep"), "mine").unwrap();
     std::os::unix::fs::symlink(&data, &link).unwrap();
-    let ports = |table: &str| format!("[{table}]\n{} = {}\n", if table == "mysql" { "port" } else { "client_port" }, free_port());
+    let ports = |table: &str| {
+        format!("[{table}]\n{} = {}\n", if table == "mysql" { "port" } else { "client_port" }, free_port())
+    };
     let text = format!(
         "{}data_dir = {data:?}\n{}data_dir = {:?}\n",
         ports("zookeeper"),

@@ -80,13 +80,12 @@ fn a_wrong_configuration_is_exit_3_as_everywhere() {
 fn a_missing_library_is_named_with_its_package() {
     let root = root_of(&[]);
     // a program that asks for a library of a name that nobody has: the C library's name in a copy of ours, changed in place
-    let bytes = fs::read(crate::support::node::program()).unwrap();
+    let mut bytes = fs::read(crate::support::node::program()).unwrap();
     let name = b"libgcc_s.so.1\0";
     let at = bytes.windows(name.len()).position(|w| w == name).expect("the fake daemon names libgcc_s");
-    let mut changed = bytes.clone();
-    changed[at..at + name.len()].copy_from_slice(b"libaio_.so.1\0\0");
+    bytes[at..at + name.len()].copy_from_slice(b"libaio_.so.1\0\0");
     let program = root.file("lacking");
-    fs::write(&program, changed).unwrap();
+    fs::write(&program, bytes).unwrap();
     fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
     root.configure_raw(&format!("{VOLATILE}{}", Node::program("a", &[&program]).toml()));
     let row = check(&table(&root, 4), "libraries of lacking");
@@ -144,7 +143,8 @@ fn in_own_mounts(root: &Root, script: &str, arguments: &[&str]) -> Option<crate:
     }
     let home = root.home().display().to_string();
     let text = format!("set -e; H={home}; R={}; {script}; exec \"$@\"", root.path().display());
-    let line = ["unshare", "--mount", "--propagation", "private", "sh", "-c", &text, "sh", crate::support::client::SUPERVISOR];
+    let line =
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", &text, "sh", crate::support::client::SUPERVISOR];
     Some(Client::start_program(root, &line, arguments).wait(VERB_LIMIT))
 }
 
@@ -167,7 +167,9 @@ fn a_root_on_tmpfs_fails_in_doctor_and_a_start_warns_and_goes_on() {
     assert!(row["problem"].as_str().unwrap().contains("a reboot loses all data"), "{row}");
     assert_eq!(row["stops_start"], false);
     // both in one namespace: the mount is gone with its last process
-    let both = format!("{tmpfs}; \"$1\" --config $H/supervisor.toml up --detach; ls $R/state; set -- \"$1\" --config $H/supervisor.toml down");
+    let both = format!(
+        "{tmpfs}; \"$1\" --config $H/supervisor.toml up --detach; ls $R/state; set -- \"$1\" --config $H/supervisor.toml down"
+    );
     let output = mounted(name, &both, &[], &root).unwrap();
     assert_eq!(output.code, Some(0), "{output}");
     assert!(output.stderr.contains("warning: the root") && output.stderr.contains("tmpfs"), "{output}");

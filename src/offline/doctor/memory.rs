@@ -72,8 +72,7 @@ fn ledger(plan: &Plan, total: Option<ByteSize>) -> Check {
             let over = ledger.sum.0.saturating_sub(total.0).div_ceil(1 << 20);
             row.fails(
                 format!("caps, supervisor and system need {}, the host has {}", size(ledger.sum.0), size(total.0)),
-                format!(
-                    "lower memory_max of nodes or host.os_floor by {over}M, or set enabled = false for a node"),
+                format!("lower memory_max of nodes or host.os_floor by {over}M, or set enabled = false for a node"),
             )
         }
     }

@@ -116,7 +116,13 @@ fn required(part: Part) -> &'static str {
 }
 
 fn absent(plan: &Plan, part: Part, why: &str) -> Check {
-    let row = Check::ok(label(part), required(part), why, "nodes are started with verified programs only");
+    let why = why.strip_prefix(&format!("{part}: ")).unwrap_or(why);
+    let row = Check::ok(
+        label(part),
+        required(part),
+        "not there yet",
+        format!("nodes are started with verified programs only; {why}"),
+    );
     if plan.artifacts.offline {
         let problem = format!("{part} is not in the store ({why}), and artifacts.offline forbids fetching");
         // the fetch that comes next refuses with its own words
