@@ -551,5 +551,4 @@ fn syncs(result: &Result<Vec<Duration>, String>) -> Check {
 }
 
 #[cfg(test)]
-#[path = "storage_tests.rs"]
 mod tests;
