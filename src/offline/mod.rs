@@ -3,6 +3,7 @@
 pub mod config_file;
 pub mod doctor;
 pub mod down;
+pub mod events;
 pub mod fetch;
 pub mod logs;
 pub mod preflight;
