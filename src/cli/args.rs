@@ -49,6 +49,8 @@ pub enum Verb {
     Kill(Kill),
     /// Look at the host: what is required, what is there, why, and what to do
     Doctor(Doctor),
+    /// What the configuration file would change, and what `reload` would do about it
+    Plan(Plan),
     /// Fetch and verify the programs, and nothing else
     Fetch,
     /// Write a completion script to standard output
@@ -111,6 +113,14 @@ pub struct Status {
     /// Go on showing it
     #[arg(long)]
     pub watch: bool,
+}
+
+/// `plan`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Plan {
+    /// As JSON (schema 1)
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `logs`.
@@ -247,6 +257,8 @@ mod tests {
             "kill mysql --signal KILL",
             "doctor",
             "doctor --json --all",
+            "plan",
+            "plan --json",
             "fetch",
             "completions bash",
         ] {

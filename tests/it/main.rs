@@ -17,6 +17,7 @@ mod hostile;
 mod logs;
 mod misbehaviour;
 mod order;
+mod plan;
 mod policies;
 mod probes;
 mod round_trip;
