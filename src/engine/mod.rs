@@ -13,9 +13,12 @@ mod orphan;
 mod persist;
 mod prepare;
 mod snapshot;
+mod still;
 mod watch;
 
-pub use adopt::live_shims;
+pub use adopt::{foreign_shims, live_shims};
 pub use dispatcher::{Engine, Settings};
 pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};
+pub use persist::newer_state;
 pub use snapshot::{LastExit, NodeSnapshot, Snapshot};
+pub use still::Still;

@@ -1,11 +1,14 @@
 //! Orders and their tickets: an order is answered when it has been carried out, not when it was queued.
 
-use super::snapshot::Snapshot;
+use super::{
+    snapshot::Snapshot,
+    still::{Still, StillRequest},
+};
 use crate::{
     base::{Incarnation, NodeName},
     lifecycle::{Fleet, State, Wanted},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What can be ordered of the engine.
@@ -135,6 +138,7 @@ impl Ticket {
 pub struct Handle {
     pub(super) orders: mpsc::Sender<(EngineOrder, oneshot::Sender<OrderReply>)>,
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(super) stills: mpsc::Sender<StillRequest>,
 }
 
 impl Handle {
@@ -145,6 +149,16 @@ impl Handle {
             return Err(Rejection::Ending);
         }
         answer.await.unwrap_or(Err(Rejection::Ending))
+    }
+
+    /// Has the engine hold still as soon as nothing is under way, at the latest after `within`: from then on it starts and
+    /// stops nothing, everything it knows is on disk, and what happens waits. The error says what was under way all the time.
+    pub async fn hold_still(&self, within: Duration) -> Result<Still, Vec<String>> {
+        let (request, still, answer) = StillRequest::new(within);
+        if self.stills.send(request).await.is_err() {
+            return Err(vec!["the daemon ends".to_owned()]);
+        }
+        answer.await.unwrap_or_else(|_| Err(vec!["the daemon ends".to_owned()])).map(|()| still)
     }
 
     /// The newest state.

@@ -18,4 +18,5 @@ mod order;
 mod policies;
 mod probes;
 mod round_trip;
+mod upgrade;
 mod verbs;

@@ -7,6 +7,7 @@ mod logs;
 mod orders;
 mod status;
 mod up;
+mod upgrade_self;
 
 use super::{args::Verb, context::Context, error::CliError, exit::Exit};
 use crate::control::wire::Order;
@@ -23,6 +24,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,
         Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
         Verb::Fetch => fetch::run(context).await,
+        Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.
         Verb::Run(_) => Ok(Exit::Done),
