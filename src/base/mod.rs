@@ -1,14 +1,17 @@
 //! The shared values that rooms hand each other: names, units, paths, recipes, outcomes. No I/O, no product knowledge.
 
+pub mod event;
 pub mod ids;
 pub mod outcome;
 pub mod paths;
+pub mod printable;
 pub mod programs;
 pub mod recipe;
 pub mod time;
 pub mod units;
 pub mod verdict;
 
+pub use event::{EventKind, EventLine, OrderedBy};
 pub use ids::{Incarnation, NodeKind, NodeName};
 pub use outcome::{Cause, ExitRecord, ExitStatus};
 pub use paths::Layout;

@@ -3,7 +3,7 @@
 use super::{convert, handover::Handover, inputs::Inputs};
 use crate::{
     base::{
-        Layout, Timestamp,
+        EventKind, EventLine, Layout, NodeName, OrderedBy, Timestamp,
         outcome::{is_signal, signal_name},
     },
     control::{
@@ -56,14 +56,22 @@ impl DaemonHandler {
 }
 
 impl Handler for DaemonHandler {
-    fn handle(&self, _peer: Peer, order: Order, out: AnswerSink) -> BoxFuture {
+    fn handle(&self, peer: Peer, order: Order, out: AnswerSink) -> BoxFuture {
         let shared = Arc::clone(&self.0);
-        Box::pin(async move { shared.answer(order, &out).await })
+        let by = OrderedBy { uid: peer.uid, pid: peer.pid };
+        if let Some((node, words)) = order_words(&order) {
+            let event = EventLine::new(EventKind::Order, words).by(by);
+            shared.engine.journal().note(match &node {
+                Some(node) => event.node(node),
+                None => event,
+            });
+        }
+        Box::pin(async move { shared.answer(by, order, &out).await })
     }
 }
 
 impl Shared {
-    async fn answer(self: Arc<Self>, order: Order, out: &AnswerSink) {
+    async fn answer(self: Arc<Self>, by: OrderedBy, order: Order, out: &AnswerSink) {
         let _working = match order {
             Order::Hello | Order::Status | Order::Watch | Order::UpgradeSelf => None,
             Order::Start { .. }
@@ -91,10 +99,10 @@ impl Shared {
             Order::Status => out.send(self.status().await),
             Order::Watch => self.watch(out).await,
             Order::Start { nodes, with_needs } => {
-                self.carry_out(EngineOrder::Start { nodes, with_needs }, out).await;
+                self.carry_out(EngineOrder::Start { nodes, with_needs }, by, out).await;
             }
-            Order::Stop { nodes } => self.carry_out(EngineOrder::Stop { nodes }, out).await,
-            Order::Restart { nodes } => self.carry_out(EngineOrder::Restart { nodes }, out).await,
+            Order::Stop { nodes } => self.carry_out(EngineOrder::Stop { nodes }, by, out).await,
+            Order::Restart { nodes } => self.carry_out(EngineOrder::Restart { nodes }, by, out).await,
             Order::Kill { signal, .. } if !is_signal(signal) => {
                 out.send(refused(
                     2,
@@ -105,9 +113,10 @@ impl Shared {
             Order::Kill { node, signal } => {
                 let done = format!("sent {} to {node}", signal_name(signal));
                 let reply = self.engine.order(EngineOrder::Signal { node, signal }).await;
+                self.note_refusal(by, &reply);
                 out.send(answer_of(reply.map(|_| vec![done])));
             }
-            Order::Down { now } => self.carry_out(EngineOrder::Down { now }, out).await,
+            Order::Down { now } => self.carry_out(EngineOrder::Down { now }, by, out).await,
             Order::Prove => self.prove(out).await,
             Order::UpgradeSelf => {
                 let handler = Arc::new(DaemonHandler(Arc::clone(&self)));
@@ -145,7 +154,7 @@ impl Shared {
     }
 
     /// Gives an order and tells each node's change of state on the way.
-    async fn carry_out(&self, order: EngineOrder, out: &AnswerSink) {
+    async fn carry_out(&self, order: EngineOrder, by: OrderedBy, out: &AnswerSink) {
         let mut changes = self.engine.watch();
         let mut told: std::collections::BTreeMap<_, _> =
             changes.borrow_and_update().nodes.iter().map(|n| (n.name.clone(), n.state)).collect();
@@ -171,7 +180,18 @@ impl Shared {
             }
         };
         tell(&self.engine.snapshot());
+        self.note_refusal(by, &reply);
         out.send(answer_of(reply));
+    }
+
+    /// An order that was not taken is an event, too. What became of one that was taken is told by the nodes' own events.
+    fn note_refusal(&self, by: OrderedBy, reply: &OrderReply) {
+        let why = match reply {
+            Err(Rejection::UnknownNode(name)) => format!("there is no node {name}"),
+            Err(Rejection::NotNow(why)) => why.clone(),
+            Err(Rejection::NotReady(_) | Rejection::Ending) | Ok(_) => return,
+        };
+        self.engine.journal().note(EventLine::new(EventKind::Refused, why).by(by));
     }
 
     async fn prove(&self, out: &AnswerSink) {
@@ -185,6 +205,26 @@ impl Shared {
                 hint: Some("`cdc-supervisor status` shows each node; `cdc-supervisor logs NODE` what it says".into()),
             }),
         }
+    }
+}
+
+/// What an order is called in the event log, and the node it is about when it is one; none for questions.
+fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
+    let of = |verb: &str, nodes: &[NodeName]| {
+        let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+        let words = if names.is_empty() { format!("{verb} all nodes") } else { format!("{verb} {}", names.join(" ")) };
+        let one = if let [one] = nodes { Some(one.clone()) } else { None };
+        Some((one, words))
+    };
+    match order {
+        Order::Start { nodes, .. } => of("start", nodes),
+        Order::Stop { nodes } => of("stop", nodes),
+        Order::Restart { nodes } => of("restart", nodes),
+        Order::Kill { node, signal } => Some((Some(node.clone()), format!("send {} to {node}", signal_name(*signal)))),
+        Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
+        Order::Down { now: true } => Some((None, "kill everything, the daemon included".into())),
+        Order::UpgradeSelf => Some((None, "replace the daemon's program; nodes run on".into())),
+        Order::Hello | Order::Status | Order::Watch | Order::Prove => None,
     }
 }
 

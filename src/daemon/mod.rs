@@ -10,8 +10,8 @@ mod session;
 mod systemd;
 
 use crate::{
-    base::{Layout, NodeName},
-    engine::{Engine, EngineOrder, Handle, Settings},
+    base::{EventKind, EventLine, Layout, NodeName},
+    engine::{Engine, EngineOrder, Handle, Journal, Settings},
     sys::{children, fs, process},
     telemetry,
 };
@@ -96,6 +96,20 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
         tracing::info!("memory caps are not enforced: {why}");
     }
     let only = (!args.only.is_empty()).then(|| args.only.iter().cloned().collect::<BTreeSet<_>>());
+    let journal = Journal::start(&layout);
+    journal.note(EventLine::new(
+        EventKind::DaemonStarted,
+        format!(
+            "cdc-supervisor {}, pid {}{}",
+            env!("CARGO_PKG_VERSION"),
+            std::process::id(),
+            match &from {
+                Some(from) => format!(", handed over by version {from}"),
+                None if restore_wishes => "; the last daemon had not ended in order".into(),
+                None => String::new(),
+            }
+        ),
+    ));
     let settings = Settings {
         layout: layout.clone(),
         recipes,
@@ -103,6 +117,7 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
         cgroup,
         only,
         restore_wishes: restore_wishes || inputs.nodes_live,
+        journal,
     };
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     // Children of the program before this one are ours too, and one may have ended when nobody listened.
@@ -170,7 +185,9 @@ async fn obey_signals(handle: Handle) {
             _ = interrupt.recv() => "SIGINT",
             _ = hangup.recv() => "SIGHUP",
         };
-        tracing::info!(signal = name, "{}", if now { "killing all nodes" } else { "stopping all nodes in order" });
+        let doing = if now { "killing all nodes" } else { "stopping all nodes in order" };
+        tracing::info!(signal = name, "{doing}");
+        handle.journal().note(EventLine::new(EventKind::Order, format!("{name} to the daemon: {doing}")));
         let handle = handle.clone();
         // The loop must hear the second signal while the first is being carried out.
         tokio::spawn(async move { drop(handle.order(EngineOrder::Down { now }).await) });

@@ -43,3 +43,41 @@ pub(super) fn end(layout: &Layout) {
     // A file that stays makes the next start restore the wishes, which are then "down": `begin` of an `up` wants all.
     let _ = fs::remove_optional(&layout.session());
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn with(text: &str) -> (tempfile::TempDir, Layout) {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        std::fs::write(layout.session(), text).unwrap();
+        (dir, layout)
+    }
+
+    #[test]
+    fn a_session_of_this_boot_in_the_words_of_version_1_or_later_goes_on_and_others_do_not() {
+        let golden = include_str!("../../tests/golden/v1/session.json");
+        let (_dir, layout) = with(golden);
+        assert!(!begin(&layout).unwrap(), "of another boot");
+        assert!(begin(&layout).unwrap(), "the one just begun");
+        let ours = golden.replace("3f6f8f6e-7a5c-4f0e-9d0c-0f2f4f6f8f00", clock::boot_id());
+        let (_dir, layout) = with(&ours);
+        assert!(begin(&layout).unwrap());
+        let (_dir, layout) = with(&ours.replacen('{', "{\"schema\": 9, \"weather\": \"fine\",", 1));
+        assert!(begin(&layout).unwrap(), "a later version's");
+        end(&layout);
+        assert!(!begin(&layout).unwrap(), "ended in order");
+    }
+
+    #[test]
+    fn a_session_file_torn_at_any_byte_never_stops_a_start() {
+        let golden = include_str!("../../tests/golden/v1/session.json").trim_end();
+        for at in 0..golden.len() {
+            let (_dir, layout) = with(&golden[..at]);
+            assert!(!begin(&layout).unwrap(), "torn at {at}");
+            assert!(begin(&layout).unwrap(), "a whole one lies there now");
+        }
+    }
+}

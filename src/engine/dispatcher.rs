@@ -2,6 +2,7 @@
 
 use super::{
     actions, adopt,
+    journal::Journal,
     node::{Asked, Happening, LogMark, NodeRuntime},
     orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
     persist::{NodeState, Writer},
@@ -9,7 +10,10 @@ use super::{
     still::StillRequest,
 };
 use crate::{
-    base::{Cause, ExitRecord, ExitStatus, Incarnation, Layout, NodeName, outcome::Failure, recipe::Recipe},
+    base::{
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, NodeName, outcome::Failure,
+        recipe::Recipe,
+    },
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
     services,
     sys::{cgroup::CgroupRoot, children, clock},
@@ -42,6 +46,8 @@ pub struct Settings {
     pub only: Option<BTreeSet<NodeName>>,
     /// A daemon of this boot ended without an ordered stop: what it wanted of each node still holds.
     pub restore_wishes: bool,
+    /// Where events go.
+    pub journal: Journal,
 }
 
 /// What an order is waited for, and what it has done when that is reached.
@@ -65,13 +71,14 @@ pub struct Engine {
     pub(super) ending: bool,
     stills: mpsc::Receiver<StillRequest>,
     pub(super) still_wanted: Option<StillRequest>,
+    pub(super) journal: Journal,
     child_ended: Signal,
 }
 
 impl Engine {
     /// Adopts what runs under this root, then wants up what shall run. The returned handle is the only door.
     pub async fn start(settings: Settings) -> std::io::Result<(Self, Handle)> {
-        let Settings { layout, recipes, shim_program, cgroup, only, restore_wishes } = settings;
+        let Settings { layout, recipes, shim_program, cgroup, only, restore_wishes, journal } = settings;
         let (sink, happenings) = mpsc::unbounded_channel();
         let (order_sender, orders) = mpsc::channel(64);
         let (still_sender, stills) = mpsc::channel(1);
@@ -91,6 +98,7 @@ impl Engine {
             snapshot,
             tickets: Vec::new(),
             writer: Writer::start(layout.clone()),
+            journal,
             layout,
             shim_program,
             cgroup,
@@ -101,7 +109,8 @@ impl Engine {
         };
         adopt::take(&mut engine, found, restore_wishes, only.as_ref());
         engine.settle();
-        Ok((engine, Handle { orders: order_sender, snapshot: snapshots, stills: still_sender }))
+        let journal = engine.journal.clone();
+        Ok((engine, Handle { orders: order_sender, snapshot: snapshots, stills: still_sender, journal }))
     }
 
     /// Runs until everything was ordered down and is gone. `pulse` is called on every turn and at least once a second
@@ -141,6 +150,10 @@ impl Engine {
             let _ = ticket.reply.send(Ok(vec![ticket.done]));
         }
         self.writer.finish();
+        self.journal.note(EventLine::new(EventKind::DaemonEnded, "all nodes are down; the daemon ends"));
+        let journal = self.journal.clone();
+        // The last events wait for the disk off this thread, and not for long.
+        let _ = tokio::task::spawn_blocking(move || journal.flush()).await;
     }
 
     fn all_down(&self) -> bool {

@@ -5,6 +5,7 @@ mod adopt;
 mod chown;
 mod class_data;
 mod dispatcher;
+mod journal;
 mod link;
 mod mysql_init;
 mod node;
@@ -18,6 +19,7 @@ mod watch;
 
 pub use adopt::{foreign_shims, live_shims};
 pub use dispatcher::{Engine, Settings};
+pub use journal::Journal;
 pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};
 pub use persist::newer_state;
 pub use snapshot::{LastExit, NodeSnapshot, Snapshot};

@@ -1,6 +1,7 @@
 //! Orders and their tickets: an order is answered when it has been carried out, not when it was queued.
 
 use super::{
+    journal::Journal,
     snapshot::Snapshot,
     still::{Still, StillRequest},
 };
@@ -139,6 +140,7 @@ pub struct Handle {
     pub(super) orders: mpsc::Sender<(EngineOrder, oneshot::Sender<OrderReply>)>,
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(super) stills: mpsc::Sender<StillRequest>,
+    pub(super) journal: Journal,
 }
 
 impl Handle {
@@ -159,6 +161,11 @@ impl Handle {
             return Err(vec!["the daemon ends".to_owned()]);
         }
         answer.await.unwrap_or_else(|_| Err(vec!["the daemon ends".to_owned()])).map(|()| still)
+    }
+
+    /// Where events go.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The newest state.

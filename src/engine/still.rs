@@ -73,6 +73,9 @@ impl Engine {
         let under_way = self.under_way();
         if under_way.is_empty() {
             self.writer.flush().await;
+            let journal = self.journal.clone();
+            // Events that cannot be written are told of where they go; nothing waits for them.
+            let _ = tokio::task::spawn_blocking(move || journal.flush()).await;
             let mut thawed = request.thawed;
             if request.reply.send(Ok(())).is_err() {
                 return;

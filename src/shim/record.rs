@@ -180,6 +180,19 @@ mod tests {
     }
 
     #[test]
+    fn records_of_version_1_stay_as_they_are() {
+        let ran = include_str!("../../tests/golden/v1/exit-record.ran");
+        let never = include_str!("../../tests/golden/v1/exit-record.never-ran");
+        for text in [ran, never] {
+            let (record, failure) = (parse_exit_record(text).unwrap(), parse_launch_failure(text).unwrap());
+            assert_eq!(format_exit_record(&record, failure.as_ref()), text);
+        }
+        let later = parse_exit_record(&ran.replace("cdc-exit 1", "cdc-exit 2")).unwrap_err();
+        assert_eq!(later, WireError::RecordVersion(2));
+        assert_eq!(later.to_string(), "its exit record is of version 2, this program knows 1");
+    }
+
+    #[test]
     fn a_node_that_ran_has_no_launch_failure_and_unknown_keys_are_ignored() {
         let text = format_exit_record(&record(1, ExitStatus::Signal(9), Some(0), vec![]), None);
         assert_eq!(parse_launch_failure(&text).unwrap(), None);

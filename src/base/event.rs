@@ -1,0 +1,247 @@
+//! One line of the event log: what happened, when, to which node, on whose order; and the closed list of kinds.
+
+use super::{Cause, Incarnation, NodeName, Timestamp, printable::printable};
+use serde::{Deserialize, Serialize};
+use std::fmt;
+
+/// Longest text of an event, characters.
+const TEXT_MAX: usize = 1_000;
+
+/// What kind of thing happened. A closed list: programs match on these words (`kind`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum EventKind {
+    /// A daemon began to serve this root.
+    DaemonStarted,
+    /// It ended in order.
+    DaemonEnded,
+    /// A node that ran on without a daemon was taken over.
+    Adopted,
+    /// Somebody gave an order.
+    Order,
+    /// An order was not carried out.
+    Refused,
+    /// The node waits for something outside it.
+    Waiting,
+    /// Files and one-time work before a start.
+    Preparing,
+    /// Its process runs.
+    Started,
+    /// It serves for the first time in this run.
+    Ready,
+    /// It runs but does not serve as it should.
+    Degraded,
+    /// It serves again, after it was degraded.
+    Recovered,
+    /// It was asked to stop.
+    Stopping,
+    /// Its grace was over: SIGKILL.
+    Killing,
+    /// Its run is over.
+    Ended,
+    /// It starts again after a pause.
+    RestartScheduled,
+    /// It is not started again: its policy says so.
+    LeftDown,
+    /// Starting it again cannot cure it.
+    Failed,
+    /// Its shim was killed; the daemon reads its output and replaces it.
+    ShimLost,
+    /// Something about it is not as it should be, and it runs on.
+    Trouble,
+    /// A death was put on record (`incidents`).
+    Incident,
+    /// The death's record says now what became of it.
+    IncidentClosed,
+    /// Events could not be written.
+    EventsLost,
+}
+
+impl EventKind {
+    /// Every kind, for help texts and tests.
+    pub const ALL: [EventKind; 22] = [
+        EventKind::DaemonStarted,
+        EventKind::DaemonEnded,
+        EventKind::Adopted,
+        EventKind::Order,
+        EventKind::Refused,
+        EventKind::Waiting,
+        EventKind::Preparing,
+        EventKind::Started,
+        EventKind::Ready,
+        EventKind::Degraded,
+        EventKind::Recovered,
+        EventKind::Stopping,
+        EventKind::Killing,
+        EventKind::Ended,
+        EventKind::RestartScheduled,
+        EventKind::LeftDown,
+        EventKind::Failed,
+        EventKind::ShimLost,
+        EventKind::Trouble,
+        EventKind::Incident,
+        EventKind::IncidentClosed,
+        EventKind::EventsLost,
+    ];
+
+    /// The word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            EventKind::DaemonStarted => "daemon-started",
+            EventKind::DaemonEnded => "daemon-ended",
+            EventKind::Adopted => "adopted",
+            EventKind::Order => "order",
+            EventKind::Refused => "refused",
+            EventKind::Waiting => "waiting",
+            EventKind::Preparing => "preparing",
+            EventKind::Started => "started",
+            EventKind::Ready => "ready",
+            EventKind::Degraded => "degraded",
+            EventKind::Recovered => "recovered",
+            EventKind::Stopping => "stopping",
+            EventKind::Killing => "killing",
+            EventKind::Ended => "ended",
+            EventKind::RestartScheduled => "restart-scheduled",
+            EventKind::LeftDown => "left-down",
+            EventKind::Failed => "failed",
+            EventKind::ShimLost => "shim-lost",
+            EventKind::Trouble => "trouble",
+            EventKind::Incident => "incident",
+            EventKind::IncidentClosed => "incident-closed",
+            EventKind::EventsLost => "events-lost",
+        }
+    }
+}
+
+impl fmt::Display for EventKind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Who gave an order, as the kernel says (SO_PEERCRED, unix(7)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderedBy {
+    /// The user.
+    pub uid: u32,
+    /// The process; null when it lives in another pid namespace.
+    pub pid: Option<i32>,
+}
+
+/// One line of `state/events.jsonl` and of `events --json`. Keys are never missing; unknown is null.
+///
+/// Written with a kind of the closed list; read with any word, because the line may be a later version's.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EventLine {
+    /// When it was noted.
+    pub at: Timestamp,
+    /// Which node; null: the supervisor itself, or all.
+    #[serde(default)]
+    pub node: Option<NodeName>,
+    /// Which start of the node.
+    #[serde(default)]
+    pub incarnation: Option<u64>,
+    /// A word of [`EventKind`].
+    pub kind: String,
+    /// One sentence for people, on one line, without control characters.
+    pub text: String,
+    /// Why a run ended (`ended`, `failed`, `incident`): a word of [`Cause`].
+    #[serde(default)]
+    pub cause: Option<String>,
+    /// The number of the incident it belongs to.
+    #[serde(default)]
+    pub incident: Option<u64>,
+    /// How long it took (`ready`: since the start), milliseconds.
+    #[serde(default)]
+    pub took_ms: Option<u64>,
+    /// Who ordered it.
+    #[serde(default)]
+    pub by: Option<OrderedBy>,
+}
+
+impl EventLine {
+    /// An event; the journal sets the time when it takes it.
+    pub fn new(kind: EventKind, text: impl AsRef<str>) -> Self {
+        Self {
+            at: Timestamp::default(),
+            node: None,
+            incarnation: None,
+            kind: kind.as_str().to_owned(),
+            text: printable(text.as_ref(), TEXT_MAX),
+            cause: None,
+            incident: None,
+            took_ms: None,
+            by: None,
+        }
+    }
+
+    /// About this node.
+    #[must_use]
+    pub fn node(mut self, node: &NodeName) -> Self {
+        self.node = Some(node.clone());
+        self
+    }
+
+    /// About this start of it; 0 is none.
+    #[must_use]
+    pub fn incarnation(mut self, incarnation: Incarnation) -> Self {
+        self.incarnation = (incarnation.0 > 0).then_some(incarnation.0);
+        self
+    }
+
+    /// Why.
+    #[must_use]
+    pub fn cause(mut self, cause: Cause) -> Self {
+        self.cause = Some(cause.as_str().to_owned());
+        self
+    }
+
+    /// Belongs to this incident.
+    #[must_use]
+    pub fn incident(mut self, id: u64) -> Self {
+        self.incident = Some(id);
+        self
+    }
+
+    /// Took so long.
+    #[must_use]
+    pub fn took_ms(mut self, millis: u64) -> Self {
+        self.took_ms = Some(millis);
+        self
+    }
+
+    /// On whose order.
+    #[must_use]
+    pub fn by(mut self, by: OrderedBy) -> Self {
+        self.by = Some(by);
+        self
+    }
+
+    /// Whether it is of this kind.
+    pub fn is(&self, kind: EventKind) -> bool {
+        self.kind == kind.as_str()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_of_the_kinds_are_all_different() {
+        let words: std::collections::BTreeSet<&str> = EventKind::ALL.iter().map(|k| k.as_str()).collect();
+        assert_eq!(words.len(), EventKind::ALL.len());
+    }
+
+    #[test]
+    fn a_line_has_every_key_and_reads_what_a_later_version_writes() {
+        let line = EventLine::new(EventKind::Ended, "a\nb").node(&NodeName::mysql()).incarnation(Incarnation(3));
+        assert_eq!(
+            serde_json::to_string(&line).unwrap(),
+            "{\"at\":\"1970-01-01T00:00:00.000Z\",\"node\":\"mysql\",\"incarnation\":3,\"kind\":\"ended\",\"text\":\"a\\\\nb\",\
+             \"cause\":null,\"incident\":null,\"took_ms\":null,\"by\":null}"
+        );
+        let later = r#"{"at":"2026-01-02T03:04:05.006Z","kind":"blessed","text":"t","mood":7}"#;
+        let read: EventLine = serde_json::from_str(later).unwrap();
+        assert_eq!((read.kind.as_str(), read.node, read.by), ("blessed", None, None));
+    }
+}
