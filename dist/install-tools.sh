@@ -2,6 +2,7 @@
 # install-tools.sh GROUP... - makes the programs of these groups available:
 #   build  a C compiler for librdkafka        run  Maven and a Java runtime, which the package source of artifacts uses
 #   test   what the tests call                vm   what makes and boots the guest of tests/vm
+#   peers  the supervisors that dist/bench.sh measures against
 # As root it installs what is missing with apt-get; as anybody else, or without apt-get, it says what to install and exits 4.
 # A program that is there is never installed again, whichever way it came.
 set -euo pipefail
@@ -32,8 +33,12 @@ for group in "$@"; do
       need mke2fs e2fsprogs
       need mmdebstrap mmdebstrap
       ;;
+    peers)
+      need runsvdir runit
+      need s6-svscan s6
+      ;;
     *)
-      echo "install-tools.sh: no such group: $group (build, run, test, vm)" >&2
+      echo "install-tools.sh: no such group: $group (build, run, test, vm, peers)" >&2
       exit 2
       ;;
   esac

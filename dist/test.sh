@@ -15,8 +15,8 @@ done
 
 dist/check-rust.sh fmt clippy
 tools=(build run test)
-# the guest is made by root only; others' tests of it skip themselves, aloud
-[ "$(id -u)" != 0 ] || tools+=(vm)
+# the guest is made by root only; others' tests of it skip themselves, aloud. A peer that is missing is said in its figure.
+[ "$(id -u)" != 0 ] || tools+=(vm peers)
 dist/install-tools.sh "${tools[@]}"
 export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 RUST_BACKTRACE=1
 host=$(rustc -vV | sed -n 's/^host: //p')
@@ -65,6 +65,11 @@ for main in tests/*/main.rs; do
   name=$(basename "$(dirname "$main")")
   case " ${order[*]} " in *" $name "*) ;; *) tests "$name" ;; esac
 done
+# One short round with the programs as they were built for the tests: shows that every figure can be measured, no more.
+# dist/bench.sh measures them. The row with the real products takes minutes more.
+rows=respawn,start-9,start-200,flood,idle,adoption
+[ $long = no ] || rows+=,real
+layer figures isolated cargo test --locked --bench figures -- --short --only "$rows"
 if [ $long = yes ]; then
   # `layer` looks at the status, which switches off errexit inside: hence the chains
   deny() {

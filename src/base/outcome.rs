@@ -161,6 +161,28 @@ impl Cause {
         }
     }
 
+    /// Whether the start was refused to keep data from harm: it belongs elsewhere, or a newer program wrote it.
+    pub fn is_about_whose_data(self) -> bool {
+        match self {
+            Cause::WrongIdentity | Cause::NewerData => true,
+            Cause::BadOption
+            | Cause::PortTaken
+            | Cause::DiskFull
+            | Cause::WrongOwner
+            | Cause::CouldNotStart
+            | Cause::Stopped
+            | Cause::KilledAfterGrace
+            | Cause::KilledByOrder
+            | Cause::KilledByOther
+            | Cause::OutOfMemory
+            | Cause::Completed
+            | Cause::Crashed
+            | Cause::OldSession
+            | Cause::ShimLost
+            | Cause::Unknown => false,
+        }
+    }
+
     /// Whether starting it again cannot help: the node stops in `failed` with a remedy.
     pub fn is_terminal(self) -> bool {
         match self {

@@ -24,6 +24,8 @@ pub struct Recipe {
     pub stop: Stop,
     /// Nodes that must be ready before it is started, and that are stopped after it.
     pub after: Vec<NodeName>,
+    /// Nodes that keep copies of the same data. Of such nodes only one at a time is replaced when nobody has ordered it.
+    pub peers: Vec<NodeName>,
     /// The ports it binds.
     pub ports: Vec<PortUse>,
     /// When to start it again.
@@ -198,6 +200,20 @@ pub struct Stop {
     pub grace: Duration,
     /// Exit codes that count as a clean end after our signal, besides 0 and death by that signal (143 for a JVM).
     pub clean_codes: Vec<i32>,
+    /// What the signal does to it while it starts.
+    pub while_starting: WhileStarting,
+}
+
+/// Whether a node may be asked to stop before it serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WhileStarting {
+    /// At any time.
+    Ask,
+    /// Only once it serves, or once its start is late: a stop ordered before is queued.
+    Wait {
+        /// What forcing it costs, one clause for people.
+        price: String,
+    },
 }
 
 /// When a node that ended by itself is started again.

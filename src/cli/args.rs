@@ -40,7 +40,7 @@ pub enum Verb {
     /// Start nodes and what they need; returns when they are ready
     Start(Nodes),
     /// Stop nodes; returns when they are gone
-    Stop(Nodes),
+    Stop(Stop),
     /// Stop and start nodes; returns when they are ready again
     Restart(Nodes),
     /// Send a signal to a node's main process
@@ -90,9 +90,20 @@ pub struct Run {
 /// `down`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Down {
-    /// Kill instead of asking
+    /// Kill instead of asking: brokers check all their logs at the next start, mysqld recovers
     #[arg(long)]
     pub now: bool,
+}
+
+/// `stop`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Stop {
+    /// Kill instead of asking, also what is still starting: a broker checks all its logs at the next start, mysqld recovers
+    #[arg(long)]
+    pub now: bool,
+    /// Which
+    #[arg(value_name = "NODE", required = true, value_parser = node_name)]
+    pub nodes: Vec<NodeName>,
 }
 
 /// `status`.
@@ -196,6 +207,7 @@ mod tests {
             "logs",
             "start mysql broker-1",
             "stop mysql",
+            "stop --now mysql broker-1",
             "restart mysql",
             "kill mysql --signal KILL",
             "fetch",

@@ -22,6 +22,7 @@ pub(super) fn node(name: &str, kind: &str, up_s: i64, memory_mib: u64, cap_mib: 
         ready_since: since,
         restarts: 0,
         last_exit: None,
+        failure: None,
         memory: Memory { cap_bytes: Some(cap_mib << 20), current_bytes: Some(memory_mib << 20), ..Memory::default() },
         ports: ports.iter().map(|(name, port)| PortDoc { name: (*name).into(), port: *port }).collect(),
         log: format!("/r/nodes/{name}/log/current"),

@@ -1,6 +1,6 @@
 //! What goes over the control socket, and what `--json` prints: one JSON object per line, versioned, nothing of the engine.
 
-use crate::base::{Cause, NodeName, Timestamp};
+use crate::base::{Cause, NodeName, Timestamp, outcome::Failure};
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. A daemon answers any request whose `v` it knows.
@@ -39,6 +39,9 @@ pub enum Order {
     Stop {
         /// Which.
         nodes: Vec<NodeName>,
+        /// SIGKILL the trees instead of asking; also what is still starting. Absent: false (older clients and daemons).
+        #[serde(default, skip_serializing_if = "is_false")]
+        now: bool,
     },
     /// Stop, then start; `Done` when all are ready again.
     Restart {
@@ -62,6 +65,11 @@ pub enum Order {
     /// Run the program that lies at the daemon's own path now, in the same process; nodes run on. `Done` right before the
     /// step that cannot be told of: what came of it is in the next `Hello`.
     UpgradeSelf,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
+fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 /// One line of an answer. An answer ends with `Hello`, `Status` (to `Status`), `Done` or `Refused`.
@@ -182,6 +190,9 @@ pub struct Node {
     pub log: String,
     /// Why it is in this state: not ready because, waiting for, failed and the remedy.
     pub detail: String,
+    /// What keeps it from starting and what to do; only in a node that is `failed`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
 }
 
 /// How a run ended.

@@ -60,6 +60,7 @@ fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>) -> Node 
         ports: n.ports.iter().map(|p| PortDoc { name: p.name.clone(), port: p.port().0 }).collect(),
         log: layout.log(&n.name).display().to_string(),
         detail: n.detail.clone(),
+        failure: n.failure.clone(),
     }
 }
 

@@ -101,7 +101,7 @@ impl Shared {
             Order::Start { nodes, with_needs } => {
                 self.carry_out(EngineOrder::Start { nodes, with_needs }, by, out).await;
             }
-            Order::Stop { nodes } => self.carry_out(EngineOrder::Stop { nodes }, by, out).await,
+            Order::Stop { nodes, now } => self.carry_out(EngineOrder::Stop { nodes, now }, by, out).await,
             Order::Restart { nodes } => self.carry_out(EngineOrder::Restart { nodes }, by, out).await,
             Order::Kill { signal, .. } if !is_signal(signal) => {
                 out.send(refused(
@@ -153,15 +153,18 @@ impl Shared {
         }
     }
 
-    /// Gives an order and tells each node's change of state on the way.
+    /// Gives an order and tells each node's change of state on the way, and how far a stop is that waits for a start-up.
     async fn carry_out(&self, order: EngineOrder, by: OrderedBy, out: &AnswerSink) {
         let mut changes = self.engine.watch();
         let mut told: std::collections::BTreeMap<_, _> =
-            changes.borrow_and_update().nodes.iter().map(|n| (n.name.clone(), n.state)).collect();
+            changes.borrow_and_update().nodes.iter().map(|n| (n.name.clone(), (n.state, None))).collect();
         let mut tell = |snapshot: &crate::engine::Snapshot| {
             for node in &snapshot.nodes {
-                if told.insert(node.name.clone(), node.state) != Some(node.state) {
-                    out.send(Answer::Progress { node: Some(node.name.clone()), text: node.detail.clone() });
+                let now = (node.state, node.queued_stop.clone());
+                if told.get(&node.name) != Some(&now) {
+                    let text = node.queued_stop.as_ref().unwrap_or(&node.detail).clone();
+                    out.send(Answer::Progress { node: Some(node.name.clone()), text });
+                    told.insert(node.name.clone(), now);
                 }
             }
         };
@@ -189,7 +192,7 @@ impl Shared {
         let why = match reply {
             Err(Rejection::UnknownNode(name)) => format!("there is no node {name}"),
             Err(Rejection::NotNow(why)) => why.clone(),
-            Err(Rejection::NotReady(_) | Rejection::Ending) | Ok(_) => return,
+            Err(Rejection::NotReady(_) | Rejection::Unsafe(_) | Rejection::Ending) | Ok(_) => return,
         };
         self.engine.journal().note(EventLine::new(EventKind::Refused, why).by(by));
     }
@@ -218,7 +221,8 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
     };
     match order {
         Order::Start { nodes, .. } => of("start", nodes),
-        Order::Stop { nodes } => of("stop", nodes),
+        Order::Stop { nodes, now: false } => of("stop", nodes),
+        Order::Stop { nodes, now: true } => of("stop --now", nodes),
         Order::Restart { nodes } => of("restart", nodes),
         Order::Kill { node, signal } => Some((Some(node.clone()), format!("send {} to {node}", signal_name(*signal)))),
         Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
@@ -239,18 +243,16 @@ fn answer_of(reply: OrderReply) -> Answer {
             refused(2, format!("there is no node {name}"), Some("`cdc-supervisor status` lists the nodes"))
         }
         Err(Rejection::NotNow(why)) => refused(8, why, None),
-        Err(Rejection::NotReady(why)) => {
-            let mut why = why.into_iter();
-            let message = why.next().unwrap_or_else(|| "not ready".to_owned());
-            Answer::Refused {
-                exit: 6,
-                message,
-                causes: why.collect(),
-                hint: Some("`cdc-supervisor logs NODE` shows what it said".into()),
-            }
-        }
+        Err(Rejection::NotReady(why)) => told(6, why, Some("`cdc-supervisor logs NODE` shows what it said")),
+        Err(Rejection::Unsafe(why)) => told(8, why, None),
         Err(Rejection::Ending) => refused(7, "the daemon ended before that was done".into(), None),
     }
+}
+
+fn told(exit: u8, why: Vec<String>, hint: Option<&str>) -> Answer {
+    let mut why = why.into_iter();
+    let message = why.next().unwrap_or_else(|| "not ready".to_owned());
+    Answer::Refused { exit, message, causes: why.collect(), hint: hint.map(str::to_owned) }
 }
 
 fn refused(exit: u8, message: String, hint: Option<&str>) -> Answer {

@@ -6,6 +6,14 @@ use std::{env, time::Duration};
 /// A fixed bound for READY=1: a node that is still recovering must not fail the unit (DESIGN.md, "systemd").
 const READY_AFTER: Duration = Duration::from_secs(75);
 
+/// How much longer than `TimeoutStopSec=` a stop may take that waits for a broker's start-up: as long as that goes on this is
+/// sent again, and it is `TimeoutStopSec=` of the unit, so that the graces have their whole time once it is over
+/// (sd_notify(3), EXTEND_TIMEOUT_USEC).
+const QUEUED_STOP_MORE: Duration = Duration::from_secs(360);
+
+/// How often it is sent again.
+const EXTEND_EVERY: Duration = Duration::from_secs(5);
+
 /// The connection to a service manager, if there is one.
 #[derive(Debug)]
 pub(super) struct Systemd {
@@ -15,6 +23,7 @@ pub(super) struct Systemd {
     ready: bool,
     status: String,
     fed: crate::base::Moment,
+    extended: Option<crate::base::Moment>,
 }
 
 impl Systemd {
@@ -24,7 +33,15 @@ impl Systemd {
         let mine = env::var("WATCHDOG_PID").ok().is_none_or(|p| p == std::process::id().to_string());
         let watchdog =
             env::var("WATCHDOG_USEC").ok().filter(|_| mine).and_then(|t| t.parse().ok()).map(Duration::from_micros);
-        Self { present, watchdog, began: clock::now(), ready: false, status: String::new(), fed: clock::now() }
+        Self {
+            present,
+            watchdog,
+            began: clock::now(),
+            ready: false,
+            status: String::new(),
+            fed: clock::now(),
+            extended: None,
+        }
     }
 
     /// How often the loop must turn: half the watchdog's time (sd_watchdog_enabled(3)), and for READY's deadline.
@@ -54,6 +71,12 @@ impl Systemd {
         }
         if snapshot.ending {
             messages.push(sd_notify::NotifyState::Stopping);
+        }
+        let queued = snapshot.ending && snapshot.nodes.iter().any(|n| n.queued_stop.is_some());
+        if queued && self.extended.is_none_or(|at| now.since(at) >= EXTEND_EVERY) {
+            self.extended = Some(now);
+            let micros = u32::try_from(QUEUED_STOP_MORE.as_micros()).unwrap_or(u32::MAX);
+            messages.push(sd_notify::NotifyState::ExtendTimeoutUsec(micros));
         }
         if let Some(watchdog) = self.watchdog
             && now.since(self.fed) >= watchdog / 4
@@ -89,7 +112,11 @@ fn words(snapshot: &Snapshot) -> String {
     match (snapshot.ending, rest.is_empty()) {
         (true, _) => {
             let left = snapshot.nodes.iter().filter(|n| n.process.is_some()).count();
-            format!("stopping: {left} nodes left")
+            let queued = snapshot.nodes.iter().find_map(|n| Some(format!("{}: {}", n.name, n.queued_stop.as_ref()?)));
+            match queued {
+                Some(queued) => format!("stopping: {left} nodes left; {queued}"),
+                None => format!("stopping: {left} nodes left"),
+            }
         }
         (false, true) => format!("{ready} of {} nodes ready", wanted.len()),
         (false, false) => format!("{ready} of {} nodes ready; {}", wanted.len(), rest.join(", ")),

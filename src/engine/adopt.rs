@@ -9,12 +9,18 @@ use super::{
     snapshot::LastExit,
 };
 use crate::{
-    base::{ExitRecord, Incarnation, Layout, NodeName, recipe::Recipe},
+    base::{
+        Cause, ExitRecord, ExitStatus, Incarnation, Layout, NodeName,
+        recipe::{Recipe, Restart, WhileStarting},
+    },
     lifecycle::{Event, Wanted},
     shim::wire,
     sys::{clock, fs, process},
 };
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 use tokio::task::spawn_blocking;
 
 /// Everything found.
@@ -43,9 +49,23 @@ impl FoundNode {
         self.highest.max(self.state.incarnation)
     }
 
-    /// Starts that nobody ordered; the one that will follow an unheard end counts.
+    /// Starts that nobody ordered.
     pub(super) fn restarts(&self) -> u32 {
-        self.state.restarts + u32::from(self.unheard.is_some() && self.state.wanted_up)
+        self.state.restarts
+    }
+
+    /// Deaths in a row; an end that no daemon saw counts as the daemon would have counted it.
+    pub(super) fn deaths_in_a_row(&self, restart: &Restart) -> u32 {
+        let Some(record) = &self.unheard else { return self.state.deaths_in_a_row };
+        let lived = Duration::from_millis(u64::try_from(record.ended_at.0 - record.started_at.0).unwrap_or(0));
+        match record.status {
+            // Shim and daemon ended together: that says nothing about the node.
+            ExitStatus::Unknown => self.state.deaths_in_a_row,
+            ExitStatus::Code(_) | ExitStatus::Signal(_) => {
+                let healthy = self.state.ready_since.is_some() && lived >= restart.healthy_after;
+                if healthy { 0 } else { self.state.deaths_in_a_row.saturating_add(1) }
+            }
+        }
     }
 }
 
@@ -182,6 +202,7 @@ const RECORDS_KEPT: usize = 16;
 /// Puts what was found into the engine: adopts what runs, remembers what ended, wants up what shall run.
 pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only: Option<&BTreeSet<NodeName>>) {
     let mut start = BTreeSet::new();
+    let mut resume: BTreeMap<NodeName, Option<Cause>> = BTreeMap::new();
     for (name, node) in found.nodes {
         prune_records(&engine.layout, &name);
         if !engine.nodes.contains_key(&name) {
@@ -212,6 +233,10 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
             }
         }
         if wanted_up {
+            if restore_wishes {
+                let ended = engine.nodes.get(&name).and_then(|n| n.last_exit.as_ref()).map(|exit| exit.cause);
+                resume.insert(name.clone(), ended);
+            }
             start.insert(name);
         } else if orphans && let Some(runtime) = engine.nodes.get(&name) {
             let stop = runtime.recipe.stop.clone();
@@ -224,7 +249,8 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         all.extend(engine.fleet.needs(name));
     }
     for name in engine.in_start_order(&all) {
-        engine.event(&name, Event::Start);
+        let event = resume.remove(&name).map_or(Event::Start, |ended| Event::Resumed { ended });
+        engine.event(&name, event);
     }
 }
 
@@ -260,8 +286,9 @@ fn stop_stranger(engine: &Engine, name: &NodeName, node: &FoundNode) {
     let (layout, name) = (engine.layout.clone(), name.clone());
     let stop = crate::base::recipe::Stop {
         signal: libc::SIGTERM,
-        grace: std::time::Duration::from_secs(60),
+        grace: Duration::from_secs(60),
         clean_codes: vec![],
+        while_starting: WhileStarting::Ask,
     };
     tokio::spawn(async move { orphan::stop_in_order(&layout, &name, &stop, None).await });
 }

@@ -84,7 +84,7 @@ impl Engine {
         let (still_sender, stills) = mpsc::channel(1);
         let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let found = adopt::look(&layout, &recipes).await;
-        let specs = recipes.iter().map(|recipe| spec(recipe, &found)).collect();
+        let specs = recipes.iter().map(|recipe| spec(recipe, &found, restore_wishes)).collect();
         let now = clock::wall();
         let order: Vec<NodeName> = recipes.iter().map(|r| r.node.clone()).collect();
         let nodes = recipes.into_iter().map(|r| (r.node.clone(), NodeRuntime::new(r, now))).collect();
@@ -186,6 +186,7 @@ impl Engine {
                     wanted_up: node.wanted() == Wanted::Up,
                     incarnation: node.incarnation(),
                     restarts: node.restarts(),
+                    deaths_in_a_row: node.deaths_in_a_row(),
                     process: runtime.process.clone(),
                     ready_since: runtime.ready_since,
                     last_exit: runtime.last_exit.clone(),
@@ -208,6 +209,7 @@ impl Engine {
         for (progress, ticket) in closed {
             let answer = match progress {
                 Progress::Failed(why) => Err(Rejection::NotReady(why)),
+                Progress::Refused(why) => Err(Rejection::Unsafe(why)),
                 Progress::Done | Progress::Open => Ok(vec![ticket.done]),
             };
             // A client that hung up does not hear it; the order was carried out all the same.
@@ -248,15 +250,16 @@ impl Engine {
                 let goals = names.iter().map(|n| (n.clone(), Goal::ServesAfter(Incarnation::default()))).collect();
                 Ok(Some((goals, format!("started {}", list(&names)))))
             }
-            EngineOrder::Stop { nodes } => {
+            EngineOrder::Stop { nodes, now } => {
                 let mut names = self.in_start_order(&self.known(nodes)?);
                 // Dependents first: a node waits only for dependents that are already wanted down.
                 names.reverse();
                 for name in &names {
-                    self.event(name, Event::Stop);
+                    self.event(name, if now { Event::KillNow } else { Event::Stop });
                 }
                 let goals = names.iter().map(|n| (n.clone(), Goal::IsDown)).collect();
-                Ok(Some((goals, format!("stopped {}", list(&names)))))
+                let done = if now { "killed" } else { "stopped" };
+                Ok(Some((goals, format!("{done} {}", list(&names)))))
             }
             EngineOrder::Restart { nodes } => {
                 let names = self.in_start_order(&self.known(nodes)?);
@@ -412,17 +415,20 @@ impl Engine {
     }
 }
 
-fn spec(recipe: &Recipe, found: &adopt::Found) -> NodeSpec {
+/// `go_on`: what was counted under the last daemon still counts.
+fn spec(recipe: &Recipe, found: &adopt::Found, go_on: bool) -> NodeSpec {
     let last = found.node(&recipe.node);
     NodeSpec {
         name: recipe.node.clone(),
         after: recipe.after.clone(),
+        peers: recipe.peers.clone(),
         restart: recipe.restart,
         stop: recipe.stop.clone(),
         start_deadline: recipe.probe.start_deadline,
         probe_failures: recipe.probe.failures,
         last_incarnation: last.map_or_else(Incarnation::default, adopt::FoundNode::incarnation),
         restarts: last.map_or(0, adopt::FoundNode::restarts),
+        deaths_in_a_row: last.filter(|_| go_on).map_or(0, |node| node.deaths_in_a_row(&recipe.restart)),
     }
 }
 

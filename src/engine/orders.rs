@@ -26,6 +26,8 @@ pub enum EngineOrder {
     Stop {
         /// Which.
         nodes: Vec<NodeName>,
+        /// SIGKILL instead of asking.
+        now: bool,
     },
     /// Stop, then start.
     Restart {
@@ -58,6 +60,8 @@ pub enum Rejection {
     NotNow(String),
     /// A node failed, or was not ready in time.
     NotReady(Vec<String>),
+    /// A node was not started because that would harm data.
+    Unsafe(Vec<String>),
     /// The engine ended before it was done.
     Ending,
 }
@@ -85,6 +89,8 @@ pub(super) enum Progress {
     Open,
     Done,
     Failed(Vec<String>),
+    /// As `Failed`, and at least one node was not started because that would harm data.
+    Refused(Vec<String>),
 }
 
 /// How many deaths in a row, without ever being ready, make a waiting client give up (the node itself is tried on).
@@ -95,6 +101,7 @@ impl Ticket {
     pub(super) fn judge(&self, fleet: &Fleet, now: crate::base::Moment) -> Progress {
         let mut failed = Vec::new();
         let mut open = false;
+        let mut refused = false;
         for (name, goal) in &self.goals {
             let Some(node) = fleet.node(name) else { continue };
             match goal {
@@ -117,6 +124,7 @@ impl Ticket {
                         | State::Stopping { .. } => false,
                     };
                     if told {
+                        refused |= node.failure().is_some_and(|failure| failure.cause.is_about_whose_data());
                         failed.push(format!("{name}: {}", node.detail(now)));
                     } else if !served {
                         open = true;
@@ -124,7 +132,9 @@ impl Ticket {
                 }
             }
         }
-        if !failed.is_empty() {
+        if refused {
+            Progress::Refused(failed)
+        } else if !failed.is_empty() {
             Progress::Failed(failed)
         } else if open {
             Progress::Open

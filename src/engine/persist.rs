@@ -24,6 +24,9 @@ pub struct NodeState {
     pub incarnation: Incarnation,
     /// Starts that nobody ordered.
     pub restarts: u32,
+    /// Deaths in a row without a healthy run between them. Absent in files of older versions.
+    #[serde(default)]
+    pub deaths_in_a_row: u32,
     /// Its main process; none when it does not run.
     pub process: Option<ProcessId>,
     /// When it last became ready in this run.
@@ -39,6 +42,7 @@ impl Default for NodeState {
             wanted_up: false,
             incarnation: Incarnation::default(),
             restarts: 0,
+            deaths_in_a_row: 0,
             process: None,
             ready_since: None,
             last_exit: None,

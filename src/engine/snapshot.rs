@@ -4,6 +4,7 @@ use crate::{
     base::{
         Cause, ExitStatus, Incarnation, Moment, NodeKind, NodeName, Timestamp,
         ids::ProcessId,
+        outcome::Failure,
         recipe::{PortUse, Recipe},
     },
     lifecycle::{Node, Wanted},
@@ -58,6 +59,10 @@ pub struct NodeSnapshot {
     pub ports: Vec<PortUse>,
     /// Why it is in this state.
     pub detail: String,
+    /// What keeps a failed node from starting.
+    pub failure: Option<Failure>,
+    /// Why a stop or restart that was ordered is not carried out yet.
+    pub queued_stop: Option<String>,
 }
 
 /// How a run ended, as kept in the state file and shown.
@@ -97,6 +102,8 @@ impl NodeSnapshot {
             cap_bytes: recipe.launch.memory_max.map(|b| b.0),
             ports: recipe.ports.clone(),
             detail,
+            failure: node.failure().cloned(),
+            queued_stop: node.queued_stop(),
         }
     }
 }

@@ -50,10 +50,13 @@ impl Engine {
         }
         for node in self.fleet.nodes() {
             let what = match node.state() {
+                // The daemon reads its pipe.
+                _ if node.lost_its_shim() => "has lost its shim and is about to be replaced",
+                _ if node.stop_is_queued() => "is to stop when it has started",
                 // Its helpers die with the thread that started them (sys::command).
                 State::Preparing { .. } => "is being prepared",
                 State::Starting { run: None, .. } => "is being launched",
-                // The shim keeps the grace, but not the reason; and of a lost shim the daemon reads the pipe.
+                // The shim keeps the grace, but not the reason.
                 State::Stopping { .. } => "is stopping",
                 State::Down { .. }
                 | State::Waiting(_)

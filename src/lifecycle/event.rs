@@ -76,6 +76,12 @@ pub enum Event {
         /// Starts that nobody ordered, so far.
         restarts: u32,
     },
+    /// A new daemon found it without a process and wanted up: it goes on where the last daemon was, with the deaths in a
+    /// row it was made with. No order: pauses and the restart policy hold.
+    Resumed {
+        /// How its last run ended; none: it never ran.
+        ended: Option<Cause>,
+    },
 }
 
 /// How a run ended, judged by the engine with the product's knowledge.

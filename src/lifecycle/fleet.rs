@@ -20,6 +20,9 @@ pub struct NodeSpec {
     pub name: NodeName,
     /// Nodes that must serve before it is started. A name that is not in the fleet never serves.
     pub after: Vec<NodeName>,
+    /// Nodes that keep copies of the same data: while one of them is to run and is not ready, this one is not replaced
+    /// unless somebody orders it.
+    pub peers: Vec<NodeName>,
     /// When to start it again.
     pub restart: Restart,
     /// Stop signal and grace.
@@ -32,6 +35,8 @@ pub struct NodeSpec {
     pub last_incarnation: Incarnation,
     /// Starts that nobody ordered, so far (from its state file).
     pub restarts: u32,
+    /// Deaths in a row when the last daemon saw it (from its state file).
+    pub deaths_in_a_row: u32,
 }
 
 /// What an event did: what is to be done, in order, or why it changed nothing.
@@ -68,9 +73,9 @@ impl Fleet {
         let mut concerned = VecDeque::new();
         let ignored = self.one(node, event, now, dice, &mut actions, &mut concerned);
         // This ends. A `Neighbours` can do three things: change the list a node waits with, begin to prepare it, or turn
-        // a running node that is wanted down into a stopping one. Only the third concerns others (it serves no more),
-        // and no `Neighbours` makes a node running again, so it happens at most once per node; each time adds at most
-        // one entry per dependent to the queue.
+        // a running node that is wanted down, or whose shim is lost, into a stopping one. Only the third concerns others
+        // (it serves no more), and no `Neighbours` makes a node running again, so it happens at most once per node; each
+        // time adds at most one entry per dependent and per peer to the queue.
         while let Some(name) = concerned.pop_front() {
             self.one(&name, Event::Neighbours, now, dice, &mut actions, &mut concerned);
         }
@@ -91,6 +96,10 @@ impl Fleet {
         match step(old, event, &self.around(old), now, dice) {
             Outcome::Ignored(why) => Some(why),
             Outcome::Changed(change) => {
+                // Peers first: one that is replaced now serves no more, and what comes after both need not begin.
+                if old.is_away() != change.node.is_away() {
+                    concerned.extend(self.nodes.values().filter(|n| n.peers.contains(name)).map(|n| n.name.clone()));
+                }
                 if old.state.serves() != change.node.state.serves() {
                     concerned.extend(self.dependents(name).map(|n| n.name.clone()));
                 }
@@ -109,6 +118,7 @@ impl Fleet {
         Around {
             missing: node.after.iter().filter(|name| !serves(name)).cloned().collect(),
             held: self.dependents(&node.name).any(Node::holds_back_a_stop),
+            peer_away: node.peers.iter().filter_map(|name| self.nodes.get(name)).any(Node::is_away),
         }
     }
 
@@ -123,7 +133,8 @@ impl Fleet {
 
     /// Gives a `Tick` to every node whose deadline is due.
     pub fn tick(&mut self, now: Moment, dice: u64) -> Vec<Action> {
-        // One round is enough: what a Tick leads to has no deadline, or a later one (a pause, a SIGKILL to repeat).
+        // One round is enough: what a Tick leads to has no deadline, or a later one (a pause, a SIGKILL to repeat). Only a
+        // late start that is then asked to stop without any grace is due again at once, by the next call.
         let due = |n: &&Node| n.state.deadline().is_some_and(|at| at <= now);
         let names: Vec<NodeName> = self.nodes.values().filter(due).map(|n| n.name.clone()).collect();
         let mut actions = Vec::new();
@@ -149,6 +160,7 @@ impl Fleet {
                 deaths_in_a_row: old.deaths_in_a_row,
                 bounce: old.bounce,
                 kill: old.kill,
+                shim_lost: old.shim_lost,
                 last_end: old.last_end,
                 ..fresh
             },
@@ -217,6 +229,7 @@ fn idle(spec: NodeSpec) -> Node {
     Node {
         name: spec.name,
         after: spec.after,
+        peers: spec.peers,
         restart: spec.restart,
         stop: spec.stop,
         start_deadline: spec.start_deadline,
@@ -225,9 +238,10 @@ fn idle(spec: NodeSpec) -> Node {
         state: State::Down { last: None },
         incarnation: spec.last_incarnation,
         restarts: spec.restarts,
-        deaths_in_a_row: 0,
+        deaths_in_a_row: spec.deaths_in_a_row,
         bounce: false,
         kill: false,
+        shim_lost: false,
         last_end: None,
     }
 }

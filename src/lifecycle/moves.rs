@@ -2,7 +2,7 @@
 
 use super::{
     Action, BackOff, Dying, Ended, Hold, Node, Run, State, StopReason, Wait, Wanted,
-    restart::{Next, Past, after_end},
+    restart::{Next, Past, after_end, ended_for_good},
     step::Around,
     words,
 };
@@ -144,17 +144,40 @@ impl Change {
     }
 
     /// The launch answered: there is a process.
-    pub(super) fn spawned(mut self, process: ProcessId, since: Moment, around: &Around, now: Moment) -> Self {
+    pub(super) fn spawned(self, process: ProcessId, since: Moment, around: &Around, now: Moment) -> Self {
         let run = Run { incarnation: self.node.incarnation, process, spawned: now };
         if self.node.kill {
             return self.kill(run, StopReason::Ordered, None, now);
         }
-        if self.node.bounce || self.may_stop(around) {
-            return self.ask(run, StopReason::Ordered, None, now);
-        }
+        self.starts(run, since, words::STARTING, around, now)
+    }
+
+    /// There is a process that has not been looked at. It is asked to stop at once if that is due.
+    fn starts(mut self, run: Run, since: Moment, why: &str, around: &Around, now: Moment) -> Self {
+        self.node.shim_lost = false;
         let deadline = now + self.node.start_deadline;
-        self.watch(&run);
-        self.into(State::Starting { run: Some(run), since, deadline, progress: None, why: words::STARTING.into() })
+        let incarnation = run.incarnation;
+        let mut next =
+            self.into(State::Starting { run: Some(run), since, deadline, progress: None, why: why.to_owned() });
+        match next.stop_is_due(around) {
+            Some(reason) => next.ask_running(reason, now),
+            None => {
+                next.actions.push(Action::Watch { node: next.node.name.clone(), incarnation });
+                next
+            }
+        }
+    }
+
+    /// A new daemon goes on with a node that is wanted up and has no process: what follows its last end is decided as if it
+    /// had just been seen. None: it had never run.
+    pub(super) fn resume(mut self, ended: Option<Cause>, around: &Around, now: Moment, dice: u64) -> Self {
+        self.node.last_end = ended;
+        match ended {
+            None => self.begin(around, now),
+            Some(cause) if ended_for_good(&self.node.restart, cause) => self.down(),
+            Some(_) if self.node.deaths_in_a_row < 2 => self.begin_counted(around, now),
+            Some(cause) => self.pause(cause, None, now, dice),
+        }
     }
 
     /// A new daemon found it running.
@@ -171,25 +194,36 @@ impl Change {
         // The kernel counts its ticks from boot, and so does a Moment.
         let spawned = Moment(process.start_ticks.saturating_mul(MILLIS_PER_TICK)).min(now);
         let run = Run { incarnation, process, spawned };
-        if self.may_stop(around) {
-            return self.ask(run, StopReason::Ordered, None, now);
+        self.starts(run, now, words::ADOPTED, around, now)
+    }
+
+    /// Whether a running node is to be asked to stop now, and for whom; none: it goes on as it is.
+    ///
+    /// Not while it starts and the signal would hurt it: then it is asked when it serves or its start is late. A stop waits
+    /// for dependents that are to stop too; a replacement for a lost shim, which nobody has ordered, for peers.
+    pub(super) fn stop_is_due(&self, around: &Around) -> Option<StopReason> {
+        if self.node.start_is_protected() {
+            return None;
         }
-        let deadline = now + self.node.start_deadline;
-        self.watch(&run);
-        self.into(State::Starting { run: Some(run), since: now, deadline, progress: None, why: words::ADOPTED.into() })
+        let due = match self.node.wanted {
+            Wanted::Down => !around.held,
+            Wanted::Up => self.node.bounce || (self.node.shim_lost && !around.peer_away),
+        };
+        due.then_some(if self.node.shim_lost { StopReason::ShimLost } else { StopReason::Ordered })
     }
 
-    fn watch(&mut self, run: &Run) {
-        self.actions.push(Action::Watch { node: self.node.name.clone(), incarnation: run.incarnation });
-    }
-
-    fn may_stop(&self, around: &Around) -> bool {
-        self.node.wanted == Wanted::Down && !around.held
-    }
-
-    /// Asks it to stop if it is wanted down and no dependent holds it back; else it goes on as it is.
+    /// Asks a running node to stop if that is due; else it goes on as it is.
     pub(super) fn stop_when_free(self, around: &Around, now: Moment) -> Self {
-        if self.may_stop(around) { self.ask_running(StopReason::Ordered, now) } else { self }
+        match self.stop_is_due(around) {
+            Some(reason) => self.ask_running(reason, now),
+            None => self,
+        }
+    }
+
+    /// Its shim was killed.
+    pub(super) fn lose_shim(mut self) -> Self {
+        self.node.shim_lost = true;
+        self
     }
 
     /// Asks the process of a running node to stop.
@@ -217,7 +251,7 @@ impl Change {
         if let State::Stopping { reason, .. } = &mut self.node.state {
             *reason = StopReason::ShimLost;
         }
-        self
+        self.lose_shim()
     }
 
     /// SIGKILL for the tree of a node with a process; an earlier reason to stop stays.
@@ -225,6 +259,17 @@ impl Change {
         let ready_since = self.node.state.ready_since();
         let reason = match &self.node.state {
             State::Stopping { reason, .. } => *reason,
+            State::Down { .. }
+            | State::Waiting(_)
+            | State::Preparing { .. }
+            | State::Starting { .. }
+            | State::Ready { .. }
+            | State::Degraded { .. }
+            | State::Failed { .. }
+                if self.node.shim_lost =>
+            {
+                StopReason::ShimLost
+            }
             State::Down { .. }
             | State::Waiting(_)
             | State::Preparing { .. }
@@ -265,13 +310,13 @@ impl Change {
     }
 
     /// A look at a node that was not ready yet.
-    pub(super) fn looked_while_starting(mut self, run: &Run, verdict: Verdict, now: Moment) -> Self {
+    pub(super) fn looked_while_starting(mut self, run: &Run, verdict: Verdict, around: &Around, now: Moment) -> Self {
         match verdict {
-            Verdict::Ready(how) => self.ready(run, how, now),
+            Verdict::Ready(how) => self.ready(run, how, now).stop_when_free(around, now),
             // The verdict says that it serves, so those that come after it need not wait.
-            Verdict::Degraded(why) => {
-                self.into(State::Degraded { run: run.clone(), since: now, why, ready_since: Some(now) })
-            }
+            Verdict::Degraded(why) => self
+                .into(State::Degraded { run: run.clone(), since: now, why, ready_since: Some(now) })
+                .stop_when_free(around, now),
             Verdict::NotReady { why: new_why, progress: mark } => {
                 let late_at = now + self.node.start_deadline;
                 if let State::Starting { deadline, progress, why, .. } = &mut self.node.state {
@@ -339,6 +384,7 @@ impl Change {
     /// The whole tree is gone.
     pub(super) fn gone(mut self, ended: &Ended, around: &Around, now: Moment, dice: u64) -> Self {
         self.node.last_end = Some(ended.cause);
+        self.node.shim_lost = false;
         if self.node.wanted == Wanted::Down {
             return self.down();
         }

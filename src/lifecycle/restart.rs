@@ -101,14 +101,21 @@ pub(super) fn after_end(restart: &Restart, past: &Past<'_>, now: Moment) -> Next
     if past.ended.cause == Cause::OldSession {
         return Next::OldSession;
     }
-    match restart.when {
-        RestartWhen::Never => return Next::Finished,
-        RestartWhen::OnFailure if ended_well(past.ended.cause) => return Next::Finished,
-        RestartWhen::OnFailure | RestartWhen::Always => {}
+    if ended_for_good(restart, past.ended.cause) {
+        return Next::Finished;
     }
     // A process that lived long but never served is no healthy run.
     let long_enough = past.run.is_some_and(|run| now.since(run.spawned) >= restart.healthy_after);
     if long_enough && past.ready_since.is_some() { Next::Healthy } else { Next::Death }
+}
+
+/// Whether the policy says that nothing follows this end.
+pub(super) fn ended_for_good(restart: &Restart, cause: Cause) -> bool {
+    match restart.when {
+        RestartWhen::Never => true,
+        RestartWhen::OnFailure => ended_well(cause),
+        RestartWhen::Always => false,
+    }
 }
 
 /// Whether a policy of "on failure" calls this end a success.

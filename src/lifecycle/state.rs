@@ -4,7 +4,7 @@ use crate::base::{
     Cause, Incarnation, Moment, NodeName,
     ids::ProcessId,
     outcome::Failure,
-    recipe::{Restart, Stop},
+    recipe::{Restart, Stop, WhileStarting},
 };
 use std::time::Duration;
 
@@ -22,6 +22,7 @@ pub enum Wanted {
 pub struct Node {
     pub(super) name: NodeName,
     pub(super) after: Vec<NodeName>,
+    pub(super) peers: Vec<NodeName>,
     pub(super) restart: Restart,
     pub(super) stop: Stop,
     pub(super) start_deadline: Duration,
@@ -37,6 +38,8 @@ pub struct Node {
     pub(super) bounce: bool,
     /// `KillNow` was ordered while the launch was under way: kill it as soon as it is known.
     pub(super) kill: bool,
+    /// The shim of its process was killed: the process has to be replaced.
+    pub(super) shim_lost: bool,
     /// How its last run under this daemon ended.
     pub(super) last_end: Option<Cause>,
 }
@@ -70,6 +73,54 @@ impl Node {
     pub fn after(&self) -> &[NodeName] {
         &self.after
     }
+    /// What keeps it from being started; none unless it has failed.
+    pub fn failure(&self) -> Option<&Failure> {
+        match &self.state {
+            State::Failed { failure, .. } => Some(failure),
+            State::Down { .. }
+            | State::Waiting(_)
+            | State::Preparing { .. }
+            | State::Starting { .. }
+            | State::Ready { .. }
+            | State::Degraded { .. }
+            | State::Stopping { .. } => None,
+        }
+    }
+
+    /// Whether its shim was killed and its process is still to be replaced.
+    pub fn lost_its_shim(&self) -> bool {
+        self.shim_lost
+    }
+
+    /// Whether a stop or restart was ordered that waits for the end of its start-up.
+    pub fn stop_is_queued(&self) -> bool {
+        self.start_is_protected() && (self.wanted == Wanted::Down || self.bounce)
+    }
+
+    /// It has a process that starts, and the stop signal would hurt it.
+    pub(super) fn start_is_protected(&self) -> bool {
+        match (&self.state, &self.stop.while_starting) {
+            (State::Starting { run: Some(_), .. }, WhileStarting::Wait { .. }) => true,
+            (State::Starting { run: Some(_), .. }, WhileStarting::Ask)
+            | (
+                State::Starting { run: None, .. }
+                | State::Down { .. }
+                | State::Waiting(_)
+                | State::Preparing { .. }
+                | State::Ready { .. }
+                | State::Degraded { .. }
+                | State::Stopping { .. }
+                | State::Failed { .. },
+                _,
+            ) => false,
+        }
+    }
+
+    /// Whether it keeps its peers from being replaced: it is to run and is not ready.
+    pub(super) fn is_away(&self) -> bool {
+        self.wanted == Wanted::Up && !matches!(self.state, State::Ready { .. })
+    }
+
     /// How its last run under this daemon ended; none: none has ended yet.
     pub fn last_end(&self) -> Option<Cause> {
         self.last_end

@@ -13,6 +13,8 @@ pub(super) struct Around {
     pub(super) missing: Vec<NodeName>,
     /// A node that comes after it is wanted down too and still has a process or a launch under way.
     pub(super) held: bool,
+    /// A peer that is to run is not ready.
+    pub(super) peer_away: bool,
 }
 
 /// What an event did.
@@ -147,7 +149,7 @@ pub(super) fn step(node: &Node, event: Event, around: &Around, now: Moment, dice
             }
         },
         Event::Probed { incarnation: _, verdict } => match &node.state {
-            State::Starting { run: Some(run), .. } => changed(next.looked_while_starting(run, verdict, now)),
+            State::Starting { run: Some(run), .. } => changed(next.looked_while_starting(run, verdict, around, now)),
             State::Ready { run, since, .. } => changed(next.looked_while_ready(run, *since, verdict, now)),
             State::Degraded { run, .. } => changed(next.looked_while_degraded(run, verdict, now)),
             State::Starting { run: None, .. } => ignored(Why::NotLaunchedYet),
@@ -157,6 +159,10 @@ pub(super) fn step(node: &Node, event: Event, around: &Around, now: Moment, dice
             }
         },
         Event::MainEnded { incarnation: _ } => match &node.state {
+            // There is no shim to remove the leftovers.
+            State::Starting { run: Some(_), .. } | State::Ready { .. } | State::Degraded { .. } if node.shim_lost => {
+                changed(next.kill_running(now))
+            }
             State::Starting { run: Some(run), .. } | State::Ready { run, .. } | State::Degraded { run, .. } => {
                 changed(next.leftovers(run, StopReason::Died))
             }
@@ -188,12 +194,14 @@ pub(super) fn step(node: &Node, event: Event, around: &Around, now: Moment, dice
         },
         Event::ShimLost { incarnation: _ } => match &node.state {
             State::Starting { run: Some(_), .. } | State::Ready { .. } | State::Degraded { .. } => {
-                changed(next.ask_running(StopReason::ShimLost, now))
+                changed(next.lose_shim().stop_when_free(around, now))
             }
             // The shim may have died before it passed the signal on.
             State::Stopping { run, dying: Dying::Asked { .. }, .. } => changed(next.ask_without_shim(run)),
             // Nobody removes the leftovers any more, or drives the kill on.
-            State::Stopping { dying: Dying::Killed { .. } | Dying::Leftovers, .. } => changed(next.kill_running(now)),
+            State::Stopping { dying: Dying::Killed { .. } | Dying::Leftovers, .. } => {
+                changed(next.lose_shim().kill_running(now))
+            }
             State::Starting { run: None, .. } => ignored(Why::NotLaunchedYet),
             State::Down { .. } | State::Waiting(_) | State::Preparing { .. } | State::Failed { .. } => {
                 ignored(Why::NoProcess)
@@ -201,6 +209,13 @@ pub(super) fn step(node: &Node, event: Event, around: &Around, now: Moment, dice
         },
         Event::Adopted { incarnation, process, wanted, restarts } => match &node.state {
             State::Down { .. } => changed(next.want(wanted).adopt(incarnation, process, restarts, around, now)),
+            State::Waiting(_) | State::Preparing { .. } | State::Failed { .. } => ignored(Why::NotDown),
+            State::Starting { .. } | State::Ready { .. } | State::Degraded { .. } | State::Stopping { .. } => {
+                ignored(Why::HasProcess)
+            }
+        },
+        Event::Resumed { ended } => match &node.state {
+            State::Down { .. } => changed(next.want(Wanted::Up).resume(ended, around, now, dice)),
             State::Waiting(_) | State::Preparing { .. } | State::Failed { .. } => ignored(Why::NotDown),
             State::Starting { .. } | State::Ready { .. } | State::Degraded { .. } | State::Stopping { .. } => {
                 ignored(Why::HasProcess)
@@ -228,7 +243,8 @@ fn subject(event: &Event) -> Option<Incarnation> {
         | Event::Held(_)
         | Event::PrepareFailed { .. }
         | Event::Refused(_)
-        | Event::Adopted { .. } => None,
+        | Event::Adopted { .. }
+        | Event::Resumed { .. } => None,
     }
 }
 
@@ -243,7 +259,7 @@ fn start(node: &Node, next: Change, around: &Around, now: Moment) -> Outcome {
             _,
         ) => ignored(Why::OnItsWay),
         (State::Starting { .. } | State::Ready { .. } | State::Degraded { .. }, Wanted::Down) => {
-            changed(next.want(Wanted::Up))
+            changed(next.want(Wanted::Up).stop_when_free(around, now))
         }
         (State::Stopping { .. }, Wanted::Down) => changed(next.want_bounce()),
         (
@@ -283,7 +299,7 @@ fn restart(node: &Node, next: Change, around: &Around, now: Moment) -> Outcome {
         | State::Preparing { .. } => ignored(Why::OnItsWay),
         State::Starting { run: None, .. } | State::Stopping { .. } => changed(next.want_bounce()),
         State::Starting { run: Some(_), .. } | State::Ready { .. } | State::Degraded { .. } => {
-            changed(next.want_bounce().ask_running(StopReason::Ordered, now))
+            changed(next.want_bounce().stop_when_free(around, now))
         }
     }
 }
@@ -317,20 +333,22 @@ fn neighbours(node: &Node, next: Change, around: &Around, now: Moment) -> Outcom
                 changed(next.begin(around, now))
             }
         }
-        (State::Starting { run: Some(_), .. } | State::Ready { .. } | State::Degraded { .. }, Wanted::Down) => {
-            if around.held { ignored(Why::NotConcerned) } else { changed(next.stop_when_free(around, now)) }
-        }
         // Its `after` nodes count again when it is prepared and when its pause ends; a running node needs none of them.
-        (State::Starting { .. } | State::Ready { .. } | State::Degraded { .. }, Wanted::Up)
-        | (
+        (State::Starting { run: Some(_), .. } | State::Ready { .. } | State::Degraded { .. }, _) => {
+            match next.stop_is_due(around) {
+                Some(reason) => changed(next.ask_running(reason, now)),
+                None => ignored(Why::NotConcerned),
+            }
+        }
+        (
             State::Down { .. }
             | State::Waiting(Wait::BackOff { .. } | Wait::OldSession { .. } | Wait::Held { .. })
             | State::Preparing { .. }
+            | State::Starting { run: None, .. }
             | State::Stopping { .. }
             | State::Failed { .. },
             _,
-        )
-        | (State::Starting { run: None, .. }, Wanted::Down) => ignored(Why::NotConcerned),
+        ) => ignored(Why::NotConcerned),
     }
 }
 
@@ -342,7 +360,7 @@ fn tick(node: &Node, next: Change, around: &Around, now: Moment) -> Outcome {
         // After a failed preparation the start that was decided before is still the one that is tried.
         State::Waiting(Wait::BackOff { why: Some(_), .. }) => changed(next.begin(around, now)),
         State::Waiting(Wait::BackOff { why: None, .. }) => changed(next.begin_counted(around, now)),
-        State::Starting { run: Some(run), why, .. } => changed(next.late(run, why, now)),
+        State::Starting { run: Some(run), why, .. } => changed(next.late(run, why, now).stop_when_free(around, now)),
         State::Stopping { dying: Dying::Asked { .. } | Dying::Killed { .. }, .. } => changed(next.kill_running(now)),
         State::Down { .. }
         | State::Waiting(Wait::Dependencies(_) | Wait::OldSession { .. } | Wait::Held { .. })

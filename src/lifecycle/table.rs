@@ -12,7 +12,7 @@ use crate::base::{
     Cause, Incarnation, Moment, NodeName, Verdict,
     ids::ProcessId,
     outcome::Failure,
-    recipe::{Restart, RestartWhen, Stop},
+    recipe::{Restart, RestartWhen, Stop, WhileStarting},
 };
 use std::{collections::BTreeSet, fmt::Write, time::Duration};
 
@@ -24,13 +24,19 @@ fn node(wanted: Wanted, state: State) -> Node {
     Node {
         name: NodeName::broker(1),
         after: vec![NodeName::zookeeper()],
+        peers: vec![NodeName::broker(2)],
         restart: Restart {
             when: RestartWhen::Always,
             healthy_after: Duration::from_secs(10),
             back_off_min: Duration::from_millis(200),
             back_off_max: Duration::from_secs(60),
         },
-        stop: Stop { signal: 15, grace: Duration::from_secs(30), clean_codes: vec![143] },
+        stop: Stop {
+            signal: 15,
+            grace: Duration::from_secs(30),
+            clean_codes: vec![143],
+            while_starting: WhileStarting::Ask,
+        },
         start_deadline: Duration::from_secs(60),
         probe_failures: 3,
         wanted,
@@ -40,6 +46,7 @@ fn node(wanted: Wanted, state: State) -> Node {
         deaths_in_a_row: 0,
         bounce: false,
         kill: false,
+        shim_lost: false,
         last_end: None,
     }
 }
@@ -68,6 +75,10 @@ fn states() -> Vec<(&'static str, Node)> {
     let back_off = |why| Wait::BackOff { until: LATER, attempt: 1, cause: Cause::Crashed, why };
     let why = || "waits".to_owned();
     let waiting = |wait| node(Wanted::Up, State::Waiting(wait));
+    let protected = |mut node: Node| {
+        node.stop.while_starting = WhileStarting::Wait { price: "its next start would take long".into() };
+        node
+    };
     vec![
         ("down", node(Wanted::Down, State::Down { last: None })),
         (
@@ -86,7 +97,19 @@ fn states() -> Vec<(&'static str, Node)> {
         ("starting, launch under way, kill ordered", Node { kill: true, ..node(Wanted::Down, starting(None)) }),
         ("starting", node(Wanted::Up, starting(Some(run())))),
         ("starting, wanted down", node(Wanted::Down, starting(Some(run())))),
+        ("starting, must not be asked", protected(node(Wanted::Up, starting(Some(run()))))),
+        ("starting, must not be asked, wanted down", protected(node(Wanted::Down, starting(Some(run()))))),
+        (
+            "starting, must not be asked, restart ordered",
+            Node { bounce: true, ..protected(node(Wanted::Up, starting(Some(run())))) },
+        ),
+        (
+            "starting, must not be asked, shim lost",
+            Node { shim_lost: true, ..protected(node(Wanted::Up, starting(Some(run())))) },
+        ),
+        ("starting, must not be asked, launch under way, wanted down", protected(node(Wanted::Down, starting(None)))),
         ("ready", node(Wanted::Up, ready())),
+        ("ready, shim lost", Node { shim_lost: true, ..node(Wanted::Up, ready()) }),
         ("ready, wanted down", node(Wanted::Down, ready())),
         ("degraded", node(Wanted::Up, degraded(Some(since)))),
         ("degraded, never ready", node(Wanted::Up, degraded(None))),
@@ -112,6 +135,7 @@ fn events(incarnation: Incarnation) -> Vec<(&'static str, Moment, Event)> {
     let probed = |verdict| Event::Probed { incarnation, verdict };
     let adopted = |wanted| Event::Adopted { incarnation: CURRENT, process: process(), wanted, restarts: 4 };
     let mark = |progress| Verdict::NotReady { why: "recovers".into(), progress };
+    let resumed = |ended| Event::Resumed { ended };
     vec![
         ("Start", NOW, Event::Start),
         ("Stop", NOW, Event::Stop),
@@ -142,6 +166,8 @@ fn events(incarnation: Incarnation) -> Vec<(&'static str, Moment, Event)> {
         ("ShimLost", NOW, Event::ShimLost { incarnation }),
         ("Adopted, wanted up", NOW, adopted(Wanted::Up)),
         ("Adopted, wanted down", NOW, adopted(Wanted::Down)),
+        ("Resumed, never ran", NOW, resumed(None)),
+        ("Resumed after an end", NOW, resumed(Some(Cause::Crashed))),
     ]
 }
 
@@ -165,17 +191,20 @@ fn kind_number(event: &Event) -> usize {
         Event::Gone { .. } => 14,
         Event::ShimLost { .. } => 15,
         Event::Adopted { .. } => 16,
+        Event::Resumed { .. } => 17,
     }
 }
 
-/// Every situation of the neighbours: nothing missing and free to stop; a dependency missing; held by a dependent; both.
-fn surroundings() -> [Around; 4] {
+/// Every situation of the neighbours: nothing missing and free to stop; a dependency missing; held by a dependent; a peer
+/// away; all of it.
+fn surroundings() -> [Around; 5] {
     let missing = || vec![NodeName::zookeeper()];
     [
-        Around { missing: vec![], held: false },
-        Around { missing: missing(), held: false },
-        Around { missing: vec![], held: true },
-        Around { missing: missing(), held: true },
+        Around { missing: vec![], held: false, peer_away: false },
+        Around { missing: missing(), held: false, peer_away: false },
+        Around { missing: vec![], held: true, peer_away: false },
+        Around { missing: vec![], held: false, peer_away: true },
+        Around { missing: missing(), held: true, peer_away: true },
     ]
 }
 
@@ -237,6 +266,9 @@ fn change_words(old: &Node, change: &Change) -> String {
     if !old.bounce && new.bounce {
         parts.push("to be started again".into());
     }
+    if !old.shim_lost && new.shim_lost {
+        parts.push("to be replaced".into());
+    }
     if !old.kill && new.kill {
         parts.push("to be killed".into());
     }
@@ -264,7 +296,8 @@ fn page() -> String {
          The sample node has 0 deaths in a row, 2 restarts, `restart = \"always\"`, was spawned 100 s ago and counts as \
          healthy after 10 s.\n\
          *A dependency missing*: a node it comes after does not serve. *Held*: a node that comes after it is to stop too \
-         and still has a process.\n\
+         and still has a process. *A peer away*: a node with copies of the same data is to run and is not ready.\n\
+         *Must not be asked*: the stop signal would hurt the product while it starts, so a stop is queued.\n\
          An event that names another start of the node than the current one is ignored in every state.\n",
     );
     for (name, node) in states() {
@@ -272,10 +305,10 @@ fn page() -> String {
         // Events with the same outcome share a line, in the order of their first.
         let mut lines: Vec<(String, Vec<&str>)> = Vec::new();
         for (label, now, event) in events(CURRENT) {
-            let [free, missing, held, _] =
+            let [free, missing, held, away, _] =
                 surroundings().map(|around| outcome_words(&node, &step(&node, event.clone(), &around, now, 0)));
             let mut words = free.clone();
-            for (when, other) in [("a dependency missing", missing), ("held", held)] {
+            for (when, other) in [("a dependency missing", missing), ("held", held), ("a peer away", away)] {
                 if other != free {
                     let _ = write!(words, "<br>{when}: {other}");
                 }
@@ -308,7 +341,7 @@ fn the_page_in_docs_is_what_the_code_does() {
 #[test]
 fn the_walk_knows_every_kind_of_event() {
     let kinds: BTreeSet<usize> = events(CURRENT).iter().map(|(_, _, event)| kind_number(event)).collect();
-    assert_eq!(kinds, (0..17).collect());
+    assert_eq!(kinds, (0..18).collect());
 }
 
 /// Calls `check` for the full product.
@@ -344,6 +377,7 @@ fn every_state_takes_every_event_and_stays_consistent() {
         assert!(!comes_up || new.wanted == Wanted::Up, "{what}: on its way up but wanted down");
         assert!(!new.bounce || (has_process && new.wanted == Wanted::Up), "{what}: bounce without a process");
         assert!(!new.kill || matches!(new.state, State::Starting { run: None, .. }), "{what}: kill outside a launch");
+        assert!(!new.shim_lost || new.state.run().is_some(), "{what}: a lost shim without a process");
         assert!(new.incarnation >= old.incarnation, "{what}: the incarnation went back");
         for action in &change.actions {
             match action {
@@ -402,5 +436,29 @@ fn a_process_is_lost_sight_of_only_when_it_is_gone_or_never_was() {
         if old.state.run().is_some() && change.node.state.run().is_none() {
             assert!(matches!(event, Event::Gone { .. }), "{what}");
         }
+    });
+}
+
+#[test]
+fn a_start_that_must_not_be_asked_is_asked_only_once_it_serves_or_is_late() {
+    walk(CURRENT, |what, old, event, _, _, outcome| {
+        let Outcome::Changed(change) = outcome else { return };
+        if old.start_is_protected() && change.actions.iter().any(|a| matches!(a, Action::AskToStop { .. })) {
+            assert!(
+                matches!(event, Event::Tick | Event::Probed { verdict: Verdict::Ready(_) | Verdict::Degraded(_), .. }),
+                "{what}"
+            );
+        }
+    });
+}
+
+#[test]
+fn a_node_is_replaced_unasked_only_while_its_peers_are_ready() {
+    walk(CURRENT, |what, old, _, _, around, outcome| {
+        let Outcome::Changed(change) = outcome else { return };
+        let asked = change.actions.iter().any(|a| matches!(a, Action::AskToStop { reason: StopReason::ShimLost, .. }));
+        let ordered = change.node.wanted == Wanted::Down || old.bounce || matches!(old.state, State::Stopping { .. });
+        let restarted = change.node.bounce;
+        assert!(!asked || !around.peer_away || ordered || restarted, "{what}");
     });
 }

@@ -1,7 +1,7 @@
 //! The words for what a node is and why: one clause for `status`, and the reasons of events that changed nothing.
 
 use super::{Dying, Node, State, StopReason, Wait, Wanted, Why};
-use crate::base::{Cause, Moment, NodeName, outcome::Failure, units::human_duration};
+use crate::base::{Cause, Moment, NodeName, outcome::Failure, recipe::WhileStarting, units::human_duration};
 use std::{fmt, time::Duration};
 
 /// Why a node with a launch under way is not ready.
@@ -10,6 +10,9 @@ pub(super) const LAUNCHING: &str = "being launched";
 pub(super) const STARTING: &str = "launched, no look at it has ended yet";
 /// The same after an adoption.
 pub(super) const ADOPTED: &str = "found running, no look at it has ended yet";
+
+/// How a queued stop is forced.
+const FORCE: &str = "`stop --now`, `down --now` or a second Ctrl-C force it";
 
 /// A start that takes longer than its deadline without progress.
 pub(super) fn late(start_deadline: Duration, why: &str) -> String {
@@ -100,11 +103,33 @@ impl Node {
         }
     }
 
-    /// A running node that is wanted down is only held back by nodes that come after it.
+    /// A running node that is to end and has not been asked: its start-up, the nodes that come after it, or its peers are
+    /// waited for.
     fn with_stop(&self, clause: String) -> String {
-        match self.wanted {
-            Wanted::Up => clause,
-            Wanted::Down => format!("{clause}; it stops once the nodes that come after it are down"),
+        match (&self.stop.while_starting, self.wanted) {
+            (WhileStarting::Wait { price }, _) if self.stop_is_queued() => {
+                let order = if self.bounce { "restart" } else { "stop" };
+                format!("{clause}; the {order} is queued until it is ready: {price} ({FORCE})")
+            }
+            (_, Wanted::Down) => format!("{clause}; it stops once the nodes that come after it are down"),
+            (_, Wanted::Up) if self.shim_lost && self.start_is_protected() => {
+                format!("{clause}; its shim was killed: it is replaced once it is ready")
+            }
+            (_, Wanted::Up) if self.shim_lost => {
+                format!("{clause}; its shim was killed: it is replaced once {} are ready", list(&self.peers))
+            }
+            (_, Wanted::Up) => clause,
+        }
+    }
+
+    /// Why a queued stop waits, without words that change with the clock: for whoever waits for the stop.
+    pub fn queued_stop(&self) -> Option<String> {
+        match (&self.state, &self.stop.while_starting) {
+            (State::Starting { why, .. }, WhileStarting::Wait { price }) if self.stop_is_queued() => {
+                let order = if self.bounce { "restart" } else { "stop" };
+                Some(format!("the {order} is queued until it is ready: {why}; {price} ({FORCE})"))
+            }
+            _ => None,
         }
     }
 }

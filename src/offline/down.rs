@@ -94,6 +94,9 @@ pub fn down(layout: &Layout, now: bool, told: &(dyn Fn(&Stopped) + Sync)) -> Res
                 .map(|one| {
                     let order = stop_order(plan.as_ref(), &one.state.node, now);
                     scope.spawn(move || {
+                        if !now {
+                            start_up::await_end(layout, &one.state.node, told);
+                        }
                         let stopped = stop(&one, order);
                         if let Ok(stopped) = &stopped {
                             told(stopped);
@@ -258,5 +261,6 @@ fn words(e: &SysError) -> String {
     format!("{e}: {}", e.source)
 }
 
+mod start_up;
 #[cfg(test)]
 mod tests;

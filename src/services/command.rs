@@ -4,7 +4,7 @@ use super::{Place, ServiceError, Site, restart, text};
 use crate::{
     base::{
         NodeKind,
-        recipe::{Launch, PortUse, Probe, ProbeKind, Recipe, Stop},
+        recipe::{Launch, PortUse, Probe, ProbeKind, Recipe, Stop, WhileStarting},
     },
     config::{self, CommandProbeKind},
 };
@@ -45,7 +45,9 @@ pub(super) fn recipe(site: &Site<'_>, command: &config::Command) -> Result<Recip
             notify: matches!(command.probe.kind, CommandProbeKind::Notify),
         },
         probe: probe(&command.probe),
+        peers: Vec::new(),
         stop: Stop {
+            while_starting: WhileStarting::Ask,
             signal: command.stop_signal,
             grace: command.care.grace,
             clean_codes: clean_codes(command.stop_signal),

@@ -18,7 +18,7 @@ mod zookeeper;
 
 pub use classify::{Ended, classify};
 pub use error::ServiceError;
-pub use progress::progress;
+pub use progress::{is_starting, progress};
 
 use crate::{
     base::{ByteSize, Layout, NodeName, programs::Programs, recipe::Recipe, recipe::Restart},

@@ -5,7 +5,9 @@ use crate::{
     base::{
         NodeKind, NodeName,
         programs::MysqlTree,
-        recipe::{Launch, MysqlInitialize, PortUse, PrepareStep, Probe, ProbeKind, Recipe, RenderedFile, Stop},
+        recipe::{
+            Launch, MysqlInitialize, PortUse, PrepareStep, Probe, ProbeKind, Recipe, RenderedFile, Stop, WhileStarting,
+        },
     },
     config,
     render::OptionFile,
@@ -65,7 +67,8 @@ pub(super) fn recipe(site: &Site<'_>, mysql: &config::Mysql) -> Result<Recipe, S
             start_deadline: Duration::from_secs(60),
         },
         // SIGTERM is SHUTDOWN and ends with 0: no code besides it is clean
-        stop: Stop { signal: 15, grace: mysql.care.grace, clean_codes: Vec::new() },
+        stop: Stop { signal: 15, grace: mysql.care.grace, clean_codes: Vec::new(), while_starting: WhileStarting::Ask },
+        peers: Vec::new(),
         after: Vec::new(),
         ports: vec![PortUse {
             name: "mysql".into(),

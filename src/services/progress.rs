@@ -57,6 +57,27 @@ pub fn progress(kind: NodeKind, last_lines: &str) -> Option<String> {
     Some(mark.chars().take(160).collect())
 }
 
+/// Whether the newest start in a broker's log is still under way: then a SIGTERM would halt it without closing its logs.
+/// False when the log does not tell, and for other products, which can be asked at any time.
+///
+/// `KafkaServer.startup` begins with "starting" and ends with "[KafkaServer id=N] started" (3.5.2).
+pub fn is_starting(kind: NodeKind, log: &str) -> bool {
+    match kind {
+        NodeKind::Broker(_) => {}
+        NodeKind::Zookeeper | NodeKind::Mysql | NodeKind::Command => return false,
+    }
+    let told = log.lines().rev().find_map(|line| {
+        if line.contains("[KafkaServer id=") && line.contains("] started") {
+            Some(false)
+        } else if line.contains(" starting (kafka.server.KafkaServer)") {
+            Some(true)
+        } else {
+            None
+        }
+    });
+    told == Some(true)
+}
+
 /// `… (12/51 completed in DIR)` of LogManager.loadLogs: the count says more than the partition's long description.
 fn loaded_count(line: &str) -> Option<String> {
     let (before, _) = line.split_once(" completed in ")?;
@@ -85,6 +106,19 @@ mod tests {
         let line = "2026-11-23T04:11:28.475Z INFO Completed load of Log(dir=/d/t-4, topicId=slf, topic=t, partition=4) with 1 \
                     segments, local-log-start-offset 0 and log-end-offset 9 in 35ms (7/27 completed in /d) (kafka.log.LogManager)";
         assert_eq!(progress(NodeKind::Broker(1), line).unwrap(), "7/27 logs loaded");
+    }
+
+    #[test]
+    fn a_start_is_under_way_from_starting_to_started() {
+        let broker = NodeKind::Broker(1);
+        let starting = "2026-11-23T04:11:27.475Z INFO starting (kafka.server.KafkaServer)\n";
+        let recovering = "2026-11-23T04:11:28.475Z INFO Recovering 24 logs from /d since no clean shutdown file was found (kafka.log.LogManager)\n";
+        let started = "2026-11-23T04:11:29.475Z INFO [KafkaServer id=1] started (kafka.server.KafkaServer)\n";
+        assert!(is_starting(broker, &format!("{starting}{recovering}")));
+        assert!(!is_starting(broker, &format!("{starting}{recovering}{started}")));
+        assert!(is_starting(broker, &format!("{starting}{started}{starting}")), "the newest start counts");
+        assert!(!is_starting(broker, recovering), "nothing told, nothing waited for");
+        assert!(!is_starting(NodeKind::Mysql, starting));
     }
 
     #[test]

@@ -8,7 +8,7 @@ use crate::{
         NodeKind, NodeName,
         recipe::{
             ClassDataArchive, Launch, PortUse, PrepareStep, Probe, ProbeKind, Recipe, RenderedFile, Stop, Training,
-            TrainingJvm,
+            TrainingJvm, WhileStarting,
         },
     },
     config,
@@ -90,7 +90,14 @@ pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<R
             // snapshot and log replay are shown as progress and move it
             start_deadline: Duration::from_secs(30),
         },
-        stop: Stop { signal: 15, grace: zookeeper.care.grace, clean_codes: CLEAN_CODES.to_vec() },
+        // No shutdown hook and every transaction synced: it can be asked at any time (facts/distributions.md 7).
+        stop: Stop {
+            signal: 15,
+            grace: zookeeper.care.grace,
+            clean_codes: CLEAN_CODES.to_vec(),
+            while_starting: WhileStarting::Ask,
+        },
+        peers: Vec::new(),
         after: Vec::new(),
         ports: vec![PortUse {
             name: "client".into(),

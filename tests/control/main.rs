@@ -47,6 +47,8 @@ impl Handler for Shared {
                     version: "0.0.0".into(),
                     pid: 1,
                     plan_digest: "d".into(),
+                    started_at: None,
+                    handover_failed: None,
                 })),
                 Order::Status => out.send(Answer::Status(Box::new(status("one")))),
                 Order::Watch => {
@@ -67,7 +69,7 @@ impl Handler for Shared {
                 }
                 Order::Down { .. } => std::future::pending::<()>().await,
                 Order::Kill { .. } => panic!("a handler that fails"),
-                Order::Start { .. } | Order::Stop { .. } | Order::Restart { .. } => {}
+                Order::Start { .. } | Order::Stop { .. } | Order::Restart { .. } | Order::UpgradeSelf => {}
             }
         })
     }
@@ -228,9 +230,10 @@ async fn an_answer_line_without_end_is_refused_by_the_client() {
 async fn a_handler_that_ends_or_fails_without_an_answer_is_answered_for() {
     let d = daemon();
     let node = cdc_supervisor::base::NodeName::mysql();
-    for (order, words) in
-        [(Order::Kill { node, signal: 9 }, "failed while"), (Order::Stop { nodes: vec![] }, "without an answer")]
-    {
+    for (order, words) in [
+        (Order::Kill { node, signal: 9 }, "failed while"),
+        (Order::Stop { nodes: vec![], now: false }, "without an answer"),
+    ] {
         match d.ask(order).await.next().await.unwrap() {
             Some(Answer::Refused { exit: 1, message, .. }) => assert!(message.contains(words), "{message}"),
             other => panic!("{other:?}"),

@@ -149,3 +149,28 @@ fn the_daemon_killed_while_a_node_is_stopping_leaves_the_stop_to_the_shim() {
         if alive(pid) { Err("alive".into()) } else { Ok(()) }
     });
 }
+
+#[test]
+fn a_row_of_deaths_goes_on_under_the_next_daemon() {
+    let root = Root::new(&[fake("a", &["exit=3"])]);
+    root.expect_log("node=a");
+    let deaths = || {
+        let text = std::fs::read_to_string(root.path().join("state/nodes/a.json")).unwrap_or_default();
+        let state: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        (state["deaths_in_a_row"].as_u64().unwrap_or(0), state["restarts"].as_u64().unwrap_or(0))
+    };
+    let run = root.spawn(&["run"]);
+    crate::support::until(crate::support::STATE_LIMIT, "four deaths in a row", || {
+        if deaths().0 >= 4 { Ok(()) } else { Err(format!("{:?}", deaths())) }
+    });
+    kill_daemon(&root);
+    drop(run);
+    let (before, restarts) = deaths();
+    let run = root.spawn(&["run"]);
+    crate::support::until(crate::support::STATE_LIMIT, "another death and restart", || {
+        let (now, again) = deaths();
+        if now > before && again > restarts { Ok(()) } else { Err(format!("{now} {again}")) }
+    });
+    root.down();
+    assert_eq!(run.wait(crate::support::VERB_LIMIT).code, Some(0));
+}

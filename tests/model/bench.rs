@@ -1,6 +1,6 @@
 //! A small fleet with a clock that a test moves; what is to be done comes back as words.
 
-use crate::world::spec;
+use crate::world::{broker, spec};
 use cdc_supervisor::base::{Cause, Moment, NodeName, Verdict, ids::ProcessId, outcome::Failure};
 use cdc_supervisor::lifecycle::{Action, Ended, Event, Fleet, Node, NodeSpec, State, Wanted};
 use std::time::Duration;
@@ -9,6 +9,17 @@ use std::time::Duration;
 pub struct Bench {
     pub fleet: Fleet,
     pub now: Moment,
+}
+
+/// `zookeeper`, and three brokers after it that must not be asked while they start and are peers of each other.
+pub fn brokers() -> Bench {
+    bench(vec![
+        spec("zookeeper", &[]),
+        broker("broker-1", &["broker-2", "broker-3"]),
+        broker("broker-2", &["broker-1", "broker-3"]),
+        broker("broker-3", &["broker-1", "broker-2"]),
+    ])
+    .ready("zookeeper")
 }
 
 /// `zookeeper`, `broker-1` and `broker-2` after it, `mysql` alone.

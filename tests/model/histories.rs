@@ -1,19 +1,23 @@
 //! Random fleets, random histories. Each step is checked by the world; at the end the world turns kind and all must rest.
 
 use crate::world::{Happening, World, spec};
-use cdc_supervisor::base::recipe::RestartWhen;
+use cdc_supervisor::base::{
+    NodeName,
+    recipe::{RestartWhen, WhileStarting},
+};
 use cdc_supervisor::lifecycle::{NodeSpec, State, Wanted};
 use proptest::prelude::*;
 use std::time::Duration;
 
 /// 1 to 6 nodes; `after` points from later to earlier ones, whose names sort either way.
 fn fleets() -> impl Strategy<Value = Vec<NodeSpec>> {
-    let node = (any::<[bool; 6]>(), 0..6_u8, 0..4_u32, 0..4_u64, 0..3_u64);
+    let node = (any::<[bool; 6]>(), 0..6_u8, 0..4_u32, 0..4_u64, 0..3_u64, any::<(bool, bool)>());
     (prop::collection::vec(node, 1..=6), any::<bool>()).prop_map(|(nodes, reversed)| {
+        let flags: Vec<(bool, bool)> = nodes.iter().map(|node| node.5).collect();
         let name = |i: usize| format!("n{}", if reversed { 9 - i } else { i });
         (0..)
             .zip(nodes)
-            .map(|(i, (edges, when, probe_failures, grace, start_deadline))| {
+            .map(|(i, (edges, when, probe_failures, grace, start_deadline, (protected, copies)))| {
                 let after: Vec<String> = (0..i).filter(|j| edges[*j]).map(name).collect();
                 let after: Vec<&str> = after.iter().map(String::as_str).collect();
                 let mut spec = spec(&name(i), &after);
@@ -22,6 +26,13 @@ fn fleets() -> impl Strategy<Value = Vec<NodeSpec>> {
                     1 => RestartWhen::OnFailure,
                     _ => RestartWhen::Always,
                 };
+                if protected {
+                    spec.stop.while_starting = WhileStarting::Wait { price: "its next start would take long".into() };
+                }
+                if copies {
+                    let peers = (0..).zip(&flags).filter(|(j, (_, copies))| *copies && *j != i);
+                    spec.peers = peers.map(|(j, _)| NodeName::new(name(j)).unwrap()).collect();
+                }
                 spec.probe_failures = probe_failures;
                 spec.stop.grace = Duration::from_secs(grace);
                 spec.start_deadline = Duration::from_secs(start_deadline * 10);

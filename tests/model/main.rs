@@ -6,5 +6,6 @@
 mod bench;
 mod ends;
 mod histories;
+mod queued;
 mod rules;
 mod world;

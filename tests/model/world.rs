@@ -6,7 +6,7 @@ use cdc_supervisor::base::{
     Cause, Incarnation, Moment, NodeName, Verdict,
     ids::ProcessId,
     outcome::Failure,
-    recipe::{Restart, RestartWhen, Stop},
+    recipe::{Restart, RestartWhen, Stop, WhileStarting},
 };
 use cdc_supervisor::lifecycle::{
     Action, BackOff, Ended, Event, Fleet, Hold, Node, NodeSpec, State, StopReason, Wait, Wanted, Why,
@@ -27,6 +27,8 @@ struct Truth {
     highest: Incarnation,
     /// A restart was ordered while it lived, and nothing took it back.
     bounced: bool,
+    /// How its last run ended, as the state file keeps it.
+    last_end: Option<Cause>,
     /// Events of runs that are over: they may come again and must change nothing.
     old: Vec<Event>,
     /// Events of the run that is not over.
@@ -80,18 +82,33 @@ pub fn spec(name: &str, after: &[&str]) -> NodeSpec {
     NodeSpec {
         name: NodeName::new(name).unwrap(),
         after: after.iter().map(|n| NodeName::new(*n).unwrap()).collect(),
+        peers: Vec::new(),
         restart: Restart {
             when: RestartWhen::Always,
             healthy_after: Duration::from_secs(10),
             back_off_min: Duration::from_millis(200),
             back_off_max: Duration::from_secs(60),
         },
-        stop: Stop { signal: 15, grace: Duration::from_secs(30), clean_codes: vec![143] },
+        stop: Stop {
+            signal: 15,
+            grace: Duration::from_secs(30),
+            clean_codes: vec![143],
+            while_starting: WhileStarting::Ask,
+        },
         start_deadline: Duration::from_secs(60),
         probe_failures: 3,
         last_incarnation: Incarnation(0),
         restarts: 0,
+        deaths_in_a_row: 0,
     }
+}
+
+/// A broker of a pair: it must not be asked to stop while it starts, and keeps copies of what the other has.
+pub fn broker(name: &str, peers: &[&str]) -> NodeSpec {
+    let mut spec = spec(name, &["zookeeper"]);
+    spec.peers = peers.iter().map(|n| NodeName::new(*n).unwrap()).collect();
+    spec.stop.while_starting = WhileStarting::Wait { price: "the next start would take long".into() };
+    spec
 }
 
 pub fn failure() -> Failure {
@@ -259,7 +276,10 @@ impl World {
         let wanted: BTreeMap<NodeName, (Wanted, u32)> =
             self.fleet.nodes().map(|n| (n.name().clone(), (n.wanted(), n.restarts()))).collect();
         for spec in &mut self.specs {
-            spec.last_incarnation = self.fleet.node(&spec.name).unwrap().incarnation();
+            let node = self.fleet.node(&spec.name).unwrap();
+            spec.last_incarnation = node.incarnation();
+            spec.restarts = node.restarts();
+            spec.deaths_in_a_row = node.deaths_in_a_row();
         }
         self.fleet = Fleet::new(self.specs.clone());
         self.adopting = true;
@@ -282,28 +302,34 @@ impl World {
         self.adopting = false;
         for name in self.names.clone() {
             if wanted[&name].0 == Wanted::Up && self.truth[&name].live.is_none() {
-                self.deliver(&name, Event::Start);
+                let ended = self.truth[&name].last_end;
+                self.deliver(&name, Event::Resumed { ended });
             }
         }
     }
 
     pub fn tick(&mut self) {
-        let before = self.fleet.clone();
-        self.dice += 1;
-        let actions = self.fleet.tick(self.now, self.dice);
+        // A late start that is asked to stop without any grace is due again at once.
+        for _ in 0..2 {
+            let before = self.fleet.clone();
+            self.dice += 1;
+            let actions = self.fleet.tick(self.now, self.dice);
+            self.absorb(&before, &actions, None);
+            self.check(&before, None);
+        }
         if let Some(next) = self.fleet.next_deadline() {
             assert!(next > self.now, "a deadline of {next:?} is left behind at {:?}", self.now);
         }
-        self.absorb(&before, &actions, None);
-        self.check(&before, None);
     }
 
     pub fn deliver(&mut self, name: &NodeName, event: Event) {
         let before = self.fleet.clone();
         self.dice = self.dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         let taken = self.fleet.take(name, event.clone(), self.now, self.dice);
+        let last_end = self.fleet.node(name).unwrap().last_end();
         assert!(taken.ignored.is_none() || taken.actions.is_empty(), "{name}: {event:?} is ignored but acts");
         let truth = self.truth.get_mut(name).unwrap();
+        truth.last_end = last_end.or(truth.last_end);
         match &event {
             Event::Restart => truth.bounced = truth.live.is_some() || truth.launching.is_some(),
             Event::Stop | Event::KillNow | Event::Refused(_) => truth.bounced = false,
@@ -341,6 +367,15 @@ impl World {
                 .map(Node::name)
                 .filter(|d| self.truth[*d].live.is_some() || self.truth[*d].launching.is_some())
                 .collect();
+            let spec = self.specs.iter().find(|s| s.name == name).unwrap();
+            let away: Vec<&NodeName> = spec
+                .peers
+                .iter()
+                .filter(|p| {
+                    let peer = self.fleet.node(p).unwrap();
+                    peer.wanted() == Wanted::Up && !matches!(peer.state(), State::Ready { .. })
+                })
+                .collect();
             let what = Told(|| format!("{action:?} after {trigger:?}"));
             let held = !held_by.is_empty();
             let truth = self.truth.get_mut(&name).unwrap();
@@ -370,9 +405,23 @@ impl World {
                 }
                 Action::AskToStop { incarnation, reason, .. } => {
                     assert!(live_is(&truth.live, *incarnation), "{what}: asks nobody");
-                    let out_of_order = held && node.wanted() == Wanted::Down && *reason != StopReason::ShimLost;
+                    let replaced = *reason == StopReason::ShimLost;
+                    let out_of_order = held && node.wanted() == Wanted::Down && !replaced;
                     assert!(!out_of_order, "{what}: {held_by:?} still live");
-                    assert!(node.wanted() == Wanted::Down || from_itself, "{what}: stopped for another's sake");
+                    let free = node.wanted() == Wanted::Down || from_itself || replaced;
+                    assert!(free, "{what}: stopped for another's sake");
+                    let old = before.node(&name).unwrap();
+                    let starting = matches!(old.state(), State::Starting { run: Some(_), .. });
+                    let protected = matches!(spec.stop.while_starting, WhileStarting::Wait { .. });
+                    let serves_or_late = matches!(
+                        trigger,
+                        None | Some((_, Event::Probed { verdict: Verdict::Ready(_) | Verdict::Degraded(_), .. }))
+                    );
+                    assert!(!(starting && protected) || serves_or_late, "{what}: asked during its start-up");
+                    let stopping = matches!(old.state(), State::Stopping { .. });
+                    if replaced && node.wanted() == Wanted::Up && !stopping && !truth.bounced {
+                        assert!(away.is_empty(), "{what}: replaced while {away:?} are away");
+                    }
                     truth.live.as_mut().unwrap().asked = true;
                 }
                 Action::KillTree { incarnation, .. } => {
@@ -406,12 +455,13 @@ impl World {
                 assert!(order || matches!(node.state(), State::Failed { .. }), "{what}: left failed by itself");
             }
             let adopted = matches!(own, Some(Event::Adopted { .. }));
-            assert!(order || adopted || old.wanted() == node.wanted(), "{what}: wanted changed by itself");
+            let resumed = matches!(own, Some(Event::Resumed { .. }));
+            assert!(order || adopted || resumed || old.wanted() == node.wanted(), "{what}: wanted changed by itself");
             assert!(node.incarnation() >= old.incarnation(), "{what}: incarnation went back");
 
             if !adopted {
                 let more = node.restarts() - old.restarts();
-                let may = matches!(own, Some(Event::Gone { .. })) || trigger.is_none();
+                let may = matches!(own, Some(Event::Gone { .. })) || trigger.is_none() || resumed;
                 assert!(more == 0 || more == 1 && may, "{what}: restarts");
             }
             let died = matches!(own, Some(Event::Gone { .. } | Event::PrepareFailed { .. }));

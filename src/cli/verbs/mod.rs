@@ -20,7 +20,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Status(args) => status::run(context, &args).await,
         Verb::Logs(args) => logs::run(context, args).await,
         Verb::Start(args) => orders::run(context, "start", Order::Start { nodes: args.nodes, with_needs: true }).await,
-        Verb::Stop(args) => orders::run(context, "stop", Order::Stop { nodes: args.nodes }).await,
+        Verb::Stop(args) => orders::run(context, "stop", Order::Stop { nodes: args.nodes, now: args.now }).await,
         Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,
         Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
         Verb::Fetch => fetch::run(context).await,

@@ -1,7 +1,7 @@
 //! Ends of every kind, judged.
 
 use super::*;
-use crate::base::{Incarnation, Timestamp};
+use crate::base::{Incarnation, Timestamp, recipe::WhileStarting};
 use std::time::Duration;
 
 const BROKER: NodeKind = NodeKind::Broker(2);
@@ -26,7 +26,8 @@ fn sent(status: ExitStatus, signals: &[i32]) -> ExitRecord {
 }
 
 fn jvm_stop() -> Stop {
-    Stop { signal: 15, grace: Duration::from_secs(60), clean_codes: vec![143] }
+    let while_starting = WhileStarting::Ask;
+    Stop { signal: 15, grace: Duration::from_secs(60), clean_codes: vec![143], while_starting }
 }
 
 fn cause(kind: NodeKind, exit: &ExitRecord, lines: &str, asked: bool) -> Cause {

@@ -71,6 +71,16 @@ impl Up<'_> {
                             ordered = None;
                             false
                         }
+                        // Data that a start would harm, or a daemon on its way out: the nodes tell which.
+                        Ok(Some(answer @ Answer::Refused { exit: 8, .. })) => {
+                            let status = self.status_now().await?;
+                            if !unsafe_to_start(&status) {
+                                return Err(refusal(&answer).unwrap_or_else(unexpected));
+                            }
+                            last = Some(status);
+                            ordered = None;
+                            false
+                        }
                         Ok(Some(answer)) => return Err(refusal(&answer).unwrap_or_else(unexpected)),
                         Ok(None) => return Err(unexpected()),
                         Err(ClientError::WentAway) => true,
@@ -98,11 +108,23 @@ impl Up<'_> {
                     }
                     Judgement::Failed { .. } if ordered.is_some() && now < wait.deadline() => {}
                     Judgement::Failed { why, nodes } => {
+                        let exit = if unsafe_to_start(status) { Exit::Refused } else { Exit::NotReady };
                         drop(steps);
-                        return Err(not_ready(&why, &nodes));
+                        return Err(not_ready(exit, &why, &nodes));
                     }
                 }
             }
+        }
+    }
+}
+
+impl Up<'_> {
+    async fn status_now(&self) -> Result<Status, CliError> {
+        let mut asked = self.context.ask(&self.layout, Order::Status).await?;
+        match asked.next().await? {
+            Some(Answer::Status(status)) => Ok(*status),
+            Some(answer) => Err(refusal(&answer).unwrap_or_else(unexpected)),
+            None => Err(unexpected()),
         }
     }
 }
@@ -115,9 +137,15 @@ async fn next_of(ordered: &mut Option<Answers>) -> Result<Option<Answer>, Client
     }
 }
 
-fn not_ready(why: &str, nodes: &[(NodeName, String)]) -> CliError {
+/// Whether a node stays down because its start would harm data: it belongs elsewhere, or a newer program wrote it.
+fn unsafe_to_start(status: &Status) -> bool {
+    let failures = status.nodes.iter().filter(|n| n.wanted == "up").filter_map(|n| n.failure.as_ref());
+    failures.into_iter().any(|failure| failure.cause.is_about_whose_data())
+}
+
+fn not_ready(exit: Exit, why: &str, nodes: &[(NodeName, String)]) -> CliError {
     let first = nodes.first().map_or("NODE", |(node, _)| node.as_str());
-    CliError::new(Exit::NotReady, why).causes(nodes.iter().map(|(node, why)| format!("{node}: {why}"))).hint(format!(
+    CliError::new(exit, why).causes(nodes.iter().map(|(node, why)| format!("{node}: {why}"))).hint(format!(
         "see `cdc-supervisor logs {first}`; the daemon and the other nodes run on, `cdc-supervisor down` stops them"
     ))
 }

@@ -123,7 +123,7 @@ impl Up<'_> {
                     Err(e) => return Err(e.into()),
                 },
                 () = self.signals.next() => {
-                    live.line("killing everything");
+                    live.line("killing everything: brokers check all their logs at their next start, mysqld recovers");
                     // A daemon that cannot be asked any more is about to end.
                     if let Ok(kill) = self.context.ask(&self.layout, Order::Down { now: true }).await {
                         stops.push(kill);
