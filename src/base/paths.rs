@@ -58,6 +58,11 @@ impl Layout {
         self.state().join("events.jsonl")
     }
 
+    /// One record per death.
+    pub fn incidents(&self) -> PathBuf {
+        self.state().join("incidents")
+    }
+
     /// Passwords, 0600 files in a 0700 directory.
     pub fn secrets(&self) -> PathBuf {
         self.state().join("secrets")
@@ -141,6 +146,11 @@ impl Layout {
     /// The exit record of one incarnation.
     pub fn exit_record(&self, node: &NodeName, incarnation: Incarnation) -> PathBuf {
         self.node_run(node).join(format!("exit.{incarnation}"))
+    }
+
+    /// What the node's last start was made of.
+    pub fn launched(&self, node: &NodeName) -> PathBuf {
+        self.node_run(node).join("launched.json")
     }
 
     /// Where a node sends sd_notify messages.

@@ -1,11 +1,13 @@
 //! The command line: one file per verb, printer, exit codes, hints.
 
 pub mod args;
+pub mod changes;
 pub mod context;
 pub mod error;
 pub mod exit;
 pub mod launch;
 pub mod live;
+pub mod plan_text;
 pub mod printer;
 pub mod signals;
 pub mod table;

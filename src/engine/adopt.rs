@@ -3,14 +3,15 @@
 use super::{
     Engine, actions,
     link::{self, Connection, Hold, NoShim},
-    node::Asked,
+    node::{Asked, NodeRuntime},
     orphan,
     persist::{self, NodeState},
-    snapshot::LastExit,
+    snapshot::{LastExit, ran_ms},
+    words::End,
 };
 use crate::{
     base::{
-        Cause, ExitRecord, ExitStatus, Incarnation, Layout, NodeName,
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Launched, Layout, NodeName,
         recipe::{Recipe, Restart, WhileStarting},
     },
     lifecycle::{Event, Wanted},
@@ -19,6 +20,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 use tokio::task::spawn_blocking;
@@ -33,6 +35,8 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct FoundNode {
     state: NodeState,
+    /// What the last start was made of, where that is on record.
+    launched: Option<Launched>,
     /// The highest start that left a trace.
     highest: Incarnation,
     /// A shim that answers.
@@ -45,6 +49,14 @@ pub(super) struct FoundNode {
 }
 
 impl FoundNode {
+    /// What the engine keeps of earlier runs.
+    pub(super) fn remember(&self, runtime: &mut NodeRuntime) {
+        runtime.last_exit = self.state.last_exit.clone();
+        // Written before the start it tells of, so it is never older than what the state file says.
+        runtime.launched_digest = self.launched.as_ref().map(Launched::digest).or_else(|| self.state.launched.clone());
+        runtime.launched = self.launched.clone().map(Arc::new);
+    }
+
     pub(super) fn incarnation(&self) -> Incarnation {
         self.highest.max(self.state.incarnation)
     }
@@ -119,6 +131,12 @@ pub(super) async fn look(layout: &Layout, recipes: &[Recipe]) -> Found {
     found
 }
 
+/// Looks at one node that is about to be added; none: the look failed, and the node's lock still protects it.
+pub(super) async fn look_for(layout: &Layout, node: &NodeName) -> Option<FoundNode> {
+    let (layout, node) = (layout.clone(), node.clone());
+    tokio::spawn(async move { look_at(&layout, &node).await }).await.ok()
+}
+
 pub(super) fn known_nodes(layout: &Layout) -> Vec<NodeName> {
     let Ok(entries) = std::fs::read_dir(layout.nodes()) else { return Vec::new() };
     entries.flatten().filter_map(|e| NodeName::new(e.file_name().to_string_lossy()).ok()).collect()
@@ -157,7 +175,8 @@ async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
     let heard = state.last_exit.as_ref().is_some_and(|e| e.incarnation >= last);
     let unheard =
         (live.is_none() && !heard && last > Incarnation::default()).then(|| record_of(layout, node, last, &state));
-    FoundNode { state, highest, live, unheard, orphans }
+    let launched = persist::read_launched(layout, node);
+    FoundNode { state, launched, highest, live, unheard, orphans }
 }
 
 /// Starts that left a socket and starts that left an exit record, each ascending.
@@ -212,10 +231,10 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         let chosen = only.is_none_or(|only| only.contains(&name));
         let wanted_up = if restore_wishes { node.state.wanted_up } else { chosen };
         let (restarts, orphans) = (node.restarts(), node.orphans);
-        let FoundNode { state, live, unheard, .. } = node;
         if let Some(runtime) = engine.nodes.get_mut(&name) {
-            runtime.last_exit = state.last_exit.clone();
+            node.remember(runtime);
         }
+        let FoundNode { state, live, unheard, .. } = node;
         if let Some((connection, hold)) = live {
             adopt(engine, &name, connection, hold, &state, if wanted_up { Wanted::Up } else { Wanted::Down }, restarts);
             continue;
@@ -224,13 +243,14 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
             let (cause, _) = engine.judge(&name, &record, false);
             tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "{}", if orphans { "had lost its shim while no daemon ran" } else { "had ended while no daemon ran" });
             if let Some(runtime) = engine.nodes.get_mut(&name) {
-                runtime.last_exit = Some(LastExit {
-                    incarnation: record.incarnation,
-                    status: record.status,
-                    cause,
-                    at: record.ended_at,
-                });
+                runtime.last_exit = Some(LastExit::of(&record, cause));
             }
+            let end = End { cause, status: record.status, ran_ms: ran_ms(&record), oom_kills: record.oom_kills };
+            let line = EventLine::new(
+                EventKind::Ended,
+                format!("{}, at {}, while no daemon ran", end.clause(), record.ended_at),
+            );
+            engine.journal.note(line.node(&name).incarnation(record.incarnation).cause(cause));
         }
         if wanted_up {
             if restore_wishes {
@@ -270,6 +290,11 @@ fn adopt(
     let (context, link) = actions::connect(engine, name, &recipe, shim.incarnation, cgroup);
     if let Some(runtime) = engine.nodes.get_mut(name) {
         runtime.link = Some(link);
+        runtime.note_difference();
+        if let Some(differs) = &runtime.differs {
+            tracing::info!(node = %name, "{differs}");
+        }
+        runtime.adopted = true;
         runtime.ready_since = state.ready_since.filter(|_| state.incarnation == shim.incarnation);
         runtime.asked = shim.stopping.then_some(Asked::ToStop);
     }

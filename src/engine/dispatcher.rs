@@ -1,7 +1,7 @@
 //! The one loop: takes orders, happenings and deadlines, asks the machine, has its actions done, publishes the state.
 
 use super::{
-    actions, adopt,
+    actions, adopt, derive,
     journal::Journal,
     node::{Asked, Happening, LogMark, NodeRuntime},
     orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
@@ -51,7 +51,7 @@ pub struct Settings {
 }
 
 /// What an order is waited for, and what it has done when that is reached.
-type Waited = (BTreeMap<NodeName, Goal>, String);
+pub(super) type Waited = (BTreeMap<NodeName, Goal>, String);
 
 /// All nodes under one dispatcher.
 #[derive(Debug)]
@@ -84,7 +84,7 @@ impl Engine {
         let (still_sender, stills) = mpsc::channel(1);
         let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let found = adopt::look(&layout, &recipes).await;
-        let specs = recipes.iter().map(|recipe| spec(recipe, &found, restore_wishes)).collect();
+        let specs = recipes.iter().map(|r| spec(r, found.node(&r.node), restore_wishes)).collect();
         let now = clock::wall();
         let order: Vec<NodeName> = recipes.iter().map(|r| r.node.clone()).collect();
         let nodes = recipes.into_iter().map(|r| (r.node.clone(), NodeRuntime::new(r, now))).collect();
@@ -109,8 +109,15 @@ impl Engine {
         };
         adopt::take(&mut engine, found, restore_wishes, only.as_ref());
         engine.settle();
-        let journal = engine.journal.clone();
-        Ok((engine, Handle { orders: order_sender, snapshot: snapshots, stills: still_sender, journal }))
+        let handle = Handle {
+            orders: order_sender,
+            snapshot: snapshots,
+            stills: still_sender,
+            layout: engine.layout.clone(),
+            cgroup: engine.cgroup.clone(),
+            journal: engine.journal.clone(),
+        };
+        Ok((engine, handle))
     }
 
     /// Runs until everything was ordered down and is gone. `pulse` is called on every turn and at least once a second
@@ -166,7 +173,7 @@ impl Engine {
         self.act(actions);
     }
 
-    fn act(&mut self, actions: Vec<Action>) {
+    pub(super) fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             actions::perform(self, action);
         }
@@ -190,11 +197,15 @@ impl Engine {
                     process: runtime.process.clone(),
                     ready_since: runtime.ready_since,
                     last_exit: runtime.last_exit.clone(),
+                    launched: runtime.launched_digest.clone(),
                     ..NodeState::default()
                 },
             );
         }
         let next = Arc::new(Snapshot { nodes, ending: self.ending });
+        for event in derive::events(&self.snapshot.borrow(), &next) {
+            self.journal.note(event);
+        }
         self.snapshot.send_if_modified(|old| {
             let changed = **old != *next;
             *old = next;
@@ -281,6 +292,7 @@ impl Engine {
                 self.event(&node, Event::Signal(signal));
                 Ok(None)
             }
+            EngineOrder::Change(change) => super::change::carry_out(self, change),
             EngineOrder::Down { now } => {
                 self.ending = true;
                 let mut names = self.order.clone();
@@ -338,12 +350,21 @@ impl Engine {
             }
             Happening::Trouble(text) => {
                 tracing::warn!(node = %node, "{text}");
+                self.journal.note(EventLine::new(EventKind::Trouble, &text).node(node));
                 runtime.trouble(text);
             }
         }
     }
 
-    fn launch_failed(&mut self, node: &NodeName, incarnation: Incarnation, step: &str, errno: i32, text: &str) {
+    /// A start that came to no run.
+    pub(super) fn launch_failed(
+        &mut self,
+        node: &NodeName,
+        incarnation: Incarnation,
+        step: &str,
+        errno: i32,
+        text: &str,
+    ) {
         let Some(runtime) = self.nodes.get_mut(node) else { return };
         tracing::error!(node = %node, incarnation = incarnation.0, step, errno, "could not be launched: {text}");
         runtime.end_run();
@@ -351,7 +372,8 @@ impl Engine {
         let terminal = matches!(step, "exec" | "user" | "dir")
             && !matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ETXTBSY);
         let cause = if terminal { Cause::CouldNotStart } else { Cause::Crashed };
-        runtime.last_exit = Some(LastExit { incarnation, status: ExitStatus::Unknown, cause, at: clock::wall() });
+        runtime.last_exit =
+            Some(LastExit { incarnation, status: ExitStatus::Unknown, cause, at: clock::wall(), ran_ms: None });
         runtime.trouble(format!("could not be launched: {text}"));
         let failure = terminal.then(|| Failure {
             cause,
@@ -377,8 +399,7 @@ impl Engine {
             runtime.end_run();
             runtime.asked = None;
             runtime.troubles.clear();
-            runtime.last_exit =
-                Some(LastExit { incarnation: record.incarnation, status: record.status, cause, at: record.ended_at });
+            runtime.last_exit = Some(LastExit::of(record, cause));
         }
         if let Some(group) = &self.cgroup {
             // A group that is still busy is made anew by the next start; its limits are written again then.
@@ -410,14 +431,13 @@ impl Engine {
         }
         let asked_to_stop = runtime.asked == Some(Asked::ToStop);
         let tail = tail_since(&self.layout.log(node), runtime.log_start);
-        let judged = services::classify(runtime.recipe.kind, record, &tail, asked_to_stop, &runtime.recipe.stop);
+        let judged = services::classify(runtime.recipe.kind, record, &tail, asked_to_stop, runtime.stop());
         (judged.cause, judged.failure)
     }
 }
 
-/// `go_on`: what was counted under the last daemon still counts.
-fn spec(recipe: &Recipe, found: &adopt::Found, go_on: bool) -> NodeSpec {
-    let last = found.node(&recipe.node);
+/// `last`: what is known of earlier runs. `go_on`: what was counted under the last daemon still counts.
+pub(super) fn spec(recipe: &Recipe, last: Option<&adopt::FoundNode>, go_on: bool) -> NodeSpec {
     NodeSpec {
         name: recipe.node.clone(),
         after: recipe.after.clone(),

@@ -2,8 +2,10 @@
 
 mod actions;
 mod adopt;
+mod change;
 mod chown;
 mod class_data;
+mod derive;
 mod dispatcher;
 mod journal;
 mod link;
@@ -16,11 +18,13 @@ mod prepare;
 mod snapshot;
 mod still;
 mod watch;
+mod words;
 
 pub use adopt::{foreign_shims, live_shims};
+pub use change::Change;
 pub use dispatcher::{Engine, Settings};
 pub use journal::Journal;
 pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};
 pub use persist::newer_state;
-pub use snapshot::{LastExit, NodeSnapshot, Snapshot};
+pub use snapshot::{LastExit, NodeSnapshot, Snapshot, WaitsFor};
 pub use still::Still;

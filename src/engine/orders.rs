@@ -1,13 +1,16 @@
 //! Orders and their tickets: an order is answered when it has been carried out, not when it was queued.
 
 use super::{
+    adopt,
+    change::{Change, Past},
     journal::Journal,
     snapshot::Snapshot,
     still::{Still, StillRequest},
 };
 use crate::{
-    base::{Incarnation, NodeName},
+    base::{Incarnation, Layout, NodeName, recipe::Recipe},
     lifecycle::{Fleet, State, Wanted},
+    sys::cgroup::{Caps, CgroupRoot},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -41,6 +44,8 @@ pub enum EngineOrder {
         /// The number.
         signal: i32,
     },
+    /// Other settings for a node, a new node, or one that goes.
+    Change(Change),
     /// Everything down; the engine ends when all are gone.
     Down {
         /// SIGKILL instead of asking.
@@ -73,6 +78,11 @@ pub enum Goal {
     ServesAfter(Incarnation),
     /// Nothing of it runs.
     IsDown,
+}
+
+/// The caps of a recipe.
+pub(super) fn caps(recipe: &Recipe) -> Caps {
+    Caps { memory_max: recipe.launch.memory_max, pids_max: Some(recipe.launch.tasks_max), oom_group: true }
 }
 
 /// A ticket: who waits, and for what.
@@ -150,6 +160,8 @@ pub struct Handle {
     pub(super) orders: mpsc::Sender<(EngineOrder, oneshot::Sender<OrderReply>)>,
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(super) stills: mpsc::Sender<StillRequest>,
+    pub(super) layout: Layout,
+    pub(super) cgroup: Option<CgroupRoot>,
     pub(super) journal: Journal,
 }
 
@@ -171,6 +183,27 @@ impl Handle {
             return Err(vec!["the daemon ends".to_owned()]);
         }
         answer.await.unwrap_or_else(|_| Err(vec!["the daemon ends".to_owned()])).map(|()| still)
+    }
+
+    /// Gives a node that runs other settings. Caps are in force when this returns; writing them is kept from the
+    /// dispatcher, because the kernel reclaims memory while a lower `memory.max` is being written (cgroup-v2.rst).
+    pub async fn take(&self, recipe: Recipe) -> OrderReply {
+        if let Some(root) = self.cgroup.clone() {
+            let (node, caps) = (recipe.node.clone(), caps(&recipe));
+            let written = tokio::task::spawn_blocking(move || root.set_caps(&node, &caps)).await;
+            match written {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => return Err(Rejection::NotNow(format!("{}: {e}: {}", recipe.node, e.source))),
+                Err(e) => return Err(Rejection::NotNow(format!("{}: its caps could not be set: {e}", recipe.node))),
+            }
+        }
+        self.order(EngineOrder::Change(Change::Take(Box::new(recipe)))).await
+    }
+
+    /// Adds a node and waits until it serves.
+    pub async fn add(&self, recipe: Recipe) -> OrderReply {
+        let past = Past(adopt::look_for(&self.layout, &recipe.node).await.map(Box::new));
+        self.order(EngineOrder::Change(Change::Add(Box::new(recipe), past))).await
     }
 
     /// Where events go.

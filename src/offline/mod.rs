@@ -2,8 +2,10 @@
 
 pub mod config_file;
 pub mod down;
+pub mod events;
 pub mod fetch;
 pub mod logs;
+pub mod plan;
 pub mod preflight;
 pub mod programs;
 mod shims;

@@ -2,9 +2,12 @@
 
 mod completions;
 mod down;
+mod events;
 mod fetch;
 mod logs;
+mod nodes;
 mod orders;
+mod plan;
 mod status;
 mod up;
 mod upgrade_self;
@@ -19,10 +22,12 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Down(args) => down::run(context, args.now).await,
         Verb::Status(args) => status::run(context, &args).await,
         Verb::Logs(args) => logs::run(context, args).await,
+        Verb::Events(args) => events::run(context, args).await,
         Verb::Start(args) => orders::run(context, "start", Order::Start { nodes: args.nodes, with_needs: true }).await,
         Verb::Stop(args) => orders::run(context, "stop", Order::Stop { nodes: args.nodes, now: args.now }).await,
         Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,
         Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
+        Verb::Plan(args) => plan::run(context, args.json).await,
         Verb::Fetch => fetch::run(context).await,
         Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
