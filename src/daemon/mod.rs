@@ -6,6 +6,7 @@ mod door;
 mod handler;
 mod handover;
 mod inputs;
+mod logs;
 mod session;
 mod systemd;
 
@@ -119,6 +120,7 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
         restore_wishes: restore_wishes || inputs.nodes_live,
         journal,
     };
+    logs::keep_within_bounds(&layout, &inputs.plan);
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     // Children of the program before this one are ours too, and one may have ended when nobody listened.
     children::reap_orphans();
