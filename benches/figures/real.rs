@@ -61,7 +61,7 @@ fn warm_up(bench: &Bench, ours: &mut Ours) -> Measured<Figure> {
         reached: ratio.map(|r| r <= 0.6),
         rounds,
         notes: vec![format!(
-            "the script starts the same command lines in the same order with the same looks, without class-data archives; `up` had proven the cluster after {}",
+            "the script starts the same command lines in the same order with the same looks, without class-data archives and flags for the start; `up` had proven the cluster after {}",
             ms(median(&proven))
         )],
     })

@@ -1,5 +1,6 @@
 //! What a careful person's shell script does with the same programs: ZooKeeper and mysqld first, the brokers when ZooKeeper
-//! answers, each looked at with the same probe as often as the supervisor looks; no class-data archive, nothing else of ours.
+//! answers, each looked at with the same probe as often as the supervisor looks; no class-data archive, no flags that only serve
+//! the start, nothing else of ours.
 
 use crate::{ours::Ours, proc, real::START_LIMIT, report::Measured};
 use cdc_supervisor::{
@@ -76,7 +77,7 @@ fn launch(recipe: &Recipe) -> Measured<Child> {
         .launch
         .argv
         .iter()
-        .filter(|a| !a.starts_with("-XX:SharedArchiveFile=") && !a.starts_with("-Xshare:"))
+        .filter(|a| !["-XX:SharedArchiveFile=", "-Xshare:", "-XX:Tier4"].iter().any(|ours| a.starts_with(ours)))
         .collect();
     let log = File::create(recipe.launch.dir.join("script.log")).map_err(|e| e.to_string())?;
     let second = log.try_clone().map_err(|e| e.to_string())?;

@@ -1,17 +1,19 @@
 //! State files of nodes: what a new daemon must know that shims and exit records do not tell.
 
-use super::snapshot::LastExit;
+use super::{adopt, snapshot::LastExit};
 use crate::{
     base::{Incarnation, Launched, Layout, NodeName, Timestamp, ids::ProcessId},
+    shim::wire::{WireError, parse_exit_record},
     sys::{error::SysError, fs},
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
+use tokio::sync::oneshot;
 
 /// Version of the file. A newer one is read as far as its keys are known; unknown keys are ignored.
 const SCHEMA: u32 = 1;
@@ -58,7 +60,8 @@ impl Default for NodeState {
 }
 
 /// Reads a node's state. A missing file is a node that never ran. A torn or foreign one is put aside as `NAME.json.bad`
-/// and told in the second value; the truth about what runs comes from shims and exit records anyway.
+/// and told in the second value; the truth about what runs comes from shims and exit records anyway. One of a newer
+/// version is read as far as its keys are known, and kept as `NAME.json.schema-N` before this version writes its own.
 pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<String>) {
     let path = layout.node_state(node);
     let text = match fs::read_optional(&path) {
@@ -66,10 +69,21 @@ pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<Strin
         Ok(None) => return (NodeState::default(), None),
         Err(e) => return (NodeState::default(), Some(format!("{e}: {}", e.source))),
     };
-    match serde_json::from_str(&text) {
-        Ok(state) => (state, None),
-        Err(e) => {
-            let aside = path.with_extension("json.bad");
+    let newer = schema_of(&text).filter(|n| *n > SCHEMA);
+    match (serde_json::from_str(&text), newer) {
+        (Ok(state), None) => (state, None),
+        (Ok(state), Some(schema)) => {
+            let aside = path.with_extension(format!("json.schema-{schema}"));
+            let kept = std::fs::copy(&path, &aside).is_ok();
+            let text = format!(
+                "state file {} is of a newer version (schema {schema}, this program knows {SCHEMA}): what it adds is not used{}",
+                path.display(),
+                if kept { format!(", kept as {}", aside.display()) } else { String::new() }
+            );
+            (NodeState { schema: SCHEMA, ..state }, Some(text))
+        }
+        (Err(e), newer) => {
+            let aside = path.with_extension(newer.map_or("json.bad".to_owned(), |n| format!("json.schema-{n}")));
             let moved = std::fs::rename(&path, &aside).is_ok();
             let text = format!(
                 "state file {} is not readable ({e}){}",
@@ -96,65 +110,103 @@ pub(super) fn write_launched(layout: &Layout, node: &NodeName, launched: &Launch
         .inspect_err(|_| drop(fs::remove_optional(&path)))
 }
 
+/// The `schema` of a state file, whatever else is in it.
+fn schema_of(text: &str) -> Option<u32> {
+    serde_json::from_str::<serde_json::Value>(text).ok()?.get("schema")?.as_u64().and_then(|n| u32::try_from(n).ok())
+}
+
+/// State files and exit records of versions that this program does not know: it would go on without what they say. Torn ones
+/// are no matter of versions.
+pub fn newer_state(layout: &Layout) -> Vec<String> {
+    let mut newer = Vec::new();
+    let entries = std::fs::read_dir(layout.node_states()).into_iter().flatten().flatten();
+    for path in entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "json")) {
+        let schema = fs::read_optional(&path).ok().flatten().and_then(|text| schema_of(&text));
+        if let Some(schema) = schema.filter(|n| *n > SCHEMA) {
+            newer.push(format!("{} has schema {schema}, this program knows {SCHEMA}", path.display()));
+        }
+    }
+    for node in adopt::known_nodes(layout) {
+        let (_, records) = adopt::traces(layout, &node);
+        for path in records.into_iter().map(|n| layout.exit_record(&node, n)) {
+            let text = fs::read_optional(&path).ok().flatten().unwrap_or_default();
+            if let Err(e @ WireError::RecordVersion(_)) = parse_exit_record(&text) {
+                newer.push(format!("{}: {e}", path.display()));
+            }
+        }
+    }
+    newer
+}
+
 /// How long states are gathered after some were written. The first of a burst is written at once; what follows it within
 /// this time is written together, and of a node only its newest: a start alone makes four.
 const GATHER: Duration = Duration::from_millis(20);
+
+/// What the writer is given.
+#[derive(Debug)]
+enum Work {
+    Write(NodeName, NodeState),
+    /// Answered when everything before it is written.
+    Flush(oneshot::Sender<()>),
+}
 
 /// Writes state files on a thread of its own, so that a slow disk never holds up the dispatcher. Only the newest state of
 /// a node is written when several wait.
 #[derive(Debug)]
 pub(super) struct Writer {
-    waiting: Arc<Mutex<Waiting>>,
+    queue: Option<mpsc::Sender<Work>>,
     thread: Option<thread::JoinHandle<()>>,
     written: BTreeMap<NodeName, NodeState>,
 }
 
-/// What waits for the writer's thread.
-#[derive(Debug, Default)]
-struct Waiting {
-    states: BTreeMap<NodeName, NodeState>,
-    /// The thread sleeps until it is woken.
-    asleep: bool,
-    ended: bool,
-}
-
-fn locked(waiting: &Mutex<Waiting>) -> MutexGuard<'_, Waiting> {
-    // Nothing under this lock can leave the map half changed.
-    waiting.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is to be written next: at once, or when [`GATHER`] has passed since the last time. None at the end. Somebody who
+/// waits ends the gathering.
+fn gather(
+    waiting: &Receiver<Work>,
+    written: Option<Instant>,
+) -> Option<(BTreeMap<NodeName, NodeState>, Vec<oneshot::Sender<()>>)> {
+    let (mut newest, mut flushed) = (BTreeMap::new(), Vec::new());
+    let mut work = waiting.recv().ok()?;
+    loop {
+        match work {
+            Work::Write(node, state) => drop(newest.insert(node, state)),
+            Work::Flush(reply) => flushed.push(reply),
+        }
+        let rest = written.map_or(Duration::ZERO, |at| GATHER.saturating_sub(at.elapsed()));
+        let next = if flushed.is_empty() {
+            waiting.recv_timeout(rest)
+        } else {
+            waiting.try_recv().map_err(|_| RecvTimeoutError::Timeout)
+        };
+        match next {
+            Ok(more) => work = more,
+            // The end is met by the next call.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Some((newest, flushed)),
+        }
+    }
 }
 
 impl Writer {
     pub(super) fn start(layout: Layout) -> Self {
-        let waiting = Arc::<Mutex<Waiting>>::default();
-        let shared = Arc::clone(&waiting);
+        let (queue, waiting) = mpsc::channel::<Work>();
         let thread = thread::spawn(move || {
-            loop {
-                let states = {
-                    let mut waiting = locked(&shared);
-                    waiting.asleep = waiting.states.is_empty() && !waiting.ended;
-                    std::mem::take(&mut waiting.states)
-                };
-                if states.is_empty() {
-                    if locked(&shared).ended {
-                        return;
-                    }
-                    // May return early, for nothing.
-                    thread::park();
-                    continue;
-                }
-                for (node, state) in states {
+            let mut written = None;
+            while let Some((newest, flushed)) = gather(&waiting, written) {
+                for (node, state) in newest {
                     let path = layout.node_state(&node);
                     let text = serde_json::to_string_pretty(&state).unwrap_or_default();
                     if let Err(e) = fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
                         tracing::error!(node = %node, error = %e.source, "{e}");
                     }
                 }
-                if !locked(&shared).ended {
-                    thread::park_timeout(GATHER);
+                written = Some(Instant::now());
+                for reply in flushed {
+                    // Who asked may have given up waiting.
+                    let _ = reply.send(());
                 }
             }
         });
-        Self { waiting, thread: Some(thread), written: BTreeMap::new() }
+        Self { queue: Some(queue), thread: Some(thread), written: BTreeMap::new() }
     }
 
     /// Takes a state; equal to the last one: nothing is written.
@@ -163,67 +215,31 @@ impl Writer {
             return;
         }
         self.written.insert(node.clone(), state.clone());
-        let mut waiting = locked(&self.waiting);
-        waiting.states.insert(node.clone(), state);
-        if std::mem::take(&mut waiting.asleep) {
-            self.wake();
+        if let Some(queue) = &self.queue {
+            // The thread ends only with this value.
+            let _ = queue.send(Work::Write(node.clone(), state));
+        }
+    }
+
+    /// Ends when everything saved so far is written.
+    pub(super) async fn flush(&self) {
+        let (reply, flushed) = oneshot::channel();
+        if let Some(queue) = &self.queue {
+            // The thread ends only with this value.
+            let _ = queue.send(Work::Flush(reply));
+            let _ = flushed.await;
         }
     }
 
     /// Waits until everything is written.
     pub(super) fn finish(mut self) {
-        locked(&self.waiting).ended = true;
-        self.wake();
+        self.queue = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join();
-        }
-    }
-
-    fn wake(&self) {
-        if let Some(thread) = &self.thread {
-            thread.thread().unpark();
         }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn of_a_burst_the_last_state_of_every_node_is_on_disk_at_the_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::new(dir.path());
-        fs::make_dir(&layout.node_states(), 0o755).unwrap();
-        let names: Vec<NodeName> = (0..20).map(|n| NodeName::new(format!("n{n}")).unwrap()).collect();
-        let mut writer = Writer::start(layout.clone());
-        for restarts in 0..50 {
-            for name in &names {
-                writer.save(name, NodeState { restarts, ..NodeState::default() });
-            }
-        }
-        writer.finish();
-        for name in &names {
-            let (state, warning) = read(&layout, name);
-            assert_eq!((state.restarts, warning), (49, None), "{name}");
-        }
-    }
-
-    #[test]
-    fn a_state_is_written_without_another_behind_it() {
-        let dir = tempfile::tempdir().unwrap();
-        let layout = Layout::new(dir.path());
-        fs::make_dir(&layout.node_states(), 0o755).unwrap();
-        let node = NodeName::mysql();
-        let mut writer = Writer::start(layout.clone());
-        for incarnation in 1..4 {
-            writer.save(&node, NodeState { incarnation: Incarnation(incarnation), ..NodeState::default() });
-            let began = std::time::Instant::now();
-            while read(&layout, &node).0.incarnation != Incarnation(incarnation) {
-                assert!(began.elapsed() < Duration::from_secs(20), "start {incarnation} was never written");
-                thread::sleep(Duration::from_millis(1));
-            }
-        }
-        writer.finish();
-    }
-}
+#[path = "persist/tests.rs"]
+mod tests;

@@ -40,6 +40,12 @@ pub fn spawn_owned(spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<Chil
     Ok(child)
 }
 
+/// Runs `work` while no child can be spawned: what it does to descriptors reaches no child by accident.
+pub(super) fn without_spawns<T>(work: impl FnOnce() -> T) -> T {
+    let _held = owned();
+    work()
+}
+
 /// Forgets a child that its owner has waited for.
 pub fn release(pid: i32) {
     owned().remove(&pid);
@@ -96,6 +102,21 @@ pub fn status_of_orphan(pid: i32) -> Option<ExitStatus> {
     reap_orphans();
     let kept = REAPED.lock().unwrap_or_else(PoisonError::into_inner);
     kept.iter().rev().find(|(p, _)| *p == pid).map(|(_, status)| *status)
+}
+
+/// Waits for a registered child that has ended or is about to, and forgets it.
+pub fn wait_owned(pid: i32) -> ExitStatus {
+    let status = loop {
+        match waitid(Id::Pid(Pid::from_raw(pid)), WaitPidFlag::WEXITED) {
+            Ok(WaitStatus::Exited(_, code)) => break ExitStatus::Code(code),
+            Ok(WaitStatus::Signaled(_, signal, _)) => break ExitStatus::Signal(signal as i32),
+            Err(nix::errno::Errno::EINTR) => {}
+            // ECHILD: not ours, or reaped by somebody else
+            _ => break ExitStatus::Unknown,
+        }
+    };
+    release(pid);
+    status
 }
 
 /// Direct children, from `/proc/self/task/*/children` (proc(5); needs CONFIG_PROC_CHILDREN, on in Debian and Ubuntu).
