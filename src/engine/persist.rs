@@ -159,12 +159,12 @@ pub(super) struct Writer {
     written: BTreeMap<NodeName, NodeState>,
 }
 
+/// States to be written, and who waits for that.
+type Batch = (BTreeMap<NodeName, NodeState>, Vec<oneshot::Sender<()>>);
+
 /// What is to be written next: at once, or when [`GATHER`] has passed since the last time. None at the end. Somebody who
 /// waits ends the gathering.
-fn gather(
-    waiting: &Receiver<Work>,
-    written: Option<Instant>,
-) -> Option<(BTreeMap<NodeName, NodeState>, Vec<oneshot::Sender<()>>)> {
+fn gather(waiting: &Receiver<Work>, written: Option<Instant>) -> Option<Batch> {
     let (mut newest, mut flushed) = (BTreeMap::new(), Vec::new());
     let mut work = waiting.recv().ok()?;
     loop {
