@@ -5,6 +5,7 @@ mod adopt;
 mod chown;
 mod class_data;
 mod dispatcher;
+mod identity;
 mod journal;
 mod link;
 mod mysql_init;
