@@ -27,7 +27,7 @@ fn swap(a: &PathBuf, b: &PathBuf) {
 
 /// The failed node's cause and its words, as `status --json` gives them; it has not been started.
 fn refused(stack: &Stack, name: &str, incarnation: u64) -> (String, String) {
-    let node = stack.node(name);
+    let node = stack.await_state(name, "failed");
     assert_eq!((&node["state"], &node["incarnation"]), (&"failed".into(), &incarnation.into()), "{node}");
     let failure = &node["failure"];
     let words = format!("{}; {}", failure["what"].as_str().unwrap(), failure["remedy"].as_str().unwrap());
@@ -64,7 +64,7 @@ fn mixed_up_data_is_refused_before_a_start_and_a_stop_during_a_start_up_is_clean
     fs::write(mysql.join("cdc-supervisor.json"), r#"{"schema":1,"product":"MySQL","version":"99.1.0"}"#).unwrap();
     let before = NODES.map(|n| stack.path().join(format!("state/nodes/{n}.json"))).map(read);
     let up = stack.fails(8, &["up", "--detach"]);
-    assert!(up.stderr.contains("4 of 5 nodes cannot become ready"), "{up}");
+    assert!(up.stderr.contains("cannot become ready"), "{up}");
     let incarnation =
         |n: usize| serde_json::from_str::<serde_json::Value>(&before[n]).unwrap()["incarnation"].as_u64().unwrap();
     for (n, (own, other)) in [(1, (1, 2)), (2, (2, 1))] {
@@ -103,7 +103,7 @@ fn mixed_up_data_is_refused_before_a_start_and_a_stop_during_a_start_up_is_clean
         assert_eq!(cause, "wrong-identity");
         assert!(words.contains("restore ZooKeeper's data") && words.contains(zookeeper.to_str().unwrap()), "{words}");
     }
-    assert_eq!(stack.node("mysql")["state"], "ready");
+    stack.await_state("mysql", "ready");
     stack.down();
     fs::remove_dir_all(&zookeeper).unwrap();
     fs::rename(&kept, &zookeeper).unwrap();
