@@ -2,6 +2,7 @@
 
 pub mod event;
 pub mod ids;
+pub mod incident;
 pub mod outcome;
 pub mod paths;
 pub mod printable;

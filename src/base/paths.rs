@@ -63,6 +63,11 @@ impl Layout {
         self.state().join("events.jsonl")
     }
 
+    /// One record per death.
+    pub fn incidents(&self) -> PathBuf {
+        self.state().join("incidents")
+    }
+
     /// Passwords, 0600 files in a 0700 directory.
     pub fn secrets(&self) -> PathBuf {
         self.state().join("secrets")

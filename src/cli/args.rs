@@ -2,7 +2,7 @@
 
 use super::exit::Exit;
 use crate::{
-    base::{Cause, NodeName, Timestamp, outcome::parse_signal, units::parse_duration},
+    base::{Cause, EventKind, NodeName, Timestamp, outcome::parse_signal, units::parse_duration},
     offline::logs::parse_since,
 };
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
@@ -37,6 +37,8 @@ pub enum Verb {
     Status(Status),
     /// What nodes have written, across rotated files
     Logs(Logs),
+    /// What happened: starts, ends, orders and who gave them
+    Events(Events),
     /// Start nodes and what they need; returns when they are ready
     Start(Nodes),
     /// Stop nodes; returns when they are gone
@@ -126,6 +128,27 @@ pub struct Logs {
     pub nodes: Vec<NodeName>,
 }
 
+/// `events`.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_long_help = kinds_help())]
+pub struct Events {
+    /// Go on as more happens
+    #[arg(short, long)]
+    pub follow: bool,
+    /// As JSON, one object per line
+    #[arg(long)]
+    pub json: bool,
+    /// At most this many of the last events [default: 50, with --since or --json all]
+    #[arg(short = 'n', long = "lines", value_name = "N")]
+    pub lines: Option<usize>,
+    /// Only what is as new as this: a time ago (10m) or a moment (2026-01-02T15:04:05Z)
+    #[arg(long, value_name = "T", value_parser = parse_since)]
+    pub since: Option<Timestamp>,
+    /// Only of these nodes [default: all, and what is about none]
+    #[arg(value_name = "NODE", value_parser = node_name)]
+    pub nodes: Vec<NodeName>,
+}
+
 /// Verbs on nodes.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Nodes {
@@ -168,6 +191,11 @@ fn long_help() -> String {
     text
 }
 
+fn kinds_help() -> String {
+    let kinds: Vec<&str> = EventKind::ALL.iter().map(|k| k.as_str()).collect();
+    format!("Kinds of events (`kind`): {}", kinds.join(" "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -197,6 +225,8 @@ mod tests {
             "status --watch",
             "logs -f -n 5 --since 10m mysql broker-1",
             "logs",
+            "events -f --json -n 5 --since 10m mysql",
+            "events",
             "start mysql broker-1",
             "stop mysql",
             "stop --now mysql broker-1",
@@ -247,6 +277,15 @@ mod tests {
             assert_eq!(e.exit_code(), 2, "{line}");
             let text = e.to_string();
             assert!(text.contains(words) || line.is_empty(), "{line}: {text}");
+        }
+    }
+
+    #[test]
+    fn the_help_of_events_lists_every_kind() {
+        let mut command = command();
+        let text = command.find_subcommand_mut("events").unwrap().render_long_help().to_string();
+        for kind in EventKind::ALL {
+            assert!(text.contains(kind.as_str()), "{kind}: {text}");
         }
     }
 

@@ -1,6 +1,7 @@
 //! The command line: one file per verb, printer, exit codes, hints.
 
 pub mod args;
+pub mod changes;
 pub mod context;
 pub mod error;
 pub mod exit;

@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::{Incarnation, NodeName, recipe::Recipe},
-    lifecycle::{Action, Event, StopReason},
+    lifecycle::{Action, StopReason},
     shim::wire::{Credentials, LaunchOrder, Notified, Request},
     sys::{cgroup::Caps, process},
 };
@@ -70,17 +70,13 @@ fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     let cgroup = match cgroup_of(engine, node, &recipe) {
         Ok(cgroup) => cgroup,
         Err(why) => {
-            tracing::error!(node = %node, "{why}");
-            let ended = crate::lifecycle::Ended { cause: crate::base::Cause::Crashed, failure: None };
-            if let Some(runtime) = engine.nodes.get_mut(node) {
-                runtime.trouble(why);
-            }
-            engine.event(node, Event::Gone { incarnation, ended });
+            engine.launch_failed(node, incarnation, "cgroup", 0, &why);
             return;
         }
     };
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
     runtime.asked = None;
+    runtime.adopted = false;
     runtime.spawned = Some(crate::sys::clock::now());
     runtime.ready_since = None;
     runtime.ready_after = None;

@@ -6,11 +6,12 @@ use super::{
     node::Asked,
     orphan,
     persist::{self, NodeState},
-    snapshot::LastExit,
+    snapshot::{LastExit, ran_ms},
+    words::End,
 };
 use crate::{
     base::{
-        Cause, ExitRecord, ExitStatus, Incarnation, Layout, NodeName,
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, NodeName,
         recipe::{Recipe, Restart, WhileStarting},
     },
     lifecycle::{Event, Wanted},
@@ -199,13 +200,14 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
             let (cause, _) = engine.judge(&name, &record, false);
             tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "{}", if orphans { "had lost its shim while no daemon ran" } else { "had ended while no daemon ran" });
             if let Some(runtime) = engine.nodes.get_mut(&name) {
-                runtime.last_exit = Some(LastExit {
-                    incarnation: record.incarnation,
-                    status: record.status,
-                    cause,
-                    at: record.ended_at,
-                });
+                runtime.last_exit = Some(LastExit::of(&record, cause));
             }
+            let end = End { cause, status: record.status, ran_ms: ran_ms(&record), oom_kills: record.oom_kills };
+            let line = EventLine::new(
+                EventKind::Ended,
+                format!("{}, at {}, while no daemon ran", end.clause(), record.ended_at),
+            );
+            engine.journal.note(line.node(&name).incarnation(record.incarnation).cause(cause));
         }
         if wanted_up {
             if restore_wishes {
@@ -245,6 +247,7 @@ fn adopt(
     let (context, link) = actions::connect(engine, name, &recipe, shim.incarnation, cgroup);
     if let Some(runtime) = engine.nodes.get_mut(name) {
         runtime.link = Some(link);
+        runtime.adopted = true;
         runtime.ready_since = state.ready_since.filter(|_| state.incarnation == shim.incarnation);
         runtime.asked = shim.stopping.then_some(Asked::ToStop);
     }

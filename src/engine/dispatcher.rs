@@ -1,7 +1,7 @@
 //! The one loop: takes orders, happenings and deadlines, asks the machine, has its actions done, publishes the state.
 
 use super::{
-    actions, adopt,
+    actions, adopt, derive,
     identity::{self, Identities},
     journal::Journal,
     node::{Asked, Happening, LogMark, NodeRuntime},
@@ -195,6 +195,9 @@ impl Engine {
             );
         }
         let next = Arc::new(Snapshot { nodes, ending: self.ending });
+        for event in derive::events(&self.snapshot.borrow(), &next) {
+            self.journal.note(event);
+        }
         self.snapshot.send_if_modified(|old| {
             let changed = **old != *next;
             *old = next;
@@ -338,12 +341,21 @@ impl Engine {
             }
             Happening::Trouble(text) => {
                 tracing::warn!(node = %node, "{text}");
+                self.journal.note(EventLine::new(EventKind::Trouble, &text).node(node));
                 runtime.trouble(text);
             }
         }
     }
 
-    fn launch_failed(&mut self, node: &NodeName, incarnation: Incarnation, step: &str, errno: i32, text: &str) {
+    /// A start that came to no run.
+    pub(super) fn launch_failed(
+        &mut self,
+        node: &NodeName,
+        incarnation: Incarnation,
+        step: &str,
+        errno: i32,
+        text: &str,
+    ) {
         let Some(runtime) = self.nodes.get_mut(node) else { return };
         tracing::error!(node = %node, incarnation = incarnation.0, step, errno, "could not be launched: {text}");
         runtime.end_run();
@@ -351,7 +363,8 @@ impl Engine {
         let terminal = matches!(step, "exec" | "user" | "dir")
             && !matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ETXTBSY);
         let cause = if terminal { Cause::CouldNotStart } else { Cause::Crashed };
-        runtime.last_exit = Some(LastExit { incarnation, status: ExitStatus::Unknown, cause, at: clock::wall() });
+        runtime.last_exit =
+            Some(LastExit { incarnation, status: ExitStatus::Unknown, cause, at: clock::wall(), ran_ms: None });
         runtime.trouble(format!("could not be launched: {text}"));
         let failure = terminal.then(|| Failure {
             cause,
@@ -377,8 +390,7 @@ impl Engine {
             runtime.end_run();
             runtime.asked = None;
             runtime.troubles.clear();
-            runtime.last_exit =
-                Some(LastExit { incarnation: record.incarnation, status: record.status, cause, at: record.ended_at });
+            runtime.last_exit = Some(LastExit::of(record, cause));
         }
         if let Some(group) = &self.cgroup {
             // A group that is still busy is made anew by the next start; its limits are written again then.

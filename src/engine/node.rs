@@ -69,6 +69,8 @@ pub(super) struct NodeRuntime {
     pub(super) process: Option<ProcessId>,
     /// Where its log stood when the current incarnation began.
     pub(super) log_start: LogMark,
+    /// It was found running; false once this daemon has started it itself.
+    pub(super) adopted: bool,
     /// Troubles the shim reported, newest last, at most eight.
     pub(super) troubles: VecDeque<String>,
 }
@@ -130,6 +132,7 @@ impl NodeRuntime {
             ready_after: None,
             process: None,
             log_start: LogMark::default(),
+            adopted: false,
             troubles: VecDeque::new(),
         }
     }

@@ -2,12 +2,12 @@
 
 use crate::{
     base::{
-        Cause, ExitStatus, Incarnation, Moment, NodeKind, NodeName, Timestamp,
+        Cause, ExitRecord, ExitStatus, Incarnation, Moment, NodeKind, NodeName, Timestamp,
         ids::ProcessId,
         outcome::Failure,
         recipe::{PortUse, Recipe},
     },
-    lifecycle::{Node, Wanted},
+    lifecycle::{Dying, Node, State, StopReason, Wait, Wanted},
     sys::clock,
 };
 use serde::{Deserialize, Serialize};
@@ -59,10 +59,29 @@ pub struct NodeSnapshot {
     pub ports: Vec<PortUse>,
     /// Why it is in this state.
     pub detail: String,
+    /// It was found running and taken over; false once this daemon has started it itself.
+    pub adopted: bool,
+    /// What it waits for, in state `waiting`.
+    pub waits_for: Option<WaitsFor>,
+    /// Who wants it gone and whether SIGKILL was sent, in state `stopping`.
+    pub stop: Option<(StopReason, bool)>,
     /// What keeps a failed node from starting.
     pub failure: Option<Failure>,
     /// Why a stop or restart that was ordered is not carried out yet.
     pub queued_stop: Option<String>,
+}
+
+/// What a waiting node waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitsFor {
+    /// Nodes it comes after.
+    Nodes,
+    /// The end of the pause before the next start.
+    Pause,
+    /// The end of its own old session.
+    OldSession,
+    /// Something else outside.
+    Other,
 }
 
 /// How a run ended, as kept in the state file and shown.
@@ -76,6 +95,29 @@ pub struct LastExit {
     pub cause: Cause,
     /// When.
     pub at: Timestamp,
+    /// How long the run was, milliseconds; none: it never ran, nobody knows, or an older version wrote this.
+    #[serde(default)]
+    pub ran_ms: Option<u64>,
+}
+
+impl LastExit {
+    /// The end that an exit record tells.
+    pub(super) fn of(record: &ExitRecord, cause: Cause) -> Self {
+        Self {
+            incarnation: record.incarnation,
+            status: record.status,
+            cause,
+            at: record.ended_at,
+            ran_ms: ran_ms(record),
+        }
+    }
+}
+
+/// How long the run of a record was, milliseconds; none when nobody saw its end.
+pub(super) fn ran_ms(record: &ExitRecord) -> Option<u64> {
+    let seen = record.status != ExitStatus::Unknown;
+    // The wall clock may have been set back meanwhile.
+    seen.then(|| u64::try_from(record.ended_at.0.saturating_sub(record.started_at.0)).unwrap_or(0))
 }
 
 impl NodeSnapshot {
@@ -102,6 +144,30 @@ impl NodeSnapshot {
             cap_bytes: recipe.launch.memory_max.map(|b| b.0),
             ports: recipe.ports.clone(),
             detail,
+            adopted: runtime.adopted,
+            waits_for: match node.state() {
+                State::Waiting(Wait::Dependencies(_)) => Some(WaitsFor::Nodes),
+                State::Waiting(Wait::BackOff { .. }) => Some(WaitsFor::Pause),
+                State::Waiting(Wait::OldSession { .. }) => Some(WaitsFor::OldSession),
+                State::Waiting(Wait::Held { .. }) => Some(WaitsFor::Other),
+                State::Down { .. }
+                | State::Preparing { .. }
+                | State::Starting { .. }
+                | State::Ready { .. }
+                | State::Degraded { .. }
+                | State::Stopping { .. }
+                | State::Failed { .. } => None,
+            },
+            stop: match node.state() {
+                State::Stopping { reason, dying, .. } => Some((*reason, matches!(dying, Dying::Killed { .. }))),
+                State::Down { .. }
+                | State::Waiting(_)
+                | State::Preparing { .. }
+                | State::Starting { .. }
+                | State::Ready { .. }
+                | State::Degraded { .. }
+                | State::Failed { .. } => None,
+            },
             failure: node.failure().cloned(),
             queued_stop: node.queued_stop(),
         }
@@ -110,7 +176,6 @@ impl NodeSnapshot {
 
 /// Keeps `since`, `ready_since` and `ready_after` of the runtime in step with the lifecycle after an event.
 pub(super) fn note_times(node: &Node, runtime: &mut NodeRuntime, now: Moment) {
-    use crate::lifecycle::State;
     let word = node.state().word();
     if word != runtime.word {
         runtime.word = word;

@@ -2,6 +2,7 @@
 
 pub mod config_file;
 pub mod down;
+pub mod events;
 pub mod fetch;
 pub mod logs;
 pub mod preflight;

@@ -3,6 +3,7 @@
 //! The checked plan, the resolved programs and the layout go in, [`Recipe`]s come out; what a node writes and how it ends is
 //! read by [`catalogue`] and [`classify`](classify::classify).
 
+pub mod advice;
 pub mod catalogue;
 mod class_data;
 pub mod classify;
@@ -15,6 +16,7 @@ mod known;
 mod mysql;
 mod mysql_provision;
 pub mod progress;
+pub mod redact;
 mod zookeeper;
 
 pub use classify::{Ended, classify};
