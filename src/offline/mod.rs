@@ -5,6 +5,7 @@ pub mod down;
 pub mod events;
 pub mod fetch;
 pub mod logs;
+pub mod plan;
 pub mod preflight;
 pub mod programs;
 mod shims;

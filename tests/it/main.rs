@@ -16,6 +16,7 @@ mod hostile;
 mod logs;
 mod misbehaviour;
 mod order;
+mod plan;
 mod policies;
 mod probes;
 mod round_trip;
