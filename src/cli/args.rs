@@ -47,10 +47,14 @@ pub enum Verb {
     Restart(Nodes),
     /// Send a signal to a node's main process
     Kill(Kill),
+    /// Look at the host: what is required, what is there, why, and what to do
+    Doctor(Doctor),
     /// What the configuration file would change, and what `reload` would do about it
     Plan(Plan),
     /// Fetch and verify the programs, and nothing else
     Fetch,
+    /// Replace the daemon's program by the one that lies at its place now; nodes run on
+    UpgradeSelf,
     /// Write a completion script to standard output
     Completions {
         /// For which shell
@@ -81,6 +85,12 @@ pub struct Run {
     /// Become the leader of a session of its own first
     #[arg(long, hide = true)]
     pub own_session: bool,
+    /// What the program before this one in the same process hands over
+    #[arg(long, hide = true, value_name = "LOCK,LISTENER,VERSION")]
+    pub handed_over: Option<String>,
+    /// Only say whether this program could go on with what is there
+    #[arg(long, hide = true)]
+    pub check: bool,
 }
 
 /// `down`.
@@ -178,6 +188,17 @@ pub struct Kill {
     pub signal: i32,
 }
 
+/// `doctor`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Doctor {
+    /// As JSON (schema 1)
+    #[arg(long)]
+    pub json: bool,
+    /// Show also what is as it should be
+    #[arg(short, long)]
+    pub all: bool,
+}
+
 fn node_name(text: &str) -> Result<NodeName, String> {
     NodeName::new(text)
 }
@@ -242,9 +263,13 @@ mod tests {
             "stop --now mysql broker-1",
             "restart mysql",
             "kill mysql --signal KILL",
+            "doctor",
+            "doctor --json --all",
             "plan",
             "plan --json",
             "fetch",
+            "upgrade-self",
+            "run --check",
             "completions bash",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());

@@ -1,6 +1,7 @@
 //! One file per verb.
 
 mod completions;
+mod doctor;
 mod down;
 mod events;
 mod fetch;
@@ -10,6 +11,7 @@ mod orders;
 mod plan;
 mod status;
 mod up;
+mod upgrade_self;
 
 use super::{args::Verb, context::Context, error::CliError, exit::Exit};
 use crate::control::wire::Order;
@@ -26,8 +28,10 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Stop(args) => orders::run(context, "stop", Order::Stop { nodes: args.nodes, now: args.now }).await,
         Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,
         Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
+        Verb::Doctor(args) => doctor::run(context, &args).await,
         Verb::Plan(args) => plan::run(context, args.json).await,
         Verb::Fetch => fetch::run(context).await,
+        Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.
         Verb::Run(_) => Ok(Exit::Done),

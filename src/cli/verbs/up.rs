@@ -183,7 +183,13 @@ impl Up<'_> {
             preflight::check(&plan, &starting, &living)
         });
         match looked.await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(warnings)) => {
+                for problem in warnings {
+                    let text = [vec![problem.what], problem.causes, vec![format!("hint: {}", problem.hint)]].concat();
+                    self.context.printer.warn(&text.join("\n"));
+                }
+                Ok(())
+            }
             Ok(Err(Preflight::Memory(errors))) => Err(CliError::drawn(Exit::Configuration, errors.to_string())),
             Ok(Err(Preflight::Host(problems))) => {
                 let error =
@@ -223,8 +229,9 @@ impl Up<'_> {
                 false => Err(CliError::from(ClientError::WentAway)),
             };
         };
-        let Some(ended) = daemon.gone(Duration::from_secs(10)).await else {
-            // It lives but hung up (this process was stopped for long): the next connection tells.
+        let socket = self.layout.control_socket();
+        let Some(ended) = daemon.ended_unless_back(&socket, Duration::from_secs(10)).await else {
+            // It lives but hung up (it became another program, or this process was stopped for long): the next connection tells.
             return Ok(());
         };
         if ended.success() {
