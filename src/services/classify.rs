@@ -43,14 +43,14 @@ pub fn classify(kind: NodeKind, exit: &ExitRecord, last_lines: &str, asked_to_st
         ExitStatus::Signal(_) => plain(Cause::KilledByOther),
         ExitStatus::Code(0) if shut_down_by_signal(kind, last_lines) => plain(outside(exit, SIGTERM)),
         ExitStatus::Code(0) => plain(Cause::Completed),
+        // MYSQLD_RESTART_EXIT: SQL RESTART asked for a new start. We do not offer it (no MYSQLD_PARENT_PID), so it is rare.
+        ExitStatus::Code(16) if kind == NodeKind::Mysql => plain(Cause::Completed),
         ExitStatus::Code(code) => match code.checked_sub(128) {
             // A JVM reports HUP, INT and TERM as 128 + signal after its shutdown hook. A command's 129 may be its own.
             Some(signal @ (1 | 2 | 15)) if matches!(kind, NodeKind::Zookeeper | NodeKind::Broker(_)) => {
                 plain(outside(exit, signal))
             }
             Some(signal) if exit.signals_sent.contains(&signal) => plain(Cause::KilledByOrder),
-            // MYSQLD_RESTART_EXIT: SQL RESTART asked for a new start. We do not offer it (no MYSQLD_PARENT_PID), so it is rare.
-            None if kind == NodeKind::Mysql && code == 16 => plain(Cause::Completed),
             Some(_) | None => match told(kind, last_lines) {
                 Ended { cause: Cause::Crashed, note: None, .. } => by_code(kind, code),
                 told => told,
