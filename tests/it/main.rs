@@ -21,4 +21,5 @@ mod plan;
 mod policies;
 mod probes;
 mod round_trip;
+mod upgrade;
 mod verbs;
