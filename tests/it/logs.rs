@@ -204,12 +204,14 @@ fn half_a_line_is_marked_and_its_rest_shown_when_it_comes() {
 #[test]
 fn what_could_play_tricks_on_a_terminal_is_shown_as_text_and_is_there_with_raw() {
     let bytes = "nul \\000 broken \\377 \\033[31mred\\033[0m \\033[2Jclear\\n";
-    let root = Root::new(&[script("a", &format!("printf '{bytes}'; printf 'no end'"))]);
+    let node = |name: &str, bytes: &str| script(name, &format!("printf '{bytes}'; printf 'no end'"));
+    let root = Root::new(&[node("a", bytes), node("text", &bytes.replace("\\377", "bytes"))]);
     root.up();
     await_log(&root, "a", "no end");
+    await_log(&root, "text", "no end");
     let shown = root.ok(&["logs", "a"]).stdout;
     assert_eq!(shown, "nul \\x00 broken \\xff red \\x1b[2Jclear\nno end [no line end yet]\n");
-    let raw = root.ok(&["logs", "--raw", "a"]).stdout;
+    let raw = root.ok(&["logs", "--raw", "text"]).stdout;
     assert!(raw.contains("\u{1b}[31mred\u{1b}[0m \u{1b}[2Jclear\n") && raw.contains('\0'), "{raw:?}");
     assert!(raw.ends_with("\nno end"), "not even a line end is added: {raw:?}");
 }

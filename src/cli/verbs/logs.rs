@@ -229,7 +229,7 @@ async fn raw(
                     out.write_all(bytes).and_then(|()| out.write_all(end)).map_err(|e| of_output(&e))?;
                 }
                 Piece::Missed(bytes) => {
-                    context.printer.warn(&format!("{} bytes were removed before they could be read", grouped(bytes)))
+                    context.printer.warn(&format!("{} bytes were removed before they could be read", grouped(bytes)));
                 }
                 Piece::Broken(why) => context.printer.warn(&why),
             }
