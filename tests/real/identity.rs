@@ -5,7 +5,10 @@ use crate::{
     stack::{NODES, Stack},
     support::{STATE_LIMIT, VERB_LIMIT, node_of, until},
 };
-use std::{fs, path::PathBuf};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
 
 /// A cluster id that no broker makes twice.
 const FOREIGN: &str = "AAAAAAAAAAAAAAAAAAAAAA";
@@ -14,11 +17,12 @@ fn data(stack: &Stack, node: &str) -> PathBuf {
     stack.path().join("nodes").join(node).join("data")
 }
 
+#[allow(clippy::needless_pass_by_value, reason = "a path is joined in place")]
 fn read(path: PathBuf) -> String {
     fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
 }
 
-fn swap(a: &PathBuf, b: &PathBuf) {
+fn swap(a: &Path, b: &Path) {
     let aside = a.with_extension("aside");
     fs::rename(a, &aside).unwrap();
     fs::rename(b, a).unwrap();
