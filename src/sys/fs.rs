@@ -1,6 +1,6 @@
 //! Files: crash-safe writes, locks, directories. Errors name the operation and the path.
 
-use super::{error::SysError, failpoint::fail_io};
+use super::{error::SysError, failpoint::fail_io, process};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
@@ -57,8 +57,8 @@ pub fn remove_torn(dir: &Path) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let writer = name.to_str().and_then(|n| n.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.'));
-        let pid = writer.and_then(|(_, pid)| pid.parse::<u32>().ok());
-        if pid.is_some_and(|pid| pid != std::process::id() && !Path::new(&format!("/proc/{pid}")).exists()) {
+        let pid = writer.and_then(|(_, pid)| pid.parse::<i32>().ok());
+        if pid.is_some_and(|pid| !process::lives(pid)) {
             let _ = fs::remove_file(entry.path());
         }
     }
