@@ -113,10 +113,11 @@ pub async fn serve_patiently(
                         drop(slot);
                     });
                 } else if lobby.make_room() {
-                    let (place, lobby, slots) = (lobby.enter(), lobby.clone(), Arc::clone(&slots));
+                    let (lobby, slots) = (lobby.clone(), Arc::clone(&slots));
                     connections.spawn(async move {
-                        // The one that was sent away gives up its slot in a moment.
+                        // The one that was sent away gives up its slot in a moment. Until then this one has none to give up.
                         let slot = slots.acquire_owned().await;
+                        let place = lobby.enter();
                         connection(stream, handler, stop, patience, place, &lobby).await;
                         drop(slot);
                     });

@@ -130,7 +130,7 @@ fn a_thousand_connections_starve_nobody_and_cost_a_bounded_memory() {
     let mut open = Vec::new();
     for n in 0..1000 {
         let Ok(mut stream) = UnixStream::connect(&socket) else { continue };
-        stream.set_write_timeout(Some(Duration::from_secs(20))).unwrap();
+        stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
         match n % 4 {
             // silent, half a line, half a megabyte of one, a watcher that never reads
             0 => {}
@@ -139,7 +139,7 @@ fn a_thousand_connections_starve_nobody_and_cost_a_bounded_memory() {
             _ => drop(stream.write_all(b"{\"v\":1,\"order\":{\"verb\":\"watch\"}}\n")),
         }
         open.push(stream);
-        if n % 100 == 99 {
+        if n % 250 == 249 {
             assert_eq!(root.daemon(), daemon, "an honest client after {n}");
         }
     }
