@@ -113,10 +113,14 @@ pub async fn serve_patiently(
                         drop(slot);
                     });
                 } else if lobby.make_room() {
-                    let (lobby, slots) = (lobby.clone(), Arc::clone(&slots));
+                    let (mut waits, lobby, slots) = (lobby.wait(), lobby.clone(), Arc::clone(&slots));
                     connections.spawn(async move {
                         // The one that was sent away gives up its slot in a moment. Until then this one has none to give up.
-                        let slot = slots.acquire_owned().await;
+                        let slot = tokio::select! {
+                            slot = slots.acquire_owned() => slot,
+                            () = waits.wanted() => return turn_away(&stream),
+                        };
+                        drop(waits);
                         let place = lobby.enter();
                         connection(stream, handler, stop, patience, place, &lobby).await;
                         drop(slot);

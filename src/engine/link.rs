@@ -317,8 +317,6 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
 async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkCommand>) {
     let Hold { state, pipe, pidfd } = hold;
     fail_point!("link.taking-over");
-    // A record that it was writing when it was killed.
-    fs::remove_torn(&context.layout.node_run(&context.node));
     // It may have died after writing the record and before telling anyone.
     if let Some(record) = read_record(context) {
         let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
@@ -372,6 +370,8 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
     fail_point!("link.end-seen");
     let _ = spawn_blocking(move || {
         orphan::remove_tree(&layout, &node, cgroup.as_deref());
+        // A record that the shim was writing when it was killed.
+        fs::remove_torn(&layout.node_run(&node));
         let path = layout.exit_record(&node, written.incarnation);
         let text = wire::format_exit_record(&written, None);
         // Without the record a next daemon would only call this exit unknown.

@@ -18,6 +18,7 @@ pub(super) struct Lobby(VecDeque<oneshot::Sender<()>>);
 pub(super) struct Lobbies {
     silent: Arc<Mutex<Lobby>>,
     watching: Arc<Mutex<Lobby>>,
+    waiting: Arc<Mutex<Lobby>>,
 }
 
 impl Lobbies {
@@ -31,9 +32,14 @@ impl Lobbies {
         lock(&self.watching).enter()
     }
 
-    /// Sends one away; false when all are at work.
+    /// A connection that waits for a slot and has none to give up.
+    pub(super) fn wait(&self) -> Place {
+        lock(&self.waiting).enter()
+    }
+
+    /// Sends one away; false when all are at work. Of those that only wait the newest are kept.
     pub(super) fn make_room(&self) -> bool {
-        lock(&self.silent).make_room() || lock(&self.watching).make_room()
+        lock(&self.silent).make_room() || lock(&self.watching).make_room() || lock(&self.waiting).make_room()
     }
 }
 
