@@ -17,7 +17,7 @@ use crate::{
     },
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
     services,
-    sys::{cgroup::CgroupRoot, children, clock},
+    sys::{cgroup::CgroupRoot, children, clock, failpoint::fail_point},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -423,6 +423,7 @@ impl Engine {
     }
 
     fn gone(&mut self, node: &NodeName, record: &ExitRecord, shim_lost: bool) {
+        fail_point!("engine.end-heard");
         let asked = self.nodes.get(node).and_then(|n| n.asked);
         let (cause, failure) = self.judge(node, record, shim_lost);
         let expected = asked.is_some();
