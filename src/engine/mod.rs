@@ -6,6 +6,7 @@ mod chown;
 mod class_data;
 mod derive;
 mod dispatcher;
+mod incidents;
 mod journal;
 mod link;
 mod mysql_init;

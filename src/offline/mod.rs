@@ -4,6 +4,7 @@ pub mod config_file;
 pub mod down;
 pub mod events;
 pub mod fetch;
+pub mod incidents;
 pub mod logs;
 pub mod preflight;
 pub mod programs;

@@ -13,6 +13,7 @@ mod deaths;
 mod events;
 mod foreground;
 mod hostile;
+mod incidents;
 mod logs;
 mod misbehaviour;
 mod order;
