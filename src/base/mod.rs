@@ -3,6 +3,7 @@
 pub mod event;
 pub mod ids;
 pub mod incident;
+pub mod launched;
 pub mod outcome;
 pub mod paths;
 pub mod printable;
@@ -14,6 +15,7 @@ pub mod verdict;
 
 pub use event::{EventKind, EventLine, OrderedBy};
 pub use ids::{Incarnation, NodeKind, NodeName};
+pub use launched::Launched;
 pub use outcome::{Cause, ExitRecord, ExitStatus};
 pub use paths::Layout;
 pub use time::{Moment, Timestamp};

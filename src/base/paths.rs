@@ -148,6 +148,11 @@ impl Layout {
         self.node_run(node).join(format!("exit.{incarnation}"))
     }
 
+    /// What the node's last start was made of.
+    pub fn launched(&self, node: &NodeName) -> PathBuf {
+        self.node_run(node).join("launched.json")
+    }
+
     /// Where a node sends sd_notify messages.
     pub fn notify_socket(&self, node: &NodeName) -> PathBuf {
         self.node_run(node).join("notify.sock")

@@ -49,6 +49,8 @@ pub enum Verb {
     Restart(Nodes),
     /// Send a signal to a node's main process
     Kill(Kill),
+    /// What the configuration file would change, and what `reload` would do about it
+    Plan(Plan),
     /// Fetch and verify the programs, and nothing else
     Fetch,
     /// Write a completion script to standard output
@@ -111,6 +113,14 @@ pub struct Status {
     /// Go on showing it
     #[arg(long)]
     pub watch: bool,
+}
+
+/// `plan`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Plan {
+    /// As JSON (schema 1)
+    #[arg(long)]
+    pub json: bool,
 }
 
 /// `logs`.
@@ -298,6 +308,8 @@ mod tests {
             "stop --now mysql broker-1",
             "restart mysql",
             "kill mysql --signal KILL",
+            "plan",
+            "plan --json",
             "fetch",
             "completions bash",
         ] {

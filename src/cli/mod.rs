@@ -7,6 +7,7 @@ pub mod error;
 pub mod exit;
 pub mod launch;
 pub mod live;
+pub mod plan_text;
 pub mod printer;
 pub mod signals;
 pub mod table;

@@ -1,5 +1,7 @@
 //! What goes over the control socket, and what `--json` prints: one JSON object per line, versioned, nothing of the engine.
 
+pub mod plan;
+
 use crate::base::{Cause, NodeName, Timestamp, outcome::Failure};
 use serde::{Deserialize, Serialize};
 

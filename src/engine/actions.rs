@@ -4,13 +4,13 @@ use super::{
     Engine,
     link::{self, LinkContext},
     node::{Asked, Link, LogMark},
-    prepare, watch,
+    orders, persist, prepare, watch,
 };
 use crate::{
-    base::{Incarnation, NodeName, recipe::Recipe},
+    base::{Incarnation, Launched, NodeName, recipe::Recipe},
     lifecycle::{Action, StopReason},
     shim::wire::{Credentials, LaunchOrder, Notified, Request},
-    sys::{cgroup::Caps, process},
+    sys::process,
 };
 use std::{os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch as watched};
@@ -30,7 +30,7 @@ pub(super) fn perform(engine: &mut Engine, action: Action) {
         Action::Watch { node, incarnation } => watch::begin(engine, &node, incarnation),
         Action::AskToStop { node, incarnation, reason } => {
             let Some(runtime) = engine.nodes.get_mut(&node) else { return };
-            let (signal, grace) = (runtime.recipe.stop.signal, runtime.recipe.stop.grace);
+            let (signal, grace) = (runtime.stop().signal, runtime.stop().grace);
             if reason == StopReason::Ordered {
                 runtime.asked = Some(Asked::ToStop);
             }
@@ -83,12 +83,29 @@ fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     runtime.ready_since = None;
     runtime.ready_after = None;
     runtime.log_start = log_mark(&engine.layout.log(node));
+    let record = if runtime.note_launch() { runtime.launched.clone() } else { None };
     let order = launch_order(&engine.layout, &recipe, incarnation, cgroup.clone());
     let (context, link) = connect(engine, node, &recipe, incarnation, cgroup);
     if let Some(runtime) = engine.nodes.get_mut(node) {
         runtime.link = Some(link);
     }
-    tokio::spawn(link::launch(context, engine.shim_program.clone(), order));
+    let (layout, node, program) = (engine.layout.clone(), node.clone(), engine.shim_program.clone());
+    tokio::spawn(async move {
+        if let Some(launched) = record {
+            write_down(layout, node, launched).await;
+        }
+        link::launch(context, program, order).await;
+    });
+}
+
+/// Writes down what a start is made of, before it: a daemon that comes later can then tell what runs.
+async fn write_down(layout: crate::base::Layout, node: NodeName, launched: Arc<Launched>) {
+    let name = node.clone();
+    let written = tokio::task::spawn_blocking(move || persist::write_launched(&layout, &node, &launched)).await;
+    // Only `plan` and a reload after a crash want it: no reason not to start the node.
+    if let Ok(Err(e)) = written {
+        tracing::warn!(node = %name, "{e}: {}", e.source);
+    }
 }
 
 /// Makes the two ends of a link.
@@ -118,8 +135,9 @@ pub(super) fn connect(
 /// Makes the node's cgroup with its limits, when caps are enforced here.
 fn cgroup_of(engine: &Engine, node: &NodeName, recipe: &Recipe) -> Result<Option<PathBuf>, String> {
     let Some(root) = &engine.cgroup else { return Ok(None) };
-    let caps = Caps { memory_max: recipe.launch.memory_max, pids_max: Some(recipe.launch.tasks_max), oom_group: true };
-    root.make_node(node, &caps).map(Some).map_err(|e| format!("its cgroup could not be made: {e}: {}", e.source))
+    root.make_node(node, &orders::caps(recipe))
+        .map(Some)
+        .map_err(|e| format!("its cgroup could not be made: {e}: {}", e.source))
 }
 
 fn launch_order(

@@ -4,7 +4,7 @@ use super::{
     Engine, actions,
     incidents::Obituary,
     link::{self, Connection, Hold},
-    node::Asked,
+    node::{Asked, NodeRuntime},
     orphan,
     persist::{self, NodeState},
     snapshot::{LastExit, ran_ms},
@@ -12,7 +12,7 @@ use super::{
 };
 use crate::{
     base::{
-        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, NodeName,
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Launched, Layout, NodeName,
         outcome::Failure,
         recipe::{Recipe, Restart, WhileStarting},
     },
@@ -22,6 +22,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 use tokio::task::spawn_blocking;
@@ -36,6 +37,8 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct FoundNode {
     state: NodeState,
+    /// What the last start was made of, where that is on record.
+    launched: Option<Launched>,
     /// The highest start that left a trace.
     highest: Incarnation,
     /// A shim that answers.
@@ -48,6 +51,14 @@ pub(super) struct FoundNode {
 }
 
 impl FoundNode {
+    /// What the engine keeps of earlier runs.
+    pub(super) fn remember(&self, runtime: &mut NodeRuntime) {
+        runtime.last_exit = self.state.last_exit.clone();
+        // Written before the start it tells of, so it is never older than what the state file says.
+        runtime.launched_digest = self.launched.as_ref().map(Launched::digest).or_else(|| self.state.launched.clone());
+        runtime.launched = self.launched.clone().map(Arc::new);
+    }
+
     pub(super) fn incarnation(&self) -> Incarnation {
         self.highest.max(self.state.incarnation)
     }
@@ -109,6 +120,12 @@ pub(super) async fn look(layout: &Layout, recipes: &[Recipe]) -> Found {
     found
 }
 
+/// Looks at one node that is about to be added; none: the look failed, and the node's lock still protects it.
+pub(super) async fn look_for(layout: &Layout, node: &NodeName) -> Option<FoundNode> {
+    let (layout, node) = (layout.clone(), node.clone());
+    tokio::spawn(async move { look_at(&layout, &node).await }).await.ok()
+}
+
 fn known_nodes(layout: &Layout) -> Vec<NodeName> {
     let Ok(entries) = std::fs::read_dir(layout.nodes()) else { return Vec::new() };
     entries.flatten().filter_map(|e| NodeName::new(e.file_name().to_string_lossy()).ok()).collect()
@@ -139,7 +156,8 @@ async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
     let heard = state.last_exit.as_ref().is_some_and(|e| e.incarnation >= last);
     let unheard =
         (live.is_none() && !heard && last > Incarnation::default()).then(|| record_of(layout, node, last, &state));
-    FoundNode { state, highest, live, unheard, orphans }
+    let launched = persist::read_launched(layout, node);
+    FoundNode { state, launched, highest, live, unheard, orphans }
 }
 
 /// Starts that left a socket and starts that left an exit record, each ascending.
@@ -190,10 +208,10 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         let chosen = only.is_none_or(|only| only.contains(&name));
         let wanted_up = if restore_wishes { node.state.wanted_up } else { chosen };
         let (restarts, orphans) = (node.restarts(), node.orphans);
-        let FoundNode { state, live, unheard, .. } = node;
         if let Some(runtime) = engine.nodes.get_mut(&name) {
-            runtime.last_exit = state.last_exit.clone();
+            node.remember(runtime);
         }
+        let FoundNode { state, live, unheard, .. } = node;
         if let Some((connection, hold)) = live {
             owed(engine, &name, &state, hold.state().incarnation);
             adopt(engine, &name, connection, hold, &state, if wanted_up { Wanted::Up } else { Wanted::Down }, restarts);
@@ -253,7 +271,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
 fn judge_unheard(engine: &mut Engine, name: &NodeName, record: &ExitRecord) -> (Cause, Option<Failure>, String) {
     let tail = engine.last_words(name);
     if let Some(runtime) = engine.nodes.get_mut(name) {
-        let to_stop = record.signals_sent.contains(&runtime.recipe.stop.signal);
+        let to_stop = record.signals_sent.contains(&runtime.stop().signal);
         runtime.asked = to_stop.then_some(Asked::ToStop);
     }
     let (cause, failure) = engine.judge(name, record, false, &tail);
@@ -305,6 +323,10 @@ fn adopt(
     let (context, link) = actions::connect(engine, name, &recipe, shim.incarnation, cgroup);
     if let Some(runtime) = engine.nodes.get_mut(name) {
         runtime.link = Some(link);
+        runtime.note_difference();
+        if let Some(differs) = &runtime.differs {
+            tracing::info!(node = %name, "{differs}");
+        }
         runtime.adopted = true;
         runtime.started_at = Some(shim.started_at);
         runtime.ready_since = state.ready_since.filter(|_| state.incarnation == shim.incarnation);

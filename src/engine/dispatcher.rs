@@ -51,7 +51,7 @@ pub struct Settings {
 }
 
 /// What an order is waited for, and what it has done when that is reached.
-type Waited = (BTreeMap<NodeName, Goal>, String);
+pub(super) type Waited = (BTreeMap<NodeName, Goal>, String);
 
 /// All nodes under one dispatcher.
 #[derive(Debug)]
@@ -83,7 +83,7 @@ impl Engine {
         let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let found = adopt::look(&layout, &recipes).await;
         let incidents = Incidents::open(&layout);
-        let specs = recipes.iter().map(|recipe| spec(recipe, &found, restore_wishes)).collect();
+        let specs = recipes.iter().map(|r| spec(r, found.node(&r.node), restore_wishes)).collect();
         let now = clock::wall();
         let order: Vec<NodeName> = recipes.iter().map(|r| r.node.clone()).collect();
         let nodes = recipes.into_iter().map(|r| (r.node.clone(), NodeRuntime::new(r, now))).collect();
@@ -107,8 +107,14 @@ impl Engine {
         };
         adopt::take(&mut engine, found, restore_wishes, only.as_ref());
         engine.settle();
-        let journal = engine.journal.clone();
-        Ok((engine, Handle { orders: order_sender, snapshot: snapshots, journal }))
+        let handle = Handle {
+            orders: order_sender,
+            snapshot: snapshots,
+            layout: engine.layout.clone(),
+            cgroup: engine.cgroup.clone(),
+            journal: engine.journal.clone(),
+        };
+        Ok((engine, handle))
     }
 
     /// Runs until everything was ordered down and is gone. `pulse` is called on every turn and at least once a second
@@ -160,7 +166,7 @@ impl Engine {
         self.act(actions);
     }
 
-    fn act(&mut self, actions: Vec<Action>) {
+    pub(super) fn act(&mut self, actions: Vec<Action>) {
         for action in actions {
             actions::perform(self, action);
         }
@@ -184,6 +190,7 @@ impl Engine {
                     process: runtime.process.clone(),
                     ready_since: runtime.ready_since,
                     last_exit: runtime.last_exit.clone(),
+                    launched: runtime.launched_digest.clone(),
                     ..NodeState::default()
                 },
             );
@@ -284,6 +291,7 @@ impl Engine {
                 self.event(&node, Event::Signal(signal));
                 Ok(None)
             }
+            EngineOrder::Change(change) => super::change::carry_out(self, change),
             EngineOrder::Down { now } => {
                 self.ending = true;
                 let mut names = self.order.clone();
@@ -453,14 +461,13 @@ impl Engine {
             Some(Asked::ToStop | Asked::BySignal(_)) | None => {}
         }
         let asked_to_stop = runtime.asked == Some(Asked::ToStop);
-        let judged = services::classify(runtime.recipe.kind, record, tail, asked_to_stop, &runtime.recipe.stop);
+        let judged = services::classify(runtime.recipe.kind, record, tail, asked_to_stop, runtime.stop());
         (judged.cause, judged.failure)
     }
 }
 
-/// `go_on`: what was counted under the last daemon still counts.
-fn spec(recipe: &Recipe, found: &adopt::Found, go_on: bool) -> NodeSpec {
-    let last = found.node(&recipe.node);
+/// `last`: what is known of earlier runs. `go_on`: what was counted under the last daemon still counts.
+pub(super) fn spec(recipe: &Recipe, last: Option<&adopt::FoundNode>, go_on: bool) -> NodeSpec {
     NodeSpec {
         name: recipe.node.clone(),
         after: recipe.after.clone(),

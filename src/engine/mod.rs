@@ -2,6 +2,7 @@
 
 mod actions;
 mod adopt;
+mod change;
 mod chown;
 mod class_data;
 mod derive;
@@ -20,6 +21,7 @@ mod watch;
 mod words;
 
 pub use adopt::live_shims;
+pub use change::Change;
 pub use dispatcher::{Engine, Settings};
 pub use journal::Journal;
 pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};

@@ -6,7 +6,11 @@ use super::{
     snapshot::LastExit,
 };
 use crate::{
-    base::{Incarnation, Moment, Timestamp, ids::ProcessId, recipe::Recipe},
+    base::{
+        Incarnation, Launched, Moment, Timestamp,
+        ids::ProcessId,
+        recipe::{Recipe, Stop},
+    },
     lifecycle::Event,
     shim::wire::{Notified, ShimState},
     sys::command::Cancel,
@@ -85,6 +89,14 @@ pub(super) struct NodeRuntime {
     pub(super) adopted: bool,
     /// Troubles the shim reported, newest last, at most eight.
     pub(super) troubles: VecDeque<String>,
+    /// What its last start was made of, as written to `run/launched.json`; none: nothing on record.
+    pub(super) launched: Option<Arc<Launched>>,
+    /// The digest of that; none: not known.
+    pub(super) launched_digest: Option<String>,
+    /// How the run that is being replaced ends, when the recipe has another way already.
+    pub(super) leaving: Option<Stop>,
+    /// What of the recipe does not hold for the process that runs; none: all of it holds, or nothing runs.
+    pub(super) differs: Option<String>,
 }
 
 /// A place in a node's log: the file and how long it was.
@@ -149,6 +161,10 @@ impl NodeRuntime {
             log_start: LogMark::default(),
             adopted: false,
             troubles: VecDeque::new(),
+            launched: None,
+            launched_digest: None,
+            leaving: None,
+            differs: None,
         }
     }
 
@@ -160,9 +176,44 @@ impl NodeRuntime {
         self.troubles.push_back(text);
     }
 
+    /// Notes what the start that comes now is made of; true when that has to be written down.
+    pub(super) fn note_launch(&mut self) -> bool {
+        let launched = self.recipe.launched();
+        self.leaving = None;
+        self.differs = None;
+        if self.launched.as_deref() == Some(&launched) {
+            return false;
+        }
+        self.launched_digest = Some(launched.digest());
+        self.launched = Some(Arc::new(launched));
+        true
+    }
+
+    /// Compares the process that runs with the recipe.
+    pub(super) fn note_difference(&mut self) {
+        let wanted = self.recipe.launched();
+        self.differs = match (&self.launched_digest, &self.launched) {
+            _ if self.link.is_none() => None,
+            (Some(digest), _) if *digest != wanted.digest() => {
+                Some("runs with other settings than the applied ones; `cdc-supervisor plan` shows which".into())
+            }
+            (_, Some(launched)) if launched.log != wanted.log => {
+                Some("its log settings hold from its next start on".into())
+            }
+            (Some(_) | None, _) => None,
+        };
+    }
+
+    /// How its process is stopped.
+    pub(super) fn stop(&self) -> &Stop {
+        self.leaving.as_ref().unwrap_or(&self.recipe.stop)
+    }
+
     /// Ends the tasks of a run that is over.
     pub(super) fn end_run(&mut self) {
         self.link = None;
+        self.leaving = None;
+        self.differs = None;
         if let Some(task) = self.watch.take() {
             task.abort();
         }

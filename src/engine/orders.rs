@@ -1,9 +1,15 @@
 //! Orders and their tickets: an order is answered when it has been carried out, not when it was queued.
 
-use super::{journal::Journal, snapshot::Snapshot};
+use super::{
+    adopt,
+    change::{Change, Past},
+    journal::Journal,
+    snapshot::Snapshot,
+};
 use crate::{
-    base::{Incarnation, NodeName},
+    base::{Incarnation, Layout, NodeName, recipe::Recipe},
     lifecycle::{Fleet, State, Wanted},
+    sys::cgroup::{Caps, CgroupRoot},
 };
 use std::{collections::BTreeMap, sync::Arc};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -37,6 +43,8 @@ pub enum EngineOrder {
         /// The number.
         signal: i32,
     },
+    /// Other settings for a node, a new node, or one that goes.
+    Change(Change),
     /// Everything down; the engine ends when all are gone.
     Down {
         /// SIGKILL instead of asking.
@@ -69,6 +77,11 @@ pub enum Goal {
     ServesAfter(Incarnation),
     /// Nothing of it runs.
     IsDown,
+}
+
+/// The caps of a recipe.
+pub(super) fn caps(recipe: &Recipe) -> Caps {
+    Caps { memory_max: recipe.launch.memory_max, pids_max: Some(recipe.launch.tasks_max), oom_group: true }
 }
 
 /// A ticket: who waits, and for what.
@@ -145,6 +158,8 @@ impl Ticket {
 pub struct Handle {
     pub(super) orders: mpsc::Sender<(EngineOrder, oneshot::Sender<OrderReply>)>,
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(super) layout: Layout,
+    pub(super) cgroup: Option<CgroupRoot>,
     pub(super) journal: Journal,
 }
 
@@ -156,6 +171,27 @@ impl Handle {
             return Err(Rejection::Ending);
         }
         answer.await.unwrap_or(Err(Rejection::Ending))
+    }
+
+    /// Gives a node that runs other settings. Caps are in force when this returns; writing them is kept from the
+    /// dispatcher, because the kernel reclaims memory while a lower `memory.max` is being written (cgroup-v2.rst).
+    pub async fn take(&self, recipe: Recipe) -> OrderReply {
+        if let Some(root) = self.cgroup.clone() {
+            let (node, caps) = (recipe.node.clone(), caps(&recipe));
+            let written = tokio::task::spawn_blocking(move || root.set_caps(&node, &caps)).await;
+            match written {
+                Ok(Ok(())) => {}
+                Ok(Err(e)) => return Err(Rejection::NotNow(format!("{}: {e}: {}", recipe.node, e.source))),
+                Err(e) => return Err(Rejection::NotNow(format!("{}: its caps could not be set: {e}", recipe.node))),
+            }
+        }
+        self.order(EngineOrder::Change(Change::Take(Box::new(recipe)))).await
+    }
+
+    /// Adds a node and waits until it serves.
+    pub async fn add(&self, recipe: Recipe) -> OrderReply {
+        let past = Past(adopt::look_for(&self.layout, &recipe.node).await.map(Box::new));
+        self.order(EngineOrder::Change(Change::Add(Box::new(recipe), past))).await
     }
 
     /// Where events go.

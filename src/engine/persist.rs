@@ -2,8 +2,8 @@
 
 use super::snapshot::LastExit;
 use crate::{
-    base::{Incarnation, Layout, NodeName, Timestamp, ids::ProcessId},
-    sys::fs,
+    base::{Incarnation, Launched, Layout, NodeName, Timestamp, ids::ProcessId},
+    sys::{error::SysError, fs},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::mpsc, thread};
@@ -31,6 +31,9 @@ pub struct NodeState {
     pub ready_since: Option<Timestamp>,
     /// How its last run ended.
     pub last_exit: Option<LastExit>,
+    /// Digest of what its current or last start was made of (`base::Launched`); none: started by a version without.
+    #[serde(default)]
+    pub launched: Option<String>,
 }
 
 impl Default for NodeState {
@@ -44,6 +47,7 @@ impl Default for NodeState {
             process: None,
             ready_since: None,
             last_exit: None,
+            launched: None,
         }
     }
 }
@@ -70,6 +74,21 @@ pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<Strin
             (NodeState::default(), Some(text))
         }
     }
+}
+
+/// Reads what a node's last start was made of; none: nothing on record.
+pub(super) fn read_launched(layout: &Layout, node: &NodeName) -> Option<Launched> {
+    let text = fs::read_optional(&layout.launched(node)).ok().flatten()?;
+    // A torn or foreign one is no record: the digest in the state file still tells whether it is what is applied.
+    serde_json::from_str(&text).ok()
+}
+
+/// Writes it, before the start. A record that cannot be written must not stay as it was: it would tell of another start.
+pub(super) fn write_launched(layout: &Layout, node: &NodeName, launched: &Launched) -> Result<(), SysError> {
+    let path = layout.launched(node);
+    let text = serde_json::to_string(launched).unwrap_or_default();
+    fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash)
+        .inspect_err(|_| drop(fs::remove_optional(&path)))
 }
 
 /// Writes state files on a thread of its own, so that a slow disk never holds up the dispatcher. Only the newest state of

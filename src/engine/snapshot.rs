@@ -129,6 +129,9 @@ impl NodeSnapshot {
         if let Some(trouble) = runtime.troubles.back() {
             detail = format!("{detail}; {trouble}");
         }
+        if let Some(differs) = &runtime.differs {
+            detail = format!("{detail}; {differs}");
+        }
         Self {
             name: recipe.node.clone(),
             kind: recipe.kind,

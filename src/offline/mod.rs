@@ -6,6 +6,7 @@ pub mod events;
 pub mod fetch;
 pub mod incidents;
 pub mod logs;
+pub mod plan;
 pub mod preflight;
 pub mod programs;
 mod shims;

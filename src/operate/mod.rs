@@ -1,3 +1,4 @@
 //! Things one does to a cluster.
 
 pub mod prove;
+pub mod whole;

@@ -5,6 +5,7 @@
 
 pub mod advice;
 pub mod catalogue;
+pub mod change;
 mod class_data;
 pub mod classify;
 mod command;

@@ -14,7 +14,7 @@ fn plan(text: &str) -> Plan {
     crate::config::load(&source).unwrap_or_else(|e| panic!("{e:?}"))
 }
 
-fn programs() -> Programs {
+pub(super) fn programs() -> Programs {
     Programs {
         java: Some(JavaRuntime {
             program: "/opt/java/bin/java".into(),

@@ -242,6 +242,11 @@ impl CgroupRoot {
         Ok(dir)
     }
 
+    /// Sets the limits of a node's group while it runs; one that has no group gets them with its next start.
+    pub fn set_caps(&self, node: &NodeName, caps: &Caps) -> Result<(), SysError> {
+        if self.node(node).exists() { self.make_node(node, caps).map(drop) } else { Ok(()) }
+    }
+
     /// Removes the group of a node, and groups its processes made below. Processes that are being reaped keep it busy for
     /// a moment: tried for up to 200 ms.
     pub fn remove_node(&self, node: &NodeName) -> Result<(), SysError> {

@@ -17,6 +17,7 @@ mod incidents;
 mod logs;
 mod misbehaviour;
 mod order;
+mod plan;
 mod policies;
 mod probes;
 mod round_trip;

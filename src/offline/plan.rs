@@ -1,0 +1,328 @@
+//! `plan`: what the configuration file would change, worked out from what lies under the root; changes nothing on disk.
+//!
+//! `reload` is decided by the same functions, so that what was shown is what is done.
+
+use super::programs;
+use crate::{
+    artifact::{self, Missing, Part},
+    base::{
+        Layout, NodeName,
+        launched::Launched,
+        programs::{JavaRuntime, KafkaJars, MysqlTree, Programs},
+        recipe::Recipe,
+    },
+    config::{self, Ledger, Plan},
+    control::wire::{
+        Node,
+        plan::{PlanDoc, PlanFile, PlanNode, PlanRefusal, PlanSetting, PlanStep},
+    },
+    services::{
+        self, ServiceError,
+        change::{self, Does, Life, Present, ReloadPlan, Side, With},
+    },
+    sys::{fs, host, net},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    os::unix::fs::MetadataExt,
+    path::PathBuf,
+};
+
+/// `plan` could not be worked out.
+#[derive(Debug)]
+pub enum PlanError {
+    /// The plan applied last cannot be read: the file of that name, and why.
+    Applied(PathBuf, String),
+    /// What is configured about programs cannot be.
+    Artifact(artifact::ArtifactError),
+    /// No recipe can be made of the file on this host.
+    Service(ServiceError),
+}
+
+impl fmt::Display for PlanError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Applied(path, why) => write!(f, "the plan applied last, {}, cannot be read: {why}", path.display()),
+            Self::Artifact(e) => e.fmt(f),
+            Self::Service(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PlanError {}
+
+/// A node that somebody has looked at: the daemon, or a shim that answered.
+pub type Lives = BTreeMap<NodeName, Life>;
+
+/// How a node of a daemon's status is.
+pub fn life(node: &Node) -> Life {
+    match (node.pid, node.state.as_str()) {
+        (Some(_), _) => Life::Runs,
+        (None, "down") => Life::Rests,
+        (None, _) => Life::Trying,
+    }
+}
+
+/// How a node is that holds its lock while no daemon runs.
+pub fn runs() -> Life {
+    Life::Runs
+}
+
+/// A change that was worked out.
+#[derive(Debug)]
+pub struct Outlook {
+    /// What would be done.
+    pub reload: ReloadPlan,
+    /// Reasons of the host not to, with the exit code of each.
+    pub host: Vec<(u8, change::Refusal)>,
+    /// A configuration was applied before.
+    pub applied: bool,
+    /// The file means something else than what is applied, even where no node differs.
+    pub differs: bool,
+    /// Worth knowing.
+    pub notes: Vec<String>,
+}
+
+/// Works it out. `lives` tells which nodes have a process or shall have one. Looks at ports and memory, reads what lies under
+/// the root, and writes nothing.
+pub fn outlook(plan: &Plan, lives: &Lives) -> Result<Outlook, PlanError> {
+    let layout = plan.layout();
+    let before = applied(&layout)?;
+    let mut notes = Vec::new();
+    let wanted = side(plan, &layout, &mut notes)?;
+    let old = match &before {
+        Some(before) => Some(side(before, &layout, &mut Vec::new())?),
+        None => None,
+    };
+    let now = present(&layout, old.as_ref(), lives);
+    let data = old.as_ref().map(has_data).unwrap_or_default();
+    let reload = change::decide(old.as_ref(), &wanted, &now, &data);
+    let host = host_refusals(plan, &reload, old.as_ref(), &wanted, lives);
+    let differs = before.as_ref().is_none_or(|before| before != plan);
+    Ok(Outlook { reload, host, applied: before.is_some(), differs, notes })
+}
+
+/// The plan applied last under a root; none: nothing was ever applied.
+pub fn applied(layout: &Layout) -> Result<Option<Plan>, PlanError> {
+    let path = layout.plan();
+    let failed = |why: String| PlanError::Applied(path.clone(), why);
+    let Some(text) = fs::read_optional(&path).map_err(|e| failed(e.source.to_string()))? else { return Ok(None) };
+    let name = path.display().to_string();
+    let root = layout.root().to_owned();
+    let source = config::Source { text: &text, name: &name, root_override: Some(root.clone()), default_root: root };
+    config::load(&source).map(Some).map_err(|e| failed(e.to_string()))
+}
+
+/// A plan with its recipes. Programs that are not in the store are stood in for by names, and `notes` says so.
+fn side(plan: &Plan, layout: &Layout, notes: &mut Vec<String>) -> Result<Side, PlanError> {
+    let survey =
+        artifact::survey(programs::wanted(plan), &programs::settings(plan, layout)).map_err(PlanError::Artifact)?;
+    let mut found = survey.programs;
+    for missing in &survey.missing {
+        notes.push(stand_in(&mut found, missing));
+    }
+    let inputs = services::Inputs {
+        plan,
+        programs: &found,
+        layout,
+        cores: host::cores(),
+        running_as_root: runs_as_root(layout),
+    };
+    services::recipes(&inputs).map(|recipes| Side::of(plan, recipes)).map_err(PlanError::Service)
+}
+
+/// The daemon's user, who is the owner of the root's state; whoever asks may be somebody else.
+fn runs_as_root(layout: &Layout) -> bool {
+    std::fs::metadata(layout.state()).map_or_else(|_| host::is_root(), |meta| meta.uid() == 0)
+}
+
+/// Names in the place of a program that is not there, so that everything else can be shown.
+fn stand_in(found: &mut Programs, missing: &Missing) -> String {
+    let path = |name: &str| PathBuf::from(format!("/not-fetched-yet/{name}"));
+    let what = match missing.part {
+        Part::Java => {
+            found.java = Some(JavaRuntime {
+                program: path("java"),
+                home: path("jre"),
+                major: 17,
+                version: "17".into(),
+                fingerprint: "none".into(),
+            });
+            "java"
+        }
+        Part::Kafka => {
+            found.kafka = Some(KafkaJars {
+                version: "3.5.2".into(),
+                zookeeper_version: "3.6.4".into(),
+                class_path: vec![path("kafka.jar")],
+                content: "none".into(),
+            });
+            "kafka"
+        }
+        Part::Mysql => {
+            found.mysql = Some(MysqlTree {
+                version: "8.0.30".into(),
+                series: (8, 0),
+                launcher: Vec::new(),
+                mysqld: path("mysqld"),
+                basedir: path("mysql"),
+                messages_dir: path("mysql/share"),
+                character_sets_dir: path("mysql/share/charsets"),
+                plugin_dir: path("mysql/plugin"),
+                content: "none".into(),
+            });
+            "mysql"
+        }
+    };
+    format!("{what} is not in the store ({}): its paths are stand-ins until `cdc-supervisor fetch`", missing.why)
+}
+
+/// How each node is, and what it was launched with.
+fn present(layout: &Layout, applied: Option<&Side>, lives: &Lives) -> BTreeMap<NodeName, Present> {
+    let recipe = |node: &NodeName| applied.and_then(|side| side.recipes.iter().find(|r| r.node == *node));
+    let one = |(node, life): (&NodeName, &Life)| {
+        let with = match life {
+            Life::Runs => with(layout, node, recipe(node)),
+            Life::Trying | Life::Rests => With::Applied,
+        };
+        (node.clone(), Present { life: *life, with })
+    };
+    lives.iter().map(one).collect()
+}
+
+fn with(layout: &Layout, node: &NodeName, applied: Option<&Recipe>) -> With {
+    let record = fs::read_optional(&layout.launched(node)).ok().flatten();
+    if let Some(launched) = record.and_then(|text| serde_json::from_str::<Launched>(&text).ok()) {
+        return With::This(Box::new(launched));
+    }
+    let state = fs::read_optional(&layout.node_state(node)).ok().flatten();
+    let state = state.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    match state.as_ref().and_then(|state| state["launched"].as_str()) {
+        Some(digest) if applied.is_none_or(|r| r.launched().digest() != digest) => With::Unknown,
+        // Nothing on record: started by a version that kept none, with what was applied then.
+        Some(_) | None => With::Applied,
+    }
+}
+
+/// Nodes whose data directory holds something.
+pub fn has_data(side: &Side) -> BTreeSet<NodeName> {
+    let holds = |dir: &PathBuf| std::fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_some());
+    side.data.iter().filter(|(_, dir)| holds(dir)).map(|(node, _)| node.clone()).collect()
+}
+
+/// What of this host stands in the way: memory, and ports that somebody else has.
+pub fn host_refusals(
+    plan: &Plan,
+    reload: &ReloadPlan,
+    applied: Option<&Side>,
+    wanted: &Side,
+    lives: &Lives,
+) -> Vec<(u8, change::Refusal)> {
+    let mut found = Vec::new();
+    if let Some(memory) = host::total_memory() {
+        let ledger = Ledger::of(plan, memory);
+        if ledger.left().is_none() {
+            let what = format!(
+                "the nodes do not fit into this host: caps, supervisor and operating system need {}, the host has {}",
+                ledger.sum, ledger.host
+            );
+            found.push((3, change::Refusal { what, hint: "lower memory_max of a node, or host.os_floor".into() }));
+        }
+    }
+    let had = |node: &NodeName| {
+        let runs = lives.get(node).is_some_and(|life| *life == Life::Runs);
+        applied.filter(|_| runs).and_then(|side| side.recipes.iter().find(|r| r.node == *node))
+    };
+    // Ports that one of ours leaves on the way were looked at when the order was made.
+    let ours: BTreeSet<u16> = lives.keys().filter_map(had).flat_map(|r| &r.ports).map(|p| p.address.port()).collect();
+    let starts = reload.steps.iter().filter(|s| matches!(s.does, Does::Start | Does::Restart));
+    for recipe in starts.filter_map(|s| wanted.recipes.iter().find(|r| r.node == s.node)) {
+        for port in recipe.ports.iter().filter(|p| !ours.contains(&p.address.port())) {
+            let node = &recipe.node;
+            let refusal = match net::is_taken(port.address) {
+                Ok(false) => continue,
+                Ok(true) => {
+                    let owner = net::listener_owner(port.address);
+                    let owner =
+                        owner.map_or_else(|| "a program that cannot be seen from here".into(), |o| o.describe());
+                    change::Refusal {
+                        what: format!(
+                            "port {} is taken by {owner}; {node} needs it ({})",
+                            port.port(),
+                            plan.place(&port.key)
+                        ),
+                        hint: format!("stop that program, or set {}", port.key),
+                    }
+                }
+                Err(e) => change::Refusal {
+                    what: format!("{} cannot be bound: {e}; {node} needs it ({})", port.address, plan.place(&port.key)),
+                    hint: format!("set {} to a port that this user may bind, on an address of this host", port.key),
+                },
+            };
+            found.push((4, refusal));
+        }
+    }
+    found
+}
+
+impl Outlook {
+    /// As it is printed. `daemon` is the pid of the one that would carry it out.
+    pub fn document(&self, plan: &Plan, file: Option<String>, daemon: Option<i32>) -> PlanDoc {
+        let refusal = |exit: u8, r: &change::Refusal| PlanRefusal { exit, what: r.what.clone(), hint: r.hint.clone() };
+        let refusals: Vec<PlanRefusal> = self
+            .reload
+            .refusals
+            .iter()
+            .map(|r| refusal(8, r))
+            .chain(self.host.iter().map(|(exit, r)| refusal(*exit, r)))
+            .collect();
+        PlanDoc {
+            schema: 1,
+            root: plan.root.display().to_string(),
+            file,
+            applied: self.applied,
+            daemon,
+            unchanged: !self.differs && self.reload.is_empty(),
+            nodes: self.reload.nodes.iter().map(node_document).collect(),
+            steps: self
+                .reload
+                .steps
+                .iter()
+                .map(|step| PlanStep {
+                    node: step.node.clone(),
+                    does: step.does.as_str().into(),
+                    waits_for: step.gate.words().map(str::to_owned),
+                })
+                .collect(),
+            refusals,
+            notes: self.notes.clone(),
+        }
+    }
+}
+
+fn node_document(node: &change::NodeChange) -> PlanNode {
+    PlanNode {
+        name: node.node.clone(),
+        does: node.does.as_str().into(),
+        why: node.why.clone(),
+        runs_with_other_settings: node.runs_with_other,
+        settings: node
+            .settings
+            .iter()
+            .map(|s| PlanSetting {
+                key: s.key.clone(),
+                from: s.from.clone(),
+                to: s.to.clone(),
+                takes_effect: s.when.as_str().into(),
+            })
+            .collect(),
+        files: node
+            .files
+            .iter()
+            .map(|f| PlanFile { path: f.path.display().to_string(), diff: f.diff.clone() })
+            .collect(),
+        argv: node.argv.clone(),
+        env: node.env.clone(),
+    }
+}
