@@ -49,6 +49,8 @@ pub enum Verb {
     Restart(Nodes),
     /// Send a signal to a node's main process
     Kill(Kill),
+    /// Look at the host: what is required, what is there, why, and what to do
+    Doctor(Doctor),
     /// What the configuration file would change, and what `reload` would do about it
     Plan(Plan),
     /// Fetch and verify the programs, and nothing else
@@ -230,6 +232,17 @@ pub struct Kill {
     pub signal: i32,
 }
 
+/// `doctor`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Doctor {
+    /// As JSON (schema 1)
+    #[arg(long)]
+    pub json: bool,
+    /// Show also what is as it should be
+    #[arg(short, long)]
+    pub all: bool,
+}
+
 fn node_name(text: &str) -> Result<NodeName, String> {
     NodeName::new(text)
 }
@@ -308,6 +321,8 @@ mod tests {
             "stop --now mysql broker-1",
             "restart mysql",
             "kill mysql --signal KILL",
+            "doctor",
+            "doctor --json --all",
             "plan",
             "plan --json",
             "fetch",

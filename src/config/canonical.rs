@@ -32,6 +32,10 @@ impl Plan {
         let mut host = Table::new();
         host.put_size("os_floor", Some(self.host.os_floor));
         host.put_size("supervisor", Some(self.host.supervisor));
+        // Left out while it is false: a plan means what it meant before there was this key.
+        if self.host.allow_volatile_root {
+            host.insert("allow_volatile_root".into(), true.into());
+        }
         t.insert("host".into(), host.into());
         let mut artifacts = Table::new();
         artifacts.put_path("store", self.artifacts.store.as_deref());
@@ -41,6 +45,13 @@ impl Plan {
         artifacts.insert("offline".into(), self.artifacts.offline.into());
         artifacts.put_path("java_home", self.artifacts.java_home.as_deref());
         t.insert("artifacts".into(), artifacts.into());
+        let mut logs = Table::new();
+        logs.put_size("total", Some(self.logs.total));
+        if let Some(age) = self.logs.max_age {
+            logs.put_time("max_age", age);
+        }
+        logs.insert("compress".into(), self.logs.compress.into());
+        t.insert("logs".into(), logs.into());
         if let Some(z) = &self.zookeeper {
             t.insert("zookeeper".into(), zookeeper(z).into());
         }

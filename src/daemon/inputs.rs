@@ -3,16 +3,21 @@
 use super::DaemonArgs;
 use crate::{
     artifact,
-    base::{Layout, Port, recipe::Recipe},
+    base::{Layout, NodeName, Port, recipe::Recipe},
     config::{self, Plan},
     control::wire::Caps,
     engine,
-    offline::{config_file, programs},
+    offline::{
+        config_file,
+        preflight::{self, Preflight, Problem},
+        programs, status,
+    },
     operate::prove,
     services,
     sys::{cgroup, cgroup::CgroupRoot, command::Cancel, error::SysError, fs, host},
 };
 use std::{
+    collections::BTreeSet,
     fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -125,10 +130,9 @@ impl Inputs {
             }
             (Err(e), None) => return Err(StartError::new(3, e.to_string())),
         };
-        if live.is_empty()
-            && let Some(memory) = host::total_memory()
-        {
-            config::check_ledger(&plan, memory).map_err(|e| StartError::new(3, e.to_string()))?;
+        if !args.own_session {
+            // an `up` that starts this daemon has looked just now
+            preflight(&plan, &args.only, &live).await?;
         }
         Ok(Self { plan_digest: plan.digest(), plan, plan_text, nodes_live: !live.is_empty(), layout })
     }
@@ -151,6 +155,9 @@ impl Inputs {
         })
         .await
         .map_err(|e| StartError::other("resolve the programs", e))??;
+        if let Err(problems) = preflight::programs(&found) {
+            refuse_or_tell(&problems, !self.nodes_live)?;
+        }
         let inputs = services::Inputs {
             plan: &self.plan,
             programs: &found,
@@ -181,6 +188,45 @@ impl Inputs {
         });
         prove::Targets { kafka, mysql }
     }
+}
+
+/// The look at the host before a start. Where nodes live already a refusal would only leave them alone, so it is told and
+/// the daemon goes on.
+async fn preflight(plan: &Plan, only: &[NodeName], live: &[NodeName]) -> Result<(), StartError> {
+    let (looked_at, living) = (plan.clone(), live.to_vec());
+    let starting: BTreeSet<NodeName> = if only.is_empty() { plan.nodes() } else { only.to_vec() }.into_iter().collect();
+    let looked = tokio::task::spawn_blocking(move || {
+        // a lock is held by more than a shim that answers
+        let living: Vec<NodeName> = living.into_iter().chain(status::nodes_that_live(&looked_at.layout())).collect();
+        preflight::check(&looked_at, &starting, &living)
+    });
+    let problems = match looked.await.map_err(|e| StartError::other("look at the host", e))? {
+        Ok(warnings) => {
+            for problem in &warnings {
+                tracing::warn!("{}", problem.line());
+            }
+            return Ok(());
+        }
+        Err(Preflight::Memory(e)) if live.is_empty() => return Err(StartError::new(3, e.to_string())),
+        Err(Preflight::Memory(e)) => {
+            tracing::error!("{e}");
+            return Ok(());
+        }
+        Err(Preflight::Host(problems)) => problems,
+    };
+    refuse_or_tell(&problems, live.is_empty())
+}
+
+/// Exit 4 with every problem, or a line of each where nodes live.
+fn refuse_or_tell(problems: &[Problem], refuse: bool) -> Result<(), StartError> {
+    let lines: Vec<String> = problems.iter().map(Problem::line).collect();
+    if refuse {
+        return Err(StartError::new(4, lines.join("\n")));
+    }
+    for line in lines {
+        tracing::error!("nodes run, so the daemon goes on: {line}");
+    }
+    Ok(())
 }
 
 fn last_plan(layout: &Layout) -> Option<(Plan, String)> {

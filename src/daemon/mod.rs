@@ -3,6 +3,7 @@
 mod convert;
 mod handler;
 mod inputs;
+mod logs;
 mod session;
 mod systemd;
 
@@ -96,6 +97,7 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
         restore_wishes: restore_wishes || inputs.nodes_live,
         journal,
     };
+    logs::keep_within_bounds(&layout, &inputs.plan);
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     let listener = listen(&layout)?;
     let (stop, stopped) = watch::channel(false);

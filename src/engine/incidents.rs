@@ -189,7 +189,8 @@ impl Incidents {
                     self.death(node, &recipe, obituary, now, journal);
                 }
             }
-            let refused = node.state == "failed" && before.is_none_or(|b| b.state != "failed") && !died;
+            // A node that is failed from the first look on was so under the last daemon.
+            let refused = node.state == "failed" && before.is_some_and(|b| b.state != "failed") && !died;
             if refused && let (Some(recipe), Some(failure)) = (recipes(&node.name), node.failure.clone()) {
                 self.refusal(node, &recipe, failure, now, journal);
             }

@@ -32,6 +32,9 @@ const REMEMBERED: u64 = 128 << 10;
 /// Jobs that may wait for the disk. A turn of the dispatcher makes a handful; a disk that hangs must not fill the memory.
 const QUEUE: usize = 4_096;
 
+/// Incidents among them: each brings up to 64 KiB of a log with it.
+const CHANGES: u64 = 128;
+
 /// Events that are kept for later while the disk takes none (full, read-only, failing).
 const BACKLOG: usize = 1_024;
 
@@ -53,8 +56,10 @@ pub struct Journal(Arc<Shared>);
 struct Shared {
     queue: SyncSender<Job>,
     recent: Arc<Mutex<VecDeque<EventLine>>>,
-    /// Events that found the queue full.
+    /// Events and incidents that found the queue full.
     dropped: Arc<AtomicU64>,
+    /// Incidents in the queue.
+    changes: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
@@ -69,6 +74,7 @@ impl Journal {
     pub fn start(layout: &Layout) -> Self {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
+        let changes = Arc::new(AtomicU64::new(0));
         let recent = Arc::new(Mutex::default());
         let writer = Writer {
             path: layout.events(),
@@ -79,9 +85,10 @@ impl Journal {
             dropped: Arc::clone(&dropped),
             keeper: Keeper::new(layout.clone()),
             recent: Arc::clone(&recent),
+            changes: Arc::clone(&changes),
         };
         thread::spawn(move || writer.run(&jobs));
-        Self(Arc::new(Shared { queue, recent, dropped }))
+        Self(Arc::new(Shared { queue, recent, dropped, changes }))
     }
 
     /// Notes an event, with the time of now.
@@ -100,9 +107,12 @@ impl Journal {
         }
     }
 
-    /// Has an incident written or changed.
+    /// Has an incident written or changed. One that finds too many waiting is found again by the next daemon, from its
+    /// exit record.
     pub(super) fn change(&self, change: Change) {
-        if self.0.queue.try_send(Job::Incident(change)).is_err() {
+        let waiting = self.0.changes.fetch_add(1, Ordering::Relaxed);
+        if waiting >= CHANGES || self.0.queue.try_send(Job::Incident(change)).is_err() {
+            self.0.changes.fetch_sub(1, Ordering::Relaxed);
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -136,6 +146,7 @@ struct Writer {
     failing: bool,
     dropped: Arc<AtomicU64>,
     keeper: Keeper,
+    changes: Arc<AtomicU64>,
     recent: Arc<Mutex<VecDeque<EventLine>>>,
 }
 
@@ -162,6 +173,7 @@ impl Writer {
                 match job {
                     Job::Event(event) => self.keep(event),
                     Job::Incident(change) => {
+                        self.changes.fetch_sub(1, Ordering::Relaxed);
                         let events: Vec<EventLine> = lines(&self.recent).iter().cloned().collect();
                         self.keeper.take(change, &events);
                     }

@@ -87,6 +87,19 @@ pub fn set_child_subreaper() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
 }
 
+/// Lets everybody else go first, on the processor and on the disk. Best effort: nothing depends on it.
+pub fn lower_priority_of_this_thread() {
+    // linux/ioprio.h; libc has neither
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    const IOPRIO_IDLE: i32 = 3 << 13;
+    // SAFETY: both calls take numbers only; 0 means the calling thread (setpriority(2), "C library/kernel differences", and
+    // ioprio_set(2)).
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
+    }
+}
+
 /// Direct children of every thread of `pid` (`/proc/PID/task/*/children`; needs CONFIG_PROC_CHILDREN, on in Debian and
 /// Ubuntu). Zombies are among them.
 pub fn children_of(pid: i32) -> Vec<i32> {

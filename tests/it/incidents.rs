@@ -217,6 +217,41 @@ fn an_incident_that_is_open_when_the_daemon_dies_is_completed_by_the_next_one() 
 }
 
 #[test]
+fn a_death_that_the_daemon_did_not_live_to_put_on_record_is_put_there_by_the_next_one() {
+    let root = Root::new(&[fake("a", &["notify=READY=1"]).notify()]);
+    root.expect_log("adopt");
+    root.expect_log("node=a");
+    root.up();
+    for round in 2..=4u64 {
+        process::kill(root.pid("a"), 9);
+        root.await_node("a", "ready again", |n| n["state"] == "ready" && n["incarnation"].as_u64() == Some(round));
+    }
+    await_incidents(&root, 3, "back");
+    kill_daemon(&root);
+    // As if it had been killed before these two were written; the node runs on.
+    for file in ["000002.a.2.json", "000003.a.3.json"] {
+        fs::remove_file(root.path().join("state/incidents").join(file)).unwrap();
+    }
+    root.up();
+    let all = await_incidents(&root, 3, "back");
+    let seen: Vec<_> = all.iter().map(|i| (i["id"].as_u64(), i["incarnation"].as_u64(), text(i, "cause"))).collect();
+    let cause = "killed-by-other";
+    assert_eq!(seen, [(Some(1), Some(1), cause), (Some(2), Some(2), cause), (Some(3), Some(3), cause)]);
+    assert!(text(&all[2], "did").contains("earlier daemon"), "{}", all[2]);
+}
+
+#[test]
+fn a_kill_by_order_is_an_incident_where_the_node_is_meant_to_run_on() {
+    let root = Root::new(&[fake("a", &["notify=READY=1"]).notify()]);
+    root.up();
+    root.ok(&["kill", "a", "--signal", "KILL"]);
+    let all = await_incidents(&root, 1, "back");
+    assert_eq!((&all[0]["cause"], &all[0]["verdict"]), (&"killed-by-order".into(), &"explained".into()));
+    root.ok(&["down", "--now"]);
+    assert_eq!(incidents(&root).len(), 1);
+}
+
+#[test]
 fn a_lost_shim_is_an_incident_of_the_run_that_was_replaced() {
     let root = Root::new(&[fake("a", &[])]);
     root.expect_log("shim lost");
