@@ -1,6 +1,6 @@
 //! Answers the control socket: orders go to the engine, statuses come from its snapshot.
 
-use super::{convert, inputs::Inputs};
+use super::{convert, handover::Handover, inputs::Inputs};
 use crate::{
     base::{
         EventKind, EventLine, Layout, NodeName, OrderedBy, Timestamp,
@@ -33,6 +33,7 @@ struct Shared {
     plan_digest: String,
     started_at: Timestamp,
     targets: prove::Targets,
+    handover: Handover,
 }
 
 /// The daemon's handler.
@@ -40,7 +41,7 @@ struct Shared {
 pub(super) struct DaemonHandler(Arc<Shared>);
 
 impl DaemonHandler {
-    pub(super) fn new(inputs: &Inputs, engine: Handle, caps: Caps) -> Self {
+    pub(super) fn new(inputs: &Inputs, engine: Handle, caps: Caps, handover: Handover) -> Self {
         Self(Arc::new(Shared {
             layout: inputs.layout.clone(),
             engine,
@@ -49,6 +50,7 @@ impl DaemonHandler {
             plan_digest: inputs.plan_digest.clone(),
             started_at: clock::wall(),
             targets: inputs.prove_targets(),
+            handover,
         }))
     }
 }
@@ -70,12 +72,29 @@ impl Handler for DaemonHandler {
 
 impl Shared {
     async fn answer(self: Arc<Self>, by: OrderedBy, order: Order, out: &AnswerSink) {
+        let _working = match order {
+            Order::Hello | Order::Status | Order::Watch | Order::UpgradeSelf => None,
+            Order::Start { .. }
+            | Order::Stop { .. }
+            | Order::Restart { .. }
+            | Order::Kill { .. }
+            | Order::Down { .. }
+            | Order::Prove => match self.handover.work.begin() {
+                None => {
+                    let hint = Some("try again in a moment");
+                    return out.send(refused(8, "the daemon's program is being replaced just now".into(), hint));
+                }
+                working => working,
+            },
+        };
         match order {
             Order::Hello => out.send(Answer::Hello(Hello {
                 v: VERSION,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: i32::try_from(std::process::id()).unwrap_or_default(),
                 plan_digest: self.plan_digest.clone(),
+                started_at: Some(self.started_at),
+                handover_failed: self.handover.last_failure(),
             })),
             Order::Status => out.send(self.status().await),
             Order::Watch => self.watch(out).await,
@@ -99,6 +118,10 @@ impl Shared {
             }
             Order::Down { now } => self.carry_out(EngineOrder::Down { now }, by, out).await,
             Order::Prove => self.prove(out).await,
+            Order::UpgradeSelf => {
+                let handler = Arc::new(DaemonHandler(Arc::clone(&self)));
+                self.handover.carry_out(handler, out).await;
+            }
         }
     }
 
@@ -204,6 +227,7 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Kill { node, signal } => Some((Some(node.clone()), format!("send {} to {node}", signal_name(*signal)))),
         Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
         Order::Down { now: true } => Some((None, "kill everything, the daemon included".into())),
+        Order::UpgradeSelf => Some((None, "replace the daemon's program; nodes run on".into())),
         Order::Hello | Order::Status | Order::Watch | Order::Prove => None,
     }
 }

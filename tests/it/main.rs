@@ -22,4 +22,5 @@ mod plan;
 mod policies;
 mod probes;
 mod round_trip;
+mod upgrade;
 mod verbs;
