@@ -2,6 +2,7 @@
 
 use super::{
     actions, adopt, derive,
+    identity::{self, Identities},
     incidents::{Incidents, Obituary},
     journal::Journal,
     node::{Asked, Happening, LogMark, NodeRuntime},
@@ -73,6 +74,7 @@ pub struct Engine {
     stills: mpsc::Receiver<StillRequest>,
     pub(super) still_wanted: Option<StillRequest>,
     pub(super) journal: Journal,
+    pub(super) identities: Arc<Identities>,
     pub(super) incidents: Incidents,
     child_ended: Signal,
 }
@@ -101,6 +103,7 @@ impl Engine {
             snapshot,
             tickets: Vec::new(),
             writer: Writer::start(layout.clone()),
+            identities: Arc::new(Identities::open(&layout, journal.clone())),
             journal,
             incidents,
             layout,
@@ -189,7 +192,14 @@ impl Engine {
         let mut nodes = Vec::with_capacity(self.order.len());
         for name in &self.order {
             let (Some(node), Some(runtime)) = (self.fleet.node(name), self.nodes.get_mut(name)) else { continue };
+            let served = runtime.ready_since.is_some();
             note_times(node, runtime, now);
+            if !served && runtime.ready_since.is_some() && !runtime.recipe.prepare.is_empty() {
+                let (identities, recipe) = (Arc::clone(&self.identities), Arc::clone(&runtime.recipe));
+                let name = name.clone();
+                // Nobody waits for it: it is learned again at the next start.
+                tokio::task::spawn_blocking(move || identity::learn(&identities, &name, &recipe));
+            }
             nodes.push(NodeSnapshot::of(node, runtime, now));
             self.writer.save(
                 name,

@@ -12,5 +12,6 @@ mod support;
 mod stack;
 
 mod daemon_death;
+mod identity;
 mod kills;
 mod proven;
