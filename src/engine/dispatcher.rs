@@ -18,7 +18,7 @@ use crate::{
     },
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
     services,
-    sys::{cgroup::CgroupRoot, children, clock},
+    sys::{cgroup::CgroupRoot, children, clock, failpoint::fail_point},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -417,6 +417,7 @@ impl Engine {
     }
 
     fn gone(&mut self, node: &NodeName, record: &ExitRecord, shim_lost: bool) {
+        fail_point!("engine.end-heard");
         let asked = self.nodes.get(node).and_then(|n| n.asked);
         let tail = self.last_words(node);
         let (cause, failure) = self.judge(node, record, shim_lost, &tail);

@@ -15,7 +15,7 @@ use crate::{
     },
     clients::zookeeper,
     lifecycle::{Event, Hold},
-    sys::{clock, command::Cancel, error::SysError, fs, net, process},
+    sys::{clock, command::Cancel, error::SysError, failpoint::fail_point, fs, net, process},
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
@@ -114,6 +114,7 @@ impl Preparing {
     }
 
     async fn steps(&self) -> Result<(), PrepareError> {
+        fail_point!("prepare.begun");
         // What an earlier start left without a shim holds data and ports; it goes first, in order.
         let held = |why| self.tell(Event::Held(Hold::Other { why }));
         orphan::stop_in_order(&self.layout, &self.node, &self.recipe.stop, Some(&held)).await;
