@@ -2,7 +2,7 @@
 
 use super::exit::Exit;
 use crate::{
-    base::{Cause, EventKind, NodeName, Timestamp, outcome::parse_signal, units::parse_duration},
+    base::{Cause, EventKind, NodeName, Timestamp, incident::OUTCOMES, outcome::parse_signal, units::parse_duration},
     offline::logs::parse_since,
 };
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
@@ -40,6 +40,8 @@ pub enum Verb {
     Logs(Logs),
     /// What happened: starts, ends, orders and who gave them
     Events(Events),
+    /// One record per death: why, what was done, what became of it, what to change
+    Incidents(Incidents),
     /// Start nodes and what they need; returns when they are ready
     Start(Nodes),
     /// Stop nodes; returns when they are gone
@@ -182,6 +184,56 @@ pub struct Events {
     pub nodes: Vec<NodeName>,
 }
 
+/// `incidents`.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_long_help = incidents_help())]
+pub struct Incidents {
+    /// The number of one, for its whole story; or nodes [default: the list of all]
+    #[arg(value_name = "ID|NODE", value_parser = which)]
+    pub what: Vec<Which>,
+    /// As JSON (schema 1); with -f one object per line
+    #[arg(long)]
+    pub json: bool,
+    /// Go on as more happens
+    #[arg(short, long)]
+    pub follow: bool,
+    /// Only what is as new as this: a time ago (10m) or a moment (2026-01-02T15:04:05Z)
+    #[arg(long, value_name = "T", value_parser = parse_since)]
+    pub since: Option<Timestamp>,
+    /// All that are kept, not only the last 20 rows
+    #[arg(long)]
+    pub all: bool,
+}
+
+/// What `incidents` is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Which {
+    /// One of them.
+    Id(u64),
+    /// Those of a node.
+    Node(NodeName),
+}
+
+impl Which {
+    /// The number.
+    pub fn id(&self) -> Option<u64> {
+        if let Which::Id(id) = self { Some(*id) } else { None }
+    }
+
+    /// The node.
+    pub fn node(self) -> Option<NodeName> {
+        if let Which::Node(node) = self { Some(node) } else { None }
+    }
+}
+
+/// Reads `7`, `#7` or the name of a node.
+fn which(text: &str) -> Result<Which, String> {
+    match text.strip_prefix('#').unwrap_or(text).parse() {
+        Ok(id) => Ok(Which::Id(id)),
+        Err(_) => node_name(text).map(Which::Node),
+    }
+}
+
 /// Verbs on nodes.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Nodes {
@@ -239,6 +291,16 @@ fn long_help() -> String {
     text
 }
 
+fn incidents_help() -> String {
+    let causes: Vec<&str> = Cause::ALL.iter().map(|c| c.as_str()).collect();
+    format!(
+        "Causes (`cause`): {}\n\nVerdicts (`verdict`): explained: nothing has to be changed; act: something has to be \
+         changed, see `remedy`; unexplained: nobody knows why.\n\nOutcomes (`outcome.state`): {}",
+        causes.join(" "),
+        OUTCOMES.join(" ")
+    )
+}
+
 fn kinds_help() -> String {
     let kinds: Vec<&str> = EventKind::ALL.iter().map(|k| k.as_str()).collect();
     format!("Kinds of events (`kind`): {}", kinds.join(" "))
@@ -247,6 +309,7 @@ fn kinds_help() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::base::incident::VERDICTS;
 
     fn parse(line: &str) -> Result<Args, clap::Error> {
         Args::try_parse_from(std::iter::once("cdc-supervisor").chain(line.split_whitespace()))
@@ -275,6 +338,9 @@ mod tests {
             "logs",
             "events -f --json -n 5 --since 10m mysql",
             "events",
+            "incidents",
+            "incidents 7 --json",
+            "incidents -f --since 10m --all mysql broker-1",
             "start mysql broker-1",
             "stop mysql",
             "stop --now mysql broker-1",
@@ -343,6 +409,19 @@ mod tests {
         let text = command.find_subcommand_mut("events").unwrap().render_long_help().to_string();
         for kind in EventKind::ALL {
             assert!(text.contains(kind.as_str()), "{kind}: {text}");
+        }
+    }
+
+    #[test]
+    fn an_incident_is_named_by_its_number_with_or_without_the_sign() {
+        for (text, wanted) in [("7", Which::Id(7)), ("#7", Which::Id(7)), ("mysql", Which::Node(NodeName::mysql()))] {
+            assert_eq!(which(text).unwrap(), wanted);
+        }
+        assert!(which("#seven").is_err());
+        let mut command = command();
+        let text = command.find_subcommand_mut("incidents").unwrap().render_long_help().to_string();
+        for word in Cause::ALL.iter().map(|c| c.as_str()).chain(OUTCOMES).chain(VERDICTS) {
+            assert!(text.contains(word), "{word}: {text}");
         }
     }
 

@@ -2,10 +2,10 @@
 
 use super::printer::Paint;
 use crate::{
-    base::{ByteSize, Timestamp, units::human_duration},
+    base::{ByteSize, NodeName, Timestamp, units::human_duration},
     control::wire::{LastExit, Node, Status},
 };
-use std::{fmt::Write as _, time::Duration};
+use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
 
 const HEADINGS: [&str; 7] = ["NODE", "STATE", "UP", "RESTARTS", "MEMORY", "OF CAP", "PORTS"];
 
@@ -85,8 +85,8 @@ fn row(node: &Node, now: Timestamp) -> [String; 7] {
     [node.name.to_string(), node.state.clone(), up, node.restarts.to_string(), memory, of_cap, ports.join(" ")]
 }
 
-/// What is not as it should be, one line per node, and why caps are not enforced.
-pub fn remarks(status: &Status, now: Timestamp) -> Vec<String> {
+/// What is not as it should be, one line per node, and why caps are not enforced. `incidents`: the newest of each node.
+pub fn remarks(status: &Status, now: Timestamp, incidents: &BTreeMap<NodeName, u64>) -> Vec<String> {
     let mut lines = Vec::new();
     for node in &status.nodes {
         let settled = match node.state.as_str() {
@@ -99,7 +99,8 @@ pub fn remarks(status: &Status, now: Timestamp) -> Vec<String> {
             parts.push(node.detail.clone());
         }
         if let Some(exit) = node.last_exit.as_ref().filter(|_| node.restarts > 0 || !settled) {
-            parts.push(format!("last exit {}", exit_words(exit, now)));
+            let incident = incidents.get(&node.name).map_or_else(String::new, |id| format!(", incident #{id}"));
+            parts.push(format!("last exit {}{incident}", exit_words(exit, now)));
         }
         if !parts.is_empty() {
             lines.push(format!("{}: {}", node.name, parts.join("; ")));
@@ -169,7 +170,7 @@ broker-3   ready  2s          0  128 MB  16 % of 768M  29094 9094
 mysql      ready  12s         0  297 MB  29 % of 1G    3306
 sum                              739 MB  of 3.6G caps; 11.8G stay for the rest of the host";
         assert_eq!(nodes(&stack(), NOW, Some(host), PLAIN), expected);
-        assert!(remarks(&stack(), NOW).is_empty());
+        assert!(remarks(&stack(), NOW, &BTreeMap::new()).is_empty());
     }
 
     #[test]
@@ -201,9 +202,9 @@ a-tool-with-a-long-name  down     -          0    3 MB  no cap
 sum                                              57 MB  of 1.1G caps";
         assert_eq!(nodes(&status, NOW, None, PLAIN), expected);
         assert_eq!(
-            remarks(&status, NOW),
+            remarks(&status, NOW, &BTreeMap::from([(NodeName::broker(2), 7)])),
             [
-                "broker-2: starts again in 3.0 s, third pause; last exit SIGKILL (killed-by-other) 3m05s ago",
+                "broker-2: starts again in 3.0 s, third pause; last exit SIGKILL (killed-by-other) 3m05s ago, incident #7",
                 "caps are not enforced: no cgroup v2"
             ]
         );

@@ -77,6 +77,8 @@ fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
     runtime.asked = None;
     runtime.adopted = false;
+    runtime.started_at = None;
+    runtime.memory = None;
     runtime.spawned = Some(crate::sys::clock::now());
     runtime.ready_since = None;
     runtime.ready_after = None;

@@ -2,6 +2,7 @@
 
 use super::{
     Engine, actions,
+    incidents::Obituary,
     link::{self, Connection, Hold, NoShim},
     node::{Asked, NodeRuntime},
     orphan,
@@ -12,6 +13,7 @@ use super::{
 use crate::{
     base::{
         Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Launched, Layout, NodeName,
+        outcome::Failure,
         recipe::{Recipe, Restart, WhileStarting},
     },
     lifecycle::{Event, Wanted},
@@ -231,11 +233,12 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         }
         let FoundNode { state, live, unheard, .. } = node;
         if let Some((connection, hold)) = live {
+            owed(engine, &name, &state, hold.state().incarnation);
             adopt(engine, &name, connection, hold, &state, if wanted_up { Wanted::Up } else { Wanted::Down }, restarts);
             continue;
         }
         if let Some(record) = unheard {
-            let (cause, _) = engine.judge(&name, &record, false);
+            let (cause, failure, tail) = judge_unheard(engine, &name, &record);
             tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "{}", if orphans { "had lost its shim while no daemon ran" } else { "had ended while no daemon ran" });
             if let Some(runtime) = engine.nodes.get_mut(&name) {
                 runtime.last_exit = Some(LastExit::of(&record, cause));
@@ -246,6 +249,21 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
                 format!("{}, at {}, while no daemon ran", end.clause(), record.ended_at),
             );
             engine.journal.note(line.node(&name).incarnation(record.incarnation).cause(cause));
+            owed(engine, &name, &state, record.incarnation);
+            if let Some(runtime) = engine.nodes.get_mut(&name) {
+                let boot = state.process.as_ref().map(|p| p.boot_id.as_str());
+                runtime.obituaries.push(Obituary {
+                    failure,
+                    tail,
+                    ready: (state.incarnation == record.incarnation).then_some(state.ready_since.is_some()),
+                    while_no_daemon: true,
+                    rebooted: record.status == ExitStatus::Unknown && boot.is_some_and(|b| b != clock::boot_id()),
+                    record: (record.status != ExitStatus::Unknown).then(|| record.clone()),
+                    ..Obituary::new(record.incarnation, cause, record.ended_at)
+                });
+            }
+        } else {
+            owed(engine, &name, &state, state.incarnation.next());
         }
         if wanted_up {
             if restore_wishes {
@@ -266,6 +284,46 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
     for name in engine.in_start_order(&all) {
         let event = resume.remove(&name).map_or(Event::Start, |ended| Event::Resumed { ended });
         engine.event(&name, event);
+    }
+}
+
+/// Why a run ended that no daemon saw the end of. Whatever signal its shim sent it was sent by an order.
+fn judge_unheard(engine: &mut Engine, name: &NodeName, record: &ExitRecord) -> (Cause, Option<Failure>, String) {
+    let tail = engine.last_words(name);
+    if let Some(runtime) = engine.nodes.get_mut(name) {
+        let to_stop = record.signals_sent.contains(&runtime.stop().signal);
+        runtime.asked = to_stop.then_some(Asked::ToStop);
+    }
+    let (cause, failure) = engine.judge(name, record, false, &tail);
+    if let Some(runtime) = engine.nodes.get_mut(name) {
+        runtime.asked = None;
+    }
+    (cause, failure, tail)
+}
+
+/// Ends before the start `before` that an earlier daemon saw and did not live to put on record: those that its state file
+/// or their exit records tell and that are newer than the newest incident.
+fn owed(engine: &mut Engine, name: &NodeName, state: &NodeState, before: Incarnation) {
+    let newest = engine.incidents.newest(name);
+    let (_, records) = traces(&engine.layout, name);
+    let heard = state.last_exit.as_ref();
+    // Of a node without any incident only the last end counts: the others are from before there were incidents.
+    let from = if newest.0 > 0 { newest } else { heard.map_or(before, |e| Incarnation(e.incarnation.0 - 1)) };
+    let mut ends: BTreeSet<Incarnation> = records.into_iter().collect();
+    ends.extend(heard.map(|e| e.incarnation));
+    for incarnation in ends.into_iter().filter(|i| *i > from && *i < before) {
+        let text = fs::read_optional(&engine.layout.exit_record(name, incarnation)).ok().flatten();
+        let record = text.and_then(|t| wire::parse_exit_record(&t).ok());
+        let known = heard.filter(|e| e.incarnation == incarnation);
+        let cause = match (known, &record) {
+            (Some(exit), _) => exit.cause,
+            (None, Some(record)) => judge_unheard(engine, name, record).0,
+            (None, None) => continue,
+        };
+        let at = record.as_ref().map(|r| r.ended_at).or(known.map(|e| e.at)).unwrap_or_default();
+        if let Some(runtime) = engine.nodes.get_mut(name) {
+            runtime.obituaries.push(Obituary { record, old: true, ..Obituary::new(incarnation, cause, at) });
+        }
     }
 }
 
@@ -290,6 +348,7 @@ fn adopt(
             tracing::info!(node = %name, "{differs}");
         }
         runtime.adopted = true;
+        runtime.started_at = Some(shim.started_at);
         runtime.ready_since = state.ready_since.filter(|_| state.incarnation == shim.incarnation);
         runtime.asked = shim.stopping.then_some(Asked::ToStop);
     }

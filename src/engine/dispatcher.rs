@@ -3,6 +3,7 @@
 use super::{
     actions, adopt, derive,
     identity::{self, Identities},
+    incidents::{Incidents, Obituary},
     journal::Journal,
     node::{Asked, Happening, LogMark, NodeRuntime},
     orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
@@ -74,6 +75,7 @@ pub struct Engine {
     pub(super) still_wanted: Option<StillRequest>,
     pub(super) journal: Journal,
     pub(super) identities: Arc<Identities>,
+    pub(super) incidents: Incidents,
     child_ended: Signal,
     /// Nodes that something has happened to in this turn: only these are looked at after it.
     touched: BTreeSet<NodeName>,
@@ -95,6 +97,7 @@ impl Engine {
         let (still_sender, stills) = mpsc::channel(1);
         let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let found = adopt::look(&layout, &recipes).await;
+        let incidents = Incidents::open(&layout);
         let specs = recipes.iter().map(|r| spec(r, found.node(&r.node), restore_wishes)).collect();
         let now = clock::wall();
         let order: Vec<NodeName> = recipes.iter().map(|r| r.node.clone()).collect();
@@ -111,6 +114,7 @@ impl Engine {
             writer: Writer::start(layout.clone()),
             identities: Arc::new(Identities::open(&layout, journal.clone())),
             journal,
+            incidents,
             layout,
             shim_program,
             cgroup,
@@ -239,12 +243,24 @@ impl Engine {
                 },
             );
         }
-        if news {
+        let before = self.snapshot.borrow().clone();
+        let next = if news {
             let nodes = self.order.iter().filter_map(|name| self.shown.get(name).cloned()).collect();
-            let next = Arc::new(Snapshot { nodes, ending: self.ending });
-            for event in derive::events(&self.snapshot.borrow(), &next) {
+            Arc::new(Snapshot { nodes, ending: self.ending })
+        } else {
+            Arc::clone(&before)
+        };
+        if news {
+            for event in derive::events(&before, &next) {
                 self.journal.note(event);
             }
+        }
+        let ended = self.nodes.iter_mut().filter(|(_, n)| !n.obituaries.is_empty());
+        let ended = ended.map(|(name, n)| (name.clone(), std::mem::take(&mut n.obituaries))).collect();
+        let nodes = &self.nodes;
+        let recipe = |name: &NodeName| nodes.get(name).map(|n| n.recipe.clone());
+        self.incidents.turn(&before, &next, ended, recipe, clock::wall(), &self.journal);
+        if news {
             self.snapshot.send_replace(next);
         }
         let fleet = &self.fleet;
@@ -369,8 +385,14 @@ impl Engine {
                 }
             }
             Happening::Probed(event) => self.event(node, event),
+            Happening::Memory(incarnation, seen) => {
+                if self.fleet.node(node).is_some_and(|n| n.incarnation() == incarnation) {
+                    runtime.memory = Some(seen);
+                }
+            }
             Happening::Spawned(state) => {
                 tracing::info!(node = %node, incarnation = state.incarnation.0, pid = state.process.pid, "started");
+                runtime.started_at = Some(state.started_at);
                 self.event(node, Event::Spawned { incarnation: state.incarnation, process: state.process });
             }
             Happening::LaunchFailed { incarnation, step, errno, text } => {
@@ -412,6 +434,7 @@ impl Engine {
         runtime.last_exit =
             Some(LastExit { incarnation, status: ExitStatus::Unknown, cause, at: clock::wall(), ran_ms: None });
         runtime.trouble(format!("could not be launched: {text}"));
+        let trouble = text.to_owned();
         let failure = terminal.then(|| Failure {
             cause,
             what: format!("{node} could not be launched: {text}"),
@@ -419,13 +442,18 @@ impl Engine {
                 "mend its program, directory or user in supervisor.toml, then `cdc-supervisor start {node}`"
             ),
         });
+        if let Some(runtime) = self.nodes.get_mut(node) {
+            let obituary = Obituary::new(incarnation, cause, clock::wall());
+            runtime.obituaries.push(Obituary { failure: failure.clone(), trouble: Some(trouble), ..obituary });
+        }
         self.event(node, Event::Gone { incarnation, ended: Ended { cause, failure } });
     }
 
     fn gone(&mut self, node: &NodeName, record: &ExitRecord, shim_lost: bool) {
         fail_point!("engine.end-heard");
         let asked = self.nodes.get(node).and_then(|n| n.asked);
-        let (cause, failure) = self.judge(node, record, shim_lost);
+        let tail = self.last_words(node);
+        let (cause, failure) = self.judge(node, record, shim_lost, &tail);
         let expected = asked.is_some();
         let (incarnation, status) = (record.incarnation.0, record.status.describe());
         if expected {
@@ -438,6 +466,14 @@ impl Engine {
             runtime.asked = None;
             runtime.troubles.clear();
             runtime.last_exit = Some(LastExit::of(record, cause));
+            runtime.obituaries.push(Obituary {
+                record: Some(record.clone()),
+                failure: failure.clone(),
+                tail,
+                ready: Some(runtime.ready_since.is_some()),
+                memory: runtime.memory,
+                ..Obituary::new(record.incarnation, cause, record.ended_at)
+            });
         }
         if let Some(group) = &self.cgroup {
             // A group that is still busy is made anew by the next start; its limits are written again then.
@@ -446,8 +482,20 @@ impl Engine {
         self.event(node, Event::Gone { incarnation: record.incarnation, ended: Ended { cause, failure } });
     }
 
+    /// The end of what the node wrote in its last run.
+    pub(super) fn last_words(&self, node: &NodeName) -> String {
+        let start = self.nodes.get(node).map_or_else(LogMark::default, |n| n.log_start);
+        tail_since(&self.layout.log(node), start)
+    }
+
     /// Why a run ended: what we ordered, what the kernel says, what its log says.
-    pub(super) fn judge(&self, node: &NodeName, record: &ExitRecord, shim_lost: bool) -> (Cause, Option<Failure>) {
+    pub(super) fn judge(
+        &self,
+        node: &NodeName,
+        record: &ExitRecord,
+        shim_lost: bool,
+        tail: &str,
+    ) -> (Cause, Option<Failure>) {
         let Some(runtime) = self.nodes.get(node) else { return (Cause::Unknown, None) };
         if shim_lost {
             return (Cause::ShimLost, None);
@@ -468,8 +516,7 @@ impl Engine {
             Some(Asked::ToStop | Asked::BySignal(_)) | None => {}
         }
         let asked_to_stop = runtime.asked == Some(Asked::ToStop);
-        let tail = tail_since(&self.layout.log(node), runtime.log_start);
-        let judged = services::classify(runtime.recipe.kind, record, &tail, asked_to_stop, runtime.stop());
+        let judged = services::classify(runtime.recipe.kind, record, tail, asked_to_stop, runtime.stop());
         (judged.cause, judged.failure)
     }
 }

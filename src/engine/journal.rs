@@ -1,8 +1,10 @@
 //! The event log's handle: takes events from anywhere in the daemon at once, and writes them on a thread of its own.
 
+use super::incidents::keeper::{Change, Keeper};
 use crate::{
     base::{EventKind, EventLine, Layout, Timestamp},
-    logs::jsonl::LineWriter,
+    logs::jsonl::{LineWriter, last_lines},
+    services::redact::redact,
     sys::{clock, error::SysError},
 };
 use std::{
@@ -24,8 +26,14 @@ const FILES_KEPT: usize = 4;
 /// Events in memory for "what else happened in that minute".
 const RECENT: usize = 512;
 
+/// How much of the file is read for them at the start, bytes: about so many events.
+const REMEMBERED: u64 = 128 << 10;
+
 /// Jobs that may wait for the disk. A turn of the dispatcher makes a handful; a disk that hangs must not fill the memory.
 const QUEUE: usize = 4_096;
+
+/// Incidents among them: each brings up to 64 KiB of a log with it.
+const CHANGES: u64 = 128;
 
 /// Events that are kept for later while the disk takes none (full, read-only, failing).
 const BACKLOG: usize = 1_024;
@@ -47,14 +55,17 @@ pub struct Journal(Arc<Shared>);
 #[derive(Debug)]
 struct Shared {
     queue: SyncSender<Job>,
-    recent: Mutex<VecDeque<EventLine>>,
-    /// Events that found the queue full.
+    recent: Arc<Mutex<VecDeque<EventLine>>>,
+    /// Events and incidents that found the queue full.
     dropped: Arc<AtomicU64>,
+    /// Incidents in the queue.
+    changes: Arc<AtomicU64>,
 }
 
 #[derive(Debug)]
 enum Job {
     Event(EventLine),
+    Incident(Change),
     Flush(SyncSender<()>),
 }
 
@@ -63,6 +74,8 @@ impl Journal {
     pub fn start(layout: &Layout) -> Self {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
         let dropped = Arc::new(AtomicU64::new(0));
+        let changes = Arc::new(AtomicU64::new(0));
+        let recent = Arc::new(Mutex::default());
         let writer = Writer {
             path: layout.events(),
             file: None,
@@ -70,15 +83,20 @@ impl Journal {
             lost: None,
             failing: false,
             dropped: Arc::clone(&dropped),
+            keeper: Keeper::new(layout.clone()),
+            recent: Arc::clone(&recent),
+            changes: Arc::clone(&changes),
         };
         thread::spawn(move || writer.run(&jobs));
-        Self(Arc::new(Shared { queue, recent: Mutex::default(), dropped }))
+        Self(Arc::new(Shared { queue, recent, dropped, changes }))
     }
 
     /// Notes an event, with the time of now.
     pub fn note(&self, mut event: EventLine) {
         event.at = clock::wall();
-        let mut recent = self.recent_lines();
+        // Words of a program can be in it.
+        event.text = redact(&event.text, &[]);
+        let mut recent = lines(&self.0.recent);
         if recent.len() == RECENT {
             recent.pop_front();
         }
@@ -89,9 +107,19 @@ impl Journal {
         }
     }
 
-    /// Events of this daemon from `since` on, as far as memory goes (512).
+    /// Has an incident written or changed. One that finds too many waiting is found again by the next daemon, from its
+    /// exit record.
+    pub(super) fn change(&self, change: Change) {
+        let waiting = self.0.changes.fetch_add(1, Ordering::Relaxed);
+        if waiting >= CHANGES || self.0.queue.try_send(Job::Incident(change)).is_err() {
+            self.0.changes.fetch_sub(1, Ordering::Relaxed);
+            self.0.dropped.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+
+    /// Events from `since` on, as far as memory goes (512).
     pub fn since(&self, since: Timestamp) -> Vec<EventLine> {
-        self.recent_lines().iter().filter(|e| e.at >= since).cloned().collect()
+        lines(&self.0.recent).iter().filter(|e| e.at >= since).cloned().collect()
     }
 
     /// Waits until what was noted before is written or has failed to be, at most two seconds. Blocks.
@@ -102,11 +130,11 @@ impl Journal {
             let _ = wait.recv_timeout(FINISH);
         }
     }
+}
 
-    fn recent_lines(&self) -> MutexGuard<'_, VecDeque<EventLine>> {
-        // Nothing under this lock can leave the list half changed.
-        self.0.recent.lock().unwrap_or_else(PoisonError::into_inner)
-    }
+fn lines(recent: &Mutex<VecDeque<EventLine>>) -> MutexGuard<'_, VecDeque<EventLine>> {
+    // Nothing under this lock can leave the list half changed.
+    recent.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The thread's side.
@@ -117,6 +145,9 @@ struct Writer {
     lost: Option<Lost>,
     failing: bool,
     dropped: Arc<AtomicU64>,
+    keeper: Keeper,
+    changes: Arc<AtomicU64>,
+    recent: Arc<Mutex<VecDeque<EventLine>>>,
 }
 
 /// Events that will never be in the file.
@@ -128,8 +159,10 @@ struct Lost {
 
 impl Writer {
     fn run(mut self, jobs: &Receiver<Job>) {
+        self.remember();
         loop {
-            let pause = if self.backlog.is_empty() && self.lost.is_none() { None } else { Some(RETRY) };
+            let idle = self.backlog.is_empty() && self.lost.is_none() && !self.keeper.waits();
+            let pause = (!idle).then_some(RETRY);
             let first = match pause {
                 None => jobs.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(pause) => jobs.recv_timeout(pause),
@@ -139,6 +172,11 @@ impl Writer {
             for job in first.into_iter().chain(jobs.try_iter()) {
                 match job {
                     Job::Event(event) => self.keep(event),
+                    Job::Incident(change) => {
+                        self.changes.fetch_sub(1, Ordering::Relaxed);
+                        let events: Vec<EventLine> = lines(&self.recent).iter().cloned().collect();
+                        self.keeper.take(change, &events);
+                    }
                     Job::Flush(done) => waiting.push(done),
                 }
             }
@@ -150,6 +188,17 @@ impl Writer {
             if ended {
                 return;
             }
+        }
+    }
+
+    /// Takes the last events of earlier daemons into memory: what else happened in a minute in which one died.
+    fn remember(&self) {
+        let earlier = last_lines(&self.path, REMEMBERED).unwrap_or_default();
+        let earlier: Vec<EventLine> = earlier.iter().filter_map(|l| serde_json::from_slice(l).ok()).collect();
+        let mut recent = lines(&self.recent);
+        // What this daemon has noted meanwhile is not in the file yet: only this thread writes it.
+        for event in earlier.into_iter().rev().take(RECENT.saturating_sub(recent.len())) {
+            recent.push_front(event);
         }
     }
 
@@ -178,7 +227,7 @@ impl Writer {
         match self.try_to_write() {
             Ok(()) if self.failing => {
                 self.failing = false;
-                tracing::info!("events are written to {} again", self.path.display());
+                tracing::info!("events and incidents are written again");
             }
             Ok(()) => {}
             Err(e) => {
@@ -189,13 +238,19 @@ impl Writer {
                 }
                 if !self.failing {
                     self.failing = true;
-                    tracing::error!(error = %e.source, "{e}; the newest {BACKLOG} events are kept for later");
+                    tracing::error!(error = %e.source, "{e}; events and incidents are kept for later");
                 }
             }
         }
     }
 
     fn try_to_write(&mut self) -> Result<(), SysError> {
+        // Events first: who follows them does not wait for the sync of an incident.
+        self.write_events()?;
+        self.keeper.write()
+    }
+
+    fn write_events(&mut self) -> Result<(), SysError> {
         if self.backlog.is_empty() && self.lost.is_none() {
             return Ok(());
         }

@@ -8,6 +8,7 @@ mod class_data;
 mod derive;
 mod dispatcher;
 mod identity;
+mod incidents;
 mod journal;
 mod link;
 mod mysql_init;

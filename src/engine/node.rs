@@ -1,6 +1,10 @@
 //! What the engine keeps of one node beside its lifecycle: the recipe, the link to its shim, its tasks, its last exit.
 
-use super::{link::LinkCommand, snapshot::LastExit};
+use super::{
+    incidents::{MemorySeen, Obituary},
+    link::LinkCommand,
+    snapshot::LastExit,
+};
 use crate::{
     base::{
         Incarnation, Launched, Moment, Timestamp,
@@ -24,6 +28,8 @@ pub(super) enum Happening {
     Prepared(u64, Event),
     /// A probe attempt of this incarnation ended.
     Probed(Event),
+    /// Its memory was looked at, of this incarnation.
+    Memory(Incarnation, MemorySeen),
     /// A shim launched its node.
     Spawned(ShimState),
     /// A shim could not launch its node.
@@ -65,6 +71,12 @@ pub(super) struct NodeRuntime {
     pub(super) word: &'static str,
     /// When it last became ready in this run.
     pub(super) ready_since: Option<Timestamp>,
+    /// When the process of its current or last run was started.
+    pub(super) started_at: Option<Timestamp>,
+    /// Its memory as last looked at in this run.
+    pub(super) memory: Option<MemorySeen>,
+    /// Ends that were seen and are not on record yet.
+    pub(super) obituaries: Vec<Obituary>,
     /// When it was last spawned, for "ready after".
     pub(super) spawned: Option<Moment>,
     /// How long its last start took until ready.
@@ -140,6 +152,9 @@ impl NodeRuntime {
             since: now,
             word: "down",
             ready_since: None,
+            started_at: None,
+            memory: None,
+            obituaries: Vec::new(),
             spawned: None,
             ready_after: None,
             process: None,

@@ -43,6 +43,8 @@ pub struct NodeSnapshot {
     pub incarnation: Incarnation,
     /// Since when it is in this state.
     pub since: Timestamp,
+    /// When its process was started.
+    pub started_at: Option<Timestamp>,
     /// When it last became ready in this run.
     pub ready_since: Option<Timestamp>,
     /// How long its last start took until ready.
@@ -139,6 +141,7 @@ impl NodeSnapshot {
             process: node.state().run().map(|r| r.process.clone()),
             incarnation: node.incarnation(),
             since: runtime.since,
+            started_at: runtime.started_at,
             ready_since: runtime.ready_since,
             ready_after: runtime.ready_after,
             restarts: node.restarts(),

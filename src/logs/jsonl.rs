@@ -127,6 +127,27 @@ impl LineWriter {
     }
 }
 
+/// The whole lines in the last `bytes` of the file; none when there is no file.
+pub fn last_lines(path: &Path, bytes: u64) -> Result<Vec<Vec<u8>>, SysError> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(SysError::path("open", path, e)),
+    };
+    let failed = |e: io::Error| SysError::path("read", path, e);
+    let length = file.metadata().map_err(failed)?.len();
+    let from = length.saturating_sub(bytes);
+    let mut block = vec![0; usize::try_from(length - from).unwrap_or(0)];
+    file.read_exact_at(&mut block, from).map_err(failed)?;
+    let mut lines: Vec<Vec<u8>> = block.split(|b| *b == b'\n').map(<[u8]>::to_vec).collect();
+    // Behind the last line end there is nothing, or half a line.
+    lines.pop();
+    if from > 0 && !lines.is_empty() {
+        lines.remove(0);
+    }
+    Ok(lines)
+}
+
 fn rotated_path(path: &Path, number: u64) -> PathBuf {
     path.with_file_name(format!("{}.{number:08}.jsonl", stem(path)))
 }

@@ -5,6 +5,7 @@ pub mod doctor;
 pub mod down;
 pub mod events;
 pub mod fetch;
+pub mod incidents;
 pub mod logs;
 pub mod plan;
 pub mod preflight;

@@ -36,13 +36,12 @@ fn a_life_is_told_from_the_first_start_to_the_end_of_the_daemon() {
     let all = events(&root);
     assert_eq!(all[0]["kind"], "daemon-started");
     assert_eq!(all.last().unwrap()["kind"], "daemon-ended");
-    let a: Vec<String> = kinds(&all, "a").into_iter().filter(|k| !k.starts_with("incident")).collect();
-    assert_eq!(
-        a,
-        ["preparing", "started", "ready", "ended", "preparing", "started", "ready", "stopping", "ended"],
-        "{all:#?}"
-    );
-    assert_eq!(kinds(&all, "b"), ["waiting", "preparing", "started", "ready", "order", "stopping", "ended"]);
+    // Where there is little to prepare it is over within the turn.
+    let lives = |node: &str| -> Vec<String> {
+        kinds(&all, node).into_iter().filter(|k| !k.starts_with("incident") && k != "preparing").collect()
+    };
+    assert_eq!(lives("a"), ["started", "ready", "ended", "started", "ready", "stopping", "ended"], "{all:#?}");
+    assert_eq!(lives("b"), ["waiting", "started", "ready", "order", "stopping", "ended"]);
     for event in &all {
         let keys: Vec<&String> = event.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["at", "by", "cause", "incarnation", "incident", "kind", "node", "text", "took_ms"]);

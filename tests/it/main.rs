@@ -14,6 +14,7 @@ mod doctor;
 mod events;
 mod foreground;
 mod hostile;
+mod incidents;
 mod logs;
 mod misbehaviour;
 mod order;

@@ -5,6 +5,7 @@ mod doctor;
 mod down;
 mod events;
 mod fetch;
+mod incidents;
 mod logs;
 mod nodes;
 mod orders;
@@ -24,6 +25,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Status(args) => status::run(context, &args).await,
         Verb::Logs(args) => logs::run(context, args).await,
         Verb::Events(args) => events::run(context, args).await,
+        Verb::Incidents(args) => incidents::run(context, args).await,
         Verb::Start(args) => orders::run(context, "start", Order::Start { nodes: args.nodes, with_needs: true }).await,
         Verb::Stop(args) => orders::run(context, "stop", Order::Stop { nodes: args.nodes, now: args.now }).await,
         Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,

@@ -1,7 +1,7 @@
 //! `status`: the table, `--json`, `--watch`.
 
 use crate::{
-    base::Layout,
+    base::{Layout, NodeName},
     cli::{
         args,
         context::{Context, no_daemon, unexpected},
@@ -13,9 +13,10 @@ use crate::{
         client::ClientError,
         wire::{Answer, Order, Status},
     },
-    offline::status,
+    offline::{incidents::newest, status},
 };
 use std::{
+    collections::BTreeMap,
     io::{self, Write},
     time::Duration,
 };
@@ -35,7 +36,8 @@ pub(super) async fn run(context: &Context, args: &args::Status) -> Result<Exit, 
     loop {
         match answers.next().await {
             Ok(Some(Answer::Status(status))) => {
-                let text = text(context, &status, args.json)?;
+                let incidents = newest(&layout);
+                let text = text(context, &status, &incidents, args.json)?;
                 show(context, args, &text, &mut last)?;
                 if !args.watch {
                     return Ok(Exit::Done);
@@ -57,7 +59,12 @@ pub(super) async fn run(context: &Context, args: &args::Status) -> Result<Exit, 
     }
 }
 
-fn text(context: &Context, status: &Status, json: bool) -> Result<String, CliError> {
+fn text(
+    context: &Context,
+    status: &Status,
+    incidents: &BTreeMap<NodeName, u64>,
+    json: bool,
+) -> Result<String, CliError> {
     if json {
         return serde_json::to_string(status)
             .map_err(|e| CliError::new(Exit::Unexpected, "cannot write the status as JSON").causes([e.to_string()]));
@@ -74,7 +81,7 @@ fn text(context: &Context, status: &Status, json: bool) -> Result<String, CliErr
     head.push_str(&format!(", root {}", supervisor.root));
     let nodes = table::nodes(status, now, status::host_memory(), context.printer.paint());
     let mut parts = vec![head, String::new(), nodes];
-    let remarks = table::remarks(status, now);
+    let remarks = table::remarks(status, now, incidents);
     if !remarks.is_empty() {
         parts.push(String::new());
         parts.extend(remarks);

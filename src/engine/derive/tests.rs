@@ -19,6 +19,7 @@ fn node(state: &'static str, incarnation: u64) -> NodeSnapshot {
         }),
         incarnation: Incarnation(incarnation),
         since: Timestamp(0),
+        started_at: None,
         ready_since: None,
         ready_after: None,
         restarts: 0,

@@ -100,6 +100,21 @@ fn half_a_line_is_not_handed_over_until_it_ends() {
 }
 
 #[test]
+fn the_last_lines_are_whole_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    let last = |bytes| -> Vec<String> {
+        let lines = last_lines(&path(&dir), bytes).unwrap();
+        lines.into_iter().map(|l| String::from_utf8(l).unwrap()).collect()
+    };
+    assert!(last(10).is_empty());
+    fs::write(path(&dir), "one\ntwo\nthree\nha").unwrap();
+    assert_eq!(last(1_000), ["one", "two", "three"]);
+    assert_eq!(last(13), ["two", "three"]);
+    assert_eq!(last(12), ["three"], "whether that was its beginning cannot be seen");
+    assert_eq!(last(2), Vec::<String>::new());
+}
+
+#[test]
 fn a_line_without_end_does_not_fill_the_memory() {
     let dir = tempfile::tempdir().unwrap();
     fs::write(path(&dir), vec![b'x'; 3 * LINE_MAX]).unwrap();

@@ -1,0 +1,229 @@
+//! Which ends are put on record, once each, and what is told of them later.
+
+use super::*;
+use crate::base::{ByteSize, NodeKind, ids::ProcessId, incident::Evidence};
+use std::fs;
+
+struct Bench {
+    _dir: tempfile::TempDir,
+    layout: Layout,
+    journal: Journal,
+    incidents: Incidents,
+    last: Snapshot,
+    now: i64,
+}
+
+fn name() -> NodeName {
+    NodeName::broker(2)
+}
+
+fn node(state: &'static str, incarnation: u64) -> NodeSnapshot {
+    let runs = matches!(state, "starting" | "ready" | "degraded" | "stopping");
+    NodeSnapshot {
+        name: name(),
+        kind: NodeKind::Broker(2),
+        wanted: Wanted::Up,
+        state,
+        serves: state == "ready",
+        process: runs.then(|| ProcessId { pid: 1, start_ticks: incarnation, boot_id: "b".into() }),
+        incarnation: Incarnation(incarnation),
+        since: Timestamp(0),
+        started_at: None,
+        ready_since: None,
+        ready_after: None,
+        restarts: 0,
+        deaths_in_a_row: 0,
+        last_exit: None,
+        cap_bytes: None,
+        ports: vec![],
+        detail: "words".into(),
+        adopted: false,
+        waits_for: None,
+        stop: None,
+        failure: None,
+        queued_stop: None,
+    }
+}
+
+fn failed(incarnation: u64, what: &str) -> NodeSnapshot {
+    let failure = Failure { cause: Cause::PortTaken, what: what.into(), remedy: "free it".into() };
+    NodeSnapshot { failure: Some(failure), ..node("failed", incarnation) }
+}
+
+fn record(incarnation: u64, status: ExitStatus) -> ExitRecord {
+    ExitRecord {
+        incarnation: Incarnation(incarnation),
+        pid: 4711,
+        status,
+        started_at: Timestamp(1_000),
+        ended_at: Timestamp(5_000),
+        cpu_ms: 30,
+        peak_rss_bytes: 1 << 20,
+        cgroup_peak_bytes: Some(768 << 20),
+        oom_kills: Some(0),
+        signals_sent: vec![],
+    }
+}
+
+fn obituary(incarnation: u64, cause: Cause) -> Obituary {
+    Obituary {
+        record: Some(record(incarnation, ExitStatus::Signal(9))),
+        ready: Some(true),
+        ..Obituary::new(Incarnation(incarnation), cause, Timestamp(5_000))
+    }
+}
+
+fn recipe() -> Recipe {
+    let source = crate::config::Source {
+        text: "[command.a]\nargv = [\"/bin/true\"]\n",
+        name: "t",
+        root_override: None,
+        default_root: "/r".into(),
+    };
+    let plan = crate::config::load(&source).unwrap();
+    let (layout, programs) = (plan.layout(), crate::base::programs::Programs::default());
+    let inputs =
+        crate::services::Inputs { plan: &plan, programs: &programs, layout: &layout, cores: 1, running_as_root: false };
+    let mut recipe = crate::services::recipes(&inputs).unwrap().remove(0);
+    recipe.node = name();
+    recipe.kind = NodeKind::Broker(2);
+    recipe.launch.memory_max = Some(ByteSize::mib(768));
+    recipe.launch.heap = Some(ByteSize::mib(384));
+    recipe
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        fs::create_dir_all(layout.secrets()).unwrap();
+        let (journal, incidents) = (Journal::start(&layout), Incidents::open(&layout));
+        Self { _dir: dir, layout, journal, incidents, last: Snapshot::default(), now: 6_000 }
+    }
+
+    fn turn(&mut self, node: NodeSnapshot, obituaries: Vec<Obituary>) {
+        let next = Snapshot { nodes: vec![node.into()], ending: false };
+        let ended = BTreeMap::from([(name(), obituaries)]);
+        self.now += 1_000;
+        let recipe = |_: &NodeName| Some(Arc::new(recipe()));
+        self.incidents.turn(&self.last, &next, ended, recipe, Timestamp(self.now), &self.journal);
+        self.last = next;
+    }
+
+    /// As the next daemon finds it.
+    fn next_daemon(&mut self) {
+        self.journal.flush();
+        self.incidents = Incidents::open(&self.layout);
+        self.last = Snapshot::default();
+    }
+
+    fn all(&self) -> Vec<Incident> {
+        self.journal.flush();
+        let entries = incident_files::list(&self.layout.incidents()).unwrap();
+        entries.iter().map(|e| incident_files::read(&e.path).unwrap()).collect()
+    }
+}
+
+#[test]
+fn every_end_but_an_ordered_clean_one_counts_once() {
+    for cause in Cause::ALL {
+        for (state, wanted, counted) in [
+            ("preparing", Wanted::Up, cause != Cause::Stopped),
+            ("down", Wanted::Down, !matches!(cause, Cause::Stopped | Cause::KilledByOrder | Cause::Completed)),
+            ("down", Wanted::Up, !matches!(cause, Cause::Stopped | Cause::KilledByOrder | Cause::Completed)),
+        ] {
+            let mut bench = Bench::new();
+            bench.turn(node("ready", 1), vec![]);
+            let after = NodeSnapshot { wanted, ..node(state, 1) };
+            bench.turn(after.clone(), vec![obituary(1, cause)]);
+            bench.turn(after, vec![obituary(1, cause)]);
+            assert_eq!(bench.all().len(), usize::from(counted), "{cause} {state} {wanted:?}");
+        }
+    }
+}
+
+#[test]
+fn a_death_is_told_from_its_cause_to_its_end_also_by_the_next_daemon() {
+    let mut bench = Bench::new();
+    fs::write(bench.layout.secret("debezium"), "S3cr3t-of-ours\n").unwrap();
+    bench.turn(node("ready", 3), vec![]);
+    let tail = (0..100).map(|n| format!("line {n} S3cr3t-of-ours\n")).collect();
+    let killed = Obituary { tail, ..obituary(3, Cause::OutOfMemory) };
+    bench.turn(node("preparing", 3), vec![killed]);
+    let open = &bench.all()[0];
+    assert_eq!((open.id, open.outcome.state.as_str(), open.verdict.as_str()), (1, "open", "act"));
+    assert_eq!(open.remedy.as_deref(), Some("heap 384M, peak 768M: set kafka.brokers.2.memory_max = \"896M\""));
+    assert_eq!(open.summary, "killed by the kernel at its memory cap after 4.0 s");
+    let Evidence { log, .. } = &open.evidence;
+    assert_eq!((log.len(), log.last().unwrap().as_str()), (30, "line 99 ***"));
+    bench.next_daemon();
+    let back = NodeSnapshot { started_at: Some(Timestamp(5_400)), adopted: true, ..node("starting", 4) };
+    bench.turn(back.clone(), vec![]);
+    bench.turn(NodeSnapshot { ready_since: Some(Timestamp(7_400)), state: "ready", serves: true, ..back }, vec![]);
+    let all = bench.all();
+    assert_eq!(all.len(), 1);
+    let outcome = &all[0].outcome;
+    assert_eq!(
+        (outcome.state.as_str(), outcome.back_after_ms, outcome.ready_after_ms, outcome.incarnation),
+        ("back", Some(400), Some(2_400), Some(4))
+    );
+    assert_eq!(outcome.text, "back after 0.4 s, ready after 2.4 s");
+    bench.next_daemon();
+    bench.turn(node("starting", 5), vec![obituary(3, Cause::OutOfMemory)]);
+    assert_eq!(bench.all().len(), 1, "the same death again is none");
+    bench.turn(node("preparing", 5), vec![obituary(5, Cause::Crashed)]);
+    assert_eq!(bench.all()[1].id, 2, "numbers go on");
+}
+
+#[test]
+fn a_node_that_dies_again_before_it_serves_links_the_two() {
+    let mut bench = Bench::new();
+    bench.turn(node("ready", 1), vec![]);
+    bench.turn(node("preparing", 1), vec![obituary(1, Cause::Crashed)]);
+    bench.turn(node("starting", 2), vec![]);
+    bench.turn(node("preparing", 2), vec![obituary(2, Cause::Crashed)]);
+    let all = bench.all();
+    assert_eq!((all[0].outcome.state.as_str(), all[0].outcome.next), ("died-again", Some(2)));
+    assert_eq!(all[1].outcome.state, "open");
+}
+
+#[test]
+fn a_refused_start_is_one_incident_however_often_it_is_tried_and_under_however_many_daemons() {
+    let mut bench = Bench::new();
+    for _ in 0..3 {
+        bench.turn(node("preparing", 0), vec![]);
+        bench.turn(failed(0, "port 9092 is taken"), vec![]);
+    }
+    bench.next_daemon();
+    bench.turn(node("preparing", 0), vec![]);
+    bench.turn(failed(0, "port 9092 is taken"), vec![]);
+    let all = bench.all();
+    assert_eq!((all.len(), all[0].times, all[0].incarnation), (1, 4, None));
+    assert_eq!((all[0].outcome.state.as_str(), all[0].verdict.as_str()), ("failed", "act"));
+    bench.turn(node("preparing", 0), vec![]);
+    bench.turn(failed(0, "port 9093 is taken"), vec![]);
+    assert_eq!(bench.all().len(), 2, "another reason is another incident");
+    bench.turn(node("starting", 1), vec![]);
+    bench.turn(node("ready", 1), vec![]);
+    assert_eq!(bench.all()[1].outcome.state, "back");
+}
+
+#[test]
+fn a_damaged_record_hides_nothing_and_its_number_is_not_used_again() {
+    let mut bench = Bench::new();
+    bench.turn(node("preparing", 1), vec![obituary(1, Cause::Crashed)]);
+    let path = incident_files::list(&bench.layout.incidents()).unwrap();
+    bench.journal.flush();
+    let path = path.first().map_or_else(
+        || bench.layout.incidents().join(incident_files::file_name(1, &name(), Some(1))),
+        |e| e.path.clone(),
+    );
+    fs::write(&path, "{\"schema\":").unwrap();
+    bench.next_daemon();
+    bench.turn(node("starting", 2), vec![obituary(1, Cause::Crashed)]);
+    bench.turn(node("preparing", 2), vec![obituary(2, Cause::Crashed)]);
+    bench.journal.flush();
+    let entries = incident_files::list(&bench.layout.incidents()).unwrap();
+    assert_eq!(entries.iter().map(|e| e.id).collect::<Vec<_>>(), [1, 2]);
+    assert_eq!(fs::read_to_string(path).unwrap(), "{\"schema\":", "what is there stays for a look");
+}
