@@ -49,6 +49,8 @@ pub enum Verb {
     Kill(Kill),
     /// What the configuration file would change, and what `reload` would do about it
     Plan(Plan),
+    /// Apply the configuration file: only what must restart does, brokers one at a time
+    Reload(Reload),
     /// Fetch and verify the programs, and nothing else
     Fetch,
     /// Write a completion script to standard output
@@ -119,6 +121,14 @@ pub struct Plan {
     /// As JSON (schema 1)
     #[arg(long)]
     pub json: bool,
+}
+
+/// `reload`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Reload {
+    /// Longest wait for one thing: the cluster to be whole, a node to be ready; then the rest is left
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    pub max_wait: Duration,
 }
 
 /// `logs`.
@@ -244,6 +254,8 @@ mod tests {
             "kill mysql --signal KILL",
             "plan",
             "plan --json",
+            "reload",
+            "reload --max-wait 30s",
             "fetch",
             "completions bash",
         ] {

@@ -188,6 +188,7 @@ async fn connection(
         | Order::Restart { .. }
         | Order::Kill { .. }
         | Order::Down { .. }
+        | Order::Reload { .. }
         | Order::Prove => tracing::info!(%peer, ?order, "order"),
     }
     let watching = matches!(order, Order::Watch);

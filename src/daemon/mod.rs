@@ -3,6 +3,7 @@
 mod convert;
 mod handler;
 mod inputs;
+mod reload;
 mod session;
 mod systemd;
 
@@ -14,7 +15,8 @@ use crate::{
     telemetry,
 };
 use handler::DaemonHandler;
-use inputs::{Inputs, StartError};
+use inputs::{Applied, Inputs, StartError};
+use reload::Reloads;
 use std::{collections::BTreeSet, fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
 use tokio::{
     net::UnixListener,
@@ -71,7 +73,8 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
     let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
     fs::write_atomic(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
-    let recipes = inputs.recipes().await?;
+    let recipes = inputs::recipes(&inputs.plan, &layout).await?;
+    let applied = Applied::new(inputs.plan, recipes.clone(), &layout);
     let (cgroup, caps) = inputs::caps();
     if let Some(why) = &caps.why {
         tracing::info!("memory caps are not enforced: {why}");
@@ -91,7 +94,7 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
         layout: layout.clone(),
         recipes,
         shim_program: inputs::shim_program()?,
-        cgroup,
+        cgroup: cgroup.clone(),
         only,
         restore_wishes: restore_wishes || inputs.nodes_live,
         journal,
@@ -99,7 +102,8 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     let listener = listen(&layout)?;
     let (stop, stopped) = watch::channel(false);
-    let handler = Arc::new(DaemonHandler::new(&inputs, handle.clone(), caps));
+    let reloads = Reloads::new(layout.clone(), args, cgroup.clone(), applied);
+    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, cgroup, reloads));
     let server = tokio::spawn(server::serve(listener, handler, stopped));
     tokio::spawn(obey_signals(handle));
     tracing::info!(version = env!("CARGO_PKG_VERSION"), root = %layout.root().display(), "ready for orders");

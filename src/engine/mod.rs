@@ -19,6 +19,7 @@ mod snapshot;
 mod watch;
 mod words;
 
+pub use crate::lifecycle::Wanted;
 pub use adopt::live_shims;
 pub use change::Change;
 pub use dispatcher::{Engine, Settings};

@@ -67,7 +67,7 @@ impl Handler for Shared {
                 }
                 Order::Down { .. } => std::future::pending::<()>().await,
                 Order::Kill { .. } => panic!("a handler that fails"),
-                Order::Start { .. } | Order::Stop { .. } | Order::Restart { .. } => {}
+                Order::Start { .. } | Order::Stop { .. } | Order::Restart { .. } | Order::Reload { .. } => {}
             }
         })
     }

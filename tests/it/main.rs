@@ -19,5 +19,6 @@ mod order;
 mod plan;
 mod policies;
 mod probes;
+mod reload;
 mod round_trip;
 mod verbs;

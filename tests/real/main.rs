@@ -14,3 +14,4 @@ mod stack;
 mod daemon_death;
 mod kills;
 mod proven;
+mod reload;

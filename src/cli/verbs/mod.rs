@@ -8,6 +8,7 @@ mod logs;
 mod nodes;
 mod orders;
 mod plan;
+mod reload;
 mod status;
 mod up;
 
@@ -27,6 +28,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,
         Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
         Verb::Plan(args) => plan::run(context, args.json).await,
+        Verb::Reload(args) => reload::run(context, args.max_wait).await,
         Verb::Fetch => fetch::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.
