@@ -34,6 +34,13 @@ pub struct Survey {
     pub(super) java: Option<JavaRecord>,
 }
 
+impl Survey {
+    /// Each part that is there, with a line about it: `kafka 3.5.2 (52 jars, 38 MB)`.
+    pub fn present(&self) -> impl Iterator<Item = &(Part, String)> {
+        self.present.iter()
+    }
+}
+
 /// Looks. Fast when everything was recorded (no program is run then); a Java runtime that is new or was replaced is asked
 /// for its version.
 pub fn survey(wanted: Wanted, settings: &Settings) -> Result<Survey, ArtifactError> {

@@ -47,6 +47,8 @@ pub enum Verb {
     Restart(Nodes),
     /// Send a signal to a node's main process
     Kill(Kill),
+    /// Look at the host: what is required, what is there, why, and what to do
+    Doctor(Doctor),
     /// What the configuration file would change, and what `reload` would do about it
     Plan(Plan),
     /// Apply the configuration file: only what must restart does, brokers one at a time
@@ -188,6 +190,17 @@ pub struct Kill {
     pub signal: i32,
 }
 
+/// `doctor`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Doctor {
+    /// As JSON (schema 1)
+    #[arg(long)]
+    pub json: bool,
+    /// Show also what is as it should be
+    #[arg(short, long)]
+    pub all: bool,
+}
+
 fn node_name(text: &str) -> Result<NodeName, String> {
     NodeName::new(text)
 }
@@ -252,6 +265,8 @@ mod tests {
             "stop --now mysql broker-1",
             "restart mysql",
             "kill mysql --signal KILL",
+            "doctor",
+            "doctor --json --all",
             "plan",
             "plan --json",
             "reload",

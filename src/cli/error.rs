@@ -133,6 +133,7 @@ impl From<ConfigFileError> for CliError {
         let error = match &e {
             ConfigFileError::Wrong(_) => CliError::drawn(Exit::Configuration, e.to_string()),
             ConfigFileError::Read { .. }
+            | ConfigFileError::NoFile { .. }
             | ConfigFileError::TooLong { .. }
             | ConfigFileError::NotOwnedByRoot { .. }
             | ConfigFileError::NoRoot(_) => CliError::of(Exit::Configuration, &e),

@@ -2,6 +2,7 @@
 
 pub mod args;
 pub mod changes;
+pub mod checks;
 pub mod context;
 pub mod error;
 pub mod exit;

@@ -32,6 +32,10 @@ impl Plan {
         let mut host = Table::new();
         host.put_size("os_floor", Some(self.host.os_floor));
         host.put_size("supervisor", Some(self.host.supervisor));
+        // Left out while it is false: a plan means what it meant before there was this key.
+        if self.host.allow_volatile_root {
+            host.insert("allow_volatile_root".into(), true.into());
+        }
         t.insert("host".into(), host.into());
         let mut artifacts = Table::new();
         artifacts.put_path("store", self.artifacts.store.as_deref());

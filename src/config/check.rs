@@ -232,10 +232,50 @@ pub fn largest_heap(cap: ByteSize, native: ByteSize) -> ByteSize {
     ByteSize::mib(most.whole_mib())
 }
 
+/// The smallest heap worth a start of a broker, and of ZooKeeper.
+pub const BROKER_HEAP_MIN: ByteSize = ByteSize::mib(192);
+/// See [`BROKER_HEAP_MIN`].
+pub const ZOOKEEPER_HEAP_MIN: ByteSize = ByteSize::mib(64);
+
+/// The step of a heap that is derived: HotSpot aligns generations anyway, and round numbers can be read.
+const HEAP_STEP: u64 = 16 << 20;
+
+/// The heap of a node that has a cap and no heap in the file: half of the cap, and never less than `least`.
+///
+/// Half is the old rule of thumb for Kafka in containers, and 384M in 768M is what was run; 512M in 1G was killed twice
+/// (apecloud/kubeblocks-addons#2855).
+pub fn derived_heap(cap: ByteSize, least: ByteSize) -> ByteSize {
+    ByteSize((cap.0 / 2 / HEAP_STEP * HEAP_STEP).max(least.0))
+}
+
+/// The smallest cap under which a derived heap fits: there half of the cap is less than the smallest heap.
+fn least_cap(native: ByteSize, least: ByteSize) -> u64 {
+    needed(least, native).0.div_ceil(1 << 20)
+}
+
 fn heaps(plan: &Plan, reading: &Reading) {
-    let jvm = |heap: Option<ByteSize>, cap: ByteSize, native: ByteSize, heap_keys: &[&str], cap_keys: &[&str]| {
-        let Some(heap) = heap else { return };
-        if heap_keys.iter().chain(cap_keys).any(|key| reading.failed(key)) || needed(heap, native) <= cap {
+    // A cap without a heap: the launch derives one, and it must have a place.
+    let derived = |cap: ByteSize, native: ByteSize, least: ByteSize, cap_keys: &[&str]| {
+        if cap_keys.iter().any(|key| reading.failed(key)) || needed(derived_heap(cap, least), native) <= cap {
+            return;
+        }
+        let key = reading.written(cap_keys);
+        let need = least_cap(native, least);
+        let message = format!(
+            "{cap} is too little for the smallest heap: the JVM needs {least} + {least}/{HEAP_DIVISOR} + {native} = {need}M"
+        );
+        reading.report(reading.fault(key, message).hint(format!("set {key} to at least {need}M")));
+    };
+    let jvm = |heap: Option<ByteSize>,
+               cap: ByteSize,
+               (native, least): (ByteSize, ByteSize),
+               heap_keys: &[&str],
+               cap_keys: &[&str]| {
+        if heap_keys.iter().any(|key| reading.failed(key)) {
+            return;
+        }
+        let Some(heap) = heap else { return derived(cap, native, least, cap_keys) };
+        if cap_keys.iter().any(|key| reading.failed(key)) || needed(heap, native) <= cap {
             return;
         }
         let (heap_key, cap_key) = (reading.written(heap_keys), reading.written(cap_keys));
@@ -256,12 +296,12 @@ fn heaps(plan: &Plan, reading: &Reading) {
     };
     if let Some(z) = &plan.zookeeper {
         let keys = (["zookeeper.heap"], ["zookeeper.memory_max"]);
-        jvm(z.heap, z.memory_max, ZOOKEEPER_NATIVE, &keys.0, &keys.1);
+        jvm(z.heap, z.memory_max, (ZOOKEEPER_NATIVE, ZOOKEEPER_HEAP_MIN), &keys.0, &keys.1);
     }
     for (id, b) in plan.kafka.iter().flat_map(|k| &k.brokers) {
         let (heap, cap) = (format!("kafka.brokers.{id}.heap"), format!("kafka.brokers.{id}.memory_max"));
         let (heaps, caps) = ([heap.as_str(), "kafka.heap"], [cap.as_str(), "kafka.memory_max"]);
-        jvm(b.heap, b.memory_max, BROKER_NATIVE, &heaps, &caps);
+        jvm(b.heap, b.memory_max, (BROKER_NATIVE, BROKER_HEAP_MIN), &heaps, &caps);
     }
     if let Some(m) = &plan.mysql {
         let key = "mysql.options.innodb_buffer_pool_size";

@@ -60,6 +60,7 @@ pub(super) fn host(top: &Section<'_, '_>) -> Host {
     let host = Host {
         os_floor: s.size("os_floor", ByteSize(0)..=ByteSize::gib(1024)).unwrap_or(defaults::OS_FLOOR),
         supervisor: s.size("supervisor", ByteSize::mib(16)..=ByteSize::gib(16)).unwrap_or(defaults::SUPERVISOR),
+        allow_volatile_root: s.flag("allow_volatile_root").unwrap_or(false),
     };
     s.finish();
     host

@@ -28,7 +28,7 @@ mod suggest;
 mod tests;
 mod zookeeper;
 
-pub use check::{BROKER_NATIVE, ZOOKEEPER_NATIVE, largest_heap};
+pub use check::{BROKER_HEAP_MIN, BROKER_NATIVE, ZOOKEEPER_HEAP_MIN, ZOOKEEPER_NATIVE, derived_heap, largest_heap};
 pub use error::{ConfigError, ConfigErrors};
 pub use ledger::{Ledger, LedgerLine, check_ledger};
 pub use plan::{

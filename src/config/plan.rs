@@ -37,13 +37,15 @@ pub struct Plan {
     pub(super) places: Places,
 }
 
-/// `[host]`: the parts of the memory ledger that are no node.
+/// `[host]`: the parts of the memory ledger that are no node, and what of the host is accepted knowingly.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Host {
     /// Memory left to the operating system, its page cache and other programs.
     pub os_floor: ByteSize,
     /// Memory reckoned for the daemon and its shims.
     pub supervisor: ByteSize,
+    /// The root may lie where a reboot empties it: that is wanted, and nothing is said about it.
+    pub allow_volatile_root: bool,
 }
 
 /// `[artifacts]`: where programs come from.

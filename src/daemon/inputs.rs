@@ -3,16 +3,21 @@
 use super::DaemonArgs;
 use crate::{
     artifact,
-    base::{Layout, Port, recipe::Recipe},
+    base::{Layout, NodeName, Port, recipe::Recipe},
     config::{self, Plan},
     control::wire::Caps,
     engine,
-    offline::{config_file, programs},
+    offline::{
+        config_file,
+        preflight::{self, Preflight, Problem},
+        programs, status,
+    },
     operate::prove,
     services,
     sys::{cgroup, cgroup::CgroupRoot, command::Cancel, error::SysError, fs, host},
 };
 use std::{
+    collections::BTreeSet,
     fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
@@ -124,10 +129,9 @@ impl Inputs {
             }
             (Err(e), None) => return Err(StartError::new(3, e.to_string())),
         };
-        if live.is_empty()
-            && let Some(memory) = host::total_memory()
-        {
-            config::check_ledger(&plan, memory).map_err(|e| StartError::new(3, e.to_string()))?;
+        if !args.own_session {
+            // an `up` that starts this daemon has looked just now
+            preflight(&plan, &args.only, &live).await?;
         }
         Ok(Self { plan, plan_text, nodes_live: !live.is_empty(), layout })
     }
@@ -155,8 +159,9 @@ impl Applied {
     }
 }
 
-/// Programs (fetched when missing) and the recipes made with them.
-pub(super) async fn recipes(plan: &Plan, layout: &Layout) -> Result<Vec<Recipe>, StartError> {
+/// Programs (fetched when missing) and the recipes made with them. `strict`: programs that cannot run here are refused; they
+/// are only told of where nodes run with them already.
+pub(super) async fn recipes(plan: &Plan, layout: &Layout, strict: bool) -> Result<Vec<Recipe>, StartError> {
     let (wanted, store) = (plan.clone(), layout.clone());
     let found = tokio::task::spawn_blocking(move || {
         programs::ensure(&wanted, &store, &Quiet, &Cancel::default()).map_err(|e| StartError {
@@ -167,6 +172,9 @@ pub(super) async fn recipes(plan: &Plan, layout: &Layout) -> Result<Vec<Recipe>,
     })
     .await
     .map_err(|e| StartError::other("resolve the programs", e))??;
+    if let Err(problems) = preflight::programs(&found) {
+        refuse_or_tell(&problems, strict)?;
+    }
     let inputs =
         services::Inputs { plan, programs: &found, layout, cores: host::cores(), running_as_root: host::is_root() };
     services::recipes(&inputs).map_err(|e| StartError::new(3, e.to_string()))
@@ -190,6 +198,45 @@ fn targets(plan: &Plan, layout: &Layout) -> prove::Targets {
         database: mysql.database.clone(),
     });
     prove::Targets { kafka, mysql }
+}
+
+/// The look at the host before a start. Where nodes live already a refusal would only leave them alone, so it is told and
+/// the daemon goes on.
+async fn preflight(plan: &Plan, only: &[NodeName], live: &[NodeName]) -> Result<(), StartError> {
+    let (looked_at, living) = (plan.clone(), live.to_vec());
+    let starting: BTreeSet<NodeName> = if only.is_empty() { plan.nodes() } else { only.to_vec() }.into_iter().collect();
+    let looked = tokio::task::spawn_blocking(move || {
+        // a lock is held by more than a shim that answers
+        let living: Vec<NodeName> = living.into_iter().chain(status::nodes_that_live(&looked_at.layout())).collect();
+        preflight::check(&looked_at, &starting, &living)
+    });
+    let problems = match looked.await.map_err(|e| StartError::other("look at the host", e))? {
+        Ok(warnings) => {
+            for problem in &warnings {
+                tracing::warn!("{}", problem.line());
+            }
+            return Ok(());
+        }
+        Err(Preflight::Memory(e)) if live.is_empty() => return Err(StartError::new(3, e.to_string())),
+        Err(Preflight::Memory(e)) => {
+            tracing::error!("{e}");
+            return Ok(());
+        }
+        Err(Preflight::Host(problems)) => problems,
+    };
+    refuse_or_tell(&problems, live.is_empty())
+}
+
+/// Exit 4 with every problem, or a line of each where nodes live.
+fn refuse_or_tell(problems: &[Problem], refuse: bool) -> Result<(), StartError> {
+    let lines: Vec<String> = problems.iter().map(Problem::line).collect();
+    if refuse {
+        return Err(StartError::new(4, lines.join("\n")));
+    }
+    for line in lines {
+        tracing::error!("nodes run, so the daemon goes on: {line}");
+    }
+    Ok(())
 }
 
 fn last_plan(layout: &Layout) -> Option<(Plan, String)> {

@@ -73,7 +73,7 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
     let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
     fs::write_atomic(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
-    let recipes = inputs::recipes(&inputs.plan, &layout).await?;
+    let recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
     let applied = Applied::new(inputs.plan, recipes.clone(), &layout);
     let (cgroup, caps) = inputs::caps();
     if let Some(why) = &caps.why {

@@ -6,11 +6,13 @@ use super::{
 };
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName, OrderedBy},
+    config,
     control::{server::AnswerSink, wire::Answer},
     engine::{Handle, Snapshot, Wanted},
     offline::{
         config_file::{self, Loaded},
         plan as offline_plan,
+        preflight::{self, Preflight},
     },
     operate::reload::{self, Failed, Report, Work},
     services::change::{self, Does, Life, ReloadPlan, Side},
@@ -20,6 +22,7 @@ use crate::{
     },
 };
 use std::{
+    collections::BTreeSet,
     path::{Path, PathBuf},
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
@@ -164,7 +167,7 @@ impl Reloads {
 
     /// Programs, recipes, and what is to be done; nothing is changed by it.
     async fn decide(&self, engine: &Handle, before: &Applied, loaded: Loaded) -> Result<Decided, Failed> {
-        let made = inputs::recipes(&loaded.plan, &self.layout).await;
+        let made = inputs::recipes(&loaded.plan, &self.layout, true).await;
         let recipes = made.map_err(|e| Failed {
             exit: e.exit_code(),
             message: "the file cannot be applied; nothing was changed".into(),
@@ -180,6 +183,7 @@ impl Reloads {
             let plan = change::decide(Some(&old), &new, &now, &offline_plan::has_data(&old));
             let mut refusals: Vec<(u8, change::Refusal)> = plan.refusals.iter().map(|r| (8, r.clone())).collect();
             refusals.extend(offline_plan::host_refusals(&loaded.plan, &plan, Some(&old), &new, &lives));
+            refusals.extend(preflight(&loaded.plan, &plan, &lives));
             refusals.extend(not_startable(&plan, &new));
             refusals.extend(caps_below_use(&plan, &new, cgroup.as_ref()));
             (loaded, plan, refusals)
@@ -218,13 +222,33 @@ fn lives(snapshot: &Snapshot) -> offline_plan::Lives {
     snapshot.nodes.iter().map(|n| (n.name.clone(), life(n))).collect()
 }
 
+/// The look before every start, for the nodes that start here; those that run have their ports.
+fn preflight(wanted: &config::Plan, plan: &ReloadPlan, lives: &offline_plan::Lives) -> Vec<(u8, change::Refusal)> {
+    let starts = plan.steps.iter().filter(|s| matches!(s.does, Does::Start | Does::Restart));
+    let starting: BTreeSet<NodeName> = starts.map(|s| s.node.clone()).collect();
+    let living: Vec<NodeName> = lives.iter().filter(|(_, l)| **l == Life::Runs).map(|(n, _)| n.clone()).collect();
+    match preflight::check(wanted, &starting, &living) {
+        Ok(told) => {
+            for problem in told {
+                tracing::info!("reload: {}", problem.line());
+            }
+            Vec::new()
+        }
+        // Told with the arithmetic by what the plan looks at itself.
+        Err(Preflight::Memory(_)) => Vec::new(),
+        Err(Preflight::Host(problems)) => {
+            problems.into_iter().map(|p| (4, change::Refusal { what: p.what, hint: p.hint })).collect()
+        }
+    }
+}
+
 /// Programs and users that are not there: seen before anything is stopped for them.
 fn not_startable(plan: &ReloadPlan, new: &Side) -> Vec<(u8, change::Refusal)> {
     let mut found = Vec::new();
     let starts = plan.steps.iter().filter(|s| matches!(s.does, Does::Start | Does::Restart));
     for recipe in starts.filter_map(|s| new.recipes.iter().find(|r| r.node == s.node)) {
         let node = &recipe.node;
-        let key = crate::config::Plan::node_key(node);
+        let key = config::Plan::node_key(node);
         if let Some(program) = recipe.launch.argv.first().filter(|p| !Path::new(p).is_file()) {
             found.push((
                 4,

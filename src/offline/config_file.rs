@@ -6,7 +6,8 @@ use crate::{
     sys::host,
 };
 use std::{
-    env, fmt, fs, io,
+    env, fmt, fs,
+    io::{self, Read},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -38,6 +39,13 @@ pub enum ConfigFileError {
         /// Why.
         source: io::Error,
     },
+    /// There is something of that name which is no file: a directory, a fifo, a device.
+    NoFile {
+        /// Which.
+        path: PathBuf,
+        /// It is a directory.
+        directory: bool,
+    },
     /// The file is larger than any configuration.
     TooLong {
         /// Which.
@@ -60,6 +68,8 @@ impl fmt::Display for ConfigFileError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Read { path, .. } => write!(f, "cannot read the configuration {}", path.display()),
+            Self::NoFile { path, directory: true } => write!(f, "the configuration {} is a directory", path.display()),
+            Self::NoFile { path, directory: false } => write!(f, "the configuration {} is not a file", path.display()),
             Self::TooLong { path } => {
                 write!(f, "{} has more than {FILE_MAX} bytes, which is no configuration", path.display())
             }
@@ -77,7 +87,11 @@ impl std::error::Error for ConfigFileError {
         match self {
             Self::Read { source, .. } => Some(source),
             // Wrong shows itself whole
-            Self::TooLong { .. } | Self::NotOwnedByRoot { .. } | Self::NoRoot(_) | Self::Wrong(_) => None,
+            Self::NoFile { .. }
+            | Self::TooLong { .. }
+            | Self::NotOwnedByRoot { .. }
+            | Self::NoRoot(_)
+            | Self::Wrong(_) => None,
         }
     }
 }
@@ -89,7 +103,16 @@ impl ConfigFileError {
             Self::NotOwnedByRoot { path, .. } => {
                 Some(format!("name it with --config {} if you trust it, or chown it to root", path.display()))
             }
-            Self::Read { .. } | Self::TooLong { .. } | Self::NoRoot(_) | Self::Wrong(_) => None,
+            Self::Read { path, source } => match source.kind() {
+                io::ErrorKind::PermissionDenied => Some(format!(
+                    "run this as a user who may read it, or let this one: chmod +r {} (it holds no password)",
+                    path.display()
+                )),
+                io::ErrorKind::NotFound => Some("name one that exists with --config FILE".into()),
+                _ => None,
+            },
+            Self::NoFile { .. } | Self::TooLong { .. } => Some("name the file itself with --config FILE".into()),
+            Self::NoRoot(_) | Self::Wrong(_) => None,
         }
     }
 }
@@ -211,10 +234,17 @@ fn shown(path: &Path) -> String {
 
 fn read(path: &Path, name: &str) -> Result<String, ConfigFileError> {
     let failed = |source| ConfigFileError::Read { path: path.to_owned(), source };
-    if fs::metadata(path).map_err(failed)?.len() > FILE_MAX {
+    let meta = fs::metadata(path).map_err(failed)?;
+    // a fifo would be waited on for ever, a device has no end
+    if !meta.is_file() {
+        return Err(ConfigFileError::NoFile { path: path.to_owned(), directory: meta.is_dir() });
+    }
+    let mut bytes = Vec::new();
+    let mut file = fs::File::open(path).map_err(failed)?.take(FILE_MAX + 1);
+    file.read_to_end(&mut bytes).map_err(failed)?;
+    if bytes.len() as u64 > FILE_MAX {
         return Err(ConfigFileError::TooLong { path: path.to_owned() });
     }
-    let bytes = fs::read(path).map_err(failed)?;
     String::from_utf8(bytes)
         .map_err(|e| ConfigFileError::Wrong(ConfigErrors::not_utf8(name, e.utf8_error().valid_up_to())))
 }

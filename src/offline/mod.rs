@@ -1,6 +1,7 @@
 //! Verbs that need no daemon.
 
 pub mod config_file;
+pub mod doctor;
 pub mod down;
 pub mod events;
 pub mod fetch;

@@ -1,14 +1,14 @@
 //! A JVM inside a memory cap: how much of it is heap, what bounds the rest, and the command line.
 
 use super::class_data;
-use crate::base::{ByteSize, programs::JavaRuntime};
+use crate::{
+    base::{ByteSize, programs::JavaRuntime},
+    config,
+};
 use std::path::Path;
 
 /// One MiB.
 const MIB: u64 = 1 << 20;
-
-/// The step of a heap that is derived: HotSpot aligns generations anyway, and round numbers can be read.
-const HEAP_STEP: u64 = 16 * MIB;
 
 /// `-Xss`. HotSpot's default of 1 MB is reserved only, but half is enough for these programs (run with it).
 const STACK_KIB: u64 = 512;
@@ -24,8 +24,8 @@ pub struct Needs {
     pub direct: (u64, u64),
     /// Threads under load.
     pub threads: u64,
-    /// The smallest heap worth a start, MiB.
-    pub heap_min: u64,
+    /// The smallest heap worth a start.
+    pub heap_min: ByteSize,
 }
 
 /// How a cap is divided. Every part but `own` is a limit that the JVM enforces itself.
@@ -61,12 +61,9 @@ pub struct TooSmall {
     pub rest: ByteSize,
 }
 
-/// Divides `cap`. A heap that is given is kept; without one half of the cap is taken, and never less than `heap_min`.
-///
-/// Half is the old rule of thumb for Kafka in containers, and 384M in 768M is what was run; 512M in 1G was killed twice (apecloud/kubeblocks-addons#2855).
+/// Divides `cap`. A heap that is given is kept; without one it is derived from the cap by the configuration's rule.
 pub fn limits(cap: ByteSize, heap: Option<ByteSize>, needs: &Needs) -> Result<Limits, TooSmall> {
-    let half = ByteSize((cap.0 / 2 / HEAP_STEP * HEAP_STEP).max(needs.heap_min * MIB));
-    divide(cap, heap.unwrap_or(half), needs)
+    divide(cap, heap.unwrap_or_else(|| config::derived_heap(cap, needs.heap_min)), needs)
 }
 
 fn divide(cap: ByteSize, heap: ByteSize, needs: &Needs) -> Result<Limits, TooSmall> {

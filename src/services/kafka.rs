@@ -38,8 +38,13 @@ const INTERNAL_IP: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 /// archive (7 MB with one), 15 MB of code, 56-64 threads on two cores and 70-81 under a longer load.
 /// Direct buffers must hold a follower's largest fetch (10 MB, `replica.fetch.response.max.bytes`) for each other broker
 /// beside requests of clients.
-pub(super) const NEEDS: jvm::Needs =
-    jvm::Needs { metaspace: (64, 128), code_cache: (32, 96), direct: (32, 128), threads: 80, heap_min: 192 };
+pub(super) const NEEDS: jvm::Needs = jvm::Needs {
+    metaspace: (64, 128),
+    code_cache: (32, 96),
+    direct: (32, 128),
+    threads: 80,
+    heap_min: config::BROKER_HEAP_MIN,
+};
 
 /// The recipe of broker `id`, which must be one of `kafka.brokers`.
 pub(super) fn recipe(

@@ -273,3 +273,56 @@ fn a_command_keeps_what_it_was_given_and_gets_a_place() {
     assert_eq!((tail.stop.signal, tail.stop.clean_codes.clone()), (2, vec![130]));
     assert_eq!(tail.after, [NodeName::zookeeper()]);
 }
+
+/// What the configuration accepts is never refused when recipes are made: a start must not fail on what a check let pass.
+#[test]
+fn every_accepted_pair_of_cap_and_heap_makes_a_recipe() {
+    use proptest::{prelude::*, test_runner::TestRunner};
+    let size = |whole: u64, odd: u64| format!("\"{}K\"", whole * 1024 + odd);
+    let heap = proptest::option::of((8u64..3_000, 0u64..1024));
+    let pairs = ((80u64..4_000, 0u64..1024), heap, proptest::bool::ANY);
+    let accepted = std::cell::Cell::new(0u32);
+    let outcome = TestRunner::default().run(&pairs, |((cap, odd), heap, broker)| {
+        let mut keys = format!("memory_max = {}\n", size(cap, odd));
+        if let Some((heap, odd)) = heap {
+            keys += &format!("heap = {}\n", size(heap, odd));
+        }
+        let text = format!("[zookeeper]\n{}{keys}", if broker { "[kafka]\n" } else { "" });
+        let source =
+            Source { text: &text, name: "t", root_override: Some("/srv/cdc".into()), default_root: "/x".into() };
+        if let Ok(plan) = crate::config::load(&source) {
+            accepted.set(accepted.get() + 1);
+            let (layout, programs) = (plan.layout(), programs());
+            let made = recipes(&Inputs {
+                plan: &plan,
+                programs: &programs,
+                layout: &layout,
+                cores: 4,
+                running_as_root: false,
+            });
+            prop_assert!(made.is_ok(), "{}\n{text}", made.err().map(|e| e.to_string()).unwrap_or_default());
+        }
+        Ok(())
+    });
+    outcome.unwrap();
+    assert!(accepted.get() > 50, "too few were accepted to prove anything: {}", accepted.get());
+}
+
+#[test]
+fn the_smallest_caps_that_are_accepted_make_recipes_byte_by_byte() {
+    for (table, native, least) in [
+        ("[zookeeper]\n", crate::config::ZOOKEEPER_NATIVE, crate::config::ZOOKEEPER_HEAP_MIN),
+        ("[zookeeper]\n[kafka]\n", crate::config::BROKER_NATIVE, crate::config::BROKER_HEAP_MIN),
+    ] {
+        let edge = least.0 + least.0 / 16 + native.0;
+        for cap in [edge - 1, edge, edge + 1, edge + 4095, edge + (1 << 20)] {
+            let text = format!("{table}memory_max = {cap}\n");
+            let source =
+                Source { text: &text, name: "t", root_override: Some("/srv/cdc".into()), default_root: "/x".into() };
+            assert_eq!(crate::config::load(&source).is_ok(), cap >= edge, "{text}");
+            if cap >= edge {
+                assert!(make_with(&text, &programs(), false).is_ok(), "{text}");
+            }
+        }
+    }
+}

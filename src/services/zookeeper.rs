@@ -24,8 +24,13 @@ const CLEAN_CODES: [i32; 1] = [143];
 
 /// What ZooKeeper's JVM needs outside its heap. Measured with 3.6.4 and three brokers: 16 MB of metaspace without an archive
 /// (2 MB with one), 4 MB of code, 28 threads on two cores.
-pub(super) const NEEDS: jvm::Needs =
-    jvm::Needs { metaspace: (24, 64), code_cache: (16, 48), direct: (8, 64), threads: 40, heap_min: 64 };
+pub(super) const NEEDS: jvm::Needs = jvm::Needs {
+    metaspace: (24, 64),
+    code_cache: (16, 48),
+    direct: (8, 64),
+    threads: 40,
+    heap_min: config::ZOOKEEPER_HEAP_MIN,
+};
 
 /// The recipe of the one ZooKeeper.
 pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<Recipe, ServiceError> {

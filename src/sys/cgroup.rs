@@ -89,6 +89,31 @@ pub fn detect() -> Result<CgroupRoot, String> {
 
 /// [`detect`] with the places given.
 pub fn detect_at(places: &Places) -> Result<CgroupRoot, String> {
+    let (root, in_subgroup) = find(places)?;
+    // an ordinary user may also write to groups that its own systemd manages for somebody else
+    let all_ours = !places.systemd.exists() || is_delegated(&root.unit);
+    root.prepare(in_subgroup, all_ours).map_err(|e| format!("{e}: {}", e.source))?;
+    Ok(root)
+}
+
+/// What this process could use, and nothing is changed: the group that was delegated to it, or in words why there is none.
+pub fn look() -> Result<PathBuf, String> {
+    find(&Places::default()).map(|(root, _)| root.unit)
+}
+
+/// The least `pids.max` of this process's group and those above it, as far as they can be seen; none: no limit.
+pub fn pids_limit() -> Option<u64> {
+    let places = Places::default();
+    let own = own_path(&fs::read_to_string(&places.membership).ok()?)?;
+    let (mount, mount_root) = mount_of(&fs::read_to_string(&places.mountinfo).ok()?)?;
+    let below = own.strip_prefix(&mount_root).unwrap_or(&own);
+    let dir = mount.join(below.strip_prefix("/").unwrap_or(below));
+    let limits = dir.ancestors().take_while(|d| d.starts_with(&mount)).filter_map(|d| read_number(&d.join("pids.max")));
+    limits.min()
+}
+
+/// The delegated group, and whether this process is in the sub-group for the supervisor already.
+fn find(places: &Places) -> Result<(CgroupRoot, bool), String> {
     let read = |path: &Path| fs::read_to_string(path).map_err(|e| format!("{} cannot be read: {e}", path.display()));
     let own = own_path(&read(&places.membership)?).ok_or("this process is in no cgroup v2 group")?;
     let (mount, mount_root) = mount_of(&read(&places.mountinfo)?).ok_or("no cgroup v2 file system is mounted")?;
@@ -119,11 +144,7 @@ pub fn detect_at(places: &Places) -> Result<CgroupRoot, String> {
             unit.display()
         ));
     }
-    let root = CgroupRoot { unit };
-    // an ordinary user may also write to groups that its own systemd manages for somebody else
-    let all_ours = !places.systemd.exists() || is_delegated(&root.unit);
-    root.prepare(in_subgroup, all_ours).map_err(|e| format!("{e}: {}", e.source))?;
-    Ok(root)
+    Ok((CgroupRoot { unit }, in_subgroup))
 }
 
 /// systemd marks a delegated group with an extended attribute; `user.delegate` where the file system has user attributes.

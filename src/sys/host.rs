@@ -15,6 +15,31 @@ pub fn available_memory() -> Option<ByteSize> {
     meminfo(&fs::read_to_string("/proc/meminfo").ok()?, "MemAvailable")
 }
 
+/// A line of /proc/meminfo by its name (`SwapTotal`, `CommitLimit`).
+pub fn memory_line(name: &str) -> Option<ByteSize> {
+    meminfo(&fs::read_to_string("/proc/meminfo").ok()?, name)
+}
+
+/// The uid this process acts as.
+pub fn euid() -> u32 {
+    nix::unistd::geteuid().as_raw()
+}
+
+/// The name of a user; the number when it has none.
+pub fn user_name(uid: u32) -> String {
+    match nix::unistd::User::from_uid(nix::unistd::Uid::from_raw(uid)) {
+        Ok(Some(user)) => user.name,
+        Ok(None) | Err(_) => uid.to_string(),
+    }
+}
+
+/// Whether this process may write into an existing directory, or through an existing file (access(2)).
+pub fn may_write(path: &Path) -> bool {
+    let mode = nix::unistd::AccessFlags::W_OK;
+    let mode = if path.is_dir() { mode | nix::unistd::AccessFlags::X_OK } else { mode };
+    nix::unistd::access(path, mode).is_ok()
+}
+
 fn meminfo(text: &str, key: &str) -> Option<ByteSize> {
     let line = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;

@@ -43,11 +43,20 @@ struct Listener {
 
 /// The listener that would keep us from binding `address`; none when there is none.
 pub fn listener_owner(address: SocketAddr) -> Option<PortOwner> {
-    let listener = ["/proc/net/tcp", "/proc/net/tcp6"]
-        .iter()
-        .filter_map(|file| fs::read_to_string(file).ok())
-        .flat_map(|table| parse_table(&table))
-        .find(|l| conflict(l.address, address))?;
+    owner(&listeners().find(|l| conflict(l.address, address))?)
+}
+
+/// The listener on exactly this address; none when there is none.
+pub fn exact_owner(address: SocketAddr) -> Option<PortOwner> {
+    owner(&listeners().find(|l| l.address == address)?)
+}
+
+fn listeners() -> impl Iterator<Item = Listener> {
+    let tables = ["/proc/net/tcp", "/proc/net/tcp6"].into_iter().filter_map(|file| fs::read_to_string(file).ok());
+    tables.flat_map(|table| parse_table(&table))
+}
+
+fn owner(listener: &Listener) -> Option<PortOwner> {
     let pid = holder_of_socket(listener.inode);
     Some(PortOwner {
         pid,

@@ -10,6 +10,7 @@ mod support;
 mod adoption;
 mod bad_input;
 mod deaths;
+mod doctor;
 mod events;
 mod foreground;
 mod hostile;

@@ -34,7 +34,7 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
     let stop = Arc::new(AtomicBool::new(false));
     let writing = {
         let (admin, stop) = (Arc::clone(&admin), Arc::clone(&stop));
-        stack.spawn(async move {
+        stack.beside(async move {
             let mut written = 0;
             while !stop.load(Ordering::Relaxed) {
                 let payload = format!("roll-{written}");
@@ -53,7 +53,7 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
     let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
     let looking = {
         let (seen, stop, root) = (Arc::clone(&seen), Arc::clone(&stop), stack.path().to_owned());
-        stack.spawn(async move {
+        stack.beside(async move {
             while !stop.load(Ordering::Relaxed) {
                 let before = broker_pids(&root);
                 let mut whole = true;
@@ -75,7 +75,7 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
     for words in ["-num.io.threads=4", "+num.io.threads=6", "when every replica of every partition is in sync"] {
         assert!(plan.stdout.contains(words), "{words}\n{plan}");
     }
-    let output = (*stack).spawn(&["reload"]).wait(VERB_LIMIT * 3);
+    let output = stack.spawn(&["reload"]).wait(VERB_LIMIT * 3);
     assert_eq!(output.code, Some(0), "{output}");
     stop.store(true, Ordering::Relaxed);
     let written = stack.call(writing).unwrap().unwrap_or_else(|failed| panic!("a write failed: {failed}\n{output}"));

@@ -62,7 +62,7 @@ impl Stack {
     }
 
     /// Runs a client's work beside the test.
-    pub fn spawn<T: Send + 'static>(
+    pub fn beside<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
     ) -> tokio::task::JoinHandle<T> {

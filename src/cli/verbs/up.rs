@@ -183,7 +183,13 @@ impl Up<'_> {
             preflight::check(&plan, &starting, &living)
         });
         match looked.await {
-            Ok(Ok(())) => Ok(()),
+            Ok(Ok(warnings)) => {
+                for problem in warnings {
+                    let text = [vec![problem.what], problem.causes, vec![format!("hint: {}", problem.hint)]].concat();
+                    self.context.printer.warn(&text.join("\n"));
+                }
+                Ok(())
+            }
             Ok(Err(Preflight::Memory(errors))) => Err(CliError::drawn(Exit::Configuration, errors.to_string())),
             Ok(Err(Preflight::Host(problems))) => {
                 let error =

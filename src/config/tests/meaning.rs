@@ -12,6 +12,7 @@ const FULL: &str = r#"
 root = "/r"
 [host]
 os_floor = "1G"
+allow_volatile_root = true
 [artifacts]
 store = "/s"
 files = "/f"
@@ -89,6 +90,7 @@ fn disabled_nodes_are_left_out_but_remembered() {
 fn a_full_file_is_read_to_the_last_key() {
     let plan = accepted(FULL);
     assert_eq!(names(&plan), ["zookeeper", "broker-7", "mysql", "aaa", "bbb", "ccc", "web"]);
+    assert!(plan.host.allow_volatile_root);
     assert_eq!(plan.artifacts.mirror.as_deref(), Some("http://10.0.0.2:8000/m"));
     assert_eq!(plan.artifacts.sources, [SourceKind::Packages]);
     assert_eq!(plan.artifacts.files(&plan.layout()), PathBuf::from("/f"));

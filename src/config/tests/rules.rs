@@ -203,6 +203,26 @@ fn a_cap_without_a_heap_leaves_the_heap_to_be_derived() {
 }
 
 #[test]
+fn a_cap_without_a_heap_has_room_for_the_smallest_one() {
+    assert_eq!(
+        refused("[zookeeper]\nmemory_max = \"147M\"\n"),
+        r#"error: zookeeper.memory_max: 147M is too little for the smallest heap: the JVM needs 64M + 64M/16 + 80M = 148M
+ --> supervisor.toml:2:14
+  |
+2 | memory_max = "147M"
+  |              ^^^^^^
+  |
+  = hint: set zookeeper.memory_max to at least 148M"#
+    );
+    accepted("[zookeeper]\nmemory_max = \"148M\"\n[kafka]\nmemory_max = \"366M\"");
+    let why = "365M is too little for the smallest heap: the JVM needs 192M + 192M/16 + 162M = 366M";
+    let all = "[zookeeper]\n[kafka]\nmemory_max = \"365M\"";
+    assert_eq!(messages(all), [format!("kafka.memory_max: {why}")], "once, not per broker");
+    let one = "[zookeeper]\n[kafka.brokers.1]\n[kafka.brokers.2]\nmemory_max = \"365M\"";
+    assert_eq!(messages(one), [format!("kafka.brokers.2.memory_max: {why}")]);
+}
+
+#[test]
 fn a_buffer_pool_fits_under_the_cap() {
     assert_eq!(
         messages("[mysql]\noptions.innodb-buffer-pool-size = \"1G\""),

@@ -1,0 +1,234 @@
+//! The preflight table: each subject looks at the host thinly and judges what it saw with a pure function.
+//!
+//! `doctor` shows every row; the same judges decide in [`preflight`](super::preflight) whether a start goes on.
+
+mod check;
+mod limits;
+mod machine;
+mod memory;
+mod ports;
+mod programs;
+mod room;
+mod storage;
+
+pub use check::{Check, Report, Severity};
+
+use crate::{
+    base::{Layout, NodeName, programs::Programs},
+    config::Plan,
+    offline::status,
+    sys::{cgroup, host},
+};
+use std::{
+    collections::BTreeSet,
+    sync::{Arc, mpsc},
+    thread,
+    time::{Duration, Instant},
+};
+
+/// How long a subject may take. Only what does not answer takes this long: a network file system, a name service.
+const LIMIT: Duration = Duration::from_secs(10);
+
+/// What is looked at, and for whom.
+#[derive(Clone, Debug)]
+pub(super) struct Site {
+    plan: Plan,
+    layout: Layout,
+    /// Nodes that shall be started.
+    starting: BTreeSet<NodeName>,
+    /// Those of them that run already, and so have their ports and data themselves.
+    living: Vec<NodeName>,
+    euid: u32,
+    caps_enforced: bool,
+    caps_why_not: Option<String>,
+}
+
+impl Site {
+    pub(super) fn new(plan: &Plan, starting: &BTreeSet<NodeName>, living: &[NodeName]) -> Self {
+        Self {
+            plan: plan.clone(),
+            layout: plan.layout(),
+            starting: starting.clone(),
+            living: living.to_vec(),
+            euid: host::euid(),
+            caps_enforced: false,
+            caps_why_not: None,
+        }
+    }
+
+    /// Nodes that shall be started and do not run.
+    fn to_start(&self) -> impl Iterator<Item = &NodeName> {
+        self.starting.iter().filter(|node| !self.living.contains(node))
+    }
+}
+
+/// One subject: looks and judges.
+type Subject = fn(&Site) -> Vec<Check>;
+
+/// What `doctor` looks at, and what to say when a subject does not answer.
+const ALL: [(&str, Subject); 6] = [
+    ("storage", |site| storage::judge(site, &storage::look(site, false))),
+    ("ports", |site| ports::judge(site, &ports::look(site))),
+    ("memory", |site| memory::judge(site, &memory::look())),
+    ("programs", |site| programs::judge(site, &programs::look(site))),
+    ("limits", |site| limits::judge(site, &limits::look(site))),
+    ("machine", |site| machine::judge(site, &machine::look())),
+];
+
+/// What a start looks at: whatever can refuse it, and nothing that takes time. Programs are looked at when they are there
+/// ([`programs_of`]).
+const SHORT: [(&str, Subject); 4] = [
+    ("storage", |site| storage::judge(site, &storage::look(site, true))),
+    ("ports", |site| ports::judge(site, &ports::look(site))),
+    ("memory", |site| memory::judge(site, &memory::look())),
+    ("limits", |site| limits::judge(site, &limits::look(site))),
+];
+
+/// The whole table for a plan. Nothing is changed on the host; a block is written and synced in the root, without a name.
+pub fn examine(plan: &Plan) -> Report {
+    let layout = plan.layout();
+    // the look at locks goes into the root too, which may lie on a server that does not answer
+    let looked = layout.clone();
+    let living = bounded(LIMIT, move || status::nodes_that_live(&looked)).unwrap_or_default();
+    let mut site = Site::new(plan, &plan.nodes().into_iter().collect(), &living);
+    match cgroup::look() {
+        Ok(_) => site.caps_enforced = true,
+        Err(why) => site.caps_why_not = Some(why),
+    }
+    Report::new(layout.root().display().to_string(), all_of(&Arc::new(site), &ALL, LIMIT))
+}
+
+/// The rows that a start must know: failures only.
+pub(super) fn failures(site: Site) -> Vec<Check> {
+    let mut rows = all_of(&Arc::new(site), &SHORT, LIMIT);
+    rows.retain(|check| check.severity == Severity::Fail);
+    rows
+}
+
+/// What of a resolved set of programs cannot be run here: failures only.
+pub fn programs_of(found: &Programs) -> Vec<Check> {
+    let mut rows = programs::unfit_of(found);
+    rows.retain(|check| check.severity == Severity::Fail);
+    rows
+}
+
+/// Runs every subject on a thread of its own and takes the rows in order. One that has no answer in time is a failure: it is
+/// what a start would hang on.
+fn all_of(site: &Arc<Site>, subjects: &[(&'static str, Subject)], limit: Duration) -> Vec<Check> {
+    let began = Instant::now();
+    let started: Vec<_> = subjects
+        .iter()
+        .map(|(name, subject)| {
+            let (site, subject) = (Arc::clone(site), *subject);
+            (*name, begin(move || subject(&site)))
+        })
+        .collect();
+    let answer = |(name, answer): (&'static str, mpsc::Receiver<Vec<Check>>)| {
+        let left = limit.saturating_sub(began.elapsed());
+        answer.recv_timeout(left).unwrap_or_else(|_| vec![silent(site, name, limit)])
+    };
+    started.into_iter().flat_map(answer).collect()
+}
+
+fn silent(site: &Site, subject: &str, limit: Duration) -> Check {
+    let root = site.layout.root().display();
+    let seconds = limit.as_secs();
+    let (what, remedy) = match subject {
+        "storage" => (
+            format!("the file systems of {root} and the data directories"),
+            "see which one hangs: `df` stops there; a network server may be gone".to_owned(),
+        ),
+        other => {
+            (format!("the look at {other}"), "see what hangs: `ps -eo pid,stat,wchan:30,args | grep ' D'`".to_owned())
+        }
+    };
+    Check::ok(subject, "an answer in time", format!("none after {seconds} s"), "a start would hang there as well")
+        .fails(format!("{what} gave no answer within {seconds} s"), remedy)
+}
+
+/// Runs `f` on a thread of its own that is left behind when it hangs: in the kernel nothing else can be done about it.
+fn begin<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> mpsc::Receiver<T> {
+    let (answer, receiver) = mpsc::channel();
+    // Nobody may be waiting any more; and where no thread can be made the channel closes, which counts as no answer.
+    let _ = thread::Builder::new().name("look".into()).spawn(move || drop(answer.send(f())));
+    receiver
+}
+
+fn bounded<T: Send + 'static>(limit: Duration, f: impl FnOnce() -> T + Send + 'static) -> Option<T> {
+    begin(f).recv_timeout(limit).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    /// A plan of this text, with a root that does not exist, for a user who is nobody special.
+    pub(super) fn site(text: &str) -> Site {
+        site_at("/nonexistent/root", text)
+    }
+
+    pub(super) fn site_at(root: impl Into<std::path::PathBuf>, text: &str) -> Site {
+        let source = config::Source { text, name: "supervisor.toml", root_override: None, default_root: root.into() };
+        let plan = config::load(&source).unwrap_or_else(|e| panic!("{e}"));
+        let starting = plan.nodes().into_iter().collect();
+        Site { caps_why_not: Some("a test".into()), ..Site::new(&plan, &starting, &[]) }
+    }
+
+    #[test]
+    fn what_does_not_answer_is_a_failure_and_holds_nothing_up() {
+        let hang: Subject = |_| {
+            thread::sleep(Duration::from_secs(60));
+            Vec::new()
+        };
+        let quick: Subject = |_| vec![Check::ok("a", "", "", "")];
+        let began = Instant::now();
+        let rows = all_of(&Arc::new(site("")), &[("storage", hang), ("quick", quick)], Duration::from_millis(50));
+        assert!(began.elapsed() < Duration::from_secs(30));
+        let names: Vec<&str> = rows.iter().map(|c| c.name.as_str()).collect();
+        assert_eq!(names, ["storage", "a"]);
+        assert!(rows[0].stops_start && rows[0].problem.as_deref().unwrap().contains("/nonexistent/root"), "{rows:?}");
+    }
+
+    #[test]
+    fn the_whole_table_of_this_machine_has_every_subject_and_each_row_is_complete() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = site_at(dir.path().join("r"), "");
+        let report = examine(&site.plan);
+        for name in [
+            "memory",
+            "root",
+            "file system of root",
+            "disk space",
+            "inodes",
+            "ports",
+            "ephemeral range",
+            "clock",
+            "Java",
+            "Kafka",
+            "MySQL",
+            "open files of a node",
+            "disk sync",
+            "memory caps",
+        ] {
+            assert!(report.checks.iter().any(|c| c.name == name), "no row {name}: {report:#?}");
+        }
+        for check in &report.checks {
+            assert!(!check.required.is_empty() && !check.found.is_empty() && !check.why.is_empty(), "{check:?}");
+            assert_eq!(check.severity == Severity::Fail, check.problem.is_some(), "{check:?}");
+            let bad = matches!(check.severity, Severity::Fail | Severity::Warn | Severity::Info);
+            assert_eq!(bad, check.remedy.is_some(), "{check:?}");
+        }
+        assert!(!dir.path().join("r").exists(), "a look makes nothing");
+    }
+
+    #[test]
+    fn the_short_look_has_failures_only_and_is_quick() {
+        let dir = tempfile::tempdir().unwrap();
+        let site = site_at(dir.path().join("r"), "[command.a]\nargv = [\"/bin/true\"]");
+        let rows = failures(site);
+        assert!(rows.iter().all(|c| c.severity == Severity::Fail && !c.stops_start), "{rows:#?}");
+        assert!(dir.path().join("r").is_dir(), "a start makes its root");
+        assert_eq!(std::fs::read_dir(dir.path().join("r")).unwrap().count(), 0, "and leaves nothing else");
+    }
+}
