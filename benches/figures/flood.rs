@@ -60,7 +60,7 @@ fn through_ours(bench: &Bench, starts: &Starts, lines: usize) -> Measured<Durati
     starts.clear();
     let argv = [bench.child.display().to_string(), "flood".into(), starts.0.display().to_string(), lines.to_string()];
     let toml = format!(
-        "[command.flood]\nargv = {argv:?}\nmemory_max = \"8M\"\nrestart = \"never\"\n[command.flood.log]\nmax_bytes = \"32M\"\nkeep = 1000\n"
+        "[logs]\ncompress = false\n[command.flood]\nargv = {argv:?}\nmemory_max = \"8M\"\nrestart = \"never\"\n[command.flood.log]\nmax_bytes = \"32M\"\nkeep = 1000\n"
     );
     let mut ours = Ours::new(&bench.programs, &toml)?;
     ours.start()?;

@@ -94,6 +94,19 @@ pub fn human_duration(d: Duration) -> String {
     }
 }
 
+/// Writes a number with its thousands apart: `1,234,567`.
+pub fn grouped(number: u64) -> String {
+    let digits = number.to_string();
+    let mut text = String::with_capacity(digits.len() + digits.len() / 3);
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
 /// A TCP port, 1 to 65535.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
@@ -118,6 +131,15 @@ mod tests {
         assert_eq!(ByteSize::gib(2).to_string(), "2G");
         assert_eq!(ByteSize(12_670_153_523).to_string(), "11.8G");
         assert_eq!(ByteSize(5).to_string(), "5");
+    }
+
+    #[test]
+    fn thousands_stand_apart() {
+        for (number, text) in
+            [(0, "0"), (999, "999"), (1_000, "1,000"), (1_234_567, "1,234,567"), (104_857_600, "104,857,600")]
+        {
+            assert_eq!(grouped(number), text);
+        }
     }
 
     #[test]

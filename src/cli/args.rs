@@ -55,6 +55,8 @@ pub enum Verb {
     Reload(Reload),
     /// Fetch and verify the programs, and nothing else
     Fetch,
+    /// Replace the daemon's program by the one that lies at its place now; nodes run on
+    UpgradeSelf,
     /// Write a completion script to standard output
     Completions {
         /// For which shell
@@ -85,6 +87,12 @@ pub struct Run {
     /// Become the leader of a session of its own first
     #[arg(long, hide = true)]
     pub own_session: bool,
+    /// What the program before this one in the same process hands over
+    #[arg(long, hide = true, value_name = "LOCK,LISTENER,VERSION")]
+    pub handed_over: Option<String>,
+    /// Only say whether this program could go on with what is there
+    #[arg(long, hide = true)]
+    pub check: bool,
 }
 
 /// `down`.
@@ -272,6 +280,8 @@ mod tests {
             "reload",
             "reload --max-wait 30s",
             "fetch",
+            "upgrade-self",
+            "run --check",
             "completions bash",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());

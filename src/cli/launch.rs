@@ -3,7 +3,10 @@
 use super::{error::CliError, exit::Exit};
 use crate::{
     base::{Layout, NodeName},
-    control::client::Client,
+    control::{
+        client::Client,
+        wire::{Answer, Order},
+    },
 };
 use std::{
     env,
@@ -18,6 +21,9 @@ use std::{
 /// How long a daemon that lives may take until it takes orders. Measured: well under a second; a box that is busy with
 /// its boot has been seen to take ten times as long.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(30);
+
+/// How long one look may wait for an answer.
+const ANSWER: Duration = Duration::from_millis(500);
 
 /// How often it is looked whether it answers.
 const LOOK: Duration = Duration::from_millis(20);
@@ -139,6 +145,26 @@ impl Daemon {
                 None if began.elapsed() < within => tokio::time::sleep(LOOK).await,
                 ended => return ended,
             }
+        }
+    }
+
+    /// The connection is gone: waits until it has ended, or takes orders (again: the same process may have become another
+    /// program). None: it takes orders, or does neither within `within`.
+    pub async fn ended_unless_back(&mut self, socket: &Path, within: Duration) -> Option<ExitStatus> {
+        let began = Instant::now();
+        loop {
+            if let Some(ended) = self.ended() {
+                return Some(ended);
+            }
+            let asked = async { Client::connect(socket).await.ok()?.ask(Order::Hello).await.ok()?.next().await.ok()? };
+            // One that is on its way down still has its socket for a moment, and does not answer.
+            if let Ok(Some(Answer::Hello(_))) = tokio::time::timeout(ANSWER, asked).await {
+                return None;
+            }
+            if began.elapsed() > within {
+                return None;
+            }
+            tokio::time::sleep(LOOK).await;
         }
     }
 

@@ -42,6 +42,10 @@ pub enum Outcome {
         only: Vec<NodeName>,
         /// It was started by `up`: it leaves the caller's session first.
         own_session: bool,
+        /// What the program before this one in the same process hands over.
+        handed_over: Option<String>,
+        /// Only say whether this program could go on.
+        check: bool,
     },
 }
 
@@ -59,7 +63,9 @@ pub fn main() -> Outcome {
     let context = Context { printer: Printer::detect(), config, root };
     match verb {
         Verb::Run(run) => {
-            Outcome::Daemon { config: context.config, root: context.root, only: run.only, own_session: run.own_session }
+            let (config, root) = (context.config, context.root);
+            let args::Run { only, own_session, handed_over, check } = run;
+            Outcome::Daemon { config, root, only, own_session, handed_over, check }
         }
         verb => {
             let exit = match carry_out(&context, verb) {

@@ -45,6 +45,13 @@ impl Plan {
         artifacts.insert("offline".into(), self.artifacts.offline.into());
         artifacts.put_path("java_home", self.artifacts.java_home.as_deref());
         t.insert("artifacts".into(), artifacts.into());
+        let mut logs = Table::new();
+        logs.put_size("total", Some(self.logs.total));
+        if let Some(age) = self.logs.max_age {
+            logs.put_time("max_age", age);
+        }
+        logs.insert("compress".into(), self.logs.compress.into());
+        t.insert("logs".into(), logs.into());
         if let Some(z) = &self.zookeeper {
             t.insert("zookeeper".into(), zookeeper(z).into());
         }

@@ -22,6 +22,7 @@ pub(super) fn all(plan: &Plan, reading: &Reading, root_from: RootFrom) {
     after(plan, reading);
     heaps(plan, reading);
     session(plan, reading);
+    logs(plan, reading);
 }
 
 fn ports(plan: &Plan, reading: &Reading) {
@@ -349,4 +350,24 @@ fn session(plan: &Plan, reading: &Reading) {
     reading.report(
         reading.fault(at, message).hint("sessions last 2 to 20 ticks: change kafka.session_timeout or zookeeper.tick"),
     );
+}
+
+/// The files that are written to cannot be removed: the total must have room for all of them.
+fn logs(plan: &Plan, reading: &Reading) {
+    if reading.failed("logs.total") {
+        return;
+    }
+    let files: Vec<u64> = plan.each_node().map(|(_, node)| node.care.log.max_bytes.0).collect();
+    let need = ByteSize(files.iter().fold(0, |sum: u64, bytes| sum.saturating_add(*bytes)));
+    if need > plan.logs.total {
+        let message = format!(
+            "{} is less than the {} that the files of {} nodes may reach before they are rotated",
+            plan.logs.total,
+            need,
+            files.len()
+        );
+        reading.report(
+            reading.fault("logs.total", message).hint("raise logs.total, or lower max_bytes of the nodes' logs"),
+        );
+    }
 }

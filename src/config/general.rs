@@ -1,7 +1,7 @@
 //! Reads what is no node: `root`, `[host]`, `[artifacts]`, and the keys that every node has.
 
 use super::{
-    Artifacts, Care, ConfigError, Host, Source, SourceKind,
+    Artifacts, Care, ConfigError, Host, Logs, Source, SourceKind,
     canonical::restart_word,
     defaults,
     read::{Section, no_control, plain_path},
@@ -64,6 +64,19 @@ pub(super) fn host(top: &Section<'_, '_>) -> Host {
     };
     s.finish();
     host
+}
+
+/// `[logs]`.
+pub(super) fn logs(top: &Section<'_, '_>) -> Logs {
+    let s = top.sub("logs");
+    let logs = Logs {
+        total: s.size("total", ByteSize::mib(1)..=ByteSize::gib(16_384)).unwrap_or(defaults::LOGS_TOTAL),
+        // An hour at least: what is younger may still be needed to explain a death. Ten years are as good as for ever.
+        max_age: s.time("max_age", Duration::from_secs(3_600)..=Duration::from_secs(3_650 * 86_400)),
+        compress: s.flag("compress").unwrap_or(true),
+    };
+    s.finish();
+    logs
 }
 
 /// `[artifacts]`.

@@ -32,8 +32,8 @@ pub use check::{BROKER_HEAP_MIN, BROKER_NATIVE, ZOOKEEPER_HEAP_MIN, ZOOKEEPER_NA
 pub use error::{ConfigError, ConfigErrors};
 pub use ledger::{Ledger, LedgerLine, check_ledger};
 pub use plan::{
-    Artifacts, Broker, Care, Command, CommandProbe, CommandProbeKind, Distribution, Host, Kafka, Mysql, NodeView, Plan,
-    SourceKind, Zookeeper,
+    Artifacts, Broker, Care, Command, CommandProbe, CommandProbeKind, Distribution, Host, Kafka, Logs, Mysql, NodeView,
+    Plan, SourceKind, Zookeeper,
 };
 pub use root::{SYSTEM_FILE, SYSTEM_ROOT, default_root};
 
@@ -104,6 +104,7 @@ fn plan(source: &Source<'_>, document: &DeTable<'_>, reading: &Reading) -> Plan 
         root,
         host: general::host(&top),
         artifacts: general::artifacts(&top),
+        logs: general::logs(&top),
         zookeeper: zookeeper.filter(|_| runs("zookeeper")),
         kafka: kafka.filter(|_| runs("kafka")),
         mysql: mysql.filter(|_| runs("mysql")),

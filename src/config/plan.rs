@@ -24,6 +24,8 @@ pub struct Plan {
     pub host: Host,
     /// Where programs come from.
     pub artifacts: Artifacts,
+    /// What bounds all logs together.
+    pub logs: Logs,
     /// The one ZooKeeper; none when its table is absent or disabled.
     pub zookeeper: Option<Zookeeper>,
     /// The brokers; none when the table is absent or every broker is disabled. Never there without ZooKeeper.
@@ -46,6 +48,17 @@ pub struct Host {
     pub supervisor: ByteSize,
     /// The root may lie where a reboot empties it: that is wanted, and nothing is said about it.
     pub allow_volatile_root: bool,
+}
+
+/// `[logs]`: what bounds the logs of all nodes together. Each node's own bounds are in its [`LogPolicy`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Logs {
+    /// All log files of all nodes together.
+    pub total: ByteSize,
+    /// Rotated files whose last line is older go; none: age does not matter.
+    pub max_age: Option<Duration>,
+    /// Whether rotated files are compressed.
+    pub compress: bool,
 }
 
 /// `[artifacts]`: where programs come from.

@@ -39,6 +39,10 @@ const WRITE_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long connections get to write out their last answers when the daemon ends.
 const DRAIN: Duration = Duration::from_secs(3);
 
+/// How long a client that has connected may still ask when the daemon stops serving, and a question that was asked may still
+/// take until it is answered: the client did nothing wrong, and a daemon that is being replaced is back in a moment.
+const LAST_CHANCE: Duration = Duration::from_millis(200);
+
 /// Pause after a failed accept (out of descriptors), so that the loop does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -165,8 +169,8 @@ async fn connection(
     let request = tokio::select! {
         request = read_request(&mut from, patience) => request,
         () = place.wanted() => Err(BadRequest::MadeRoom),
-        // A client that has asked nothing yet is not waited for when the daemon ends.
-        () = stopped(&mut stop) => return,
+        // A client that has asked nothing yet is hardly waited for when the daemon ends.
+        () = async { stopped(&mut stop).await; tokio::time::sleep(LAST_CHANCE).await } => return,
     };
     // From here on it is not asked to leave; when it has been, its slot is promised to somebody else.
     let request = if place.keep() { request } else { Err(BadRequest::MadeRoom) };
@@ -189,7 +193,8 @@ async fn connection(
         | Order::Kill { .. }
         | Order::Down { .. }
         | Order::Reload { .. }
-        | Order::Prove => tracing::info!(%peer, ?order, "order"),
+        | Order::Prove
+        | Order::UpgradeSelf => tracing::info!(%peer, ?order, "order"),
     }
     let watching = matches!(order, Order::Watch);
     let queue = Arc::new(Queue::new(!watching));
@@ -202,8 +207,14 @@ async fn connection(
             written = &mut writer => written,
             () = hung_up(&mut from) => Err(io::ErrorKind::BrokenPipe.into()),
             () = stopped(&mut stop) => {
-                queue.close();
-                writer.as_mut().await
+                let answered = if watching { None } else { timeout(LAST_CHANCE, writer.as_mut()).await.ok() };
+                match answered {
+                    Some(written) => written,
+                    None => {
+                        queue.close();
+                        writer.as_mut().await
+                    }
+                }
             }
         }
     };

@@ -74,6 +74,9 @@ pub enum Order {
     },
     /// Prove that the cluster works (see `operate::prove`): `Progress` lines, then `Done` or `Refused` with exit 9.
     Prove,
+    /// Run the program that lies at the daemon's own path now, in the same process; nodes run on. `Done` right before the
+    /// step that cannot be told of: what came of it is in the next `Hello`.
+    UpgradeSelf,
 }
 
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
@@ -130,6 +133,12 @@ pub struct Hello {
     pub pid: i32,
     /// Digest of the plan it applies: two configurations that mean the same have the same one.
     pub plan_digest: String,
+    /// Since when this program serves; none: a daemon older than this key. After a hand-over the pid is the same and this is not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<Timestamp>,
+    /// Why the last hand-over of this daemon did not come about, after it had been announced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub handover_failed: Option<String>,
 }
 
 /// The state of everything: `status --json`. Keys are never missing; unknown is null.

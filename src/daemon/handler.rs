@@ -1,6 +1,6 @@
 //! Answers the control socket: orders go to the engine, statuses come from its snapshot.
 
-use super::{convert, reload::Reloads};
+use super::{convert, handover::Handover, reload::Reloads};
 use crate::{
     base::{
         EventKind, EventLine, Layout, NodeName, OrderedBy, Timestamp,
@@ -32,6 +32,7 @@ struct Shared {
     cgroup: Option<CgroupRoot>,
     started_at: Timestamp,
     reloads: Reloads,
+    handover: Handover,
 }
 
 /// The daemon's handler.
@@ -39,14 +40,9 @@ struct Shared {
 pub(super) struct DaemonHandler(Arc<Shared>);
 
 impl DaemonHandler {
-    pub(super) fn new(
-        layout: Layout,
-        engine: Handle,
-        caps: Caps,
-        cgroup: Option<CgroupRoot>,
-        reloads: Reloads,
-    ) -> Self {
-        Self(Arc::new(Shared { layout, engine, cgroup, caps, started_at: clock::wall(), reloads }))
+    pub(super) fn new(layout: Layout, engine: Handle, caps: Caps, reloads: Reloads, handover: Handover) -> Self {
+        let cgroup = if caps.enforced { super::inputs::caps().0 } else { None };
+        Self(Arc::new(Shared { layout, engine, cgroup, caps, started_at: clock::wall(), reloads, handover }))
     }
 }
 
@@ -67,12 +63,30 @@ impl Handler for DaemonHandler {
 
 impl Shared {
     async fn answer(self: Arc<Self>, by: OrderedBy, order: Order, out: &AnswerSink) {
+        let _working = match order {
+            Order::Hello | Order::Status | Order::Watch | Order::UpgradeSelf => None,
+            Order::Start { .. }
+            | Order::Stop { .. }
+            | Order::Restart { .. }
+            | Order::Kill { .. }
+            | Order::Down { .. }
+            | Order::Reload { .. }
+            | Order::Prove => match self.handover.work.begin() {
+                None => {
+                    let hint = Some("try again in a moment");
+                    return out.send(refused(8, "the daemon's program is being replaced just now".into(), hint));
+                }
+                working => working,
+            },
+        };
         match order {
             Order::Hello => out.send(Answer::Hello(Hello {
                 v: VERSION,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: i32::try_from(std::process::id()).unwrap_or_default(),
                 plan_digest: self.reloads.applied().digest.clone(),
+                started_at: Some(self.started_at),
+                handover_failed: self.handover.last_failure(),
             })),
             Order::Status => out.send(self.status().await),
             Order::Watch => self.watch(out).await,
@@ -100,6 +114,13 @@ impl Shared {
                 self.reloads.reload(&self.engine, config, max_wait, by, out).await;
             }
             Order::Prove => self.prove(out).await,
+            Order::UpgradeSelf if self.reloads.is_running() => {
+                out.send(refused(8, "a reload is under way: the program is replaced after it".into(), None));
+            }
+            Order::UpgradeSelf => {
+                let handler = Arc::new(DaemonHandler(Arc::clone(&self)));
+                self.handover.carry_out(handler, out).await;
+            }
         }
     }
 
@@ -206,6 +227,7 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
         Order::Down { now: true } => Some((None, "kill everything, the daemon included".into())),
         Order::Reload { .. } => Some((None, "reload".into())),
+        Order::UpgradeSelf => Some((None, "replace the daemon's program; nodes run on".into())),
         Order::Hello | Order::Status | Order::Watch | Order::Prove => None,
     }
 }

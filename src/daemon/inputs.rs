@@ -40,39 +40,54 @@ pub(super) struct StartError {
     exit: u8,
     message: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    another_runs: bool,
 }
-
-/// Exit code "refused as unsafe": of the daemon's own start only for a root that another one holds.
-const ALREADY_RUNNING: u8 = 8;
 
 impl StartError {
     fn new(exit: u8, message: impl Into<String>) -> Self {
-        Self { exit, message: message.into(), source: None }
+        Self { exit, message: message.into(), source: None, another_runs: false }
     }
 
     pub(super) fn other(doing: &str, source: impl std::error::Error + Send + Sync + 'static) -> Self {
-        Self { exit: 1, message: format!("cannot {doing}"), source: Some(Box::new(source)) }
+        Self { source: Some(Box::new(source)), ..Self::new(1, format!("cannot {doing}")) }
     }
 
     /// A file under the root that cannot be made or written: the machine is not ready for us.
     pub(super) fn file(e: SysError) -> Self {
-        Self { exit: 4, message: e.to_string(), source: Some(Box::new(e.source)) }
+        Self { message: e.to_string(), source: Some(Box::new(e.source)), ..Self::new(4, "") }
     }
 
     pub(super) fn already_running(layout: &Layout) -> Self {
-        Self::new(
-            ALREADY_RUNNING,
+        let mut error = Self::new(
+            8,
             format!(
                 "another daemon runs for {} (it holds {})",
                 layout.root().display(),
                 layout.daemon_lock().display()
             ),
-        )
+        );
+        error.another_runs = true;
+        error
     }
 
-    /// Whether another daemon holds the root; nothing else refuses a start as unsafe.
+    /// Whether another daemon holds the root.
     pub(super) fn is_another_running(&self) -> bool {
-        self.exit == ALREADY_RUNNING
+        self.another_runs
+    }
+
+    /// Not to be done: exit 8. Of a start this also keeps systemd from trying again.
+    pub(super) fn refused(message: String) -> Self {
+        Self::new(8, message)
+    }
+
+    /// Something is missing in the store.
+    pub(super) fn artifact(message: String) -> Self {
+        Self::new(5, message)
+    }
+
+    /// The machine is not fit for it.
+    pub(super) fn preflight(message: String) -> Self {
+        Self::new(4, message)
     }
 
     pub(super) fn exit_code(&self) -> u8 {
@@ -106,7 +121,8 @@ impl std::error::Error for StartError {
 impl Inputs {
     /// Reads the configuration. With live nodes under the root, a file that cannot be used or means something else than
     /// what runs is put off: the last applied plan holds, and that is said.
-    pub(super) async fn gather(args: &DaemonArgs) -> Result<Self, StartError> {
+    /// `goes_on`: an earlier daemon's work goes on, so the last plan holds whether nodes run or not.
+    pub(super) async fn gather(args: &DaemonArgs, goes_on: bool) -> Result<Self, StartError> {
         let wanted = config_file::load(args.config.as_deref(), args.root.as_deref());
         let root = match (&wanted, &args.root) {
             (Ok(loaded), _) => loaded.plan.root.clone(),
@@ -115,7 +131,7 @@ impl Inputs {
         };
         let layout = Layout::new(root);
         let live = engine::live_shims(&layout).await;
-        let last = if live.is_empty() { None } else { last_plan(&layout) };
+        let last = if live.is_empty() && !goes_on { None } else { last_plan(&layout) };
         let (plan, plan_text) = match (wanted, last) {
             (Ok(loaded), Some((plan, text))) if plan.digest() != loaded.plan.digest() => {
                 tracing::warn!(nodes = ?live, "nodes run by the plan applied last ({}); the configuration file means something else and waits for `cdc-supervisor reload`", layout.plan().display());
@@ -129,8 +145,8 @@ impl Inputs {
             }
             (Err(e), None) => return Err(StartError::new(3, e.to_string())),
         };
-        if !args.own_session {
-            // an `up` that starts this daemon has looked just now
+        if !args.own_session && !goes_on {
+            // an `up` that starts this daemon has looked just now; an earlier program of this process long ago
             preflight(&plan, &args.only, &live).await?;
         }
         Ok(Self { plan, plan_text, nodes_live: !live.is_empty(), layout })
@@ -164,11 +180,7 @@ impl Applied {
 pub(super) async fn recipes(plan: &Plan, layout: &Layout, strict: bool) -> Result<Vec<Recipe>, StartError> {
     let (wanted, store) = (plan.clone(), layout.clone());
     let found = tokio::task::spawn_blocking(move || {
-        programs::ensure(&wanted, &store, &Quiet, &Cancel::default()).map_err(|e| StartError {
-            exit: 5,
-            message: e.to_string(),
-            source: None,
-        })
+        programs::ensure(&wanted, &store, &Quiet, &Cancel::default()).map_err(|e| StartError::artifact(e.to_string()))
     })
     .await
     .map_err(|e| StartError::other("resolve the programs", e))??;
@@ -278,12 +290,22 @@ pub(super) fn caps() -> (Option<CgroupRoot>, Caps) {
     }
 }
 
+/// Nodes under shims whose words this program does not know are no nodes to be taken over, and no orphans either.
+pub(super) async fn no_foreign_shims(layout: &Layout) -> Result<(), StartError> {
+    let foreign = engine::foreign_shims(layout).await;
+    if foreign.is_empty() {
+        return Ok(());
+    }
+    let list: Vec<String> = foreign.iter().map(|(node, why)| format!("{node}: {why}")).collect();
+    Err(StartError::refused(format!(
+        "nodes run under shims of another version ({}): they run on; start the newer program again, or stop them with its `down` first",
+        list.join("; ")
+    )))
+}
+
 /// The `cdc-shim` beside this program.
 pub(super) fn shim_program() -> Result<PathBuf, StartError> {
-    let own = std::env::current_exe().map_err(|e| StartError::other("find this program's own path", e))?;
-    // A program replaced by an upgrade shows as "PATH (deleted)"; the new pair lies at the old place.
-    let text = own.to_string_lossy();
-    let own = PathBuf::from(text.strip_suffix(" (deleted)").unwrap_or(&text));
+    let own = super::handover::own_program().map_err(|e| StartError::other("find this program's own path", e))?;
     let shim = own.with_file_name("cdc-shim");
     if shim.is_file() {
         return Ok(shim);

@@ -1,28 +1,29 @@
 //! Wiring of the daemon: configuration, lock, programs, engine, control socket, signals.
 
+mod check;
 mod convert;
+mod door;
 mod handler;
+mod handover;
 mod inputs;
+mod logs;
 mod reload;
 mod session;
 mod systemd;
 
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName},
-    control::server,
     engine::{Engine, EngineOrder, Handle, Journal, Settings},
-    sys::{fs, process},
+    sys::{children, fs, process},
     telemetry,
 };
+use door::Door;
 use handler::DaemonHandler;
+use handover::{Handover, Inherited};
 use inputs::{Applied, Inputs, StartError};
 use reload::Reloads;
-use std::{collections::BTreeSet, fs::Permissions, os::unix::fs::PermissionsExt, path::PathBuf, sync::Arc};
-use tokio::{
-    net::UnixListener,
-    signal::unix::{SignalKind, signal},
-    sync::watch,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// What `run` is told on its command line.
 #[derive(Clone, Debug, Default)]
@@ -35,10 +36,22 @@ pub struct DaemonArgs {
     pub only: Vec<NodeName>,
     /// An `up` started it. That another `up` was faster is then no fault: the caller attaches to the other's daemon.
     pub own_session: bool,
+    /// What an earlier program of this process hands over (`upgrade-self`).
+    pub handed_over: Option<String>,
+}
+
+/// `run --check`: whether this program could go on with the root as it is. The line that says so, or the exit code and why
+/// not. Changes nothing.
+pub fn check(args: &DaemonArgs) -> Result<String, (u8, String)> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|e| (1, format!("the async runtime could not be started: {e}")))?;
+    runtime.block_on(check::check(args)).map_err(|e| (e.exit_code(), e.full_text()))
 }
 
 /// Runs the daemon until it is told to stop; returns the exit code of the contract.
 pub fn run(args: DaemonArgs) -> u8 {
+    // Before anything else is opened: these numbers are ours.
+    let inherited = args.handed_over.as_deref().and_then(Inherited::take);
     telemetry::start();
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
@@ -48,7 +61,7 @@ pub fn run(args: DaemonArgs) -> u8 {
         }
     };
     let own_session = args.own_session;
-    match runtime.block_on(serve(args)) {
+    match runtime.block_on(serve(args, inherited)) {
         Ok(()) => 0,
         Err(e) if own_session && e.is_another_running() => {
             tracing::info!("{}", e.full_text());
@@ -61,20 +74,27 @@ pub fn run(args: DaemonArgs) -> u8 {
     }
 }
 
-async fn serve(args: DaemonArgs) -> Result<(), StartError> {
+async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), StartError> {
     // Orphans of a shim that was killed come to us, not to init: their exit codes stay knowable.
     process::set_child_subreaper().map_err(|e| StartError::other("become a child subreaper", e))?;
-    let mut inputs = Inputs::gather(&args).await?;
+    let program = handover::own_program().map_err(|e| StartError::other("find this program's own path", e))?;
+    let mut inputs = Inputs::gather(&args, inherited.is_some()).await?;
     let layout = inputs.layout.clone();
     make_base(&layout)?;
-    let lock = fs::Lock::try_take(&layout.daemon_lock()).map_err(StartError::file)?;
-    let Some(_lock) = lock else { return Err(StartError::already_running(&layout)) };
+    let from = inherited.as_ref().map(|i| i.from.clone());
+    let (lock, listener) = inherited.map_or((None, None), |i| i.go_on(&layout));
+    let lock = match lock {
+        Some(lock) => Some(lock),
+        None => fs::Lock::try_take(&layout.daemon_lock()).map_err(StartError::file)?,
+    };
+    let Some(lock) = lock else { return Err(StartError::already_running(&layout)) };
+    inputs::no_foreign_shims(&layout).await?;
     inputs.look_for_live_nodes().await?;
     let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
     fs::write_atomic(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
     let recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
-    let applied = Applied::new(inputs.plan, recipes.clone(), &layout);
+    let applied = Applied::new(inputs.plan.clone(), recipes.clone(), &layout);
     let (cgroup, caps) = inputs::caps();
     if let Some(why) = &caps.why {
         tracing::info!("memory caps are not enforced: {why}");
@@ -87,7 +107,11 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
             "cdc-supervisor {}, pid {}{}",
             env!("CARGO_PKG_VERSION"),
             std::process::id(),
-            if restore_wishes { "; the last daemon had not ended in order" } else { "" }
+            match &from {
+                Some(from) => format!(", handed over by version {from}"),
+                None if restore_wishes => "; the last daemon had not ended in order".into(),
+                None => String::new(),
+            }
         ),
     ));
     let settings = Settings {
@@ -99,24 +123,41 @@ async fn serve(args: DaemonArgs) -> Result<(), StartError> {
         restore_wishes: restore_wishes || inputs.nodes_live,
         journal,
     };
+    let bounds = logs::keep_within_bounds(&layout, &inputs.plan);
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
-    let listener = listen(&layout)?;
-    let (stop, stopped) = watch::channel(false);
-    let reloads = Reloads::new(layout.clone(), args, cgroup.clone(), applied);
-    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, cgroup, reloads));
-    let server = tokio::spawn(server::serve(listener, handler, stopped));
+    // Children of the program before this one are ours too, and one may have ended when nobody listened.
+    children::reap_orphans();
+    let door = Arc::new(match listener {
+        Some(listener) => Door::at(listener),
+        None => Door::bind(&layout)?,
+    });
+    let handover = Handover {
+        program,
+        lock,
+        door: Arc::clone(&door),
+        engine: handle.clone(),
+        work: handover::Work::default(),
+        one: tokio::sync::Mutex::default(),
+        failed: std::sync::Mutex::default(),
+    };
+    let reloads = Reloads::new(layout.clone(), args, cgroup, applied, bounds);
+    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, handover));
+    door.open(handler).await.map_err(|e| StartError::other("serve the control socket", e))?;
     tokio::spawn(obey_signals(handle));
-    tracing::info!(version = env!("CARGO_PKG_VERSION"), root = %layout.root().display(), "ready for orders");
+    let version = env!("CARGO_PKG_VERSION");
+    match from {
+        Some(from) => {
+            tracing::info!(from, version, root = %layout.root().display(), "took over from the program before, ready for orders");
+        }
+        None => tracing::info!(version, root = %layout.root().display(), "ready for orders"),
+    }
     let mut systemd = systemd::Systemd::from_environment();
     let pulse_every = systemd.watchdog_interval();
     engine.run(move |snapshot| systemd.pulse(snapshot), pulse_every).await;
     session::end(&layout);
     // The last answers go out, then the socket goes.
-    stop.send_replace(true);
-    if let Err(e) = server.await {
-        tracing::error!(error = %e, "the control server ended badly");
-    }
     let _ = fs::remove_optional(&layout.control_socket());
+    door.close().await;
     tracing::info!("all nodes are down; the daemon ends");
     Ok(())
 }
@@ -133,18 +174,6 @@ fn make_base(layout: &Layout) -> Result<(), StartError> {
         fs::make_dir(&dir, mode).map_err(StartError::file)?;
     }
     Ok(())
-}
-
-/// Binds the control socket. The daemon lock is held, so a file that lies there is a leftover.
-fn listen(layout: &Layout) -> Result<UnixListener, StartError> {
-    let path = layout.control_socket();
-    fs::remove_optional(&path).map_err(StartError::file)?;
-    let listener =
-        UnixListener::bind(&path).map_err(|e| StartError::other(&format!("listen on {}", path.display()), e))?;
-    // run/ is 0750: who may not enter it cannot reach the socket; within it the group may give orders (the unit's group).
-    std::fs::set_permissions(&path, Permissions::from_mode(0o660))
-        .map_err(|e| StartError::other(&format!("set the mode of {}", path.display()), e))?;
-    Ok(listener)
 }
 
 /// The first TERM, INT or HUP stops everything in order, a later one kills.

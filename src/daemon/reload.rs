@@ -3,6 +3,7 @@
 use super::{
     DaemonArgs,
     inputs::{self, Applied},
+    logs::Bounds,
 };
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName, OrderedBy},
@@ -35,6 +36,7 @@ pub(super) struct Reloads {
     layout: Layout,
     args: DaemonArgs,
     cgroup: Option<CgroupRoot>,
+    bounds: Bounds,
     applied: Mutex<Arc<Applied>>,
     /// Held while one runs.
     running: AsyncMutex<()>,
@@ -48,15 +50,26 @@ struct Decided {
 }
 
 impl Reloads {
-    pub(super) fn new(layout: Layout, args: DaemonArgs, cgroup: Option<CgroupRoot>, applied: Applied) -> Self {
+    pub(super) fn new(
+        layout: Layout,
+        args: DaemonArgs,
+        cgroup: Option<CgroupRoot>,
+        applied: Applied,
+        bounds: Bounds,
+    ) -> Self {
         let applied = Mutex::new(Arc::new(applied));
-        Self { layout, args, cgroup, applied, running: AsyncMutex::new(()) }
+        Self { layout, args, cgroup, bounds, applied, running: AsyncMutex::new(()) }
     }
 
     /// What is applied now.
     pub(super) fn applied(&self) -> Arc<Applied> {
         // The value is replaced as a whole.
         Arc::clone(&self.applied.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether one is under way.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.try_lock().is_err()
     }
 
     /// Carries out an order to reload and answers it.
@@ -112,6 +125,7 @@ impl Reloads {
         let work = Work { steps: plan.steps, old: before.recipes.clone(), new: applied.recipes.clone(), max_wait };
         let mut report = Telling { engine, out, waited: String::new() };
         let mut lines = reload::carry_out(engine, work, &mut report).await?;
+        self.bounds.change(&applied.plan);
         // What runs is what the file says from here on, whether that can be written down or not.
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(applied);
         let written = fs::write_atomic(&self.layout.plan(), loaded.text.as_bytes(), 0o640, fs::Durability::PowerLoss);

@@ -2,7 +2,7 @@
 
 use super::{
     Engine, actions,
-    link::{self, Connection, Hold},
+    link::{self, Connection, Hold, NoShim},
     node::{Asked, NodeRuntime},
     orphan,
     persist::{self, NodeState},
@@ -100,6 +100,19 @@ pub async fn live_shims(layout: &Layout) -> Vec<NodeName> {
     live
 }
 
+/// Nodes under shims that answer in words this program does not know, with what was wrong.
+pub async fn foreign_shims(layout: &Layout) -> Vec<(NodeName, String)> {
+    let mut foreign = Vec::new();
+    for node in known_nodes(layout) {
+        for incarnation in traces(layout, &node).0 {
+            if let Some(why) = link::speaks_otherwise(layout, &node, incarnation).await {
+                foreign.push((node.clone(), why));
+            }
+        }
+    }
+    foreign
+}
+
 /// Looks at every node that ever had a directory here. Removes sockets that nobody answers on.
 pub(super) async fn look(layout: &Layout, recipes: &[Recipe]) -> Found {
     let mut names: BTreeSet<NodeName> = known_nodes(layout).into_iter().collect();
@@ -124,7 +137,7 @@ pub(super) async fn look_for(layout: &Layout, node: &NodeName) -> Option<FoundNo
     tokio::spawn(async move { look_at(&layout, &node).await }).await.ok()
 }
 
-fn known_nodes(layout: &Layout) -> Vec<NodeName> {
+pub(super) fn known_nodes(layout: &Layout) -> Vec<NodeName> {
     let Ok(entries) = std::fs::read_dir(layout.nodes()) else { return Vec::new() };
     entries.flatten().filter_map(|e| NodeName::new(e.file_name().to_string_lossy()).ok()).collect()
 }
@@ -139,12 +152,20 @@ async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
     let mut live = None;
     for incarnation in sockets.into_iter().rev() {
         if live.is_none() {
-            live = link::subscribe(layout, node, incarnation).await;
-            if live.is_some() {
-                continue;
+            match link::subscribe(layout, node, incarnation).await {
+                Ok(found) => {
+                    live = Some(found);
+                    continue;
+                }
+                Err(NoShim::Nobody) => {}
+                // Somebody listens there, so it is no leftover: whoever it is removes it at its own end.
+                Err(NoShim::Silent(why)) => {
+                    tracing::warn!(node = %node, incarnation = incarnation.0, "its shim does not answer: {why}");
+                    continue;
+                }
             }
         }
-        // Nobody answers there: a socket file left by a shim that was killed.
+        // A socket file left by a shim that was killed.
         let _ = fs::remove_optional(&layout.shim_socket(node, incarnation));
     }
     let (at, of) = (layout.clone(), node.clone());
@@ -159,7 +180,7 @@ async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
 }
 
 /// Starts that left a socket and starts that left an exit record, each ascending.
-fn traces(layout: &Layout, node: &NodeName) -> (Vec<Incarnation>, Vec<Incarnation>) {
+pub(super) fn traces(layout: &Layout, node: &NodeName) -> (Vec<Incarnation>, Vec<Incarnation>) {
     let (mut sockets, mut records) = (Vec::new(), Vec::new());
     if let Ok(entries) = std::fs::read_dir(layout.node_run(node)) {
         for entry in entries.flatten() {
@@ -181,7 +202,11 @@ fn traces(layout: &Layout, node: &NodeName) -> (Vec<Incarnation>, Vec<Incarnatio
 fn record_of(layout: &Layout, node: &NodeName, incarnation: Incarnation, state: &NodeState) -> ExitRecord {
     let text = fs::read_optional(&layout.exit_record(node, incarnation)).ok().flatten();
     // Without a readable record nobody saw the end: shim and daemon died together, or the machine did.
-    text.and_then(|t| wire::parse_exit_record(&t).ok()).unwrap_or_else(|| {
+    let read = text.map(|t| wire::parse_exit_record(&t));
+    if let Some(Err(e)) = &read {
+        tracing::warn!(node = %node, incarnation = incarnation.0, "how it ended is not known: {e}");
+    }
+    read.and_then(Result::ok).unwrap_or_else(|| {
         link::unseen_end(
             incarnation,
             state.process.as_ref().map_or(0, |p| p.pid),

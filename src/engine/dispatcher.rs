@@ -7,6 +7,7 @@ use super::{
     orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
     persist::{NodeState, Writer},
     snapshot::{LastExit, NodeSnapshot, Snapshot, note_times},
+    still::StillRequest,
 };
 use crate::{
     base::{
@@ -64,11 +65,13 @@ pub struct Engine {
     pub(super) sink: mpsc::UnboundedSender<(NodeName, Happening)>,
     happenings: mpsc::UnboundedReceiver<(NodeName, Happening)>,
     orders: mpsc::Receiver<(EngineOrder, oneshot::Sender<OrderReply>)>,
-    snapshot: watch::Sender<Arc<Snapshot>>,
-    tickets: Vec<Ticket>,
-    writer: Writer,
+    pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
+    pub(super) tickets: Vec<Ticket>,
+    pub(super) writer: Writer,
+    pub(super) ending: bool,
+    stills: mpsc::Receiver<StillRequest>,
+    pub(super) still_wanted: Option<StillRequest>,
     pub(super) journal: Journal,
-    ending: bool,
     child_ended: Signal,
 }
 
@@ -78,6 +81,7 @@ impl Engine {
         let Settings { layout, recipes, shim_program, cgroup, only, restore_wishes, journal } = settings;
         let (sink, happenings) = mpsc::unbounded_channel();
         let (order_sender, orders) = mpsc::channel(64);
+        let (still_sender, stills) = mpsc::channel(1);
         let (snapshot, snapshots) = watch::channel(Arc::new(Snapshot::default()));
         let found = adopt::look(&layout, &recipes).await;
         let specs = recipes.iter().map(|r| spec(r, found.node(&r.node), restore_wishes)).collect();
@@ -99,6 +103,8 @@ impl Engine {
             shim_program,
             cgroup,
             ending: false,
+            stills,
+            still_wanted: None,
             child_ended: signal(SignalKind::child())?,
         };
         adopt::take(&mut engine, found, restore_wishes, only.as_ref());
@@ -106,6 +112,7 @@ impl Engine {
         let handle = Handle {
             orders: order_sender,
             snapshot: snapshots,
+            stills: still_sender,
             layout: engine.layout.clone(),
             cgroup: engine.cgroup.clone(),
             journal: engine.journal.clone(),
@@ -121,7 +128,9 @@ impl Engine {
             if self.ending && self.nodes.values().all(|n| n.link.is_none()) && self.all_down() {
                 break;
             }
-            let deadline = self.fleet.next_deadline().map_or(far, |at| at.since(clock::now()));
+            let next =
+                self.fleet.next_deadline().into_iter().chain(self.still_wanted.as_ref().map(StillRequest::until));
+            let deadline = next.min().map_or(far, |at| at.since(clock::now()));
             tokio::select! {
                 Some((node, what)) = self.happenings.recv() => {
                     self.happened(&node, what);
@@ -131,6 +140,7 @@ impl Engine {
                     }
                 }
                 Some((order, reply)) = self.orders.recv() => self.ordered(order, reply),
+                Some(request) = self.stills.recv(), if self.still_wanted.is_none() => self.still_wanted = Some(request),
                 _ = self.child_ended.recv() => children::reap_orphans(),
                 () = tokio::time::sleep(deadline) => {
                     let actions = self.fleet.tick(clock::now(), rand::random());
@@ -140,6 +150,7 @@ impl Engine {
             }
             self.settle();
             pulse(&self.snapshot.borrow());
+            self.maybe_hold_still(&mut pulse, pulse_every).await;
         }
         for ticket in self.tickets.drain(..) {
             // A client that hung up does not hear it; the order was carried out all the same.

@@ -5,7 +5,7 @@ use super::{node::Happening, orphan};
 use crate::{
     base::{ExitRecord, ExitStatus, Incarnation, Layout, NodeName, Timestamp},
     logs::{pump, writer::LogWriter},
-    shim::wire::{self, Decoder, LaunchOrder, Notified, Report, Request, ShimState},
+    shim::wire::{self, Decoder, LaunchOrder, Notified, Report, Request, ShimState, WireError},
     sys::{children, clock, fs, process, socket},
 };
 use nix::{
@@ -64,6 +64,10 @@ pub(super) struct Connection {
 /// How long a shim may take from its `Gone` until its exit. It only waits for its subscribers meanwhile.
 const SHIM_EXIT: Duration = Duration::from_secs(2);
 
+fn foreign(e: WireError) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, e)
+}
+
 impl Connection {
     fn new(stream: UnixStream) -> Self {
         Self { stream, decoder: Decoder::default(), descriptors: Vec::new() }
@@ -76,8 +80,13 @@ impl Connection {
     /// The next report; none at the end of the connection.
     async fn report(&mut self) -> io::Result<Option<Report>> {
         loop {
-            if let Some(frame) = self.decoder.next().map_err(|e| io::Error::other(e.to_string()))? {
-                return Report::decode(&frame).map(Some).map_err(|e| io::Error::other(e.to_string()));
+            if let Some(frame) = self.decoder.next().map_err(foreign)? {
+                match Report::decode(&frame) {
+                    Ok(report) => return Ok(Some(report)),
+                    // A later shim may say more than this program knows.
+                    Err(WireError::Kind(_)) => continue,
+                    Err(e) => return Err(foreign(e)),
+                }
             }
             self.stream.readable().await?;
             let mut block = [0u8; 16 << 10];
@@ -95,23 +104,66 @@ impl Connection {
     }
 }
 
-/// Connects to the shim of a node that already runs; none when nobody answers there.
+/// Why a node that may run could not be held through its shim.
+#[derive(Debug)]
+pub(super) enum NoShim {
+    /// Nobody listens at the socket.
+    Nobody,
+    /// Somebody listens and does not answer as our node's shim.
+    Silent(String),
+}
+
+/// How long a shim may take to say how it is. It does nothing else meanwhile, so this is a matter of a busy machine.
+const ANSWER: Duration = Duration::from_secs(2);
+
+/// Connects to the shim of a node that already runs.
 pub(super) async fn subscribe(
     layout: &Layout,
     node: &NodeName,
     incarnation: Incarnation,
-) -> Option<(Connection, Hold)> {
-    const ANSWER: Duration = Duration::from_secs(2);
-    let path = layout.shim_socket(node, incarnation);
-    let stream = timeout(ANSWER, UnixStream::connect(&path)).await.ok()?.ok()?;
-    let mut connection = Connection::new(stream);
-    connection.send(&Request::Subscribe.encode()).await.ok()?;
-    match timeout(ANSWER, connection.report()).await {
-        Ok(Ok(Some(Report::State(state)))) if state.node == *node => {
+) -> Result<(Connection, Hold), NoShim> {
+    let (mut connection, first) = ask(layout, node, incarnation, &Request::Subscribe).await?;
+    match first {
+        Ok(Report::State(state)) if state.node == *node => {
             let hold = Hold::take(state, &mut connection);
-            Some((connection, hold))
+            Ok((connection, hold))
         }
-        _ => None,
+        Ok(_) => Err(NoShim::Silent("it answers with something else than its state".into())),
+        Err(e) => Err(NoShim::Silent(e.to_string())),
+    }
+}
+
+/// Whether somebody at this socket speaks a protocol that is not ours; then what was wrong with its words.
+pub(super) async fn speaks_otherwise(layout: &Layout, node: &NodeName, incarnation: Incarnation) -> Option<String> {
+    let (_, first) = ask(layout, node, incarnation, &Request::State).await.ok()?;
+    first.err().filter(|e| e.kind() == io::ErrorKind::InvalidData).map(|e| e.to_string())
+}
+
+async fn ask(
+    layout: &Layout,
+    node: &NodeName,
+    incarnation: Incarnation,
+    request: &Request,
+) -> Result<(Connection, io::Result<Report>), NoShim> {
+    let silent = |what: &str| NoShim::Silent(format!("{what} within {} s", ANSWER.as_secs()));
+    let path = layout.shim_socket(node, incarnation);
+    let stream = match timeout(ANSWER, UnixStream::connect(&path)).await {
+        Ok(Ok(stream)) => stream,
+        // The one error of a socket whose listener is gone (unix(7)); a file that vanished meanwhile is the same.
+        Ok(Err(e)) if matches!(e.kind(), io::ErrorKind::ConnectionRefused | io::ErrorKind::NotFound) => {
+            return Err(NoShim::Nobody);
+        }
+        Ok(Err(e)) => return Err(NoShim::Silent(e.to_string())),
+        Err(_) => return Err(silent("no connection")),
+    };
+    let mut connection = Connection::new(stream);
+    // A write error means that it ended; what it said before is read below.
+    let _ = connection.send(&request.encode()).await;
+    match timeout(ANSWER, connection.report()).await {
+        Ok(Ok(Some(report))) => Ok((connection, Ok(report))),
+        Ok(Ok(None)) => Err(NoShim::Silent("it hung up".into())),
+        Ok(Err(e)) => Ok((connection, Err(e))),
+        Err(_) => Err(silent("no answer")),
     }
 }
 
@@ -208,8 +260,8 @@ fn spawn_shim(
 }
 
 /// Carries orders and reports until the tree is gone, with or without the shim.
-async fn follow(context: &mut LinkContext, mut connection: Connection, hold: Hold) {
-    let mut sent = Vec::new();
+async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold: Hold) {
+    let (mut sent, mut unheard) = (Vec::new(), Vec::new());
     context.notified.send_replace(hold.state.notified.clone());
     let lost = loop {
         tokio::select! {
@@ -218,8 +270,10 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, hold: Hol
                 None => return,
                 Some(command) => {
                     sent.push(command.clone());
-                    // A write error means that the shim is gone; the read side says so next.
-                    let _ = connection.send(&command.encode()).await;
+                    // A write error means that this connection is gone; the read side says so next.
+                    if connection.send(&command.encode()).await.is_err() {
+                        unheard.push(command);
+                    }
                 }
             },
             // Cancel-safe: a report is only taken from the decoder when it is returned.
@@ -234,7 +288,17 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, hold: Hol
                     return;
                 }
                 Ok(Some(Report::State(_) | Report::LaunchFailed { .. })) => {}
-                Ok(None) | Err(_) => break sent,
+                // A shim that dropped us (we were too slow, or one client too many) lives: its death is no end of a connection.
+                Ok(None) | Err(_) => match subscribe(&context.layout, &context.node, context.incarnation).await {
+                    Ok((again, state)) => {
+                        context.notified.send_replace(state.state.notified.clone());
+                        (connection, hold) = (again, state);
+                        for command in std::mem::take(&mut unheard) {
+                            let _ = connection.send(&command.encode()).await;
+                        }
+                    }
+                    Err(NoShim::Nobody | NoShim::Silent(_)) => break sent,
+                },
             },
         }
     };

@@ -16,13 +16,16 @@ mod orphan;
 mod persist;
 mod prepare;
 mod snapshot;
+mod still;
 mod watch;
 mod words;
 
 pub use crate::lifecycle::Wanted;
-pub use adopt::live_shims;
+pub use adopt::{foreign_shims, live_shims};
 pub use change::Change;
 pub use dispatcher::{Engine, Settings};
 pub use journal::Journal;
 pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};
+pub use persist::newer_state;
 pub use snapshot::{LastExit, NodeSnapshot, Snapshot, WaitsFor};
+pub use still::Still;

@@ -5,13 +5,14 @@ use super::{
     change::{Change, Past},
     journal::Journal,
     snapshot::Snapshot,
+    still::{Still, StillRequest},
 };
 use crate::{
     base::{Incarnation, Layout, NodeName, recipe::Recipe},
     lifecycle::{Fleet, State, Wanted},
     sys::cgroup::{Caps, CgroupRoot},
 };
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
 
 /// What can be ordered of the engine.
@@ -158,6 +159,7 @@ impl Ticket {
 pub struct Handle {
     pub(super) orders: mpsc::Sender<(EngineOrder, oneshot::Sender<OrderReply>)>,
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
+    pub(super) stills: mpsc::Sender<StillRequest>,
     pub(super) layout: Layout,
     pub(super) cgroup: Option<CgroupRoot>,
     pub(super) journal: Journal,
@@ -171,6 +173,16 @@ impl Handle {
             return Err(Rejection::Ending);
         }
         answer.await.unwrap_or(Err(Rejection::Ending))
+    }
+
+    /// Has the engine hold still as soon as nothing is under way, at the latest after `within`: from then on it starts and
+    /// stops nothing, everything it knows is on disk, and what happens waits. The error says what was under way all the time.
+    pub async fn hold_still(&self, within: Duration) -> Result<Still, Vec<String>> {
+        let (request, still, answer) = StillRequest::new(within);
+        if self.stills.send(request).await.is_err() {
+            return Err(vec!["the daemon ends".to_owned()]);
+        }
+        answer.await.unwrap_or_else(|_| Err(vec!["the daemon ends".to_owned()])).map(|()| still)
     }
 
     /// Gives a node that runs other settings. Caps are in force when this returns; writing them is kept from the

@@ -1,12 +1,14 @@
 //! State files of nodes: what a new daemon must know that shims and exit records do not tell.
 
-use super::snapshot::LastExit;
+use super::{adopt, snapshot::LastExit};
 use crate::{
     base::{Incarnation, Launched, Layout, NodeName, Timestamp, ids::ProcessId},
+    shim::wire::{WireError, parse_exit_record},
     sys::{error::SysError, fs},
 };
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, sync::mpsc, thread};
+use tokio::sync::oneshot;
 
 /// Version of the file. A newer one is read as far as its keys are known; unknown keys are ignored.
 const SCHEMA: u32 = 1;
@@ -53,7 +55,8 @@ impl Default for NodeState {
 }
 
 /// Reads a node's state. A missing file is a node that never ran. A torn or foreign one is put aside as `NAME.json.bad`
-/// and told in the second value; the truth about what runs comes from shims and exit records anyway.
+/// and told in the second value; the truth about what runs comes from shims and exit records anyway. One of a newer
+/// version is read as far as its keys are known, and kept as `NAME.json.schema-N` before this version writes its own.
 pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<String>) {
     let path = layout.node_state(node);
     let text = match fs::read_optional(&path) {
@@ -61,10 +64,21 @@ pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<Strin
         Ok(None) => return (NodeState::default(), None),
         Err(e) => return (NodeState::default(), Some(format!("{e}: {}", e.source))),
     };
-    match serde_json::from_str(&text) {
-        Ok(state) => (state, None),
-        Err(e) => {
-            let aside = path.with_extension("json.bad");
+    let newer = schema_of(&text).filter(|n| *n > SCHEMA);
+    match (serde_json::from_str(&text), newer) {
+        (Ok(state), None) => (state, None),
+        (Ok(state), Some(schema)) => {
+            let aside = path.with_extension(format!("json.schema-{schema}"));
+            let kept = std::fs::copy(&path, &aside).is_ok();
+            let text = format!(
+                "state file {} is of a newer version (schema {schema}, this program knows {SCHEMA}): what it adds is not used{}",
+                path.display(),
+                if kept { format!(", kept as {}", aside.display()) } else { String::new() }
+            );
+            (NodeState { schema: SCHEMA, ..state }, Some(text))
+        }
+        (Err(e), newer) => {
+            let aside = path.with_extension(newer.map_or("json.bad".to_owned(), |n| format!("json.schema-{n}")));
             let moved = std::fs::rename(&path, &aside).is_ok();
             let text = format!(
                 "state file {} is not readable ({e}){}",
@@ -91,28 +105,73 @@ pub(super) fn write_launched(layout: &Layout, node: &NodeName, launched: &Launch
         .inspect_err(|_| drop(fs::remove_optional(&path)))
 }
 
+/// The `schema` of a state file, whatever else is in it.
+fn schema_of(text: &str) -> Option<u32> {
+    serde_json::from_str::<serde_json::Value>(text).ok()?.get("schema")?.as_u64().and_then(|n| u32::try_from(n).ok())
+}
+
+/// State files and exit records of versions that this program does not know: it would go on without what they say. Torn ones
+/// are no matter of versions.
+pub fn newer_state(layout: &Layout) -> Vec<String> {
+    let mut newer = Vec::new();
+    let entries = std::fs::read_dir(layout.node_states()).into_iter().flatten().flatten();
+    for path in entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "json")) {
+        let schema = fs::read_optional(&path).ok().flatten().and_then(|text| schema_of(&text));
+        if let Some(schema) = schema.filter(|n| *n > SCHEMA) {
+            newer.push(format!("{} has schema {schema}, this program knows {SCHEMA}", path.display()));
+        }
+    }
+    for node in adopt::known_nodes(layout) {
+        let (_, records) = adopt::traces(layout, &node);
+        for path in records.into_iter().map(|n| layout.exit_record(&node, n)) {
+            let text = fs::read_optional(&path).ok().flatten().unwrap_or_default();
+            if let Err(e @ WireError::RecordVersion(_)) = parse_exit_record(&text) {
+                newer.push(format!("{}: {e}", path.display()));
+            }
+        }
+    }
+    newer
+}
+
+/// What the writer is given.
+#[derive(Debug)]
+enum Work {
+    Write(NodeName, NodeState),
+    /// Answered when everything before it is written.
+    Flush(oneshot::Sender<()>),
+}
+
 /// Writes state files on a thread of its own, so that a slow disk never holds up the dispatcher. Only the newest state of
 /// a node is written when several wait.
 #[derive(Debug)]
 pub(super) struct Writer {
-    queue: Option<mpsc::Sender<(NodeName, NodeState)>>,
+    queue: Option<mpsc::Sender<Work>>,
     thread: Option<thread::JoinHandle<()>>,
     written: BTreeMap<NodeName, NodeState>,
 }
 
 impl Writer {
     pub(super) fn start(layout: Layout) -> Self {
-        let (queue, waiting) = mpsc::channel::<(NodeName, NodeState)>();
+        let (queue, waiting) = mpsc::channel::<Work>();
         let thread = thread::spawn(move || {
             while let Ok(first) = waiting.recv() {
-                let mut newest = BTreeMap::from([first]);
-                newest.extend(waiting.try_iter());
+                let (mut newest, mut flushed) = (BTreeMap::new(), Vec::new());
+                for work in std::iter::once(first).chain(waiting.try_iter()) {
+                    match work {
+                        Work::Write(node, state) => drop(newest.insert(node, state)),
+                        Work::Flush(reply) => flushed.push(reply),
+                    }
+                }
                 for (node, state) in newest {
                     let path = layout.node_state(&node);
                     let text = serde_json::to_string_pretty(&state).unwrap_or_default();
                     if let Err(e) = fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
                         tracing::error!(node = %node, error = %e.source, "{e}");
                     }
+                }
+                for reply in flushed {
+                    // Who asked may have given up waiting.
+                    let _ = reply.send(());
                 }
             }
         });
@@ -127,7 +186,17 @@ impl Writer {
         self.written.insert(node.clone(), state.clone());
         if let Some(queue) = &self.queue {
             // The thread ends only with this value.
-            let _ = queue.send((node.clone(), state));
+            let _ = queue.send(Work::Write(node.clone(), state));
+        }
+    }
+
+    /// Ends when everything saved so far is written.
+    pub(super) async fn flush(&self) {
+        let (reply, flushed) = oneshot::channel();
+        if let Some(queue) = &self.queue {
+            // The thread ends only with this value.
+            let _ = queue.send(Work::Flush(reply));
+            let _ = flushed.await;
         }
     }
 
@@ -139,3 +208,7 @@ impl Writer {
         }
     }
 }
+
+#[cfg(test)]
+#[path = "persist/tests.rs"]
+mod tests;

@@ -87,6 +87,11 @@ impl Node {
         }
     }
 
+    /// Whether its shim was killed and its process is still to be replaced.
+    pub fn lost_its_shim(&self) -> bool {
+        self.shim_lost
+    }
+
     /// Whether a stop or restart was ordered that waits for the end of its start-up.
     pub fn stop_is_queued(&self) -> bool {
         self.start_is_protected() && (self.wanted == Wanted::Down || self.bounce)

@@ -1,392 +1,275 @@
-//! Reads one node's log on and on across rotations: every line once, in order.
+//! Reads one node's log on and on across rotation, compression and removal: every byte once, in order, or a word about what
+//! is missing.
 
-use super::reader::{self, Place, Start};
-use crate::sys::error::SysError;
-use nix::{
-    poll::{PollFd, PollFlags, PollTimeout, poll},
-    sys::inotify::{AddWatchFlags, InitFlags, Inotify},
+use super::{
+    file::{self, LogFile, Which},
+    names::{Rotated, Stamp},
+    reader::{self, Place, Start},
 };
+use crate::{base::Timestamp, sys::error::SysError};
 use std::{
-    io,
-    os::{fd::AsFd, unix::fs::FileExt},
+    ops::Range,
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 /// How much is read at once, bytes.
 const BLOCK: usize = 64 << 10;
 
-/// Longest line kept together, bytes. Of a longer one the pieces come as lines: a log without line ends must not
+/// Longest part of a line kept together, bytes. Of a longer line the parts come one by one: a log without line ends must not
 /// fill the memory.
 pub const LINE_MAX: usize = 1 << 20;
 
-/// Takes lines, without their line ends.
-pub type Sink<'a> = dyn FnMut(&[u8]) -> io::Result<()> + 'a;
+/// How often the directory is looked at when the log is rotated under the eyes.
+const LOOKS_MAX: usize = 1_000;
 
-/// Following failed.
-#[derive(Debug, thiserror::Error)]
-pub enum FollowError {
-    /// The log could not be read.
-    #[error(transparent)]
-    Read(#[from] SysError),
-    /// The sink could not take a line (the reader of our output is gone).
-    #[error("cannot write a log line")]
-    Sink(#[source] io::Error),
+/// What is read.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Piece<'a> {
+    /// A line, or a part of one that is very long.
+    Text {
+        /// Without the line end.
+        bytes: &'a [u8],
+        /// It begins a line.
+        first: bool,
+        /// A line end followed.
+        ended: bool,
+    },
+    /// So many bytes were removed before they could be read.
+    Missed(u64),
+    /// The rest of a file cannot be read, for this reason.
+    Broken(String),
 }
 
 /// Reads a log from a start on. It holds the file it reads open, so that file is read to its end whatever becomes of its
-/// name, and nothing else can get its identity meanwhile.
+/// name.
 #[derive(Debug)]
 pub struct Follower {
     dir: PathBuf,
     start: Start,
     place: Option<Place>,
+    block: Vec<u8>,
+    unread: Range<usize>,
+    /// A part of a line that lies in several blocks, and whether it was handed over.
     line: Vec<u8>,
-    gaps: u64,
+    handed: bool,
+    /// Parts of the line that is read were handed over already.
+    in_line: bool,
+    /// The file has a successor, so what is not read of it by now is all there will be.
+    settled: bool,
+    /// Where in the log the file should begin, when something may have been removed before it.
+    expected: Option<u64>,
+    /// Bytes that were removed before the file that is read.
+    missed: u64,
+    /// Why the rest of the file before the one that is read was not.
+    broken: Option<String>,
+}
+
+/// The file behind another, and whether nothing can lie between.
+struct Next {
+    place: Place,
+    adjacent: bool,
 }
 
 impl Follower {
     /// A reader of the log in `dir`, which need not exist yet.
     pub fn new(dir: &Path, start: Start) -> Self {
-        Self { dir: dir.to_owned(), start, place: None, line: Vec::new(), gaps: 0 }
-    }
-
-    /// Hands every whole line that is there and was not read yet to `sink`; returns whether there were any.
-    /// After an error it can be called again and goes on behind the last line that was handed over.
-    pub fn read(&mut self, sink: &mut Sink<'_>) -> Result<bool, FollowError> {
-        let mut any = false;
-        if self.place.is_none() {
-            self.place = reader::find(&self.dir, self.start)?;
-            // A log that begins later is read from its beginning: all of it is new.
-            self.start = Start { last: None, since: None };
+        Self {
+            dir: dir.to_owned(),
+            start,
+            place: None,
+            block: vec![0; BLOCK],
+            unread: 0..0,
+            line: Vec::new(),
+            handed: false,
+            in_line: false,
+            settled: false,
+            expected: None,
+            missed: 0,
+            broken: None,
         }
-        while self.place.is_some() {
-            any |= self.read_file(sink)?;
-            let Some(next) = self.next_file()? else { break };
-            // A file that has a successor is not written any more: what came between the read above and the look for
-            // the successor is there now.
-            any |= self.read_file(sink)?;
-            any |= self.end_line(sink)?;
-            self.place = Some(next);
+    }
+
+    /// The next piece; none when nothing more is there yet.
+    #[allow(clippy::should_implement_trait)] // an iterator would end at "none yet", and pieces are lent
+    pub fn next(&mut self) -> Result<Option<Piece<'_>>, SysError> {
+        if self.handed {
+            self.line.clear();
+            self.handed = false;
         }
-        Ok(any)
-    }
-
-    /// The beginning of a line whose end is not there yet. It counts as read.
-    pub fn rest(&mut self) -> Option<Vec<u8>> {
-        (!self.line.is_empty()).then(|| std::mem::take(&mut self.line))
-    }
-
-    /// How often files may have been removed (the log's budget) before they were read. Counts up; the reader says so.
-    pub fn gaps(&self) -> u64 {
-        self.gaps
-    }
-
-    fn read_file(&mut self, sink: &mut Sink<'_>) -> Result<bool, FollowError> {
-        let Some(place) = &mut self.place else { return Ok(false) };
-        let failed = |dir: &Path, e| SysError::path("read the log in", dir, e);
-        // Somebody emptied the file in place: what it holds now is new.
-        let length = place.file.metadata().map_err(|e| failed(&self.dir, e))?.len();
-        if length < place.offset {
-            place.offset = 0;
-        }
-        let mut block = vec![0; BLOCK];
-        let mut any = false;
         loop {
-            let got = match place.file.read_at(&mut block, place.offset) {
-                Ok(0) => return Ok(any),
-                Ok(got) => got,
-                Err(e) => return Err(failed(&self.dir, e).into()),
-            };
-            let base = place.offset;
-            let mut taken = 0;
-            for end in memchr::memchr_iter(b'\n', &block[..got]) {
-                self.line.extend_from_slice(&block[taken..end]);
-                taken = end + 1;
-                // Counts as read before it is handed over: a sink that fails is not given the line again.
-                place.offset = base + taken as u64;
-                emit(&mut self.line, sink)?;
-                any = true;
+            if !self.unread.is_empty() {
+                let (from, to) = (self.unread.start, self.unread.end);
+                let end = memchr::memchr(b'\n', &self.block[from..to]).map(|end| from + end);
+                self.unread.start = end.map_or(to, |end| end + 1);
+                if end.is_none() || !self.line.is_empty() {
+                    self.line.extend_from_slice(&self.block[from..end.unwrap_or(to)]);
+                }
+                if let Some(end) = end {
+                    let first = !std::mem::replace(&mut self.in_line, false);
+                    if self.line.is_empty() {
+                        return Ok(Some(Piece::Text { bytes: &self.block[from..end], first, ended: true }));
+                    }
+                    self.handed = true;
+                    return Ok(Some(Piece::Text { bytes: &self.line, first, ended: true }));
+                }
+                if self.line.len() >= LINE_MAX {
+                    return Ok(Some(self.part()));
+                }
+                continue;
             }
-            self.line.extend_from_slice(&block[taken..got]);
-            place.offset = base + got as u64;
-            if self.line.len() > LINE_MAX {
-                emit(&mut self.line, sink)?;
-                any = true;
+            if let Some(why) = self.broken.take() {
+                return Ok(Some(Piece::Broken(why)));
+            }
+            if self.missed > 0 {
+                return Ok(Some(Piece::Missed(std::mem::take(&mut self.missed))));
+            }
+            if self.place.is_none() {
+                self.place = reader::find(&self.dir, self.start)?;
+                // A log that begins later is read from its beginning: all of it is new.
+                self.start = Start { last: None, since: None };
+            }
+            let within_a_line = self.is_within_a_line();
+            let Some(place) = &mut self.place else { return Ok(None) };
+            // Somebody emptied the file in place: what it holds now is new, and a line that had begun goes no further.
+            if place.file.plain().is_some() && place.file.length()? < place.file.offset {
+                place.file.offset = 0;
+                if within_a_line {
+                    return Ok(Some(self.end_line()));
+                }
+            }
+            match place.file.read(&mut self.block) {
+                Ok(0) => {}
+                Ok(got) => {
+                    self.unread = 0..got;
+                    continue;
+                }
+                // A damaged file does not keep the rest of the log from being read.
+                Err(e) if place.file.plain().is_none() => {
+                    self.broken = Some(format!("{e}: {}", e.source));
+                    if !self.step()? {
+                        self.place = None;
+                    }
+                    if within_a_line {
+                        return Ok(Some(self.end_line()));
+                    }
+                    continue;
+                }
+                Err(e) => return Err(e),
+            }
+            let which = place.file.which()?;
+            if which == Which::Current {
+                return Ok(None);
+            }
+            if !self.settled {
+                // What came between the read above and the rotation is there now.
+                self.settled = which != Which::Stray || self.successor()?.is_some();
+                if self.settled {
+                    continue;
+                }
+                return Ok(None);
+            }
+            if !self.step()? {
+                return Ok(None);
+            }
+            if self.missed > 0 && self.is_within_a_line() {
+                return Ok(Some(self.end_line()));
             }
         }
     }
 
-    /// The end of a file ends a line: rotation happens at line ends, only a writer that was killed leaves half a one.
-    fn end_line(&mut self, sink: &mut Sink<'_>) -> Result<bool, FollowError> {
-        if self.line.is_empty() {
-            return Ok(false);
+    /// Goes on to the file behind the one that is read; false when there is none yet.
+    fn step(&mut self) -> Result<bool, SysError> {
+        let Some(next) = self.successor()? else { return Ok(false) };
+        let Some(own) = &self.place else { return Ok(false) };
+        let own_end = match own.file.which()? {
+            Which::Rotated(file) => file.end,
+            Which::Current | Which::Stray => None,
+        };
+        // Between the predecessor and this file: only now, rotated, it says where it began.
+        if let (Some(expected), Some(end)) = (self.expected.take(), own_end) {
+            self.missed += end.saturating_sub(own.file.length()?).saturating_sub(expected);
         }
-        emit(&mut self.line, sink)?;
+        match (own_end, next.place.file.which()?) {
+            (Some(own_end), Which::Rotated(Rotated { end: Some(end), packed, .. })) => {
+                let missed = end.saturating_sub(next.place.file.length()?).saturating_sub(own_end);
+                // the length of a compressed file is known modulo 2^32
+                self.missed += if packed { missed & u64::from(u32::MAX) } else { missed };
+            }
+            // Right behind it, as the directory shows; or it will be seen when that one is rotated.
+            (own_end, _) => self.expected = own_end.filter(|_| !next.adjacent),
+        }
+        self.place = Some(next.place);
+        self.settled = false;
         Ok(true)
     }
 
-    /// The file behind the one that is read; none when that is the newest.
-    fn next_file(&mut self) -> Result<Option<Place>, FollowError> {
-        let Some(Place { id, .. }) = self.place else { return Ok(None) };
-        loop {
-            let files = reader::list(&self.dir)?;
-            let next = match files.iter().position(|f| f.id == id) {
-                Some(at) => files.get(at + 1),
-                // Ours was removed; removal goes by age, so all that is left is newer.
-                None => files.first(),
-            };
-            let Some(next) = next else { return Ok(None) };
-            if let Some(file) = reader::open(next)? {
-                if !files.iter().any(|f| f.id == id) {
-                    self.gaps += 1;
+    /// The file behind the one that is read; none when there is none yet.
+    fn successor(&self) -> Result<Option<Next>, SysError> {
+        let Some(own) = &self.place else { return Ok(None) };
+        let behind: Option<Stamp> = match own.file.which()? {
+            Which::Rotated(file) => Some(file.stamp),
+            Which::Current => return Ok(None),
+            Which::Stray => own.older.map(|file| file.stamp),
+        };
+        for _ in 0..LOOKS_MAX {
+            // Opened before the listing: if it is rotated meanwhile, it is in the listing or says so itself.
+            let current = LogFile::current(&self.dir)?;
+            let files = file::list(&self.dir)?;
+            let at = files.partition_point(|file| Some(file.stamp) <= behind);
+            let older = at.checked_sub(1).map(|at| files[at]);
+            let adjacent = older.map(|file| file.stamp) == behind;
+            if let Some(next) = files.get(at) {
+                if let Some(file) = LogFile::rotated(&self.dir, *next)? {
+                    return Ok(Some(Next { place: Place { file, older }, adjacent }));
                 }
-                return Ok(Some(Place { file, id: next.id, offset: 0 }));
+                // removed since the listing
+                continue;
             }
-            // Renamed since the listing: look again.
+            match current {
+                Some(file) if file.which()? == Which::Current => {
+                    return Ok(Some(Next { place: Place { file, older }, adjacent }));
+                }
+                // rotated since
+                Some(_) => {}
+                None => return Ok(None),
+            }
         }
-    }
-}
-
-fn emit(line: &mut Vec<u8>, sink: &mut Sink<'_>) -> Result<(), FollowError> {
-    let handed = sink(line);
-    line.clear();
-    handed.map_err(FollowError::Sink)
-}
-
-/// Wakes a reader when something happens in the directories of logs. Only a hint: readers look for themselves.
-#[derive(Debug)]
-pub struct Wakeup {
-    inotify: Inotify,
-}
-
-impl Wakeup {
-    /// Needs one inotify instance (`fs.inotify.max_user_instances`).
-    pub fn new() -> Result<Self, SysError> {
-        Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)
-            .map(|inotify| Self { inotify })
-            .map_err(|e| SysError::new("watch log directories", e))
+        Ok(None)
     }
 
-    /// Watches one directory; false when it is not there yet.
-    pub fn add(&self, dir: &Path) -> Result<bool, SysError> {
-        let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_CREATE | AddWatchFlags::IN_MOVED_TO;
-        match self.inotify.add_watch(dir, flags) {
-            Ok(_) => Ok(true),
-            Err(nix::errno::Errno::ENOENT) => Ok(false),
-            Err(e) => Err(SysError::path("watch", dir, e)),
+    /// The beginning of a line whose end is not there yet, as far as it was not handed over. It counts as read.
+    pub fn partial(&mut self) -> Option<Vec<u8>> {
+        if self.handed {
+            self.line.clear();
+            self.handed = false;
         }
+        self.in_line |= !self.line.is_empty();
+        (!self.line.is_empty()).then(|| std::mem::take(&mut self.line))
     }
 
-    /// Waits until something has happened since the last [`Wakeup::clear`], at most `limit`. Blocks.
-    pub fn wait(&self, limit: Duration) {
-        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
-        // Interrupted or refused: the caller looks for itself all the same.
-        let _ = poll(&mut [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)], limit);
+    /// When the file that is read was written last: the time of lines that say none.
+    pub fn changed(&self) -> Option<Timestamp> {
+        self.place.as_ref().and_then(|place| place.file.changed().ok()).map(Timestamp)
     }
 
-    /// Forgets what has happened so far. Call it before looking, or a change between the two is slept through.
-    pub fn clear(&self) {
-        // EAGAIN: nothing more. Another failure means that the next poll wakes at once, which costs time and no line.
-        while self.inotify.read_events().is_ok_and(|events| !events.is_empty()) {}
+    fn is_within_a_line(&self) -> bool {
+        self.in_line || !self.line.is_empty()
+    }
+
+    /// A part of a line that goes on.
+    fn part(&mut self) -> Piece<'_> {
+        let first = !std::mem::replace(&mut self.in_line, true);
+        self.handed = true;
+        Piece::Text { bytes: &self.line, first, ended: false }
+    }
+
+    /// The end of a line whose rest is gone.
+    fn end_line(&mut self) -> Piece<'_> {
+        let first = !std::mem::replace(&mut self.in_line, false);
+        self.handed = true;
+        Piece::Text { bytes: &self.line, first, ended: true }
     }
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use proptest::prelude::*;
-    use std::{
-        fs::{self, File},
-        io::Write,
-        sync::atomic::{AtomicBool, Ordering},
-        thread,
-        time::Instant,
-    };
-
-    const ALL: Start = Start { last: None, since: None };
-
-    fn collect(follower: &mut Follower) -> Vec<String> {
-        let mut lines = Vec::new();
-        follower
-            .read(&mut |line| {
-                lines.push(String::from_utf8_lossy(line).into_owned());
-                Ok(())
-            })
-            .unwrap();
-        lines
-    }
-
-    /// A writer as the log writer is one: appends, renames `current` at a line end, makes a new one.
-    struct Writer {
-        dir: PathBuf,
-        file: File,
-        seq: u64,
-    }
-
-    impl Writer {
-        fn new(dir: &Path) -> Self {
-            Self { dir: dir.to_owned(), file: File::create(dir.join("current")).unwrap(), seq: 0 }
-        }
-        fn write(&mut self, bytes: &[u8]) {
-            self.file.write_all(bytes).unwrap();
-        }
-        fn rotate(&mut self) {
-            self.seq += 1;
-            fs::rename(self.dir.join("current"), self.dir.join(format!("@1763867279042.{}.log", self.seq))).unwrap();
-            self.file = File::create(self.dir.join("current")).unwrap();
-        }
-    }
-
-    #[test]
-    fn a_follower_crosses_several_rotations_at_once() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::new(dir.path());
-        let mut follower = Follower::new(dir.path(), ALL);
-        writer.write(b"a\n");
-        assert_eq!(collect(&mut follower), ["a"]);
-        writer.write(b"b\n");
-        writer.rotate();
-        writer.rotate();
-        writer.write(b"c\n");
-        writer.rotate();
-        writer.write(b"d");
-        assert_eq!(collect(&mut follower), ["b", "c"]);
-        writer.write(b"e\n");
-        assert_eq!(collect(&mut follower), ["de"]);
-        assert!(collect(&mut follower).is_empty());
-    }
-
-    #[test]
-    fn half_a_line_at_the_end_is_kept_for_the_end() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::new(dir.path());
-        writer.write(b"a\nhalf");
-        let mut follower = Follower::new(dir.path(), ALL);
-        assert_eq!(collect(&mut follower), ["a"]);
-        assert_eq!(follower.rest().as_deref(), Some(&b"half"[..]));
-        assert_eq!(follower.rest(), None);
-    }
-
-    #[test]
-    fn files_that_were_removed_unread_are_counted_as_a_gap() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::new(dir.path());
-        writer.write(b"a\n");
-        let mut follower = Follower::new(dir.path(), ALL);
-        assert_eq!(collect(&mut follower), ["a"]);
-        for line in ["b\n", "c\n"] {
-            writer.write(line.as_bytes());
-            writer.rotate();
-        }
-        for seq in 1..=2 {
-            fs::remove_file(dir.path().join(format!("@1763867279042.{seq}.log"))).unwrap();
-        }
-        writer.write(b"d\n");
-        // the file that was held open is still read to its end
-        assert_eq!(collect(&mut follower), ["b", "d"]);
-        assert_eq!(follower.gaps(), 1);
-    }
-
-    #[test]
-    fn an_emptied_file_is_read_from_its_beginning() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::new(dir.path());
-        writer.write(b"one\ntwo\n");
-        let mut follower = Follower::new(dir.path(), ALL);
-        assert_eq!(collect(&mut follower), ["one", "two"]);
-        fs::write(dir.path().join("current"), "x\n").unwrap();
-        assert_eq!(collect(&mut follower), ["x"]);
-    }
-
-    #[test]
-    fn a_line_without_end_comes_in_pieces_and_does_not_fill_the_memory() {
-        let dir = tempfile::tempdir().unwrap();
-        let mut writer = Writer::new(dir.path());
-        writer.write(&vec![b'x'; 3 * LINE_MAX]);
-        let mut follower = Follower::new(dir.path(), ALL);
-        let pieces = collect(&mut follower);
-        assert!(pieces.len() >= 2 && pieces.iter().all(|p| p.len() <= LINE_MAX + BLOCK));
-    }
-
-    #[test]
-    fn a_sink_that_fails_is_told_of_and_the_next_line_is_not_lost() {
-        let dir = tempfile::tempdir().unwrap();
-        Writer::new(dir.path()).write(b"a\nb\n");
-        let mut follower = Follower::new(dir.path(), ALL);
-        let e = follower.read(&mut |_| Err(io::ErrorKind::BrokenPipe.into())).unwrap_err();
-        assert!(matches!(e, FollowError::Sink(_)));
-        assert_eq!(collect(&mut follower), ["b"]);
-    }
-
-    #[test]
-    fn a_log_that_appears_later_is_read_from_its_beginning() {
-        let dir = tempfile::tempdir().unwrap();
-        let log = dir.path().join("log");
-        let mut follower = Follower::new(&log, Start { last: Some(1), since: None });
-        let wakeup = Wakeup::new().unwrap();
-        assert!(!wakeup.add(&log).unwrap());
-        assert!(collect(&mut follower).is_empty());
-        fs::create_dir(&log).unwrap();
-        assert!(wakeup.add(&log).unwrap());
-        Writer::new(&log).write(b"a\nb\n");
-        assert_eq!(collect(&mut follower), ["a", "b"]);
-    }
-
-    /// Reads until `last` came; waits for the wakeup with a bound, as the verb does.
-    fn follow_until(dir: &Path, last: &str) -> Vec<String> {
-        let mut follower = Follower::new(dir, ALL);
-        let wakeup = Wakeup::new().unwrap();
-        wakeup.add(dir).unwrap();
-        let mut lines = Vec::new();
-        let end = Instant::now() + Duration::from_secs(60);
-        while lines.last().is_none_or(|l| l != last) {
-            assert!(Instant::now() < end, "the last line never came; {} came", lines.len());
-            wakeup.clear();
-            follower
-                .read(&mut |line| {
-                    lines.push(String::from_utf8_lossy(line).into_owned());
-                    Ok(())
-                })
-                .unwrap();
-            if lines.last().is_none_or(|l| l != last) {
-                wakeup.wait(Duration::from_millis(100));
-            }
-        }
-        assert_eq!(follower.gaps(), 0);
-        lines
-    }
-
-    proptest! {
-        #![proptest_config(ProptestConfig::with_cases(24))]
-        #[test]
-        fn every_line_comes_once_and_in_order_while_a_writer_rotates(
-            lines in prop::collection::vec((0usize..300, any::<bool>(), any::<bool>()), 1..400)
-        ) {
-            let dir = tempfile::tempdir().unwrap();
-            let mut expected: Vec<String> =
-                lines.iter().enumerate().map(|(i, (length, ..))| format!("{i} {}", "x".repeat(*length))).collect();
-            expected.push("end".into());
-            let mut writer = Writer::new(dir.path());
-            let written = AtomicBool::new(false);
-            let seen = thread::scope(|scope| {
-                scope.spawn(|| {
-                    for (text, (_, rotate, in_two)) in expected.iter().zip(&lines) {
-                        let bytes = format!("{text}\n").into_bytes();
-                        let cut = if *in_two { bytes.len() / 2 } else { 0 };
-                        writer.write(&bytes[..cut]);
-                        writer.write(&bytes[cut..]);
-                        if *rotate {
-                            writer.rotate();
-                        }
-                    }
-                    writer.write(b"end\n");
-                    written.store(true, Ordering::SeqCst);
-                });
-                follow_until(dir.path(), "end")
-            });
-            prop_assert!(written.into_inner());
-            prop_assert_eq!(seen, expected);
-        }
-    }
-}
+mod tests;

@@ -1,9 +1,15 @@
-//! Logs of the nodes: rotation at line ends, and the reader that follows across it; the files of events and incidents.
+//! Logs of the nodes: rotation at line ends, housekeeping, the reader that follows across both; the files of events and
+//! incidents.
 
+pub mod budget;
+mod file;
 pub mod follow;
+pub mod housekeeping;
 pub mod incident_files;
 pub mod jsonl;
+pub mod names;
 pub mod pump;
 pub mod reader;
 pub mod stamp;
+pub mod wakeup;
 pub mod writer;

@@ -20,10 +20,14 @@ pub fn drain(pipe: &OwnedFd, log: &mut LogWriter) -> io::Result<()> {
     let mut block = vec![0; BLOCK];
     loop {
         match read(pipe, &mut block) {
-            Ok(0) => return Ok(()),
+            Ok(0) => {
+                log.end_gap();
+                return Ok(());
+            }
             Ok(n) => {
-                // the first failure of a gap is returned for a report; here the mark in the log says it
-                let _ = log.append_or_drop(&block[..n]);
+                log.append_or_drop(&block[..n]);
+                // nobody is told from here: the marks in the log say it
+                drop(log.take_trouble());
             }
             Err(Errno::EINTR) => {}
             // the shim made the read end non-blocking, and that flag is shared with our duplicate

@@ -2,8 +2,9 @@
 
 use super::shims;
 pub use crate::logs::{
-    follow::{FollowError, Follower, Wakeup},
+    follow::{Follower, Piece},
     reader::Start,
+    wakeup::Wakeup,
 };
 use crate::{
     base::{Layout, NodeName, Timestamp, units::parse_duration},

@@ -2,7 +2,7 @@
 
 use crate::{
     base::{Layout, NodeName},
-    shim::wire::{Decoder, FRAME_MAX, Report, Request, ShimState},
+    shim::wire::{Decoder, FRAME_MAX, Report, Request, ShimState, WireError},
     sys::error::SysError,
 };
 use std::{
@@ -44,7 +44,12 @@ impl Shim {
         let end = Instant::now() + within;
         loop {
             if let Some(frame) = self.decoder.next().map_err(invalid)? {
-                return Report::decode(&frame).map(Some).map_err(invalid);
+                match Report::decode(&frame) {
+                    Ok(report) => return Ok(Some(report)),
+                    // a later shim may say more than this program knows
+                    Err(WireError::Kind(_)) => continue,
+                    Err(e) => return Err(invalid(e)),
+                }
             }
             let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {

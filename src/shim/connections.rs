@@ -2,7 +2,7 @@
 
 use super::{
     codec::Decoder,
-    wire::{Report, Request},
+    wire::{Report, Request, WireError},
 };
 use crate::sys::socket::send_with_fds;
 use std::{
@@ -47,16 +47,15 @@ struct Outgoing {
 pub(super) struct Connections(Vec<Connection>);
 
 impl Connections {
-    /// Adds a client. When there are too many, the oldest that did not subscribe makes room; else the new one is refused.
+    /// Adds a client. When there are too many, the oldest that did not subscribe makes room, else the oldest subscriber: the
+    /// next daemon must get in, and one that was sent away by mistake comes again.
     pub(super) fn add(&mut self, stream: UnixStream, subscribed: bool) {
         if stream.set_nonblocking(true).is_err() {
             return;
         }
         if self.0.len() >= MAX {
-            match self.0.iter().position(|c| !c.subscribed) {
-                Some(at) => drop(self.0.remove(at)),
-                None => return,
-            }
+            let oldest = self.0.iter().position(|c| !c.subscribed).unwrap_or(0);
+            drop(self.0.remove(oldest));
         }
         let decoder = Decoder::new(REQUEST_MAX);
         self.0.push(Connection { stream, decoder, queue: VecDeque::new(), subscribed, notify: false, dead: false });
@@ -158,6 +157,8 @@ impl Connection {
                     match self.decoder.next().and_then(|f| f.map(|f| Request::decode(&f)).transpose()) {
                         Ok(Some(request)) => found.push((place, request)),
                         Ok(None) => return,
+                        // a later daemon may ask more than this shim knows
+                        Err(WireError::Kind(_)) => {}
                         Err(_) => {
                             self.dead = true;
                             return;

@@ -16,7 +16,10 @@ use super::wire::WireError;
 use crate::base::{ExitRecord, ExitStatus, Incarnation, Timestamp};
 use std::fmt::{Display, Write};
 
-const HEAD: &str = "cdc-exit 1";
+/// Version of the file. Keys may be added within a version.
+pub(super) const VERSION: u32 = 1;
+
+const HEAD: &str = "cdc-exit ";
 
 /// Why a node never ran: beside its exit record (pid 0), for a daemon that was not there to hear it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +41,7 @@ pub fn format_exit_record(record: &ExitRecord, failure: Option<&LaunchFailure>) 
         ExitStatus::Unknown => "unknown".to_owned(),
     };
     let signals: Vec<String> = record.signals_sent.iter().map(i32::to_string).collect();
-    let mut text = format!("{HEAD}\n");
+    let mut text = format!("{HEAD}{VERSION}\n");
     let mut line = |key: &str, value: &dyn Display| {
         // writing into a String cannot fail
         let _ = writeln!(text, "{key}={value}");
@@ -64,10 +67,14 @@ pub fn format_exit_record(record: &ExitRecord, failure: Option<&LaunchFailure>) 
 
 /// The lines between head and end.
 fn body(text: &str) -> Result<&str, WireError> {
-    let rest = text
+    let (version, rest) = text
         .strip_prefix(HEAD)
-        .and_then(|t| t.strip_prefix('\n'))
-        .ok_or_else(|| WireError::Field("this is not an exit record of version 1".into()))?;
+        .and_then(|t| t.split_once('\n'))
+        .and_then(|(version, rest)| Some((version.parse::<u32>().ok()?, rest)))
+        .ok_or_else(|| WireError::Field("this is not an exit record".into()))?;
+    if version != VERSION {
+        return Err(WireError::RecordVersion(version));
+    }
     rest.strip_suffix("end\n").filter(|t| t.ends_with('\n')).ok_or(WireError::Truncated)
 }
 
@@ -170,6 +177,19 @@ mod tests {
         }
         assert!(parse_exit_record(&text).is_ok());
         assert_eq!(parse_launch_failure(&text).unwrap().unwrap().text, "end of /x");
+    }
+
+    #[test]
+    fn records_of_version_1_stay_as_they_are() {
+        let ran = include_str!("../../tests/golden/v1/exit-record.ran");
+        let never = include_str!("../../tests/golden/v1/exit-record.never-ran");
+        for text in [ran, never] {
+            let (record, failure) = (parse_exit_record(text).unwrap(), parse_launch_failure(text).unwrap());
+            assert_eq!(format_exit_record(&record, failure.as_ref()), text);
+        }
+        let later = parse_exit_record(&ran.replace("cdc-exit 1", "cdc-exit 2")).unwrap_err();
+        assert_eq!(later, WireError::RecordVersion(2));
+        assert_eq!(later.to_string(), "its exit record is of version 2, this program knows 1");
     }
 
     #[test]

@@ -12,7 +12,10 @@ use super::{
 };
 use crate::{
     base::{ExitRecord, ExitStatus, Layout, Moment},
-    logs::{pump::BLOCK, writer::LogWriter},
+    logs::{
+        pump::BLOCK,
+        writer::{LogWriter, Trouble},
+    },
     sys::{
         cgroup, clock,
         error::SysError,
@@ -329,16 +332,30 @@ impl Shim {
             match n {
                 0 => self.pipe_open = false,
                 1.. => {
-                    if let Some(e) = self.log.append_or_drop(&self.block) {
-                        self.tell(&Report::Trouble(format!(
-                            "the log of {} cannot be written ({e}); its output is dropped until it can",
-                            self.order.node
-                        )));
-                    }
+                    self.log.append_or_drop(&self.block);
+                    self.tell_of_the_log();
                 }
                 _ if Errno::last() == Errno::EINTR => {}
                 _ => return,
             }
+        }
+    }
+
+    fn tell_of_the_log(&mut self) {
+        for trouble in self.log.take_trouble() {
+            let node = &self.order.node;
+            let text = match trouble {
+                Trouble::MadeRoom(files) => {
+                    format!(
+                        "the disk is full: {files} of the oldest rotated log files of {node} were removed to make room"
+                    )
+                }
+                Trouble::Dropping(why) => {
+                    format!("the log of {node} cannot be written ({why}); its output is dropped until it can")
+                }
+                Trouble::GapOver(text) => format!("the log of {node} is written again; {text}"),
+            };
+            self.tell(&Report::Trouble(text));
         }
     }
 
@@ -479,6 +496,8 @@ impl Shim {
     fn end(&mut self) {
         // a leftover may have written too
         self.pump(PIPE_BLOCKS_MAX);
+        self.log.end_gap();
+        self.tell_of_the_log();
         // Before the lock goes: the next shim of this node makes a notify socket of the same name.
         let _ = fs::remove_optional(&self.socket_path);
         if let Some(notify) = &self.notify {

@@ -5,6 +5,16 @@
 //! from birth. Later daemons connect to the shim's socket (`Layout::shim_socket`) and send [`Request::Subscribe`].
 //! A [`Report::State`] that answers a subscription carries two descriptors (SCM_RIGHTS): the read end of the node's
 //! output pipe and a pidfd of its main process, so that the daemon can take over when the shim dies.
+//!
+//! # Versions
+//! Shims outlive daemons, and an older daemon starts newer shims (the program on disk was replaced), so:
+//! - within a version, fields are only added behind the last one, and frames of new kinds may be sent: both sides skip what
+//!   they do not know;
+//! - a shim speaks the version of its launch order to the daemon that sent it, and to others the version they ask in;
+//! - a daemon knows every version up to its own. Shims of a version that it does not know are left alone, and it does not
+//!   start beside them (exit 8).
+//!
+//! `tests/golden/v1` keeps bytes of version 1.
 
 use crate::base::{ExitRecord, Incarnation, NodeName, Timestamp, ids::ProcessId};
 use std::{fmt, path::PathBuf};
@@ -36,6 +46,8 @@ pub enum WireError {
     TooLong(usize),
     /// Another version of the protocol.
     Version(u8),
+    /// An exit record of another version.
+    RecordVersion(u32),
     /// Not a frame of the expected sort.
     Kind(u8),
     /// A field holds what it may not.
@@ -49,6 +61,9 @@ impl fmt::Display for WireError {
             WireError::TooLong(n) => write!(f, "a message of {n} bytes is longer than accepted"),
             WireError::Version(v) => {
                 write!(f, "version {v} of the shim protocol is not known here (we speak {VERSION})")
+            }
+            WireError::RecordVersion(v) => {
+                write!(f, "its exit record is of version {v}, this program knows {}", super::record::VERSION)
             }
             WireError::Kind(k) => write!(f, "a message of kind {k} was not expected"),
             WireError::Field(what) => f.write_str(what),

@@ -37,6 +37,12 @@ pub fn spawn_owned(spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<Chil
     Ok(child)
 }
 
+/// Runs `work` while no child can be spawned: what it does to descriptors reaches no child by accident.
+pub(super) fn without_spawns<T>(work: impl FnOnce() -> T) -> T {
+    let _held = owned();
+    work()
+}
+
 /// Forgets a child that its owner has waited for.
 pub fn release(pid: i32) {
     owned().remove(&pid);

@@ -4,7 +4,7 @@ use super::error::SysError;
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt},
+    os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -104,6 +104,22 @@ impl Lock {
             .mode(0o600)
             .open(path)
             .map_err(|e| SysError::path("open lock", path, e))?;
+        match file.try_lock() {
+            Ok(()) => Ok(Some(Self { file, path: path.to_owned() })),
+            Err(TryLockError::WouldBlock) => Ok(None),
+            Err(TryLockError::Error(e)) => Err(SysError::path("lock", path, e)),
+        }
+    }
+
+    /// Goes on with a lock that an earlier program of this process took: `file` is its descriptor. None when it is not the
+    /// file that lies at `path` now, or when somebody else holds the lock.
+    pub fn go_on(file: File, path: &Path) -> Result<Option<Self>, SysError> {
+        let failed = |e| SysError::path("look at lock", path, e);
+        let (ours, theirs) = (file.metadata().map_err(failed)?, fs::metadata(path).map_err(failed)?);
+        if (ours.dev(), ours.ino()) != (theirs.dev(), theirs.ino()) {
+            return Ok(None);
+        }
+        // To lock again what one holds changes nothing (flock(2)).
         match file.try_lock() {
             Ok(()) => Ok(Some(Self { file, path: path.to_owned() })),
             Err(TryLockError::WouldBlock) => Ok(None),

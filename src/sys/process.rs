@@ -3,6 +3,7 @@
 use super::{children, clock, error::SysError};
 use crate::base::{ExitStatus, Incarnation, NodeName, Timestamp, ids::ProcessId};
 use nix::{
+    fcntl::{FcntlArg, FdFlag, fcntl},
     sys::{
         prctl,
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
@@ -10,12 +11,12 @@ use nix::{
     unistd::{Gid, Group, Pid, Uid, User, getgrouplist},
 };
 use std::{
-    ffi::CString,
+    ffi::{CString, OsString},
     fs::{self, File},
     io,
     os::{
-        fd::{AsRawFd, FromRawFd, OwnedFd},
-        unix::fs::MetadataExt,
+        fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+        unix::{ffi::OsStrExt, fs::MetadataExt},
     },
     path::Path,
     process::{Command, Stdio},
@@ -85,6 +86,19 @@ pub fn pidfd_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
 /// Orphans below this process become its children from now on (prctl(2), PR_SET_CHILD_SUBREAPER).
 pub fn set_child_subreaper() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)
+}
+
+/// Lets everybody else go first, on the processor and on the disk. Best effort: nothing depends on it.
+pub fn lower_priority_of_this_thread() {
+    // linux/ioprio.h; libc has neither
+    const IOPRIO_WHO_PROCESS: i32 = 1;
+    const IOPRIO_IDLE: i32 = 3 << 13;
+    // SAFETY: both calls take numbers only; 0 means the calling thread (setpriority(2), "C library/kernel differences", and
+    // ioprio_set(2)).
+    unsafe {
+        libc::setpriority(libc::PRIO_PROCESS, 0, 19);
+        libc::syscall(libc::SYS_ioprio_set, IOPRIO_WHO_PROCESS, 0, IOPRIO_IDLE);
+    }
 }
 
 /// Direct children of every thread of `pid` (`/proc/PID/task/*/children`; needs CONFIG_PROC_CHILDREN, on in Debian and
@@ -192,6 +206,64 @@ pub fn spawn_shim(
     let child = children::spawn_owned(|| command.spawn()).map_err(|e| SysError::path("run", program, e))?;
     // std has it from a pid_t
     Ok(i32::try_from(child.id()).unwrap_or_default())
+}
+
+/// Makes this process another program: same pid, same children, same environment; of the descriptors only 0, 1, 2 and `keep`.
+/// Returns only when the kernel refuses, and then nothing has changed.
+pub fn replace_program(program: &Path, arguments: &[OsString], keep: &[BorrowedFd]) -> SysError {
+    let refused = |e: io::Error| SysError::path("run", program, e);
+    let c = |bytes: &[u8]| CString::new(bytes).map_err(|e| refused(e.into()));
+    let prepared = (|| {
+        let path = c(program.as_os_str().as_bytes())?;
+        let words = std::iter::once(program.as_os_str()).chain(arguments.iter().map(OsString::as_os_str));
+        let argv = words.map(|word| c(word.as_bytes())).collect::<Result<Vec<_>, _>>()?;
+        let pairs = std::env::vars_os().map(|(k, v)| c(&[k.as_bytes(), b"=", v.as_bytes()].concat()));
+        Ok((path, argv, pairs.collect::<Result<Vec<_>, _>>()?))
+    })();
+    let (path, argv, envp) = match prepared {
+        Ok(prepared) => prepared,
+        Err(e) => return e,
+    };
+    // A child made between these lines would inherit the descriptors and keep a lock for as long as it lives.
+    children::without_spawns(|| {
+        // A library may have left one without the flag (close_range(2), Linux 5.11); one refused is one leaked, no more.
+        // SAFETY: only flags of descriptors change.
+        unsafe { libc::syscall(libc::SYS_close_range, 3u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
+        for fd in keep {
+            if let Err(e) = set_inherited(*fd, true) {
+                return refused(e);
+            }
+        }
+        let refusal = match nix::unistd::execve(&path, &argv, &envp) {
+            Err(e) => refused(e.into()),
+            Ok(never) => match never {},
+        };
+        for fd in keep {
+            // It was possible a moment ago.
+            let _ = set_inherited(*fd, false);
+        }
+        refusal
+    })
+}
+
+fn set_inherited(fd: BorrowedFd, inherited: bool) -> io::Result<()> {
+    let flags = if inherited { FdFlag::empty() } else { FdFlag::FD_CLOEXEC };
+    fcntl(fd, FcntlArg::F_SETFD(flags)).map(drop).map_err(Into::into)
+}
+
+/// A descriptor that an earlier program of this process has kept open for us ([`replace_program`]); none when it is not open.
+///
+/// To be called before anything else opens descriptors, once per number: who opens later must not get it.
+pub fn inherited(number: i32) -> Option<OwnedFd> {
+    if number < 3 {
+        return None;
+    }
+    // SAFETY: F_SETFD only changes a flag, and fails for a number that is not open.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC) } < 0 {
+        return None;
+    }
+    // SAFETY: it is open, and by the caller's promise nobody in this program owns it.
+    Some(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
 /// The status of a registered child that ended, reaping it and forgetting the registration; none while it runs. One that

@@ -47,6 +47,8 @@ impl Handler for Shared {
                     version: "0.0.0".into(),
                     pid: 1,
                     plan_digest: "d".into(),
+                    started_at: None,
+                    handover_failed: None,
                 })),
                 Order::Status => out.send(Answer::Status(Box::new(status("one")))),
                 Order::Watch => {
@@ -67,7 +69,11 @@ impl Handler for Shared {
                 }
                 Order::Down { .. } => std::future::pending::<()>().await,
                 Order::Kill { .. } => panic!("a handler that fails"),
-                Order::Start { .. } | Order::Stop { .. } | Order::Restart { .. } | Order::Reload { .. } => {}
+                Order::Start { .. }
+                | Order::Stop { .. }
+                | Order::Restart { .. }
+                | Order::Reload { .. }
+                | Order::UpgradeSelf => {}
             }
         })
     }

@@ -17,7 +17,7 @@ fn the_tail_is_the_last_lines_in_order() {
 #[test]
 fn rotation_loses_no_line_and_keeps_as_many_files_as_told() {
     let node = fake("a", &["lines=60000"]).key("log", "{ max_bytes = \"64K\", keep = 3 }");
-    let root = Root::new(&[node]);
+    let root = Root::raw(&format!("[logs]\ncompress = false\n{}", node.toml()));
     root.up();
     until(STATE_LIMIT, "all lines are there", || {
         if root.log("a").contains("line 59999\n") { Ok(()) } else { Err(String::new()) }
@@ -33,6 +33,53 @@ fn rotation_loses_no_line_and_keeps_as_many_files_as_told() {
     let output = root.ok(&["logs", "-n", "9000", "a"]);
     let numbers: Vec<u32> = output.stdout.lines().map(|l| l.strip_prefix("line ").unwrap().parse().unwrap()).collect();
     assert_eq!(numbers, (51_000..60_000).collect::<Vec<u32>>(), "the tail goes on in rotated files");
+}
+
+fn names(dir: &std::path::Path) -> Vec<String> {
+    let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}
+
+#[test]
+fn rotated_files_are_compressed_and_read_as_if_they_were_not() {
+    let node = fake("a", &["lines=60000"]).key("log", "{ max_bytes = \"64K\", keep = 30 }");
+    let root = Root::new(&[node]);
+    root.up();
+    let dir = root.path().join("nodes/a/log");
+    let files = until(STATE_LIMIT, "all but the newest rotated file are compressed", || {
+        let names = names(&dir);
+        let done = names.len() >= 8 && names.iter().filter(|n| !n.ends_with(".gz")).count() == 2;
+        if done { Ok(names) } else { Err(format!("{names:?}")) }
+    });
+    let gz = dir.join(&files[0]);
+    let unpacked = std::process::Command::new("zcat").arg(&gz).output().unwrap();
+    assert!(unpacked.stdout.starts_with(b"line 0\nline 1\n"), "every box can read it");
+    root.ok(&["stop", "a"]);
+    let output = root.ok(&["logs", "-n", "59000", "a"]);
+    let numbers: Vec<u32> = output.stdout.lines().map(|l| l.strip_prefix("line ").unwrap().parse().unwrap()).collect();
+    assert_eq!(numbers, (1_000..60_000).collect::<Vec<u32>>());
+}
+
+#[test]
+fn all_logs_together_stay_below_their_total_and_a_quiet_node_keeps_its_files() {
+    let bounds = "{ max_bytes = \"16K\", keep = 500 }";
+    let nodes = [fake("loud", &["lines=500000"]).key("log", bounds), fake("quiet", &["lines=8000"]).key("log", bounds)];
+    let text: String = nodes.iter().map(crate::support::Node::toml).collect();
+    let root = Root::raw(&format!("[logs]\ntotal = \"1M\"\ncompress = false\n{text}"));
+    root.up();
+    let dir = |node: &str| root.path().join("nodes").join(node).join("log");
+    let bytes = |node: &str| -> u64 {
+        fs::read_dir(dir(node)).unwrap().flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum()
+    };
+    until(STATE_LIMIT, "the total holds", || {
+        let (loud, quiet) = (bytes("loud"), bytes("quiet"));
+        let written = root.log("loud").contains("line 499999\n") && root.log("quiet").contains("line 7999\n");
+        if written && loud + quiet <= 1 << 20 { Ok(()) } else { Err(format!("{loud} + {quiet}")) }
+    });
+    assert!(bytes("loud") > 500_000, "no more goes than must");
+    let quiet = root.ok(&["logs", "-n", "9000", "quiet"]);
+    assert_eq!(quiet.stdout.lines().count(), 8_000);
 }
 
 #[test]

@@ -22,4 +22,5 @@ mod policies;
 mod probes;
 mod reload;
 mod round_trip;
+mod upgrade;
 mod verbs;

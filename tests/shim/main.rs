@@ -4,10 +4,12 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout)]
 
 mod harness;
+#[path = "../support/mod.rs"]
+mod support;
 
 use cdc_supervisor::{
-    base::{ExitStatus, Incarnation},
-    logs::{pump, writer},
+    base::{ExitStatus, Incarnation, Layout},
+    logs::{names, pump, writer},
     shim::{
         client::Client,
         wire::{Report, Request, parse_exit_record, parse_launch_failure},
@@ -19,6 +21,7 @@ use std::{
     fs,
     io::{Read, Write},
     os::unix::net::UnixStream,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -51,7 +54,7 @@ fn all_output_arrives_over_rotations_without_a_cut_line() {
     let mut node = Node::launch(order);
     gone(&mut node.client);
     let dir = node.layout.log_dir(&node.name);
-    let rotated = writer::rotated_files(&dir).unwrap();
+    let rotated = names::rotated_files(&dir).unwrap();
     assert!(rotated.len() >= 8, "{rotated:?}");
     let mut all = Vec::new();
     for file in rotated {
@@ -364,6 +367,103 @@ fn a_log_that_cannot_be_written_never_stops_the_node_and_is_told_once() {
     gone(&mut node.client);
 }
 
+/// A small file system of the test's own, gone with this.
+struct SmallDisk(std::path::PathBuf);
+
+impl SmallDisk {
+    fn mount(dir: &std::path::Path, size: &str) -> Option<Self> {
+        fs::create_dir_all(dir).unwrap();
+        let options = format!("size={size},mode=0755");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", &options, "none"]).arg(dir);
+        mount.stderr(Stdio::null()).status().ok()?.success().then(|| Self(dir.to_owned()))
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+    }
+}
+
+/// A node on a disk of 1 MB; it writes 2 MB at `go1`, a line at `go2`, and says when it is done.
+fn node_on_small_disk(test: &str, max_bytes: u64) -> Option<(Node, SmallDisk)> {
+    let mut order = order(
+        "echo the very first; while [ ! -e go1 ]; do sleep 0.01; done; seq 1 300000; touch done1; \
+         while [ ! -e go2 ]; do sleep 0.01; done; echo at last; sleep 1000",
+    );
+    (order.log_max_bytes, order.log_keep) = (max_bytes, 100);
+    let Some(disk) = SmallDisk::mount(&Layout::new(&order.root).log_dir(&order.node), "1m") else {
+        support::skip(test, "a tmpfs cannot be mounted (root, CAP_SYS_ADMIN)");
+        return None;
+    };
+    Some((Node::launch(order), disk))
+}
+
+fn go(node: &Node, n: u32) {
+    fs::write(node.order.dir.join(format!("go{n}")), "").unwrap();
+}
+
+fn await_trouble(node: &mut Node, words: &str) {
+    loop {
+        let Some(Report::Trouble(text)) = node.client.next_report(WAIT).unwrap() else { panic!("{words}") };
+        if text.contains(words) {
+            return;
+        }
+    }
+}
+
+#[test]
+fn a_disk_that_fills_up_costs_the_oldest_files_first() {
+    let Some((mut node, disk)) = node_on_small_disk("a_disk_that_fills_up_costs_the_oldest_files_first", 100_000)
+    else {
+        return;
+    };
+    go(&node, 1);
+    // the newest is there to the last line, the oldest is gone
+    poll(|| node.log().ends_with("\n300000\n").then_some(()));
+    let files = names::rotated_files(&node.layout.log_dir(&node.name)).unwrap();
+    assert!(files.len() >= 5 && files.len() <= 10, "{}", files.len());
+    let text: String = files.iter().map(|f| fs::read_to_string(f).unwrap()).collect::<String>() + &node.log();
+    let first: u32 = text.lines().next().unwrap().parse().unwrap();
+    assert!(first > 100_000);
+    assert!(text.lines().map(|l| l.parse::<u32>().unwrap()).eq(first..=300_000), "what is left has no gap");
+    await_trouble(&mut node, "of the oldest rotated log files of test-node were removed to make room");
+    node.client.request(&Request::KillTree).unwrap();
+    gone(&mut node.client);
+    // before the directory around it goes
+    drop(disk);
+}
+
+#[test]
+fn a_full_disk_never_stops_the_node_and_the_gap_is_marked_once_there_is_room() {
+    let test = "a_full_disk_never_stops_the_node_and_the_gap_is_marked_once_there_is_room";
+    let Some((mut node, disk)) = node_on_small_disk(test, 10 << 20) else { return };
+    let filler = node.layout.log_dir(&node.name).join("somebody-elses");
+    fs::write(&filler, vec![0; 500_000]).unwrap();
+    go(&node, 1);
+    poll(|| node.order.dir.join("done1").exists().then_some(()));
+    await_trouble(&mut node, "the log of test-node cannot be written (no space left on device)");
+    fs::remove_file(&filler).unwrap();
+    go(&node, 2);
+    poll(|| node.log().ends_with("\nat last\n").then_some(()));
+    let text = node.log();
+    let lines: Vec<&str> = text.lines().collect();
+    let mark = lines[lines.len() - 2];
+    let lost = mark.strip_prefix("[cdc-supervisor] ").unwrap().split_once(" bytes of output lost between 20").unwrap();
+    assert!(mark.ends_with("Z: no space left on device"), "{mark}");
+    let lost: usize = lost.0.replace(',', "").parse().unwrap();
+    let all: usize =
+        "the very first\nat last\n".len() + (1..=300_000).map(|n: u32| n.to_string().len() + 1).sum::<usize>();
+    // the mark, and the line end in front of it when the gap began within a line
+    let ours = mark.len() + 1 + usize::from(text.len() + lost != all + mark.len() + 1);
+    assert_eq!(text.len() + lost, all + ours, "every byte is in the log or counted as lost");
+    await_trouble(&mut node, "the log of test-node is written again; ");
+    node.client.request(&Request::KillTree).unwrap();
+    gone(&mut node.client);
+    drop(disk);
+}
+
 #[test]
 fn the_lock_is_free_when_gone_is_told_so_that_a_respawn_never_waits() {
     let mut node = Node::start("exit 0");
@@ -406,7 +506,7 @@ impl Group {
         fs::create_dir(&dir).ok()?;
         let group = Self(dir);
         // moving somebody in is a right of its own
-        let mut child = std::process::Command::new("/bin/sleep").arg("1000").spawn().ok()?;
+        let mut child = Command::new("/bin/sleep").arg("1000").spawn().ok()?;
         let moved = fs::write(group.0.join("cgroup.procs"), child.id().to_string());
         child.kill().ok()?;
         child.wait().ok()?;
@@ -432,7 +532,7 @@ fn a_node_is_born_in_its_group_and_strangers_there_go_with_it() {
     let mut node = Node::launch(order);
     poll(|| node.log().contains("ready").then_some(()));
     assert!(node.log().contains(group.0.file_name().unwrap().to_str().unwrap()), "{}", node.log());
-    let mut stranger = std::process::Command::new("/bin/sh").args(["-c", "trap '' TERM; sleep 1000"]).spawn().unwrap();
+    let mut stranger = Command::new("/bin/sh").args(["-c", "trap '' TERM; sleep 1000"]).spawn().unwrap();
     fs::write(group.0.join("cgroup.procs"), stranger.id().to_string()).unwrap();
     node.client.request(&Request::Stop { signal: libc::SIGTERM, grace_ms: 10_000 }).unwrap();
     let Some(Report::MainEnded(record)) = node.client.next_report(WAIT).unwrap() else { panic!() };

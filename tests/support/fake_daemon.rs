@@ -6,6 +6,7 @@
 //! exits 0, the child goes on, its pid in FILE · `listen=PORT` accept and drop connections · `http=PORT:STATUS` answer them ·
 //! `notify=TEXT` send sd_notify text · `touch=FILE` · `once=FILE:CODE` end with CODE unless FILE exists, then make it ·
 //! `lines=N` write N numbered lines · `bytes=N` write N bytes without a newline · `tick=MS` a numbered line every MS ·
+//! `alone=FILE` hold a lock on FILE as long as it lives, or make FILE.twice and end with 99 ·
 //! `eat=MIB` touch that much memory · `close-output` · `print=TEXT` · `env` print its environment.
 
 // A test program: it prints, and a panic is its way to say that the test is wrong.
@@ -73,6 +74,7 @@ fn main() {
             "lines" => write_lines(number(value)),
             "bytes" => write_bytes(number(value)),
             "tick" => tick(Duration::from_millis(number(value))),
+            "alone" => alone(value),
             "eat" => eat(number(value)),
             "close-output" => close_output(),
             "print" => println!("{value}"),
@@ -189,6 +191,16 @@ fn tick(every: Duration) {
             thread::sleep(every);
         }
     });
+}
+
+/// A second copy of one node cannot have the lock while the first lives, and says so in a file.
+fn alone(path: &str) {
+    let file = File::options().write(true).create(true).truncate(false).open(path).expect("the lock's file");
+    if file.try_lock().is_err() {
+        append(&format!("{path}.twice"), &format!("{}\n", std::process::id()));
+        exit(99);
+    }
+    std::mem::forget(file);
 }
 
 fn eat(mib: usize) {

@@ -6,6 +6,7 @@
 
 pub mod client;
 pub mod node;
+pub mod pair;
 pub mod process;
 pub mod wait;
 

@@ -1,7 +1,7 @@
 //! `logs`: the last lines of nodes, and what follows.
 
 use crate::{
-    base::{Layout, NodeName},
+    base::{Layout, NodeName, units::grouped},
     cli::{
         args,
         context::Context,
@@ -9,7 +9,7 @@ use crate::{
         exit::Exit,
         signals::Signals,
     },
-    offline::logs::{self, FollowError, Follower, Start, Wakeup},
+    offline::logs::{self, Follower, Piece, Start, Wakeup},
 };
 use std::{
     io::{self, BufWriter, Write},
@@ -31,7 +31,6 @@ struct Reading {
     follower: Follower,
     prefix: String,
     watched: bool,
-    gaps: u64,
 }
 
 pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, CliError> {
@@ -48,7 +47,6 @@ pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, Cli
             prefix: if several { format!("{node:width$} | ") } else { String::new() },
             node,
             watched: false,
-            gaps: 0,
         })
         .collect();
     if args.follow {
@@ -133,27 +131,27 @@ fn in_a_thread(wakeup: Wakeup) -> (Arc<Wakeup>, mpsc::Receiver<()>) {
 }
 
 fn read(context: &Context, reading: &mut Reading, out: &mut impl Write) -> Result<(), CliError> {
-    let prefix = reading.prefix.as_bytes();
-    let mut sink =
-        |line: &[u8]| out.write_all(prefix).and_then(|()| out.write_all(line)).and_then(|()| out.write_all(b"\n"));
-    match reading.follower.read(&mut sink) {
-        Ok(_) => {}
-        Err(FollowError::Sink(e)) => return Err(of_output(&e)),
-        Err(e @ FollowError::Read(_)) => return Err(CliError::of(Exit::Unexpected, &e)),
+    loop {
+        match reading.follower.next().map_err(|e| CliError::of(Exit::Unexpected, &e))? {
+            None => return Ok(()),
+            Some(Piece::Text { bytes, first, ended }) => {
+                let prefix = if first { reading.prefix.as_bytes() } else { &[] };
+                let end: &[u8] = if ended { b"\n" } else { &[] };
+                [prefix, bytes, end].into_iter().try_for_each(|part| out.write_all(part)).map_err(|e| of_output(&e))?;
+            }
+            Some(Piece::Missed(bytes)) => context.printer.warn(&format!(
+                "{}: {} bytes were removed before they could be read",
+                reading.node,
+                grouped(bytes)
+            )),
+            Some(Piece::Broken(why)) => context.printer.warn(&format!("{}: {why}", reading.node)),
+        }
     }
-    if reading.follower.gaps() > reading.gaps {
-        reading.gaps = reading.follower.gaps();
-        context.printer.warn(&format!(
-            "{}: log files were removed before they could be read; lines may be missing here",
-            reading.node
-        ));
-    }
-    Ok(())
 }
 
 /// Half a line at the end, as it is.
 fn rest(reading: &mut Reading, out: &mut impl Write) -> Result<(), CliError> {
-    let Some(rest) = reading.follower.rest() else { return Ok(()) };
+    let Some(rest) = reading.follower.partial() else { return Ok(()) };
     out.write_all(reading.prefix.as_bytes())
         .and_then(|()| out.write_all(&rest))
         .and_then(|()| out.write_all(b"\n"))

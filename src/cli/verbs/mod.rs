@@ -12,6 +12,7 @@ mod plan;
 mod reload;
 mod status;
 mod up;
+mod upgrade_self;
 
 use super::{args::Verb, context::Context, error::CliError, exit::Exit};
 use crate::control::wire::Order;
@@ -32,6 +33,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Plan(args) => plan::run(context, args.json).await,
         Verb::Reload(args) => reload::run(context, args.max_wait).await,
         Verb::Fetch => fetch::run(context).await,
+        Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.
         Verb::Run(_) => Ok(Exit::Done),

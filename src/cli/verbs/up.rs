@@ -229,8 +229,9 @@ impl Up<'_> {
                 false => Err(CliError::from(ClientError::WentAway)),
             };
         };
-        let Some(ended) = daemon.gone(Duration::from_secs(10)).await else {
-            // It lives but hung up (this process was stopped for long): the next connection tells.
+        let socket = self.layout.control_socket();
+        let Some(ended) = daemon.ended_unless_back(&socket, Duration::from_secs(10)).await else {
+            // It lives but hung up (it became another program, or this process was stopped for long): the next connection tells.
             return Ok(());
         };
         if ended.success() {

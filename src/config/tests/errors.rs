@@ -28,7 +28,7 @@ fn every_error_is_reported_at_once_in_the_order_of_the_file() {
 1 | rooot = 3
   | ^^^^^ did you mean root?
   |
-  = hint: known here: artifacts, command, host, kafka, mysql, root, zookeeper
+  = hint: known here: artifacts, command, host, kafka, logs, mysql, root, zookeeper
 
 error: zookeeper.heap: 12 is too small
  --> supervisor.toml:3:10
@@ -151,6 +151,8 @@ fn wrong_values_are_refused_with_what_is_allowed() {
         ),
         ("[mysql.log]\nmax_bytes = \"1\"", "mysql.log.max_bytes: 1 is too small", "\"4K\" to \"16G\""),
         ("[mysql.log]\nkeep = 1001", "mysql.log.keep: 1001 is out of range", "0 to 1000"),
+        ("[logs]\ntotal = \"1K\"", "logs.total: 1K is too small", "\"1M\" to \"16T\""),
+        ("[logs]\nmax_age = \"5m\"", "logs.max_age: 5m00s is too small", "\"1h\" to \"3650d\""),
         ("root = \"here\"", "root: \"here\" is not an absolute path", "an absolute path"),
         ("root = \"/\"", "root: the root of the file system is not a place for this", "an absolute path"),
         (

@@ -20,6 +20,10 @@ sources = ["packages"]
 mirror = "http://10.0.0.2:8000/m/"
 offline = true
 java_home = "/j"
+[logs]
+total = "500M"
+max_age = "30d"
+compress = false
 [zookeeper]
 memory_max = "200000001"
 bind = "::1"

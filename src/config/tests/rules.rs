@@ -289,3 +289,14 @@ missing              704M
 hint: lower the sum by 704M: host.os_floor, mysql.memory_max, kafka.memory_max, zookeeper.memory_max; or set enabled = false for a node"
     );
 }
+
+#[test]
+fn the_total_of_logs_has_room_for_every_file_that_is_written_to() {
+    let (message, _, hint) = only("[logs]\ntotal = \"100M\"\n[zookeeper]\n[kafka]\n[mysql.log]\nmax_bytes = \"1M\"");
+    assert_eq!(
+        message,
+        "logs.total: 100M is less than the 129M that the files of 5 nodes may reach before they are rotated"
+    );
+    assert!(hint.contains("max_bytes"), "{hint}");
+    accepted("[logs]\ntotal = \"129M\"\n[zookeeper]\n[kafka]\n[mysql.log]\nmax_bytes = \"1M\"");
+}

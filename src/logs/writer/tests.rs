@@ -15,8 +15,10 @@ fn blocks() -> impl Strategy<Value = Vec<Vec<u8>>> {
 }
 
 proptest! {
+    // each case makes many files
+    #![proptest_config(ProptestConfig::with_cases(64))]
     #[test]
-    fn bytes_in_are_bytes_out_in_order_and_files_stay_bounded(blocks in blocks(), max in 1u64..80) {
+    fn bytes_in_are_bytes_out_in_order_and_files_stay_bounded(blocks in blocks(), max in 4u64..80) {
         let dir = tempfile::tempdir().unwrap();
         let mut log = LogWriter::open(dir.path(), max, 10_000).unwrap();
         for block in &blocks {
@@ -69,7 +71,7 @@ fn only_the_newest_rotated_files_are_kept_and_their_names_sort_by_age() {
 #[test]
 fn names_grow_also_when_the_clock_is_set_back() {
     let dir = tempfile::tempdir().unwrap();
-    let future = rotated_name(9_000_000_000_000, 7);
+    let future = Rotated { stamp: Stamp { millis: 9_000_000_000_000, number: 7 }, end: None, packed: false }.name();
     fs::write(dir.path().join(&future), "older\n").unwrap();
     let mut log = LogWriter::open(dir.path(), 4, 10).unwrap();
     log.append(b"a\nb\nc\nd\n").unwrap();
@@ -78,11 +80,35 @@ fn names_grow_also_when_the_clock_is_set_back() {
 }
 
 #[test]
-fn only_our_names_are_rotated_files() {
-    assert_eq!(parse_rotated_name(&rotated_name(1_763_867_279_042, 3)), Some((1_763_867_279_042, 3)));
-    for other in ["current", "@1.0.log", "@+763867279042.000001.log", "1763867279042.000001.log", "@.log", "@a.b.log"] {
-        assert_eq!(parse_rotated_name(other), None, "{other}");
+fn a_name_says_how_many_bytes_of_the_log_there_are_up_to_its_end_across_openings() {
+    let dir = tempfile::tempdir().unwrap();
+    for _ in 0..3 {
+        let mut log = LogWriter::open(dir.path(), 4, 100).unwrap();
+        log.append(b"a\nb\nc\n").unwrap();
     }
+    let files = names::rotated(dir.path()).unwrap();
+    let ends: Vec<_> = files.iter().map(|f| f.end.unwrap()).collect();
+    assert_eq!(ends, [4, 8, 12, 16], "the rest is in current");
+}
+
+#[test]
+fn compressed_files_count_for_keep_and_go_in_both_forms() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = LogWriter::open(dir.path(), 10, 3).unwrap();
+    for i in 0..9 {
+        log.append(format!("line {i}...\n").as_bytes()).unwrap();
+        for file in names::rotated(dir.path()).unwrap() {
+            let (plain, packed) =
+                (dir.path().join(file.as_packed(false).name()), dir.path().join(file.as_packed(true).name()));
+            fs::write(&packed, "x").unwrap();
+            if i % 2 == 0 {
+                let _ = fs::remove_file(plain);
+            }
+        }
+    }
+    let mut stamps: Vec<_> = names::rotated(dir.path()).unwrap().iter().map(|f| f.stamp).collect();
+    stamps.dedup();
+    assert_eq!(stamps.len(), 3);
 }
 
 #[test]
@@ -109,25 +135,49 @@ fn a_removed_file_and_a_removed_directory_are_made_again() {
     assert_eq!(files(&dir).concat(), b"three\n");
 }
 
+/// Lets every rotation fail, for root too: a directory is in the way of the new file.
+fn block_rotation(dir: &Path) -> PathBuf {
+    let in_the_way = dir.join(NEXT);
+    fs::create_dir_all(in_the_way.join("x")).unwrap();
+    in_the_way
+}
+
 #[test]
 fn a_log_that_cannot_be_rotated_grows_a_while_then_drops_and_marks_the_gap_once_it_can_write() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = LogWriter::open(dir.path(), 10, 100).unwrap();
-    // a directory in the way of every name: rename onto it is refused, for root too
-    log.last = (9_999_999_999_990, 0);
-    let in_the_way = dir.path().join(rotated_name(9_999_999_999_990, 1));
-    fs::create_dir_all(in_the_way.join("x")).unwrap();
-    let mut errors = 0;
+    let in_the_way = block_rotation(dir.path());
     for _ in 0..9 {
-        errors += usize::from(log.append_or_drop(b"ten bytes\n").is_some());
+        log.append_or_drop(b"ten bytes\n");
     }
-    assert_eq!(errors, 1, "one report per gap");
+    assert!(matches!(log.take_trouble()[..], [Trouble::Dropping(_)]), "one report per gap");
     assert_eq!(fs::read(dir.path().join(CURRENT)).unwrap().len(), 40);
     fs::remove_dir_all(in_the_way).unwrap();
-    assert!(log.append_or_drop(b"again\n").is_none());
+    log.append_or_drop(b"again\n");
     let text = String::from_utf8(files(dir.path()).concat()).unwrap();
-    assert!(text.contains("[cdc-supervisor] 50 bytes of output were lost here: "), "{text}");
+    assert!(text.contains("\n[cdc-supervisor] 50 bytes of output lost between 20"), "{text}");
     assert!(text.ends_with("\nagain\n"), "{text}");
+    assert!(matches!(&log.take_trouble()[..], [Trouble::GapOver(words)] if words.starts_with("50 bytes")));
+}
+
+#[test]
+fn what_follows_a_gap_begins_with_a_whole_line_and_half_a_mark_is_taken_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = LogWriter::open(dir.path(), 1_000, 1).unwrap();
+    log.append_or_drop(b"first\n");
+    let full = || OpenOptions::new().write(true).open("/dev/full").unwrap();
+    let real = std::mem::replace(&mut log.file, full());
+    log.size = 0;
+    log.append_or_drop(b"a line whose rest");
+    log.append_or_drop(b" is not there yet");
+    log.file = real;
+    log.size = 6;
+    log.append_or_drop(b" comes now\nnext\n");
+    let text = fs::read_to_string(dir.path().join(CURRENT)).unwrap();
+    let lines: Vec<&str> = text.lines().collect();
+    assert!(lines[1].starts_with("[cdc-supervisor] 45 bytes of output lost between "), "{text}");
+    assert!(lines[1].ends_with("Z: no space left on device"), "{text}");
+    assert_eq!((lines[0], lines[2], lines.len()), ("first", "next", 3), "{text}");
 }
 
 #[test]
@@ -135,13 +185,60 @@ fn a_full_disk_loses_output_but_neither_fails_nor_hides_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = LogWriter::open(dir.path(), 1000, 1).unwrap();
     let real = std::mem::replace(&mut log.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
-    assert_eq!(log.append_or_drop(b"lost\n").unwrap().kind(), ErrorKind::StorageFull);
-    assert!(log.append_or_drop(b"lost too\n").is_none());
+    log.append_or_drop(b"lost\n");
+    log.append_or_drop(b"lost too\n");
+    assert_eq!(log.take_trouble(), [Trouble::Dropping("no space left on device".into())]);
     log.file = real;
-    assert!(log.append_or_drop(b"kept\n").is_none());
+    log.append_or_drop(b"kept\n");
     let text = String::from_utf8(files(dir.path()).concat()).unwrap();
-    assert!(text.starts_with("[cdc-supervisor] 14 bytes of output were lost here: No space left"), "{text}");
+    assert!(text.starts_with("[cdc-supervisor] 14 bytes of output lost between "), "{text}");
     assert!(text.ends_with("\nkept\n"));
+}
+
+#[test]
+fn what_lies_in_the_place_of_current_is_never_followed_and_never_lost() {
+    type Put = fn(&Path);
+    let cases: [Put; 3] = [
+        |p| std::os::unix::fs::symlink(p.parent().unwrap().join("outside"), p).unwrap(),
+        |p| fs::create_dir(p).unwrap(),
+        |p| nix::unistd::mkfifo(p, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap(),
+    ];
+    for put in cases {
+        let dir = tempfile::tempdir().unwrap();
+        let (current, outside) = (dir.path().join(CURRENT), dir.path().join("outside"));
+        fs::write(&outside, "not a log").unwrap();
+        // before the start
+        put(&current);
+        let mut log = LogWriter::open(dir.path(), 10, 5).unwrap();
+        log.append(b"one\n").unwrap();
+        assert_eq!(fs::read(&current).unwrap(), b"one\n");
+        // and under the running writer: the output goes on, at the latest at the next rotation under its own name
+        fs::rename(&current, dir.path().join("moved-away")).unwrap();
+        put(&current);
+        log.append(b"two\n").unwrap();
+        log.append(b"three\n").unwrap();
+        assert_eq!(fs::read(&current).unwrap(), b"three\n");
+        assert_eq!(fs::read(dir.path().join("moved-away")).unwrap(), b"one\ntwo\n");
+        assert_eq!(fs::read(&outside).unwrap(), b"not a log");
+        let aside = fs::read_dir(dir.path()).unwrap().flatten();
+        let aside = aside.filter(|e| e.file_name().to_string_lossy().starts_with("current.not-ours")).count();
+        assert!(aside >= 1, "put aside, not removed");
+    }
+}
+
+#[test]
+fn a_file_that_somebody_cut_is_continued_at_its_end_and_the_cut_is_marked() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = LogWriter::open(dir.path(), 200, 5).unwrap();
+    log.append(&b"0123456789abcde\n".repeat(10)).unwrap();
+    fs::write(dir.path().join(CURRENT), "").unwrap();
+    log.append(b"next\n").unwrap();
+    let text = fs::read_to_string(dir.path().join(CURRENT)).unwrap();
+    assert_eq!(text, "[cdc-supervisor] 160 bytes of this file were removed by somebody\nnext\n");
+    log.append(&b"0123456789abcde\n".repeat(10)).unwrap();
+    let rotated = names::rotated(dir.path()).unwrap();
+    let length = fs::metadata(dir.path().join(rotated[0].name())).unwrap().len();
+    assert_eq!(rotated[0].end, Some(160 + length), "bytes that are gone count");
 }
 
 #[test]

@@ -208,3 +208,115 @@ fn signal_numbers_outside_the_kernels_are_refused() {
         assert!(matches!(Request::decode(&frame), Err(WireError::Field(_))));
     }
 }
+
+/// Every kind of frame, with the name it has in `tests/golden/v1/shim-wire`.
+fn samples() -> Vec<(&'static str, Vec<u8>)> {
+    let node = NodeName::new("broker-1").unwrap();
+    let notified = Notified { ready: true, stopping: false, status: "serving".into() };
+    let order = LaunchOrder {
+        root: "/r".into(),
+        node: node.clone(),
+        incarnation: Incarnation(3),
+        argv: vec!["/bin/sleep".into(), "1".into()],
+        env: vec![("PATH".into(), "/bin".into())],
+        dir: "/d".into(),
+        credentials: Some(Credentials { uid: 998, gid: 997, groups: vec![997, 4] }),
+        nofile: 65_536,
+        oom_score_adj: -100,
+        cgroup: Some("/sys/fs/cgroup/x".into()),
+        notify: true,
+        log_max_bytes: 10 << 20,
+        log_keep: 5,
+        leftovers_ms: 1000,
+    };
+    let plain = LaunchOrder { credentials: None, cgroup: None, env: vec![], ..order.clone() };
+    let record = ExitRecord {
+        incarnation: Incarnation(3),
+        pid: 4711,
+        status: ExitStatus::Signal(9),
+        started_at: Timestamp(1_763_867_279_042),
+        ended_at: Timestamp(1_763_867_280_000),
+        cpu_ms: 12,
+        peak_rss_bytes: 1 << 20,
+        cgroup_peak_bytes: Some(2 << 20),
+        oom_kills: None,
+        signals_sent: vec![15, 9],
+    };
+    let other = |status| ExitRecord { status, cgroup_peak_bytes: None, signals_sent: vec![], ..record.clone() };
+    let state = ShimState {
+        node,
+        incarnation: Incarnation(3),
+        shim_pid: 4710,
+        process: ProcessId { pid: 4711, start_ticks: 99, boot_id: "b".into() },
+        started_at: Timestamp(1_763_867_279_042),
+        stopping: false,
+        notified: notified.clone(),
+    };
+    let failed = Report::LaunchFailed { step: "exec".into(), errno: 2, text: "cannot run /x".into() };
+    vec![
+        ("launch-order", order.encode().unwrap()),
+        ("launch-order-plain", plain.encode().unwrap()),
+        ("subscribe", Request::Subscribe.encode()),
+        ("state-request", Request::State.encode()),
+        ("signal", Request::Signal(1).encode()),
+        ("stop", Request::Stop { signal: 15, grace_ms: 60_000 }.encode()),
+        ("kill-tree", Request::KillTree.encode()),
+        ("state", Report::State(state).encode()),
+        ("launch-failed", failed.encode()),
+        ("notified", Report::Notified(notified).encode()),
+        ("main-ended-signal", Report::MainEnded(record.clone()).encode()),
+        ("gone-code", Report::Gone(other(ExitStatus::Code(143))).encode()),
+        ("gone-unknown", Report::Gone(other(ExitStatus::Unknown)).encode()),
+        ("trouble", Report::Trouble("disk full".into()).encode()),
+    ]
+}
+
+/// What version 1 looks like on the wire does not change by accident: shims outlive daemons, and an older daemon starts newer
+/// shims. Fields may be added behind the last one, so today's frames begin as the old ones do, their length left aside.
+#[test]
+fn frames_of_version_1_are_read_and_written_as_they_were() {
+    let golden: Vec<(&str, Vec<u8>)> = include_str!("../../../tests/golden/v1/shim-wire")
+        .lines()
+        .map(|line| line.split_once(' ').unwrap())
+        .map(|(name, hex)| {
+            let digits: Vec<char> = hex.chars().collect();
+            (name, digits.chunks(2).map(|c| u8::from_str_radix(&c.iter().collect::<String>(), 16).unwrap()).collect())
+        })
+        .collect();
+    let now = samples();
+    assert_eq!(golden.len(), now.len());
+    for ((name, old), (now_name, new)) in golden.iter().zip(&now) {
+        assert_eq!(name, now_name);
+        assert!(new[4..].starts_with(&old[4..]), "{name} is written in another way: {new:02x?}");
+        // the old one means what the new one means, as far as it says something
+        let decode = |bytes: &[u8]| {
+            let mut decoder = Decoder::default();
+            decoder.push(bytes);
+            let frame = decoder.next().unwrap().unwrap();
+            let shown = match frame.kind {
+                kind::LAUNCH => LaunchOrder::decode(&frame).map(|o| format!("{o:?}")),
+                0x10..0x20 => Request::decode(&frame).map(|r| format!("{r:?}")),
+                _ => Report::decode(&frame).map(|r| format!("{r:?}")),
+            };
+            shown.unwrap_or_else(|e| panic!("{name}: {e}"))
+        };
+        assert_eq!(decode(old), decode(new), "{name}");
+        // a later version adds fields
+        let mut longer = old.clone();
+        longer.extend(*b"later");
+        let rest = u32::try_from(longer.len() - 4).unwrap();
+        longer[..4].copy_from_slice(&rest.to_le_bytes());
+        assert_eq!(decode(&longer), decode(old), "{name} with more fields");
+    }
+}
+
+#[test]
+fn a_frame_of_another_version_is_named_as_such() {
+    let mut bytes = Request::State.encode();
+    bytes[4] = 2;
+    let mut decoder = Decoder::default();
+    decoder.push(&bytes);
+    let error = decoder.next().unwrap_err();
+    assert_eq!(error, WireError::Version(2));
+    assert_eq!(error.to_string(), "version 2 of the shim protocol is not known here (we speak 1)");
+}

@@ -22,6 +22,7 @@ const ENDS_WITHIN: Duration = Duration::from_secs(20);
 impl Up<'_> {
     /// Stays until somebody asks it to stop.
     pub(super) async fn stay(&mut self) -> Result<Exit, CliError> {
+        let mut version: Option<String> = None;
         self.context.printer.say("Ctrl-C stops everything in order, a second one kills");
         let mut told: BTreeMap<NodeName, String> = BTreeMap::new();
         loop {
@@ -38,7 +39,14 @@ impl Up<'_> {
             loop {
                 tokio::select! {
                     answer = watch.next() => match answer {
-                        Ok(Some(Answer::Status(status))) => self.tell(&status, &mut told),
+                        Ok(Some(Answer::Status(status))) => {
+                            let new = &status.supervisor.version;
+                            if version.as_ref().is_some_and(|old| old != new) {
+                                self.context.printer.say(&format!("the daemon is version {new} now; nodes run on"));
+                            }
+                            version = Some(new.clone());
+                            self.tell(&status, &mut told);
+                        }
                         Ok(Some(answer)) => return Err(refusal(&answer).unwrap_or_else(unexpected)),
                         Ok(None) => return Err(unexpected()),
                         Err(ClientError::WentAway) => {
@@ -61,7 +69,10 @@ impl Up<'_> {
     /// The connection is gone: true when the daemon has ended in order (somebody's `down`); else it is replaced.
     async fn ended_by_order(&mut self) -> Result<bool, CliError> {
         if let Some(daemon) = &mut self.daemon
-            && daemon.gone(ENDS_WITHIN).await.is_some_and(|ended| ended.success())
+            && daemon
+                .ended_unless_back(&self.layout.control_socket(), ENDS_WITHIN)
+                .await
+                .is_some_and(|ended| ended.success())
         {
             self.context.printer.say("everything was stopped by order of somebody else");
             return Ok(true);

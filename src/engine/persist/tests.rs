@@ -1,0 +1,98 @@
+//! State files of older, newer and torn kinds.
+
+use super::*;
+use crate::base::{Cause, ExitStatus};
+use std::path::{Path, PathBuf};
+
+fn golden(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1").join(name);
+    std::fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+}
+
+/// A root whose node `mysql` has this state file.
+fn with(text: &str) -> (tempfile::TempDir, Layout, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    std::fs::create_dir_all(layout.node_states()).unwrap();
+    let path = layout.node_state(&NodeName::mysql());
+    std::fs::write(&path, text).unwrap();
+    (dir, layout, path)
+}
+
+#[test]
+fn state_files_of_version_1_are_read_as_they_were_meant() {
+    let (_dir, layout, _) = with(&golden("nodes/ran.json"));
+    let (state, warning) = read(&layout, &NodeName::mysql());
+    assert_eq!(warning, None);
+    assert_eq!((state.wanted_up, state.incarnation, state.restarts), (true, Incarnation(7), 2));
+    assert_eq!(state.process.unwrap().pid, 4711);
+    let last = state.last_exit.unwrap();
+    assert_eq!(
+        (last.incarnation, last.status, last.cause),
+        (Incarnation(6), ExitStatus::Signal(9), Cause::KilledByOther)
+    );
+    let (_dir, layout, _) = with(&golden("nodes/never-ran.json"));
+    assert_eq!(read(&layout, &NodeName::mysql()), (NodeState::default(), None));
+    assert!(newer_state(&layout).is_empty());
+}
+
+#[test]
+fn a_state_file_torn_at_any_byte_is_put_aside_and_never_stops_a_start() {
+    let whole = golden("nodes/ran.json");
+    for at in 0..whole.trim_end().len() {
+        let (_dir, layout, path) = with(&whole[..at]);
+        let (state, warning) = read(&layout, &NodeName::mysql());
+        assert_eq!(state, NodeState::default(), "torn at {at}");
+        assert!(warning.unwrap().contains("json.bad"), "torn at {at}");
+        assert!(!path.exists() && path.with_extension("json.bad").exists());
+        // a torn file is no matter of versions, so it keeps nobody from a hand-over
+        assert!(newer_state(&layout).is_empty());
+    }
+}
+
+#[test]
+fn a_newer_state_file_is_used_as_far_as_it_is_known_and_kept() {
+    let newer = golden("nodes/ran.json").replace("\"schema\": 1", "\"schema\": 2, \"weather\": \"fine\"");
+    let (_dir, layout, path) = with(&newer);
+    assert_eq!(newer_state(&layout).len(), 1);
+    let (state, warning) = read(&layout, &NodeName::mysql());
+    assert_eq!((state.schema, state.incarnation), (SCHEMA, Incarnation(7)), "no incarnation is used twice");
+    let warning = warning.unwrap();
+    assert!(warning.contains("schema 2") && warning.contains("json.schema-2"), "{warning}");
+    assert_eq!(std::fs::read_to_string(path.with_extension("json.schema-2")).unwrap(), newer);
+    // one that means something else by its keys
+    let (_dir, layout, path) = with("{\"schema\": 3, \"incarnation\": {\"major\": 7}}");
+    let (state, warning) = read(&layout, &NodeName::mysql());
+    assert_eq!(state, NodeState::default());
+    assert!(warning.unwrap().contains("json.schema-3"));
+    assert!(path.with_extension("json.schema-3").exists());
+}
+
+#[test]
+fn an_exit_record_of_a_later_version_is_told_as_that() {
+    let (_dir, layout, _) = with(&golden("nodes/ran.json"));
+    let record = layout.exit_record(&NodeName::mysql(), Incarnation(7));
+    std::fs::create_dir_all(record.parent().unwrap()).unwrap();
+    for (text, count) in [
+        (golden("exit-record.ran"), 0),
+        (golden("exit-record.never-ran"), 0),
+        (golden("exit-record.ran").replace("cdc-exit 1", "cdc-exit 2"), 1),
+        ("cdc-exit".to_owned(), 0),
+    ] {
+        std::fs::write(&record, &text).unwrap();
+        assert_eq!(newer_state(&layout).len(), count, "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_flush_ends_when_everything_before_it_is_in_its_file() {
+    let (_dir, layout, path) = with("");
+    let mut writer = Writer::start(layout.clone());
+    for restarts in 1..=50 {
+        writer.save(&NodeName::mysql(), NodeState { restarts, ..NodeState::default() });
+    }
+    writer.flush().await;
+    let state: NodeState = serde_json::from_str(&std::fs::read_to_string(path).unwrap()).unwrap();
+    assert_eq!(state.restarts, 50);
+    writer.finish();
+}
