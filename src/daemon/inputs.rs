@@ -147,7 +147,13 @@ impl Inputs {
         };
         if !args.own_session && !goes_on {
             // an `up` that starts this daemon has looked just now; an earlier program of this process long ago
-            preflight(&plan, &args.only, &live).await?;
+            let look = preflight(plan.clone(), args.only.clone(), live.clone());
+            if live.is_empty() {
+                look.await?;
+            } else {
+                // nothing is refused then, so no node waits for it to be adopted; what it finds is logged
+                tokio::spawn(async move { drop(look.await) });
+            }
         }
         Ok(Self { plan, plan_text, nodes_live: !live.is_empty(), layout })
     }
@@ -214,13 +220,13 @@ fn targets(plan: &Plan, layout: &Layout) -> prove::Targets {
 
 /// The look at the host before a start. Where nodes live already a refusal would only leave them alone, so it is told and
 /// the daemon goes on.
-async fn preflight(plan: &Plan, only: &[NodeName], live: &[NodeName]) -> Result<(), StartError> {
-    let (looked_at, living) = (plan.clone(), live.to_vec());
-    let starting: BTreeSet<NodeName> = if only.is_empty() { plan.nodes() } else { only.to_vec() }.into_iter().collect();
+async fn preflight(plan: Plan, only: Vec<NodeName>, live: Vec<NodeName>) -> Result<(), StartError> {
+    let refuse = live.is_empty();
+    let starting: BTreeSet<NodeName> = if only.is_empty() { plan.nodes() } else { only }.into_iter().collect();
     let looked = tokio::task::spawn_blocking(move || {
         // a lock is held by more than a shim that answers
-        let living: Vec<NodeName> = living.into_iter().chain(status::nodes_that_live(&looked_at.layout())).collect();
-        preflight::check(&looked_at, &starting, &living)
+        let living: Vec<NodeName> = live.into_iter().chain(status::nodes_that_live(&plan.layout())).collect();
+        preflight::check(&plan, &starting, &living)
     });
     let problems = match looked.await.map_err(|e| StartError::other("look at the host", e))? {
         Ok(warnings) => {
@@ -229,14 +235,14 @@ async fn preflight(plan: &Plan, only: &[NodeName], live: &[NodeName]) -> Result<
             }
             return Ok(());
         }
-        Err(Preflight::Memory(e)) if live.is_empty() => return Err(StartError::new(3, e.to_string())),
+        Err(Preflight::Memory(e)) if refuse => return Err(StartError::new(3, e.to_string())),
         Err(Preflight::Memory(e)) => {
             tracing::error!("{e}");
             return Ok(());
         }
         Err(Preflight::Host(problems)) => problems,
     };
-    refuse_or_tell(&problems, live.is_empty())
+    refuse_or_tell(&problems, refuse)
 }
 
 /// Exit 4 with every problem, or a line of each where nodes live.

@@ -181,14 +181,17 @@ fn a_root_on_tmpfs_fails_in_doctor_and_a_start_warns_and_goes_on() {
 }
 
 #[test]
-fn a_full_root_is_refused_with_exit_4_and_nothing_is_started() {
+fn a_full_root_is_refused_with_exit_4_and_nothing_is_started_or_lost() {
     let root = Root::new(&[fake("a", &[])]);
-    let full = "mkdir -p $R; mount -t tmpfs -o size=1m,mode=755 none $R; dd if=/dev/zero of=$R/ballast bs=4k 2>/dev/null || true";
-    let name = "a_full_root_is_refused_with_exit_4_and_nothing_is_started";
-    let Some(output) = mounted(name, full, &["up", "--detach"], &root) else { return };
+    let full = "mkdir -p $R; mount -t tmpfs -o size=1m,mode=755 none $R; mkdir $R/state; echo mine >$R/state/plan.toml; \
+        dd if=/dev/zero of=$R/ballast bs=4k 2>/dev/null || true; \
+        \"$1\" --config $H/supervisor.toml up --detach || code=$?; cat $R/state/plan.toml; find $R -type f | wc -l; exit $code";
+    let name = "a_full_root_is_refused_with_exit_4_and_nothing_is_started_or_lost";
+    let Some(output) = mounted(name, full, &[], &root) else { return };
     assert_eq!(output.code, Some(4), "{output}");
     assert!(output.stderr.contains("No space left on device") && output.stderr.contains("free some space"), "{output}");
     assert!(output.stderr.contains(&root.path().display().to_string()), "{output}");
+    assert_eq!(output.stdout, "mine\n2\n", "what was there is there, and nothing else\n{output}");
     assert!(process::of_root(root.home()).is_empty());
 }
 

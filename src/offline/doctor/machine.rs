@@ -105,7 +105,7 @@ fn cores(cores: usize) -> Check {
         cores.to_string(),
         "three brokers, ZooKeeper and mysqld start and recover at the same time",
     );
-    if cores < 4 { row.but(Severity::Warn, "none needed for trials; starts and recoveries take longer") } else { row }
+    if cores < 4 { row.but(Severity::Warn, "nothing for trials: starts and recoveries take longer") } else { row }
 }
 
 fn clock(state: Option<ClockState>) -> Check {

@@ -51,7 +51,9 @@ pub(super) fn look(site: &Site) -> Facts {
         let state = if ours { State::Ours } else { state(port.address) };
         let loopback = port.address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST);
         let six = SocketAddr::from((Ipv6Addr::LOCALHOST, port.address.port()));
-        let beside = (loopback && state == State::Free).then(|| net::exact_owner(six)).flatten();
+        // bound first: the kernel's table of sockets takes it 10 ms and more to write, for each port
+        let taken = loopback && state == State::Free && net::is_taken(six).unwrap_or(false);
+        let beside = taken.then(|| net::exact_owner(six)).flatten();
         Port { node, port, state, beside }
     });
     Facts {

@@ -79,6 +79,8 @@ pub(super) struct Facts {
     pub places: Vec<Place>,
     /// How long syncs took, sorted; none: not tried.
     syncs: Option<Result<Vec<Duration>, String>>,
+    /// A start looks: who looks is who will write.
+    starting: bool,
     /// systemd empties /tmp at every boot and old files from /tmp and /var/tmp (tmpfiles.d(5)).
     systemd: bool,
 }
@@ -109,7 +111,7 @@ pub(super) fn look(site: &Site, make: bool) -> Facts {
     let probe = !make && unwritable.is_none();
     let syncs =
         probe.then(|| mounts::sync_times(&existing(root_path), SYNCS, SYNC_TIME).map_err(|e| e.source.to_string()));
-    Facts { root, unwritable, places, syncs, systemd: Path::new("/run/systemd/system").is_dir() }
+    Facts { root, unwritable, places, syncs, starting: make, systemd: Path::new("/run/systemd/system").is_dir() }
 }
 
 fn root(path: &Path) -> Root {
@@ -278,6 +280,13 @@ fn root_row(site: &Site, facts: &Facts) -> Check {
                 format!("belongs to {owner}, mode {mode:04o}; this runs as {me}"),
                 "each start as another user leaves files that the owner cannot change",
             );
+            if site.euid == 0 && !facts.starting {
+                // an administrator looks at what the unit, or somebody else, starts
+                return row.but(
+                    Severity::Info,
+                    format!("nothing, when {owner} starts it (the unit does); otherwise {remedy}"),
+                );
+            }
             // uid 0 may write anywhere: in an empty directory, a container's volume perhaps, it hurts nobody
             if site.euid == 0 && kept_by.is_none_or(|uid| uid == 0) && facts.unwritable.is_none() {
                 return row.but(Severity::Warn, remedy);

@@ -29,6 +29,7 @@ fn facts(site: &Site, system: FileSystem) -> Facts {
         unwritable: None,
         places: vec![at(None, "/srv/cdc", system)],
         syncs: None,
+        starting: true,
         systemd: false,
     }
 }
@@ -154,6 +155,19 @@ fn a_root_that_is_none_is_told_in_its_own_words() {
     }
     let open = Facts { root: Root::Directory { uid: me, mode: 0o777, kept_by: None }, ..facts(&site, disk("ext4")) };
     assert_eq!(named(&judge(&site, &open), "root").severity, Severity::Warn);
+}
+
+#[test]
+fn an_administrator_may_look_at_the_root_of_the_units_user() {
+    let mut site = site("[command.a]\nargv = [\"/x\"]");
+    site.euid = 0;
+    let row = |starting: bool, kept_by: Option<u32>| {
+        let root = Root::Directory { uid: 998, mode: 0o755, kept_by };
+        named(&judge(&site, &Facts { root, starting, ..facts(&site, disk("ext4")) }), "root")
+    };
+    assert_eq!(row(false, Some(998)).severity, Severity::Info);
+    assert_eq!(row(true, Some(998)).severity, Severity::Fail, "root would write into what 998 keeps");
+    assert_eq!(row(true, None).severity, Severity::Warn, "nobody keeps anything there yet");
 }
 
 #[test]
