@@ -7,6 +7,7 @@ use crate::{
 };
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
+use regex::bytes::Regex;
 use std::{fmt::Write as _, path::PathBuf, time::Duration};
 
 /// Runs ZooKeeper, three Kafka brokers and MySQL natively on one Linux box, each under a memory cap
@@ -147,12 +148,24 @@ pub struct Logs {
     /// Go on as more is written
     #[arg(short, long)]
     pub follow: bool,
-    /// At most this many of the last lines of each node [default: 20, with --since all]
+    /// At most this many of the last lines of each node, with --grep of the last matches [default: 20, with --since all]
     #[arg(short = 'n', long = "lines", value_name = "N")]
     pub lines: Option<usize>,
     /// Only what is as new as this: a time ago (10m) or a moment (2026-01-02T15:04:05Z)
     #[arg(long, value_name = "T", value_parser = parse_since)]
     pub since: Option<Timestamp>,
+    /// Only what is as old as this
+    #[arg(long, value_name = "T", value_parser = parse_since, conflicts_with_all = ["follow", "raw"])]
+    pub until: Option<Timestamp>,
+    /// Only what matches: a line with the lines that belong to it, such as a stack trace
+    #[arg(long, value_name = "REGEX", value_parser = pattern, conflicts_with = "raw")]
+    pub grep: Option<Regex>,
+    /// The bytes as they are, of one node: nothing is cut, marked or made harmless for a terminal
+    #[arg(long)]
+    pub raw: bool,
+    /// No colours
+    #[arg(long)]
+    pub no_color: bool,
     /// Which nodes [default: all]
     #[arg(value_name = "NODE", value_parser = node_name)]
     pub nodes: Vec<NodeName>,
@@ -207,6 +220,10 @@ pub struct Doctor {
     /// Show also what is as it should be
     #[arg(short, long)]
     pub all: bool,
+}
+
+fn pattern(text: &str) -> Result<Regex, String> {
+    Regex::new(text).map_err(|e| e.to_string())
 }
 
 fn node_name(text: &str) -> Result<NodeName, String> {
@@ -319,6 +336,9 @@ mod tests {
             ("kill mysql --signal SIGNOPE", "is not a signal"),
             ("start ../etc", "node name"),
             ("logs --since yesterday mysql", "10m"),
+            ("logs --grep ( mysql", "unclosed group"),
+            ("logs --grep x --raw mysql", "cannot be used with"),
+            ("logs --until 1m -f", "cannot be used with"),
             ("up --timeout soon", "12s"),
             ("completions klingon", "klingon"),
         ] {

@@ -64,7 +64,8 @@ fn open(path: &Path) -> Result<Option<File>, SysError> {
 impl LogFile {
     /// Opens the file that is written to; none when there is none.
     pub fn current(dir: &Path) -> Result<Option<Self>, SysError> {
-        Self::current_named(&dir.join(CURRENT))
+        // the log of the daemon itself is a single file
+        if dir.is_file() { Self::current_named(dir) } else { Self::current_named(&dir.join(CURRENT)) }
     }
 
     fn current_named(path: &Path) -> Result<Option<Self>, SysError> {
@@ -182,6 +183,9 @@ impl LogFile {
 /// One pass over a directory may miss a file that is renamed meanwhile under both its names; two equal passes cannot,
 /// since a rename during the first is wholly visible to the second.
 pub(super) fn list(dir: &Path) -> Result<Vec<Rotated>, SysError> {
+    if dir.is_file() {
+        return Ok(Vec::new());
+    }
     let once = || -> Result<Vec<Rotated>, SysError> {
         let mut files = names::rotated(dir).map_err(|e| SysError::path("read directory", dir, e))?;
         files.dedup_by_key(|file| file.stamp);

@@ -71,7 +71,7 @@ struct Next {
 }
 
 impl Follower {
-    /// A reader of the log in `dir`, which need not exist yet.
+    /// A reader of the log in `dir`, which need not exist yet; or of a single file that nobody rotates.
     pub fn new(dir: &Path, start: Start) -> Self {
         Self {
             dir: dir.to_owned(),
@@ -245,6 +245,16 @@ impl Follower {
         }
         self.in_line |= !self.line.is_empty();
         (!self.line.is_empty()).then(|| std::mem::take(&mut self.line))
+    }
+
+    /// Whether [`Follower::partial`] would give something.
+    pub fn holds_back(&self) -> bool {
+        !self.handed && !self.line.is_empty()
+    }
+
+    /// Whether the beginning of the line that is read was handed over already.
+    pub fn continues(&self) -> bool {
+        self.in_line
     }
 
     /// When the file that is read was written last: the time of lines that say none.

@@ -2,6 +2,7 @@
 //! incidents.
 
 pub mod budget;
+pub mod entries;
 mod file;
 pub mod follow;
 pub mod housekeeping;
@@ -10,6 +11,7 @@ pub mod jsonl;
 pub mod names;
 pub mod pump;
 pub mod reader;
+pub mod show;
 pub mod stamp;
 pub mod wakeup;
 pub mod writer;

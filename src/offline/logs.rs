@@ -2,16 +2,22 @@
 
 use super::shims;
 pub use crate::logs::{
+    entries::{Entries, Entry},
     follow::{Follower, Piece},
     reader::Start,
+    show::display,
     wakeup::Wakeup,
 };
 use crate::{
     base::{Layout, NodeName, Timestamp, units::parse_duration},
     config::Plan,
-    sys::clock,
+    sys::{clock, error::SysError},
 };
-use std::collections::BTreeSet;
+use std::{
+    collections::BTreeSet,
+    io,
+    path::{Path, PathBuf},
+};
 
 /// The nodes that can have a log: those of the plan, in order of start, then others that left a directory under the root.
 pub fn nodes(layout: &Layout, plan: Option<&Plan>) -> Vec<NodeName> {
@@ -21,9 +27,29 @@ pub fn nodes(layout: &Layout, plan: Option<&Plan>) -> Vec<NodeName> {
     names
 }
 
-/// A reader of a node's log.
-pub fn follower(layout: &Layout, node: &NodeName, start: Start) -> Follower {
-    Follower::new(&layout.log_dir(node), start)
+/// The name under which the daemon's own log is asked for. A node of that name comes first.
+pub const SUPERVISOR: &str = "supervisor";
+
+/// Why a log could not be shown.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// It could not be read.
+    #[error(transparent)]
+    Read(#[from] SysError),
+    /// What was read could not be handed on.
+    #[error("cannot write")]
+    Output(#[source] io::Error),
+}
+
+/// Where a node's log is: a directory, or the file of the daemon's own log.
+pub fn path(layout: &Layout, node: &NodeName) -> PathBuf {
+    let dir = layout.log_dir(node);
+    if node.as_str() == SUPERVISOR && !dir.exists() { layout.supervisor_log() } else { dir }
+}
+
+/// A reader of the log at a [`path`].
+pub fn follower_of(path: &Path, start: Start) -> Follower {
+    Follower::new(path, start)
 }
 
 /// Reads `--since`: a time ago (`10m`, `2h`) or a moment (RFC 3339).

@@ -1,6 +1,6 @@
 //! Logs: all bytes arrive, files rotate at line ends, `logs` reads and follows across rotation.
 
-use crate::support::{Root, STATE_LIMIT, fake, until};
+use crate::support::{Node, Root, STATE_LIMIT, fake, until};
 use std::{fs, time::Duration};
 
 #[test]
@@ -65,7 +65,7 @@ fn rotated_files_are_compressed_and_read_as_if_they_were_not() {
 fn all_logs_together_stay_below_their_total_and_a_quiet_node_keeps_its_files() {
     let bounds = "{ max_bytes = \"16K\", keep = 500 }";
     let nodes = [fake("loud", &["lines=500000"]).key("log", bounds), fake("quiet", &["lines=8000"]).key("log", bounds)];
-    let text: String = nodes.iter().map(crate::support::Node::toml).collect();
+    let text: String = nodes.iter().map(Node::toml).collect();
     let root = Root::raw(&format!("[logs]\ntotal = \"1M\"\ncompress = false\n{text}"));
     root.up();
     let dir = |node: &str| root.path().join("nodes").join(node).join("log");
@@ -139,4 +139,110 @@ fn logs_of_a_node_that_does_not_exist_are_a_usage_error() {
     let output = root.run(&["logs", "ghost"]);
     assert!(matches!(output.code, Some(2 | 3)), "{output}");
     assert!(output.stderr.contains("ghost"), "{output}");
+}
+
+/// A node that runs this shell script. It has no PATH: programs are named with their paths.
+fn script(name: &str, script: &str) -> Node {
+    Node::program(name, &["/bin/sh", "-c", &format!("{script}; exec /bin/sleep 1000")])
+}
+
+fn await_log(root: &Root, node: &str, end: &str) {
+    until(STATE_LIMIT, &format!("{node} has written {end}"), || {
+        let log = fs::read(root.path().join("nodes").join(node).join("log/current")).unwrap_or_default();
+        let log = String::from_utf8_lossy(&log).into_owned();
+        if log.contains(end) { Ok(()) } else { Err(log) }
+    });
+}
+
+#[test]
+fn logs_of_several_nodes_are_merged_by_time_filtered_and_counted() {
+    let a = "printf '2026-01-01T00:00:01Z INFO a1\\n2026-01-01T00:00:04Z ERROR a4\\n\\tat a4\\n'";
+    let b = "printf '2026-01-01T00:00:02Z INFO b2\\n2026-01-01T00:00:05Z ERROR b5\\n2026-01-01T00:00:06Z INFO b6\\n'";
+    let root = Root::new(&[script("aa", a), script("b", b)]);
+    root.up();
+    await_log(&root, "aa", "at a4");
+    await_log(&root, "b", "b6");
+    let ends = |arguments: &[&str]| -> Vec<String> {
+        let output = root.ok(arguments).stdout;
+        output.lines().map(|l| format!("{}{}", &l[..5], &l[l.len() - 2..])).collect()
+    };
+    assert_eq!(ends(&["logs"]), ["aa | a1", "b  | b2", "aa | a4", "aa | a4", "b  | b5", "b  | b6"]);
+    assert_eq!(ends(&["logs", "--until", "2026-01-01T00:00:02Z"]), ["aa | a1", "b  | b2"]);
+    assert_eq!(ends(&["logs", "--since", "2026-01-01T00:00:05Z"]), ["b  | b5", "b  | b6"]);
+    assert_eq!(ends(&["logs", "--grep", "ERROR"]), ["aa | a4", "aa | a4", "b  | b5"], "a trace comes with its line");
+    assert_eq!(ends(&["logs", "-n", "1", "--grep", "INFO"]), ["aa | a1", "b  | b6"], "counted after the filter");
+    assert_eq!(root.ok(&["logs", "b", "b", "-n", "1"]).stdout, "2026-01-01T00:00:06Z INFO b6\n");
+    root.fails(2, &["logs", "--raw"]);
+}
+
+#[test]
+fn half_a_line_is_marked_and_its_rest_shown_when_it_comes() {
+    let root = Root::raw("");
+    let go = root.file("go");
+    root.configure(&[script(
+        "a",
+        &format!("printf 'one\\nhalf'; while [ ! -e {go} ]; do /bin/sleep 0.05; done; printf ' and the rest\\ntwo\\n'"),
+    )]);
+    root.up();
+    await_log(&root, "a", "half");
+    assert_eq!(root.ok(&["logs", "a"]).stdout, "one\nhalf [no line end yet]\n");
+    let follow = root.spawn(&["logs", "-f", "a"]);
+    until(STATE_LIMIT, "half a line is shown", || {
+        let out = follow.stdout();
+        if out == "one\nhalf [no line end yet]\n" { Ok(()) } else { Err(out) }
+    });
+    fs::write(&go, "").unwrap();
+    until(STATE_LIMIT, "its rest is shown", || {
+        let out = follow.stdout();
+        if out.ends_with("yet]\n[continued]  and the rest\ntwo\n") { Ok(()) } else { Err(out) }
+    });
+    follow.signal(2);
+    follow.wait(Duration::from_secs(20));
+    assert_eq!(root.ok(&["logs", "a"]).stdout, "one\nhalf and the rest\ntwo\n");
+}
+
+#[test]
+fn what_could_play_tricks_on_a_terminal_is_shown_as_text_and_is_there_with_raw() {
+    let bytes = "nul \\000 broken \\377 \\033[31mred\\033[0m \\033[2Jclear\\n";
+    let node = |name: &str, bytes: &str| script(name, &format!("printf '{bytes}'; printf 'no end'"));
+    let root = Root::new(&[node("a", bytes), node("text", &bytes.replace("\\377", "bytes"))]);
+    root.up();
+    await_log(&root, "a", "no end");
+    await_log(&root, "text", "no end");
+    let shown = root.ok(&["logs", "a"]).stdout;
+    assert_eq!(shown, "nul \\x00 broken \\xff red \\x1b[2Jclear\nno end [no line end yet]\n");
+    let raw = root.ok(&["logs", "--raw", "text"]).stdout;
+    assert!(raw.contains("\u{1b}[31mred\u{1b}[0m \u{1b}[2Jclear\n") && raw.contains('\0'), "{raw:?}");
+    assert!(raw.ends_with("\nno end"), "not even a line end is added: {raw:?}");
+}
+
+#[test]
+fn the_daemons_own_log_is_shown_on_request() {
+    let root = Root::new(&[fake("a", &["print=x"])]);
+    root.up();
+    let shown = root.ok(&["logs", "supervisor", "-n", "1000"]).stdout;
+    assert!(shown.contains("ready for orders"), "{shown}");
+    let both = root.ok(&["logs", "supervisor", "a", "--grep", "ready for|^x"]).stdout;
+    assert!(both.contains("supervisor | ") && both.contains("a          | x"), "{both}");
+    let hint = root.fails(2, &["logs", "ghost"]).stderr;
+    assert!(hint.contains("supervisor for the daemon itself"), "{hint}");
+}
+
+#[test]
+fn logs_of_several_nodes_are_followed_together() {
+    let root = Root::new(&[fake("a", &["tick=20"]), fake("b", &["tick=20"])]);
+    root.up();
+    let follow = root.spawn(&["logs", "-f", "-n", "0", "a", "b"]);
+    until(STATE_LIMIT, "both are shown", || {
+        let out = follow.stdout();
+        let count = |name: &str| out.lines().filter(|l| l.starts_with(name)).count();
+        if count("a | ") > 20 && count("b | ") > 20 { Ok(()) } else { Err(out) }
+    });
+    follow.signal(2);
+    let output = follow.wait(Duration::from_secs(20));
+    assert_eq!(output.code, Some(130));
+    for name in ["a | tick ", "b | tick "] {
+        let numbers: Vec<u64> = output.stdout.lines().filter_map(|l| l.strip_prefix(name)?.parse().ok()).collect();
+        assert!(numbers.windows(2).all(|w| w[1] == w[0] + 1), "a line of {name} is missing or twice");
+    }
 }

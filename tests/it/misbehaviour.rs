@@ -147,3 +147,88 @@ fn a_node_that_kills_itself_is_told_apart_from_one_that_exits() {
     assert_eq!(a["last_exit"]["signal"], "SIGSEGV");
     assert_eq!(a["last_exit"]["code"], serde_json::Value::Null);
 }
+
+fn script(name: &str, script: &str) -> crate::support::Node {
+    crate::support::Node::program(name, &["/bin/sh", "-c", &format!("{script}; exec /bin/sleep 1000")])
+}
+
+fn await_log(root: &Root, node: &str, text: &str) {
+    until(STATE_LIMIT, &format!("{node} has written {text:?}"), || {
+        let log = root.log(node);
+        if log.contains(text) { Ok(()) } else { Err(log.chars().rev().take(200).collect()) }
+    });
+}
+
+/// Memory that a process has written to, kB; not the pages of its program, which a debug build has many of.
+fn anonymous_kb(pid: i32) -> u64 {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/smaps_rollup")).unwrap();
+    let line = text.lines().find_map(|l| l.strip_prefix("Anonymous:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+#[test]
+fn a_line_of_100_mb_costs_neither_the_shim_nor_the_reader_memory_and_is_shown_cut() {
+    let root = Root::raw("");
+    let go = root.file("go");
+    let line = "/usr/bin/head -c 104857600 /dev/zero | /usr/bin/tr '\\000' x; echo; echo behind";
+    root.configure(&[script("a", &format!("while [ ! -e {go} ]; do /bin/sleep 0.05; done; {line}"))]);
+    root.up();
+    let shim = root.shim("a");
+    let before = anonymous_kb(shim);
+    std::fs::write(&go, "").unwrap();
+    await_log(&root, "a", "behind\n");
+    let after = anonymous_kb(shim);
+    assert!(after < before + 200, "{before} kB before, {after} kB after");
+    let shown = root.ok(&["logs", "-n", "2", "a"]).stdout;
+    assert!(shown.starts_with("xxx") && shown.len() < 10_000, "{} bytes", shown.len());
+    assert!(shown.ends_with("x [cut, 104,857,600 bytes; --raw shows all]\nbehind\n"), "{}", &shown[shown.len() - 99..]);
+}
+
+#[test]
+fn a_node_that_closes_its_output_and_opens_it_again_is_heard() {
+    let root = Root::new(&[script(
+        "a",
+        "echo one; echo two > /dev/stdout; echo three > /proc/self/fd/2; exec 3>&1 1>&- 2>&-; exec 1>/proc/self/fd/3; echo four",
+    )]);
+    root.up();
+    await_log(&root, "a", "one\ntwo\nthree\nfour\n");
+}
+
+#[test]
+fn many_nodes_that_flood_at_once_lose_no_line_and_the_daemon_answers() {
+    let names = ["a", "b", "c", "d"];
+    let bounds = "{ max_bytes = \"256K\", keep = 100 }";
+    let nodes: Vec<_> = names.iter().map(|n| fake(n, &["lines=200000"]).key("log", bounds)).collect();
+    let root = Root::new(&nodes);
+    root.up();
+    for name in names {
+        await_log(&root, name, "line 199999\n");
+    }
+    assert_eq!(root.status()["nodes"].as_array().unwrap().len(), 4);
+    for name in names {
+        let lines = root.ok(&["logs", "-n", "200001", name]).stdout;
+        assert!(lines.lines().enumerate().all(|(n, l)| l == format!("line {n}")) && lines.lines().count() == 200_000);
+    }
+}
+
+#[test]
+fn a_log_directory_that_is_removed_or_replaced_under_a_running_node_is_made_again() {
+    let root = Root::new(&[fake("a", &["tick=5"])]);
+    root.up();
+    await_log(&root, "a", "tick 10\n");
+    let (pid, dir) = (root.pid("a"), root.path().join("nodes/a/log"));
+    std::fs::remove_dir_all(&dir).unwrap();
+    await_log(&root, "a", "tick ");
+    // a link in its place leads nowhere: not for the shim, not for the reader
+    let (outside, current) = (root.file("outside"), dir.join("current"));
+    std::fs::write(&outside, "not of the log\n").unwrap();
+    std::fs::remove_file(&current).unwrap();
+    std::os::unix::fs::symlink(&outside, &current).unwrap();
+    until(STATE_LIMIT, "the link is put aside", || {
+        if current.symlink_metadata().is_ok_and(|m| m.is_file()) { Ok(()) } else { Err(String::new()) }
+    });
+    await_log(&root, "a", "tick ");
+    assert_eq!(std::fs::read_to_string(&outside).unwrap(), "not of the log\n");
+    assert!(!root.ok(&["logs", "-n", "100000", "a"]).stdout.contains("not of the log"));
+    assert_eq!(root.pid("a"), pid, "the node has noticed nothing");
+}

@@ -1,4 +1,6 @@
-//! `logs`: the last lines of nodes, and what follows.
+//! `logs`: the last lines of nodes, and what follows; of several nodes merged by time.
+
+mod select;
 
 use crate::{
     base::{Layout, NodeName, units::grouped},
@@ -7,17 +9,24 @@ use crate::{
         context::Context,
         error::{CliError, of_output},
         exit::Exit,
+        printer::Paint,
         signals::Signals,
     },
-    offline::logs::{self, Follower, Piece, Start, Wakeup},
+    offline::logs::{self, Entries, Entry, Follower, LogError, Piece, SUPERVISOR, Start, Wakeup},
 };
+use anstyle::{AnsiColor, Style};
+use select::{Filter, Selected};
 use std::{
     io::{self, BufWriter, Write},
+    path::PathBuf,
     sync::Arc,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
-use tokio::sync::mpsc;
+use tokio::{
+    sync::mpsc,
+    time::{sleep, sleep_until},
+};
 
 /// Lines of each node when nothing else is said.
 const LINES: usize = 20;
@@ -25,40 +34,89 @@ const LINES: usize = 20;
 /// A look without a wakeup: finds logs that did not exist before, and serves file systems that do not tell of changes.
 const LOOK: Duration = Duration::from_secs(1);
 
-/// One node's log on its way to standard output.
-struct Reading {
-    node: NodeName,
-    follower: Follower,
+/// How long lines of several nodes are gathered, to be shown by time: they are written within milliseconds of each other.
+const GATHER: Duration = Duration::from_millis(50);
+
+/// After so long a silence half a line is shown, and the end of a stack trace is taken as its end.
+const SILENCE: Duration = Duration::from_millis(300);
+
+/// The colours of names, in turns. Names stand there in any case.
+const COLOURS: [AnsiColor; 6] =
+    [AnsiColor::Cyan, AnsiColor::Green, AnsiColor::Yellow, AnsiColor::Magenta, AnsiColor::Blue, AnsiColor::BrightCyan];
+
+/// One log to be shown.
+struct Shown {
+    path: PathBuf,
+    /// What is in front of its lines.
     prefix: String,
-    watched: bool,
 }
 
 pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, CliError> {
     let layout = context.layout()?;
     let nodes = choose(context, &layout, &args.nodes)?;
     let last = args.lines.or_else(|| args.since.is_none().then_some(LINES));
-    let start = Start { last, since: args.since };
+    if args.raw {
+        let [node] = &nodes[..] else {
+            return Err(CliError::new(Exit::Usage, "--raw writes the bytes of one node; name it"));
+        };
+        let path = logs::path(&layout, node);
+        return raw(context, logs::follower_of(&path, Start { last, since: args.since }), &path, args.follow).await;
+    }
+    let paint = Paint { on: context.printer.paint().on && !args.no_color };
     let width = nodes.iter().map(|n| n.as_str().len()).max().unwrap_or(0);
     let several = nodes.len() > 1;
-    let mut readings: Vec<Reading> = nodes
-        .into_iter()
-        .map(|node| Reading {
-            follower: logs::follower(&layout, &node, start),
-            prefix: if several { format!("{node:width$} | ") } else { String::new() },
-            node,
-            watched: false,
-        })
-        .collect();
-    if args.follow {
-        return follow(context, &layout, readings).await;
+    let filter = Filter { pattern: args.grep, until: args.until };
+    let filtered = filter.pattern.is_some() || filter.until.is_some();
+    // With a filter the last ones are those that pass it; all have to be looked at.
+    let start = Start { last: last.filter(|_| !filtered), since: args.since };
+    let mut selected = Vec::with_capacity(nodes.len());
+    let mut shown = Vec::with_capacity(nodes.len());
+    for (at, node) in nodes.iter().enumerate() {
+        let path = logs::path(&layout, node);
+        let entries = Entries::new(logs::follower_of(&path, start), filter.pattern.is_some());
+        selected.push(Selected::new(entries, filter.clone(), last.filter(|_| filtered)).map_err(|e| failed(&e))?);
+        let name = paint.with(COLOURS[at % COLOURS.len()].on_default(), &format!("{node:width$} |"));
+        shown.push(Shown { path, prefix: if several { format!("{name} ") } else { String::new() } });
     }
+    show(&mut selected, &shown, paint, !args.follow)?;
+    if !args.follow {
+        return Ok(Exit::Done);
+    }
+    follow(&mut selected, &shown, paint).await
+}
+
+fn failed(e: &LogError) -> CliError {
+    match e {
+        LogError::Output(e) => of_output(e),
+        LogError::Read(e) => CliError::of(Exit::Unexpected, e),
+    }
+}
+
+/// Writes what is there. With `all` also what may still go on.
+fn show(selected: &mut [Selected], shown: &[Shown], paint: Paint, all: bool) -> Result<bool, CliError> {
     let mut out = BufWriter::new(io::stdout().lock());
-    for reading in &mut readings {
-        read(context, reading, &mut out)?;
-        rest(reading, &mut out)?;
+    let any = select::merge(selected, all, &mut |at, entry| {
+        write_entry(&mut out, &shown[at].prefix, entry, paint).map_err(LogError::Output)
+    });
+    let flushed = out.flush();
+    let any = any.map_err(|e| failed(&e))?;
+    flushed.map_err(|e| of_output(&e))?;
+    Ok(any)
+}
+
+fn write_entry(out: &mut impl Write, prefix: &str, entry: &Entry, paint: Paint) -> io::Result<()> {
+    let aside = |text: &str| paint.with(Style::new().dimmed(), text);
+    for line in &entry.lines {
+        let text = logs::display(&line.text, line.bytes);
+        let before = if line.continued { aside("[continued] ") } else { String::new() };
+        let after = if line.ended { String::new() } else { aside(" [no line end yet]") };
+        if line.ours {
+            writeln!(out, "{prefix}{}", aside(&format!("[cdc-supervisor] {text}")))?;
+        } else {
+            writeln!(out, "{prefix}{before}{text}{after}")?;
+        }
     }
-    out.flush().map_err(|e| of_output(&e))?;
-    Ok(Exit::Done)
+    Ok(())
 }
 
 /// The nodes asked for, all of them when none is named; a name that nobody has is a mistake.
@@ -66,50 +124,69 @@ fn choose(context: &Context, layout: &Layout, asked: &[NodeName]) -> Result<Vec<
     // Logs of a root can be read whatever is wrong with the configuration.
     let loaded = context.load().ok().filter(|loaded| loaded.plan.root == layout.root());
     let known = logs::nodes(layout, loaded.as_ref().map(|l| &l.plan));
-    if let Some(unknown) = asked.iter().find(|n| !known.contains(n)) {
+    let stranger = |n: &&NodeName| !known.contains(n) && n.as_str() != SUPERVISOR;
+    if let Some(unknown) = asked.iter().find(stranger) {
         let names: Vec<&str> = known.iter().map(NodeName::as_str).collect();
         let hint = if names.is_empty() {
             format!("no node has ever run under {}", layout.root().display())
         } else {
-            format!("there are {}", names.join(", "))
+            format!("there are {}, and {SUPERVISOR} for the daemon itself", names.join(", "))
         };
         return Err(CliError::new(Exit::Usage, format!("there is no node {unknown}")).hint(hint));
     }
-    if !asked.is_empty() {
-        return Ok(asked.to_vec());
+    let own = asked.iter().any(|n| n.as_str() == SUPERVISOR && !known.contains(n));
+    if own && !layout.supervisor_log().exists() {
+        let message = format!("the daemon has no log of its own under {}", layout.root().display());
+        return Err(CliError::new(Exit::Unexpected, message)
+            .hint("under systemd it is in the journal: journalctl -u cdc-supervisor"));
     }
-    Ok(known)
+    let mut nodes: Vec<NodeName> = Vec::new();
+    for node in if asked.is_empty() { &known } else { asked } {
+        // named twice is meant once
+        if !nodes.contains(node) {
+            nodes.push(node.clone());
+        }
+    }
+    Ok(nodes)
 }
 
-async fn follow(context: &Context, layout: &Layout, mut readings: Vec<Reading>) -> Result<Exit, CliError> {
-    let failed = |e: &dyn std::error::Error| CliError::of(Exit::Unexpected, e);
-    let wakeup = Wakeup::new().map_err(|e| failed(&e))?;
+async fn follow(selected: &mut [Selected], shown: &[Shown], paint: Paint) -> Result<Exit, CliError> {
+    let wakeup = Wakeup::new().map_err(|e| CliError::of(Exit::Unexpected, &e))?;
     let (wakeup, mut woken) = in_a_thread(wakeup);
     let mut signals = Signals::listen()?;
+    let mut watched = vec![false; shown.len()];
+    let mut spoke = Instant::now();
     loop {
-        let mut out = BufWriter::new(io::stdout().lock());
         wakeup.clear();
-        for reading in &mut readings {
+        for (log, watched) in shown.iter().zip(&mut watched).filter(|(_, watched)| !**watched) {
             // Watched before it is read: what is written in between wakes us.
-            if !reading.watched {
-                reading.watched = wakeup.add(&layout.log_dir(&reading.node)).map_err(|e| failed(&e))?;
-            }
-            read(context, reading, &mut out)?;
+            *watched = watch(&wakeup, &log.path)?;
         }
-        out.flush().map_err(|e| of_output(&e))?;
-        drop(out);
+        if show(selected, shown, paint, spoke.elapsed() >= SILENCE)? {
+            spoke = Instant::now();
+        }
+        let holds_back = selected.iter().any(Selected::holds_back);
         tokio::select! {
-            Some(()) = woken.recv() => {}
+            Some(()) = woken.recv() => {
+                // What is held back is not given more time because another node speaks.
+                if !holds_back {
+                    spoke = Instant::now();
+                }
+                if shown.len() > 1 {
+                    sleep(GATHER).await;
+                }
+            }
+            () = sleep_until((spoke + SILENCE).into()), if holds_back => {}
             () = signals.next() => break,
         }
     }
-    let mut out = BufWriter::new(io::stdout().lock());
-    for reading in &mut readings {
-        read(context, reading, &mut out)?;
-        rest(reading, &mut out)?;
-    }
-    out.flush().map_err(|e| of_output(&e))?;
+    show(selected, shown, paint, true)?;
     Err(CliError::silent(Exit::Interrupted))
+}
+
+fn watch(wakeup: &Wakeup, path: &std::path::Path) -> Result<bool, CliError> {
+    let dir = if path.is_file() { path.parent().unwrap_or(path) } else { path };
+    wakeup.add(dir).map_err(|e| CliError::of(Exit::Unexpected, &e))
 }
 
 /// Waits for changes in a thread of its own and passes each on once, and without any every [`LOOK`]; the thread ends with
@@ -130,30 +207,44 @@ fn in_a_thread(wakeup: Wakeup) -> (Arc<Wakeup>, mpsc::Receiver<()>) {
     (wakeup, receiver)
 }
 
-fn read(context: &Context, reading: &mut Reading, out: &mut impl Write) -> Result<(), CliError> {
+/// The bytes of one log as they are.
+async fn raw(
+    context: &Context,
+    mut follower: Follower,
+    path: &std::path::Path,
+    follow: bool,
+) -> Result<Exit, CliError> {
+    let wakeup = Wakeup::new().map_err(|e| CliError::of(Exit::Unexpected, &e))?;
+    let (wakeup, mut woken) = in_a_thread(wakeup);
+    let mut signals = Signals::listen()?;
     loop {
-        match reading.follower.next().map_err(|e| CliError::of(Exit::Unexpected, &e))? {
-            None => return Ok(()),
-            Some(Piece::Text { bytes, first, ended }) => {
-                let prefix = if first { reading.prefix.as_bytes() } else { &[] };
-                let end: &[u8] = if ended { b"\n" } else { &[] };
-                [prefix, bytes, end].into_iter().try_for_each(|part| out.write_all(part)).map_err(|e| of_output(&e))?;
+        wakeup.clear();
+        // one that is not there yet is looked for again
+        watch(&wakeup, path)?;
+        let mut out = BufWriter::new(io::stdout().lock());
+        while let Some(piece) = follower.next().map_err(|e| CliError::of(Exit::Unexpected, &e))? {
+            match piece {
+                Piece::Text { bytes, ended, .. } => {
+                    let end: &[u8] = if ended { b"\n" } else { b"" };
+                    out.write_all(bytes).and_then(|()| out.write_all(end)).map_err(|e| of_output(&e))?;
+                }
+                Piece::Missed(bytes) => {
+                    context.printer.warn(&format!("{} bytes were removed before they could be read", grouped(bytes)));
+                }
+                Piece::Broken(why) => context.printer.warn(&why),
             }
-            Some(Piece::Missed(bytes)) => context.printer.warn(&format!(
-                "{}: {} bytes were removed before they could be read",
-                reading.node,
-                grouped(bytes)
-            )),
-            Some(Piece::Broken(why)) => context.printer.warn(&format!("{}: {why}", reading.node)),
+        }
+        if let Some(rest) = follower.partial() {
+            out.write_all(&rest).map_err(|e| of_output(&e))?;
+        }
+        out.flush().map_err(|e| of_output(&e))?;
+        drop(out);
+        if !follow {
+            return Ok(Exit::Done);
+        }
+        tokio::select! {
+            Some(()) = woken.recv() => {}
+            () = signals.next() => return Err(CliError::silent(Exit::Interrupted)),
         }
     }
-}
-
-/// Half a line at the end, as it is.
-fn rest(reading: &mut Reading, out: &mut impl Write) -> Result<(), CliError> {
-    let Some(rest) = reading.follower.partial() else { return Ok(()) };
-    out.write_all(reading.prefix.as_bytes())
-        .and_then(|()| out.write_all(&rest))
-        .and_then(|()| out.write_all(b"\n"))
-        .map_err(|e| of_output(&e))
 }
