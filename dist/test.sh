@@ -13,6 +13,7 @@ for argument in "$@"; do
   esac
 done
 
+[ $long = no ] || export CDC_TEST_LONG=1
 dist/check-rust.sh fmt clippy
 tools=(build run test)
 # the guest is made by root only; others' tests of it skip themselves, aloud. A peer that is missing is said in its figure.
@@ -49,6 +50,8 @@ tests() { # LAYER - how the test program tests/LAYER is run
     # five real nodes at once: one test at a time on a small machine
     real) layer "$1" isolated cargo test --locked --test "$1" -- --test-threads=1 ;;
     # makes its guest from packages; the guest itself has no network
+    # the programs with failpoints; the plain ones come back with the next layer's build
+    faults) layer "$1" isolated cargo test --locked --features failpoints --test "$1" ;;
     vm) layer "$1" cargo test --locked --test "$1" ;;
     *) layer "$1" isolated cargo test --locked --test "$1" ;;
   esac
@@ -56,10 +59,11 @@ tests() { # LAYER - how the test program tests/LAYER is run
 
 layer format cargo fmt --check
 layer lints cargo clippy --locked --all-targets -- -D warnings
+layer lints-failpoints cargo clippy --locked --features failpoints --test faults -- -D warnings
 layer build cargo build --locked --all-targets
 layer documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
 layer unit isolated cargo test --locked --lib --bins
-order=(architecture model control clients shim it artifact real vm)
+order=(architecture model control clients shim it faults artifact real vm)
 for name in "${order[@]}"; do tests "$name"; done
 for main in tests/*/main.rs; do
   name=$(basename "$(dirname "$main")")

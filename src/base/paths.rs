@@ -53,6 +53,11 @@ impl Layout {
         self.state().join("session.json")
     }
 
+    /// Which cluster, which MySQL server and which machine this root has last had data of.
+    pub fn identity(&self) -> PathBuf {
+        self.state().join("identity.json")
+    }
+
     /// The event log.
     pub fn events(&self) -> PathBuf {
         self.state().join("events.jsonl")

@@ -52,6 +52,15 @@ pub enum PrepareStep {
     ClassData(ClassDataArchive),
     /// Initialise and provision MySQL into a temporary directory, then rename it into place.
     MysqlInitialize(MysqlInitialize),
+    /// Before each start: no newer program has written the data; this program's version is noted in it.
+    DataVersion(DataVersion),
+    /// Before each start: the broker's data, the other brokers', ZooKeeper's and this root's record belong together.
+    BrokerIdentity(BrokerIdentity),
+    /// Before each start, and before the data directory is made: it is that of the server this root remembers.
+    MysqlIdentity {
+        /// The data directory.
+        data_dir: PathBuf,
+    },
     /// Before each start: wait until ZooKeeper no longer holds `/brokers/ids/ID` of an earlier session.
     AwaitBrokerSessionGone {
         /// Where ZooKeeper listens.
@@ -61,6 +70,43 @@ pub enum PrepareStep {
         /// Longest it can take: session timeout + two ticks.
         up_to: Duration,
     },
+}
+
+/// Which program writes a data directory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DataVersion {
+    /// Whose.
+    pub product: DataProduct,
+    /// The version that will write (`3.5.2`, `8.0.46-0ubuntu0.24.04.3`).
+    pub version: String,
+    /// Kafka: `inter.broker.protocol.version`, which decides about formats.
+    pub protocol: Option<String>,
+    /// Where the data is.
+    pub data_dir: PathBuf,
+}
+
+/// Products whose data directories carry a version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DataProduct {
+    /// ZooKeeper.
+    Zookeeper,
+    /// Kafka brokers.
+    Kafka,
+    /// MySQL.
+    Mysql,
+}
+
+/// What tells whether a broker's data belongs to the cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BrokerIdentity {
+    /// `broker.id`.
+    pub broker: u32,
+    /// Every broker of the plan with its data directory, this one among them.
+    pub brokers: Vec<(u32, PathBuf)>,
+    /// Where ZooKeeper listens.
+    pub zookeeper: SocketAddr,
+    /// Its data directory, for explanations.
+    pub zookeeper_data: PathBuf,
 }
 
 /// A class-data archive that makes a JVM start faster and smaller (`engine::class_data` has the figures).

@@ -7,7 +7,7 @@ pub use sink::AnswerSink;
 
 use super::wire::{Answer, LINE_MAX, Order, Request, VERSION};
 use crate::base::units::human_duration;
-use lobby::{Lobby, Place};
+use lobby::{Lobbies, Place};
 use sink::Queue;
 use std::{
     fmt,
@@ -89,7 +89,7 @@ pub async fn serve_patiently(
     patience: Duration,
 ) {
     let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let mut lobby = Lobby::default();
+    let lobby = Lobbies::default();
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -107,17 +107,22 @@ pub async fn serve_patiently(
             Ok((stream, _)) => {
                 let (handler, stop) = (Arc::clone(&handler), stop.clone());
                 if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-                    let place = lobby.enter();
+                    let (place, lobby) = (lobby.enter(), lobby.clone());
                     connections.spawn(async move {
-                        connection(stream, handler, stop, patience, place).await;
+                        connection(stream, handler, stop, patience, place, &lobby).await;
                         drop(slot);
                     });
                 } else if lobby.make_room() {
-                    let (place, slots) = (lobby.enter(), Arc::clone(&slots));
+                    let (mut waits, lobby, slots) = (lobby.wait(), lobby.clone(), Arc::clone(&slots));
                     connections.spawn(async move {
-                        // The one that was sent away gives up its slot in a moment.
-                        let slot = slots.acquire_owned().await;
-                        connection(stream, handler, stop, patience, place).await;
+                        // The one that was sent away gives up its slot in a moment. Until then this one has none to give up.
+                        let slot = tokio::select! {
+                            slot = slots.acquire_owned() => slot,
+                            () = waits.wanted() => return turn_away(&stream),
+                        };
+                        drop(waits);
+                        let place = lobby.enter();
+                        connection(stream, handler, stop, patience, place, &lobby).await;
                         drop(slot);
                     });
                 } else {
@@ -157,6 +162,7 @@ async fn connection(
     mut stop: watch::Receiver<bool>,
     patience: Duration,
     mut place: Place,
+    lobby: &Lobbies,
 ) {
     let peer = match stream.peer_cred() {
         Ok(cred) => Peer { uid: cred.uid(), pid: cred.pid() },
@@ -197,6 +203,7 @@ async fn connection(
         | Order::UpgradeSelf => tracing::info!(%peer, ?order, "order"),
     }
     let watching = matches!(order, Order::Watch);
+    let mut seat = watching.then(|| lobby.watch());
     let queue = Arc::new(Queue::new(!watching));
     let work = tokio::spawn(handler.handle(peer, order, AnswerSink::new(Arc::clone(&queue))));
 
@@ -206,6 +213,10 @@ async fn connection(
         tokio::select! {
             written = &mut writer => written,
             () = hung_up(&mut from) => Err(io::ErrorKind::BrokenPipe.into()),
+            // One that is real asks again.
+            () = async { if let Some(seat) = &mut seat { seat.wanted().await } }, if watching => {
+                Err(io::ErrorKind::ConnectionAborted.into())
+            }
             () = stopped(&mut stop) => {
                 let answered = if watching { None } else { timeout(LAST_CHANCE, writer.as_mut()).await.ok() };
                 match answered {

@@ -14,6 +14,7 @@ use crate::{
         clock,
         command::{Cancel, Command, Finished},
         error::SysError,
+        failpoint::fail_point,
         fs::Lock,
         process,
     },
@@ -79,6 +80,7 @@ impl Inherited {
 
     /// The lock, if it is this root's and still held.
     pub(super) fn go_on(self, layout: &Layout) -> (Option<Lock>, Option<UnixListener>) {
+        fail_point!("handover.begun");
         let lock = Lock::go_on(File::from(self.lock), &layout.daemon_lock()).ok().flatten();
         let listener = UnixListener::from(self.listener);
         let is_ours =
@@ -192,9 +194,11 @@ impl Handover {
             Err(refusal) => return refuse(out, refusal),
         };
         tracing::info!(from = env!("CARGO_PKG_VERSION"), to = %checked.version, program = %self.program.display(), "handing over to the new program in this process");
+        fail_point!("handover.still");
         out.send(Answer::Done { text: vec![format!("handing over to version {}", checked.version)] });
         // Our own answer goes out with the others; from here on clients wait at the socket.
         self.door.close().await;
+        fail_point!("handover.closed");
         systemd::handing_over(&checked.version);
         let why = self.become_it();
         tracing::error!(error = %why.source, "the hand-over did not come about: {why}; this daemon goes on");

@@ -14,7 +14,7 @@ mod systemd;
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName},
     engine::{Engine, EngineOrder, Handle, Journal, Settings},
-    sys::{children, fs, process},
+    sys::{children, failpoint::fail_point, fs, process},
     telemetry,
 };
 use door::Door;
@@ -88,11 +88,16 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
         None => fs::Lock::try_take(&layout.daemon_lock()).map_err(StartError::file)?,
     };
     let Some(lock) = lock else { return Err(StartError::already_running(&layout)) };
+    fail_point!("daemon.locked");
+    for dir in [layout.state(), layout.node_states(), layout.secrets()] {
+        fs::remove_torn(&dir);
+    }
     inputs::no_foreign_shims(&layout).await?;
     inputs.look_for_live_nodes().await?;
     let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
     fs::write_atomic(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
+    fail_point!("daemon.planned");
     let recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
     let applied = Applied::new(inputs.plan.clone(), recipes.clone(), &layout);
     let (cgroup, caps) = inputs::caps();
@@ -125,6 +130,7 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     };
     let bounds = logs::keep_within_bounds(&layout, &inputs.plan);
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
+    fail_point!("daemon.adopted");
     // Children of the program before this one are ours too, and one may have ended when nobody listened.
     children::reap_orphans();
     let door = Arc::new(match listener {
@@ -143,6 +149,7 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     let reloads = Reloads::new(layout.clone(), args, cgroup, applied, bounds);
     let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, handover));
     door.open(handler).await.map_err(|e| StartError::other("serve the control socket", e))?;
+    fail_point!("daemon.serving");
     tokio::spawn(obey_signals(handle));
     let version = env!("CARGO_PKG_VERSION");
     match from {
@@ -154,7 +161,9 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     let mut systemd = systemd::Systemd::from_environment();
     let pulse_every = systemd.watchdog_interval();
     engine.run(move |snapshot| systemd.pulse(snapshot), pulse_every).await;
+    fail_point!("daemon.all-down");
     session::end(&layout);
+    fail_point!("daemon.session-ended");
     // The last answers go out, then the socket goes.
     let _ = fs::remove_optional(&layout.control_socket());
     door.close().await;

@@ -16,7 +16,7 @@ use crate::{
     },
     lifecycle::{Event, Wanted},
     shim::wire,
-    sys::{clock, fs, process},
+    sys::{clock, failpoint::fail_point, fs, process},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -147,6 +147,9 @@ async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
     if let Some(warning) = warning {
         tracing::warn!(node = %node, "{warning}");
     }
+    fs::remove_torn(&layout.node_run(node));
+    fs::remove_torn(&layout.conf(node));
+    fail_point!("adopt.looking");
     let (sockets, records) = traces(layout, node);
     let highest = sockets.iter().chain(&records).copied().max().unwrap_or_default();
     let mut live = None;

@@ -32,6 +32,7 @@ struct Before<'a> {
     last_exit: Option<&'a LastExit>,
     waits_for: Option<WaitsFor>,
     stop: Option<(StopReason, bool)>,
+    stop_queued: bool,
 }
 
 impl<'a> Before<'a> {
@@ -45,6 +46,7 @@ impl<'a> Before<'a> {
                 last_exit: b.last_exit.as_ref(),
                 waits_for: b.waits_for,
                 stop: b.stop,
+                stop_queued: b.queued_stop.is_some(),
             },
             None => Self {
                 state: "down",
@@ -54,6 +56,7 @@ impl<'a> Before<'a> {
                 last_exit: node.last_exit.as_ref(),
                 waits_for: None,
                 stop: None,
+                stop_queued: false,
             },
         }
     }
@@ -102,6 +105,9 @@ fn of_node(before: &Before<'_>, node: &NodeSnapshot, events: &mut Vec<EventLine>
             WaitsFor::Nodes | WaitsFor::OldSession | WaitsFor::Other => EventKind::Waiting,
         };
         events.push(line(kind, &node.detail));
+    }
+    if let Some(why) = node.queued_stop.as_ref().filter(|_| !before.stop_queued) {
+        events.push(line(EventKind::Waiting, why));
     }
     if let Some((reason, killed)) = node.stop {
         let was = before.stop.filter(|_| before.incarnation == node.incarnation.0);

@@ -2,6 +2,7 @@
 
 use super::{
     actions, adopt, derive,
+    identity::{self, Identities},
     journal::Journal,
     node::{Asked, Happening, LogMark, NodeRuntime},
     orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
@@ -16,7 +17,7 @@ use crate::{
     },
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
     services,
-    sys::{cgroup::CgroupRoot, children, clock},
+    sys::{cgroup::CgroupRoot, children, clock, failpoint::fail_point},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -72,6 +73,7 @@ pub struct Engine {
     stills: mpsc::Receiver<StillRequest>,
     pub(super) still_wanted: Option<StillRequest>,
     pub(super) journal: Journal,
+    pub(super) identities: Arc<Identities>,
     child_ended: Signal,
 }
 
@@ -98,6 +100,7 @@ impl Engine {
             snapshot,
             tickets: Vec::new(),
             writer: Writer::start(layout.clone()),
+            identities: Arc::new(Identities::open(&layout, journal.clone())),
             journal,
             layout,
             shim_program,
@@ -185,7 +188,14 @@ impl Engine {
         let mut nodes = Vec::with_capacity(self.order.len());
         for name in &self.order {
             let (Some(node), Some(runtime)) = (self.fleet.node(name), self.nodes.get_mut(name)) else { continue };
+            let served = runtime.ready_since.is_some();
             note_times(node, runtime, now);
+            if !served && runtime.ready_since.is_some() && !runtime.recipe.prepare.is_empty() {
+                let (identities, recipe) = (Arc::clone(&self.identities), Arc::clone(&runtime.recipe));
+                let name = name.clone();
+                // Nobody waits for it: it is learned again at the next start.
+                tokio::task::spawn_blocking(move || identity::learn(&identities, &name, &recipe));
+            }
             nodes.push(NodeSnapshot::of(node, runtime, now));
             self.writer.save(
                 name,
@@ -386,6 +396,7 @@ impl Engine {
     }
 
     fn gone(&mut self, node: &NodeName, record: &ExitRecord, shim_lost: bool) {
+        fail_point!("engine.end-heard");
         let asked = self.nodes.get(node).and_then(|n| n.asked);
         let (cause, failure) = self.judge(node, record, shim_lost);
         let expected = asked.is_some();

@@ -6,7 +6,11 @@ use crate::{
     base::{ExitRecord, ExitStatus, Incarnation, Layout, NodeName, Timestamp},
     logs::{pump, writer::LogWriter},
     shim::wire::{self, Decoder, LaunchOrder, Notified, Report, Request, ShimState, WireError},
-    sys::{children, clock, fs, process, socket},
+    sys::{
+        children, clock,
+        failpoint::{fail_io, fail_point},
+        fs, process, socket,
+    },
 };
 use nix::{
     errno::Errno,
@@ -191,6 +195,7 @@ pub(super) async fn launch(mut context: LinkContext, program: PathBuf, order: La
         let (layout, node, incarnation) = (context.layout.clone(), context.node.clone(), context.incarnation);
         spawn_blocking(move || spawn_shim(&layout, &node, incarnation, &program)).await
     };
+    fail_point!("link.shim-started");
     let (child, stream) = match spawned {
         Ok(Ok(spawned)) => spawned,
         Ok(Err(e)) => {
@@ -214,7 +219,9 @@ pub(super) async fn launch(mut context: LinkContext, program: PathBuf, order: La
             return;
         }
     }
+    fail_point!("link.ordered");
     let first = connection.report().await;
+    fail_point!("link.answered");
     match first {
         Ok(Some(Report::State(state))) => {
             let hold = Hold::take(state.clone(), &mut connection);
@@ -251,6 +258,7 @@ fn spawn_shim(
     incarnation: Incarnation,
     program: &std::path::Path,
 ) -> io::Result<(i32, UnixStream)> {
+    fail_io!("link.fork")?;
     let (ours, theirs) = socket::socketpair()?;
     let log = OpenOptions::new().append(true).create(true).mode(0o640).open(layout.node_run(node).join("shim.log"))?;
     let pid = process::spawn_shim(program, theirs, log, (node, incarnation)).map_err(|e| e.source)?;
@@ -308,6 +316,7 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
 /// The shim died first: read the node's pipe, wait for its end, carry out stop orders ourselves.
 async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkCommand>) {
     let Hold { state, pipe, pidfd } = hold;
+    fail_point!("link.taking-over");
     // It may have died after writing the record and before telling anyone.
     if let Some(record) = read_record(context) {
         let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
@@ -358,8 +367,11 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
     };
     let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
     let written = record.clone();
+    fail_point!("link.end-seen");
     let _ = spawn_blocking(move || {
         orphan::remove_tree(&layout, &node, cgroup.as_deref());
+        // A record that the shim was writing when it was killed.
+        fs::remove_torn(&layout.node_run(&node));
         let path = layout.exit_record(&node, written.incarnation);
         let text = wire::format_exit_record(&written, None);
         // Without the record a next daemon would only call this exit unknown.

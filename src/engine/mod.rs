@@ -7,6 +7,7 @@ mod chown;
 mod class_data;
 mod derive;
 mod dispatcher;
+mod identity;
 mod journal;
 mod link;
 mod mysql_init;

@@ -1,7 +1,9 @@
 //! Everything before a launch: ports free, directories, files, one-time work, the wait for a broker's old session.
 
 use super::{
-    Engine, chown, class_data, mysql_init,
+    Engine, chown, class_data, identity,
+    journal::Journal,
+    mysql_init,
     node::{Happening, PrepareTask},
     orphan,
 };
@@ -13,7 +15,7 @@ use crate::{
     },
     clients::zookeeper,
     lifecycle::{Event, Hold},
-    sys::{clock, command::Cancel, error::SysError, fs, net, process},
+    sys::{clock, command::Cancel, error::SysError, failpoint::fail_point, fs, net, process},
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 use tokio::sync::mpsc;
@@ -55,6 +57,7 @@ impl PrepareError {
 pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
     let layout = engine.layout.clone();
     let sink = engine.sink.clone();
+    let (identities, journal) = (Arc::clone(&engine.identities), engine.journal.clone());
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
     runtime.prepares += 1;
     runtime.troubles.clear();
@@ -67,6 +70,8 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
         number,
         cancel: cancel.clone(),
         sink,
+        identities,
+        journal,
     };
     tokio::spawn(preparing.run());
     if let Some(old) = runtime.prepare.replace(PrepareTask { number, cancel }) {
@@ -74,13 +79,16 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
     }
 }
 
-struct Preparing {
+/// The preparation of one start of one node.
+pub(super) struct Preparing {
     layout: Layout,
-    node: NodeName,
+    pub(super) node: NodeName,
     recipe: Arc<Recipe>,
     number: u64,
-    cancel: Cancel,
+    pub(super) cancel: Cancel,
     sink: mpsc::UnboundedSender<(NodeName, Happening)>,
+    pub(super) identities: Arc<identity::Identities>,
+    pub(super) journal: Journal,
 }
 
 impl Preparing {
@@ -100,12 +108,13 @@ impl Preparing {
         self.tell(event);
     }
 
-    fn tell(&self, event: Event) {
+    pub(super) fn tell(&self, event: Event) {
         // The dispatcher ends last.
         let _ = self.sink.send((self.node.clone(), Happening::Prepared(self.number, event)));
     }
 
     async fn steps(&self) -> Result<(), PrepareError> {
+        fail_point!("prepare.begun");
         // What an earlier start left without a shim holds data and ports; it goes first, in order.
         let held = |why| self.tell(Event::Held(Hold::Other { why }));
         orphan::stop_in_order(&self.layout, &self.node, &self.recipe.stop, Some(&held)).await;
@@ -116,6 +125,8 @@ impl Preparing {
             files(&layout, &recipe)
         })
         .await?;
+        // Looking at whose data it is opens a session; the wait for the old one goes on with it.
+        let mut session = None;
         for step in &self.recipe.prepare {
             if self.cancel.is_cancelled() {
                 return Err(PrepareError::Cancelled);
@@ -134,8 +145,11 @@ impl Preparing {
                     mysql_init::ensure(&self.node, step, &self.cancel).await?;
                 }
                 PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to } => {
-                    self.await_session_gone(*zookeeper, *broker_id, *up_to).await?;
+                    self.await_session_gone(*zookeeper, *broker_id, *up_to, session.take()).await?;
                 }
+                PrepareStep::DataVersion(step) => self.data_version(step).await?,
+                PrepareStep::BrokerIdentity(step) => session = Some(self.broker_identity(step).await?),
+                PrepareStep::MysqlIdentity { data_dir } => self.mysql_identity(data_dir).await?,
             }
         }
         Ok(())
@@ -143,7 +157,13 @@ impl Preparing {
 
     /// Waits until ZooKeeper no longer holds the broker's registration. A broker that starts earlier exits 1 with
     /// NodeExists, after its whole start-up (KafkaZkClient.scala, registerBroker).
-    async fn await_session_gone(&self, address: SocketAddr, broker: u32, up_to: Duration) -> Result<(), PrepareError> {
+    async fn await_session_gone(
+        &self,
+        address: SocketAddr,
+        broker: u32,
+        up_to: Duration,
+        mut open: Option<zookeeper::Session>,
+    ) -> Result<(), PrepareError> {
         const LOOK: Duration = Duration::from_millis(250);
         let began = clock::now();
         let path = format!("/brokers/ids/{broker}");
@@ -152,7 +172,10 @@ impl Preparing {
                 return Err(PrepareError::Cancelled);
             }
             let seen = async {
-                let mut session = zookeeper::Session::connect(address, Duration::from_secs(5)).await?;
+                let mut session = match open.take() {
+                    Some(session) => session,
+                    None => zookeeper::Session::connect(address, Duration::from_secs(5)).await?,
+                };
                 let found = session.exists(&path).await;
                 // What was seen counts, also when the goodbye fails.
                 let _ = session.close().await;

@@ -11,7 +11,7 @@ use super::names::{self, Rotated, Stamp};
 pub use super::names::{CURRENT, rotated_files};
 use crate::{
     base::{Moment, Timestamp, units::grouped},
-    sys::clock,
+    sys::{clock, failpoint::fail_point},
 };
 use memchr::{memchr, memrchr};
 use std::{
@@ -362,6 +362,7 @@ impl LogWriter {
         let (current, next) = (self.dir.join(CURRENT), self.dir.join(NEXT));
         // The new file first: without one, output goes on into the old one under its old name.
         let file = open_file(&next, true)?;
+        fail_point!("log.next-made");
         let moved = match fs::symlink_metadata(&current) {
             Ok(meta) if self.is_ours(&meta)? => {
                 let end = Some(self.before + self.size);
@@ -376,10 +377,12 @@ impl LogWriter {
             Err(e) if e.kind() == ErrorKind::NotFound => Ok(()),
             Err(e) => Err(e),
         };
+        fail_point!("log.moved");
         if let Err(e) = moved.and_then(|()| fs::rename(&next, &current)) {
             let _ = fs::remove_file(&next);
             return Err(e);
         }
+        fail_point!("log.rotated");
         self.file = file;
         self.before += self.size;
         self.size = 0;

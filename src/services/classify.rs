@@ -43,15 +43,58 @@ pub fn classify(kind: NodeKind, exit: &ExitRecord, last_lines: &str, asked_to_st
         ExitStatus::Signal(_) => plain(Cause::KilledByOther),
         ExitStatus::Code(0) if shut_down_by_signal(kind, last_lines) => plain(outside(exit, SIGTERM)),
         ExitStatus::Code(0) => plain(Cause::Completed),
+        // MYSQLD_RESTART_EXIT: SQL RESTART asked for a new start. We do not offer it (no MYSQLD_PARENT_PID), so it is rare.
+        ExitStatus::Code(16) if kind == NodeKind::Mysql => plain(Cause::Completed),
         ExitStatus::Code(code) => match code.checked_sub(128) {
             // A JVM reports HUP, INT and TERM as 128 + signal after its shutdown hook. A command's 129 may be its own.
             Some(signal @ (1 | 2 | 15)) if matches!(kind, NodeKind::Zookeeper | NodeKind::Broker(_)) => {
                 plain(outside(exit, signal))
             }
             Some(signal) if exit.signals_sent.contains(&signal) => plain(Cause::KilledByOrder),
-            Some(_) | None => told(kind, last_lines),
+            Some(_) | None => match told(kind, last_lines) {
+                Ended { cause: Cause::Crashed, note: None, .. } => by_code(kind, code),
+                told => told,
+            },
         },
     }
+}
+
+/// What a code alone says, when no known line does (ZooKeeper's ExitCode.java, the same in 3.6.4 and 3.8.3). Its 3, "data
+/// directory unusable", is not among them: a JVM that gives up on a full heap ends with 3 as well.
+fn by_code(kind: NodeKind, code: i32) -> Ended {
+    let crashed = Ended { cause: Cause::Crashed, failure: None, note: None };
+    if kind != NodeKind::Zookeeper {
+        return crashed;
+    }
+    let (cause, meaning, remedy) = match code {
+        2 => (
+            Cause::BadOption,
+            "ZooKeeper refuses its configuration",
+            "correct [zookeeper.properties] in supervisor.toml",
+        ),
+        4 => (
+            Cause::PortTaken,
+            "ZooKeeper's admin server found its port taken",
+            "take admin.enableServer out of zookeeper.properties",
+        ),
+        10 => (
+            Cause::Crashed,
+            "ZooKeeper could not write its transaction log or a snapshot",
+            "see how full the disk is, and the kernel's log for its errors",
+        ),
+        14 => (
+            Cause::PortTaken,
+            "ZooKeeper could not bind a quorum port",
+            "take server.N lines out of zookeeper.properties: one ZooKeeper runs alone",
+        ),
+        _ => return crashed,
+    };
+    let failure = cause.is_terminal().then(|| Failure {
+        cause,
+        what: format!("{meaning} (exit {code})"),
+        remedy: remedy.to_owned(),
+    });
+    Ended { cause, failure, note: Some(format!("{meaning} (exit {code}); {remedy}")) }
 }
 
 /// An end that we asked for: clean, or killed when it took too long, or a crash on the way out. No failure: whether it can

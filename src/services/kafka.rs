@@ -8,8 +8,8 @@ use crate::{
     base::{
         NodeKind, NodeName,
         recipe::{
-            ClassDataArchive, Launch, PortUse, PrepareStep, Probe, ProbeKind, Recipe, RenderedFile, Stop, Training,
-            TrainingJvm, WhileStarting,
+            BrokerIdentity, ClassDataArchive, DataProduct, DataVersion, Launch, PortUse, PrepareStep, Probe, ProbeKind,
+            Recipe, RenderedFile, Stop, Training, TrainingJvm, WhileStarting,
         },
     },
     config,
@@ -96,6 +96,24 @@ pub(super) fn recipe(
         ],
         prepare: vec![
             PrepareStep::ClassData(ClassDataArchive { file: archive, training: training(&command) }),
+            PrepareStep::BrokerIdentity(BrokerIdentity {
+                broker: id,
+                brokers: kafka
+                    .brokers
+                    .iter()
+                    .map(|(id, broker)| {
+                        (*id, Place::of(site.layout, &NodeName::broker(*id), broker.data_dir.as_ref()).data)
+                    })
+                    .collect(),
+                zookeeper: zookeeper_address,
+                zookeeper_data: zookeeper::data_dir(site, zookeeper),
+            }),
+            PrepareStep::DataVersion(DataVersion {
+                product: DataProduct::Kafka,
+                version: jars.version.clone(),
+                protocol: Some(protocol(&broker.properties, &jars.version)),
+                data_dir: place.data.clone(),
+            }),
             PrepareStep::AwaitBrokerSessionGone {
                 zookeeper: zookeeper_address,
                 broker_id: id,
@@ -141,6 +159,12 @@ pub(super) fn recipe(
         log: broker.care.log,
         node,
     })
+}
+
+/// The protocol version the broker will write by: what is set, else that of its release (KafkaConfig, 3.5.2).
+fn protocol(properties: &std::collections::BTreeMap<String, String>, version: &str) -> String {
+    let set = properties.get("inter.broker.protocol.version").cloned();
+    set.unwrap_or_else(|| version.split('.').take(2).collect::<Vec<_>>().join("."))
 }
 
 /// `server.properties` of one broker.

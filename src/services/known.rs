@@ -288,6 +288,13 @@ pub(super) const FATAL: &[Known] = &[
     ),
     fatal(
         Product::Mysql,
+        Cause::WrongIdentity,
+        &["[MY-010076]"],
+        "auto.cnf, which holds the server's uuid, cannot be read",
+        "restore auto.cnf from a backup; without it the server makes a new uuid, and its next transactions have other GTIDs",
+    ),
+    fatal(
+        Product::Mysql,
         Cause::CouldNotStart,
         &["error while loading shared libraries"],
         "the host lacks a library that mysqld needs",
@@ -344,6 +351,13 @@ pub(super) const FATAL: &[Known] = &[
         &["Invalid maximum heap size"],
         "the JVM refuses the heap's size",
         FIX_OPTION,
+    ),
+    fatal(
+        Product::Jvm,
+        Cause::BadOption,
+        &["Initial heap size set to a larger value than the maximum heap size"],
+        "a flag asks for more heap at the start than the heap may have",
+        "take -Xms out of jvm_flags, or raise heap",
     ),
     fatal(
         Product::Jvm,
@@ -534,3 +548,6 @@ pub(super) const HARMLESS: &[Known] = &[
         "a flag switches class-data archives off",
     ),
 ];
+
+#[cfg(test)]
+mod lines;

@@ -6,7 +6,8 @@ use crate::{
         NodeKind, NodeName,
         programs::MysqlTree,
         recipe::{
-            Launch, MysqlInitialize, PortUse, PrepareStep, Probe, ProbeKind, Recipe, RenderedFile, Stop, WhileStarting,
+            DataProduct, DataVersion, Launch, MysqlInitialize, PortUse, PrepareStep, Probe, ProbeKind, Recipe,
+            RenderedFile, Stop, WhileStarting,
         },
     },
     config,
@@ -43,7 +44,16 @@ pub(super) fn recipe(site: &Site<'_>, mysql: &config::Mysql) -> Result<Recipe, S
         directories,
         // the server ignores an option file that everybody may write; this one nobody else may even read
         files: vec![RenderedFile { path: config_file, mode: 0o640, contents: options.render() }],
-        prepare: vec![PrepareStep::MysqlInitialize(initialize(site, mysql, &mysqld, &place, &env)?)],
+        prepare: vec![
+            PrepareStep::MysqlIdentity { data_dir: place.data.clone() },
+            PrepareStep::MysqlInitialize(initialize(site, mysql, &mysqld, &place, &env)?),
+            PrepareStep::DataVersion(DataVersion {
+                product: DataProduct::Mysql,
+                version: tree.version.clone(),
+                protocol: None,
+                data_dir: place.data.clone(),
+            }),
+        ],
         launch: Launch {
             argv: mysqld,
             env,

@@ -88,7 +88,7 @@ fn the_missions_stack_renders_to_its_golden_files() {
     golden("broker-2.properties", &file(&made[2], "server.properties"));
     golden("broker-2.argv", &made[2].launch.argv.join("\n"));
     golden("my.cnf", &file(&made[4], "my.cnf"));
-    let PrepareStep::MysqlInitialize(init) = &made[4].prepare[0] else { panic!() };
+    let PrepareStep::MysqlInitialize(init) = &made[4].prepare[1] else { panic!() };
     golden("mysql-initialize.argv", &init.initialize.join("\n"));
     golden("mysql-serve.argv", &init.serve.join("\n"));
     golden("mysql-provision.sql", &init.statements.join(";\n"));
@@ -159,7 +159,7 @@ fn what_the_user_sets_wins_in_its_place_and_says_so() {
     let mysql = file(&one(text, "mysql"), "my.cnf");
     assert!(mysql.contains("max_connections=33\n") && !mysql.contains("max_connections=100"));
     // fixed when the data directory is made, so initialisation must see it
-    let PrepareStep::MysqlInitialize(init) = &one(text, "mysql").prepare[0] else { panic!() };
+    let PrepareStep::MysqlInitialize(init) = &one(text, "mysql").prepare[1] else { panic!() };
     assert!(init.initialize.iter().any(|a| a == "--defaults-file=/srv/cdc/nodes/mysql/conf/my.cnf"));
 }
 
@@ -212,7 +212,7 @@ fn a_mysql_without_the_redo_capacity_option_is_refused() {
 
 #[test]
 fn the_change_readers_user_gets_exactly_five_privileges_outside_the_binlog() {
-    let PrepareStep::MysqlInitialize(init) = &one("[mysql]\n", "mysql").prepare[0] else { panic!() };
+    let PrepareStep::MysqlInitialize(init) = &one("[mysql]\n", "mysql").prepare[1] else { panic!() };
     let grants: Vec<&String> = init.statements.iter().filter(|s| s.starts_with("GRANT")).collect();
     assert_eq!(
         grants,
@@ -233,7 +233,7 @@ fn the_change_readers_user_gets_exactly_five_privileges_outside_the_binlog() {
 
 #[test]
 fn without_provisioning_only_root_gets_a_password() {
-    let PrepareStep::MysqlInitialize(init) = &one("[mysql]\nprovision = false\n", "mysql").prepare[0] else { panic!() };
+    let PrepareStep::MysqlInitialize(init) = &one("[mysql]\nprovision = false\n", "mysql").prepare[1] else { panic!() };
     assert!(init.statements.iter().any(|s| s.contains("@ROOT_PASSWORD@")));
     assert!(!init.statements.iter().any(|s| s.contains("debezium") || s.contains("trading")));
 }

@@ -7,8 +7,8 @@ use crate::{
     base::{
         NodeKind, NodeName,
         recipe::{
-            ClassDataArchive, Launch, PortUse, PrepareStep, Probe, ProbeKind, Recipe, RenderedFile, Stop, Training,
-            TrainingJvm, WhileStarting,
+            ClassDataArchive, DataProduct, DataVersion, Launch, PortUse, PrepareStep, Probe, ProbeKind, Recipe,
+            RenderedFile, Stop, Training, TrainingJvm, WhileStarting,
         },
     },
     config,
@@ -68,10 +68,18 @@ pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<R
             RenderedFile { path: config_file, mode: 0o640, contents: properties(zookeeper, &text(&place.data, "")?) },
             RenderedFile { path: log4j_file, mode: 0o640, contents: log4j() },
         ],
-        prepare: vec![PrepareStep::ClassData(ClassDataArchive {
-            file: archive,
-            training: Training::Zookeeper(training(&command)),
-        })],
+        prepare: vec![
+            PrepareStep::ClassData(ClassDataArchive {
+                file: archive,
+                training: Training::Zookeeper(training(&command)),
+            }),
+            PrepareStep::DataVersion(DataVersion {
+                product: DataProduct::Zookeeper,
+                version: jars.zookeeper_version.clone(),
+                protocol: None,
+                data_dir: place.data.clone(),
+            }),
+        ],
         launch: Launch {
             argv: command.argv(),
             env: jvm::environment(&tmp),
@@ -118,6 +126,11 @@ pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<R
 /// Where ZooKeeper is reached from this host.
 pub(super) fn address(zookeeper: &config::Zookeeper) -> SocketAddr {
     reach(zookeeper.bind, zookeeper.client_port)
+}
+
+/// Where its data is.
+pub(super) fn data_dir(site: &Site<'_>, zookeeper: &config::Zookeeper) -> std::path::PathBuf {
+    Place::of(site.layout, &NodeName::zookeeper(), zookeeper.data_dir.as_ref()).data
 }
 
 /// `zoo.cfg`. Keys that ZooKeeper does not know become system properties `zookeeper.KEY`, by which several of these work.

@@ -3,7 +3,7 @@
 use super::wire::{LaunchFailure, LaunchOrder};
 use crate::{
     base::{Timestamp, ids::ProcessId},
-    sys::{clock, process},
+    sys::{clock, failpoint::fail_point, process},
 };
 use nix::{
     errno::Errno,
@@ -210,6 +210,7 @@ fn explain(step: u8, e: &io::Error, order: &LaunchOrder, plan: &Plan) -> LaunchF
 
 /// The child's way to its program. Only async-signal-safe calls (signal-safety(7)); no allocation.
 fn in_child(plan: &Plan) -> ! {
+    fail_point!("shim.child");
     let (step, errno) = become_program(plan);
     let mut message = [0; 5];
     message[0] = step as u8;

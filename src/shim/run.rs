@@ -19,6 +19,7 @@ use crate::{
     sys::{
         cgroup, clock,
         error::SysError,
+        failpoint::fail_point,
         fs::{self, Durability, Lock},
         process,
     },
@@ -62,9 +63,12 @@ pub fn main() -> Result<(), String> {
     let birth = setup::take_birth_socket().map_err(|e| format!("standard input is no socket of a daemon: {e}"))?;
     // before the order: one in reserve must be deaf to a terminal's Ctrl-C too
     setup::set_up_self();
+    fail_point!("shim.born");
     let Some(order) = setup::read_order(&birth)? else { return Ok(()) };
+    fail_point!("shim.ordered");
     match Shim::launch(order.clone()) {
         Ok(mut shim) => {
+            fail_point!("shim.launched");
             shim.connections.add(birth, true);
             let state = shim.state();
             shim.connections.answer(0, &state, true);
@@ -158,9 +162,11 @@ impl Shim {
     fn launch(order: LaunchOrder) -> Result<Self, LaunchFailure> {
         let layout = Layout::new(&order.root);
         let lock = setup::take_lock(&layout, &order)?;
+        fail_point!("shim.locked");
         let dir = layout.log_dir(&order.node);
         let log = LogWriter::open(&dir, order.log_max_bytes, order.log_keep)
             .map_err(|e| failure("log", &format!("open the log in {}", dir.display()), &e))?;
+        fail_point!("shim.log-opened");
         let socket_path = layout.shim_socket(&order.node, order.incarnation);
         let socket_failure = |e: &io::Error| failure("socket", &format!("listen on {}", socket_path.display()), e);
         fs::remove_optional(&socket_path).map_err(|e| socket_failure(&e.source))?;
@@ -168,6 +174,7 @@ impl Shim {
         let bound = UnixListener::bind(&socket_path);
         umask(before);
         let listener = bound.map_err(|e| socket_failure(&e))?;
+        fail_point!("shim.listening");
         let rest = Self::launch_rest(&order, &layout, &lock, &listener);
         let (main, pipe, signals, notify, oom_before) = rest.inspect_err(|_| {
             // a socket nobody listens on would only puzzle the next reader of the directory
@@ -225,6 +232,7 @@ impl Shim {
         nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
             .map_err(|e| socket_failure(e.into()))?;
         let oom_before = order.cgroup.as_deref().and_then(cgroup::oom_incidents);
+        fail_point!("shim.before-fork");
         let main = launch::launch(order, notify.as_ref().map(NotifySocket::path), output, lock.file().as_fd())?;
         Ok((main, pipe, signals, notify, oom_before))
     }
@@ -244,6 +252,7 @@ impl Shim {
     /// Until the tree is gone and everybody knows.
     fn live(&mut self) {
         self.sweep();
+        fail_point!("shim.state-told");
         loop {
             let ready = self.wait();
             self.pump(BLOCKS_AT_ONCE);
@@ -371,8 +380,10 @@ impl Shim {
 
     fn main_ended(&mut self, end: &tree::MainEnd) {
         self.main_lives = false;
+        fail_point!("shim.main-ended");
         // What it wrote before its end is in the pipe. Bounded, because a leftover may write without end.
         self.pump(PIPE_BLOCKS_MAX);
+        fail_point!("shim.output-read");
         let group = self.order.cgroup.as_deref();
         let record = ExitRecord {
             incarnation: self.order.incarnation,
@@ -390,6 +401,7 @@ impl Shim {
         if let Err(e) = write_record(&self.record_path, &record, None) {
             self.tell(&Report::Trouble(format!("the exit of {} is not on record: {e}: {}", self.order.node, e.source)));
         }
+        fail_point!("shim.recorded");
         self.record = Some(record.clone());
         if self.is_gone() {
             return;
@@ -431,6 +443,7 @@ impl Shim {
             Request::Signal(signal) => self.signal_main(*signal),
             Request::Stop { signal, grace_ms } => {
                 self.stopping = true;
+                fail_point!("shim.stopping");
                 self.signal_main(*signal);
                 self.kill_by(Duration::from_millis(*grace_ms));
             }
@@ -503,13 +516,16 @@ impl Shim {
         if let Some(notify) = &self.notify {
             let _ = fs::remove_optional(notify.path());
         }
+        fail_point!("shim.socket-removed");
         self.lock = None;
+        fail_point!("shim.unlocked");
         if let Some(record) = self.record.clone() {
             self.tell(&Report::Gone(record));
         }
         self.sweep();
         let notified = Report::Notified(self.notified.clone());
         last_words(&mut self.connections, &notified);
+        fail_point!("shim.gone-told");
     }
 }
 

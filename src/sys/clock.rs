@@ -18,9 +18,11 @@ pub fn now() -> Moment {
 #[allow(clippy::disallowed_methods, reason = "this is the one place that may read it")]
 pub fn wall() -> Timestamp {
     // A clock set before 1970 shows the epoch rather than stopping anything.
-    Timestamp(
-        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX)),
-    )
+    let shown =
+        SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| i64::try_from(d.as_millis()).unwrap_or(i64::MAX));
+    #[cfg(feature = "failpoints")]
+    let shown = shown.saturating_add(super::failpoint::clock_offset());
+    Timestamp(shown)
 }
 
 /// The id of this boot of the machine (`/proc/sys/kernel/random/boot_id`); empty when /proc does not tell.

@@ -1,6 +1,6 @@
 //! Files: crash-safe writes, locks, directories. Errors name the operation and the path.
 
-use super::error::SysError;
+use super::{error::SysError, failpoint::fail_io, process};
 use std::{
     fs::{self, File, OpenOptions, TryLockError},
     io::{self, Write},
@@ -26,11 +26,19 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability
         let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
         // open() applies the umask and leaves the mode of an existing file alone
         file.set_permissions(fs::Permissions::from_mode(mode))?;
+        fail_io!("write.opened", path)?;
+        #[cfg(feature = "failpoints")]
+        file.write_all(&bytes[..bytes.len() / 2])?;
+        #[cfg(feature = "failpoints")]
+        let bytes = &bytes[bytes.len() / 2..];
+        fail_io!("write.half", path)?;
         file.write_all(bytes)?;
+        fail_io!("write.written", path)?;
         if durability == Durability::PowerLoss {
             file.sync_all()?;
         }
         fs::rename(&temporary, path)?;
+        fail_io!("write.renamed", path)?;
         if durability == Durability::PowerLoss {
             sync_parent(path)?;
         }
@@ -41,6 +49,19 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability
         let _ = fs::remove_file(&temporary);
         SysError::path("write", path, e)
     })
+}
+
+/// Removes what [`write_atomic`] left behind in `dir` when its process was killed: temporary files of processes that are
+/// gone. One that stays is only a hidden file.
+pub fn remove_torn(dir: &Path) {
+    for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
+        let name = entry.file_name();
+        let writer = name.to_str().and_then(|n| n.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.'));
+        let pid = writer.and_then(|(_, pid)| pid.parse::<i32>().ok());
+        if pid.is_some_and(|pid| !process::lives(pid)) {
+            let _ = fs::remove_file(entry.path());
+        }
+    }
 }
 
 /// Syncs the directory that holds `path`: makes a rename survive loss of power.
@@ -151,6 +172,18 @@ mod tests {
         assert_eq!(fs::read_to_string(&path).unwrap(), "new");
         assert_eq!(fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1, "no temporary is left");
+    }
+
+    #[test]
+    fn what_a_killed_writer_left_is_removed_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = format!(".f.{}.tmp", std::process::id());
+        for name in [".f.4000000.tmp", own.as_str(), ".f.1.tmp", ".tmp", "f.tmp", ".f.x.tmp", "f"] {
+            fs::write(dir.path().join(name), "").unwrap();
+        }
+        remove_torn(dir.path());
+        assert!(!dir.path().join(".f.4000000.tmp").exists(), "pids end at 4194304; this one is free here");
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6);
     }
 
     #[test]

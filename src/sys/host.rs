@@ -112,6 +112,11 @@ pub fn free_space(path: &Path) -> Result<ByteSize, SysError> {
     Ok(ByteSize(s.blocks_available().saturating_mul(s.fragment_size())))
 }
 
+/// The id of this installation (`/etc/machine-id`, machine-id(5)); empty when it has none, as in many containers.
+pub fn machine_id() -> String {
+    std::fs::read_to_string("/etc/machine-id").map(|id| id.trim().to_owned()).unwrap_or_default()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

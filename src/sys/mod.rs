@@ -6,6 +6,7 @@ pub mod clock;
 pub mod command;
 pub mod elf;
 pub mod error;
+pub mod failpoint;
 pub mod fs;
 pub mod host;
 pub mod kernel;

@@ -57,6 +57,11 @@ pub fn is_same_alive(process: &ProcessId) -> bool {
         && stat(process.pid).is_some_and(|s| s.start_ticks == process.start_ticks && !matches!(s.state, b'Z' | b'X'))
 }
 
+/// Whether a process with this pid lives; a zombie does not.
+pub(super) fn lives(pid: i32) -> bool {
+    stat(pid).is_some_and(|s| !matches!(s.state, b'Z' | b'X'))
+}
+
 /// The parent of `pid`.
 pub fn parent(pid: i32) -> Option<i32> {
     Some(stat(pid)?.parent)

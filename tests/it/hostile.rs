@@ -1,7 +1,8 @@
 //! The control socket in the hands of somebody who does not speak the protocol.
 
-use crate::support::{Root, fake, process::alive};
+use crate::support::{Root, STATE_LIMIT, fake, process::alive, skip, until};
 use std::{
+    fs,
     io::{Read, Write},
     os::unix::{fs::PermissionsExt, net::UnixStream},
     time::Duration,
@@ -106,4 +107,125 @@ fn the_socket_is_its_owners_alone() {
     assert_eq!(mode("run") & 0o007, 0, "{:o}", mode("run"));
     assert_eq!(mode("state") & 0o002, 0, "{:o}", mode("state"));
     assert!(alive(root.daemon()));
+}
+
+/// Resident memory of a process, KiB (`VmRSS` of /proc/PID/status).
+fn resident(pid: i32) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmRSS:")).unwrap();
+    line.trim().trim_end_matches(" kB").parse().unwrap()
+}
+
+/// What a daemon may grow by under any of these: 128 clients with their buffers, and what an allocator keeps of them.
+const GROWTH_KIB: u64 = 48 << 10;
+
+#[test]
+fn a_thousand_connections_starve_nobody_and_cost_a_bounded_memory() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.expect_log("control");
+    root.up();
+    let daemon = root.daemon();
+    let before = resident(daemon);
+    let socket = root.path().join("run/control.sock");
+    let mut open = Vec::new();
+    for n in 0..1000 {
+        let Ok(mut stream) = UnixStream::connect(&socket) else { continue };
+        stream.set_write_timeout(Some(Duration::from_millis(200))).unwrap();
+        match n % 4 {
+            // silent, half a line, half a megabyte of one, a watcher that never reads
+            0 => {}
+            1 => drop(stream.write_all(b"{\"v\":1,")),
+            2 => drop(stream.write_all(&vec![b' '; 512 << 10])),
+            _ => drop(stream.write_all(b"{\"v\":1,\"order\":{\"verb\":\"watch\"}}\n")),
+        }
+        open.push(stream);
+        if n % 250 == 249 {
+            assert_eq!(root.daemon(), daemon, "an honest client after {n}");
+        }
+    }
+    root.ok(&["restart", "a"]);
+    let grown = resident(daemon).saturating_sub(before);
+    assert!(grown < GROWTH_KIB, "{grown} KiB more than before");
+    drop(open);
+    for _ in 0..1000 {
+        drop(UnixStream::connect(&socket));
+    }
+    root.ok(&["restart", "a"]);
+    assert_eq!(root.daemon(), daemon);
+    until(STATE_LIMIT, "the connections are given back", || {
+        let open = fs::read_dir(format!("/proc/{daemon}/fd")).unwrap().count();
+        if open < 60 { Ok(()) } else { Err(format!("{open} descriptors")) }
+    });
+}
+
+#[test]
+fn whoever_has_no_right_cannot_give_orders() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return skip("whoever_has_no_right_cannot_give_orders", "only root can become somebody else");
+    }
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    // others may enter the way to the root, not run/ and not the sockets
+    for dir in [root.home(), root.path()] {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o755)).unwrap();
+    }
+    let (daemon, pid) = (root.daemon(), root.pid("a"));
+    let shim = root.path().join("nodes/a/run/shim.1.sock");
+    assert_eq!(fs::metadata(&shim).unwrap().permissions().mode() & 0o077, 0, "a shim's socket is its owner's alone");
+    for socket in [root.path().join("run/control.sock"), shim] {
+        // The system calls themselves change one thread's credentials, libc's wrappers those of all (nptl(7)): this thread
+        // becomes nobody and ends.
+        let stranger = std::thread::spawn(move || {
+            // SAFETY: no memory is handed over but an empty list.
+            let changed = unsafe {
+                libc::syscall(libc::SYS_setgroups, 0, std::ptr::null::<libc::gid_t>()) == 0
+                    && libc::syscall(libc::SYS_setresgid, 65534, 65534, 65534) == 0
+                    && libc::syscall(libc::SYS_setresuid, 65534, 65534, 65534) == 0
+            };
+            assert!(changed, "cannot become nobody: {}", std::io::Error::last_os_error());
+            UnixStream::connect(&socket).map(drop).map_err(|e| e.kind())
+        });
+        assert_eq!(stranger.join().unwrap(), Err(std::io::ErrorKind::PermissionDenied));
+    }
+    assert!(alive(daemon) && alive(pid));
+}
+
+#[test]
+fn the_shims_socket_in_strange_hands_harms_neither_the_node_nor_the_next_daemon() {
+    let root = Root::new(&[fake("a", &["tick=5"])]);
+    root.expect_log("control");
+    root.expect_log("adopt");
+    root.up();
+    let (pid, shim, daemon) = (root.pid("a"), root.shim("a"), root.daemon());
+    let before = resident(shim);
+    let socket = root.path().join("nodes/a/run/shim.1.sock");
+    // length 2, version 1, kind 0x10: a subscription, and the same cut short
+    let subscribe = [2u8, 0, 0, 0, 1, 0x10];
+    let mut open = Vec::new();
+    for n in 0..1000 {
+        let Ok(mut stream) = UnixStream::connect(&socket) else { continue };
+        let _ = match n % 4 {
+            0 => stream.write_all(&subscribe),
+            1 => stream.write_all(&subscribe[..4]),
+            2 => stream.write_all(b"GET / HTTP/1.1\r\n\r\n"),
+            _ => Ok(()),
+        };
+        open.push(stream);
+    }
+    // a full house of subscribers: the daemon's own connection may be the one that went, and it comes again
+    for _ in 0..40 {
+        let mut stream = UnixStream::connect(&socket).unwrap();
+        stream.write_all(&subscribe).unwrap();
+        open.push(stream);
+    }
+    assert_eq!((root.pid("a"), root.daemon()), (pid, daemon));
+    assert!(resident(shim) < before + 1024, "{} KiB, {before} before", resident(shim));
+    // the next daemon gets in past all of them
+    crate::support::process::kill(daemon, 9);
+    until(STATE_LIMIT, "the daemon is gone", || if alive(daemon) { Err(String::new()) } else { Ok(()) });
+    root.up();
+    let node = root.node("a");
+    assert_eq!((&node["pid"], &node["incarnation"], &node["restarts"]), (&pid.into(), &1.into(), &0.into()), "{node}");
+    root.ok(&["stop", "a"]);
+    drop(open);
 }

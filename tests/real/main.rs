@@ -12,6 +12,7 @@ mod support;
 mod stack;
 
 mod daemon_death;
+mod identity;
 mod kills;
 mod proven;
 mod reload;

@@ -92,6 +92,19 @@ saw killed.fetch "$(systemctl show -P Result cdc-supervisor-fetch.service)"
 status killed
 look killed calm
 
+step "upgrade-self: another version in the same process"
+before=$(main_pid)
+version=$(cdc-supervisor --version | cut -d' ' -f2)
+LC_ALL=C sed "s/${version//./\\.}/${version%?}9/g" /usr/bin/cdc-supervisor >/usr/bin/cdc-supervisor.new
+chmod 755 /usr/bin/cdc-supervisor.new
+mv /usr/bin/cdc-supervisor.new /usr/bin/cdc-supervisor
+cdc-supervisor upgrade-self >"$seen/upgrade.text" 2>&1; saw upgrade.rc $?
+saw upgrade.pids "$before" "$(main_pid)"
+saw upgrade.state "$(systemctl is-active "$unit")" "$(systemctl show -P NRestarts "$unit")"
+saw upgrade.version "${version%?}9"
+status upgrade
+look upgrade calm
+
 step "kill -9 of a shim, with a grandchild in a session of its own"
 grandchild=$(cat $root/grandchild)
 kill -9 "$(ps -o ppid= -p "$(node family .pid)" | tr -d ' ')"

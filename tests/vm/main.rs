@@ -103,6 +103,27 @@ fn killing_the_daemon_changes_no_pid_and_no_cap() {
 }
 
 #[test]
+fn upgrade_self_keeps_the_main_process_the_unit_and_every_node() {
+    let guest = guest_or_skip!("upgrade_self_keeps_the_main_process_the_unit_and_every_node");
+    assert_eq!(guest.saw("upgrade.rc"), "0", "{}\n{}", guest.saw("upgrade.text"), guest.journal());
+    let pids = guest.saw("upgrade.pids");
+    let (old, new) = pids.split_once('\n').unwrap_or_default();
+    assert!(!old.is_empty() && old == new, "another main process: {pids}");
+    // the one restart is that after the kill -9 before
+    assert_eq!(guest.saw("upgrade.state"), "active\n1", "{}", guest.journal());
+    let (before, after) = (guest.json("killed"), guest.json("upgrade"));
+    assert_eq!(after["supervisor"]["version"], guest.saw("upgrade.version"));
+    for name in ["calm", "hungry", "family"] {
+        for key in ["pid", "incarnation", "restarts", "state", "last_exit"] {
+            assert_eq!(node(&after, name)[key], node(&before, name)[key], "{name}: {key}");
+        }
+    }
+    for look in ["pid", "cgroup", "memory.max", "memory.swap.max", "memory.oom.group", "pids.max"] {
+        assert_eq!(guest.saw(&format!("upgrade.{look}")), guest.saw(&format!("start.{look}")), "{look}");
+    }
+}
+
+#[test]
 fn a_node_whose_shim_is_killed_is_replaced_with_its_whole_tree() {
     let guest = guest_or_skip!("a_node_whose_shim_is_killed_is_replaced_with_its_whole_tree");
     let family = node(&guest.json("shim"), "family");

@@ -13,11 +13,15 @@ use crate::{
         client::{Client, ClientError},
         wire::{Answer, Hello, Order},
     },
+    offline::status,
 };
 use std::time::{Duration, Instant};
 
 /// How long the new program may take until it takes orders: the start of a daemon on a busy machine.
 const BACK_WITHIN: Duration = Duration::from_secs(60);
+
+/// How long there may be no daemon at all: systemd and `up` start another within a second.
+const ANOTHER_WITHIN: Duration = Duration::from_secs(5);
 
 /// How long the program of before may still answer after it has announced the hand-over: it only waits for its clients' last
 /// answers.
@@ -59,6 +63,7 @@ async fn answers(context: &Context, layout: &Layout, before: &Hello) -> Result<H
     let mut signals = Signals::listen()?;
     let mut live = Live::begin(context.printer, "upgrade");
     let began = Instant::now();
+    let mut seen = began;
     loop {
         let asked = async { Client::connect(&layout.control_socket()).await?.ask(Order::Hello).await?.next().await };
         let last = tokio::select! {
@@ -79,8 +84,11 @@ async fn answers(context: &Context, layout: &Layout, before: &Hello) -> Result<H
             },
             () = signals.next() => return Err(CliError::new(Exit::Interrupted, "interrupted; the hand-over goes on")),
         };
-        if began.elapsed() > BACK_WITHIN {
-            let seconds = BACK_WITHIN.as_secs();
+        if status::daemon_holds(layout) {
+            seen = Instant::now();
+        }
+        if began.elapsed() > BACK_WITHIN || seen.elapsed() > ANOTHER_WITHIN {
+            let seconds = began.elapsed().as_secs();
             return Err(CliError::new(Exit::NoDaemon, format!("the new program takes no orders after {seconds} s"))
                 .causes([last])
                 .hint("nodes run on; the daemon's log says why, and a start of the daemon takes them over"));

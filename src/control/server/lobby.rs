@@ -1,12 +1,52 @@
-//! Connections that have asked nothing yet: when all slots are taken, the oldest of them makes room.
+//! Connections that can be done without: when all slots are taken, the oldest that has asked nothing makes room, then the oldest
+//! watcher.
 
-use std::collections::VecDeque;
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
 use tokio::sync::oneshot::{self, error::TryRecvError};
 
 /// All connections that may be sent away, oldest first. A client sends its request right after it has connected, so the
 /// oldest silent one is the one that least looks like a client.
 #[derive(Debug, Default)]
 pub(super) struct Lobby(VecDeque<oneshot::Sender<()>>);
+
+/// Who may be sent away: first those that have asked nothing, then watchers, which ask again when they are real. Orders and
+/// questions that are being answered never are.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Lobbies {
+    silent: Arc<Mutex<Lobby>>,
+    watching: Arc<Mutex<Lobby>>,
+    waiting: Arc<Mutex<Lobby>>,
+}
+
+impl Lobbies {
+    /// A new connection.
+    pub(super) fn enter(&self) -> Place {
+        lock(&self.silent).enter()
+    }
+
+    /// A connection that watches from now on.
+    pub(super) fn watch(&self) -> Place {
+        lock(&self.watching).enter()
+    }
+
+    /// A connection that waits for a slot and has none to give up.
+    pub(super) fn wait(&self) -> Place {
+        lock(&self.waiting).enter()
+    }
+
+    /// Sends one away; false when all are at work. Of those that only wait the newest are kept.
+    pub(super) fn make_room(&self) -> bool {
+        lock(&self.silent).make_room() || lock(&self.watching).make_room() || lock(&self.waiting).make_room()
+    }
+}
+
+fn lock(lobby: &Mutex<Lobby>) -> MutexGuard<'_, Lobby> {
+    // Every change is a whole one, so a panic elsewhere leaves the list usable.
+    lobby.lock().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// One connection's place, held until it has asked.
 #[derive(Debug)]
@@ -66,6 +106,17 @@ mod tests {
         assert!(!oldest.keep());
         assert!(newest.keep());
         assert!(!lobby.make_room(), "nobody is left to go");
+    }
+
+    #[test]
+    fn watchers_go_when_nobody_is_silent() {
+        let lobbies = Lobbies::default();
+        let (watcher, silent) = (lobbies.watch(), lobbies.enter());
+        assert!(lobbies.make_room());
+        assert!(!silent.keep());
+        assert!(lobbies.make_room());
+        assert!(!watcher.keep());
+        assert!(!lobbies.make_room());
     }
 
     #[test]

@@ -279,7 +279,11 @@ fn first_start(from: &Recipe, to: &Recipe) -> Vec<Setting> {
     let statements = |r: &Recipe| {
         r.prepare.iter().find_map(|step| match step {
             PrepareStep::MysqlInitialize(work) => Some(work.statements.clone()),
-            PrepareStep::ClassData(_) | PrepareStep::AwaitBrokerSessionGone { .. } => None,
+            PrepareStep::ClassData(_)
+            | PrepareStep::DataVersion(_)
+            | PrepareStep::BrokerIdentity(_)
+            | PrepareStep::MysqlIdentity { .. }
+            | PrepareStep::AwaitBrokerSessionGone { .. } => None,
         })
     };
     let (old, new) = (statements(from), statements(to));

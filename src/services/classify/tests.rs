@@ -50,7 +50,10 @@ fn what_we_asked_for_and_got_is_stopped() {
 
 #[test]
 fn a_broker_stopped_while_it_starts_halts_with_1_and_is_stopped() {
-    let lines = "java.lang.IllegalStateException: Kafka server is still starting up, cannot shut down!";
+    // 3.5.2, SIGTERM between "Cluster ID" and "started"
+    let lines = "2026-11-25T14:16:20.754Z ERROR [KafkaServer id=1] Fatal error during KafkaServer shutdown. (kafka.server.KafkaServer)\n\
+                 java.lang.IllegalStateException: Kafka server is still starting up, cannot shut down!\n\
+                 2026-11-25T14:16:20.769Z ERROR Halting Kafka. (kafka.Kafka$)";
     assert_eq!(cause(BROKER, &sent(ExitStatus::Code(1), &[15]), lines, true), Cause::Stopped);
     assert_eq!(cause(BROKER, &sent(ExitStatus::Code(1), &[15]), "", true), Cause::Crashed);
 }
@@ -153,6 +156,33 @@ fn terminal_causes_come_with_what_and_remedy() {
         assert_eq!(ended.cause, wanted, "{line}");
         let failure = ended.failure.unwrap();
         assert!(failure.what.contains(line) && !failure.remedy.is_empty(), "{failure:?}");
+    }
+}
+
+#[test]
+fn zookeepers_codes_speak_when_its_lines_do_not() {
+    let zookeeper = NodeKind::Zookeeper;
+    for (code, wanted) in [
+        (2, Cause::BadOption),
+        // a JVM's own 3 (ExitOnOutOfMemoryError) would look the same
+        (3, Cause::Crashed),
+        (4, Cause::PortTaken),
+        (10, Cause::Crashed),
+        (12, Cause::Crashed),
+        (14, Cause::PortTaken),
+    ] {
+        assert_eq!(cause(zookeeper, &record(ExitStatus::Code(code)), "", false), wanted, "{code}");
+        assert_eq!(cause(BROKER, &record(ExitStatus::Code(code)), "", false), Cause::Crashed, "{code}");
+    }
+    let full = "java.io.IOException: No space left on device";
+    assert_eq!(cause(zookeeper, &record(ExitStatus::Code(10)), full, false), Cause::DiskFull, "a line says more");
+}
+
+#[test]
+fn mysqlds_codes_are_told_apart() {
+    assert_eq!(cause(NodeKind::Mysql, &record(ExitStatus::Code(16)), "", false), Cause::Completed);
+    for code in [1, 2, 3] {
+        assert_eq!(cause(NodeKind::Mysql, &record(ExitStatus::Code(code)), "", false), Cause::Crashed);
     }
 }
 

@@ -1,0 +1,316 @@
+//! Looks before a start whose data a node has and which program wrote it. What it means is decided in `services::identity`.
+
+mod record;
+
+pub(super) use record::Identities;
+
+use super::prepare::{PrepareError, Preparing, blocking};
+use crate::{
+    base::{
+        EventKind, EventLine, NodeName,
+        recipe::{BrokerIdentity, DataProduct, DataVersion, PrepareStep, Recipe},
+    },
+    clients::{ClientError, zookeeper::Session},
+    lifecycle::{Event, Hold},
+    services::identity::{
+        BrokerData, BrokerFacts, ClusterView, Found, Judgement, MARKER, Marker, MysqlFacts, MysqlFound, MysqlRecord,
+        Record, cluster_id, found, judge_broker, judge_mysql, judge_version, server_uuid, upgrade_history,
+    },
+    sys::{error::SysError, fs},
+};
+use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+
+/// Pause before another look at something that is not as it should be yet.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// Bound of one look into ZooKeeper.
+const ASK: Duration = Duration::from_secs(5);
+
+impl Preparing {
+    /// No newer program has written the data; this version is noted in it before it may write.
+    pub(super) async fn data_version(&self, step: &DataVersion) -> Result<(), PrepareError> {
+        let (step, node) = (step.clone(), self.node.clone());
+        let note = blocking(move || mark(&node, &step)).await?;
+        if let Some(note) = note {
+            self.note(&note);
+        }
+        Ok(())
+    }
+
+    /// The broker's data belongs to the cluster that ZooKeeper's data knows. Returns the session that was asked with.
+    pub(super) async fn broker_identity(&self, step: &BrokerIdentity) -> Result<Session, PrepareError> {
+        let mut refused_before = false;
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(PrepareError::Cancelled);
+            }
+            // The order matters: a broker that starts for the first time writes its id into ZooKeeper, then into its
+            // directory, then it becomes ready and is remembered. Asked the other way round, a first start is no mismatch.
+            let (identities, dirs, node) = (Arc::clone(&self.identities), step.brokers.clone(), self.node.clone());
+            let (record, brokers) = blocking(move || {
+                let record = identities.now();
+                let data = dirs.into_iter().map(|(broker, path)| {
+                    let found = broker_data(&path).map_err(|e| PrepareError::file(&node, &e))?;
+                    Ok(BrokerData { broker, path, found })
+                });
+                Ok((record, data.collect::<Result<Vec<_>, PrepareError>>()?))
+            })
+            .await?;
+            let (session, zookeeper) = match tokio::time::timeout(ASK, cluster_view(step.zookeeper)).await {
+                Ok(Ok(seen)) => seen,
+                Ok(Err(e)) => {
+                    self.hold(format!("ZooKeeper at {} does not tell the cluster id: {e}", step.zookeeper)).await;
+                    continue;
+                }
+                Err(_) => {
+                    self.hold(format!("ZooKeeper at {} does not answer", step.zookeeper)).await;
+                    continue;
+                }
+            };
+            let judgement = judge_broker(&BrokerFacts {
+                broker: step.broker,
+                brokers: &brokers,
+                zookeeper: &zookeeper,
+                zookeeper_data: &step.zookeeper_data,
+                recorded: record.cluster.as_deref(),
+                recorded_own: record.brokers.contains_key(&step.broker),
+                record: self.identities.path(),
+            });
+            match judgement {
+                Judgement::Start { notes } => {
+                    for note in &notes {
+                        self.note(note);
+                    }
+                    let own = brokers.into_iter().find(|b| b.broker == step.broker);
+                    if let Some(BrokerData { broker, path, found: Found::Data { cluster, .. } }) = own {
+                        self.learn(move |record| record.learn_broker(broker, &cluster, path)).await;
+                    }
+                    return Ok(session);
+                }
+                Judgement::Later { why } => {
+                    close(session).await;
+                    self.hold(why).await;
+                }
+                Judgement::Refuse(failure) => {
+                    close(session).await;
+                    // What is seen while other brokers start for the first time is looked at once more.
+                    if refused_before {
+                        return Err(PrepareError::Refused(failure));
+                    }
+                    refused_before = true;
+                    tokio::time::sleep(LOOK).await;
+                }
+            }
+        }
+    }
+
+    /// The data directory is that of the server this root remembers.
+    pub(super) async fn mysql_identity(&self, data_dir: &Path) -> Result<(), PrepareError> {
+        let (identities, dir, node) = (Arc::clone(&self.identities), data_dir.to_owned(), self.node.clone());
+        let (judgement, found) = blocking(move || {
+            let recorded = identities.now().mysql.map(|m| m.server_uuid);
+            let found = mysql_data(&dir).map_err(|e| PrepareError::file(&node, &e))?;
+            let facts =
+                MysqlFacts { data_dir: &dir, found: &found, recorded: recorded.as_deref(), record: identities.path() };
+            Ok((judge_mysql(&facts), found))
+        })
+        .await?;
+        match judgement {
+            Judgement::Start { notes } => {
+                for note in &notes {
+                    self.note(note);
+                }
+                if let MysqlFound::Server { uuid } = found {
+                    let data_dir = data_dir.to_owned();
+                    self.learn(move |r| r.mysql = Some(MysqlRecord { server_uuid: uuid, data_dir })).await;
+                }
+                Ok(())
+            }
+            Judgement::Later { why } => Err(PrepareError::Passing(why)),
+            Judgement::Refuse(failure) => Err(PrepareError::Refused(failure)),
+        }
+    }
+
+    async fn hold(&self, why: String) {
+        self.tell(Event::Held(Hold::Other { why }));
+        tokio::time::sleep(LOOK).await;
+    }
+
+    fn note(&self, text: &str) {
+        tracing::warn!(node = %self.node, "{text}");
+        self.journal.note(EventLine::new(EventKind::Trouble, text).node(&self.node));
+    }
+
+    async fn learn(&self, change: impl FnOnce(&mut Record) + Send + 'static) {
+        let identities = Arc::clone(&self.identities);
+        // A record that could not be written has been told of; it is learned again.
+        let _ = tokio::task::spawn_blocking(move || identities.learn(change)).await;
+    }
+}
+
+/// What a node that has become ready has made of its data directory is remembered. Blocks.
+pub(super) fn learn(identities: &Identities, node: &NodeName, recipe: &Recipe) {
+    let learned = recipe.prepare.iter().try_for_each(|step| match step {
+        PrepareStep::BrokerIdentity(step) => {
+            let own = step.brokers.iter().find(|(id, _)| *id == step.broker);
+            let Some((id, path)) = own else { return Ok(()) };
+            if let Found::Data { cluster, .. } = broker_data(path)? {
+                identities.learn(|record| record.learn_broker(*id, &cluster, path.clone()));
+            }
+            Ok(())
+        }
+        PrepareStep::MysqlIdentity { data_dir } => {
+            if let MysqlFound::Server { uuid } = mysql_data(data_dir)? {
+                let data_dir = data_dir.clone();
+                identities.learn(|record| record.mysql = Some(MysqlRecord { server_uuid: uuid, data_dir }));
+            }
+            Ok(())
+        }
+        PrepareStep::ClassData(_)
+        | PrepareStep::MysqlInitialize(_)
+        | PrepareStep::DataVersion(_)
+        | PrepareStep::AwaitBrokerSessionGone { .. } => Ok::<(), SysError>(()),
+    });
+    if let Err(e) = learned {
+        tracing::warn!(node = %node, error = %e.source, "{e}; whose data it is will be remembered at its next start");
+    }
+}
+
+/// Checks the mark of a data directory and raises it. A mark that cannot be read is put aside and told of.
+fn mark(node: &NodeName, step: &DataVersion) -> Result<Option<String>, PrepareError> {
+    let failed = |e: SysError| PrepareError::file(node, &e);
+    let path = step.data_dir.join(MARKER);
+    let mut note = None;
+    let found: Option<Marker> = match text(&path).map_err(failed)? {
+        None => None,
+        Some(text) => match serde_json::from_str(&text) {
+            Ok(marker) => Some(marker),
+            Err(e) => {
+                let aside = path.with_extension("json.bad");
+                std::fs::rename(&path, &aside).map_err(|e| failed(SysError::path("put aside", &path, e)))?;
+                note = Some(format!(
+                    "{} is not readable ({e}), kept as {}: which version wrote the data last is not known",
+                    path.display(),
+                    aside.display()
+                ));
+                None
+            }
+        },
+    };
+    let left = match step.product {
+        DataProduct::Mysql => text(&step.data_dir.join("mysql_upgrade_history")).map_err(failed)?,
+        DataProduct::Kafka | DataProduct::Zookeeper => None,
+    };
+    let left = left.as_deref().and_then(upgrade_history);
+    let marker = judge_version(step, found.as_ref(), left.as_deref()).map_err(PrepareError::Refused)?;
+    if let Some(marker) = marker {
+        let text = serde_json::to_string_pretty(&marker).unwrap_or_default();
+        fs::write_atomic(&path, format!("{text}\n").as_bytes(), 0o644, fs::Durability::PowerLoss).map_err(failed)?;
+    }
+    Ok(note)
+}
+
+/// What is in a broker's data directory.
+fn broker_data(dir: &Path) -> Result<Found, SysError> {
+    let meta = text(&dir.join("meta.properties"))?;
+    let names = names(dir)?;
+    Ok(found(meta.as_deref(), names.iter().map(String::as_str)))
+}
+
+/// What is in MySQL's data directory.
+fn mysql_data(dir: &Path) -> Result<MysqlFound, SysError> {
+    if names(dir)?.is_empty() {
+        return Ok(MysqlFound::Empty);
+    }
+    let uuid = text(&dir.join("auto.cnf"))?.as_deref().and_then(server_uuid);
+    Ok(uuid.map_or(MysqlFound::NoUuid, |uuid| MysqlFound::Server { uuid }))
+}
+
+/// A small file of a product's; none when there is none.
+fn text(path: &Path) -> Result<Option<String>, SysError> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(SysError::path("read", path, e)),
+    }
+}
+
+/// Names of a directory's entries; none when there is no directory.
+fn names(dir: &Path) -> Result<Vec<String>, SysError> {
+    let failed = |e| SysError::path("look into", dir, e);
+    match std::fs::read_dir(dir) {
+        Ok(entries) => {
+            entries.map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()).map_err(failed)).collect()
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(failed(e)),
+    }
+}
+
+/// Asks ZooKeeper for the cluster's id, its topics and who is registered.
+async fn cluster_view(address: SocketAddr) -> Result<(Session, ClusterView), ClientError> {
+    let mut session = Session::connect(address, ASK).await?;
+    let id = session.get_data("/cluster/id").await?.and_then(|(data, _)| cluster_id(&data));
+    let topics = session.get_children("/brokers/topics").await?.unwrap_or_default().len();
+    let ids = session.get_children("/brokers/ids").await?.unwrap_or_default();
+    let registered = ids.iter().filter_map(|id| id.parse().ok()).collect();
+    Ok((session, ClusterView { id, topics, registered }))
+}
+
+async fn close(session: Session) {
+    // A session that cannot be closed ends by itself.
+    let _ = session.close().await;
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Cause;
+
+    fn version(dir: &Path, version: &str) -> DataVersion {
+        DataVersion { product: DataProduct::Mysql, version: version.into(), protocol: None, data_dir: dir.to_owned() }
+    }
+
+    #[test]
+    fn a_mark_is_written_raised_and_keeps_an_older_program_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let node = NodeName::mysql();
+        assert_eq!(mark(&node, &version(dir.path(), "8.4.11")).unwrap(), None);
+        mark(&node, &version(dir.path(), "9.7.4")).unwrap();
+        let Err(PrepareError::Refused(failure)) = mark(&node, &version(dir.path(), "8.4.11")) else { panic!() };
+        assert_eq!(failure.cause, Cause::NewerData);
+        mark(&node, &version(dir.path(), "9.7.4")).unwrap();
+    }
+
+    #[test]
+    fn a_torn_mark_is_kept_aside_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::write(dir.path().join(MARKER), "{\"sch").unwrap();
+        let note = mark(&NodeName::mysql(), &version(dir.path(), "9.7.4")).unwrap().unwrap();
+        assert!(note.contains("cdc-supervisor.json.bad"), "{note}");
+        assert_eq!(mark(&NodeName::mysql(), &version(dir.path(), "9.7.4")).unwrap(), None);
+    }
+
+    #[test]
+    fn what_mysqld_left_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let history = r#"{"file_format":"1","upgrade_history":[{"version":"9.7.4"}]}"#;
+        std::fs::write(dir.path().join("mysql_upgrade_history"), history).unwrap();
+        assert!(matches!(mark(&NodeName::mysql(), &version(dir.path(), "8.4.11")), Err(PrepareError::Refused(_))));
+    }
+
+    #[test]
+    fn directories_are_read_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = |name: &str| dir.path().join(name);
+        assert_eq!(broker_data(&at("none")).unwrap(), Found::Empty);
+        assert_eq!(mysql_data(&at("none")).unwrap(), MysqlFound::Empty);
+        std::fs::create_dir(at("t-0")).unwrap();
+        assert_eq!(broker_data(dir.path()).unwrap(), Found::Unnamed { partitions: 1 });
+        assert_eq!(mysql_data(dir.path()).unwrap(), MysqlFound::NoUuid);
+        std::fs::write(at("meta.properties"), "version=0\nbroker.id=1\ncluster.id=X\n").unwrap();
+        std::fs::write(at("auto.cnf"), "[auto]\nserver-uuid=u\n").unwrap();
+        assert_eq!(broker_data(dir.path()).unwrap(), Found::Data { cluster: "X".into(), broker: 1 });
+        assert_eq!(mysql_data(dir.path()).unwrap(), MysqlFound::Server { uuid: "u".into() });
+    }
+}

@@ -1,0 +1,43 @@
+//! Whose data a directory holds and which program wrote it: read from what products leave, decided before a start.
+//!
+//! Pure: the engine reads files and asks ZooKeeper, this says what it means. `cluster` has the table for brokers, `mysql`
+//! that for the MySQL server, `version` the rule about older programs, `record` what this root remembers.
+
+mod cluster;
+mod mysql;
+mod record;
+mod version;
+
+pub use cluster::{BrokerData, BrokerFacts, ClusterView, Found, cluster_id, found, judge_broker, meta_properties};
+pub use mysql::{MysqlFacts, MysqlFound, judge_mysql, server_uuid, upgrade_history};
+pub use record::{Machine, MysqlRecord, Record};
+pub use version::{MARKER, Marker, judge_version};
+
+use crate::base::outcome::Failure;
+
+/// What a look before a start means.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    /// It may start. The notes are for people: something is unusual and no danger.
+    Start {
+        /// One sentence each.
+        notes: Vec<String>,
+    },
+    /// It may start once something outside has come true.
+    Later {
+        /// What, with its reason.
+        why: String,
+    },
+    /// Its start would harm data, or end at once.
+    Refuse(Failure),
+}
+
+impl Judgement {
+    fn start() -> Self {
+        Judgement::Start { notes: Vec::new() }
+    }
+
+    fn noted(note: String) -> Self {
+        Judgement::Start { notes: vec![note] }
+    }
+}

@@ -1,0 +1,117 @@
+//! System calls that fail, descriptors that run out, a clock that is set: the daemon goes on, and says so.
+
+use crate::{
+    bench::{Bench, stays},
+    support::{STATE_LIMIT, VERB_LIMIT, client::Client, pid_of, process, until},
+};
+use std::os::unix::net::UnixStream;
+
+/// ENOSPC, EAGAIN (errno(3)).
+const NO_SPACE: i32 = 28;
+const TRY_AGAIN: i32 = 11;
+
+#[test]
+fn state_that_cannot_be_written_harms_no_node_and_is_written_later() {
+    let bench = Bench::new();
+    assert_eq!(bench.up().code, Some(0));
+    let (daemon, b) = (bench.daemon(), pid_of(&bench.node("b").unwrap()));
+    bench.arm(&format!("write.half@nodes/a.json error={NO_SPACE}"));
+    process::kill(pid_of(&bench.node("a").unwrap()), 9);
+    until(STATE_LIMIT, "a is back", || match bench.node("a") {
+        Some(n) if n["state"] == "ready" && n["incarnation"] == 2 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!((bench.daemon(), pid_of(&bench.node("b").unwrap())), (daemon, b));
+    bench.disarm();
+    // the file is of the first start; exit record and shim tell the next daemon the rest
+    bench.kill_daemon();
+    assert_eq!(bench.up().code, Some(0));
+    let a = bench.node("a").unwrap();
+    assert_eq!(a["incarnation"], 2, "{a}");
+    bench.must_be_whole(true);
+}
+
+#[test]
+fn an_exit_record_that_cannot_be_written_is_told_all_the_same() {
+    let bench = Bench::new();
+    assert_eq!(bench.up().code, Some(0));
+    bench.arm(&format!("write.half@nodes/a/run/exit.1 error={NO_SPACE}"));
+    process::kill(pid_of(&bench.node("a").unwrap()), 9);
+    let a = until(STATE_LIMIT, "a is back", || match bench.node("a") {
+        Some(n) if n["state"] == "ready" && n["incarnation"] == 2 => Ok(n),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(a["last_exit"]["signal"], "SIGKILL", "{a}");
+    bench.disarm();
+    bench.must_be_whole(true);
+}
+
+#[test]
+fn a_shim_that_cannot_be_started_is_tried_again() {
+    let bench = Bench::new();
+    bench.arm(&format!("link.fork error={TRY_AGAIN}"));
+    let up = Client::start_program(&bench.root, &[&bench.pair.supervisor()], &["up", "--detach"]);
+    until(STATE_LIMIT, "the failure is told", || {
+        let log = std::fs::read_to_string(bench.root.path().join("state/supervisor.log")).unwrap_or_default();
+        if log.contains("os error 11") { Ok(()) } else { Err(log) }
+    });
+    bench.disarm();
+    // whatever that `up` came to, the daemon goes on trying
+    drop(up.wait(VERB_LIMIT));
+    bench.must_be_whole(true);
+}
+
+#[test]
+fn a_daemon_without_descriptors_keeps_its_nodes_and_serves_again_when_there_are_some() {
+    let bench = Bench::new();
+    let limited = ["prlimit", "--nofile=48:48", &bench.pair.supervisor()].map(str::to_owned);
+    let words: Vec<&str> = limited.iter().map(String::as_str).collect();
+    let run = Client::start_program(&bench.root, &words, &["run"]);
+    let ready = |name: &str| {
+        until(STATE_LIMIT, "ready", || match bench.node(name) {
+            Some(n) if n["state"] == "ready" => Ok(pid_of(&n)),
+            other => Err(format!("{other:?}")),
+        })
+    };
+    let pids = [ready("a"), ready("b")];
+    let daemon = bench.daemon().unwrap();
+    let socket = bench.root.path().join("run/control.sock");
+    let held: Vec<UnixStream> = (0..80).map_while(|_| UnixStream::connect(&socket).ok()).collect();
+    stays("the daemon lives without a free descriptor", || process::alive(daemon));
+    process::kill(pids[0], 9);
+    stays("it lives on when a node dies meanwhile", || process::alive(daemon));
+    drop(held);
+    let again = until(STATE_LIMIT, "a is back", || match bench.node("a") {
+        Some(n) if n["state"] == "ready" && n["incarnation"].as_u64() >= Some(2) => Ok(n),
+        other => Err(format!("{other:?}")),
+    });
+    // launches in between failed for want of descriptors, and are its last ends; the first one is not forgotten
+    let events = std::fs::read_to_string(bench.root.path().join("state/events.jsonl")).unwrap();
+    assert!(events.contains("SIGKILL"), "{again}\n{events}");
+    assert_eq!(pid_of(&bench.node("b").unwrap()), pids[1]);
+    assert_eq!(bench.daemon(), Some(daemon));
+    bench.must_be_whole(false);
+    drop(run.wait(VERB_LIMIT));
+}
+
+#[test]
+fn a_clock_that_is_set_back_or_forward_changes_nothing_but_what_is_shown() {
+    let bench = Bench::new();
+    assert_eq!(bench.up().code, Some(0));
+    let day = 86_400_000i64;
+    for (round, offset) in [-day, 2 * day, -30 * 365 * day].into_iter().enumerate() {
+        bench.arm(&format!("clock offset={offset}"));
+        let a = bench.node("a").unwrap();
+        process::kill(pid_of(&a), 9);
+        until(STATE_LIMIT, "a is back", || match bench.node("a") {
+            Some(n) if n["state"] == "ready" && n["incarnation"] == round + 2 => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        bench.kill_daemon();
+        assert_eq!(bench.up().code, Some(0));
+        let now = bench.node("a").unwrap();
+        assert_eq!((&now["incarnation"], &now["restarts"]), (&(round + 2).into(), &(round + 1).into()), "{now}");
+    }
+    bench.disarm();
+    bench.must_be_whole(true);
+}

@@ -1,0 +1,117 @@
+//! kill -9 at every point there is.
+
+use crate::{bench::Bench, support::pid_of};
+use std::{
+    collections::BTreeSet,
+    fs,
+    panic::{AssertUnwindSafe, catch_unwind},
+    path::Path,
+    sync::Mutex,
+    thread,
+    time::Instant,
+};
+
+/// Files whose writing is cut short: of the daemon, and the exit record that the shim of `a` writes.
+const FILES: [&str; 4] = ["state/session.json", "state/plan.toml", "nodes/a.json", "nodes/a/run/exit.1"];
+
+/// How many roots live at once: the machine's cores wait for timers most of the time.
+const WORKERS: usize = 4;
+
+/// The names of all failpoints, from the sources.
+fn points() -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut dirs = vec![Path::new(env!("CARGO_MANIFEST_DIR")).join("src")];
+    while let Some(dir) = dirs.pop() {
+        for path in fs::read_dir(dir).unwrap().flatten().map(|e| e.path()) {
+            if path.is_dir() {
+                dirs.push(path);
+                continue;
+            }
+            let text = fs::read_to_string(&path).unwrap();
+            for start in ["fail_point!(\"", "fail_io!(\""] {
+                for (at, _) in text.match_indices(start) {
+                    let name = text[at + start.len()..].split('"').next().unwrap();
+                    if name.starts_with("write.") {
+                        found.extend(FILES.iter().map(|file| format!("{name}@{file}")));
+                    } else {
+                        found.insert(name.to_owned());
+                    }
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Whether it is the daemon that dies there, and no shim.
+fn is_of_the_daemon(point: &str) -> bool {
+    let of_a_shim = point.starts_with("shim.") || point.starts_with("log.") || point.contains("/run/exit.");
+    !of_a_shim
+}
+
+fn kill_at(point: &str) {
+    let bench = Bench::new();
+    bench.arm(&format!("{point} kill"));
+    let done = bench.live_a_life();
+    assert!(bench.hit(), "{point} is never reached: name what leads there in `live_a_life`");
+    let strict = is_of_the_daemon(point);
+    if strict && done.contains("node killed") {
+        bench.up();
+        let last = &bench.node("a").expect("a daemon that answers")["last_exit"];
+        // killed by the bench, or stopped by the `down` at the end of its life
+        assert!(last["signal"] == "SIGKILL" || done.contains("down"), "how a ended is forgotten: {last}");
+    }
+    bench.must_be_whole(strict);
+}
+
+#[test]
+fn whatever_is_killed_wherever_the_next_daemon_brings_everything_back_once() {
+    let only = std::env::var("CDC_FAULTS").unwrap_or_default();
+    let all: Vec<String> = points().into_iter().filter(|p| p.contains(&only)).collect();
+    assert!(all.len() >= 40 || !only.is_empty(), "points are gone: {all:?}");
+    let (queue, failed) = (Mutex::new(all.clone()), Mutex::new(Vec::new()));
+    thread::scope(|scope| {
+        for _ in 0..WORKERS {
+            scope.spawn(|| {
+                loop {
+                    let next = queue.lock().unwrap().pop();
+                    let Some(point) = next else { return };
+                    let began = Instant::now();
+                    if let Err(why) = catch_unwind(AssertUnwindSafe(|| kill_at(&point))) {
+                        let words = why.downcast_ref::<String>().cloned().unwrap_or_default();
+                        eprintln!("FAILED {point}: {words}");
+                        failed.lock().unwrap().push(format!("{point}: {}", words.lines().next().unwrap_or_default()));
+                    } else {
+                        eprintln!("killed at {point}: whole again after {:.1} s", began.elapsed().as_secs_f32());
+                    }
+                }
+            });
+        }
+    });
+    let failed = failed.into_inner().unwrap();
+    assert!(failed.is_empty(), "{} of {} points:\n{}", failed.len(), all.len(), failed.join("\n"));
+}
+
+#[test]
+fn the_daemon_killed_at_random_moments_costs_no_node_and_no_byte() {
+    let rounds = if std::env::var_os("CDC_TEST_LONG").is_some() { 100 } else { 10 };
+    let bench = Bench::new();
+    assert_eq!(bench.up().code, Some(0));
+    let pids = |bench: &Bench| ["a", "b"].map(|name| pid_of(&bench.node(name).unwrap()));
+    let before = pids(&bench);
+    // a fixed sequence of moments from 0 to 400 ms after the last start (a linear congruential generator, as in POSIX rand)
+    let mut seed = 4711u32;
+    for round in 0..rounds {
+        seed = seed.wrapping_mul(1_103_515_245).wrapping_add(12_345);
+        thread::sleep(std::time::Duration::from_millis(u64::from(seed >> 16) % 400));
+        bench.kill_daemon();
+        let output = bench.up();
+        assert_eq!(output.code, Some(0), "round {round}: {output}");
+        assert_eq!(pids(&bench), before, "round {round}");
+    }
+    for name in ["a", "b"] {
+        let node = bench.node(name).unwrap();
+        assert_eq!((&node["restarts"], &node["incarnation"]), (&0.into(), &1.into()), "{node}");
+    }
+    bench.must_be_whole(true);
+}
