@@ -52,13 +52,21 @@ pub enum EventKind {
     Incident,
     /// The death's record says now what became of it.
     IncidentClosed,
+    /// Another configuration is being applied.
+    ReloadBegun,
+    /// One step of that.
+    ReloadStep,
+    /// It is applied as a whole.
+    ReloadDone,
+    /// It is not: what was put back, what is left.
+    ReloadFailed,
     /// Events could not be written.
     EventsLost,
 }
 
 impl EventKind {
     /// Every kind, for help texts and tests.
-    pub const ALL: [EventKind; 22] = [
+    pub const ALL: [EventKind; 26] = [
         EventKind::DaemonStarted,
         EventKind::DaemonEnded,
         EventKind::Adopted,
@@ -80,6 +88,10 @@ impl EventKind {
         EventKind::Trouble,
         EventKind::Incident,
         EventKind::IncidentClosed,
+        EventKind::ReloadBegun,
+        EventKind::ReloadStep,
+        EventKind::ReloadDone,
+        EventKind::ReloadFailed,
         EventKind::EventsLost,
     ];
 
@@ -107,6 +119,10 @@ impl EventKind {
             EventKind::Trouble => "trouble",
             EventKind::Incident => "incident",
             EventKind::IncidentClosed => "incident-closed",
+            EventKind::ReloadBegun => "reload-begun",
+            EventKind::ReloadStep => "reload-step",
+            EventKind::ReloadDone => "reload-done",
+            EventKind::ReloadFailed => "reload-failed",
             EventKind::EventsLost => "events-lost",
         }
     }

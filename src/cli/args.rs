@@ -54,6 +54,8 @@ pub enum Verb {
     Doctor(Doctor),
     /// What the configuration file would change, and what `reload` would do about it
     Plan(Plan),
+    /// Apply the configuration file: only what must restart does, brokers one at a time
+    Reload(Reload),
     /// Fetch and verify the programs, and nothing else
     Fetch,
     /// Replace the daemon's program by the one that lies at its place now; nodes run on
@@ -132,6 +134,14 @@ pub struct Plan {
     /// As JSON (schema 1)
     #[arg(long)]
     pub json: bool,
+}
+
+/// `reload`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Reload {
+    /// Longest wait for one thing: the cluster to be whole, a node to be ready; then the rest is left
+    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
+    pub max_wait: Duration,
 }
 
 /// `logs`.
@@ -350,6 +360,8 @@ mod tests {
             "doctor --json --all",
             "plan",
             "plan --json",
+            "reload",
+            "reload --max-wait 30s",
             "fetch",
             "upgrade-self",
             "run --check",

@@ -85,6 +85,9 @@ fn row(node: &Node, now: Timestamp) -> [String; 7] {
     [node.name.to_string(), node.state.clone(), up, node.restarts.to_string(), memory, of_cap, ports.join(" ")]
 }
 
+/// In the detail of a node that runs by other settings than the applied ones (a reload that was cut short).
+const OTHER_SETTINGS: &str = "runs with other settings";
+
 /// What is not as it should be, one line per node, and why caps are not enforced. `incidents`: the newest of each node.
 pub fn remarks(status: &Status, now: Timestamp, incidents: &BTreeMap<NodeName, u64>) -> Vec<String> {
     let mut lines = Vec::new();
@@ -95,7 +98,7 @@ pub fn remarks(status: &Status, now: Timestamp, incidents: &BTreeMap<NodeName, u
             _ => false,
         };
         let mut parts = Vec::new();
-        if !settled && !node.detail.is_empty() {
+        if (!settled || node.detail.contains(OTHER_SETTINGS)) && !node.detail.is_empty() {
             parts.push(node.detail.clone());
         }
         if let Some(exit) = node.last_exit.as_ref().filter(|_| node.restarts > 0 || !settled) {

@@ -198,6 +198,7 @@ async fn connection(
         | Order::Restart { .. }
         | Order::Kill { .. }
         | Order::Down { .. }
+        | Order::Reload { .. }
         | Order::Prove
         | Order::UpgradeSelf => tracing::info!(%peer, ?order, "order"),
     }

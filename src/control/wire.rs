@@ -62,6 +62,16 @@ pub enum Order {
         /// SIGKILL the trees instead of asking.
         now: bool,
     },
+    /// Apply the configuration file that the daemon was started with: `Progress` lines, then `Done`, or `Refused` with 3
+    /// (configuration), 4 (preflight), 5 (artifact), 6 (a node, or a wait that took too long) or 8 (refused).
+    Reload {
+        /// The file that the client means; refused when the daemon uses another. None: whichever the daemon uses.
+        #[serde(default)]
+        config: Option<String>,
+        /// Longest wait for one thing, seconds.
+        #[serde(default = "max_wait_default")]
+        max_wait_s: u64,
+    },
     /// Prove that the cluster works (see `operate::prove`): `Progress` lines, then `Done` or `Refused` with exit 9.
     Prove,
     /// Run the program that lies at the daemon's own path now, in the same process; nodes run on. `Done` right before the
@@ -72,6 +82,11 @@ pub enum Order {
 #[allow(clippy::trivially_copy_pass_by_ref, reason = "serde hands a reference")]
 fn is_false(flag: &bool) -> bool {
     !*flag
+}
+
+/// How long a reload waits for one thing when nothing else is said.
+fn max_wait_default() -> u64 {
+    600
 }
 
 /// One line of an answer. An answer ends with `Hello`, `Status` (to `Status`), `Done` or `Refused`.

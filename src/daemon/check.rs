@@ -30,7 +30,7 @@ pub(super) async fn check(args: &DaemonArgs) -> Result<String, StartError> {
             missing.join("; ")
         )));
     }
-    inputs.recipes().await?;
+    inputs::recipes(plan, layout, !inputs.nodes_live).await?;
     shim_runs(&inputs::shim_program()?)?;
     let checked = Checked { check: 1, version: env!("CARGO_PKG_VERSION").to_owned() };
     serde_json::to_string(&checked).map_err(|e| StartError::other("say that all is well", e))

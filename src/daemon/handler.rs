@@ -1,6 +1,6 @@
 //! Answers the control socket: orders go to the engine, statuses come from its snapshot.
 
-use super::{convert, handover::Handover, inputs::Inputs};
+use super::{convert, handover::Handover, reload::Reloads};
 use crate::{
     base::{
         EventKind, EventLine, Layout, NodeName, OrderedBy, Timestamp,
@@ -30,9 +30,8 @@ struct Shared {
     engine: Handle,
     caps: Caps,
     cgroup: Option<CgroupRoot>,
-    plan_digest: String,
     started_at: Timestamp,
-    targets: prove::Targets,
+    reloads: Reloads,
     handover: Handover,
 }
 
@@ -41,17 +40,9 @@ struct Shared {
 pub(super) struct DaemonHandler(Arc<Shared>);
 
 impl DaemonHandler {
-    pub(super) fn new(inputs: &Inputs, engine: Handle, caps: Caps, handover: Handover) -> Self {
-        Self(Arc::new(Shared {
-            layout: inputs.layout.clone(),
-            engine,
-            cgroup: if caps.enforced { super::inputs::caps().0 } else { None },
-            caps,
-            plan_digest: inputs.plan_digest.clone(),
-            started_at: clock::wall(),
-            targets: inputs.prove_targets(),
-            handover,
-        }))
+    pub(super) fn new(layout: Layout, engine: Handle, caps: Caps, reloads: Reloads, handover: Handover) -> Self {
+        let cgroup = if caps.enforced { super::inputs::caps().0 } else { None };
+        Self(Arc::new(Shared { layout, engine, cgroup, caps, started_at: clock::wall(), reloads, handover }))
     }
 }
 
@@ -79,6 +70,7 @@ impl Shared {
             | Order::Restart { .. }
             | Order::Kill { .. }
             | Order::Down { .. }
+            | Order::Reload { .. }
             | Order::Prove => match self.handover.work.begin() {
                 None => {
                     let hint = Some("try again in a moment");
@@ -92,7 +84,7 @@ impl Shared {
                 v: VERSION,
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: i32::try_from(std::process::id()).unwrap_or_default(),
-                plan_digest: self.plan_digest.clone(),
+                plan_digest: self.reloads.applied().digest.clone(),
                 started_at: Some(self.started_at),
                 handover_failed: self.handover.last_failure(),
             })),
@@ -117,7 +109,14 @@ impl Shared {
                 out.send(answer_of(reply.map(|_| vec![done])));
             }
             Order::Down { now } => self.carry_out(EngineOrder::Down { now }, by, out).await,
+            Order::Reload { config, max_wait_s } => {
+                let max_wait = Duration::from_secs(max_wait_s);
+                self.reloads.reload(&self.engine, config, max_wait, by, out).await;
+            }
             Order::Prove => self.prove(out).await,
+            Order::UpgradeSelf if self.reloads.is_running() => {
+                out.send(refused(8, "a reload is under way: the program is replaced after it".into(), None));
+            }
             Order::UpgradeSelf => {
                 let handler = Arc::new(DaemonHandler(Arc::clone(&self)));
                 self.handover.carry_out(handler, out).await;
@@ -199,7 +198,7 @@ impl Shared {
 
     async fn prove(&self, out: &AnswerSink) {
         let mut report = |text: String| out.progress(text);
-        match prove::prove(&self.targets, &mut report).await {
+        match prove::prove(&self.reloads.applied().targets, &mut report).await {
             Ok(proof) => out.send(Answer::Done { text: proof.lines }),
             Err(e) => out.send(Answer::Refused {
                 exit: 9,
@@ -227,6 +226,7 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Kill { node, signal } => Some((Some(node.clone()), format!("send {} to {node}", signal_name(*signal)))),
         Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
         Order::Down { now: true } => Some((None, "kill everything, the daemon included".into())),
+        Order::Reload { .. } => Some((None, "reload".into())),
         Order::UpgradeSelf => Some((None, "replace the daemon's program; nodes run on".into())),
         Order::Hello | Order::Status | Order::Watch | Order::Prove => None,
     }

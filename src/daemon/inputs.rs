@@ -30,7 +30,6 @@ pub(super) struct Inputs {
     pub(super) plan: Plan,
     /// What `state/plan.toml` gets: the text that `plan` was read from.
     pub(super) plan_text: String,
-    pub(super) plan_digest: String,
     /// Nodes of an earlier daemon run on.
     pub(super) nodes_live: bool,
 }
@@ -135,7 +134,7 @@ impl Inputs {
         let last = if live.is_empty() && !goes_on { None } else { last_plan(&layout) };
         let (plan, plan_text) = match (wanted, last) {
             (Ok(loaded), Some((plan, text))) if plan.digest() != loaded.plan.digest() => {
-                tracing::warn!(nodes = ?live, "nodes run by the plan applied last ({}); the configuration file means something else and waits for an ordered `down` and `up`", layout.plan().display());
+                tracing::warn!(nodes = ?live, "nodes run by the plan applied last ({}); the configuration file means something else and waits for `cdc-supervisor reload`", layout.plan().display());
                 (plan, text)
             }
             (Ok(loaded), _) => (loaded.plan, loaded.text),
@@ -156,7 +155,7 @@ impl Inputs {
                 tokio::spawn(async move { drop(look.await) });
             }
         }
-        Ok(Self { plan_digest: plan.digest(), plan, plan_text, nodes_live: !live.is_empty(), layout })
+        Ok(Self { plan, plan_text, nodes_live: !live.is_empty(), layout })
     }
 
     /// Looks again under the daemon lock: only now nobody else can start nodes here.
@@ -164,49 +163,59 @@ impl Inputs {
         self.nodes_live = !engine::live_shims(&self.layout).await.is_empty();
         Ok(())
     }
+}
 
-    /// Programs (fetched when missing) and the recipes made with them.
-    pub(super) async fn recipes(&self) -> Result<Vec<Recipe>, StartError> {
-        let (plan, layout) = (self.plan.clone(), self.layout.clone());
-        let found = tokio::task::spawn_blocking(move || {
-            programs::ensure(&plan, &layout, &Quiet, &Cancel::default())
-                .map_err(|e| StartError::artifact(e.to_string()))
-        })
-        .await
-        .map_err(|e| StartError::other("resolve the programs", e))??;
-        if let Err(problems) = preflight::programs(&found) {
-            refuse_or_tell(&problems, !self.nodes_live)?;
-        }
-        let inputs = services::Inputs {
-            plan: &self.plan,
-            programs: &found,
-            layout: &self.layout,
-            cores: host::cores(),
-            running_as_root: host::is_root(),
-        };
-        services::recipes(&inputs).map_err(|e| StartError::new(3, e.to_string()))
-    }
-
+/// What is applied: the plan, and what was made of it.
+#[derive(Debug)]
+pub(super) struct Applied {
+    pub(super) plan: Plan,
+    pub(super) digest: String,
+    pub(super) recipes: Vec<Recipe>,
     /// What `prove` looks at.
-    pub(super) fn prove_targets(&self) -> prove::Targets {
-        let plan = &self.plan;
-        let local = |port: Port| SocketAddr::from((Ipv4Addr::LOCALHOST, port.0));
-        let kafka = plan.kafka.as_ref().map(|kafka| prove::KafkaTargets {
-            internal: kafka.brokers.values().map(|b| local(b.internal_port)).collect(),
-            external: kafka.brokers.values().map(|b| local(b.external_port)).collect(),
-            brokers: kafka.brokers.keys().copied().collect(),
-            min_isr: 2,
-            rf: 3,
-        });
-        let mysql = plan.mysql.as_ref().filter(|m| m.provision).map(|mysql| prove::MysqlTargets {
-            socket: self.layout.mysql_socket(),
-            root_password: self.layout.secret("mysql-root"),
-            debezium_password: self.layout.secret("debezium"),
-            port: mysql.port.0,
-            database: mysql.database.clone(),
-        });
-        prove::Targets { kafka, mysql }
+    pub(super) targets: prove::Targets,
+}
+
+impl Applied {
+    pub(super) fn new(plan: Plan, recipes: Vec<Recipe>, layout: &Layout) -> Self {
+        Self { digest: plan.digest(), targets: targets(&plan, layout), plan, recipes }
     }
+}
+
+/// Programs (fetched when missing) and the recipes made with them. `strict`: programs that cannot run here are refused; they
+/// are only told of where nodes run with them already.
+pub(super) async fn recipes(plan: &Plan, layout: &Layout, strict: bool) -> Result<Vec<Recipe>, StartError> {
+    let (wanted, store) = (plan.clone(), layout.clone());
+    let found = tokio::task::spawn_blocking(move || {
+        programs::ensure(&wanted, &store, &Quiet, &Cancel::default()).map_err(|e| StartError::artifact(e.to_string()))
+    })
+    .await
+    .map_err(|e| StartError::other("resolve the programs", e))??;
+    if let Err(problems) = preflight::programs(&found) {
+        refuse_or_tell(&problems, strict)?;
+    }
+    let inputs =
+        services::Inputs { plan, programs: &found, layout, cores: host::cores(), running_as_root: host::is_root() };
+    services::recipes(&inputs).map_err(|e| StartError::new(3, e.to_string()))
+}
+
+/// What `prove` looks at.
+fn targets(plan: &Plan, layout: &Layout) -> prove::Targets {
+    let local = |port: Port| SocketAddr::from((Ipv4Addr::LOCALHOST, port.0));
+    let kafka = plan.kafka.as_ref().map(|kafka| prove::KafkaTargets {
+        internal: kafka.brokers.values().map(|b| local(b.internal_port)).collect(),
+        external: kafka.brokers.values().map(|b| local(b.external_port)).collect(),
+        brokers: kafka.brokers.keys().copied().collect(),
+        min_isr: 2,
+        rf: 3,
+    });
+    let mysql = plan.mysql.as_ref().filter(|m| m.provision).map(|mysql| prove::MysqlTargets {
+        socket: layout.mysql_socket(),
+        root_password: layout.secret("mysql-root"),
+        debezium_password: layout.secret("debezium"),
+        port: mysql.port.0,
+        database: mysql.database.clone(),
+    });
+    prove::Targets { kafka, mysql }
 }
 
 /// The look at the host before a start. Where nodes live already a refusal would only leave them alone, so it is told and

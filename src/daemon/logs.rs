@@ -11,7 +11,12 @@ use crate::{
     offline::logs::nodes,
     sys::{clock, fs, process},
 };
-use std::{collections::BTreeMap, thread, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, PoisonError},
+    thread,
+    time::Duration,
+};
 
 /// A round without a rotation: for `max_age`.
 const ROUND: Duration = Duration::from_secs(3_600);
@@ -23,27 +28,60 @@ const ROUND_UNWATCHED: Duration = Duration::from_secs(60);
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Starts the thread. It ends with the process, at any point: what it has begun is finished by a later one.
-pub(super) fn keep_within_bounds(layout: &Layout, plan: &Plan) {
-    let budget = Budget { total: plan.logs.total.0, max_age: plan.logs.max_age, compress: plan.logs.compress };
+pub(super) fn keep_within_bounds(layout: &Layout, plan: &Plan) -> Bounds {
     for name in plan.nodes() {
         // To be watched from the start. A failure is the node's own, later and with its words.
         let _ = fs::make_dir(&layout.log_dir(&name), 0o755);
     }
-    let keeps = plan.each_node().map(|(name, node)| (name, node.care.log.keep)).collect();
-    let layout = layout.clone();
-    let started = thread::Builder::new().name("logs".into()).spawn(move || keep(&layout, &budget, &keeps));
+    let bounds = Bounds(Arc::new(Mutex::new(Limits::of(plan))));
+    let (layout, shared) = (layout.clone(), bounds.clone());
+    let started = thread::Builder::new().name("logs".into()).spawn(move || keep(&layout, &shared));
     if let Err(e) = started {
         tracing::warn!("logs are not compressed, and their total is not bounded: no thread could be started: {e}");
     }
+    bounds
 }
 
-fn keep(layout: &Layout, budget: &Budget, keeps: &BTreeMap<NodeName, u32>) {
+/// The bounds in force; another configuration changes them, from the next round on.
+#[derive(Clone, Debug)]
+pub(super) struct Bounds(Arc<Mutex<Limits>>);
+
+impl Bounds {
+    /// Takes those of another plan.
+    pub(super) fn change(&self, plan: &Plan) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Limits::of(plan);
+    }
+
+    fn now(&self) -> Limits {
+        // The value is replaced as a whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// What a plan says of logs.
+#[derive(Clone, Debug)]
+struct Limits {
+    budget: Budget,
+    keeps: BTreeMap<NodeName, u32>,
+}
+
+impl Limits {
+    fn of(plan: &Plan) -> Self {
+        Self {
+            budget: Budget { total: plan.logs.total.0, max_age: plan.logs.max_age, compress: plan.logs.compress },
+            keeps: plan.each_node().map(|(name, node)| (name, node.care.log.keep)).collect(),
+        }
+    }
+}
+
+fn keep(layout: &Layout, bounds: &Bounds) {
     process::lower_priority_of_this_thread();
     let wakeup = Wakeup::on(On::Rotation)
         .inspect_err(|e| tracing::warn!("rotated logs are looked for every minute: {e}: {}", e.source))
         .ok();
     let mut told = BTreeMap::new();
     loop {
+        let Limits { budget, keeps } = bounds.now();
         // Nodes that are gone from the configuration have logs, too.
         let names = nodes(layout, None);
         let places: Vec<Place> = names
@@ -57,7 +95,7 @@ fn keep(layout: &Layout, budget: &Budget, keeps: &BTreeMap<NodeName, u32>) {
             wakeup.clear();
             places.iter().filter(|place| !wakeup.add(&place.dir).unwrap_or(false)).count() == 0
         });
-        let done = housekeeping::round(&places, budget, clock::wall());
+        let done = housekeeping::round(&places, &budget, clock::wall());
         tell(&done, &names, &mut told);
         match (watched, &wakeup) {
             (Some(wakeup), _) if !wakeup.wait(ROUND) => {}

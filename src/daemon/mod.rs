@@ -7,6 +7,7 @@ mod handler;
 mod handover;
 mod inputs;
 mod logs;
+mod reload;
 mod session;
 mod systemd;
 
@@ -19,7 +20,8 @@ use crate::{
 use door::Door;
 use handler::DaemonHandler;
 use handover::{Handover, Inherited};
-use inputs::{Inputs, StartError};
+use inputs::{Applied, Inputs, StartError};
+use reload::Reloads;
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -96,7 +98,8 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     fs::write_if_different(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
     fail_point!("daemon.planned");
-    let recipes = inputs.recipes().await?;
+    let recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
+    let applied = Applied::new(inputs.plan.clone(), recipes.clone(), &layout);
     let (cgroup, caps) = inputs::caps();
     if let Some(why) = &caps.why {
         tracing::info!("memory caps are not enforced: {why}");
@@ -120,12 +123,12 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
         layout: layout.clone(),
         recipes,
         shim_program: inputs::shim_program()?,
-        cgroup,
+        cgroup: cgroup.clone(),
         only,
         restore_wishes: restore_wishes || inputs.nodes_live,
         journal,
     };
-    logs::keep_within_bounds(&layout, &inputs.plan);
+    let bounds = logs::keep_within_bounds(&layout, &inputs.plan);
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     fail_point!("daemon.adopted");
     // Children of the program before this one are ours too, and one may have ended when nobody listened.
@@ -143,7 +146,8 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
         one: tokio::sync::Mutex::default(),
         failed: std::sync::Mutex::default(),
     };
-    let handler = Arc::new(DaemonHandler::new(&inputs, handle.clone(), caps, handover));
+    let reloads = Reloads::new(layout.clone(), args, cgroup, applied, bounds);
+    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, handover));
     door.open(handler).await.map_err(|e| StartError::other("serve the control socket", e))?;
     fail_point!("daemon.serving");
     tokio::spawn(obey_signals(handle));

@@ -22,6 +22,7 @@ mod still;
 mod watch;
 mod words;
 
+pub use crate::lifecycle::Wanted;
 pub use adopt::{foreign_shims, live_shims};
 pub use change::Change;
 pub use dispatcher::{Engine, Settings};

@@ -206,6 +206,11 @@ pub fn load(config: Option<&Path>, root: Option<&Path>) -> Result<Loaded, Config
     Surroundings::detect()?.load(config, root)
 }
 
+/// The file that would be read; none: there is none anywhere, the built-in stack is meant.
+pub fn path(config: Option<&Path>) -> Result<Option<PathBuf>, ConfigFileError> {
+    Surroundings::detect()?.find(config)
+}
+
 /// The root alone, for verbs that only talk to what runs: found also when the rest of the file is wrong.
 pub fn root(config: Option<&Path>, root: Option<&Path>) -> Result<Layout, ConfigFileError> {
     Surroundings::detect()?.root(config, root).map(Layout::new)

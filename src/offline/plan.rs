@@ -178,8 +178,8 @@ fn stand_in(found: &mut Programs, missing: &Missing) -> String {
     format!("{what} is not in the store ({}): its paths are stand-ins until `cdc-supervisor fetch`", missing.why)
 }
 
-/// How each node is, and what it was launched with.
-fn present(layout: &Layout, applied: Option<&Side>, lives: &Lives) -> BTreeMap<NodeName, Present> {
+/// How each node is, and what it was launched with. Reads files.
+pub fn present(layout: &Layout, applied: Option<&Side>, lives: &Lives) -> BTreeMap<NodeName, Present> {
     let recipe = |node: &NodeName| applied.and_then(|side| side.recipes.iter().find(|r| r.node == *node));
     let one = |(node, life): (&NodeName, &Life)| {
         let with = match life {

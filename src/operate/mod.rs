@@ -1,4 +1,5 @@
 //! Things one does to a cluster.
 
 pub mod prove;
+pub mod reload;
 pub mod whole;

@@ -69,7 +69,11 @@ impl Handler for Shared {
                 }
                 Order::Down { .. } => std::future::pending::<()>().await,
                 Order::Kill { .. } => panic!("a handler that fails"),
-                Order::Start { .. } | Order::Stop { .. } | Order::Restart { .. } | Order::UpgradeSelf => {}
+                Order::Start { .. }
+                | Order::Stop { .. }
+                | Order::Restart { .. }
+                | Order::Reload { .. }
+                | Order::UpgradeSelf => {}
             }
         })
     }

@@ -21,6 +21,7 @@ mod order;
 mod plan;
 mod policies;
 mod probes;
+mod reload;
 mod round_trip;
 mod upgrade;
 mod verbs;

@@ -102,7 +102,7 @@ fn a_second_up_with_another_configuration_is_refused_and_one_that_means_the_same
     root.up();
     root.configure(&[fake("a", &["print=other"])]);
     let output = root.fails(8, &["up", "--detach"]);
-    assert!(output.stderr.contains("`cdc-supervisor down` and then `up`"), "the way out is named\n{output}");
+    assert!(output.stderr.contains("`cdc-supervisor reload` applies it"), "the way out is named\n{output}");
     assert_eq!(root.pid("a"), pid);
 }
 

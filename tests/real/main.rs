@@ -15,3 +15,4 @@ mod daemon_death;
 mod identity;
 mod kills;
 mod proven;
+mod reload;

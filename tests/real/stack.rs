@@ -61,6 +61,14 @@ impl Stack {
         self.runtime.block_on(work)
     }
 
+    /// Runs a client's work beside the test.
+    pub fn beside<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> tokio::task::JoinHandle<T> {
+        self.runtime.spawn(work)
+    }
+
     /// A client of the whole cluster.
     pub fn admin(&self) -> Admin {
         let internal: Vec<SocketAddr> =

@@ -10,6 +10,7 @@ mod logs;
 mod nodes;
 mod orders;
 mod plan;
+mod reload;
 mod status;
 mod up;
 mod upgrade_self;
@@ -32,6 +33,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
         Verb::Doctor(args) => doctor::run(context, &args).await,
         Verb::Plan(args) => plan::run(context, args.json).await,
+        Verb::Reload(args) => reload::run(context, args.max_wait).await,
         Verb::Fetch => fetch::run(context).await,
         Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),

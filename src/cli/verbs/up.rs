@@ -101,7 +101,7 @@ impl Up<'_> {
                     hello.pid
                 ),
             )
-            .hint("`cdc-supervisor down` and then `up` apply the new one")),
+            .hint("`cdc-supervisor plan` shows what would change, `cdc-supervisor reload` applies it")),
             answer => Err(refusal(&answer).unwrap_or_else(unexpected)),
         }
     }

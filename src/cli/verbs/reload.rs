@@ -1,0 +1,48 @@
+//! `reload`: the daemon applies its configuration file; every step is shown as it is taken.
+
+use crate::{
+    cli::{
+        context::{Context, TICK, unexpected},
+        error::{CliError, refusal},
+        exit::Exit,
+        live::Live,
+        signals::Signals,
+    },
+    control::wire::{Answer, Order},
+    offline::config_file,
+};
+use std::time::Duration;
+
+pub(super) async fn run(context: &Context, max_wait: Duration) -> Result<Exit, CliError> {
+    let layout = context.layout()?;
+    // The daemon reads its own file; it is told which one is meant here, so that never another one comes into force.
+    let config = config_file::path(context.config.as_deref())?.map(|path| path.display().to_string());
+    let mut answers = context.ask(&layout, Order::Reload { config, max_wait_s: max_wait.as_secs().max(1) }).await?;
+    let mut signals = Signals::listen()?;
+    let mut live = Live::begin(context.printer, "reload");
+    let mut doing = "the daemon reads the configuration".to_owned();
+    loop {
+        tokio::select! {
+            answer = answers.next() => match answer? {
+                Some(Answer::Progress { node: None, text }) => live.line(&text),
+                Some(Answer::Progress { node: Some(_), text }) => {
+                    doing = text;
+                    live.show(&doing);
+                }
+                Some(Answer::Done { text }) => {
+                    drop(live);
+                    for line in text {
+                        context.printer.data(&line)?;
+                    }
+                    return Ok(Exit::Done);
+                }
+                Some(answer) => return Err(refusal(&answer).unwrap_or_else(unexpected)),
+                None => return Err(unexpected()),
+            },
+            () = signals.next() => {
+                return Err(CliError::new(Exit::Interrupted, "interrupted; the daemon goes on with it"));
+            }
+            () = tokio::time::sleep(TICK) => live.show(&doing),
+        }
+    }
+}

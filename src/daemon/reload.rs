@@ -1,0 +1,339 @@
+//! `reload` as the daemon does it: reads its own file again, decides, refuses or carries out, and writes down what is applied.
+
+use super::{
+    DaemonArgs,
+    inputs::{self, Applied},
+    logs::Bounds,
+};
+use crate::{
+    base::{EventKind, EventLine, Layout, NodeName, OrderedBy},
+    config,
+    control::{server::AnswerSink, wire::Answer},
+    engine::{Handle, Snapshot, Wanted},
+    offline::{
+        config_file::{self, Loaded},
+        plan as offline_plan,
+        preflight::{self, Preflight},
+    },
+    operate::reload::{self, Failed, Report, Work},
+    services::change::{self, Does, Life, ReloadPlan, Side},
+    sys::{
+        cgroup::{self, CgroupRoot},
+        fs, process,
+    },
+};
+use std::{
+    collections::BTreeSet,
+    path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::sync::Mutex as AsyncMutex;
+
+/// What a reload works on; one for the daemon's life.
+#[derive(Debug)]
+pub(super) struct Reloads {
+    layout: Layout,
+    args: DaemonArgs,
+    cgroup: Option<CgroupRoot>,
+    bounds: Bounds,
+    applied: Mutex<Arc<Applied>>,
+    /// Held while one runs.
+    running: AsyncMutex<()>,
+}
+
+/// What was read and decided.
+struct Decided {
+    loaded: Loaded,
+    applied: Applied,
+    plan: ReloadPlan,
+}
+
+impl Reloads {
+    pub(super) fn new(
+        layout: Layout,
+        args: DaemonArgs,
+        cgroup: Option<CgroupRoot>,
+        applied: Applied,
+        bounds: Bounds,
+    ) -> Self {
+        let applied = Mutex::new(Arc::new(applied));
+        Self { layout, args, cgroup, bounds, applied, running: AsyncMutex::new(()) }
+    }
+
+    /// What is applied now.
+    pub(super) fn applied(&self) -> Arc<Applied> {
+        // The value is replaced as a whole.
+        Arc::clone(&self.applied.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Whether one is under way.
+    pub(super) fn is_running(&self) -> bool {
+        self.running.try_lock().is_err()
+    }
+
+    /// Carries out an order to reload and answers it.
+    pub(super) async fn reload(
+        &self,
+        engine: &Handle,
+        config: Option<String>,
+        max_wait: Duration,
+        by: OrderedBy,
+        out: &AnswerSink,
+    ) {
+        let done = match self.running.try_lock() {
+            Ok(_running) => self.one(engine, config, max_wait, by, out).await,
+            Err(_) => Err(Failed {
+                exit: 8,
+                message: "a reload is under way already".into(),
+                causes: Vec::new(),
+                hint: Some("`cdc-supervisor events -f` shows how far it is".into()),
+            }),
+        };
+        match done {
+            Ok(text) => {
+                engine.journal().note(EventLine::new(EventKind::ReloadDone, text.join("; ")).by(by));
+                out.send(Answer::Done { text });
+            }
+            Err(failed) => {
+                let words = std::iter::once(&failed.message).chain(&failed.causes).cloned().collect::<Vec<_>>();
+                tracing::warn!("reload: {}", words.join("; "));
+                engine.journal().note(EventLine::new(EventKind::ReloadFailed, words.join("; ")).by(by));
+                let Failed { exit, message, causes, hint } = failed;
+                out.send(Answer::Refused { exit, message, causes, hint });
+            }
+        }
+    }
+
+    async fn one(
+        &self,
+        engine: &Handle,
+        config: Option<String>,
+        max_wait: Duration,
+        by: OrderedBy,
+        out: &AnswerSink,
+    ) -> Result<Vec<String>, Failed> {
+        let before = self.applied();
+        let loaded = self.read(config.as_deref())?;
+        let Decided { loaded, applied, plan } = self.decide(engine, &before, loaded).await?;
+        if plan.is_empty() && applied.digest == before.digest {
+            return Ok(vec!["nothing differs from what is applied and runs".into()]);
+        }
+        let names: Vec<String> = plan.steps.iter().map(|s| format!("{} {}", s.does.as_str(), s.node)).collect();
+        let words = if names.is_empty() { "no node is concerned".to_owned() } else { names.join(", ") };
+        engine.journal().note(EventLine::new(EventKind::ReloadBegun, words).by(by));
+        let work = Work { steps: plan.steps, old: before.recipes.clone(), new: applied.recipes.clone(), max_wait };
+        let mut report = Telling { engine, out, waited: String::new() };
+        let mut lines = reload::carry_out(engine, work, &mut report).await?;
+        self.bounds.change(&applied.plan);
+        // What runs is what the file says from here on, whether that can be written down or not.
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(applied);
+        let written = fs::write_atomic(&self.layout.plan(), loaded.text.as_bytes(), 0o640, fs::Durability::PowerLoss);
+        written.map_err(|e| Failed {
+            exit: 1,
+            message: "every node has its new settings, but they could not be written down as applied".into(),
+            causes: vec![format!("{e}: {}", e.source)],
+            hint: Some("a daemon that starts now would take the old ones for applied: free space, then reload".into()),
+        })?;
+        if lines.is_empty() {
+            lines.push("no node is concerned; the file is applied".into());
+        }
+        Ok(lines)
+    }
+
+    /// Reads the file that this daemon was started with; `config` is what the client takes it for.
+    fn read(&self, config: Option<&str>) -> Result<Loaded, Failed> {
+        let file = config_file::path(self.args.config.as_deref()).ok().flatten();
+        if let Some(named) = config
+            && !file.as_deref().is_some_and(|file| same_file(file, Path::new(named)))
+        {
+            let ours = file.map_or_else(|| "no file (the built-in stack)".into(), |f| f.display().to_string());
+            return Err(Failed {
+                exit: 8,
+                message: format!("the daemon was started with {ours}, not with {named}"),
+                causes: Vec::new(),
+                hint: Some(format!(
+                    "`cdc-supervisor down` and `cdc-supervisor --config {named} up` change the file; to apply {ours} reload with --config {ours}"
+                )),
+            });
+        }
+        let loaded = config_file::load(self.args.config.as_deref(), self.args.root.as_deref());
+        let loaded = loaded.map_err(|e| Failed {
+            exit: 3,
+            message: "the configuration cannot be used; nothing was changed".into(),
+            causes: vec![e.to_string()],
+            hint: e.hint(),
+        })?;
+        if loaded.plan.root != self.layout.root() {
+            return Err(Failed {
+                exit: 8,
+                message: format!(
+                    "the root would change from {} to {}",
+                    self.layout.root().display(),
+                    loaded.plan.root.display()
+                ),
+                causes: Vec::new(),
+                hint: Some("stop everything with `cdc-supervisor down`, move the directory, then `up`".into()),
+            });
+        }
+        Ok(loaded)
+    }
+
+    /// Programs, recipes, and what is to be done; nothing is changed by it.
+    async fn decide(&self, engine: &Handle, before: &Applied, loaded: Loaded) -> Result<Decided, Failed> {
+        let made = inputs::recipes(&loaded.plan, &self.layout, true).await;
+        let recipes = made.map_err(|e| Failed {
+            exit: e.exit_code(),
+            message: "the file cannot be applied; nothing was changed".into(),
+            causes: vec![e.full_text()],
+            hint: (e.exit_code() == 5).then(|| "`cdc-supervisor fetch` gets what is missing, then reload".into()),
+        })?;
+        let (old, new) = (Side::of(&before.plan, before.recipes.clone()), Side::of(&loaded.plan, recipes.clone()));
+        let lives = lives(&engine.snapshot());
+        let (layout, cgroup) = (self.layout.clone(), self.cgroup.clone());
+        let applied = Applied::new(loaded.plan.clone(), recipes, &self.layout);
+        let looked = tokio::task::spawn_blocking(move || {
+            let now = offline_plan::present(&layout, Some(&old), &lives);
+            let plan = change::decide(Some(&old), &new, &now, &offline_plan::has_data(&old));
+            let mut refusals: Vec<(u8, change::Refusal)> = plan.refusals.iter().map(|r| (8, r.clone())).collect();
+            refusals.extend(offline_plan::host_refusals(&loaded.plan, &plan, Some(&old), &new, &lives));
+            refusals.extend(preflight(&loaded.plan, &plan, &lives));
+            refusals.extend(not_startable(&plan, &new));
+            refusals.extend(caps_below_use(&plan, &new, cgroup.as_ref()));
+            (loaded, plan, refusals)
+        });
+        let (loaded, plan, refusals) = looked.await.map_err(|e| Failed {
+            exit: 1,
+            message: "what runs could not be looked at".into(),
+            causes: vec![e.to_string()],
+            hint: None,
+        })?;
+        if let Some((exit, first)) = refusals.first() {
+            let causes = refusals.iter().map(|(_, r)| r.what.clone()).collect();
+            return Err(Failed {
+                exit: *exit,
+                message: "the file is not applied; nothing was changed".into(),
+                causes,
+                hint: Some(first.hint.clone()),
+            });
+        }
+        Ok(Decided { loaded, applied, plan })
+    }
+}
+
+/// Whether two names lead to one file. A daemon in a sandbox may not see a user's directory: then the names decide.
+fn same_file(one: &Path, other: &Path) -> bool {
+    let real = |path: &Path| -> PathBuf { path.canonicalize().unwrap_or_else(|_| path.to_owned()) };
+    real(one) == real(other)
+}
+
+fn lives(snapshot: &Snapshot) -> offline_plan::Lives {
+    let life = |n: &crate::engine::NodeSnapshot| match (n.process.is_some(), n.wanted, n.state) {
+        (true, _, _) | (false, _, "starting") => Life::Runs,
+        (false, Wanted::Down, _) | (false, Wanted::Up, "down") => Life::Rests,
+        (false, Wanted::Up, _) => Life::Trying,
+    };
+    snapshot.nodes.iter().map(|n| (n.name.clone(), life(n))).collect()
+}
+
+/// The look before every start, for the nodes that start here; those that run have their ports.
+fn preflight(wanted: &config::Plan, plan: &ReloadPlan, lives: &offline_plan::Lives) -> Vec<(u8, change::Refusal)> {
+    let starts = plan.steps.iter().filter(|s| matches!(s.does, Does::Start | Does::Restart));
+    let starting: BTreeSet<NodeName> = starts.map(|s| s.node.clone()).collect();
+    let living: Vec<NodeName> = lives.iter().filter(|(_, l)| **l == Life::Runs).map(|(n, _)| n.clone()).collect();
+    match preflight::check(wanted, &starting, &living) {
+        Ok(told) => {
+            for problem in told {
+                tracing::info!("reload: {}", problem.line());
+            }
+            Vec::new()
+        }
+        // Told with the arithmetic by what the plan looks at itself.
+        Err(Preflight::Memory(_)) => Vec::new(),
+        Err(Preflight::Host(problems)) => {
+            problems.into_iter().map(|p| (4, change::Refusal { what: p.what, hint: p.hint })).collect()
+        }
+    }
+}
+
+/// Programs and users that are not there: seen before anything is stopped for them.
+fn not_startable(plan: &ReloadPlan, new: &Side) -> Vec<(u8, change::Refusal)> {
+    let mut found = Vec::new();
+    let starts = plan.steps.iter().filter(|s| matches!(s.does, Does::Start | Does::Restart));
+    for recipe in starts.filter_map(|s| new.recipes.iter().find(|r| r.node == s.node)) {
+        let node = &recipe.node;
+        let key = config::Plan::node_key(node);
+        if let Some(program) = recipe.launch.argv.first().filter(|p| !Path::new(p).is_file()) {
+            found.push((
+                4,
+                change::Refusal {
+                    what: format!("{node}: there is no program {program}"),
+                    hint: format!("put it there, or change {key}.argv"),
+                },
+            ));
+        }
+        if let Some(user) = &recipe.launch.user
+            && matches!(process::lookup_user(user), Ok(None))
+        {
+            found.push((
+                4,
+                change::Refusal {
+                    what: format!("{node}: there is no user {user:?} on this machine"),
+                    hint: format!("make the user, or change {key}.user"),
+                },
+            ));
+        }
+    }
+    found
+}
+
+/// A lower cap that a node that runs on has outgrown: the kernel would kill it at once.
+fn caps_below_use(plan: &ReloadPlan, new: &Side, cgroup: Option<&CgroupRoot>) -> Vec<(u8, change::Refusal)> {
+    let Some(root) = cgroup else { return Vec::new() };
+    let live = plan.steps.iter().filter(|s| s.does == Does::Live);
+    let recipes = live.filter_map(|s| new.recipes.iter().find(|r| r.node == s.node));
+    recipes
+        .filter_map(|recipe| {
+            let cap = recipe.launch.memory_max?;
+            // The page cache goes by itself.
+            let anon = cgroup::memory_now(&root.node(&recipe.node)).anon.filter(|anon| *anon >= cap.0)?;
+            let used = crate::base::ByteSize(anon);
+            Some((
+                8,
+                change::Refusal {
+                    what: format!("{} uses {used} and would be killed at once by a cap of {cap}", recipe.node),
+                    hint: format!(
+                        "`cdc-supervisor restart {}` may bring it below that; else a higher cap",
+                        recipe.node
+                    ),
+                },
+            ))
+        })
+        .collect()
+}
+
+/// Tells the client, the log and the event log.
+struct Telling<'a> {
+    engine: &'a Handle,
+    out: &'a AnswerSink,
+    waited: String,
+}
+
+impl Report for Telling<'_> {
+    fn step(&mut self, node: Option<&NodeName>, text: String) {
+        tracing::info!("reload: {text}");
+        let event = EventLine::new(EventKind::ReloadStep, &text);
+        self.engine.journal().note(match node {
+            Some(node) => event.node(node),
+            None => event,
+        });
+        self.out.progress(text);
+    }
+
+    fn waits(&mut self, node: &NodeName, text: String) {
+        if text != self.waited {
+            self.out.send(Answer::Progress { node: Some(node.clone()), text: text.clone() });
+            self.waited = text;
+        }
+    }
+}
