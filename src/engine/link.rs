@@ -120,13 +120,27 @@ pub(super) enum NoShim {
 /// How long a shim may take to say how it is. It does nothing else meanwhile, so this is a matter of a busy machine.
 const ANSWER: Duration = Duration::from_secs(2);
 
+/// How often, and after which pause, a shim is asked again that hung up before it answered: strangers crowd at its socket.
+const CROWD_TRIES: u32 = 5;
+const CROWD_PAUSE: Duration = Duration::from_millis(50);
+
 /// Connects to the shim of a node that already runs.
 pub(super) async fn subscribe(
     layout: &Layout,
     node: &NodeName,
     incarnation: Incarnation,
 ) -> Result<(Connection, Hold), NoShim> {
-    let (mut connection, first) = ask(layout, node, incarnation, &Request::Subscribe).await?;
+    let mut tries = 0;
+    let (mut connection, first) = loop {
+        match ask(layout, node, incarnation, &Request::Subscribe).await {
+            // It lives, and sent us away for others that came after us.
+            Err(NoShim::Silent(_)) if tries < CROWD_TRIES => {
+                tries += 1;
+                tokio::time::sleep(CROWD_PAUSE).await;
+            }
+            asked => break asked?,
+        }
+    };
     match first {
         Ok(Report::State(state)) if state.node == *node => {
             let hold = Hold::take(state, &mut connection);
@@ -305,7 +319,15 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
                             let _ = connection.send(&command.encode()).await;
                         }
                     }
-                    Err(NoShim::Nobody | NoShim::Silent(_)) => break sent,
+                    Err(NoShim::Nobody) => break sent,
+                    // Two readers of one pipe would tear the log, and its node lives well: only its end is its death.
+                    Err(NoShim::Silent(why)) => {
+                        tracing::debug!(node = %context.node, "its shim does not answer: {why}");
+                        if process::parent(hold.state.shim_pid).is_none() {
+                            break sent;
+                        }
+                        tokio::time::sleep(CROWD_PAUSE).await;
+                    }
                 },
             },
         }
