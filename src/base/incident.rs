@@ -40,6 +40,9 @@ pub struct Incident {
     pub memory: Memory,
     /// What there is to see.
     pub evidence: Evidence,
+    /// Deaths in a row of this node without a healthy run between them, this one counted; 0: not counted.
+    #[serde(default)]
+    pub deaths_in_a_row: u32,
     /// What the supervisor did at once.
     pub did: String,
     /// What became of it.

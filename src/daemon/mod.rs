@@ -14,7 +14,7 @@ mod systemd;
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName},
     engine::{Engine, EngineOrder, Handle, Journal, Settings},
-    sys::{children, failpoint::fail_point, fs, process},
+    sys::{children, clock, failpoint::fail_point, fs, process},
     telemetry,
 };
 use door::Door;
@@ -22,7 +22,7 @@ use handler::DaemonHandler;
 use handover::{Handover, Inherited};
 use inputs::{Applied, Inputs, StartError};
 use reload::Reloads;
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What `run` is told on its command line.
@@ -85,7 +85,7 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     let (lock, listener) = inherited.map_or((None, None), |i| i.go_on(&layout));
     let lock = match lock {
         Some(lock) => Some(lock),
-        None => fs::Lock::try_take(&layout.daemon_lock()).map_err(StartError::file)?,
+        None => take_lock(&layout).await?,
     };
     let Some(lock) = lock else { return Err(StartError::already_running(&layout)) };
     fail_point!("daemon.locked");
@@ -173,6 +173,23 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     door.close().await;
     tracing::info!("all nodes are down; the daemon ends");
     Ok(())
+}
+
+/// How long the lock of a daemon that dies may still be held: its threads end one after the other, and its files are closed
+/// with the last of them, after the process is seen as dead (exit_group(2), kernel/exit.c). Who only looks whether the lock
+/// is held takes it for an instant, too (`fs::Lock::is_held`).
+const LOCK_WAIT: Duration = Duration::from_secs(2);
+
+/// Takes the root's lock; none: another daemon has it and keeps it.
+async fn take_lock(layout: &Layout) -> Result<Option<fs::Lock>, StartError> {
+    let began = clock::now();
+    loop {
+        let taken = fs::Lock::try_take(&layout.daemon_lock()).map_err(StartError::file)?;
+        if taken.is_some() || clock::now().since(began) >= LOCK_WAIT {
+            return Ok(taken);
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
 }
 
 fn make_base(layout: &Layout) -> Result<(), StartError> {

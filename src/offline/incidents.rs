@@ -140,8 +140,11 @@ pub fn rows(incidents: &[Incident]) -> Vec<Row<'_>> {
     let mut rows: Vec<Row<'_>> = Vec::new();
     for incident in incidents {
         match rows.iter_mut().rev().find(|r| r.incident.node == incident.node) {
-            // Only when it led to nothing else in between: a node that came back for good begins a new row.
-            Some(row) if same(row.incident, incident) && row.incident.outcome.state == "died-again" => {
+            // Only without a healthy run in between: a node that came back for good begins a new row.
+            Some(row)
+                if same(row.incident, incident)
+                    && (row.incident.outcome.state == "died-again" || incident.deaths_in_a_row > 1) =>
+            {
                 row.first = row.first.or(Some(row.incident));
                 row.incident = incident;
                 row.count += 1;
@@ -297,6 +300,7 @@ mod tests {
             while_no_daemon: false,
             memory: Memory { cap_bytes: Some(64 << 20), ..Memory::default() },
             evidence: Evidence { log: vec!["last words".into()], ..Evidence::default() },
+            deaths_in_a_row: 0,
             did: "started again at once".into(),
             outcome: Outcome::open(),
             remedy: Some("read its log".into()),
@@ -312,11 +316,15 @@ mod tests {
         for i in &mut all[..3] {
             i.outcome.state = "died-again".into();
         }
+        // Without a probe it counts as back at once; the next death says that it was not for long.
         all[3].outcome.state = "back".into();
+        let mut fifth = incident(6, "a");
+        fifth.deaths_in_a_row = 2;
+        all.push(fifth);
         all.insert(2, incident(9, "b"));
         let rows = rows(&all);
         let shape: Vec<(u64, usize)> = rows.iter().map(|r| (r.incident.id, r.count)).collect();
-        assert_eq!(shape, [(4, 4), (5, 1), (9, 1)]);
+        assert_eq!(shape, [(4, 4), (6, 2), (9, 1)]);
         assert!(rows[0].lines()[0].starts_with("#1-4 "), "{:?}", rows[0].lines());
         assert_eq!(rows[0].lines()[1], "     4 times in a row");
     }

@@ -311,7 +311,8 @@ fn a_crash_loop_is_one_row_of_the_list() {
     let list = root.ok(&["incidents"]).stdout;
     assert!(list.starts_with("#1-") && list.contains("times in a row"), "{list}");
     let all = incidents(&root);
-    assert_eq!((&all[0]["outcome"]["state"], &all[0]["outcome"]["next"]), (&"died-again".into(), &2.into()));
+    // Without a probe it may be seen as back before it dies again; either way it is one row.
+    assert_eq!(all.iter().map(|i| i["deaths_in_a_row"].as_u64().unwrap()).take(4).collect::<Vec<_>>(), [1, 2, 3, 4]);
     assert!(text(&all[2], "did").contains("in a row"), "{}", all[2]);
     root.down();
     assert_eq!(daemon.wait(STATE_LIMIT).code, Some(0));

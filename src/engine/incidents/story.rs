@@ -39,6 +39,7 @@ pub(in crate::engine) struct Draft {
     cap: Option<ByteSize>,
     heap: Option<ByteSize>,
     grace: Duration,
+    deaths_in_a_row: u32,
     did: String,
     what: Happened,
 }
@@ -59,6 +60,7 @@ impl Draft {
             cap: recipe.launch.memory_max,
             heap: recipe.launch.heap,
             grace: recipe.stop.grace,
+            deaths_in_a_row: node.deaths_in_a_row,
             did,
             what,
         }
@@ -149,6 +151,7 @@ impl Draft {
                 known,
                 around: around(at, self.noted_at, events, &blank),
             },
+            deaths_in_a_row: self.deaths_in_a_row,
             did: self.did,
             outcome,
             remedy: remedy.map(|r| blank(&r)),
