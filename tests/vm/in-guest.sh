@@ -121,6 +121,8 @@ await "hungry is ready again" is hungry .state ready
 saw oom.active "$(systemctl is-active "$unit")"
 saw oom.group "$(cat "$group"/nodes/hungry/memory.events 2>&1)"
 status oom
+cdc-supervisor incidents --json hungry >"$seen/incidents.json" 2>"$seen/incidents.err"
+cdc-supervisor incidents "$(jq '.incidents[-1].id' "$seen/incidents.json")" >"$seen/incidents.text" 2>&1
 
 step "restart of the unit stops and starts everything"
 overrule WatchdogSec=2 # for the next step: a daemon is told at its start
@@ -139,6 +141,19 @@ status hang
 sleep 3 # longer than the watchdog's time: a daemon that lives feeds it
 saw hang.later "$(main_pid)"
 overrule
+
+step "reload: a cap is changed in place, a node with another command line restarts, a broken file changes nothing"
+sed -i '/^\[command.calm\]/,/^\[/s/^memory_max = .*/memory_max = "48M"/; s|grandchild=/var/lib/cdc-supervisor/grandchild"|&, "tick=1000"|' /etc/cdc-supervisor/supervisor.toml
+cdc-supervisor plan >"$seen/plan.text" 2>&1
+systemctl reload "$unit"; saw reload.rc $?
+status reload
+look reload calm
+echo 'nonsense = "here"' >>/etc/cdc-supervisor/supervisor.toml
+systemctl reload "$unit" 2>/dev/null; saw reload.broken.unit $?
+cdc-supervisor reload >"$seen/reload.broken.text" 2>&1; saw reload.broken.rc $?
+saw reload.broken.active "$(systemctl is-active "$unit")"
+status reload-broken
+sed -i '$d' /etc/cdc-supervisor/supervisor.toml
 
 step "stop leaves nothing"
 systemctl stop "$unit"; saw stop.rc $?

@@ -148,6 +148,41 @@ fn a_node_over_its_cap_is_killed_by_the_kernel_and_the_status_says_so() {
 }
 
 #[test]
+fn an_out_of_memory_kill_is_an_incident_with_the_cap_to_set() {
+    let guest = guest_or_skip!("an_out_of_memory_kill_is_an_incident_with_the_cap_to_set");
+    let list = guest.json("incidents");
+    let incident = list["incidents"].as_array().and_then(|all| all.last()).unwrap_or(&Value::Null);
+    assert_eq!(incident["cause"], "out-of-memory", "{list}");
+    assert_eq!(incident["memory"]["cap_bytes"], 32 << 20, "{incident}");
+    assert!(incident["remedy"].as_str().is_some_and(|r| r.contains("memory_max")), "{incident}");
+    assert_eq!(incident["verdict"], "act", "{incident}");
+    assert!(guest.saw("incidents.text").contains("out-of-memory"), "{}", guest.saw("incidents.text"));
+}
+
+#[test]
+fn systemctl_reload_changes_a_cap_in_place_and_restarts_only_what_must() {
+    let guest = guest_or_skip!("systemctl_reload_changes_a_cap_in_place_and_restarts_only_what_must");
+    assert_eq!(guest.saw("reload.rc"), "0", "{}\n{}", guest.saw("plan.text"), guest.journal());
+    let (before, after) = (guest.json("hang"), guest.json("reload"));
+    assert_eq!(node(&after, "calm")["pid"], node(&before, "calm")["pid"], "{}", guest.saw("plan.text"));
+    assert_eq!(guest.saw("reload.memory.max"), (48_u64 << 20).to_string());
+    assert_eq!(node(&after, "hungry")["pid"], node(&before, "hungry")["pid"]);
+    assert_ne!(node(&after, "family")["pid"], node(&before, "family")["pid"]);
+}
+
+#[test]
+fn a_reload_of_a_broken_file_fails_with_its_own_code_and_changes_nothing() {
+    let guest = guest_or_skip!("a_reload_of_a_broken_file_fails_with_its_own_code_and_changes_nothing");
+    assert_ne!(guest.saw("reload.broken.unit"), "0");
+    assert_eq!(guest.saw("reload.broken.rc"), "3", "{}", guest.saw("reload.broken.text"));
+    assert_eq!(guest.saw("reload.broken.active"), "active");
+    let (before, after) = (guest.json("reload"), guest.json("reload-broken"));
+    for name in ["calm", "hungry", "family"] {
+        assert_eq!(node(&after, name)["pid"], node(&before, name)["pid"], "{name}");
+    }
+}
+
+#[test]
 fn systemctl_restart_restarts_every_node() {
     let guest = guest_or_skip!("systemctl_restart_restarts_every_node");
     assert_eq!(guest.saw("restart.rc"), "0");
