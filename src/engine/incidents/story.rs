@@ -25,6 +25,9 @@ use std::time::Duration;
 const LOG_LINES: usize = 30;
 const LINE_MAX: usize = 400;
 
+/// Longest sentence of our own in a record, characters. A remedy that names every data directory of a stack must be whole.
+const WORDS_MAX: usize = 4_000;
+
 /// Events in a record, and how long before the death they begin, milliseconds.
 const AROUND: usize = 40;
 const MINUTE_MS: i64 = 60_000;
@@ -88,6 +91,7 @@ impl Draft {
     /// The record. `secrets` are blanked wherever they stand; `events` are those in memory.
     pub(super) fn record(self, secrets: &[String], events: &[EventLine]) -> Incident {
         let blank = |text: &str| clean(&redact::redact(text, secrets));
+        let blank_line = |line: &str| printable(&redact::redact(line, secrets), LINE_MAX);
         let (end, obituary, failure) = match self.what {
             Happened::Died { end, obituary } => {
                 let failure = obituary.failure.clone();
@@ -101,7 +105,7 @@ impl Draft {
         // Words that explain an end explain none that came from outside.
         let own_doing = cause == Cause::Crashed || cause == Cause::OldSession || cause.is_terminal();
         let known = catalogue::explain(self.kind, tail).filter(|_| own_doing).map(|(known, line)| KnownLine {
-            line: blank(line.trim()),
+            line: blank_line(line.trim()),
             meaning: known.meaning.to_owned(),
             remedy: known.remedy.to_owned(),
         });
@@ -147,7 +151,7 @@ impl Draft {
             ready: obituary.as_ref().and_then(|o| o.ready),
             while_no_daemon: obituary.as_ref().is_some_and(|o| o.while_no_daemon),
             evidence: Evidence {
-                log: last_lines(tail, &blank),
+                log: last_lines(tail, &blank_line),
                 known,
                 around: around(at, self.noted_at, events, &blank),
             },
@@ -206,9 +210,9 @@ pub(super) fn extend_around(incident: &mut Incident, until: Timestamp, secrets: 
     incident.evidence.around = all;
 }
 
-/// One line of bounded length for a file and a terminal.
+/// A sentence on one line, of bounded length, for a file and a terminal.
 pub(super) fn clean(text: &str) -> String {
-    printable(text, LINE_MAX)
+    printable(text, WORDS_MAX)
 }
 
 /// The sentence of the list: what happened, without its outcome.

@@ -227,3 +227,9 @@ fn a_damaged_record_hides_nothing_and_its_number_is_not_used_again() {
     assert_eq!(entries.iter().map(|e| e.id).collect::<Vec<_>>(), [1, 2]);
     assert_eq!(fs::read_to_string(path).unwrap(), "{\"schema\":", "what is there stays for a look");
 }
+
+#[test]
+fn a_remedy_that_names_many_directories_is_whole() {
+    let remedy = format!("empty {} together", "/a/directory/with/a/long/name, ".repeat(60));
+    assert_eq!(super::story::clean(&remedy), remedy);
+}
