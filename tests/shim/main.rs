@@ -532,7 +532,7 @@ fn a_node_is_born_in_its_group_and_strangers_there_go_with_it() {
     let mut node = Node::launch(order);
     poll(|| node.log().contains("ready").then_some(()));
     assert!(node.log().contains(group.0.file_name().unwrap().to_str().unwrap()), "{}", node.log());
-    let mut stranger = Command::new("/bin/sh").args(["-c", "trap '' TERM; sleep 1000"]).spawn().unwrap();
+    let mut stranger = Command::new("/bin/sh").args(["-c", "trap '' TERM; exec sleep 1000"]).spawn().unwrap();
     fs::write(group.0.join("cgroup.procs"), stranger.id().to_string()).unwrap();
     node.client.request(&Request::Stop { signal: libc::SIGTERM, grace_ms: 10_000 }).unwrap();
     let Some(Report::MainEnded(record)) = node.client.next_report(WAIT).unwrap() else { panic!() };
