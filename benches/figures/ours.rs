@@ -40,6 +40,8 @@ impl Ours {
         for n in 1..=many {
             let argv = [child.display().to_string(), "wait".into(), starts.display().to_string()];
             let _ = writeln!(toml, "[command.n{n:03}]\nargv = {argv:?}\nmemory_max = \"8M\"\nhealthy_after = \"0s\"");
+            // two hundred nodes with the usual 32M each would be more than the usual total of all logs
+            let _ = writeln!(toml, "[command.n{n:03}.log]\nmax_bytes = \"1M\"");
         }
         toml
     }
@@ -87,6 +89,13 @@ impl Ours {
         let pid = i32::try_from(child.id()).unwrap_or(0);
         self.daemon = Some(child);
         Ok(pid)
+    }
+
+    /// The end of what the daemons of this root wrote, for a row that could not be measured.
+    pub fn last_words(&self) -> String {
+        let text = fs::read_to_string(self.home().join("daemon.log")).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().rev().take(3).collect();
+        lines.into_iter().rev().collect::<Vec<_>>().join(" / ")
     }
 
     /// The daemon's pid.

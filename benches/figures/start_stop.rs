@@ -60,7 +60,8 @@ fn of_ours(ours: &mut Ours, starts: &Starts, many: usize) -> Measured<Round> {
     starts.clear();
     let began = monotonic();
     ours.start()?;
-    let started = last_start(starts, many)?.saturating_sub(began);
+    let last = last_start(starts, many).map_err(|e| format!("{e}; the daemon said: {}", ours.last_words()))?;
+    let started = last.saturating_sub(began);
     // a stop is measured from rest, as a person meets it
     ours.until("every node is ready", |s| Ours::all(s, "ready"))?;
     let ends = Ends::of(&pids(starts));

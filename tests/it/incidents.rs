@@ -98,11 +98,16 @@ fn an_ordered_stop_is_no_incident_and_one_that_had_to_be_killed_is() {
 
 #[test]
 fn a_crash_shows_its_last_lines_and_nothing_of_them_reaches_the_terminal_raw() {
-    let script = "printf '\\033[2J\\033]0;owned\\007 red\\n'; printf 'bin\\000\\377\\n'; \
+    // It ends when `up` is over: an order to start that finds it down already would start it a second time.
+    let script = "until [ -e \"$0\" ]; do sleep 0.01; done; \
+                  printf '\\033[2J\\033]0;owned\\007 red\\n'; printf 'bin\\000\\377\\n'; \
                   head -c 40000 /dev/zero | tr '\\0' x; echo; echo password=hunter22; exit 3";
-    let node = Node::program("a", &["/bin/sh", "-c", script]).text("restart", "never");
-    let root = Root::new(&[node.key("env", "{ PATH = \"/usr/bin:/bin\" }")]);
-    root.spawn(&["up", "--detach"]).wait(STATE_LIMIT);
+    let root = Root::raw("");
+    let go = root.file("go");
+    let node = Node::program("a", &["/bin/sh", "-c", script, &go]).text("restart", "never");
+    root.configure(&[node.key("env", "{ PATH = \"/usr/bin:/bin\" }")]);
+    root.up();
+    fs::write(&go, "").unwrap();
     let all = await_incidents(&root, 1, "left-down");
     let i = &all[0];
     assert_eq!((&i["cause"], &i["exit"]["code"], &i["verdict"]), (&"crashed".into(), &3.into(), &"unexplained".into()));
