@@ -85,7 +85,7 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     let (lock, listener) = inherited.map_or((None, None), |i| i.go_on(&layout));
     let lock = match lock {
         Some(lock) => Some(lock),
-        None => take_lock(&layout).await?,
+        None => take_lock(&layout, args.own_session).await?,
     };
     let Some(lock) = lock else { return Err(StartError::already_running(&layout)) };
     fail_point!("daemon.locked");
@@ -180,12 +180,13 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
 /// is held takes it for an instant, too (`fs::Lock::is_held`).
 const LOCK_WAIT: Duration = Duration::from_secs(2);
 
-/// Takes the root's lock; none: another daemon has it and keeps it.
-async fn take_lock(layout: &Layout) -> Result<Option<fs::Lock>, StartError> {
+/// Takes the root's lock; none: another daemon has it and keeps it. One that an `up` has started does not wait: the `up`
+/// itself sees whether the other daemon answers, and starts another one when it is gone.
+async fn take_lock(layout: &Layout, own_session: bool) -> Result<Option<fs::Lock>, StartError> {
     let began = clock::now();
     loop {
         let taken = fs::Lock::try_take(&layout.daemon_lock()).map_err(StartError::file)?;
-        if taken.is_some() || clock::now().since(began) >= LOCK_WAIT {
+        if taken.is_some() || own_session || clock::now().since(began) >= LOCK_WAIT {
             return Ok(taken);
         }
         tokio::time::sleep(Duration::from_millis(20)).await;
