@@ -215,7 +215,8 @@ fn the_shims_socket_in_strange_hands_harms_neither_the_node_nor_the_next_daemon(
     // a full house of subscribers: the daemon's own connection may be the one that went, and it comes again
     for _ in 0..40 {
         let mut stream = UnixStream::connect(&socket).unwrap();
-        stream.write_all(&subscribe).unwrap();
+        // One that is shown the door before it has said anything meets a closed end.
+        let _ = stream.write_all(&subscribe);
         open.push(stream);
     }
     assert_eq!((root.pid("a"), root.daemon()), (pid, daemon));
