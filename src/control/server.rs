@@ -81,6 +81,9 @@ pub async fn serve(listener: UnixListener, handler: Arc<dyn Handler>, stop: watc
     serve_patiently(listener, handler, stop, REQUEST_TIMEOUT).await;
 }
 
+/// How long one that is sent away may take until a second one is sent for the same client.
+const ROOM_IN: Duration = Duration::from_millis(100);
+
 /// [`serve`] with another patience for request lines than [`REQUEST_TIMEOUT`].
 pub async fn serve_patiently(
     listener: UnixListener,
@@ -116,11 +119,19 @@ pub async fn serve_patiently(
                     let (mut waits, lobby, slots) = (lobby.wait(), lobby.clone(), Arc::clone(&slots));
                     connections.spawn(async move {
                         // The one that was sent away gives up its slot in a moment. Until then this one has none to give up.
-                        let slot = tokio::select! {
-                            slot = slots.acquire_owned() => slot,
-                            () = waits.wanted() => return turn_away(&stream),
+                        let mut acquire = pin!(slots.acquire_owned());
+                        let slot = loop {
+                            tokio::select! {
+                                slot = &mut acquire => break slot,
+                                () = waits.wanted() => return turn_away(&stream),
+                                // The slot went to somebody else, or who was sent away is slow to go: the next one is sent.
+                                () = tokio::time::sleep(ROOM_IN) => { lobby.send_another(); }
+                            }
                         };
-                        drop(waits);
+                        // Told to go in the moment in which it got its slot: whoever came for it waits for this very slot.
+                        if !waits.keep() {
+                            return turn_away(&stream);
+                        }
                         let place = lobby.enter();
                         connection(stream, handler, stop, patience, place, &lobby).await;
                         drop(slot);
