@@ -1,4 +1,6 @@
 //! The real shim with real children: what is promised about output, exits, leftovers and the death of either side.
+//!
+//! A little past 500 lines: one fact after the other about one program; what they share is in `harness`.
 
 // the harness is test code, though no function in it is a test
 #![allow(clippy::unwrap_used, clippy::print_stdout)]

@@ -1,4 +1,6 @@
 //! The root and the data directories: whether they can be written, by whom, on what, how much fits, and who else is there.
+//!
+//! A little past 500 lines: its rows are judged from one look at the same mounts and directories; its tests are a file of their own.
 
 use super::{
     Site,
