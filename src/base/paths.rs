@@ -143,6 +143,11 @@ impl Layout {
         self.node_run(node).join(format!("shim.{incarnation}.sock"))
     }
 
+    /// What the node's shims have to say of themselves: nothing, unless one panics.
+    pub fn shim_log(&self, node: &NodeName) -> PathBuf {
+        self.node_run(node).join("shim.log")
+    }
+
     /// Held (flock) while anything of the node's tree lives.
     pub fn node_lock(&self, node: &NodeName) -> PathBuf {
         self.node_run(node).join("lock")

@@ -14,7 +14,7 @@ use std::{fs::File, path::Path};
 
 /// The line that says yes, or why not.
 pub(super) async fn check(args: &DaemonArgs) -> Result<String, StartError> {
-    let inputs = Inputs::gather(args, true).await?;
+    let inputs = Inputs::gather(args, true, None).await?;
     let (layout, plan) = (&inputs.layout, &inputs.plan);
     let newer = engine::newer_state(layout);
     if !newer.is_empty() {

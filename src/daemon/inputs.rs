@@ -6,11 +6,11 @@ use crate::{
     base::{Layout, NodeName, Port, recipe::Recipe},
     config::{self, Plan},
     control::wire::Caps,
-    engine,
+    engine::{self, Reserve},
     offline::{
         config_file,
         preflight::{self, Preflight, Problem},
-        programs, status,
+        programs,
     },
     operate::prove,
     services,
@@ -21,6 +21,7 @@ use std::{
     fmt,
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
+    sync::Arc,
 };
 
 /// Everything gathered before the engine starts.
@@ -121,8 +122,13 @@ impl std::error::Error for StartError {
 impl Inputs {
     /// Reads the configuration. With live nodes under the root, a file that cannot be used or means something else than
     /// what runs is put off: the last applied plan holds, and that is said.
-    /// `goes_on`: an earlier daemon's work goes on, so the last plan holds whether nodes run or not.
-    pub(super) async fn gather(args: &DaemonArgs, goes_on: bool) -> Result<Self, StartError> {
+    /// `goes_on`: an earlier daemon's work goes on, so the last plan holds whether nodes run or not. `reserve`: where nothing
+    /// runs, shims for the first nodes are started while the host is being looked at.
+    pub(super) async fn gather(
+        args: &DaemonArgs,
+        goes_on: bool,
+        reserve: Option<&Arc<Reserve>>,
+    ) -> Result<Self, StartError> {
         let wanted = config_file::load(args.config.as_deref(), args.root.as_deref());
         let root = match (&wanted, &args.root) {
             (Ok(loaded), _) => loaded.plan.root.clone(),
@@ -145,6 +151,10 @@ impl Inputs {
             }
             (Err(e), None) => return Err(StartError::new(3, e.to_string())),
         };
+        if let Some(reserve) = reserve.filter(|_| live.is_empty() && !goes_on) {
+            let first = if args.only.is_empty() { first_nodes(&plan) } else { args.only.len() };
+            reserve.fill(first);
+        }
         if !args.own_session && !goes_on {
             // an `up` that starts this daemon has looked just now; an earlier program of this process long ago
             let look = preflight(plan.clone(), args.only.clone(), live.clone());
@@ -179,6 +189,12 @@ impl Applied {
     pub(super) fn new(plan: Plan, recipes: Vec<Recipe>, layout: &Layout) -> Self {
         Self { digest: plan.digest(), targets: targets(&plan, layout), plan, recipes }
     }
+}
+
+/// How many nodes come after no other.
+fn first_nodes(plan: &Plan) -> usize {
+    let commands = plan.commands.iter().filter(|command| command.after.is_empty()).count();
+    commands + usize::from(plan.zookeeper.is_some()) + usize::from(plan.mysql.is_some())
 }
 
 /// Programs (fetched when missing) and the recipes made with them. `strict`: programs that cannot run here are refused; they
@@ -223,11 +239,7 @@ fn targets(plan: &Plan, layout: &Layout) -> prove::Targets {
 async fn preflight(plan: Plan, only: Vec<NodeName>, live: Vec<NodeName>) -> Result<(), StartError> {
     let refuse = live.is_empty();
     let starting: BTreeSet<NodeName> = if only.is_empty() { plan.nodes() } else { only }.into_iter().collect();
-    let looked = tokio::task::spawn_blocking(move || {
-        // a lock is held by more than a shim that answers
-        let living: Vec<NodeName> = live.into_iter().chain(status::nodes_that_live(&plan.layout())).collect();
-        preflight::check(&plan, &starting, &living)
-    });
+    let looked = tokio::task::spawn_blocking(move || preflight::check(&plan, &starting, &live));
     let problems = match looked.await.map_err(|e| StartError::other("look at the host", e))? {
         Ok(warnings) => {
             for problem in &warnings {

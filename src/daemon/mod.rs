@@ -13,7 +13,7 @@ mod systemd;
 
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName},
-    engine::{Engine, EngineOrder, Handle, Journal, Settings},
+    engine::{Engine, EngineOrder, Handle, Journal, Reserve, Settings},
     sys::{children, clock, failpoint::fail_point, fs, process},
     telemetry,
 };
@@ -61,7 +61,10 @@ pub fn run(args: DaemonArgs) -> u8 {
         }
     };
     let own_session = args.own_session;
-    match runtime.block_on(serve(args, inherited)) {
+    let served = runtime.block_on(serve(args, inherited));
+    // What must be on disk is: the threads that wait for work are not waited for one by one.
+    runtime.shutdown_background();
+    match served {
         Ok(()) => 0,
         Err(e) if own_session && e.is_another_running() => {
             tracing::info!("{}", e.full_text());
@@ -78,7 +81,9 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     // Orphans of a shim that was killed come to us, not to init: their exit codes stay knowable.
     process::set_child_subreaper().map_err(|e| StartError::other("become a child subreaper", e))?;
     let program = handover::own_program().map_err(|e| StartError::other("find this program's own path", e))?;
-    let mut inputs = Inputs::gather(&args, inherited.is_some()).await?;
+    // A program that is missing is told of when it is needed.
+    let reserve = inputs::shim_program().ok().map(Reserve::new);
+    let mut inputs = Inputs::gather(&args, inherited.is_some(), reserve.as_ref()).await?;
     let layout = inputs.layout.clone();
     make_base(&layout)?;
     let from = inherited.as_ref().map(|i| i.from.clone());
@@ -92,8 +97,10 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     for dir in [layout.state(), layout.node_states(), layout.secrets()] {
         fs::remove_torn(&dir);
     }
-    inputs::no_foreign_shims(&layout).await?;
     inputs.look_for_live_nodes().await?;
+    if inputs.nodes_live {
+        inputs::no_foreign_shims(&layout).await?;
+    }
     let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
     fs::write_if_different(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
@@ -122,7 +129,10 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     let settings = Settings {
         layout: layout.clone(),
         recipes,
-        shim_program: inputs::shim_program()?,
+        reserve: match reserve {
+            Some(reserve) => reserve,
+            None => Reserve::new(inputs::shim_program()?),
+        },
         cgroup: cgroup.clone(),
         only,
         restore_wishes: restore_wishes || inputs.nodes_live,

@@ -2,7 +2,7 @@
 
 use super::{
     Engine,
-    link::{self, LinkContext},
+    link::{self, Launch, LinkContext},
     node::{Asked, Link, LogMark},
     orders, persist, prepare, watch,
 };
@@ -85,16 +85,26 @@ fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     runtime.log_start = log_mark(&engine.layout.log(node));
     let record = if runtime.note_launch() { runtime.launched.clone() } else { None };
     let order = launch_order(&engine.layout, &recipe, incarnation, cgroup.clone());
+    let frame = match order.encode() {
+        Ok(frame) => frame,
+        Err(e) => {
+            engine.launch_failed(node, incarnation, "order", 0, &format!("the launch order is too long: {e}"));
+            return;
+        }
+    };
+    // At once, from here: a start after a death waits for nothing that can be left for later.
+    let ordered = if record.is_none() { engine.reserve.order(&frame) } else { None };
     let (context, link) = connect(engine, node, &recipe, incarnation, cgroup);
     if let Some(runtime) = engine.nodes.get_mut(node) {
         runtime.link = Some(link);
     }
-    let (layout, node, program) = (engine.layout.clone(), node.clone(), engine.shim_program.clone());
+    let launch = Launch { reserve: Arc::clone(&engine.reserve), frame, ordered };
+    let (layout, node) = (engine.layout.clone(), node.clone());
     tokio::spawn(async move {
         if let Some(launched) = record {
             write_down(layout, node, launched).await;
         }
-        link::launch(context, program, order).await;
+        link::launch(context, launch).await;
     });
 }
 

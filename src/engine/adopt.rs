@@ -41,6 +41,8 @@ pub(super) struct FoundNode {
     launched: Option<Launched>,
     /// The highest start that left a trace.
     highest: Incarnation,
+    /// Starts that left an exit record, ascending.
+    records: Vec<Incarnation>,
     /// A shim that answers.
     live: Option<(Connection, Hold)>,
     /// The exit of the last start, when the state file does not know it yet. Of processes without a shim nobody will write
@@ -173,7 +175,7 @@ async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
     let unheard =
         (live.is_none() && !heard && last > Incarnation::default()).then(|| record_of(layout, node, last, &state));
     let launched = persist::read_launched(layout, node);
-    FoundNode { state, launched, highest, live, unheard, orphans }
+    FoundNode { state, launched, highest, records, live, unheard, orphans }
 }
 
 /// Starts that left a socket and starts that left an exit record, each ascending.
@@ -220,7 +222,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
     let mut start = BTreeSet::new();
     let mut resume: BTreeMap<NodeName, Option<Cause>> = BTreeMap::new();
     for (name, node) in found.nodes {
-        prune_records(&engine.layout, &name);
+        prune_records(&engine.layout, &name, &node.records);
         if !engine.nodes.contains_key(&name) {
             stop_stranger(engine, &name, &node);
             continue;
@@ -231,9 +233,9 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         if let Some(runtime) = engine.nodes.get_mut(&name) {
             node.remember(runtime);
         }
-        let FoundNode { state, live, unheard, .. } = node;
+        let FoundNode { state, records, live, unheard, .. } = node;
         if let Some((connection, hold)) = live {
-            owed(engine, &name, &state, hold.state().incarnation);
+            owed(engine, &name, &state, &records, hold.state().incarnation);
             adopt(engine, &name, connection, hold, &state, if wanted_up { Wanted::Up } else { Wanted::Down }, restarts);
             continue;
         }
@@ -249,7 +251,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
                 format!("{}, at {}, while no daemon ran", end.clause(), record.ended_at),
             );
             engine.journal.note(line.node(&name).incarnation(record.incarnation).cause(cause));
-            owed(engine, &name, &state, record.incarnation);
+            owed(engine, &name, &state, &records, record.incarnation);
             if let Some(runtime) = engine.nodes.get_mut(&name) {
                 let boot = state.process.as_ref().map(|p| p.boot_id.as_str());
                 runtime.obituaries.push(Obituary {
@@ -263,7 +265,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
                 });
             }
         } else {
-            owed(engine, &name, &state, state.incarnation.next());
+            owed(engine, &name, &state, &records, state.incarnation.next());
         }
         if wanted_up {
             if restore_wishes {
@@ -303,13 +305,12 @@ fn judge_unheard(engine: &mut Engine, name: &NodeName, record: &ExitRecord) -> (
 
 /// Ends before the start `before` that an earlier daemon saw and did not live to put on record: those that its state file
 /// or their exit records tell and that are newer than the newest incident.
-fn owed(engine: &mut Engine, name: &NodeName, state: &NodeState, before: Incarnation) {
+fn owed(engine: &mut Engine, name: &NodeName, state: &NodeState, records: &[Incarnation], before: Incarnation) {
     let newest = engine.incidents.newest(name);
-    let (_, records) = traces(&engine.layout, name);
     let heard = state.last_exit.as_ref();
     // Of a node without any incident only the last end counts: the others are from before there were incidents.
     let from = if newest.0 > 0 { newest } else { heard.map_or(before, |e| Incarnation(e.incarnation.0 - 1)) };
-    let mut ends: BTreeSet<Incarnation> = records.into_iter().collect();
+    let mut ends: BTreeSet<Incarnation> = records.iter().copied().collect();
     ends.extend(heard.map(|e| e.incarnation));
     for incarnation in ends.into_iter().filter(|i| *i > from && *i < before) {
         let text = fs::read_optional(&engine.layout.exit_record(name, incarnation)).ok().flatten();
@@ -372,8 +373,7 @@ fn stop_stranger(engine: &Engine, name: &NodeName, node: &FoundNode) {
     tokio::spawn(async move { orphan::stop_in_order(&layout, &name, &stop, None).await });
 }
 
-fn prune_records(layout: &Layout, node: &NodeName) {
-    let (_, records) = traces(layout, node);
+fn prune_records(layout: &Layout, node: &NodeName, records: &[Incarnation]) {
     for old in records.iter().rev().skip(RECORDS_KEPT + 1) {
         // Only history; a record that stays is found again next time.
         let _ = fs::remove_optional(&layout.exit_record(node, *old));

@@ -10,6 +10,7 @@ use super::{
     node::{Asked, Happening, LogMark, NodeRuntime},
     orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
     persist::{NodeState, Writer},
+    reserve::Reserve,
     snapshot::{LastExit, NodeSnapshot, Snapshot, note_times},
     still::StillRequest,
 };
@@ -26,7 +27,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     io::{Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
-    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -42,8 +42,8 @@ pub struct Settings {
     pub layout: Layout,
     /// The nodes, in start order.
     pub recipes: Vec<Recipe>,
-    /// The `cdc-shim` program.
-    pub shim_program: PathBuf,
+    /// Shims that wait for an order, and how others are started.
+    pub reserve: Arc<Reserve>,
     /// Where nodes get their cgroups; none: caps are not enforced.
     pub cgroup: Option<CgroupRoot>,
     /// Nodes wanted up from the start; none: all.
@@ -61,7 +61,6 @@ pub(super) type Waited = (BTreeMap<NodeName, Goal>, String);
 #[derive(Debug)]
 pub struct Engine {
     pub(super) layout: Layout,
-    pub(super) shim_program: PathBuf,
     pub(super) cgroup: Option<CgroupRoot>,
     pub(super) fleet: Fleet,
     pub(super) nodes: BTreeMap<NodeName, NodeRuntime>,
@@ -79,6 +78,7 @@ pub struct Engine {
     pub(super) identities: Arc<Identities>,
     pub(super) incidents: Incidents,
     child_ended: Signal,
+    pub(super) reserve: Arc<Reserve>,
     /// Nodes that something has happened to in this turn: only these are looked at after it.
     touched: BTreeSet<NodeName>,
     /// When all were looked at last.
@@ -93,7 +93,7 @@ const REFRESH: Duration = Duration::from_millis(100);
 impl Engine {
     /// Adopts what runs under this root, then wants up what shall run. The returned handle is the only door.
     pub async fn start(settings: Settings) -> std::io::Result<(Self, Handle)> {
-        let Settings { layout, recipes, shim_program, cgroup, only, restore_wishes, journal } = settings;
+        let Settings { layout, recipes, reserve, cgroup, only, restore_wishes, journal } = settings;
         let (sink, happenings) = mpsc::unbounded_channel();
         let (order_sender, orders) = mpsc::channel(64);
         let (still_sender, stills) = mpsc::channel(1);
@@ -118,7 +118,7 @@ impl Engine {
             journal,
             incidents,
             layout,
-            shim_program,
+            reserve,
             cgroup,
             ending: false,
             stills,
@@ -145,6 +145,8 @@ impl Engine {
     /// when a watchdog wants it: it proves that this loop turns.
     pub async fn run(mut self, mut pulse: impl FnMut(&Snapshot) + Send, pulse_every: Option<Duration>) {
         let far = Duration::from_secs(3600);
+        // a daemon that adopted everything has started none
+        self.reserve.fill(1);
         loop {
             if self.ending && self.nodes.values().all(|n| n.link.is_none()) && self.all_down() {
                 break;
@@ -165,7 +167,10 @@ impl Engine {
                     self.ordered(order, reply);
                 }
                 Some(request) = self.stills.recv(), if self.still_wanted.is_none() => self.still_wanted = Some(request),
-                _ = self.child_ended.recv() => children::reap_orphans(),
+                _ = self.child_ended.recv() => {
+                    children::reap_orphans();
+                    self.reserve.look();
+                }
                 () = tokio::time::sleep(deadline) => {
                     let actions = self.fleet.tick(clock::now(), rand::random());
                     self.act(actions);
@@ -176,6 +181,7 @@ impl Engine {
             pulse(&self.snapshot.borrow());
             self.maybe_hold_still(&mut pulse, pulse_every).await;
         }
+        self.reserve.close();
         for ticket in self.tickets.drain(..) {
             // A client that hung up does not hear it; the order was carried out all the same.
             let _ = ticket.reply.send(Ok(vec![ticket.done]));
@@ -396,6 +402,10 @@ impl Engine {
                 tracing::info!(node = %node, incarnation = state.incarnation.0, pid = state.process.pid, "started");
                 runtime.started_at = Some(state.started_at);
                 self.event(node, Event::Spawned { incarnation: state.incarnation, process: state.process });
+                if !self.ending {
+                    // for the next death
+                    self.reserve.fill(1);
+                }
             }
             Happening::LaunchFailed { incarnation, step, errno, text } => {
                 self.launch_failed(node, incarnation, &step, errno, &text);

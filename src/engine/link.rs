@@ -1,27 +1,27 @@
 //! The task that holds one shim: launches or adopts it, carries orders to it, reports what it says, and takes its place
 //! when it dies before its node.
 
-use super::{node::Happening, orphan, prepare::AT_ONCE};
+use super::{
+    node::Happening,
+    orphan,
+    prepare::AT_ONCE,
+    reserve::{OrderedShim, Reserve},
+};
 use crate::{
     base::{ExitRecord, ExitStatus, Incarnation, Layout, NodeName, Timestamp},
     logs::{pump, writer::LogWriter},
-    shim::wire::{self, Decoder, LaunchOrder, Notified, Report, Request, ShimState, WireError},
-    sys::{
-        children, clock,
-        failpoint::{fail_io, fail_point},
-        fs, process, socket,
-    },
+    shim::wire::{self, Decoder, Notified, Report, Request, ShimState, WireError},
+    sys::{children, clock, failpoint::fail_point, fs, process, socket},
 };
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
 };
 use std::{
-    fs::OpenOptions,
     io,
     os::fd::{AsFd, OwnedFd},
-    os::unix::fs::OpenOptionsExt,
     path::PathBuf,
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
@@ -197,42 +197,38 @@ impl Hold {
     }
 }
 
-/// Launches one incarnation through a new shim and holds it until the tree is gone.
-pub(super) async fn launch(mut context: LinkContext, program: PathBuf, order: LaunchOrder) {
-    let failed = |step: &str, e: &io::Error, text: String| Happening::LaunchFailed {
+/// What a launch is made with.
+#[derive(Debug)]
+pub(super) struct Launch {
+    pub(super) reserve: Arc<Reserve>,
+    /// The launch order, ready to be sent.
+    pub(super) frame: Vec<u8>,
+    /// The shim that was in reserve and has the order already.
+    pub(super) ordered: Option<OrderedShim>,
+}
+
+/// Launches one incarnation through a shim and holds it until the tree is gone.
+pub(super) async fn launch(mut context: LinkContext, launch: Launch) {
+    let failed = |step: &str, e: &io::Error, text: &str| Happening::LaunchFailed {
         incarnation: context.incarnation,
         step: step.to_owned(),
         errno: e.raw_os_error().unwrap_or(0),
         text: format!("{text}: {e}"),
     };
-    let spawned = {
-        let (layout, node, incarnation) = (context.layout.clone(), context.node.clone(), context.incarnation);
-        let _turn = AT_ONCE.acquire().await;
-        spawn_blocking(move || spawn_shim(&layout, &node, incarnation, &program)).await
+    let Launch { reserve, frame, ordered } = launch;
+    let ordered = match ordered.or_else(|| reserve.order(&frame)) {
+        Some(ordered) => Ok(ordered),
+        None => new_shim(&context, reserve).await,
     };
-    fail_point!("link.shim-started");
-    let (child, stream) = match spawned {
-        Ok(Ok(spawned)) => spawned,
-        Ok(Err(e)) => {
-            let what = failed("shim", &e, "the shim could not be started".into());
-            return context.tell(what);
-        }
-        Err(e) => {
-            let what = failed("shim", &io::Error::other(e), "the shim could not be started".into());
-            return context.tell(what);
-        }
+    let (child, connection, sent) = match ordered.and_then(|OrderedShim { shim, sent }| {
+        Ok((shim.pid, UnixStream::from_std(shim.stream).inspect_err(|_| children::leave(shim.pid))?, sent))
+    }) {
+        Ok((child, stream, sent)) => (child, Connection::new(stream), sent),
+        Err(e) => return context.tell(failed("shim", &e, "the shim could not be started")),
     };
-    let mut connection = Connection::new(stream);
+    let mut connection = connection;
     // A shim that is already dead shows as an end of the connection below.
-    match order.encode() {
-        Ok(frame) => drop(connection.send(&frame).await),
-        Err(e) => {
-            let what = failed("order", &io::Error::other(e.to_string()), "the launch order is too long".into());
-            drop(connection);
-            context.tell(what);
-            return children::leave(child);
-        }
-    }
+    let _ = connection.send(&frame[sent..]).await;
     fail_point!("link.ordered");
     let first = connection.report().await;
     fail_point!("link.answered");
@@ -252,7 +248,7 @@ pub(super) async fn launch(mut context: LinkContext, program: PathBuf, order: La
             let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
             let _ = spawn_blocking(move || orphan::remove_tree(&layout, &node, cgroup.as_deref())).await;
             let error = other.err().unwrap_or_else(|| io::ErrorKind::UnexpectedEof.into());
-            let what = failed("shim", &error, "the shim ended before it launched the node".into());
+            let what = failed("shim", &error, "the shim ended before it launched the node");
             context.tell(what);
         }
     }
@@ -260,25 +256,21 @@ pub(super) async fn launch(mut context: LinkContext, program: PathBuf, order: La
     children::leave(child);
 }
 
+/// Starts a shim that has not heard its order yet.
+async fn new_shim(context: &LinkContext, reserve: Arc<Reserve>) -> io::Result<OrderedShim> {
+    let (layout, node, incarnation) = (context.layout.clone(), context.node.clone(), context.incarnation);
+    let started = {
+        let _turn = AT_ONCE.acquire().await;
+        spawn_blocking(move || reserve.start_for(&layout, &node, incarnation)).await
+    };
+    fail_point!("link.shim-started");
+    started.map_err(io::Error::other)?
+}
+
 /// Holds a shim found running until the tree is gone.
 pub(super) async fn adopt(mut context: LinkContext, connection: Connection, hold: Hold) {
     context.notified.send_replace(hold.state.notified.clone());
     follow(&mut context, connection, hold).await;
-}
-
-fn spawn_shim(
-    layout: &Layout,
-    node: &NodeName,
-    incarnation: Incarnation,
-    program: &std::path::Path,
-) -> io::Result<(i32, UnixStream)> {
-    fail_io!("link.fork")?;
-    let (ours, theirs) = socket::socketpair()?;
-    let log = OpenOptions::new().append(true).create(true).mode(0o640).open(layout.node_run(node).join("shim.log"))?;
-    let pid = process::spawn_shim(program, theirs, log, (node, incarnation)).map_err(|e| e.source)?;
-    let stream = std::os::unix::net::UnixStream::from(ours);
-    stream.set_nonblocking(true)?;
-    Ok((pid, UnixStream::from_std(stream)?))
 }
 
 /// Carries orders and reports until the tree is gone, with or without the shim.

@@ -43,6 +43,13 @@ pub struct NodeState {
     pub launched: Option<String>,
 }
 
+impl NodeState {
+    /// Nothing runs and nothing is to run: no state follows by itself.
+    fn is_at_rest(&self) -> bool {
+        self.process.is_none() && !self.wanted_up
+    }
+}
+
 impl Default for NodeState {
     fn default() -> Self {
         Self {
@@ -138,8 +145,9 @@ pub fn newer_state(layout: &Layout) -> Vec<String> {
     newer
 }
 
-/// How long states are gathered after some were written. The first of a burst is written at once; what follows it within
-/// this time is written together, and of a node only its newest: a start alone makes four.
+/// How long states are gathered before they are written, of a node only its newest: a start alone makes four. To replace a
+/// file takes the file system as long as to start a program, and a start or a restart would wait for the processor meanwhile.
+/// The state of a node at rest, which nothing follows, is written at once.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// What the writer is given.
@@ -162,18 +170,24 @@ pub(super) struct Writer {
 /// States to be written, and who waits for that.
 type Batch = (BTreeMap<NodeName, NodeState>, Vec<oneshot::Sender<()>>);
 
-/// What is to be written next: at once, or when [`GATHER`] has passed since the last time. None at the end. Somebody who
-/// waits ends the gathering.
-fn gather(waiting: &Receiver<Work>, written: Option<Instant>) -> Option<Batch> {
+/// What is to be written next, when [`GATHER`] has passed since the first came. None at the end. A node at rest and somebody
+/// who waits end the gathering.
+fn gather(waiting: &Receiver<Work>) -> Option<Batch> {
     let (mut newest, mut flushed) = (BTreeMap::new(), Vec::new());
     let mut work = waiting.recv().ok()?;
+    let (began, mut wait) = (Instant::now(), GATHER);
     loop {
         match work {
-            Work::Write(node, state) => drop(newest.insert(node, state)),
+            Work::Write(node, state) => {
+                if state.is_at_rest() {
+                    wait = Duration::ZERO;
+                }
+                newest.insert(node, state);
+            }
             Work::Flush(reply) => flushed.push(reply),
         }
-        let rest = written.map_or(Duration::ZERO, |at| GATHER.saturating_sub(at.elapsed()));
-        let next = if flushed.is_empty() {
+        let rest = wait.saturating_sub(began.elapsed());
+        let next = if flushed.is_empty() && !rest.is_zero() {
             waiting.recv_timeout(rest)
         } else {
             waiting.try_recv().map_err(|_| RecvTimeoutError::Timeout)
@@ -190,8 +204,7 @@ impl Writer {
     pub(super) fn start(layout: Layout) -> Self {
         let (queue, waiting) = mpsc::channel::<Work>();
         let thread = thread::spawn(move || {
-            let mut written = None;
-            while let Some((newest, flushed)) = gather(&waiting, written) {
+            while let Some((newest, flushed)) = gather(&waiting) {
                 for (node, state) in newest {
                     let path = layout.node_state(&node);
                     let text = serde_json::to_string_pretty(&state).unwrap_or_default();
@@ -199,7 +212,6 @@ impl Writer {
                         tracing::error!(node = %node, error = %e.source, "{e}");
                     }
                 }
-                written = Some(Instant::now());
                 for reply in flushed {
                     // Who asked may have given up waiting.
                     let _ = reply.send(());

@@ -18,7 +18,10 @@ use crate::{
     sys::{clock, command::Cancel, error::SysError, failpoint::fail_point, fs, net, process},
 };
 use std::{io, net::SocketAddr, sync::Arc, time::Duration};
-use tokio::sync::{Semaphore, mpsc};
+use tokio::{
+    runtime::Handle,
+    sync::{Semaphore, mpsc},
+};
 
 /// How a step can fail.
 #[derive(Debug)]
@@ -77,9 +80,24 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
         identities,
         journal,
     };
-    tokio::spawn(preparing.run());
     if let Some(old) = runtime.prepare.replace(PrepareTask { number, cancel }) {
         old.cancel.cancel();
+    }
+    match AT_ONCE.try_acquire() {
+        // Only files, and its turn is now: one thread does it and tells, and no task is woken in between. What comes after a
+        // death waits for this.
+        Ok(turn) if preparing.recipe.prepare.is_empty() => {
+            let tasks = Handle::current();
+            tokio::task::spawn_blocking(move || {
+                let at_once = preparing.at_once();
+                drop(turn);
+                match at_once {
+                    Some(result) => preparing.told(result),
+                    None => drop(tasks.spawn(preparing.run())),
+                }
+            });
+        }
+        Ok(_) | Err(_) => drop(tokio::spawn(preparing.run())),
     }
 }
 
@@ -97,7 +115,27 @@ pub(super) struct Preparing {
 
 impl Preparing {
     async fn run(self) {
-        let event = match self.steps().await {
+        let result = self.steps().await;
+        self.told(result);
+    }
+
+    /// The whole of it for a node that needs nothing but its files; none: processes of an earlier start are in the way. Blocks.
+    fn at_once(&self) -> Option<Result<(), PrepareError>> {
+        fail_point!("prepare.begun");
+        if fs::Lock::is_held(&self.layout.node_lock(&self.node)) {
+            return None;
+        }
+        Some(self.files())
+    }
+
+    fn files(&self) -> Result<(), PrepareError> {
+        user_exists(&self.recipe)?;
+        ports_free(&self.recipe)?;
+        files(&self.layout, &self.recipe)
+    }
+
+    fn told(&self, result: Result<(), PrepareError>) {
+        let event = match result {
             Ok(()) => Event::Prepared,
             Err(PrepareError::Passing(why)) => {
                 tracing::warn!(node = %self.node, "not prepared: {why}");
@@ -241,6 +279,10 @@ fn user_exists(recipe: &Recipe) -> Result<(), PrepareError> {
 
 fn ports_free(recipe: &Recipe) -> Result<(), PrepareError> {
     for port in &recipe.ports {
+        // Bound first: the kernel's table of sockets takes it 10 ms and more to write, for each port.
+        if !net::is_taken(port.address).unwrap_or(true) {
+            continue;
+        }
         if let Some(owner) = net::listener_owner(port.address) {
             return Err(PrepareError::Refused(Failure {
                 cause: Cause::PortTaken,

@@ -34,7 +34,8 @@ pub fn nodes_that_run(layout: &Layout) -> Vec<RunsOn> {
 
 /// The nodes whose lock is held: something of their tree lives, whether a shim answers or not.
 pub fn nodes_that_live(layout: &Layout) -> Vec<NodeName> {
-    shims::node_dirs(layout).into_iter().filter(|node| is_held(&layout.node_lock(node))).collect()
+    // Shims try their lock for a while, so a look in that instant costs nothing; the kernel's list would be read once per node.
+    shims::node_dirs(layout).into_iter().filter(|node| Lock::is_held(&layout.node_lock(node))).collect()
 }
 
 /// Whether some daemon holds this root: it runs, or starts, or hangs.
@@ -42,8 +43,8 @@ pub fn daemon_holds(layout: &Layout) -> bool {
     is_held(&layout.daemon_lock())
 }
 
-/// Whether somebody holds a lock. Looks into the kernel's list first: to try a lock is to have it for a moment, and a shim
-/// or a daemon that starts in that moment would be refused.
+/// Whether some daemon holds its lock. Looks into the kernel's list first: to try a lock is to have it for a moment, and a
+/// daemon of an `up` that starts in that moment would be refused.
 fn is_held(lock: &Path) -> bool {
     let Ok(meta) = fs::metadata(lock) else { return false };
     // `1: FLOCK  ADVISORY  WRITE 4711 08:01:123 0 EOF` (proc_locks(5)). Only the inode is compared: the device is the

@@ -8,5 +8,6 @@ mod notify;
 pub mod record;
 pub mod run;
 mod setup;
+mod title;
 mod tree;
 pub mod wire;

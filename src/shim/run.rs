@@ -7,7 +7,9 @@ use super::{
     connections::{self, Connections},
     launch::{self, Launched, failure},
     notify::NotifySocket,
-    setup, tree,
+    setup,
+    title::Title,
+    tree,
     wire::{LaunchFailure, LaunchOrder, Notified, Report, Request, ShimState, format_exit_record},
 };
 use crate::{
@@ -63,8 +65,13 @@ pub fn main() -> Result<(), String> {
     let birth = setup::take_birth_socket().map_err(|e| format!("standard input is no socket of a daemon: {e}"))?;
     // before the order: one in reserve must be deaf to a terminal's Ctrl-C too
     setup::set_up_self();
+    let title = Title::take();
+    let in_reserve = title.is_some();
     fail_point!("shim.born");
     let Some(order) = setup::read_order(&birth)? else { return Ok(()) };
+    if let Some(title) = title {
+        title.name(&order);
+    }
     fail_point!("shim.ordered");
     match Shim::launch(order.clone()) {
         Ok(mut shim) => {
@@ -72,6 +79,11 @@ pub fn main() -> Result<(), String> {
             shim.connections.add(birth, true);
             let state = shim.state();
             shim.connections.answer(0, &state, true);
+            if in_reserve {
+                // behind the answer: nobody waits for this
+                shim.sweep();
+                setup::take_own_log(&order);
+            }
             shim.live();
         }
         Err(e) => {

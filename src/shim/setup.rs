@@ -18,12 +18,15 @@ use nix::{
         signal::Signal,
         stat::{Mode, umask},
     },
-    unistd::{dup2_stdin, setsid},
+    unistd::{dup2_stderr, dup2_stdin, setsid},
 };
 use std::{
-    fs::File,
+    fs::{File, OpenOptions},
     io::{self, Read},
-    os::{fd::AsFd, unix::net::UnixStream},
+    os::{
+        fd::AsFd,
+        unix::{fs::OpenOptionsExt, net::UnixStream},
+    },
     thread,
     time::Duration,
 };
@@ -76,6 +79,16 @@ pub(super) fn set_up_self() {
     // best effort: an ordinary user may not lower it
     let _ = std::fs::write("/proc/self/oom_score_adj", OWN_OOM_SCORE_ADJ);
     umask(Mode::from_bits_truncate(0o027));
+}
+
+/// Turns standard error to the node's file for it: a shim in reserve has the daemon's.
+pub(super) fn take_own_log(order: &LaunchOrder) {
+    let path = Layout::new(&order.root).shim_log(&order.node);
+    let log = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+    // Without it the words of a panic go where the daemon's own go.
+    if let Ok(log) = log {
+        let _ = dup2_stderr(log);
+    }
 }
 
 /// Takes the node's lock, waiting a little for a last holder that is on its way out; names the holders if it stays.

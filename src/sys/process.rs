@@ -200,15 +200,28 @@ pub fn spawn_shim(
     (node, incarnation): (&NodeName, Incarnation),
 ) -> Result<i32, SysError> {
     let mut command = Command::new(program);
-    command
-        .arg(node.as_str())
-        .arg(incarnation.to_string())
-        .env_clear()
-        .current_dir("/")
-        .stdin(socket)
-        .stdout(Stdio::null())
-        .stderr(stderr);
-    let child = children::spawn_owned(|| command.spawn()).map_err(|e| SysError::path("run", program, e))?;
+    command.arg(node.as_str()).arg(incarnation.to_string()).stderr(stderr);
+    spawn_with(command, socket)
+}
+
+/// The argument of a shim that has no node yet; no node can have a name with a blank.
+pub const IN_RESERVE: &str = "in reserve";
+
+/// Bytes of the longest node's name and the longest start's number, each with its NUL.
+const NAME_ROOM: usize = NodeName::MAX_BYTES + 1 + 21;
+
+/// As [`spawn_shim`], for a node that is not known yet. Standard error is this process's own until the order comes. Empty
+/// arguments leave room on the command line for the node's name.
+pub fn spawn_reserve_shim(program: &Path, socket: OwnedFd) -> Result<i32, SysError> {
+    let mut command = Command::new(program);
+    command.arg(IN_RESERVE).args(std::iter::repeat_n("", NAME_ROOM));
+    spawn_with(command, socket)
+}
+
+fn spawn_with(mut command: Command, socket: OwnedFd) -> Result<i32, SysError> {
+    command.env_clear().current_dir("/").stdin(socket).stdout(Stdio::null());
+    let child = children::spawn_owned(|| command.spawn())
+        .map_err(|e| SysError::path("run", Path::new(command.get_program()), e))?;
     // std has it from a pid_t
     Ok(i32::try_from(child.id()).unwrap_or_default())
 }

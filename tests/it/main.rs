@@ -22,6 +22,7 @@ mod plan;
 mod policies;
 mod probes;
 mod reload;
+mod reserve;
 mod round_trip;
 mod upgrade;
 mod verbs;

@@ -18,7 +18,7 @@ use cdc_supervisor::{
     },
     sys::{net, process, socket},
 };
-use harness::{Node, WAIT, gone, launch_failed, order, poll, state};
+use harness::{Node, Spawned, WAIT, gone, launch_failed, order, poll, state};
 use std::{
     fs,
     io::{Read, Write},
@@ -306,6 +306,28 @@ fn a_shim_without_an_order_waits_and_ends_with_its_daemon() {
     assert_eq!(process::try_wait(shim), None);
     drop(near);
     assert_eq!(poll(|| process::try_wait(shim)), ExitStatus::Code(0));
+}
+
+#[test]
+fn a_shim_in_reserve_names_its_node_on_its_command_line_once_it_has_one() {
+    let order = order("exec sleep 1000");
+    let (near, far) = socket::socketpair().unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_cdc-shim"));
+    let shim = process::spawn_reserve_shim(program, far).unwrap();
+    let name = format!("{} {}", program.display(), process::IN_RESERVE);
+    assert_eq!(poll(|| Some(process::command_line(shim)).filter(|line| line.contains("reserve"))), name);
+    let mut client = Client::from_stream(UnixStream::from(near));
+    client.launch(&order).unwrap();
+    let mut spawned = Spawned { client, shim };
+    let told = state(&mut spawned.client);
+    assert_eq!(told.shim_pid, shim);
+    let name = format!("{} {} {}", program.display(), order.node, order.incarnation);
+    assert_eq!(process::command_line(shim), name);
+    // behind the answer
+    let errors = cdc_supervisor::base::Layout::new(&order.root).shim_log(&order.node);
+    assert_eq!(poll(|| fs::read_link(format!("/proc/{shim}/fd/2")).ok().filter(|to| *to == errors)), errors);
+    spawned.client.request(&Request::KillTree).unwrap();
+    gone(&mut spawned.client);
 }
 
 #[test]

@@ -1,0 +1,154 @@
+//! Shims that wait for an order: a new one, or the one that is kept in reserve, started before it is needed, so that a
+//! start after a death has to wait for the start of one program only.
+//!
+//! A shim in reserve has no node, no lock and no file of the root. It ends when this process does, whatever ended it: its only
+//! tie is the socketpair on which its order would come.
+
+use crate::{
+    base::{Incarnation, Layout, NodeName},
+    sys::{children, failpoint::fail_io, process, socket},
+};
+use std::{
+    fs::OpenOptions,
+    io,
+    os::{
+        fd::OwnedFd,
+        unix::{fs::OpenOptionsExt, net::UnixStream},
+    },
+    path::{Path, PathBuf},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+};
+use tokio::task::spawn_blocking;
+
+/// A shim that waits for its order.
+#[derive(Debug)]
+pub(super) struct WaitingShim {
+    /// Its pid, registered as a child of ours.
+    pub(super) pid: i32,
+    /// Our end of its birth connection; does not block.
+    pub(super) stream: UnixStream,
+}
+
+/// A shim and how much of its order it was sent.
+#[derive(Debug)]
+pub(super) struct OrderedShim {
+    pub(super) shim: WaitingShim,
+    /// Bytes of the order that are on their way.
+    pub(super) sent: usize,
+}
+
+/// Shims in reserve: while the daemon starts one for each of the first nodes, then one.
+#[derive(Debug)]
+pub struct Reserve {
+    program: PathBuf,
+    waiting: Mutex<Vec<WaitingShim>>,
+    /// Some are being started; so many are still to be.
+    filling: AtomicBool,
+    ahead: AtomicUsize,
+    /// None is wanted any more.
+    closed: AtomicBool,
+}
+
+/// Most that are started ahead. Each is a process that a start refused by the next look has made for nothing.
+const AHEAD_MAX: usize = 16;
+
+impl Reserve {
+    /// An empty one; `program` is `cdc-shim`.
+    pub fn new(program: PathBuf) -> Arc<Self> {
+        let (filling, closed, ahead) = (AtomicBool::new(false), AtomicBool::new(false), AtomicUsize::new(0));
+        Arc::new(Self { program, waiting: Mutex::default(), filling, ahead, closed })
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, Vec<WaitingShim>> {
+        // A list is whole after any panic.
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Gives an order to a shim in reserve; none: there is none, and nobody has heard the order.
+    pub(super) fn order(&self, frame: &[u8]) -> Option<OrderedShim> {
+        loop {
+            let Some(shim) = self.waiting().pop() else {
+                // The caller starts its own: one less is needed.
+                self.one_of_those_ahead();
+                return None;
+            };
+            match socket::send_with_fds(&shim.stream, frame, &[]) {
+                Ok(sent) => return Some(OrderedShim { shim, sent }),
+                Err(e) if e.kind() == io::ErrorKind::WouldBlock => return Some(OrderedShim { shim, sent: 0 }),
+                // Its end is closed: somebody has killed it, and no byte has reached it.
+                Err(_) => children::leave(shim.pid),
+            }
+        }
+    }
+
+    fn one_of_those_ahead(&self) -> bool {
+        self.ahead.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok()
+    }
+
+    /// Has so many started, at most [`AHEAD_MAX`], off this thread.
+    pub fn fill(self: &Arc<Self>, many: usize) {
+        let many = many.min(AHEAD_MAX);
+        let missing = many.saturating_sub(self.waiting().len());
+        if missing == 0 || self.closed.load(Ordering::Relaxed) || self.filling.swap(true, Ordering::Relaxed) {
+            return;
+        }
+        self.ahead.store(missing, Ordering::Relaxed);
+        let reserve = Arc::clone(self);
+        spawn_blocking(move || {
+            while !reserve.closed.load(Ordering::Relaxed) && reserve.one_of_those_ahead() {
+                // Without one a start starts its own, and says then what is wrong.
+                let Ok(shim) = start(&reserve.program) else { break };
+                reserve.waiting().push(shim);
+            }
+            reserve.filling.store(false, Ordering::Relaxed);
+            if reserve.closed.load(Ordering::Relaxed) {
+                reserve.close();
+            }
+        });
+    }
+
+    /// Sends the shims in reserve home.
+    pub(super) fn close(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        for shim in self.waiting().drain(..) {
+            children::leave(shim.pid);
+        }
+    }
+
+    /// After a child has ended: one in reserve that has is none any more, until the next start asks for one. Not at once:
+    /// a program that ends by itself would be started again and again.
+    pub(super) fn look(&self) {
+        self.waiting().retain(|shim| process::try_wait(shim.pid).is_none());
+    }
+
+    /// Starts a shim for a node. Blocks for as long as the program takes to be loaded.
+    pub(super) fn start_for(
+        &self,
+        layout: &Layout,
+        node: &NodeName,
+        incarnation: Incarnation,
+    ) -> io::Result<OrderedShim> {
+        fail_io!("link.fork")?;
+        let (ours, theirs) = socket::socketpair()?;
+        let log = OpenOptions::new().append(true).create(true).mode(0o640).open(layout.shim_log(node))?;
+        let pid = process::spawn_shim(&self.program, theirs, log, (node, incarnation)).map_err(|e| e.source)?;
+        Ok(OrderedShim { shim: waits(pid, ours)?, sent: 0 })
+    }
+}
+
+/// Starts a shim for a node that is not known yet.
+fn start(program: &Path) -> io::Result<WaitingShim> {
+    let (ours, theirs) = socket::socketpair()?;
+    let pid = process::spawn_reserve_shim(program, theirs).map_err(|e| e.source)?;
+    waits(pid, ours)
+}
+
+fn waits(pid: i32, ours: OwnedFd) -> io::Result<WaitingShim> {
+    let stream = UnixStream::from(ours);
+    // Cannot fail for a socket (ioctl(2), FIONBIO); if it did, the shim would hear the end of its connection and go.
+    stream.set_nonblocking(true).inspect_err(|_| children::leave(pid))?;
+    Ok(WaitingShim { pid, stream })
+}
