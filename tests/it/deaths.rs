@@ -76,7 +76,7 @@ fn shims_killed_again_and_again_leave_one_copy() {
     }
     assert_eq!(root.node("b")["incarnation"], 1, "its neighbour noticed nothing");
     until(STATE_LIMIT, "daemon, two shims, two nodes", || {
-        let all = process::of_root(root.home());
+        let all = root.processes();
         if all.len() == 5 { Ok(()) } else { Err(process::describe(&all)) }
     });
 }

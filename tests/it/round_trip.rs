@@ -115,7 +115,7 @@ fn two_ups_at_once_make_one_daemon() {
         assert_eq!(output.code, Some(0), "{output}");
     }
     let daemon = root.daemon();
-    let all = process::of_root(root.home());
+    let all = root.processes();
     let supervisors = all.iter().filter(|p| process::program(**p).ends_with("cdc-supervisor")).count();
     assert_eq!(supervisors, 1, "one daemon ({daemon}) in {}", process::describe(&all));
     assert_eq!(all.len(), 3, "daemon, shim, node in {}", process::describe(&all));

@@ -201,6 +201,14 @@ impl Root {
         fs::read_to_string(dir.join("current")).unwrap_or_default()
     }
 
+    /// Every process of the root, without the shim in reserve, which has no node.
+    pub fn processes(&self) -> Vec<i32> {
+        let in_reserve = format!(" {}", cdc_supervisor::sys::process::IN_RESERVE);
+        let mut all = process::of_root(self.home());
+        all.retain(|pid| !cdc_supervisor::sys::process::command_line(*pid).ends_with(&in_reserve));
+        all
+    }
+
     /// Kills every process of the root with SIGKILL, all named before the first is killed.
     pub fn kill_all(&self) {
         for pid in process::of_root(self.home()) {
