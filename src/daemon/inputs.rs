@@ -259,7 +259,7 @@ fn refuse_or_tell(problems: &[Problem], refuse: bool) -> Result<(), StartError> 
 
 fn last_plan(layout: &Layout) -> Option<(Plan, String)> {
     // Without one there is nothing to go on with, and the configuration file decides.
-    plan::kept(layout, layout.plan()).inspect_err(|e| tracing::error!("{e}")).ok().flatten()
+    plan::kept(layout, &layout.plan()).inspect_err(|e| tracing::error!("{e}")).ok().flatten()
 }
 
 /// Recipes of nodes that an unfinished reload had added and that the last daemon wanted up: they run on, though the plan

@@ -240,7 +240,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         let mut failed = state.failed.clone();
         if let Some(record) = unheard {
             let (cause, failure, tail) = judge_unheard(engine, &name, &record);
-            failed = failure.clone().map(|failure| Failed { since: record.ended_at, failure });
+            failed = failure.clone().map(|failure| Box::new(Failed { since: record.ended_at, failure }));
             tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "{}", if orphans { "had lost its shim while no daemon ran" } else { "had ended while no daemon ran" });
             if let Some(runtime) = engine.nodes.get_mut(&name) {
                 runtime.last_exit = Some(LastExit::of(&record, cause));

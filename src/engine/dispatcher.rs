@@ -240,7 +240,7 @@ impl Engine {
                     ready_since: runtime.ready_since,
                     last_exit: runtime.last_exit.clone(),
                     launched: runtime.launched_digest.clone(),
-                    failed: node.failure().map(|f| Failed { since: runtime.since, failure: f.clone() }),
+                    failed: node.failure().map(|f| Box::new(Failed { since: runtime.since, failure: f.clone() })),
                     ..NodeState::default()
                 },
             );

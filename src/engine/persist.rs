@@ -43,7 +43,7 @@ pub struct NodeState {
     pub launched: Option<String>,
     /// It has failed, with this. Absent in files of older versions, and while it has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<Failed>,
+    pub failed: Option<Box<Failed>>,
 }
 
 /// What keeps a node from being started again, and since when.

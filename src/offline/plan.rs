@@ -26,7 +26,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// `plan` could not be worked out.
@@ -112,19 +112,19 @@ pub fn outlook(plan: &Plan, lives: &Lives) -> Result<Outlook, PlanError> {
 
 /// The plan applied last under a root; none: nothing was ever applied.
 pub fn applied(layout: &Layout) -> Result<Option<Plan>, PlanError> {
-    Ok(kept(layout, layout.plan())?.map(|(plan, _)| plan))
+    Ok(kept(layout, &layout.plan())?.map(|(plan, _)| plan))
 }
 
 /// What a reload was applying that was neither done nor undone; none: there was none, or it cannot be read any more.
 pub fn unfinished(layout: &Layout) -> Option<Plan> {
     // One that was cut short while it was written had not begun.
-    kept(layout, layout.reload_plan()).ok().flatten().map(|(plan, _)| plan)
+    kept(layout, &layout.reload_plan()).ok().flatten().map(|(plan, _)| plan)
 }
 
 /// A plan that the daemon has written down, with its text; none: there is no such file.
-pub fn kept(layout: &Layout, path: PathBuf) -> Result<Option<(Plan, String)>, PlanError> {
-    let failed = |why: String| PlanError::Applied(path.clone(), why);
-    let Some(text) = fs::read_optional(&path).map_err(|e| failed(e.source.to_string()))? else { return Ok(None) };
+pub fn kept(layout: &Layout, path: &Path) -> Result<Option<(Plan, String)>, PlanError> {
+    let failed = |why: String| PlanError::Applied(path.to_owned(), why);
+    let Some(text) = fs::read_optional(path).map_err(|e| failed(e.source.to_string()))? else { return Ok(None) };
     let name = path.display().to_string();
     let root = layout.root().to_owned();
     let source = config::Source { text: &text, name: &name, root_override: Some(root.clone()), default_root: root };

@@ -123,7 +123,7 @@ mod tests {
         let slot = in_time(second).await.expect("the slot it was promised");
         assert!(matches!(slots.claim(), Claim::Never), "whoever has it is at work");
         drop(slot);
-        served(slots.claim());
+        drop(served(slots.claim()));
     }
 
     #[tokio::test]
