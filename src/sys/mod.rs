@@ -16,3 +16,4 @@ pub mod net;
 pub mod process;
 pub mod socket;
 pub mod stdio;
+pub mod tree;
