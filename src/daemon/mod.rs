@@ -61,7 +61,13 @@ pub fn run(args: DaemonArgs) -> u8 {
         }
     };
     let own_session = args.own_session;
-    let served = runtime.block_on(serve(args, inherited));
+    // A program that is missing is told of when it is needed.
+    let reserve = inputs::shim_program().ok().map(Reserve::new);
+    let served = runtime.block_on(serve(args, inherited, reserve.clone()));
+    if let (Err(_), Some(reserve)) = (&served, &reserve) {
+        // Who hears that nothing was started finds nothing started.
+        reserve.dismiss();
+    }
     // What must be on disk is: the threads that wait for work are not waited for one by one.
     runtime.shutdown_background();
     match served {
@@ -77,15 +83,18 @@ pub fn run(args: DaemonArgs) -> u8 {
     }
 }
 
-async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), StartError> {
+async fn serve(
+    args: DaemonArgs,
+    inherited: Option<Inherited>,
+    reserve: Option<Arc<Reserve>>,
+) -> Result<(), StartError> {
     // Orphans of a shim that was killed come to us, not to init: their exit codes stay knowable.
     process::set_child_subreaper().map_err(|e| StartError::other("become a child subreaper", e))?;
     let program = handover::own_program().map_err(|e| StartError::other("find this program's own path", e))?;
-    // A program that is missing is told of when it is needed.
-    let reserve = inputs::shim_program().ok().map(Reserve::new);
     let mut inputs = Inputs::gather(&args, inherited.is_some(), reserve.as_ref()).await?;
     let layout = inputs.layout.clone();
     make_base(&layout)?;
+    telemetry::keep_within_bound(&layout.supervisor_log());
     let from = inherited.as_ref().map(|i| i.from.clone());
     let (lock, listener) = inherited.map_or((None, None), |i| i.go_on(&layout));
     let lock = match lock {
@@ -105,7 +114,13 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     fs::write_if_different(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
     fail_point!("daemon.planned");
-    let recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
+    let mut recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
+    let goes_on = restore_wishes || inputs.nodes_live;
+    if goes_on {
+        recipes.extend(inputs::added_by_unfinished_reload(&inputs.plan, &layout).await);
+    } else {
+        reload::forget_unfinished(&layout);
+    }
     let applied = Applied::new(inputs.plan.clone(), recipes.clone(), &layout);
     let (cgroup, caps) = inputs::caps();
     if let Some(why) = &caps.why {
@@ -135,7 +150,7 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
         },
         cgroup: cgroup.clone(),
         only,
-        restore_wishes: restore_wishes || inputs.nodes_live,
+        restore_wishes: goes_on,
         journal,
     };
     let bounds = logs::keep_within_bounds(&layout, &inputs.plan);

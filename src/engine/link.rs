@@ -263,7 +263,6 @@ async fn new_shim(context: &LinkContext, reserve: Arc<Reserve>) -> io::Result<Or
         let _turn = AT_ONCE.acquire().await;
         spawn_blocking(move || reserve.start_for(&layout, &node, incarnation)).await
     };
-    fail_point!("link.shim-started");
     started.map_err(io::Error::other)?
 }
 

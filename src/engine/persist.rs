@@ -2,7 +2,7 @@
 
 use super::{adopt, snapshot::LastExit};
 use crate::{
-    base::{Incarnation, Launched, Layout, NodeName, Timestamp, ids::ProcessId},
+    base::{Incarnation, Launched, Layout, NodeName, Timestamp, ids::ProcessId, outcome::Failure},
     shim::wire::{WireError, parse_exit_record},
     sys::{error::SysError, fs},
 };
@@ -41,12 +41,24 @@ pub struct NodeState {
     /// Digest of what its current or last start was made of (`base::Launched`); none: started by a version without.
     #[serde(default)]
     pub launched: Option<String>,
+    /// It has failed, with this. Absent in files of older versions, and while it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Box<Failed>>,
+}
+
+/// What keeps a node from being started again, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Since when.
+    pub since: Timestamp,
+    /// What, and what to do.
+    pub failure: Failure,
 }
 
 impl NodeState {
-    /// Nothing runs and nothing is to run: no state follows by itself.
+    /// Nothing runs and nothing is to run, or it has failed: no state follows by itself.
     fn is_at_rest(&self) -> bool {
-        self.process.is_none() && !self.wanted_up
+        self.process.is_none() && (!self.wanted_up || self.failed.is_some())
     }
 }
 
@@ -62,6 +74,7 @@ impl Default for NodeState {
             ready_since: None,
             last_exit: None,
             launched: None,
+            failed: None,
         }
     }
 }
@@ -100,6 +113,12 @@ pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<Strin
             (NodeState::default(), Some(text))
         }
     }
+}
+
+/// Whether the last daemon wanted the node up, as its state file says.
+pub fn was_wanted_up(layout: &Layout, node: &NodeName) -> bool {
+    let text = fs::read_optional(&layout.node_state(node)).ok().flatten();
+    text.and_then(|text| serde_json::from_str::<NodeState>(&text).ok()).is_some_and(|state| state.wanted_up)
 }
 
 /// Reads what a node's last start was made of; none: nothing on record.
@@ -170,33 +189,42 @@ pub(super) struct Writer {
 /// States to be written, and who waits for that.
 type Batch = (BTreeMap<NodeName, NodeState>, Vec<oneshot::Sender<()>>);
 
-/// What is to be written next, when [`GATHER`] has passed since the first came. None at the end. A node at rest and somebody
-/// who waits end the gathering.
-fn gather(waiting: &Receiver<Work>) -> Option<Batch> {
-    let (mut newest, mut flushed) = (BTreeMap::new(), Vec::new());
-    let mut work = waiting.recv().ok()?;
-    let (began, mut wait) = (Instant::now(), GATHER);
-    loop {
-        match work {
-            Work::Write(node, state) => {
-                if state.is_at_rest() {
-                    wait = Duration::ZERO;
+/// States that wait for more, and since when.
+#[derive(Debug, Default)]
+struct Gathered {
+    newest: BTreeMap<NodeName, NodeState>,
+    since: Option<Instant>,
+}
+
+impl Gathered {
+    /// What is to be written next; none at the end. All that came within [`GATHER`] of the first, at once what somebody waits
+    /// for, and at once the state of a node at rest, alone: a stop of all nodes would write those on their way out twice.
+    fn next(&mut self, waiting: &Receiver<Work>) -> Option<Batch> {
+        loop {
+            let work = match self.since {
+                None => waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
+                Some(since) => waiting.recv_timeout(GATHER.saturating_sub(since.elapsed())),
+            };
+            match work {
+                Ok(Work::Write(node, state)) if state.is_at_rest() => {
+                    self.newest.remove(&node);
+                    return Some((BTreeMap::from([(node, state)]), Vec::new()));
                 }
-                newest.insert(node, state);
+                Ok(Work::Write(node, state)) => {
+                    self.newest.insert(node, state);
+                    self.since.get_or_insert_with(Instant::now);
+                }
+                Ok(Work::Flush(reply)) => return Some((self.take(), vec![reply])),
+                Err(RecvTimeoutError::Timeout) => return Some((self.take(), Vec::new())),
+                Err(RecvTimeoutError::Disconnected) if self.newest.is_empty() => return None,
+                Err(RecvTimeoutError::Disconnected) => return Some((self.take(), Vec::new())),
             }
-            Work::Flush(reply) => flushed.push(reply),
         }
-        let rest = wait.saturating_sub(began.elapsed());
-        let next = if flushed.is_empty() && !rest.is_zero() {
-            waiting.recv_timeout(rest)
-        } else {
-            waiting.try_recv().map_err(|_| RecvTimeoutError::Timeout)
-        };
-        match next {
-            Ok(more) => work = more,
-            // The end is met by the next call.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Some((newest, flushed)),
-        }
+    }
+
+    fn take(&mut self) -> BTreeMap<NodeName, NodeState> {
+        self.since = None;
+        std::mem::take(&mut self.newest)
     }
 }
 
@@ -204,7 +232,8 @@ impl Writer {
     pub(super) fn start(layout: Layout) -> Self {
         let (queue, waiting) = mpsc::channel::<Work>();
         let thread = thread::spawn(move || {
-            while let Some((newest, flushed)) = gather(&waiting) {
+            let mut gathered = Gathered::default();
+            while let Some((newest, flushed)) = gathered.next(&waiting) {
                 for (node, state) in newest {
                     let path = layout.node_state(&node);
                     let text = serde_json::to_string_pretty(&state).unwrap_or_default();

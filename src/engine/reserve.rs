@@ -6,7 +6,11 @@
 
 use crate::{
     base::{Incarnation, Layout, NodeName},
-    sys::{children, failpoint::fail_io, process, socket},
+    sys::{
+        children,
+        failpoint::{fail_io, fail_point},
+        process, socket,
+    },
 };
 use std::{
     fs::OpenOptions,
@@ -20,6 +24,8 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
+    time::Duration,
 };
 use tokio::task::spawn_blocking;
 
@@ -118,6 +124,20 @@ impl Reserve {
         }
     }
 
+    /// As `close`, and waits until they are gone, for half a second at most. Blocks.
+    pub fn dismiss(&self) {
+        self.closed.store(true, Ordering::Relaxed);
+        let mut left: Vec<i32> = Vec::new();
+        for _ in 0..500 {
+            left.extend(self.waiting().drain(..).map(|shim| shim.pid));
+            left.retain(|pid| process::try_wait(*pid).is_none());
+            if left.is_empty() && !self.filling.load(Ordering::Relaxed) {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
+
     /// After a child has ended: one in reserve that has is none any more, until the next start asks for one. Not at once:
     /// a program that ends by itself would be started again and again.
     pub(super) fn look(&self) {
@@ -141,12 +161,14 @@ impl Reserve {
 
 /// Starts a shim for a node that is not known yet.
 fn start(program: &Path) -> io::Result<WaitingShim> {
+    fail_io!("link.fork")?;
     let (ours, theirs) = socket::socketpair()?;
     let pid = process::spawn_reserve_shim(program, theirs).map_err(|e| e.source)?;
     waits(pid, ours)
 }
 
 fn waits(pid: i32, ours: OwnedFd) -> io::Result<WaitingShim> {
+    fail_point!("link.shim-started");
     let stream = UnixStream::from(ours);
     // Cannot fail for a socket (ioctl(2), FIONBIO); if it did, the shim would hear the end of its connection and go.
     stream.set_nonblocking(true).inspect_err(|_| children::leave(pid))?;

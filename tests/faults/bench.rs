@@ -162,7 +162,7 @@ impl Bench {
             assert_eq!(node["state"], "ready", "{node}");
         }
         until(STATE_LIMIT, "one daemon, two shims, two nodes", || {
-            let all = process::of_root(self.root.home());
+            let all = self.root.processes();
             if all.len() == 5 { Ok(()) } else { Err(process::describe(&all)) }
         });
         for name in ["a", "b"] {

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::{ByteSize, NodeKind, ids::ProcessId, incident::Evidence};
+use crate::engine::snapshot::WaitsFor;
 use std::fs;
 
 struct Bench {
@@ -125,6 +126,23 @@ impl Bench {
 }
 
 #[test]
+fn a_restart_that_waits_for_an_old_session_is_told_as_one() {
+    let mut bench = Bench::new();
+    bench.turn(node("ready", 1), vec![]);
+    bench.turn(node("preparing", 1), vec![obituary(1, Cause::KilledByOther)]);
+    assert_eq!(bench.all()[0].did, "restart ordered at once");
+    for seconds in [9, 8] {
+        let detail = format!("waits: old session 0x1 of broker 2 expires in up to {seconds} s");
+        let waits = NodeSnapshot { waits_for: Some(WaitsFor::OldSession), detail, ..node("waiting", 1) };
+        bench.turn(waits, vec![]);
+    }
+    bench.turn(node("ready", 2), vec![]);
+    let incident = bench.all().remove(0);
+    assert_eq!(incident.did, "restart ordered; waits: old session 0x1 of broker 2 expires in up to 9 s");
+    assert_eq!(incident.outcome.state, "back");
+}
+
+#[test]
 fn every_end_but_an_ordered_clean_one_counts_once() {
     for cause in Cause::ALL {
         for (state, wanted, counted) in [
@@ -206,6 +224,25 @@ fn a_refused_start_is_one_incident_however_often_it_is_tried_and_under_however_m
     bench.turn(node("starting", 1), vec![]);
     bench.turn(node("ready", 1), vec![]);
     assert_eq!(bench.all()[1].outcome.state, "back");
+}
+
+#[test]
+fn a_start_refused_for_the_same_reason_after_the_node_was_back_is_a_new_incident_also_for_the_next_daemon() {
+    for new_daemon in [false, true] {
+        let mut bench = Bench::new();
+        bench.turn(node("preparing", 0), vec![]);
+        bench.turn(failed(0, "port 9092 is taken"), vec![]);
+        bench.turn(node("ready", 1), vec![]);
+        bench.turn(NodeSnapshot { wanted: Wanted::Down, ..node("down", 1) }, vec![]);
+        if new_daemon {
+            bench.next_daemon();
+        }
+        bench.turn(node("preparing", 1), vec![]);
+        bench.turn(failed(1, "port 9092 is taken"), vec![]);
+        let all = bench.all();
+        let states: Vec<_> = all.iter().map(|i| (i.outcome.state.as_str(), i.times)).collect();
+        assert_eq!(states, [("back", 1), ("failed", 1)], "new daemon: {new_daemon}");
+    }
 }
 
 #[test]

@@ -124,17 +124,21 @@ fn a_burst_is_written_together_and_a_node_at_rest_does_not_wait_for_more() {
     for restarts in 0..3 {
         send(NodeName::mysql(), state(restarts, true));
     }
-    let (burst, _) = gather(&waiting).unwrap();
+    let mut gathered = Gathered::default();
+    let (burst, _) = gathered.next(&waiting).unwrap();
     assert_eq!(burst, BTreeMap::from([(NodeName::mysql(), state(2, true))]));
     send(NodeName::mysql(), state(3, true));
+    send(NodeName::zookeeper(), state(0, true));
     send(NodeName::zookeeper(), state(0, false));
-    let (all, _) = gather(&waiting).unwrap();
-    assert_eq!(all.len(), 2, "what came before goes along");
+    let (rest, _) = gathered.next(&waiting).unwrap();
+    assert_eq!(rest, BTreeMap::from([(NodeName::zookeeper(), state(0, false))]), "alone");
+    let (others, _) = gathered.next(&waiting).unwrap();
+    assert_eq!(others, BTreeMap::from([(NodeName::mysql(), state(3, true))]), "and not again");
     assert!(state(0, false).is_at_rest() && !state(0, true).is_at_rest());
     let process = Some(ProcessId { pid: 7, start_ticks: 1, boot_id: "b".into() });
     assert!(!NodeState { process, ..state(0, false) }.is_at_rest(), "its end is still to come");
     drop(queue);
-    assert!(gather(&waiting).is_none());
+    assert!(gathered.next(&waiting).is_none());
 }
 
 #[test]
