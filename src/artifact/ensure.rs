@@ -1,8 +1,8 @@
 //! The order of work: look, and when something is missing, lock the store, look again, fetch, record, look once more.
 
 use super::{
-    ArtifactError, Part, Progress, Settings, Step, Survey, Wanted, jre_package, kafka,
-    lockfile::{JavaRecord, KafkaRecord, LockFile, MysqlRecord},
+    ArtifactError, Part, Progress, Settings, Step, Survey, Wanted, jre_package, kafka, kafka_ui,
+    lockfile::{JavaRecord, KafkaRecord, KafkaUiRecord, LockFile, MysqlRecord},
     mysql,
     progress::megabytes,
     store::Store,
@@ -19,6 +19,7 @@ enum Fetched {
     Java(JavaRecord),
     Kafka(KafkaRecord),
     Mysql(MysqlRecord),
+    KafkaUi(KafkaUiRecord),
 }
 
 /// Makes sure that every wanted part is there and whole, fetches what is not, and returns the programs.
@@ -32,10 +33,13 @@ pub fn ensure(
     cancel: &Cancel,
 ) -> Result<Programs, ArtifactError> {
     let first = look(wanted, settings, cancel)?;
-    if first.missing.is_empty() && first.java.is_none() {
+    if first.missing.is_empty() && first.java.is_none() && first.ui_java.is_none() {
         return Ok(tell(first, progress));
     }
-    if settings.offline && !first.missing.is_empty() {
+    let lacks_java = first.ui_lacks_java.is_some();
+    // a jar that was named lies on this machine: nothing is asked for over the network
+    let far = |part: Part| part != Part::KafkaUi || (settings.kafka_ui.jar.is_none() && !lacks_java);
+    if settings.offline && first.missing.iter().any(|m| far(m.part)) {
         return Err(ArtifactError::Offline { missing: first.missing });
     }
     let store = match Store::take(&settings.store, progress, cancel) {
@@ -51,6 +55,7 @@ pub fn ensure(
         record.java = Some(java.clone());
         record.write(&settings.store)?;
     }
+    record_ui_java(&second, &mut record, settings)?;
     if second.missing.is_empty() {
         return Ok(tell(second, progress));
     }
@@ -58,6 +63,9 @@ pub fn ensure(
         progress.step(&Step::Present { what: *what, detail: detail.clone() });
     }
     note(&second, progress);
+    if let (Some(lacks), [_]) = (&second.ui_lacks_java, &second.missing[..]) {
+        return Err(ui_java(lacks.clone()));
+    }
     let parts: Vec<Part> = second.missing.iter().map(|m| m.part).collect();
     for missing in second.missing {
         // The reason is news only when the part was there once.
@@ -67,7 +75,23 @@ pub fn ensure(
     }
     fetch_all(&store, &parts, &mut record, settings, progress, cancel)?;
     let last = look(wanted, settings, cancel)?;
-    if last.missing.is_empty() { Ok(last.programs) } else { Err(ArtifactError::Incomplete { missing: last.missing }) }
+    record_ui_java(&last, &mut record, settings)?;
+    match (&last.missing[..], last.ui_lacks_java) {
+        ([], _) => Ok(last.programs),
+        ([_], Some(lacks)) => Err(ui_java(lacks)),
+        (_, _) => Err(ArtifactError::Incomplete { missing: last.missing }),
+    }
+}
+
+fn ui_java((release, needed, found): (String, u32, Vec<super::FoundJava>)) -> ArtifactError {
+    ArtifactError::UiJava { release, needed, found }
+}
+
+/// Notes the runtime that was found for the UI, so that it need not be asked again.
+fn record_ui_java(survey: &Survey, record: &mut LockFile, settings: &Settings) -> Result<(), ArtifactError> {
+    let (Some(java), Some(ui)) = (&survey.ui_java, &mut record.kafka_ui) else { return Ok(()) };
+    ui.java = Some(java.clone());
+    record.write(&settings.store)
 }
 
 /// Fetches parts side by side and records each one that came, also when another failed.
@@ -95,6 +119,7 @@ fn fetch_all(
                     Fetched::Java(java) => record.java = Some(java),
                     Fetched::Kafka(kafka) => record.kafka = Some(kafka),
                     Fetched::Mysql(mysql) => record.mysql = Some(mysql),
+                    Fetched::KafkaUi(ui) => record.kafka_ui = Some(ui),
                 }
                 record.write(&settings.store)
             });
@@ -139,6 +164,11 @@ fn fetch_one(
             let detail = mysql::detail(&mysql);
             (Fetched::Mysql(mysql), detail)
         }
+        Part::KafkaUi => {
+            let ui = kafka_ui::fetch(store, &settings.kafka_ui, progress)?;
+            let detail = kafka_ui::detail(&ui);
+            (Fetched::KafkaUi(ui), detail)
+        }
     };
     progress.step(&Step::Done { what: part, detail, took: clock::now().since(begun) });
     Ok(fetched)
@@ -149,6 +179,7 @@ fn was_recorded(record: &LockFile, part: Part) -> bool {
         Part::Java => record.java.is_some(),
         Part::Kafka => record.kafka.is_some(),
         Part::Mysql => record.mysql.is_some(),
+        Part::KafkaUi => record.kafka_ui.is_some(),
     }
 }
 

@@ -126,6 +126,30 @@ pub enum ArtifactError {
         /// What was found instead.
         found: Vec<FoundJava>,
     },
+    /// A jar that was named is no Kafka UI.
+    #[error("{} {why}", .path.display())]
+    UiJar {
+        /// The jar.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nobody named a jar of Kafka UI, and none can be fetched.
+    #[error("there is no jar of Kafka UI {release} here, and this version does not download one")]
+    NoUiJar {
+        /// Which release is wanted.
+        release: String,
+    },
+    /// No Java runtime that is new enough for Kafka UI.
+    #[error("kafka-ui {release} needs Java {needed} or newer{}", list_java(.found))]
+    UiJava {
+        /// Which release.
+        release: String,
+        /// The oldest Java release it runs on.
+        needed: u32,
+        /// What was found instead.
+        found: Vec<FoundJava>,
+    },
     /// An unpacked tree lacks something every version of it has.
     #[error("{what} lacks {lacks}")]
     Tree {
@@ -236,6 +260,16 @@ impl ArtifactError {
             ArtifactError::NoKeyring { family, .. } => {
                 Some(format!("apt-get install {}-keyring", family.to_lowercase()))
             }
+            ArtifactError::UiJar { .. } => {
+                Some("name a jar of Kafka UI as kafka_ui.jar, or set enabled = false in [kafka_ui]".into())
+            }
+            ArtifactError::NoUiJar { release } => Some(format!(
+                "download its jar ({}), verify it, and name it as kafka_ui.jar; or set enabled = false in [kafka_ui]",
+                ui_page(release)
+            )),
+            ArtifactError::UiJava { needed, .. } => Some(format!(
+                "install Java {needed} (openjdk-{needed}-jre-headless, or Temurin) and name its home as kafka_ui.java_home; or take                  a release for an older Java: provectus-0.7.2 runs on 17"
+            )),
             ArtifactError::NoJava { .. } => Some("apt-get install openjdk-17-jre-headless".into()),
             ArtifactError::MysqlChanged { .. } => Some(
                 "name the old suite as mysql suite; or, when no data of the old version is kept, remove the [mysql] table \
@@ -278,6 +312,9 @@ impl ArtifactError {
             | ArtifactError::NoArchive
             | ArtifactError::NoKeyring { .. }
             | ArtifactError::NoJava { .. }
+            | ArtifactError::UiJar { .. }
+            | ArtifactError::NoUiJar { .. }
+            | ArtifactError::UiJava { .. }
             | ArtifactError::Tree { .. }
             | ArtifactError::Libraries { .. }
             | ArtifactError::Version { .. }
@@ -286,6 +323,15 @@ impl ArtifactError {
             | ArtifactError::Lockfile { .. }
             | ArtifactError::LockfileSchema { .. } => false,
         }
+    }
+}
+
+/// Where the projects publish their jars.
+fn ui_page(release: &str) -> &'static str {
+    if release.starts_with("provectus") {
+        "https://github.com/provectus/kafka-ui/releases"
+    } else {
+        "https://github.com/kafbat/kafka-ui/releases"
     }
 }
 

@@ -28,6 +28,9 @@ pub struct LockFile {
     /// The MySQL tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mysql: Option<MysqlRecord>,
+    /// Kafka UI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka_ui: Option<KafkaUiRecord>,
 }
 
 /// A tree in the store.
@@ -100,6 +103,26 @@ pub struct KafkaRecord {
     pub tree: TreeRecord,
 }
 
+/// Kafka UI's jar.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KafkaUiRecord {
+    /// `provectus-0.7.2`, as the jar says.
+    pub release: String,
+    /// The oldest Java release that runs it, as its classes say.
+    pub java_needed: u32,
+    /// The configured `jar` it was copied from, if one was configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<PathBuf>,
+    /// What that file looked like then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<String>,
+    /// Where it is.
+    pub tree: TreeRecord,
+    /// The runtime it is run with, where that is not the brokers'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub java: Option<JavaRecord>,
+}
+
 /// A MySQL tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MysqlRecord {
@@ -132,7 +155,7 @@ pub struct MysqlShape {
 
 impl Default for LockFile {
     fn default() -> Self {
-        Self { schema: SCHEMA, java: None, kafka: None, mysql: None }
+        Self { schema: SCHEMA, java: None, kafka: None, mysql: None, kafka_ui: None }
     }
 }
 

@@ -1,17 +1,19 @@
 //! Verified programs on disk: where they come from, what proves them, where they are kept.
 //!
-//! A part of the stack (`java`, `kafka`, `mysql`) is found in the store or on the host, or it is fetched from the first
+//! A part of the stack (`java`, `kafka`, `mysql`, `kafka-ui`) is found in the store or on the host, or it is fetched from the first
 //! source that has it. A source is one file (`maven`, `directory`, `apt`); what a part is made of is one file too
-//! (`kafka`, `mysql`, `java`). Nothing is run or shown before it verified: jars by the pins in `dist/`, packages by
+//! (`kafka`, `mysql`, `java`, `kafka_ui`). Nothing is run or shown before it verified: jars by the pins in `dist/`, packages by
 //! the distribution's signature, which apt checks. Everything here blocks; call it on a thread of its own.
 
 mod apt;
 mod directory;
 mod ensure;
 mod error;
+mod jar;
 mod java;
 mod jre_package;
 mod kafka;
+mod kafka_ui;
 mod lockfile;
 mod manifest;
 mod maven;
@@ -28,5 +30,5 @@ mod tests;
 pub use ensure::ensure;
 pub use error::{ArtifactError, FoundJava, JarFault};
 pub use progress::{Part, Progress, Silent, Step};
-pub use settings::{Host, Settings, Wanted};
+pub use settings::{Host, Settings, UiChoice, Wanted};
 pub use survey::{Missing, Survey, resolve, survey};

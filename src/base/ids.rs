@@ -42,6 +42,11 @@ impl NodeName {
         Self("zookeeper".into())
     }
 
+    /// The name of the one web page over the brokers.
+    pub fn kafka_ui() -> Self {
+        Self("kafka-ui".into())
+    }
+
     /// The name of the one MySQL server.
     pub fn mysql() -> Self {
         Self("mysql".into())
@@ -87,6 +92,8 @@ pub enum NodeKind {
     Broker(u32),
     /// The one MySQL server.
     Mysql,
+    /// The one web page over the brokers, the vendor's Kafka UI.
+    KafkaUi,
     /// Any program of the user's.
     Command,
 }
@@ -98,6 +105,7 @@ impl NodeKind {
             NodeKind::Zookeeper => "zookeeper",
             NodeKind::Broker(_) => "broker",
             NodeKind::Mysql => "mysql",
+            NodeKind::KafkaUi => "kafka-ui",
             NodeKind::Command => "command",
         }
     }

@@ -53,6 +53,7 @@ pub(super) fn recipe(site: &Site<'_>, command: &config::Command) -> Result<Recip
             clean_codes: clean_codes(command.stop_signal),
         },
         after: command.after.clone(),
+        optional: false,
         ports: command
             .ports
             .iter()

@@ -53,6 +53,7 @@ pub(super) const NEEDS: jvm::Needs = jvm::Needs {
     code_cache: (32, 96),
     direct: (32, 128),
     threads: 80,
+    native: config::BROKER_NATIVE,
     heap_min: config::BROKER_HEAP_MIN,
 };
 
@@ -164,6 +165,7 @@ pub(super) fn recipe(
         },
         peers: kafka.brokers.keys().filter(|other| **other != id).map(|other| NodeName::broker(*other)).collect(),
         after: vec![NodeName::zookeeper()],
+        optional: false,
         ports: vec![
             PortUse { name: "INTERNAL".into(), address: internal, key: format!("kafka.brokers.{id}.internal_port") },
             PortUse { name: "EXTERNAL".into(), address: external, key: format!("kafka.brokers.{id}.external_port") },

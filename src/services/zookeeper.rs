@@ -29,6 +29,7 @@ pub(super) const NEEDS: jvm::Needs = jvm::Needs {
     code_cache: (16, 48),
     direct: (8, 64),
     threads: 40,
+    native: config::ZOOKEEPER_NATIVE,
     heap_min: config::ZOOKEEPER_HEAP_MIN,
 };
 
@@ -112,6 +113,7 @@ pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<R
         },
         peers: Vec::new(),
         after: Vec::new(),
+        optional: false,
         ports: vec![PortUse {
             name: "client".into(),
             address: SocketAddr::new(zookeeper.bind, zookeeper.client_port.0),

@@ -13,6 +13,7 @@ mod stack;
 
 mod daemon_death;
 mod identity;
+mod kafka_ui;
 mod kills;
 mod proven;
 mod reload;

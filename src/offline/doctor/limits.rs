@@ -139,6 +139,8 @@ fn threads(kind: NodeKind) -> u64 {
         NodeKind::Zookeeper => 64,
         NodeKind::Broker(_) => 128,
         NodeKind::Mysql => 192,
+        // like ZooKeeper's; its jar could not be had, so this is reckoned
+        NodeKind::KafkaUi => 64,
         NodeKind::Command => 8,
     }
 }

@@ -164,6 +164,7 @@ fn purpose(name: &str) -> String {
     match name {
         "INTERNAL" | "EXTERNAL" => format!("for its {name} listener "),
         "client" | "mysql" => "for its clients ".to_owned(),
+        "http" => "for its page ".to_owned(),
         _ => String::new(),
     }
 }

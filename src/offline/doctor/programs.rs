@@ -104,6 +104,7 @@ fn label(part: Part) -> &'static str {
         Part::Java => "Java",
         Part::Kafka => "Kafka",
         Part::Mysql => "MySQL",
+        Part::KafkaUi => "Kafka UI",
     }
 }
 
@@ -112,6 +113,7 @@ fn required(part: Part) -> &'static str {
         Part::Java => "17 or 21, of this host or the store",
         Part::Kafka => "the pinned jars, in the store",
         Part::Mysql => "8.0.30 or newer, in the store",
+        Part::KafkaUi => "its jar in the store, and the Java it needs",
     }
 }
 
@@ -144,6 +146,12 @@ fn stored(found: &Programs) -> Vec<Program> {
         list.push(program("java", java.program.clone(), Vec::new()));
         // loaded by the launcher at run time, so that nothing of it is named in the launcher's own list
         list.push(program("java", java.home.join("lib/server/libjvm.so"), Vec::new()));
+    }
+    if let Some(Ok(ui)) = &found.kafka_ui
+        && found.java.as_ref().is_none_or(|brokers| brokers.home != ui.java.home)
+    {
+        list.push(program("kafka-ui", ui.java.program.clone(), Vec::new()));
+        list.push(program("kafka-ui", ui.java.home.join("lib/server/libjvm.so"), Vec::new()));
     }
     list
 }
