@@ -99,6 +99,15 @@ pub enum NodeKind {
 }
 
 impl NodeKind {
+    /// The stack is whole without it: nobody waits for ever for it, and its failure is told and fails no verb that is about
+    /// all nodes.
+    pub fn is_optional(self) -> bool {
+        match self {
+            NodeKind::KafkaUi => true,
+            NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::Command => false,
+        }
+    }
+
     /// The word for `kind` in `status --json`.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -24,9 +24,6 @@ pub struct Recipe {
     pub stop: Stop,
     /// Nodes that must be ready before it is started, and that are stopped after it.
     pub after: Vec<NodeName>,
-    /// The stack is whole without it: nobody waits for ever for it, and its failure is told and fails no verb that is about
-    /// all nodes.
-    pub optional: bool,
     /// Nodes that keep copies of the same data. Of such nodes only one at a time is replaced when nobody has ordered it.
     pub peers: Vec<NodeName>,
     /// The ports it binds.

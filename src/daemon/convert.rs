@@ -34,7 +34,7 @@ fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>) -> Node 
     Node {
         name: n.name.clone(),
         kind: n.kind.as_str().to_owned(),
-        optional: n.optional,
+        optional: n.kind.is_optional(),
         wanted: match n.wanted {
             Wanted::Up => "up".to_owned(),
             Wanted::Down => "down".to_owned(),

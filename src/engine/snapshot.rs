@@ -31,8 +31,6 @@ pub struct NodeSnapshot {
     pub name: NodeName,
     /// Its kind.
     pub kind: NodeKind,
-    /// The stack is whole without it.
-    pub optional: bool,
     /// What is wanted.
     pub wanted: Wanted,
     /// The state's word.
@@ -137,7 +135,6 @@ impl NodeSnapshot {
         Self {
             name: recipe.node.clone(),
             kind: recipe.kind,
-            optional: recipe.optional,
             wanted: node.wanted(),
             state: node.state().word(),
             serves: node.state().serves(),

@@ -53,7 +53,6 @@ pub(super) fn recipe(site: &Site<'_>, command: &config::Command) -> Result<Recip
             clean_codes: clean_codes(command.stop_signal),
         },
         after: command.after.clone(),
-        optional: false,
         ports: command
             .ports
             .iter()

@@ -165,7 +165,6 @@ pub(super) fn recipe(
         },
         peers: kafka.brokers.keys().filter(|other| **other != id).map(|other| NodeName::broker(*other)).collect(),
         after: vec![NodeName::zookeeper()],
-        optional: false,
         ports: vec![
             PortUse { name: "INTERNAL".into(), address: internal, key: format!("kafka.brokers.{id}.internal_port") },
             PortUse { name: "EXTERNAL".into(), address: external, key: format!("kafka.brokers.{id}.external_port") },

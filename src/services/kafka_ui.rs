@@ -84,7 +84,6 @@ pub(super) fn recipe(site: &Site<'_>, ui: &config::KafkaUi, kafka: &config::Kafk
         },
         peers: Vec::new(),
         after: kafka.brokers.keys().map(|id| NodeName::broker(*id)).collect(),
-        optional: true,
         ports: vec![PortUse { name: "http".into(), address, key: "kafka_ui.port".into() }],
         restart: restart(&ui.care),
         log: ui.care.log,

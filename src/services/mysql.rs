@@ -80,7 +80,6 @@ pub(super) fn recipe(site: &Site<'_>, mysql: &config::Mysql) -> Result<Recipe, S
         stop: Stop { signal: 15, grace: mysql.care.grace, clean_codes: Vec::new(), while_starting: WhileStarting::Ask },
         peers: Vec::new(),
         after: Vec::new(),
-        optional: false,
         ports: vec![PortUse {
             name: "mysql".into(),
             address: SocketAddr::new(mysql.bind, mysql.port.0),

@@ -365,7 +365,7 @@ fn the_ui_comes_after_the_brokers_and_nothing_needs_it() {
     let made = make_with(UI, &with_ui(), false).unwrap();
     let ui = made.last().unwrap();
     assert_eq!(ui.after, [1, 2, 3].map(NodeName::broker));
-    assert!(ui.optional && made.iter().all(|r| !r.after.contains(&ui.node) && r.optional == (r.node == ui.node)));
+    assert!(made.iter().all(|r| !r.after.contains(&ui.node) && r.kind.is_optional() == (r.node == ui.node)));
     assert_eq!(ui.files[0].mode, 0o600);
     assert!(ui.launch.oom_score_adj > 0, "it goes before the brokers");
     for word in ui.launch.argv.iter().chain(ui.launch.env.iter().map(|(_, v)| v)) {

@@ -113,7 +113,6 @@ pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<R
         },
         peers: Vec::new(),
         after: Vec::new(),
-        optional: false,
         ports: vec![PortUse {
             name: "client".into(),
             address: SocketAddr::new(zookeeper.bind, zookeeper.client_port.0),

@@ -68,6 +68,18 @@ fn the_ui_serves_on_loopback_comes_back_by_itself_and_never_touches_the_broker()
     let node = root.node("kafka-ui");
     assert_eq!((&node["state"], &node["optional"]), (&"failed".into(), &true.into()), "{node}");
     assert!(node["detail"].as_str().unwrap().contains("page of HTML"), "{node}");
+
+    // nor does a taken port keep the others down: all of it once more, from nothing
+    root.down();
+    let holder = std::net::TcpListener::bind("127.0.0.1:8088").unwrap();
+    configure(&root, &named);
+    root.expect_log("port 8088 is taken");
+    let output = root.up();
+    assert!(output.stderr.contains("port 8088 is taken by"), "{output}");
+    assert_eq!(root.node("kafka-ui")["failure"]["cause"], "port-taken");
+    drop(holder);
+    configure(&root, &format!("jar = \"{}\"\n", page.display()));
+    root.ok(&["reload"]);
     let (broker, zookeeper) = (root.pid("broker-1"), root.pid("zookeeper"));
 
     // the right jar, by a reload: only the UI starts

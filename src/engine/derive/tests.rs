@@ -9,7 +9,6 @@ fn node(state: &'static str, incarnation: u64) -> NodeSnapshot {
     NodeSnapshot {
         name: NodeName::new("a").unwrap(),
         kind: NodeKind::Command,
-        optional: false,
         wanted: Wanted::Up,
         state,
         serves: state == "ready",

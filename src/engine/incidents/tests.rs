@@ -22,7 +22,6 @@ fn node(state: &'static str, incarnation: u64) -> NodeSnapshot {
     NodeSnapshot {
         name: name(),
         kind: NodeKind::Broker(2),
-        optional: false,
         wanted: Wanted::Up,
         state,
         serves: state == "ready",
