@@ -6,6 +6,7 @@
 //! the distribution's signature, which apt checks. Everything here blocks; call it on a thread of its own.
 
 mod apt;
+pub mod archive;
 mod directory;
 mod ensure;
 mod error;
