@@ -1,8 +1,8 @@
 //! Why an artifact could not be had: what was wanted, what was found, which sources were asked, what to do.
 
-use super::{Missing, Part};
+use super::{Missing, Part, libraries::package_of};
 use crate::{base::outcome::ExitStatus, sys::error::SysError};
-use std::{error::Error, fmt::Write as _, io, path::PathBuf};
+use std::{collections::BTreeSet, error::Error, fmt::Write as _, io, path::PathBuf};
 use thiserror::Error;
 
 /// A jar that is not what the pins say.
@@ -166,6 +166,17 @@ pub enum ArtifactError {
         /// Sonames.
         missing: Vec<String>,
     },
+    /// The same, and the packages that have them did not come.
+    #[error("{program} needs libraries that this host does not have, and their packages could not be fetched: {}", .missing.join(", "))]
+    LibrariesNotFetched {
+        /// The program.
+        program: PathBuf,
+        /// Sonames.
+        missing: Vec<String>,
+        /// Why the packages did not come.
+        #[source]
+        why: Box<ArtifactError>,
+    },
     /// What a program says of its version cannot be read.
     #[error("{program} says {said:?}, which names no version")]
     Version {
@@ -283,12 +294,16 @@ impl ArtifactError {
             // The last source is the one a person can most likely do something about.
             ArtifactError::Sources { failures, .. } => failures.iter().rev().find_map(|(_, e)| e.hint()),
             ArtifactError::Parts(failures) => failures.iter().find_map(|(_, e)| e.hint()),
+            ArtifactError::Libraries { missing, .. } | ArtifactError::LibrariesNotFetched { missing, .. } => {
+                let packages: BTreeSet<&str> = missing.iter().filter_map(|m| package_of(m)).collect();
+                let list: Vec<&str> = packages.into_iter().collect();
+                (!list.is_empty()).then(|| format!("apt-get install {}", list.join(" ")))
+            }
             ArtifactError::System(_)
             | ArtifactError::Tool { .. }
             | ArtifactError::Cancelled
             | ArtifactError::Pins { .. }
             | ArtifactError::Tree { .. }
-            | ArtifactError::Libraries { .. }
             | ArtifactError::Version { .. }
             | ArtifactError::OddPath(_) => None,
         }
@@ -317,6 +332,7 @@ impl ArtifactError {
             | ArtifactError::UiJava { .. }
             | ArtifactError::Tree { .. }
             | ArtifactError::Libraries { .. }
+            | ArtifactError::LibrariesNotFetched { .. }
             | ArtifactError::Version { .. }
             | ArtifactError::MysqlChanged { .. }
             | ArtifactError::OddPath(_)

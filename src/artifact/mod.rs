@@ -15,6 +15,7 @@ mod java;
 mod jre_package;
 mod kafka;
 mod kafka_ui;
+pub mod libraries;
 mod lockfile;
 mod manifest;
 mod maven;

@@ -68,18 +68,6 @@ fn the_ui_serves_on_loopback_comes_back_by_itself_and_never_touches_the_broker()
     let node = root.node("kafka-ui");
     assert_eq!((&node["state"], &node["optional"]), (&"failed".into(), &true.into()), "{node}");
     assert!(node["detail"].as_str().unwrap().contains("page of HTML"), "{node}");
-
-    // nor does a taken port keep the others down: all of it once more, from nothing
-    root.down();
-    let holder = std::net::TcpListener::bind("127.0.0.1:8088").unwrap();
-    configure(&root, &named);
-    root.expect_log("port 8088 is taken");
-    let output = root.up();
-    assert!(output.stderr.contains("port 8088 is taken by"), "{output}");
-    assert_eq!(root.node("kafka-ui")["failure"]["cause"], "port-taken");
-    drop(holder);
-    configure(&root, &format!("jar = \"{}\"\n", page.display()));
-    root.ok(&["reload"]);
     let (broker, zookeeper) = (root.pid("broker-1"), root.pid("zookeeper"));
 
     // the right jar, by a reload: only the UI starts
@@ -112,6 +100,12 @@ fn the_ui_serves_on_loopback_comes_back_by_itself_and_never_touches_the_broker()
     assert_ne!(root.pid("kafka-ui"), kept);
     assert!(root.log("kafka-ui").contains("cluster mine \\\"1\\\" at"), "{}", root.log("kafka-ui"));
 
+    // a page that serves is not taken down for a jar that is none
+    configure(&root, &format!("jar = \"{}\"\n", page.display()));
+    let output = root.fails(5, &["reload"]);
+    assert!(output.stderr.contains("page of HTML"), "{output}");
+    assert_eq!(root.node("kafka-ui")["state"], "ready");
+
     // a setting of a wrong kind: no restart can cure it, the reload is undone
     configure(&root, &format!("{named}[kafka_ui.properties]\nstand-in.habit = \"exit\"\n"));
     let output = root.fails(6, &["reload"]);
@@ -138,6 +132,12 @@ fn the_ui_serves_on_loopback_comes_back_by_itself_and_never_touches_the_broker()
     assert_eq!(root.node("kafka-ui")["failure"]["cause"], "port-taken");
     let again = root.up();
     assert!(again.stderr.contains("the stack goes on without it"), "{again}");
+    // nor does it keep the others down that have not started yet
+    root.down();
+    root.expect_log("port 8088 is taken");
+    let again = root.up();
+    assert!(again.stderr.contains("port 8088 is taken by"), "{again}");
+    assert_eq!(root.node("broker-1")["state"], "ready");
     drop(holder);
     root.ok(&["start", "kafka-ui"]);
 

@@ -5,7 +5,10 @@ use super::{
     check::{Check, Severity},
 };
 use crate::{
-    artifact::{self, Part},
+    artifact::{
+        self, Part,
+        libraries::{described, package_of},
+    },
     base::{NodeName, programs::Programs},
     config::Plan,
     offline::programs,
@@ -213,11 +216,11 @@ fn unfit_row(program: &Program) -> Option<Check> {
         Loads::Lacks(missing) => {
             let mut words: Vec<String> = missing.iter().map(described).collect();
             words.dedup();
-            let mut packages: Vec<&str> = missing.iter().filter_map(|m| package(&m.library)).collect();
+            let mut packages: Vec<&str> = missing.iter().filter_map(|m| package_of(&m.library)).collect();
             packages.sort_unstable();
             packages.dedup();
             let unknown: Vec<&str> =
-                missing.iter().filter(|m| package(&m.library).is_none()).map(|m| m.library.as_str()).collect();
+                missing.iter().filter(|m| package_of(&m.library).is_none()).map(|m| m.library.as_str()).collect();
             let mut remedy = Vec::new();
             if !packages.is_empty() {
                 remedy.push(format!("apt-get install {}", packages.join(" ")));
@@ -232,47 +235,6 @@ fn unfit_row(program: &Program) -> Option<Check> {
             Some(row(format!("missing: {}", words.join(", "))).fails(problem, remedy.join("; ")))
         }
     }
-}
-
-fn described(missing: &Missing) -> String {
-    match &missing.version {
-        None => missing.library.clone(),
-        Some(version) => format!("{version} of {}", missing.library),
-    }
-}
-
-/// The Ubuntu 24.04 package of a library (packages.ubuntu.com, noble; Debian 13 has the same names).
-fn package(library: &str) -> Option<&'static str> {
-    const PACKAGES: [(&str, &str); 27] = [
-        ("libaio.so", "libaio1t64"),
-        ("libnuma.so.1", "libnuma1"),
-        ("libncurses.so.6", "libncurses6"),
-        ("libncursesw.so.6", "libncursesw6"),
-        ("libtinfo.so.6", "libtinfo6"),
-        ("libssl.so.3", "libssl3t64"),
-        ("libcrypto.so.3", "libssl3t64"),
-        ("libz.so.1", "zlib1g"),
-        ("liblz4.so.1", "liblz4-1"),
-        ("libzstd.so.1", "libzstd1"),
-        ("libstdc++.so.6", "libstdc++6"),
-        ("libgcc_s.so.1", "libgcc-s1"),
-        ("libc.so.6", "libc6"),
-        ("libm.so.6", "libc6"),
-        ("libpthread.so.0", "libc6"),
-        ("libdl.so.2", "libc6"),
-        ("librt.so.1", "libc6"),
-        ("ld-linux", "libc6"),
-        ("libsystemd.so.0", "libsystemd0"),
-        ("libselinux.so.1", "libselinux1"),
-        ("libsasl2.so.2", "libsasl2-2"),
-        ("libprotobuf-lite.so.32", "libprotobuf-lite32t64"),
-        ("libevent_core-2.1.so.7", "libevent-core-2.1-7t64"),
-        ("libmecab.so.2", "libmecab2"),
-        ("libfreetype.so.6", "libfreetype6"),
-        ("libasound.so.2", "libasound2t64"),
-        ("libX11.so.6", "libx11-6"),
-    ];
-    PACKAGES.iter().find(|(start, _)| library.starts_with(start)).map(|(_, package)| *package)
 }
 
 #[cfg(test)]
