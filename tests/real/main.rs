@@ -14,6 +14,7 @@ mod stack;
 mod daemon_death;
 mod identity;
 mod kafka_ui;
+mod libraries;
 mod kills;
 mod proven;
 mod reload;
