@@ -3,9 +3,11 @@
 //! A part of the stack (`java`, `kafka`, `mysql`) is found in the store or on the host, or it is fetched from the first
 //! source that has it. A source is one file (`vendor` for archives of the list, here or far; `maven`, `directory`, `apt`);
 //! what a part is made of is one file too (`kafka`, `mysql`, `java`, their archives beside them). Nothing is run or shown
-//! before it verified: archives and jars by the pins in `dist/`, packages by the distribution's signature, which apt checks. Everything here blocks; call it on a thread of its own.
+//! before it verified: archives and jars by the pins in `dist/`, packages by the distribution's signature, which apt checks.
+//! Everything here blocks; call it on a thread of its own.
 
 mod apt;
+pub mod archive;
 mod catalog;
 mod digest;
 mod directory;

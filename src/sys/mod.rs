@@ -15,3 +15,4 @@ pub mod mounts;
 pub mod net;
 pub mod process;
 pub mod socket;
+pub mod tree;
