@@ -71,7 +71,7 @@ impl Tree {
         let made = (|| {
             let (dir, leaf) = self.parent(file, false)?;
             // The walk to the new name may close the directory of the old one.
-            let from = dir.as_fd().try_clone_to_owned().map_err(errno)?;
+            let from = dir.as_fd().try_clone_to_owned().map_err(|e| errno(&e))?;
             let (to, new) = self.parent(name, true)?;
             linkat(from, leaf, to, new, AtFlags::empty())
         })();
@@ -144,7 +144,7 @@ impl Tree {
     }
 }
 
-fn errno(e: std::io::Error) -> Errno {
+fn errno(e: &std::io::Error) -> Errno {
     Errno::from_raw(e.raw_os_error().unwrap_or(0))
 }
 

@@ -109,13 +109,13 @@ pub fn into(dir: &Path, bytes: &[u8], kind: ArchiveKind) -> Result<Unpacked, Arc
 }
 
 /// Unpacks a tar stream in gzip; into a directory that is gone afterwards.
-pub fn fault(tar: Vec<u8>) -> ArchiveFault {
+pub fn fault(tar: &[u8]) -> ArchiveFault {
     let dir = tempfile::tempdir().unwrap();
     // Beside it lies what an escape would change.
     let (into_dir, beside) = (dir.path().join("in/to"), dir.path().join("victim"));
     std::fs::create_dir_all(&into_dir).unwrap();
     std::fs::write(&beside, "untouched").unwrap();
-    let fault = into(&into_dir, &gz(&tar), ArchiveKind::TarGz).unwrap_err();
+    let fault = into(&into_dir, &gz(tar), ArchiveKind::TarGz).unwrap_err();
     assert_eq!(std::fs::read_to_string(&beside).unwrap(), "untouched");
     let mut there: Vec<_> = std::fs::read_dir(dir.path()).unwrap().map(|e| e.unwrap().file_name()).collect();
     there.sort();

@@ -89,7 +89,7 @@ fn several_gzip_members_and_xz_streams_are_one_archive() {
     let tar = good().end();
     let (a, b) = tar.split_at(700);
     for (bytes, kind) in [
-        ([gz(a), gz(b"").clone(), gz(b)].concat(), ArchiveKind::TarGz),
+        ([gz(a), gz(b""), gz(b)].concat(), ArchiveKind::TarGz),
         ([xz(a), vec![0; 8], xz(b), vec![0; 4]].concat(), ArchiveKind::TarXz),
     ] {
         let (_, done) = unpack_top(&bytes, kind, Top::Strip, &|_| Keep::Yes);
