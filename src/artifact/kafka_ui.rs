@@ -1,12 +1,16 @@
 //! Kafka UI: the jar in the store, how it gets there, and the Java runtime it is run with.
 
 use super::{
-    ArtifactError, FoundJava, Part, Progress, Settings, Step, jar, java,
+    ArtifactError, FoundJava, Part, Progress, Settings, Step,
+    archive::Keep,
+    catalog::Becomes,
+    jar, java,
     lockfile::{JavaRecord, KafkaUiRecord, TreeRecord},
-    manifest::{Care, Manifest},
+    manifest::{self, Care, Manifest},
     progress::megabytes,
-    settings::UiChoice,
+    settings::{Origin, UiChoice},
     store::Store,
+    vendor::{Fetcher, Got},
 };
 use crate::{
     base::programs::{JavaRuntime, KafkaUiJar},
@@ -103,11 +107,56 @@ pub fn runtime(
     }
 }
 
-/// Puts the jar that was named into the store.
-pub fn fetch(store: &Store, choice: &UiChoice, progress: &dyn Progress) -> Result<KafkaUiRecord, ArtifactError> {
-    let Some(path) = &choice.jar else {
-        return Err(ArtifactError::NoUiJar { release: choice.release.clone() });
-    };
+/// Puts the jar that was named into the store, or the one of the wanted release that the first source has.
+pub fn fetch(fetcher: &Fetcher<'_>) -> Result<(KafkaUiRecord, Option<Got>), ArtifactError> {
+    match &fetcher.settings.kafka_ui.jar {
+        Some(path) => Ok((copied(fetcher.store, path, fetcher.progress)?, None)),
+        None => listed(fetcher),
+    }
+}
+
+/// From a directory of files, a mirror or the vendor. No distribution has a package of it.
+fn listed(fetcher: &Fetcher<'_>) -> Result<(KafkaUiRecord, Option<Got>), ArtifactError> {
+    let release = &fetcher.settings.kafka_ui.release;
+    let catalog = fetcher.settings.catalog()?;
+    let rows = catalog.rows(Becomes::KafkaUi, release);
+    let work = fetcher.store.work("kafka-ui")?;
+    let mut failures = Vec::new();
+    let order = fetcher.settings.order(None);
+    let order: Vec<Origin> = order.into_iter().filter(|origin| *origin != Origin::Packages).collect();
+    for (i, origin) in order.iter().enumerate() {
+        let got = fetcher.get(Part::KafkaUi, &rows, *origin, &work, &|_| Keep::Yes, &mut failures)?;
+        if let Some(got) = got {
+            match stored(fetcher.store, &got, release) {
+                Ok(record) => return Ok((record, Some(got))),
+                Err(e) => failures.push((got.source, e)),
+            }
+        }
+        if i + 1 < order.len() {
+            fetcher.next_source(Part::KafkaUi, &failures);
+        }
+    }
+    if failures.is_empty() {
+        return Err(ArtifactError::NoUiJar { release: release.clone() });
+    }
+    Err(ArtifactError::of_sources(Part::KafkaUi, failures))
+}
+
+/// A verified jar becomes a tree of the store.
+fn stored(store: &Store, got: &Got, release: &str) -> Result<KafkaUiRecord, ArtifactError> {
+    let files = manifest::entries(&got.tree)?;
+    let path = files.first().map(fs::DirEntry::path).unwrap_or_default();
+    let jar = got.tree.join(FILE);
+    fs::rename(&path, &jar).map_err(|e| SysError::path("rename", &path, e))?;
+    let (_, java_needed) = judge(&jar).map_err(|why| ArtifactError::UiJar { path, why })?;
+    let stored = store.install(&got.tree, &format!("kafka-ui-{}", plain(release)))?;
+    let tree = TreeRecord::new(stored, got.source.clone(), clock::wall());
+    // the list's word, which the configuration chooses by; the jar may spell its version otherwise
+    Ok(KafkaUiRecord { release: release.to_owned(), java_needed, asked: None, stamp: None, tree, java: None })
+}
+
+/// The jar that was put there by hand.
+fn copied(store: &Store, path: &Path, progress: &dyn Progress) -> Result<KafkaUiRecord, ArtifactError> {
     let from = path.display().to_string();
     progress.step(&Step::Begin { what: Part::KafkaUi, detail: format!("kafka-ui from {from}") });
     let work = store.work("kafka-ui")?;
@@ -119,12 +168,12 @@ pub fn fetch(store: &Store, choice: &UiChoice, progress: &dyn Progress) -> Resul
     fs::copy(path, &copy).map_err(|e| SysError::path("copy", path, e))?;
     fs::set_permissions(&copy, fs::Permissions::from_mode(0o644))
         .map_err(|e| SysError::path("set the mode of", &copy, e))?;
-    let (release, java_needed) = judge(&copy).map_err(|why| ArtifactError::UiJar { path: path.clone(), why })?;
+    let (release, java_needed) = judge(&copy).map_err(|why| ArtifactError::UiJar { path: path.to_owned(), why })?;
     let stored = store.install(&tree, &format!("kafka-ui-{}", plain(&release)))?;
     Ok(KafkaUiRecord {
         release,
         java_needed,
-        asked: Some(path.clone()),
+        asked: Some(path.to_owned()),
         stamp,
         tree: TreeRecord::new(stored, from, clock::wall()),
         java: None,

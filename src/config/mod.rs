@@ -37,7 +37,7 @@ pub use error::{ConfigError, ConfigErrors};
 pub use ledger::{Ledger, LedgerLine, check_ledger};
 pub use plan::{
     Artifacts, Broker, Care, Command, CommandProbe, CommandProbeKind, Distribution, Host, Kafka, KafkaUi, Logs, Mysql,
-    NodeView, Plan, SourceKind, UiRelease, Zookeeper,
+    MysqlRelease, NodeView, Plan, SourceKind, UiRelease, Zookeeper,
 };
 pub use root::{SYSTEM_FILE, SYSTEM_ROOT, default_root};
 

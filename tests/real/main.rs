@@ -14,7 +14,7 @@ mod stack;
 mod daemon_death;
 mod identity;
 mod kafka_ui;
-mod libraries;
 mod kills;
+mod libraries;
 mod proven;
 mod reload;
