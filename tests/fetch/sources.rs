@@ -369,7 +369,12 @@ fn a_disk_that_fills_up_is_said_to_be_full_and_what_came_is_gone_on_with() {
     // Of unknown length, so that it is begun at all.
     let served = Arc::clone(&body);
     let server = Server::start(move |asked| Answer { length: None, ..Answer::file(&served, "\"a\"", asked) });
-    at.list(&List::of("apache-3.5.2", "apache-kafka", &body, &[&server.url("kafka.tgz"), &server.url("again/kafka.tgz")]));
+    at.list(&List::of(
+        "apache-3.5.2",
+        "apache-kafka",
+        &body,
+        &[&server.url("kafka.tgz"), &server.url("again/kafka.tgz")],
+    ));
     at.configure(VENDOR, "apache-3.5.2");
     let run = Client::start(&at.root, &inside, &["fetch"]).wait(VERB_LIMIT);
     assert_eq!(run.code, Some(5), "{run}");
