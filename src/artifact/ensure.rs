@@ -6,7 +6,7 @@ use super::{
     mysql,
     progress::megabytes,
     settings::Origin,
-    store::Store,
+    store::{self, Store},
     survey::{look, place},
     transfer::Network,
     vendor::{Fetcher, Got},
@@ -36,7 +36,10 @@ pub fn ensure(
     cancel: &Cancel,
 ) -> Result<Programs, ArtifactError> {
     let first = look(wanted, settings, cancel)?;
-    if first.missing.is_empty() && first.java.is_none() && first.ui_java.is_none() {
+    // Whoever has everything read again also wants the rest of runs that were killed to be gone.
+    let tidy = settings.verify_all && store::has_leftovers(&settings.store);
+    let news = first.java.is_some() || first.ui_java.is_some();
+    if first.missing.is_empty() && !news && !tidy {
         return Ok(tell(first, progress));
     }
     let lacks_java = first.ui_lacks_java.is_some();
@@ -60,6 +63,7 @@ pub fn ensure(
     }
     record_ui_java(&second, &mut record, settings)?;
     if second.missing.is_empty() {
+        drop_finished(&store, &record, settings);
         return Ok(tell(second, progress));
     }
     for (what, detail) in &second.present {
@@ -95,6 +99,21 @@ fn record_ui_java(survey: &Survey, record: &mut LockFile, settings: &Settings) -
     let (Some(java), Some(ui)) = (&survey.ui_java, &mut record.kafka_ui) else { return Ok(()) };
     ui.java = Some(java.clone());
     record.write(&settings.store)
+}
+
+/// Removes downloads that have become programs of the store: their run was killed before it could.
+fn drop_finished(store: &Store, record: &LockFile, settings: &Settings) {
+    // What stays is only disk space, which is no reason to fail.
+    let Ok(catalog) = settings.catalog() else { return };
+    let mysql = record.mysql.iter().chain(&record.earlier_mysql).map(|m| &m.archive);
+    let kafka = record.kafka.iter().chain(&record.earlier_kafka).map(|k| &k.archive);
+    let others = record.java.iter().map(|j| &j.archive).chain(record.kafka_ui.iter().map(|u| &u.archive));
+    let archives = mysql.chain(kafka).chain(others).flatten();
+    for archive in archives {
+        if let Some(row) = catalog.all().iter().find(|row| row.id == archive.artifact) {
+            store.drop_download(&row.file);
+        }
+    }
 }
 
 /// Whether the source `file` may have something: the only one that is asked without the network.

@@ -152,7 +152,15 @@ fn stored(store: &Store, got: &Got, release: &str) -> Result<KafkaUiRecord, Arti
     let stored = store.install(&got.tree, &format!("kafka-ui-{}", plain(release)))?;
     let tree = TreeRecord::new(stored, got.source.clone(), clock::wall());
     // the list's word, which the configuration chooses by; the jar may spell its version otherwise
-    Ok(KafkaUiRecord { release: release.to_owned(), java_needed, asked: None, stamp: None, tree, java: None })
+    Ok(KafkaUiRecord {
+        release: release.to_owned(),
+        java_needed,
+        asked: None,
+        stamp: None,
+        tree,
+        archive: Some(got.archive.clone()),
+        java: None,
+    })
 }
 
 /// The jar that was put there by hand.
@@ -176,6 +184,7 @@ fn copied(store: &Store, path: &Path, progress: &dyn Progress) -> Result<KafkaUi
         asked: Some(path.to_owned()),
         stamp,
         tree: TreeRecord::new(stored, from, clock::wall()),
+        archive: None,
         java: None,
     })
 }

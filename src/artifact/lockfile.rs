@@ -174,6 +174,9 @@ pub struct KafkaUiRecord {
     pub stamp: Option<String>,
     /// Where it is.
     pub tree: TreeRecord,
+    /// The file of the list it came as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveRecord>,
     /// The runtime it is run with, where that is not the brokers'.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub java: Option<JavaRecord>,
