@@ -1,8 +1,8 @@
 //! Why an artifact could not be had: what was wanted, what was found, which sources were asked, what to do.
 
-use super::{Missing, Part};
+use super::{Missing, Part, catalog::CatalogFault, digest::Algorithm, libraries::package_of, transfer::TransferFault};
 use crate::{base::outcome::ExitStatus, sys::error::SysError};
-use std::{error::Error, fmt::Write as _, io, path::PathBuf};
+use std::{collections::BTreeSet, error::Error, fmt::Write as _, io, path::PathBuf};
 use thiserror::Error;
 
 /// A jar that is not what the pins say.
@@ -31,6 +31,24 @@ pub enum JarFault {
     },
 }
 
+/// A file with other bytes than it must have.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{file} from {from} is not what is known as {artifact}: {algorithm} {wanted} wanted, {found} found")]
+pub struct BadDigest {
+    /// Its name.
+    pub file: String,
+    /// Where it came from.
+    pub from: String,
+    /// Its id in the list.
+    pub artifact: String,
+    /// By which digest.
+    pub algorithm: Algorithm,
+    /// The known one.
+    pub wanted: String,
+    /// What it has.
+    pub found: String,
+}
+
 /// A Java runtime that was found and refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundJava {
@@ -51,6 +69,66 @@ pub enum ArtifactError {
     /// The caller asked to stop.
     #[error("fetching was cancelled")]
     Cancelled,
+    /// A download failed.
+    #[error(transparent)]
+    Transfer(TransferFault),
+    /// The built-in list of artifacts.
+    #[error(transparent)]
+    Catalog(#[from] CatalogFault),
+    /// The configured list of artifacts.
+    #[error("{} is no list of artifacts", .path.display())]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: CatalogFault,
+    },
+    /// A file has other bytes than it must. Nothing of it is kept.
+    #[error(transparent)]
+    Digest(Box<BadDigest>),
+    /// Nobody has published a digest, and this store has trusted none yet.
+    #[error("{artifact} cannot be verified: {doubt}")]
+    Unpinned {
+        /// Its id in the list.
+        artifact: String,
+        /// Why there is none.
+        doubt: String,
+    },
+    /// What a vendor publishes beside a file cannot be used.
+    #[error("{url}: {why}")]
+    Published {
+        /// Its address.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// A signature is required and does not hold.
+    #[error("the signature of {file} does not hold: {why}")]
+    Signature {
+        /// The signed file.
+        file: String,
+        /// What the verifier said.
+        why: String,
+    },
+    /// The directory of files does not have it.
+    #[error("{} is not there", .0.display())]
+    NoFile(PathBuf),
+    /// A source does not have this choice.
+    #[error("{source_name} has no {choice}")]
+    NotOffered {
+        /// The source.
+        source_name: &'static str,
+        /// What was asked of it.
+        choice: String,
+    },
+    /// An archive could not be unpacked.
+    #[error("{file} could not be unpacked")]
+    Unpack {
+        /// Its name.
+        file: String,
+        /// Why.
+        source: super::archive::ArchiveFault,
+    },
     /// Something is missing and the network may not be used.
     #[error("the network is not to be used and the store does not have {}", list_missing(.missing))]
     Offline {
@@ -126,6 +204,30 @@ pub enum ArtifactError {
         /// What was found instead.
         found: Vec<FoundJava>,
     },
+    /// A jar that was named is no Kafka UI.
+    #[error("{} {why}", .path.display())]
+    UiJar {
+        /// The jar.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nobody named a jar of Kafka UI, and none can be fetched.
+    #[error("there is no jar of Kafka UI {release} here, and no source that may be asked has one")]
+    NoUiJar {
+        /// Which release is wanted.
+        release: String,
+    },
+    /// No Java runtime that is new enough for Kafka UI.
+    #[error("kafka-ui {release} needs Java {needed} or newer{}", list_java(.found))]
+    UiJava {
+        /// Which release.
+        release: String,
+        /// The oldest Java release it runs on.
+        needed: u32,
+        /// What was found instead.
+        found: Vec<FoundJava>,
+    },
     /// An unpacked tree lacks something every version of it has.
     #[error("{what} lacks {lacks}")]
     Tree {
@@ -141,6 +243,17 @@ pub enum ArtifactError {
         program: PathBuf,
         /// Sonames.
         missing: Vec<String>,
+    },
+    /// The same, and the packages that have them did not come.
+    #[error("{program} needs libraries that this host does not have, and their packages could not be fetched: {}", .missing.join(", "))]
+    LibrariesNotFetched {
+        /// The program.
+        program: PathBuf,
+        /// Sonames.
+        missing: Vec<String>,
+        /// Why the packages did not come.
+        #[source]
+        why: Box<ArtifactError>,
     },
     /// What a program says of its version cannot be read.
     #[error("{program} says {said:?}, which names no version")]
@@ -194,6 +307,16 @@ pub enum ArtifactError {
     Parts(Vec<(Part, ArtifactError)>),
 }
 
+impl From<TransferFault> for ArtifactError {
+    fn from(fault: TransferFault) -> Self {
+        match fault {
+            TransferFault::Cancelled => ArtifactError::Cancelled,
+            TransferFault::System(e) => ArtifactError::System(e),
+            fault => ArtifactError::Transfer(fault),
+        }
+    }
+}
+
 impl ArtifactError {
     /// The failures of a part's sources as one error; a single one stands for itself.
     pub(super) fn of_sources(part: Part, mut failures: Vec<(String, ArtifactError)>) -> Self {
@@ -217,6 +340,19 @@ impl ArtifactError {
             ArtifactError::System(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 Some("the store is on a read-only file system: name another root".into())
             }
+            ArtifactError::Transfer(fault) => fault.hint(),
+            ArtifactError::Unpinned { .. } => Some(
+                "`cdc-supervisor fetch --accept-unpinned` takes it as it comes and holds to that from then on; choose another \
+                 release where that will not do"
+                    .into(),
+            ),
+            ArtifactError::Digest(bad) => Some(format!(
+                "what {} gave is not what was published; look at the mirror or proxy in between, or try another source",
+                bad.from
+            )),
+            ArtifactError::Signature { .. } => Some("do not use the file; fetch it from another source".into()),
+            ArtifactError::NoFile(path) => Some(format!("put it there, or take \"file\" out of artifacts.sources: {}", path.display())),
+            ArtifactError::List { .. } => Some("compare it with dist/artifacts.toml".into()),
             ArtifactError::Offline { .. } => Some("run `cdc-supervisor fetch` once with the network".into()),
             ArtifactError::Incomplete { .. } => Some("run `cdc-supervisor fetch` again".into()),
             ArtifactError::Jars { from, .. } => Some(format!(
@@ -236,6 +372,16 @@ impl ArtifactError {
             ArtifactError::NoKeyring { family, .. } => {
                 Some(format!("apt-get install {}-keyring", family.to_lowercase()))
             }
+            ArtifactError::UiJar { .. } => {
+                Some("name a jar of Kafka UI as kafka_ui.jar, or set enabled = false in [kafka_ui]".into())
+            }
+            ArtifactError::NoUiJar { release } => Some(format!(
+                "download its jar ({}), verify it, and name it as kafka_ui.jar; or set enabled = false in [kafka_ui]",
+                ui_page(release)
+            )),
+            ArtifactError::UiJava { needed, .. } => Some(format!(
+                "install Java {needed} (openjdk-{needed}-jre-headless, or Temurin) and name its home as kafka_ui.java_home; or take                  a release for an older Java: provectus-0.7.2 runs on 17"
+            )),
             ArtifactError::NoJava { .. } => Some("apt-get install openjdk-17-jre-headless".into()),
             ArtifactError::MysqlChanged { .. } => Some(
                 "name the old suite as mysql suite; or, when no data of the old version is kept, remove the [mysql] table \
@@ -246,22 +392,35 @@ impl ArtifactError {
                 Some("move the file away and fetch again: it only records what the store has".into())
             }
             ArtifactError::LockfileSchema { .. } => Some("use the newer version, or name another root".into()),
-            // The last source is the one a person can most likely do something about.
-            ArtifactError::Sources { failures, .. } => failures.iter().rev().find_map(|(_, e)| e.hint()),
+            // The last source is the one a person can most likely do something about; that a file was not put there is
+            // the least of all.
+            ArtifactError::Sources { failures, .. } => {
+                let told = |e: &ArtifactError| !matches!(e, ArtifactError::NoFile(_));
+                let last = failures.iter().rev().filter(|(_, e)| told(e)).find_map(|(_, e)| e.hint());
+                last.or_else(|| failures.iter().find_map(|(_, e)| e.hint()))
+            }
             ArtifactError::Parts(failures) => failures.iter().find_map(|(_, e)| e.hint()),
+            ArtifactError::Libraries { missing, .. } | ArtifactError::LibrariesNotFetched { missing, .. } => {
+                let packages: BTreeSet<&str> = missing.iter().filter_map(|m| package_of(m)).collect();
+                let list: Vec<&str> = packages.into_iter().collect();
+                (!list.is_empty()).then(|| format!("apt-get install {}", list.join(" ")))
+            }
             ArtifactError::System(_)
             | ArtifactError::Tool { .. }
             | ArtifactError::Cancelled
+            | ArtifactError::Catalog(_)
+            | ArtifactError::Published { .. }
+            | ArtifactError::NotOffered { .. }
+            | ArtifactError::Unpack { .. }
             | ArtifactError::Pins { .. }
             | ArtifactError::Tree { .. }
-            | ArtifactError::Libraries { .. }
             | ArtifactError::Version { .. }
             | ArtifactError::OddPath(_) => None,
         }
     }
 
     /// Whether it comes from a full disk, ours to write or a helper's.
-    fn disk_full(&self) -> bool {
+    pub(super) fn disk_full(&self) -> bool {
         match self {
             ArtifactError::System(e) | ArtifactError::Tool { source: e, .. } => {
                 matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -269,7 +428,17 @@ impl ArtifactError {
             ArtifactError::ToolFailed { said, .. } => said.contains("No space left on device"),
             ArtifactError::Sources { failures, .. } => failures.iter().any(|(_, e)| e.disk_full()),
             ArtifactError::Parts(failures) => failures.iter().any(|(_, e)| e.disk_full()),
+            ArtifactError::Transfer(fault) => fault.disk_full(),
             ArtifactError::Cancelled
+            | ArtifactError::Catalog(_)
+            | ArtifactError::List { .. }
+            | ArtifactError::Digest(_)
+            | ArtifactError::Unpinned { .. }
+            | ArtifactError::Published { .. }
+            | ArtifactError::Signature { .. }
+            | ArtifactError::NoFile(_)
+            | ArtifactError::NotOffered { .. }
+            | ArtifactError::Unpack { .. }
             | ArtifactError::Offline { .. }
             | ArtifactError::Incomplete { .. }
             | ArtifactError::Pins { .. }
@@ -278,14 +447,27 @@ impl ArtifactError {
             | ArtifactError::NoArchive
             | ArtifactError::NoKeyring { .. }
             | ArtifactError::NoJava { .. }
+            | ArtifactError::UiJar { .. }
+            | ArtifactError::NoUiJar { .. }
+            | ArtifactError::UiJava { .. }
             | ArtifactError::Tree { .. }
             | ArtifactError::Libraries { .. }
+            | ArtifactError::LibrariesNotFetched { .. }
             | ArtifactError::Version { .. }
             | ArtifactError::MysqlChanged { .. }
             | ArtifactError::OddPath(_)
             | ArtifactError::Lockfile { .. }
             | ArtifactError::LockfileSchema { .. } => false,
         }
+    }
+}
+
+/// Where the projects publish their jars.
+fn ui_page(release: &str) -> &'static str {
+    if release.starts_with("provectus") {
+        "https://github.com/provectus/kafka-ui/releases"
+    } else {
+        "https://github.com/kafbat/kafka-ui/releases"
     }
 }
 
@@ -320,7 +502,7 @@ fn indent(said: &str) -> String {
 }
 
 /// An error and its causes as an item of a list.
-fn chain(error: &ArtifactError) -> String {
+pub(super) fn chain(error: &ArtifactError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

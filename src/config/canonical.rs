@@ -1,6 +1,6 @@
 //! The plan written back: as TOML that means the same, and as a digest of that meaning.
 
-use super::{Broker, Care, Command, CommandProbeKind, Kafka, Mysql, Plan, Zookeeper};
+use super::{Broker, Care, Command, CommandProbeKind, Kafka, KafkaUi, Mysql, Plan, Zookeeper};
 use crate::base::{ByteSize, outcome::signal_name, recipe::RestartWhen};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
@@ -44,6 +44,13 @@ impl Plan {
         artifacts.put_text("mirror", self.artifacts.mirror.as_deref());
         artifacts.insert("offline".into(), self.artifacts.offline.into());
         artifacts.put_path("java_home", self.artifacts.java_home.as_deref());
+        artifacts.put_size("rate_limit", self.artifacts.rate_limit);
+        artifacts.put_path("ca_file", self.artifacts.ca_file.as_deref());
+        artifacts.put_path("list", self.artifacts.list.as_deref());
+        // Left out while it is false: a plan means what it meant before there was this key.
+        if self.artifacts.signatures {
+            artifacts.insert("signatures".into(), true.into());
+        }
         t.insert("artifacts".into(), artifacts.into());
         let mut logs = Table::new();
         logs.put_size("total", Some(self.logs.total));
@@ -60,6 +67,9 @@ impl Plan {
         }
         if let Some(m) = &self.mysql {
             t.insert("mysql".into(), mysql(m).into());
+        }
+        if let Some(ui) = &self.kafka_ui {
+            t.insert("kafka_ui".into(), kafka_ui(ui).into());
         }
         let commands: Table = self.commands.iter().map(|c| (c.name.to_string(), command(c).into())).collect();
         t.insert("command".into(), commands.into());
@@ -118,11 +128,28 @@ fn mysql(m: &Mysql) -> Table {
     t.put_number("port", m.port.0.into());
     t.put_text("bind", Some(&m.bind.to_string()));
     t.put_size("memory_max", Some(m.memory_max));
+    t.put_text("version", m.version.map(super::MysqlRelease::as_str));
     t.put_text("database", Some(&m.database));
     t.put_path("data_dir", m.data_dir.as_deref());
     t.insert("provision".into(), m.provision.into());
     t.put_map("options", &m.options);
     t.put_care(&m.care);
+    t
+}
+
+fn kafka_ui(ui: &KafkaUi) -> Table {
+    let mut t = Table::new();
+    t.put_text("release", Some(ui.release.as_str()));
+    t.put_path("jar", ui.jar.as_deref());
+    t.put_path("java_home", ui.java_home.as_deref());
+    t.put_number("port", ui.port.0.into());
+    t.put_text("bind", Some(&ui.bind.to_string()));
+    t.put_size("heap", ui.heap);
+    t.put_size("memory_max", Some(ui.memory_max));
+    t.insert("read_only".into(), ui.read_only.into());
+    t.put_map("properties", &ui.properties);
+    t.put_texts("jvm_flags", ui.jvm_flags.iter().map(String::as_str));
+    t.put_care(&ui.care);
     t
 }
 

@@ -32,6 +32,8 @@ pub struct Plan {
     pub kafka: Option<Kafka>,
     /// The one MySQL server; none when its table is absent or disabled.
     pub mysql: Option<Mysql>,
+    /// The web page over the brokers; none when its table is absent or disabled. Never there without brokers.
+    pub kafka_ui: Option<KafkaUi>,
     /// The enabled commands, by name.
     pub commands: Vec<Command>,
     /// Nodes that the file names with `enabled = false`, by name. Not part of the plan's meaning.
@@ -76,6 +78,14 @@ pub struct Artifacts {
     pub offline: bool,
     /// A Java runtime's home directory to use instead of the one found; none: search.
     pub java_home: Option<PathBuf>,
+    /// Bytes per second over all downloads; none: as fast as they come.
+    pub rate_limit: Option<ByteSize>,
+    /// Certificates of authorities to trust besides the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Vendors' OpenPGP signatures are required where there are some, besides the digests.
+    pub signatures: bool,
+    /// A file of more artifacts, in the form of `dist/artifacts.toml`. Its rows replace ours for the same choice.
+    pub list: Option<PathBuf>,
 }
 
 impl Artifacts {
@@ -162,13 +172,47 @@ pub struct Zookeeper {
 pub enum Distribution {
     /// `apache-3.5.2`.
     Apache352,
+    /// `apache-3.9.2`.
+    Apache392,
+    /// `confluent-7.5.3`: Kafka 3.5 with ZooKeeper 3.8.
+    Confluent753,
 }
 
 impl Distribution {
+    /// Every one, the default first.
+    pub const ALL: [Distribution; 3] = [Distribution::Apache352, Distribution::Apache392, Distribution::Confluent753];
+
     /// The word in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Distribution::Apache352 => "apache-3.5.2",
+            Distribution::Apache392 => "apache-3.9.2",
+            Distribution::Confluent753 => "confluent-7.5.3",
+        }
+    }
+}
+
+/// A release of MySQL that can be chosen by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MysqlRelease {
+    /// `8.0.46`, the last of its series.
+    R8046,
+    /// `8.4.11`.
+    R8411,
+    /// `9.7.2`.
+    R972,
+}
+
+impl MysqlRelease {
+    /// Every one, oldest first.
+    pub const ALL: [MysqlRelease; 3] = [MysqlRelease::R8046, MysqlRelease::R8411, MysqlRelease::R972];
+
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MysqlRelease::R8046 => "8.0.46",
+            MysqlRelease::R8411 => "8.4.11",
+            MysqlRelease::R972 => "9.7.2",
         }
     }
 }
@@ -218,6 +262,8 @@ pub struct Mysql {
     pub bind: IpAddr,
     /// The cap.
     pub memory_max: ByteSize,
+    /// Which release runs; none: what the store has, else what the first source gives.
+    pub version: Option<MysqlRelease>,
     /// The database that is provisioned.
     pub database: String,
     /// Its data; none: `nodes/mysql/data`.
@@ -226,6 +272,72 @@ pub struct Mysql {
     pub provision: bool,
     /// Server options, passed through; names with underscores, booleans as `ON` and `OFF`. None that this program owns.
     pub options: BTreeMap<String, String>,
+    /// User, restarts, limits, log.
+    pub care: Care,
+}
+
+/// A release of Kafka UI that the vendors' list names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UiRelease {
+    /// `provectus-0.7.2`: the last of the first project.
+    Provectus072,
+    /// `kafbat-1.0.0`: the first of its successor.
+    Kafbat100,
+    /// `kafbat-1.4.2`.
+    Kafbat142,
+    /// `kafbat-1.5.0`.
+    Kafbat150,
+}
+
+impl UiRelease {
+    /// All, oldest first.
+    pub const ALL: [UiRelease; 4] =
+        [UiRelease::Provectus072, UiRelease::Kafbat100, UiRelease::Kafbat142, UiRelease::Kafbat150];
+
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UiRelease::Provectus072 => "provectus-0.7.2",
+            UiRelease::Kafbat100 => "kafbat-1.0.0",
+            UiRelease::Kafbat142 => "kafbat-1.4.2",
+            UiRelease::Kafbat150 => "kafbat-1.5.0",
+        }
+    }
+
+    /// The oldest Java release it runs on (the projects' build.gradle and Dockerfile at these tags). A jar that is there says
+    /// itself what it needs.
+    pub fn java(self) -> u32 {
+        match self {
+            UiRelease::Provectus072 | UiRelease::Kafbat100 => 17,
+            UiRelease::Kafbat142 => 21,
+            UiRelease::Kafbat150 => 25,
+        }
+    }
+}
+
+/// `[kafka_ui]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaUi {
+    /// Which release is fetched when no jar is named.
+    pub release: UiRelease,
+    /// A jar that was put there by hand; none: the one of the store.
+    pub jar: Option<PathBuf>,
+    /// The home of a Java runtime for it alone; none: the brokers' own where that is new enough, else one of the host's.
+    pub java_home: Option<PathBuf>,
+    /// Where browsers connect.
+    pub port: Port,
+    /// The address it binds.
+    pub bind: IpAddr,
+    /// `-Xmx`; none: the file sets `memory_max` but no heap, so it is derived from the cap.
+    pub heap: Option<ByteSize>,
+    /// The cap.
+    pub memory_max: ByteSize,
+    /// Whether the page may only look.
+    pub read_only: bool,
+    /// Settings of the program's own, by their dotted names. None that this program owns.
+    pub properties: BTreeMap<String, String>,
+    /// More JVM flags, behind ours.
+    pub jvm_flags: Vec<String>,
     /// User, restarts, limits, log.
     pub care: Care,
 }
@@ -302,13 +414,14 @@ impl Plan {
         Layout::new(&self.root)
     }
 
-    /// The enabled nodes in an order of start: ZooKeeper, brokers by id, MySQL, then commands, each behind what it comes
-    /// `after`, by name where that leaves a choice. Stopping goes the other way.
+    /// The enabled nodes in an order of start: ZooKeeper, brokers by id, MySQL, the UI, then commands, each behind what it
+    /// comes `after`, by name where that leaves a choice. Stopping goes the other way.
     pub fn nodes(&self) -> Vec<NodeName> {
         let mut order: Vec<NodeName> = Vec::new();
         order.extend(self.zookeeper.iter().map(|_| NodeName::zookeeper()));
         order.extend(self.kafka.iter().flat_map(|k| k.brokers.keys().map(|id| NodeName::broker(*id))));
         order.extend(self.mysql.iter().map(|_| NodeName::mysql()));
+        order.extend(self.kafka_ui.iter().map(|_| NodeName::kafka_ui()));
         let mut done: BTreeSet<NodeName> = order.iter().cloned().collect();
         let mut left: Vec<&Command> = self.commands.iter().collect();
         // Checked plans have no cycle; were there one, its members come last rather than never.
@@ -336,9 +449,11 @@ impl Plan {
         let brokers =
             brokers.map(move |(id, b)| view(NodeName::broker(*id), NodeKind::Broker(*id), b.memory_max, &b.care));
         let mysql = self.mysql.iter().map(move |m| view(NodeName::mysql(), NodeKind::Mysql, m.memory_max, &m.care));
+        let ui =
+            self.kafka_ui.iter().map(move |u| view(NodeName::kafka_ui(), NodeKind::KafkaUi, u.memory_max, &u.care));
         let commands =
             self.commands.iter().map(move |c| view(c.name.clone(), NodeKind::Command, c.memory_max, &c.care));
-        zookeeper.chain(brokers).chain(mysql).chain(commands)
+        zookeeper.chain(brokers).chain(mysql).chain(ui).chain(commands)
     }
 
     /// The ports that enabled nodes bind, with the keys that set them.
@@ -362,6 +477,9 @@ impl Plan {
         if let Some(m) = &self.mysql {
             add(NodeName::mysql(), "mysql", m.bind, m.port, "mysql.port".into());
         }
+        if let Some(ui) = &self.kafka_ui {
+            add(NodeName::kafka_ui(), "http", ui.bind, ui.port, "kafka_ui.port".into());
+        }
         for c in &self.commands {
             for (i, address) in c.ports.iter().enumerate() {
                 let key = format!("command.{}.ports[{i}]", c.name);
@@ -375,6 +493,7 @@ impl Plan {
     pub fn node_key(node: &NodeName) -> String {
         match node.as_str() {
             name @ ("zookeeper" | "mysql") => name.to_owned(),
+            "kafka-ui" => "kafka_ui".to_owned(),
             name => match name.strip_prefix("broker-") {
                 Some(id) => format!("kafka.brokers.{id}"),
                 None => format!("command.{name}"),
