@@ -5,8 +5,11 @@ use super::{
     lockfile::{JavaRecord, KafkaRecord, LockFile, MysqlRecord},
     mysql,
     progress::megabytes,
+    settings::Origin,
     store::Store,
-    survey::look,
+    survey::{look, place},
+    transfer::Network,
+    vendor::{Fetcher, Got},
 };
 use crate::{
     base::programs::Programs,
@@ -35,7 +38,7 @@ pub fn ensure(
     if first.missing.is_empty() && first.java.is_none() {
         return Ok(tell(first, progress));
     }
-    if settings.offline && !first.missing.is_empty() {
+    if settings.offline && !first.missing.is_empty() && !has_files(settings) {
         return Err(ArtifactError::Offline { missing: first.missing });
     }
     let store = match Store::take(&settings.store, progress, cancel) {
@@ -70,6 +73,11 @@ pub fn ensure(
     if last.missing.is_empty() { Ok(last.programs) } else { Err(ArtifactError::Incomplete { missing: last.missing }) }
 }
 
+/// Whether the source `file` may have something: the only one that is asked without the network.
+fn has_files(settings: &Settings) -> bool {
+    !settings.order(None).is_empty() && std::fs::read_dir(&settings.files).is_ok_and(|mut list| list.next().is_some())
+}
+
 /// Fetches parts side by side and records each one that came, also when another failed.
 fn fetch_all(
     store: &Store,
@@ -79,24 +87,28 @@ fn fetch_all(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<(), ArtifactError> {
-    let before = record.mysql.clone();
-    let before = before.as_ref();
+    let before = record.clone();
+    let network = Network::new(settings.timing.clone(), settings.rate_limit, settings.ca_file.as_deref());
+    let fetcher = Fetcher { store, settings, network: &network, trusted: &before.trusted, progress, cancel };
     let mut failures = Vec::new();
     thread::scope(|scope| {
-        let workers: Vec<_> = parts
-            .iter()
-            .map(|&part| (part, scope.spawn(move || fetch_one(store, part, settings, before, progress, cancel))))
-            .collect();
+        let (fetcher, before) = (&fetcher, &before);
+        let workers: Vec<_> =
+            parts.iter().map(|&part| (part, scope.spawn(move || fetch_one(fetcher, part, before)))).collect();
         for (part, worker) in workers {
             // A panic of a worker is ours to pass on, not to hide.
             let outcome = worker.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            let recorded = outcome.and_then(|fetched| {
+            let recorded = outcome.and_then(|(fetched, got)| {
                 match fetched {
                     Fetched::Java(java) => record.java = Some(java),
-                    Fetched::Kafka(kafka) => record.kafka = Some(kafka),
-                    Fetched::Mysql(mysql) => record.mysql = Some(mysql),
+                    Fetched::Kafka(kafka) => record.put_kafka(kafka),
+                    Fetched::Mysql(mysql) => record.put_mysql(mysql),
                 }
-                record.write(&settings.store)
+                record.trusted.extend(got.iter().filter_map(|g| g.newly_trusted.clone()));
+                record.write(&settings.store)?;
+                // Only now: a run that dies before this goes on with the download.
+                got.iter().for_each(Got::stored);
+                Ok(())
             });
             if let Err(e) = recorded {
                 failures.push((part, e));
@@ -113,35 +125,32 @@ fn fetch_all(
     }
 }
 
-fn fetch_one(
-    store: &Store,
-    part: Part,
-    settings: &Settings,
-    mysql_before: Option<&MysqlRecord>,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> Result<Fetched, ArtifactError> {
+fn fetch_one(fetcher: &Fetcher<'_>, part: Part, before: &LockFile) -> Result<(Fetched, Option<Got>), ArtifactError> {
     let begun = clock::now();
-    let (fetched, detail) = match part {
+    let settings = fetcher.settings;
+    let (fetched, got, detail) = match part {
         Part::Java => {
-            let java = jre_package::fetch(store, settings, progress, cancel)?;
-            let bytes: u64 = java.packages.iter().map(|p| p.bytes).sum();
-            let detail = format!("java {} (package, {})", java.version, megabytes(bytes));
-            (Fetched::Java(java), detail)
+            let before = before.java.as_ref().filter(|j| j.tree.is_some());
+            let before = before.map(|j| j.archive.as_ref().map_or(Origin::Packages, |a| a.origin));
+            let (java, got) = jre_package::fetch_any(fetcher, before)?;
+            let packages: u64 = java.packages.iter().map(|p| p.bytes).sum();
+            let bytes = java.archive.as_ref().map_or(packages, |a| a.bytes);
+            let detail = format!("java {} ({}, {})", java.version, place(&java), megabytes(bytes));
+            (Fetched::Java(java), got, detail)
         }
         Part::Kafka => {
-            let kafka = kafka::fetch(store, settings, progress, cancel)?;
+            let (kafka, got) = kafka::fetch(fetcher, before.kafka_of(&settings.kafka_choice))?;
             let detail = kafka::record_detail(&kafka, settings)?;
-            (Fetched::Kafka(kafka), detail)
+            (Fetched::Kafka(kafka), got, detail)
         }
         Part::Mysql => {
-            let mysql = mysql::fetch(store, settings, mysql_before, progress, cancel)?;
+            let (mysql, got) = mysql::fetch(fetcher, before.mysql_of(settings.mysql_choice.as_deref()))?;
             let detail = mysql::detail(&mysql);
-            (Fetched::Mysql(mysql), detail)
+            (Fetched::Mysql(mysql), got, detail)
         }
     };
-    progress.step(&Step::Done { what: part, detail, took: clock::now().since(begun) });
-    Ok(fetched)
+    fetcher.progress.step(&Step::Done { what: part, detail, took: clock::now().since(begun) });
+    Ok((fetched, got))
 }
 
 fn was_recorded(record: &LockFile, part: Part) -> bool {

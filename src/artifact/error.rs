@@ -1,6 +1,6 @@
 //! Why an artifact could not be had: what was wanted, what was found, which sources were asked, what to do.
 
-use super::{Missing, Part};
+use super::{Missing, Part, catalog::CatalogFault, digest::Algorithm, transfer::TransferFault};
 use crate::{base::outcome::ExitStatus, sys::error::SysError};
 use std::{error::Error, fmt::Write as _, io, path::PathBuf};
 use thiserror::Error;
@@ -51,6 +51,79 @@ pub enum ArtifactError {
     /// The caller asked to stop.
     #[error("fetching was cancelled")]
     Cancelled,
+    /// A download failed.
+    #[error(transparent)]
+    Transfer(TransferFault),
+    /// The built-in list of artifacts.
+    #[error(transparent)]
+    Catalog(#[from] CatalogFault),
+    /// The configured list of artifacts.
+    #[error("{} is no list of artifacts", .path.display())]
+    List {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: CatalogFault,
+    },
+    /// A file has other bytes than it must. Nothing of it is kept.
+    #[error("{file} from {from} is not what is known as {artifact}: {algorithm} {wanted} wanted, {found} found")]
+    Digest {
+        /// Its name.
+        file: String,
+        /// Where it came from.
+        from: String,
+        /// Its id in the list.
+        artifact: String,
+        /// By which digest.
+        algorithm: Algorithm,
+        /// The known one.
+        wanted: String,
+        /// What it has.
+        found: String,
+    },
+    /// Nobody has published a digest, and this store has trusted none yet.
+    #[error("{artifact} cannot be verified: {doubt}")]
+    Unpinned {
+        /// Its id in the list.
+        artifact: String,
+        /// Why there is none.
+        doubt: String,
+    },
+    /// What a vendor publishes beside a file cannot be used.
+    #[error("{url}: {why}")]
+    Published {
+        /// Its address.
+        url: String,
+        /// Why.
+        why: String,
+    },
+    /// A signature is required and does not hold.
+    #[error("the signature of {file} does not hold: {why}")]
+    Signature {
+        /// The signed file.
+        file: String,
+        /// What the verifier said.
+        why: String,
+    },
+    /// The directory of files does not have it.
+    #[error("{} is not there", .0.display())]
+    NoFile(PathBuf),
+    /// A source does not have this choice.
+    #[error("{source_name} has no {choice}")]
+    NotOffered {
+        /// The source.
+        source_name: &'static str,
+        /// What was asked of it.
+        choice: String,
+    },
+    /// An archive could not be unpacked.
+    #[error("{file} could not be unpacked")]
+    Unpack {
+        /// Its name.
+        file: String,
+        /// Why.
+        source: super::archive::ArchiveFault,
+    },
     /// Something is missing and the network may not be used.
     #[error("the network is not to be used and the store does not have {}", list_missing(.missing))]
     Offline {
@@ -194,6 +267,16 @@ pub enum ArtifactError {
     Parts(Vec<(Part, ArtifactError)>),
 }
 
+impl From<TransferFault> for ArtifactError {
+    fn from(fault: TransferFault) -> Self {
+        match fault {
+            TransferFault::Cancelled => ArtifactError::Cancelled,
+            TransferFault::System(e) => ArtifactError::System(e),
+            fault => ArtifactError::Transfer(fault),
+        }
+    }
+}
+
 impl ArtifactError {
     /// The failures of a part's sources as one error; a single one stands for itself.
     pub(super) fn of_sources(part: Part, mut failures: Vec<(String, ArtifactError)>) -> Self {
@@ -217,6 +300,18 @@ impl ArtifactError {
             ArtifactError::System(e) if e.kind() == io::ErrorKind::ReadOnlyFilesystem => {
                 Some("the store is on a read-only file system: name another root".into())
             }
+            ArtifactError::Transfer(fault) => fault.hint(),
+            ArtifactError::Unpinned { .. } => Some(
+                "`cdc-supervisor fetch --accept-unpinned` takes it as it comes and holds to that from then on; choose another \
+                 release where that will not do"
+                    .into(),
+            ),
+            ArtifactError::Digest { from, .. } => Some(format!(
+                "what {from} gave is not what was published; look at the mirror or proxy in between, or try another source"
+            )),
+            ArtifactError::Signature { .. } => Some("do not use the file; fetch it from another source".into()),
+            ArtifactError::NoFile(path) => Some(format!("put it there, or take \"file\" out of artifacts.sources: {}", path.display())),
+            ArtifactError::List { .. } => Some("compare it with dist/artifacts.toml".into()),
             ArtifactError::Offline { .. } => Some("run `cdc-supervisor fetch` once with the network".into()),
             ArtifactError::Incomplete { .. } => Some("run `cdc-supervisor fetch` again".into()),
             ArtifactError::Jars { from, .. } => Some(format!(
@@ -246,12 +341,21 @@ impl ArtifactError {
                 Some("move the file away and fetch again: it only records what the store has".into())
             }
             ArtifactError::LockfileSchema { .. } => Some("use the newer version, or name another root".into()),
-            // The last source is the one a person can most likely do something about.
-            ArtifactError::Sources { failures, .. } => failures.iter().rev().find_map(|(_, e)| e.hint()),
+            // The last source is the one a person can most likely do something about; that a file was not put there is
+            // the least of all.
+            ArtifactError::Sources { failures, .. } => {
+                let told = |e: &ArtifactError| !matches!(e, ArtifactError::NoFile(_));
+                let last = failures.iter().rev().filter(|(_, e)| told(e)).find_map(|(_, e)| e.hint());
+                last.or_else(|| failures.iter().find_map(|(_, e)| e.hint()))
+            }
             ArtifactError::Parts(failures) => failures.iter().find_map(|(_, e)| e.hint()),
             ArtifactError::System(_)
             | ArtifactError::Tool { .. }
             | ArtifactError::Cancelled
+            | ArtifactError::Catalog(_)
+            | ArtifactError::Published { .. }
+            | ArtifactError::NotOffered { .. }
+            | ArtifactError::Unpack { .. }
             | ArtifactError::Pins { .. }
             | ArtifactError::Tree { .. }
             | ArtifactError::Libraries { .. }
@@ -261,7 +365,7 @@ impl ArtifactError {
     }
 
     /// Whether it comes from a full disk, ours to write or a helper's.
-    fn disk_full(&self) -> bool {
+    pub(super) fn disk_full(&self) -> bool {
         match self {
             ArtifactError::System(e) | ArtifactError::Tool { source: e, .. } => {
                 matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
@@ -269,7 +373,17 @@ impl ArtifactError {
             ArtifactError::ToolFailed { said, .. } => said.contains("No space left on device"),
             ArtifactError::Sources { failures, .. } => failures.iter().any(|(_, e)| e.disk_full()),
             ArtifactError::Parts(failures) => failures.iter().any(|(_, e)| e.disk_full()),
+            ArtifactError::Transfer(fault) => fault.disk_full(),
             ArtifactError::Cancelled
+            | ArtifactError::Catalog(_)
+            | ArtifactError::List { .. }
+            | ArtifactError::Digest { .. }
+            | ArtifactError::Unpinned { .. }
+            | ArtifactError::Published { .. }
+            | ArtifactError::Signature { .. }
+            | ArtifactError::NoFile(_)
+            | ArtifactError::NotOffered { .. }
+            | ArtifactError::Unpack { .. }
             | ArtifactError::Offline { .. }
             | ArtifactError::Incomplete { .. }
             | ArtifactError::Pins { .. }
@@ -320,7 +434,7 @@ fn indent(said: &str) -> String {
 }
 
 /// An error and its causes as an item of a list.
-fn chain(error: &ArtifactError) -> String {
+pub(super) fn chain(error: &ArtifactError) -> String {
     let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {

@@ -57,6 +57,7 @@ impl Checked {
             fingerprint: self.fingerprint.clone(),
             tree: None,
             packages: Vec::new(),
+            archive: None,
         }
     }
 }

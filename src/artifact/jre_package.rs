@@ -7,10 +7,12 @@
 use super::{
     ArtifactError, Host, Part, Progress, Settings, Step,
     apt::{self, AptRoot, Helper, unpack},
-    java,
+    java, jre_archive,
     lockfile::{JavaRecord, TreeRecord},
     manifest,
+    settings::Origin,
     store::{Store, Work},
+    vendor::{Fetcher, Got},
 };
 use crate::sys::{clock, command::Cancel, error::SysError, fs as sysfs};
 use std::{
@@ -22,8 +24,32 @@ use std::{
 /// Longest time to make the class-data archive of the runtime itself; 2 s here.
 const DUMP_LIMIT: Duration = Duration::from_secs(180);
 
+/// Fetches a runtime of an accepted release from the first source that has one.
+pub fn fetch_any(fetcher: &Fetcher<'_>, before: Option<Origin>) -> Result<(JavaRecord, Option<Got>), ArtifactError> {
+    let mut failures = Vec::new();
+    let order = fetcher.settings.order(before);
+    for (i, origin) in order.iter().enumerate() {
+        match origin {
+            Origin::File | Origin::Vendor => {
+                if let Some((record, got)) = jre_archive::fetch(fetcher, *origin, &mut failures)? {
+                    return Ok((record, Some(got)));
+                }
+            }
+            Origin::Packages => match fetch(fetcher.store, fetcher.settings, fetcher.progress, fetcher.cancel) {
+                Ok(record) => return Ok((record, None)),
+                Err(ArtifactError::Cancelled) => return Err(ArtifactError::Cancelled),
+                Err(e) => failures.push(("packages".into(), e)),
+            },
+        }
+        if i + 1 < order.len() {
+            fetcher.next_source(Part::Java, &failures);
+        }
+    }
+    Err(ArtifactError::of_sources(Part::Java, failures))
+}
+
 /// Fetches a runtime of an accepted release.
-pub fn fetch(
+fn fetch(
     store: &Store,
     settings: &Settings,
     progress: &dyn Progress,
@@ -111,7 +137,7 @@ fn home(tree: &Path) -> Result<PathBuf, ArtifactError> {
 
 /// Makes `lib/server/classes.jsa`, which the package makes when it is installed; without it no class-data archive of ours
 /// can be made on top. It stays valid when the tree is renamed (tried: `-Xshare:on` afterwards).
-fn dump_classes(host: &Host, work: &Work, home: &Path, cancel: &Cancel) -> Result<(), ArtifactError> {
+pub fn dump_classes(host: &Host, work: &Work, home: &Path, cancel: &Cancel) -> Result<(), ArtifactError> {
     let program = home.join("bin/java");
     let java = Helper { name: "java", program: &program, env: host.helper_environment(work.path()), dir: work.path() };
     java.run(&["-Xshare:dump"], "make the runtime's class-data archive", DUMP_LIMIT, cancel)?;
@@ -121,7 +147,7 @@ fn dump_classes(host: &Host, work: &Work, home: &Path, cancel: &Cancel) -> Resul
 }
 
 /// `17.0.21.1` of `17.0.21.1+2-1-deb12u1-Debian`: what may stand in a directory name.
-fn plain_version(version: &str) -> &str {
+pub fn plain_version(version: &str) -> &str {
     let end = version.find(|c: char| !c.is_ascii_digit() && c != '.').unwrap_or(version.len());
     &version[..end]
 }

@@ -1,7 +1,7 @@
 //! `lock.toml` of the store: what was fetched, from where, with which versions and digests. Says what a store tree is;
 //! a tree that no record names is not used.
 
-use super::{ArtifactError, store::Stored};
+use super::{ArtifactError, settings::Origin, store::Stored};
 use crate::{
     base::Timestamp,
     sys::{
@@ -28,6 +28,15 @@ pub struct LockFile {
     /// The MySQL tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mysql: Option<MysqlRecord>,
+    /// Other Kafkas that this store has had, newest first: going back to one needs no network.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_kafka: Vec<KafkaRecord>,
+    /// Other MySQLs, likewise.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier_mysql: Vec<MysqlRecord>,
+    /// Files that were trusted at first sight, because nobody publishes a digest of them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub trusted: Vec<Trusted>,
 }
 
 /// A tree in the store.
@@ -50,6 +59,34 @@ impl TreeRecord {
     pub fn new(stored: Stored, source: String, fetched_at: Timestamp) -> Self {
         Self { directory: stored.directory, content: stored.content, bytes: stored.bytes, source, fetched_at }
     }
+}
+
+/// A file that was trusted at first sight. From then on it is as good as pinned.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Trusted {
+    /// Its id in the list of artifacts.
+    pub artifact: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Where it came from.
+    pub source: String,
+    /// When.
+    pub at: Timestamp,
+}
+
+/// The file that a tree was unpacked from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ArchiveRecord {
+    /// Its id in the list of artifacts.
+    pub artifact: String,
+    /// SHA-256 of the file.
+    pub sha256: String,
+    /// Its bytes.
+    pub bytes: u64,
+    /// Which kind of source it came from.
+    pub origin: Origin,
 }
 
 /// A package of the distribution.
@@ -87,6 +124,9 @@ pub struct JavaRecord {
     /// The packages of a fetched one.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub packages: Vec<Package>,
+    /// The archive of a fetched one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveRecord>,
 }
 
 /// Kafka's jars. What they must be is pinned in the program; this records where these came from.
@@ -98,6 +138,22 @@ pub struct KafkaRecord {
     pub zookeeper_version: String,
     /// Where they are.
     pub tree: TreeRecord,
+    /// The jars in the order of the class path, relative to the tree; empty: those that are pinned one by one.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub class_path: Vec<PathBuf>,
+    /// The word that chose it; none: the one whose jars are pinned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub choice: Option<String>,
+    /// The archive they came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveRecord>,
+}
+
+impl KafkaRecord {
+    /// The word that chooses it.
+    pub fn choice(&self) -> &str {
+        self.choice.as_deref().unwrap_or(super::settings::PINNED_JARS)
+    }
 }
 
 /// A MySQL tree.
@@ -110,14 +166,19 @@ pub struct MysqlRecord {
     /// Where its parts are, relative to the tree.
     pub shape: MysqlShape,
     /// The packages it was made of.
+    #[serde(default)]
     pub packages: Vec<Package>,
+    /// The archive it came in.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveRecord>,
 }
 
 /// Where the parts of a MySQL tree are, relative to its top.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MysqlShape {
-    /// The dynamic loader.
-    pub loader: PathBuf,
+    /// The dynamic loader; none: the host's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub loader: Option<PathBuf>,
     /// Directories with shared libraries, in search order.
     pub libraries: Vec<PathBuf>,
     /// The server program.
@@ -132,7 +193,15 @@ pub struct MysqlShape {
 
 impl Default for LockFile {
     fn default() -> Self {
-        Self { schema: SCHEMA, java: None, kafka: None, mysql: None }
+        Self {
+            schema: SCHEMA,
+            java: None,
+            kafka: None,
+            mysql: None,
+            earlier_kafka: Vec::new(),
+            earlier_mysql: Vec::new(),
+            trusted: Vec::new(),
+        }
     }
 }
 
@@ -155,6 +224,37 @@ impl LockFile {
             return Err(ArtifactError::LockfileSchema { path, found: schema, known: SCHEMA });
         }
         toml::from_str(&text).map_err(bad)
+    }
+
+    /// A Kafka came: the one before it stays on record when it is another.
+    pub fn put_kafka(&mut self, now: KafkaRecord) {
+        self.earlier_kafka.retain(|k| k.tree.directory != now.tree.directory);
+        if let Some(before) = self.kafka.replace(now)
+            && self.kafka.as_ref().is_some_and(|now| now.choice() != before.choice())
+        {
+            self.earlier_kafka.insert(0, before);
+        }
+    }
+
+    /// A MySQL came, likewise.
+    pub fn put_mysql(&mut self, now: MysqlRecord) {
+        self.earlier_mysql.retain(|m| m.tree.directory != now.tree.directory);
+        if let Some(before) = self.mysql.replace(now)
+            && self.mysql.as_ref().is_some_and(|now| now.version != before.version)
+        {
+            self.earlier_mysql.insert(0, before);
+        }
+    }
+
+    /// The Kafka of a choice.
+    pub fn kafka_of(&self, choice: &str) -> Option<&KafkaRecord> {
+        self.kafka.iter().chain(&self.earlier_kafka).find(|k| k.choice() == choice)
+    }
+
+    /// The MySQL of a choice; without one the one that came last.
+    pub fn mysql_of(&self, choice: Option<&str>) -> Option<&MysqlRecord> {
+        let mut all = self.mysql.iter().chain(&self.earlier_mysql);
+        all.find(|m| choice.is_none_or(|c| m.version == c))
     }
 
     /// Writes it, whole and durable.
@@ -181,6 +281,31 @@ mod tests {
         }
     }
 
+    fn kafka(choice: &str) -> KafkaRecord {
+        KafkaRecord {
+            version: "3.5.2".into(),
+            zookeeper_version: "3.6.4".into(),
+            tree: TreeRecord { directory: choice.into(), ..tree() },
+            class_path: vec!["libs/a.jar".into()],
+            choice: Some(choice.into()),
+            archive: Some(ArchiveRecord { artifact: "a".into(), sha256: "b".into(), bytes: 1, origin: Origin::File }),
+        }
+    }
+
+    #[test]
+    fn a_kafka_of_another_choice_stays_on_record_and_can_be_gone_back_to() {
+        let mut record = LockFile::default();
+        for choice in ["apache-3.5.2", "confluent-7.5.3", "confluent-7.5.3"] {
+            record.put_kafka(kafka(choice));
+        }
+        assert_eq!(record.earlier_kafka.len(), 1);
+        assert_eq!(record.kafka_of("apache-3.5.2").unwrap().choice(), "apache-3.5.2");
+        assert_eq!(record.kafka_of("confluent-7.5.3").unwrap().choice(), "confluent-7.5.3");
+        assert!(record.kafka_of("apache-3.9.2").is_none());
+        record.put_kafka(kafka("apache-3.5.2"));
+        assert_eq!(record.earlier_kafka.iter().map(KafkaRecord::choice).collect::<Vec<_>>(), ["confluent-7.5.3"]);
+    }
+
     #[test]
     fn a_record_survives_its_file() {
         let dir = tempfile::tempdir().unwrap();
@@ -201,13 +326,14 @@ mod tests {
                 fingerprint: "f".into(),
                 tree: Some(tree()),
                 packages: vec![package.clone()],
+                archive: None,
             }),
-            kafka: Some(KafkaRecord { version: "3.5.2".into(), zookeeper_version: "3.6.4".into(), tree: tree() }),
+            kafka: Some(kafka("apache-3.5.2")),
             mysql: Some(MysqlRecord {
                 version: "9.7.4".into(),
                 tree: tree(),
                 shape: MysqlShape {
-                    loader: "l".into(),
+                    loader: Some("l".into()),
                     libraries: vec!["usr/lib".into()],
                     mysqld: "m".into(),
                     messages: "s".into(),
@@ -215,7 +341,15 @@ mod tests {
                     plugins: "p".into(),
                 },
                 packages: vec![package],
+                archive: None,
             }),
+            trusted: vec![Trusted {
+                artifact: "kafka-confluent-7.5.3".into(),
+                sha256: "ab".into(),
+                bytes: 7,
+                source: "https://a/b".into(),
+                at: Timestamp(1_763_867_279_042),
+            }],
             ..LockFile::default()
         };
         record.write(dir.path()).unwrap();

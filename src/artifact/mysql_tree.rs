@@ -39,7 +39,7 @@ pub fn shape(tree: &Path) -> Result<MysqlShape, ArtifactError> {
         return Err(lacks("a directory of shared libraries"));
     }
     Ok(MysqlShape {
-        loader: loader(tree).ok_or_else(|| lacks("a dynamic loader (package libc6)"))?,
+        loader: Some(loader(tree).ok_or_else(|| lacks("a dynamic loader (package libc6)"))?),
         libraries,
         mysqld: has("usr/sbin/mysqld", "usr/sbin/mysqld")?,
         plugins: has("usr/lib/mysql/plugin", "usr/lib/mysql/plugin")?,
@@ -82,7 +82,9 @@ fn names(tree: &Path, directory: &str) -> Vec<PathBuf> {
 pub fn keep(from: &Path, to: &Path, shape: &MysqlShape) -> Result<(), ArtifactError> {
     take(from, to, &shape.mysqld)?;
     take(from, to, &shape.messages)?;
-    take(from, to, &shape.loader)?;
+    if let Some(loader) = &shape.loader {
+        take(from, to, loader)?;
+    }
     // private libraries and plugins
     take(from, to, Path::new("usr/lib/mysql"))?;
     for directory in &shape.libraries {
@@ -98,12 +100,13 @@ pub fn keep(from: &Path, to: &Path, shape: &MysqlShape) -> Result<(), ArtifactEr
 }
 
 /// The words in front of `mysqld`: the tree's own loader, looking nowhere but into the tree. `--inhibit-cache` keeps the
-/// host's library cache out, which knows libraries made for another libc.
+/// host's library cache out, which knows libraries made for another libc. None for a tree that the host's loader runs.
 pub fn launcher(tree: &Path, shape: &MysqlShape) -> Result<Vec<String>, ArtifactError> {
+    let Some(loader) = &shape.loader else { return Ok(Vec::new()) };
     let directories: Vec<String> =
         shape.libraries.iter().map(|d| Ok(utf8(&tree.join(d))?.to_owned())).collect::<Result<_, ArtifactError>>()?;
     Ok(vec![
-        utf8(&tree.join(&shape.loader))?.to_owned(),
+        utf8(&tree.join(loader))?.to_owned(),
         "--inhibit-cache".into(),
         "--library-path".into(),
         directories.join(":"),
@@ -134,11 +137,18 @@ fn ask(
 ) -> Result<String, ArtifactError> {
     let launcher = launcher(tree, shape)?;
     let mysqld = tree.join(&shape.mysqld);
-    let mut args: Vec<&str> = launcher[1..].iter().map(String::as_str).collect();
-    args.extend(for_loader);
-    args.push(utf8(&mysqld)?);
+    let mut args: Vec<&str> = Vec::new();
+    let program = match launcher.split_first() {
+        Some((loader, rest)) => {
+            args.extend(rest.iter().map(String::as_str));
+            args.extend(for_loader);
+            args.push(utf8(&mysqld)?);
+            Path::new(loader)
+        }
+        None => mysqld.as_path(),
+    };
     args.extend(for_mysqld);
-    let helper = Helper { name: "mysqld", program: Path::new(&launcher[0]), env: Vec::new(), dir: tree };
+    let helper = Helper { name: "mysqld", program, env: Vec::new(), dir: tree };
     Ok(helper.run(&args, "ask it for its version and libraries", LIMIT, cancel)?.stdout)
 }
 
@@ -178,7 +188,7 @@ pub fn programs(tree: &Path, shape: &MysqlShape, version: &str, content: &str) -
         series: (major, minor),
         launcher: launcher(tree, shape)?,
         mysqld: tree.join(&shape.mysqld),
-        basedir: tree.join("usr"),
+        basedir: if shape.loader.is_some() { tree.join("usr") } else { tree.to_owned() },
         messages_dir: tree.join(&shape.messages),
         character_sets_dir: tree.join(&shape.character_sets),
         plugin_dir: tree.join(&shape.plugins),
@@ -192,10 +202,12 @@ pub fn kept(unpacked: &Path, to: PathBuf) -> Result<(PathBuf, MysqlShape), Artif
     sysfs::make_dir(&to, 0o755)?;
     keep(unpacked, &to, &shape)?;
     // The loader is a link in some packages: what it names must have come along.
-    fs::metadata(to.join(&shape.loader)).map_err(|_| ArtifactError::Tree {
-        what: "the kept part of MySQL".into(),
-        lacks: format!("what {} links to", shape.loader.display()),
-    })?;
+    if let Some(loader) = &shape.loader {
+        fs::metadata(to.join(loader)).map_err(|_| ArtifactError::Tree {
+            what: "the kept part of MySQL".into(),
+            lacks: format!("what {} links to", loader.display()),
+        })?;
+    }
     Ok((to, shape))
 }
 
@@ -248,7 +260,7 @@ mod tests {
             let link = format!("{up}{lib}/ld-linux-x86-64.so.2");
             symlink(link, tree.join(loader_dir).join("ld-linux-x86-64.so.2")).unwrap();
             let (kept, shape) = kept(&tree, dir.path().join("k")).unwrap();
-            assert_eq!(shape.loader, Path::new(loader_dir).join("ld-linux-x86-64.so.2"));
+            assert_eq!(shape.loader, Some(Path::new(loader_dir).join("ld-linux-x86-64.so.2")));
             assert_eq!(shape.libraries, [Path::new(lib)]);
             assert!(kept.join(lib).join("libc.so.6").is_file());
             assert!(kept.join(&shape.messages).join("english/errmsg.sys").is_file());

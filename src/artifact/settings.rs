@@ -1,7 +1,16 @@
 //! What is wanted, how it may be got, and what this machine offers for it.
 
-use super::{Part, pins::KAFKA as KAFKA_PINS};
-use crate::sys::command::{client_environment, find_program};
+use super::{
+    ArtifactError, Part,
+    catalog::{BUILT_IN, Catalog},
+    pins::KAFKA as KAFKA_PINS,
+    transfer::Timing,
+};
+use crate::sys::{
+    command::{client_environment, find_program},
+    error::SysError,
+};
+use serde::{Deserialize, Serialize};
 use std::{
     fs,
     os::unix::fs::MetadataExt,
@@ -33,6 +42,18 @@ impl Wanted {
     }
 }
 
+/// A kind of source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Archives in [`Settings::files`].
+    File,
+    /// The mirror, then the addresses of the list.
+    Vendor,
+    /// The machine's own package clients.
+    Packages,
+}
+
 /// How artifacts are resolved and fetched.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -46,6 +67,28 @@ pub struct Settings {
     pub java_home: Option<PathBuf>,
     /// A directory that holds Kafka's jars already; asked before any other source.
     pub kafka_jars: Option<PathBuf>,
+    /// The sources in the order in which they are asked.
+    pub sources: Vec<Origin>,
+    /// Where archives lie that were put there by hand.
+    pub files: PathBuf,
+    /// Base address asked before the vendors' own.
+    pub mirror: Option<String>,
+    /// Bytes per second over all downloads.
+    pub rate_limit: Option<u64>,
+    /// Authorities to trust besides the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Signatures are required where the list names some.
+    pub signatures: bool,
+    /// What no digest is pinned for is taken as it comes now, and held to from then on.
+    pub accept_unpinned: bool,
+    /// Which Kafka.
+    pub kafka_choice: String,
+    /// Which MySQL; none: what the store has, else the first that comes.
+    pub mysql_choice: Option<String>,
+    /// A file of more artifacts.
+    pub list: Option<PathBuf>,
+    /// Bounds of downloads.
+    pub timing: Timing,
     /// The suite of the distribution MySQL is taken from; none: `sid` on Debian, the host's own on Ubuntu. Counts
     /// when MySQL is fetched; a store that has one keeps it.
     pub mysql_suite: Option<String>,
@@ -56,10 +99,22 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// The defaults for a store: network allowed, everything searched on this machine.
+    /// The defaults for a store: everything searched on this machine, and what is missing from its package clients.
     pub fn new(store: impl Into<PathBuf>) -> Self {
+        let store = store.into();
         Self {
-            store: store.into(),
+            sources: vec![Origin::Packages],
+            files: store.join("files"),
+            mirror: None,
+            rate_limit: None,
+            ca_file: None,
+            signatures: false,
+            accept_unpinned: false,
+            kafka_choice: PINNED_JARS.to_owned(),
+            mysql_choice: None,
+            list: None,
+            timing: Timing::default(),
+            store,
             offline: false,
             verify_all: false,
             java_home: None,
@@ -69,7 +124,31 @@ impl Settings {
             kafka_pins: KAFKA_PINS,
         }
     }
+
+    /// The artifacts that are known: ours, and those of [`list`](Self::list) in their place.
+    pub fn catalog(&self) -> Result<Catalog, ArtifactError> {
+        let ours = Catalog::parse(BUILT_IN)?;
+        let Some(path) = &self.list else { return Ok(ours) };
+        let text = fs::read_to_string(path).map_err(|e| SysError::path("read", path, e))?;
+        let more = Catalog::parse(&text).map_err(|e| ArtifactError::List { path: path.clone(), source: e })?;
+        Ok(ours.with(more))
+    }
+
+    /// The sources in the order for a part that came from `before` the last time: the same is asked first.
+    pub(super) fn order(&self, before: Option<Origin>) -> Vec<Origin> {
+        let mut order = self.sources.clone();
+        if let Some(at) = before.and_then(|b| order.iter().position(|o| *o == b)) {
+            order[..=at].rotate_right(1);
+        }
+        if self.offline {
+            order.retain(|o| *o == Origin::File);
+        }
+        order
+    }
 }
+
+/// The Kafka whose jars are pinned one by one: what `mvn` can fetch.
+pub(super) const PINNED_JARS: &str = "apache-3.5.2";
 
 /// What of this machine fetching uses. Read from the environment once; replaceable, which is how tests put their own
 /// programs in the place of the real ones.
@@ -77,6 +156,8 @@ impl Settings {
 pub struct Host {
     /// Maven's program.
     pub mvn: Option<PathBuf>,
+    /// Verifies OpenPGP signatures.
+    pub gpgv: Option<PathBuf>,
     /// apt's program.
     pub apt_get: Option<PathBuf>,
     /// The unpacker of packages.
@@ -104,6 +185,7 @@ impl Host {
     pub fn detect() -> Self {
         Self {
             mvn: find_program("mvn"),
+            gpgv: find_program("gpgv"),
             apt_get: find_program("apt-get"),
             dpkg_deb: find_program("dpkg-deb"),
             java_home: std::env::var_os("JAVA_HOME").filter(|v| !v.is_empty()).map(PathBuf::from),

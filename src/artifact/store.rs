@@ -87,6 +87,13 @@ impl Store {
         self.directory.join("tmp")
     }
 
+    /// Where downloads are kept until they are in the store: a later run goes on with them.
+    pub fn downloads(&self) -> Result<PathBuf, ArtifactError> {
+        let path = self.directory.join("downloads");
+        sysfs::make_dir(&path, 0o700)?;
+        Ok(path)
+    }
+
     /// A fresh directory to work in, removed when dropped.
     pub fn work(&self, name: &str) -> Result<Work, ArtifactError> {
         let path = self.tmp().join(name);

@@ -61,9 +61,10 @@ pub(super) fn look(wanted: Wanted, settings: &Settings, cancel: &Cancel) -> Resu
         java_part(&mut survey, record.java.as_ref(), settings, care, cancel)?;
     }
     if wanted.kafka {
-        match kafka::resolve(&settings.store, &Pins::parse(settings.kafka_pins)?, care) {
+        match kafka::resolve(&settings.store, &record, settings, &Pins::parse(settings.kafka_pins)?, care) {
             Ok(jars) => {
-                let bytes = record.kafka.as_ref().filter(|k| k.tree.content == jars.content).map(|k| k.tree.bytes);
+                let known = record.kafka_of(&settings.kafka_choice).filter(|k| k.tree.content == jars.content);
+                let bytes = known.map(|k| k.tree.bytes);
                 survey.present.push((Part::Kafka, kafka::detail(&jars, bytes)));
                 survey.programs.kafka = Some(jars);
             }
@@ -71,7 +72,11 @@ pub(super) fn look(wanted: Wanted, settings: &Settings, cancel: &Cancel) -> Resu
         }
     }
     if wanted.mysql {
-        let known = record.mysql.as_ref().ok_or_else(|| "never fetched".to_owned());
+        let choice = settings.mysql_choice.as_deref();
+        let known = record.mysql_of(choice).ok_or_else(|| match choice {
+            Some(choice) if record.mysql.is_some() => format!("{choice} was never fetched"),
+            Some(_) | None => "never fetched".to_owned(),
+        });
         match known.and_then(|known| Ok((known, mysql::resolve(&settings.store, known, care)?))) {
             Ok((known, tree)) => {
                 survey.present.push((Part::Mysql, mysql::detail(known)));
@@ -98,8 +103,7 @@ fn java_part(
         if damaged.is_none()
             && let Some(known) = java::unchanged(record)
         {
-            let place = if record.tree.is_some() { "package" } else { "host" };
-            survey.present.push((Part::Java, detail(&known, place)));
+            survey.present.push((Part::Java, detail(&known, place(record))));
             survey.programs.java = Some(known.runtime());
             return Ok(());
         }
@@ -119,12 +123,15 @@ fn java_part(
                 survey.notes.push(changed(before, &checked));
             }
             // A touched but whole tree of the store stays one.
-            let (tree, packages, place) = match record.filter(|r| r.home == checked.home) {
-                Some(r) if r.tree.is_some() => (r.tree.clone(), r.packages.clone(), "package"),
-                _ => (None, Vec::new(), "host"),
+            let now = checked.record(settings.java_home.as_deref());
+            let now = match record.filter(|r| r.home == checked.home && r.tree.is_some()) {
+                Some(r) => {
+                    JavaRecord { tree: r.tree.clone(), packages: r.packages.clone(), archive: r.archive.clone(), ..now }
+                }
+                None => now,
             };
-            survey.java = Some(JavaRecord { tree, packages, ..checked.record(settings.java_home.as_deref()) });
-            survey.present.push((Part::Java, detail(&checked, place)));
+            survey.present.push((Part::Java, detail(&checked, place(&now))));
+            survey.java = Some(now);
             survey.programs.java = Some(checked.runtime());
         }
         Err(e @ ArtifactError::NoJava { .. }) => {
@@ -148,6 +155,15 @@ fn stored_damage(record: &JavaRecord, settings: &Settings, care: Care) -> Option
         Ok(manifest) if manifest.content() == stored.content => manifest.damage(&tree, care),
         Ok(_) => Some(format!("{} is not the tree that was recorded", tree.display())),
         Err(why) => Some(why),
+    }
+}
+
+/// Where a runtime is from, in a word.
+pub(super) fn place(record: &JavaRecord) -> &'static str {
+    match (&record.tree, &record.archive) {
+        (None, _) => "host",
+        (Some(_), None) => "package",
+        (Some(_), Some(_)) => "archive",
     }
 }
 

@@ -48,6 +48,7 @@ impl Place {
         settings.kafka_pins = PINS;
         settings.host = Host {
             mvn: None,
+            gpgv: None,
             apt_get: None,
             dpkg_deb: None,
             java_home: None,
@@ -272,6 +273,67 @@ fn when_every_source_fails_each_is_named_with_its_reason() {
     assert_eq!(lines[0], "no source could give kafka:");
     assert!(lines[1].contains("nothing: cannot read jars of") && lines[1].ends_with("not a directory"));
     assert_eq!(lines[2], "  mvn: mvn is not installed; it is needed to fetch Kafka's jars");
+}
+
+/// A list with Kafka at an address where nobody listens.
+fn dead_vendor(place: &mut Place) {
+    let list = place.dir.path().join("list.toml");
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let row = format!(
+        "schema = 1\n[[artifact]]\nid = \"t\"\npart = \"kafka\"\nchoice = \"apache-3.5.2\"\nversion = \"3.5.2\"\nplatform = \"any\"\n\
+         licence = \"none\"\nlayout = \"apache-kafka\"\narchive = \"tar.gz\"\nfile = \"k.tgz\"\ntop = \"k\"\n\
+         urls = [\"http://127.0.0.1:{free}/k.tgz\", \"http://127.0.0.1:{free}/old/k.tgz\"]\nsha256 = \"{}\"\n",
+        "0".repeat(64)
+    );
+    fs::write(&list, row).unwrap();
+    place.settings.list = Some(list);
+    place.settings.sources = vec![Origin::File, Origin::Vendor, Origin::Packages];
+    place.settings.timing.first_pause = Duration::from_millis(5);
+}
+
+#[test]
+fn without_a_vendor_the_package_clients_are_asked_and_remembered() {
+    let mut place = Place::new();
+    place.mvn(GOOD_MVN);
+    dead_vendor(&mut place);
+    let heard = Heard::default();
+    ensure(KAFKA, &place.settings, &heard, &Cancel::default()).unwrap();
+    let told = |heard: &Heard| -> Vec<String> {
+        let steps = heard.0.lock().unwrap();
+        steps.iter().filter_map(|s| if let Step::Note { text, .. } = s { Some(text.clone()) } else { None }).collect()
+    };
+    let notes = told(&heard);
+    assert_eq!(notes.len(), 1, "{notes:?}");
+    assert!(notes[0].contains("could not connect to 127.0.0.1"), "{notes:?}");
+    // Damaged, it comes from where it came from.
+    let jar = place.jar();
+    overwrite(&jar, "ab");
+    let heard = Heard::default();
+    ensure(KAFKA, &place.settings, &heard, &Cancel::default()).unwrap();
+    assert!(!told(&heard).iter().any(|t| t.contains("127.0.0.1")), "{:?}", told(&heard));
+    assert_eq!(place.mvn_runs(), 2);
+}
+
+#[test]
+fn when_no_source_has_it_the_table_names_every_address_and_client() {
+    let mut place = Place::new();
+    dead_vendor(&mut place);
+    let text = place.ensure(KAFKA).unwrap_err().to_string();
+    let lines: Vec<&str> = text.lines().collect();
+    assert_eq!(lines.len(), 5, "{text}");
+    assert!(lines[1].ends_with("files/k.tgz is not there"), "{text}");
+    assert!(lines[2].contains("2 tries in a row failed: could not connect to 127.0.0.1"), "{text}");
+    assert!(lines[3].contains("a moment ago, it was not asked again"), "{text}");
+    assert_eq!(lines[4], "  mvn: mvn is not installed; it is needed to fetch Kafka's jars");
+}
+
+#[test]
+fn a_choice_that_package_clients_do_not_have_is_said_to_be_none_of_theirs() {
+    let mut place = Place::new();
+    place.mvn(GOOD_MVN);
+    place.settings.kafka_choice = "confluent-7.5.3".into();
+    assert_eq!(place.ensure(KAFKA).unwrap_err().to_string(), "mvn has no confluent-7.5.3");
+    assert_eq!(place.mvn_runs(), 0);
 }
 
 #[test]

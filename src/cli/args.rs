@@ -2,8 +2,11 @@
 
 use super::exit::Exit;
 use crate::{
-    base::{Cause, EventKind, NodeName, Timestamp, incident::OUTCOMES, outcome::parse_signal, units::parse_duration},
-    offline::logs::parse_since,
+    base::{
+        ByteSize, Cause, EventKind, NodeName, Timestamp, incident::OUTCOMES, outcome::parse_signal,
+        units::parse_duration,
+    },
+    offline::{logs::parse_since, programs::Mirror},
 };
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -57,7 +60,7 @@ pub enum Verb {
     /// Apply the configuration file: only what must restart does, brokers one at a time
     Reload(Reload),
     /// Fetch and verify the programs, and nothing else
-    Fetch,
+    Fetch(Fetch),
     /// Replace the daemon's program by the one that lies at its place now; nodes run on
     UpgradeSelf,
     /// Write a completion script to standard output
@@ -143,6 +146,32 @@ pub struct Reload {
     #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
     pub max_wait: Duration,
 }
+
+/// `fetch`.
+#[derive(Clone, Debug, ClapArgs)]
+#[command(after_long_help = FETCH_HELP)]
+pub struct Fetch {
+    /// Ask here first: the address or the directory of a copy of the vendors' files, each under its own name
+    #[arg(long, value_name = "URL|DIR", value_parser = mirror)]
+    pub mirror: Option<Mirror>,
+    /// Take files for which nobody publishes a digest, and hold to the digest they have now from then on
+    #[arg(long)]
+    pub accept_unpinned: bool,
+    /// At most so many bytes per second over all downloads: 500K, 10M
+    #[arg(long, value_name = "SIZE", value_parser = rate)]
+    pub rate_limit: Option<u64>,
+}
+
+const FETCH_HELP: &str = "\
+Sources are asked in the order of artifacts.sources: \"file\" looks into artifacts.files (STORE/files), \"vendor\" asks the \
+mirror and then the vendors' own addresses, \"packages\" the machine's mvn and apt-get. What the store has once had comes from \
+the same kind of source again, and never in an older version.
+
+Everything is verified before it can be run: vendors' files by digests that are compiled in, packages by their \
+distribution's signature. A fetch that is killed or cut goes on where it stopped when it is run again.
+
+Proxies are taken from https_proxy, http_proxy and no_proxy; authorities besides the system's from artifacts.ca_file, or \
+SSL_CERT_FILE for other ones in their place.";
 
 /// `logs`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -274,6 +303,25 @@ pub struct Doctor {
     pub all: bool,
 }
 
+/// Reads `--mirror`: what has a scheme is an address.
+fn mirror(text: &str) -> Result<Mirror, String> {
+    match text.split_once("://") {
+        Some(("http" | "https", host)) if !host.is_empty() && !host.starts_with('/') && !host.contains('@') => {
+            Ok(Mirror::Url(text.trim_end_matches('/').to_owned()))
+        }
+        Some(_) => Err("an address begins with http:// or https:// and a host, and has no password in it".into()),
+        None if std::path::Path::new(text).is_dir() => Ok(Mirror::Directory(text.into())),
+        None => Err("it is no directory, and no address: those begin with http:// or https://".into()),
+    }
+}
+
+fn rate(text: &str) -> Result<u64, String> {
+    match ByteSize::parse(text)? {
+        ByteSize(rate) if rate >= 4_096 => Ok(rate),
+        ByteSize(_) => Err("less than 4K a second would take weeks".into()),
+    }
+}
+
 fn pattern(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|e| e.to_string())
 }
@@ -363,6 +411,8 @@ mod tests {
             "reload",
             "reload --max-wait 30s",
             "fetch",
+            "fetch --mirror http://10.0.0.2/m/ --accept-unpinned --rate-limit 10M",
+            "fetch --mirror /",
             "upgrade-self",
             "run --check",
             "completions bash",
@@ -407,6 +457,10 @@ mod tests {
             ("logs --until 1m -f", "cannot be used with"),
             ("up --timeout soon", "12s"),
             ("completions klingon", "klingon"),
+            ("fetch --mirror ftp://x", "http://"),
+            ("fetch --mirror http://kim:secret@x/", "no password"),
+            ("fetch --mirror /no/such", "no directory"),
+            ("fetch --rate-limit 1K", "weeks"),
         ] {
             let e = parse(line).unwrap_err();
             assert_eq!(e.exit_code(), 2, "{line}");

@@ -1,7 +1,7 @@
 //! Shows what is waited for, once it has lasted a second: a moving line on a terminal, plain lines elsewhere.
 
 use super::printer::Printer;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use std::time::{Duration, Instant};
 
 /// A wait shorter than this is not worth a line.
@@ -17,13 +17,17 @@ pub struct Live {
     label: &'static str,
     began: Instant,
     bar: Option<ProgressBar>,
+    /// Lines below the first one, by what they are about.
+    below: Vec<(String, ProgressBar)>,
+    all: MultiProgress,
     said: Option<Instant>,
 }
 
 impl Live {
     /// A wait that begins now. `label` is the first column: `start`, `stop`.
     pub fn begin(printer: Printer, label: &'static str) -> Self {
-        Self { printer, label, began: Instant::now(), bar: None, said: None }
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
+        Self { printer, label, began: Instant::now(), bar: None, below: Vec::new(), all, said: None }
     }
 
     /// How long it has lasted.
@@ -37,11 +41,40 @@ impl Live {
             return;
         }
         if self.printer.err_is_terminal {
-            let label = self.label;
-            self.bar.get_or_insert_with(|| bar(label)).set_message(text.to_owned());
+            let (label, all) = (self.label, &self.all);
+            self.bar.get_or_insert_with(|| bar(label, all)).set_message(text.to_owned());
         } else if self.said.is_none_or(|said| said.elapsed() >= REPEAT) {
             self.said = Some(Instant::now());
             self.printer.step(self.label, &format!("waiting: {text}"), None);
+        }
+    }
+
+    /// What is waited for now, and a line for each thing that goes on side by side. Without a terminal all of it is one line.
+    pub fn show_parts(&mut self, text: &str, parts: &[(String, String)]) {
+        if !self.printer.err_is_terminal {
+            let words: Vec<String> = parts.iter().map(|(name, words)| format!("{name}: {words}")).collect();
+            let words = words.join("; ");
+            self.show(if words.is_empty() { text } else { &words });
+            return;
+        }
+        self.show(text);
+        if self.bar.is_none() {
+            return;
+        }
+        self.below.retain(|(name, bar)| {
+            let goes_on = parts.iter().any(|(part, _)| part == name);
+            if !goes_on {
+                bar.finish_and_clear();
+                self.all.remove(bar);
+            }
+            goes_on
+        });
+        for (name, words) in parts {
+            let at = self.below.iter().position(|(known, _)| known == name).unwrap_or_else(|| {
+                self.below.push((name.clone(), line(&self.all)));
+                self.below.len() - 1
+            });
+            self.below[at].1.set_message(format!("{name:6} {words}"));
         }
     }
 
@@ -53,7 +86,7 @@ impl Live {
     /// Prints something else above the moving line.
     pub fn above(&self, print: impl FnOnce()) {
         match &self.bar {
-            Some(bar) => bar.suspend(print),
+            Some(_) => self.all.suspend(print),
             None => print(),
         }
     }
@@ -69,19 +102,28 @@ impl Live {
 
 impl Drop for Live {
     fn drop(&mut self) {
-        if let Some(bar) = &self.bar {
+        for bar in self.below.iter().map(|(_, bar)| bar).chain(&self.bar) {
             bar.finish_and_clear();
         }
     }
 }
 
-fn bar(label: &str) -> ProgressBar {
-    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+fn bar(label: &str, all: &MultiProgress) -> ProgressBar {
+    let bar = all.add(ProgressBar::no_length());
     // The template is a constant of ours: were it wrong, the default style is a bar all the same.
     if let Ok(style) = ProgressStyle::with_template("{prefix:9}{spinner} {wide_msg} {elapsed:>5}") {
         bar.set_style(style);
     }
     bar.set_prefix(label.to_owned());
     bar.enable_steady_tick(Duration::from_millis(120));
+    bar
+}
+
+/// A line below the first one.
+fn line(all: &MultiProgress) -> ProgressBar {
+    let bar = all.add(ProgressBar::no_length());
+    if let Ok(style) = ProgressStyle::with_template("           {wide_msg}") {
+        bar.set_style(style);
+    }
     bar
 }

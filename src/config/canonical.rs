@@ -44,6 +44,13 @@ impl Plan {
         artifacts.put_text("mirror", self.artifacts.mirror.as_deref());
         artifacts.insert("offline".into(), self.artifacts.offline.into());
         artifacts.put_path("java_home", self.artifacts.java_home.as_deref());
+        artifacts.put_size("rate_limit", self.artifacts.rate_limit);
+        artifacts.put_path("ca_file", self.artifacts.ca_file.as_deref());
+        artifacts.put_path("list", self.artifacts.list.as_deref());
+        // Left out while it is false: a plan means what it meant before there was this key.
+        if self.artifacts.signatures {
+            artifacts.insert("signatures".into(), true.into());
+        }
         t.insert("artifacts".into(), artifacts.into());
         let mut logs = Table::new();
         logs.put_size("total", Some(self.logs.total));
@@ -118,6 +125,7 @@ fn mysql(m: &Mysql) -> Table {
     t.put_number("port", m.port.0.into());
     t.put_text("bind", Some(&m.bind.to_string()));
     t.put_size("memory_max", Some(m.memory_max));
+    t.put_text("version", m.version.map(super::MysqlRelease::as_str));
     t.put_text("database", Some(&m.database));
     t.put_path("data_dir", m.data_dir.as_deref());
     t.insert("provision".into(), m.provision.into());

@@ -114,6 +114,11 @@ pub(super) fn artifacts(top: &Section<'_, '_>) -> Artifacts {
         mirror: mirror.map(|url| url.trim_end_matches('/').to_owned()),
         offline: s.flag("offline").unwrap_or(false),
         java_home: s.path("java_home"),
+        // Less than a modem's would take weeks.
+        rate_limit: s.size("rate_limit", ByteSize(4_096)..=ByteSize::gib(16)),
+        ca_file: s.path("ca_file"),
+        signatures: s.flag("signatures").unwrap_or(false),
+        list: s.path("list"),
     };
     s.finish();
     artifacts

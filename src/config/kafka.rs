@@ -50,13 +50,13 @@ pub(super) fn read(s: Section<'_, '_>, disabled: &mut Vec<NodeName>) -> Option<K
 }
 
 fn distribution(s: &Section<'_, '_>) -> Option<Distribution> {
-    let ours = Distribution::Apache352.as_str();
-    s.value("distribution", ours, |value| match value.as_str().ok_or(Bad::Type)? {
-        text if text == ours => Ok(Distribution::Apache352),
-        text @ "confluent-7.5.3" => Err(Bad::Because(format!(
-            "{text:?} comes with a later version of this program: its vendor publishes no digest to verify it by"
-        ))),
-        text => Err(Bad::Because(format!("{text:?} is no known distribution{}", did_you_mean(closest(text, [ours]))))),
+    let words = Distribution::ALL.map(Distribution::as_str);
+    s.value("distribution", words.join(", "), |value| {
+        let text = value.as_str().ok_or(Bad::Type)?;
+        let known = Distribution::ALL.into_iter().find(|d| d.as_str() == text);
+        known.ok_or_else(|| {
+            Bad::Because(format!("{text:?} is no known distribution{}", did_you_mean(closest(text, words))))
+        })
     })
 }
 

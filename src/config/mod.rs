@@ -32,8 +32,8 @@ pub use check::{BROKER_HEAP_MIN, BROKER_NATIVE, ZOOKEEPER_HEAP_MIN, ZOOKEEPER_NA
 pub use error::{ConfigError, ConfigErrors};
 pub use ledger::{Ledger, LedgerLine, check_ledger};
 pub use plan::{
-    Artifacts, Broker, Care, Command, CommandProbe, CommandProbeKind, Distribution, Host, Kafka, Logs, Mysql, NodeView,
-    Plan, SourceKind, Zookeeper,
+    Artifacts, Broker, Care, Command, CommandProbe, CommandProbeKind, Distribution, Host, Kafka, Logs, Mysql,
+    MysqlRelease, NodeView, Plan, SourceKind, Zookeeper,
 };
 pub use root::{SYSTEM_FILE, SYSTEM_ROOT, default_root};
 

@@ -1,7 +1,7 @@
 //! Reads `[mysql]`.
 
 use super::{
-    Mysql, defaults, general, owned,
+    Mysql, MysqlRelease, defaults, general, owned,
     read::{Section, no_control},
 };
 use crate::base::{ByteSize, NodeName, Port};
@@ -17,6 +17,7 @@ pub(super) fn read(s: Section<'_, '_>, disabled: &mut Vec<NodeName>) -> Option<M
         port: s.port("port").unwrap_or(Port(defaults::MYSQL_PORT)),
         bind: s.address("bind").unwrap_or(defaults::BIND),
         memory_max: memory_max.unwrap_or(defaults::MYSQL_MEMORY),
+        version: s.word("version", &MysqlRelease::ALL.map(|r| (r.as_str(), r))),
         database: s
             .text("database", "1 to 64 letters, digits and underscores", database)
             .unwrap_or_else(|| defaults::DATABASE.to_owned()),

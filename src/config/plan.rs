@@ -76,6 +76,14 @@ pub struct Artifacts {
     pub offline: bool,
     /// A Java runtime's home directory to use instead of the one found; none: search.
     pub java_home: Option<PathBuf>,
+    /// Bytes per second over all downloads; none: as fast as they come.
+    pub rate_limit: Option<ByteSize>,
+    /// Certificates of authorities to trust besides the system's, PEM.
+    pub ca_file: Option<PathBuf>,
+    /// Vendors' OpenPGP signatures are required where there are some, besides the digests.
+    pub signatures: bool,
+    /// A file of more artifacts, in the form of `dist/artifacts.toml`. Its rows replace ours for the same choice.
+    pub list: Option<PathBuf>,
 }
 
 impl Artifacts {
@@ -162,13 +170,47 @@ pub struct Zookeeper {
 pub enum Distribution {
     /// `apache-3.5.2`.
     Apache352,
+    /// `apache-3.9.2`.
+    Apache392,
+    /// `confluent-7.5.3`: Kafka 3.5 with ZooKeeper 3.8.
+    Confluent753,
 }
 
 impl Distribution {
+    /// Every one, the default first.
+    pub const ALL: [Distribution; 3] = [Distribution::Apache352, Distribution::Apache392, Distribution::Confluent753];
+
     /// The word in the file.
     pub fn as_str(self) -> &'static str {
         match self {
             Distribution::Apache352 => "apache-3.5.2",
+            Distribution::Apache392 => "apache-3.9.2",
+            Distribution::Confluent753 => "confluent-7.5.3",
+        }
+    }
+}
+
+/// A release of MySQL that can be chosen by name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MysqlRelease {
+    /// `8.0.46`, the last of its series.
+    R8046,
+    /// `8.4.11`.
+    R8411,
+    /// `9.7.2`.
+    R972,
+}
+
+impl MysqlRelease {
+    /// Every one, oldest first.
+    pub const ALL: [MysqlRelease; 3] = [MysqlRelease::R8046, MysqlRelease::R8411, MysqlRelease::R972];
+
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            MysqlRelease::R8046 => "8.0.46",
+            MysqlRelease::R8411 => "8.4.11",
+            MysqlRelease::R972 => "9.7.2",
         }
     }
 }
@@ -218,6 +260,8 @@ pub struct Mysql {
     pub bind: IpAddr,
     /// The cap.
     pub memory_max: ByteSize,
+    /// Which release runs; none: what the store has, else what the first source gives.
+    pub version: Option<MysqlRelease>,
     /// The database that is provisioned.
     pub database: String,
     /// Its data; none: `nodes/mysql/data`.

@@ -1,9 +1,9 @@
 //! What a plan needs of the artifact store, and getting it.
 
 use crate::{
-    artifact::{self, Settings, Wanted},
+    artifact::{self, Origin, Settings, Wanted},
     base::{Layout, programs::Programs},
-    config::Plan,
+    config::{Distribution, MysqlRelease, Plan, SourceKind},
 };
 pub use crate::{
     artifact::{ArtifactError, Part, Progress, Step},
@@ -22,7 +22,67 @@ pub fn settings(plan: &Plan, layout: &Layout) -> Settings {
     let mut settings = Settings::new(plan.artifacts.store(layout));
     settings.offline = plan.artifacts.offline;
     settings.java_home = plan.artifacts.java_home.clone();
+    let artifacts = &plan.artifacts;
+    settings.sources = artifacts.sources.iter().copied().map(origin).collect();
+    settings.files = artifacts.files(layout);
+    settings.mirror = artifacts.mirror.clone();
+    settings.rate_limit = artifacts.rate_limit.map(|rate| rate.0);
+    settings.ca_file = artifacts.ca_file.clone();
+    settings.signatures = artifacts.signatures;
+    settings.list = artifacts.list.clone();
+    if let Some(kafka) = &plan.kafka {
+        settings.kafka_choice = Distribution::as_str(kafka.distribution).to_owned();
+    }
+    settings.mysql_choice = plan.mysql.as_ref().and_then(|m| m.version).map(|r| MysqlRelease::as_str(r).to_owned());
     settings
+}
+
+fn origin(kind: SourceKind) -> Origin {
+    match kind {
+        SourceKind::File => Origin::File,
+        SourceKind::Vendor => Origin::Vendor,
+        SourceKind::Packages => Origin::Packages,
+    }
+}
+
+/// What the verb `fetch` is asked for beside the plan.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FetchOptions {
+    /// A base address, or a directory of this machine, that is asked before anything else.
+    pub mirror: Option<Mirror>,
+    /// Take what no digest is pinned for.
+    pub accept_unpinned: bool,
+    /// Bytes per second.
+    pub rate_limit: Option<u64>,
+}
+
+/// Where a copy of the vendors' files is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Mirror {
+    /// `http://…` or `https://…`.
+    Url(String),
+    /// A directory.
+    Directory(std::path::PathBuf),
+}
+
+impl FetchOptions {
+    fn apply(&self, settings: &mut Settings) {
+        settings.accept_unpinned = self.accept_unpinned;
+        settings.rate_limit = self.rate_limit.or(settings.rate_limit);
+        let first = match &self.mirror {
+            None => return,
+            Some(Mirror::Url(url)) => {
+                settings.mirror = Some(url.clone());
+                Origin::Vendor
+            }
+            Some(Mirror::Directory(path)) => {
+                settings.files = path.clone();
+                Origin::File
+            }
+        };
+        settings.sources.retain(|o| *o != first);
+        settings.sources.insert(0, first);
+    }
 }
 
 /// Makes sure that the plan's programs are in the store: looks, and fetches what is missing. Blocks.
@@ -39,8 +99,11 @@ pub fn ensure(
 pub fn fetch(
     plan: &Plan,
     layout: &Layout,
+    options: &FetchOptions,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Programs, ArtifactError> {
-    super::fetch::fetch(wanted(plan), &settings(plan, layout), progress, cancel)
+    let mut settings = settings(plan, layout);
+    options.apply(&mut settings);
+    super::fetch::fetch(wanted(plan), &settings, progress, cancel)
 }

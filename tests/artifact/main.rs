@@ -43,6 +43,7 @@ impl Heard {
 fn bare() -> Host {
     Host {
         mvn: None,
+        gpgv: None,
         apt_get: None,
         dpkg_deb: None,
         java_home: None,

@@ -52,7 +52,14 @@ impl Helper<'_> {
         })
     }
 
-    fn try_run(&self, args: &[&str], to: &str, limit: Duration, cancel: &Cancel) -> Result<Finished, ArtifactError> {
+    /// Runs it; how it ended is the caller's to judge.
+    pub fn try_run(
+        &self,
+        args: &[&str],
+        to: &str,
+        limit: Duration,
+        cancel: &Cancel,
+    ) -> Result<Finished, ArtifactError> {
         let mut argv = vec![utf8(self.program)?.to_owned()];
         argv.extend(args.iter().map(|a| (*a).to_owned()));
         let command = Command { argv, env: self.env.clone(), dir: self.dir.to_owned(), stdin: None };

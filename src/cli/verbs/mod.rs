@@ -34,7 +34,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Doctor(args) => doctor::run(context, &args).await,
         Verb::Plan(args) => plan::run(context, args.json).await,
         Verb::Reload(args) => reload::run(context, args.max_wait).await,
-        Verb::Fetch => fetch::run(context).await,
+        Verb::Fetch(asked) => fetch::run(context, asked).await,
         Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.

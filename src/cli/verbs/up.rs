@@ -169,7 +169,7 @@ impl Up<'_> {
             }
             return Err(e);
         }
-        fetch_view::fetch(self.context.printer, self.loaded.plan.clone(), false, &mut self.signals).await?;
+        fetch_view::fetch(self.context.printer, self.loaded.plan.clone(), None, &mut self.signals).await?;
         self.start_daemon().await
     }
 
