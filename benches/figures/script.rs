@@ -77,7 +77,9 @@ fn launch(recipe: &Recipe) -> Measured<Child> {
         .launch
         .argv
         .iter()
-        .filter(|a| !["-XX:SharedArchiveFile=", "-Xshare:", "-XX:Tier4"].iter().any(|ours| a.starts_with(ours)))
+        .filter(|a| {
+            !["-XX:SharedArchiveFile=", "-Xshare:", "-XX:Tier3", "-XX:Tier4"].iter().any(|ours| a.starts_with(ours))
+        })
         .collect();
     let log = File::create(recipe.launch.dir.join("script.log")).map_err(|e| e.to_string())?;
     let second = log.try_clone().map_err(|e| e.to_string())?;

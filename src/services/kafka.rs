@@ -23,16 +23,6 @@ use std::{
 /// The broker's entry point.
 const MAIN_CLASS: &str = "kafka.Kafka";
 
-/// Four times HotSpot's thresholds for its second compiler: what is called often is still compiled by it, a little later, and
-/// not while three brokers start at once on two cores. Processor time of a broker from its start until the cluster was proven,
-/// six starts each way in turns: 5.6 s with the defaults, 4.7 s with these (3.6 s without that compiler, at a lower peak).
-const START_FLAGS: [&str; 4] = [
-    "-XX:Tier4InvocationThreshold=20000",
-    "-XX:Tier4MinInvocationThreshold=8000",
-    "-XX:Tier4CompileThreshold=60000",
-    "-XX:Tier4BackEdgeThreshold=160000",
-];
-
 /// SIGTERM: controlled shutdown, then 128 + 15 (measured: three brokers in 0.6 s, each 143).
 const CLEAN_CODES: [i32; 1] = [143];
 
@@ -78,9 +68,6 @@ pub(super) fn recipe(
     let (tmp, log_dir) = (text(&place.tmp, "")?, text(&place.log_dir, "")?);
     let (archive_text, log4j_text) = (text(&archive, ":")?, text(&log4j_file, "")?);
     let arguments = [text(&config_file, "")?];
-    // the user's come last: the last of two holds
-    let flags: Vec<String> =
-        START_FLAGS.map(str::to_owned).into_iter().chain(kafka.jvm_flags.iter().cloned()).collect();
     let command = jvm::CommandLine {
         java,
         limits: &limits,
@@ -89,7 +76,7 @@ pub(super) fn recipe(
         log4j: &log4j_text,
         archive: &archive_text,
         class_path: &class_path,
-        extra_flags: &flags,
+        extra_flags: &kafka.jvm_flags,
         main_class: MAIN_CLASS,
         arguments: &arguments,
     };
