@@ -1,7 +1,7 @@
 //! `lock.toml` of the store: what was fetched, from where, with which versions and digests. Says what a store tree is;
 //! a tree that no record names is not used.
 
-use super::{ArtifactError, settings::Origin, store::Stored};
+use super::{ArtifactError, Part, settings::Origin, store::Stored};
 use crate::{
     base::Timestamp,
     sys::{
@@ -191,6 +191,19 @@ pub struct MysqlShape {
     pub plugins: PathBuf,
 }
 
+/// A tree that a record names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known<'a> {
+    /// What it is.
+    pub part: Part,
+    /// Its version.
+    pub version: &'a str,
+    /// Where it is and came from.
+    pub tree: &'a TreeRecord,
+    /// It is used now; else the store has had it before.
+    pub current: bool,
+}
+
 impl Default for LockFile {
     fn default() -> Self {
         Self {
@@ -255,6 +268,24 @@ impl LockFile {
     pub fn mysql_of(&self, choice: Option<&str>) -> Option<&MysqlRecord> {
         let mut all = self.mysql.iter().chain(&self.earlier_mysql);
         all.find(|m| choice.is_none_or(|c| m.version == c))
+    }
+
+    /// Every tree on record.
+    pub fn trees(&self) -> Vec<Known<'_>> {
+        // Taken apart whole: a tree that is forgotten here is one that gc removes.
+        let Self { schema: _, java, kafka, mysql, earlier_kafka, earlier_mysql, trusted: _ } = self;
+        let mut all: Vec<Known<'_>> = Vec::new();
+        for j in java {
+            let tree = j.tree.iter();
+            all.extend(tree.map(|tree| Known { part: Part::Java, version: &j.version, tree, current: true }));
+        }
+        for (k, current) in kafka.iter().map(|k| (k, true)).chain(earlier_kafka.iter().map(|k| (k, false))) {
+            all.push(Known { part: Part::Kafka, version: &k.version, tree: &k.tree, current });
+        }
+        for (m, current) in mysql.iter().map(|m| (m, true)).chain(earlier_mysql.iter().map(|m| (m, false))) {
+            all.push(Known { part: Part::Mysql, version: &m.version, tree: &m.tree, current });
+        }
+        all
     }
 
     /// Writes it, whole and durable.
