@@ -48,6 +48,11 @@ impl Layout {
         self.state().join("plan.toml")
     }
 
+    /// `state/reload.toml`: what a reload under way applies; there until it is done or undone.
+    pub fn reload_plan(&self) -> PathBuf {
+        self.state().join("reload.toml")
+    }
+
     /// What the last daemon was doing: present while a session is meant to be up, removed by an ordered end.
     pub fn session(&self) -> PathBuf {
         self.state().join("session.json")

@@ -317,6 +317,9 @@ pub struct Incidents {
     /// Only what is as new as this: a time ago (10m) or a moment (2026-01-02T15:04:05Z)
     #[arg(long, value_name = "T", value_parser = parse_since)]
     pub since: Option<Timestamp>,
+    /// How many of the newest [default: 20 rows; with --json all that are kept]
+    #[arg(short = 'n', long, value_name = "N", conflicts_with = "all")]
+    pub number: Option<usize>,
     /// All that are kept, not only the last 20 rows
     #[arg(long)]
     pub all: bool,

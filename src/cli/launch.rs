@@ -189,7 +189,9 @@ impl Daemon {
         let read = || {
             let mut file = File::open(&self.log)?;
             let end = file.metadata()?.len();
-            file.seek(SeekFrom::Start(self.log_from.max(end.saturating_sub(TAIL_BYTES))))?;
+            // Shorter than it was: the daemon has begun a new file.
+            let from = if end < self.log_from { 0 } else { self.log_from };
+            file.seek(SeekFrom::Start(from.max(end.saturating_sub(TAIL_BYTES))))?;
             let mut bytes = Vec::new();
             file.take(TAIL_BYTES).read_to_end(&mut bytes)?;
             Ok::<_, std::io::Error>(String::from_utf8_lossy(&bytes).into_owned())

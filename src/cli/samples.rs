@@ -27,6 +27,7 @@ pub(super) fn node(name: &str, kind: &str, up_s: i64, memory_mib: u64, cap_mib: 
         ports: ports.iter().map(|(name, port)| PortDoc { name: (*name).into(), port: *port }).collect(),
         log: format!("/r/nodes/{name}/log/current"),
         detail: String::new(),
+        incident: None,
     }
 }
 

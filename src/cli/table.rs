@@ -2,22 +2,25 @@
 
 use super::printer::Paint;
 use crate::{
-    base::{ByteSize, NodeName, Timestamp, units::human_duration},
+    base::{ByteSize, Timestamp, units::human_duration},
     control::wire::{LastExit, Node, Status},
 };
-use std::{collections::BTreeMap, fmt::Write as _, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
-const HEADINGS: [&str; 7] = ["NODE", "STATE", "UP", "RESTARTS", "MEMORY", "OF CAP", "PORTS"];
+/// The last column stands there only when some node has an incident on record.
+const HEADINGS: [&str; COLUMNS] = ["NODE", "STATE", "UP", "RESTARTS", "MEMORY", "OF CAP", "PORTS", "INCIDENT"];
+const COLUMNS: usize = 8;
 
 /// Which columns are pushed to the right: those with numbers to compare.
-const RIGHT: [bool; 7] = [false, false, false, true, true, false, false];
+const RIGHT: [bool; COLUMNS] = [false, false, false, true, true, false, false, false];
 
 /// The column whose sum stands in the last line.
 const MEMORY: usize = 4;
 
 /// The table, without a line end at its end. `host` is the memory of the host, when it is known.
 pub fn nodes(status: &Status, now: Timestamp, host: Option<ByteSize>, paint: Paint) -> String {
-    let rows: Vec<[String; 7]> = status.nodes.iter().map(|node| row(node, now)).collect();
+    let rows: Vec<[String; COLUMNS]> = status.nodes.iter().map(|node| row(node, now)).collect();
+    let shown = if status.nodes.iter().any(|n| n.incident.is_some()) { COLUMNS } else { COLUMNS - 1 };
     let sum_of = |part: fn(&Node) -> Option<u64>| status.nodes.iter().filter_map(part).sum::<u64>();
     let used = sum_of(|n| n.memory.current_bytes);
     let caps = sum_of(|n| n.memory.cap_bytes);
@@ -32,16 +35,11 @@ pub fn nodes(status: &Status, now: Timestamp, host: Option<ByteSize>, paint: Pai
     widths[MEMORY] = widths[MEMORY].max(used.len());
 
     let mut out = String::new();
-    line(&mut out, &HEADINGS.map(str::to_owned), &widths, |_, padded| paint.heading(padded));
+    line(&mut out, &HEADINGS.map(str::to_owned)[..shown], &widths, |_, padded| paint.heading(padded));
     for cells in &rows {
-        line(
-            &mut out,
-            cells,
-            &widths,
-            |column, padded| {
-                if column == 1 { paint.state(&cells[1], padded) } else { padded.to_owned() }
-            },
-        );
+        line(&mut out, &cells[..shown], &widths, |column, padded| {
+            if column == 1 { paint.state(&cells[1], padded) } else { padded.to_owned() }
+        });
     }
     let before: usize = widths[..MEMORY].iter().map(|w| w + 2).sum();
     let _ = write!(out, "{:before$}{used:>width$}  of {} caps", "sum", size(caps), width = widths[MEMORY]);
@@ -55,7 +53,7 @@ pub fn nodes(status: &Status, now: Timestamp, host: Option<ByteSize>, paint: Pai
     out
 }
 
-fn line(out: &mut String, cells: &[String; 7], widths: &[usize; 7], paint: impl Fn(usize, &str) -> String) {
+fn line(out: &mut String, cells: &[String], widths: &[usize; COLUMNS], paint: impl Fn(usize, &str) -> String) {
     let last = cells.len() - 1;
     for (column, cell) in cells.iter().enumerate() {
         let width = widths[column];
@@ -72,7 +70,7 @@ fn line(out: &mut String, cells: &[String; 7], widths: &[usize; 7], paint: impl 
     out.push('\n');
 }
 
-fn row(node: &Node, now: Timestamp) -> [String; 7] {
+fn row(node: &Node, now: Timestamp) -> [String; COLUMNS] {
     let unknown = || "-".to_owned();
     let up = node.ready_since.map_or_else(unknown, |since| up_for(now, since));
     let memory = node.memory.current_bytes.map_or_else(unknown, megabytes);
@@ -82,14 +80,16 @@ fn row(node: &Node, now: Timestamp) -> [String; 7] {
         (_, None | Some(0)) => "no cap".to_owned(),
     };
     let ports: Vec<String> = node.ports.iter().map(|p| p.port.to_string()).collect();
-    [node.name.to_string(), node.state.clone(), up, node.restarts.to_string(), memory, of_cap, ports.join(" ")]
+    let incident = node.incident.map_or_else(String::new, |id| format!("#{id}"));
+    let restarts = node.restarts.to_string();
+    [node.name.to_string(), node.state.clone(), up, restarts, memory, of_cap, ports.join(" "), incident]
 }
 
 /// In the detail of a node that runs by other settings than the applied ones (a reload that was cut short).
 const OTHER_SETTINGS: &str = "runs with other settings";
 
-/// What is not as it should be, one line per node, and why caps are not enforced. `incidents`: the newest of each node.
-pub fn remarks(status: &Status, now: Timestamp, incidents: &BTreeMap<NodeName, u64>) -> Vec<String> {
+/// What is not as it should be, one line per node, and why caps are not enforced.
+pub fn remarks(status: &Status, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
     for node in &status.nodes {
         let settled = match node.state.as_str() {
@@ -102,7 +102,7 @@ pub fn remarks(status: &Status, now: Timestamp, incidents: &BTreeMap<NodeName, u
             parts.push(node.detail.clone());
         }
         if let Some(exit) = node.last_exit.as_ref().filter(|_| node.restarts > 0 || !settled) {
-            let incident = incidents.get(&node.name).map_or_else(String::new, |id| format!(", incident #{id}"));
+            let incident = node.incident.map_or_else(String::new, |id| format!(", incident #{id}"));
             parts.push(format!("last exit {}{incident}", exit_words(exit, now)));
         }
         if !parts.is_empty() {
@@ -173,7 +173,7 @@ broker-3   ready  2s          0  128 MB  16 % of 768M  29094 9094
 mysql      ready  12s         0  297 MB  29 % of 1G    3306
 sum                              739 MB  of 3.6G caps; 11.8G stay for the rest of the host";
         assert_eq!(nodes(&stack(), NOW, Some(host), PLAIN), expected);
-        assert!(remarks(&stack(), NOW, &BTreeMap::new()).is_empty());
+        assert!(remarks(&stack(), NOW).is_empty());
     }
 
     #[test]
@@ -185,6 +185,7 @@ sum                              739 MB  of 3.6G caps; 11.8G stay for the rest o
         broker.detail = "starts again in 3.0 s, third pause".into();
         broker.memory.current_bytes = None;
         broker.restarts = 2;
+        broker.incident = Some(7);
         broker.last_exit = Some(LastExit {
             code: None,
             signal: Some("SIGKILL".into()),
@@ -198,14 +199,14 @@ sum                              739 MB  of 3.6G caps; 11.8G stay for the rest o
         status.nodes.extend([broker, tool]);
         status.supervisor.caps = crate::control::wire::Caps { enforced: false, why: Some("no cgroup v2".into()) };
         let expected = "\
-NODE                     STATE    UP  RESTARTS  MEMORY  OF CAP        PORTS
+NODE                     STATE    UP  RESTARTS  MEMORY  OF CAP        PORTS  INCIDENT
 zookeeper                ready    4s         0   54 MB  14 % of 384M  2181
-broker-2                 waiting  -          2       -     - of 768M  29093
+broker-2                 waiting  -          2       -     - of 768M  29093  #7
 a-tool-with-a-long-name  down     -          0    3 MB  no cap
 sum                                              57 MB  of 1.1G caps";
         assert_eq!(nodes(&status, NOW, None, PLAIN), expected);
         assert_eq!(
-            remarks(&status, NOW, &BTreeMap::from([(NodeName::broker(2), 7)])),
+            remarks(&status, NOW),
             [
                 "broker-2: starts again in 3.0 s, third pause; last exit SIGKILL (killed-by-other) 3m05s ago, incident #7",
                 "caps are not enforced: no cgroup v2"

@@ -83,7 +83,7 @@ impl Wait {
             }
             if let Some(why) = seen.hopeless(node, began) {
                 hopeless.push((node.name.clone(), why));
-            } else if seen.is_done(node, began) {
+            } else if seen.is_done(node) {
                 if !std::mem::replace(&mut seen.ready, true) && node.state == "ready" {
                     became_ready.push(BecameReady { node: node.name.clone(), after: seen.start_took(node) });
                 }
@@ -174,10 +174,11 @@ impl Seen {
     }
 
     /// Ready, or a command that has done its work.
-    fn is_done(&self, node: &Node, began: Option<Timestamp>) -> bool {
+    fn is_done(&self, node: &Node) -> bool {
         match node.state.as_str() {
             "ready" => true,
-            "down" => self.is_end(node, began) && last_cause(node) == Some(Cause::Completed),
+            // Whenever that was: nobody starts it again unless it is ordered, and then it is not down.
+            "down" => last_cause(node) == Some(Cause::Completed),
             _ => false,
         }
     }
@@ -371,5 +372,8 @@ mod tests {
         assert!(matches!(wait().look(&status, at(0)).0, Judgement::Failed { .. }));
         status.supervisor.started_at = Some(Timestamp(NOW.0 + 1));
         assert!(matches!(wait().look(&status, at(0)).0, Judgement::Waiting(_)));
+        let mut status = died(0, Cause::Completed, "down");
+        status.supervisor.started_at = Some(Timestamp(NOW.0 + 1));
+        assert_eq!(wait().look(&status, at(0)).0, Judgement::Ready, "its work stays done under another daemon");
     }
 }

@@ -2,6 +2,7 @@
 
 mod lobby;
 mod sink;
+mod slots;
 
 pub use sink::AnswerSink;
 
@@ -9,6 +10,7 @@ use super::wire::{Answer, LINE_MAX, Order, Request, VERSION};
 use crate::base::units::human_duration;
 use lobby::{Lobbies, Place};
 use sink::Queue;
+use slots::{Claim, Slots};
 use std::{
     fmt,
     future::Future,
@@ -20,7 +22,7 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt},
     net::{UnixListener, UnixStream},
-    sync::{Semaphore, watch},
+    sync::watch,
     task::JoinSet,
     time::timeout,
 };
@@ -81,9 +83,6 @@ pub async fn serve(listener: UnixListener, handler: Arc<dyn Handler>, stop: watc
     serve_patiently(listener, handler, stop, REQUEST_TIMEOUT).await;
 }
 
-/// How long one that is sent away may take until a second one is sent for the same client.
-const ROOM_IN: Duration = Duration::from_millis(100);
-
 /// [`serve`] with another patience for request lines than [`REQUEST_TIMEOUT`].
 pub async fn serve_patiently(
     listener: UnixListener,
@@ -91,8 +90,7 @@ pub async fn serve_patiently(
     mut stop: watch::Receiver<bool>,
     patience: Duration,
 ) {
-    let slots = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    let lobby = Lobbies::default();
+    let slots = Slots::new(CONNECTIONS_MAX);
     let mut connections = JoinSet::new();
     loop {
         let accepted = tokio::select! {
@@ -109,35 +107,22 @@ pub async fn serve_patiently(
         match accepted {
             Ok((stream, _)) => {
                 let (handler, stop) = (Arc::clone(&handler), stop.clone());
-                if let Ok(slot) = Arc::clone(&slots).try_acquire_owned() {
-                    let (place, lobby) = (lobby.enter(), lobby.clone());
-                    connections.spawn(async move {
-                        connection(stream, handler, stop, patience, place, &lobby).await;
+                let lobbies = slots.lobbies().clone();
+                match slots.claim() {
+                    Claim::Now(slot) => {
+                        let place = lobbies.enter();
+                        connections.spawn(async move {
+                            connection(stream, handler, stop, patience, place, &lobbies).await;
+                            drop(slot);
+                        });
+                    }
+                    Claim::Soon(waiting) => drop(connections.spawn(async move {
+                        let Some(slot) = waiting.slot().await else { return turn_away(&stream) };
+                        let place = lobbies.enter();
+                        connection(stream, handler, stop, patience, place, &lobbies).await;
                         drop(slot);
-                    });
-                } else if lobby.make_room() {
-                    let (mut waits, lobby, slots) = (lobby.wait(), lobby.clone(), Arc::clone(&slots));
-                    connections.spawn(async move {
-                        // The one that was sent away gives up its slot in a moment. Until then this one has none to give up.
-                        let mut acquire = pin!(slots.acquire_owned());
-                        let slot = loop {
-                            tokio::select! {
-                                slot = &mut acquire => break slot,
-                                () = waits.wanted() => return turn_away(&stream),
-                                // The slot went to somebody else, or who was sent away is slow to go: the next one is sent.
-                                () = tokio::time::sleep(ROOM_IN) => { lobby.send_another(); }
-                            }
-                        };
-                        // Told to go in the moment in which it got its slot: whoever came for it waits for this very slot.
-                        if !waits.keep() {
-                            return turn_away(&stream);
-                        }
-                        let place = lobby.enter();
-                        connection(stream, handler, stop, patience, place, &lobby).await;
-                        drop(slot);
-                    });
-                } else {
-                    turn_away(&stream);
+                    })),
+                    Claim::Never => turn_away(&stream),
                 }
             }
             Err(e) => {

@@ -207,6 +207,9 @@ pub struct Node {
     pub log: String,
     /// Why it is in this state: not ready because, waiting for, failed and the remedy.
     pub detail: String,
+    /// The number of its newest incident that is on record (`incidents ID`); null: none, or a daemon older than this key.
+    #[serde(default)]
+    pub incident: Option<u64>,
     /// What keeps it from starting and what to do; only in a node that is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,

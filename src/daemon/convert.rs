@@ -5,6 +5,7 @@ use crate::{
     control::wire::{Caps, LastExit, Memory, Node, PortDoc, Status, Supervisor},
     engine::{NodeSnapshot, Snapshot},
     lifecycle::Wanted,
+    offline::incidents,
     sys::{cgroup, cgroup::CgroupRoot, memory},
 };
 
@@ -15,7 +16,8 @@ pub(super) fn status(
     layout: &Layout,
     cgroup: Option<&CgroupRoot>,
 ) -> Status {
-    let nodes = snapshot.nodes.iter().map(|n| node(n, layout, cgroup)).collect();
+    let incidents = incidents::newest(layout);
+    let nodes = snapshot.nodes.iter().map(|n| node(n, layout, cgroup, incidents.get(&n.name).copied())).collect();
     Status { schema: 1, supervisor, nodes }
 }
 
@@ -30,7 +32,7 @@ pub(super) fn supervisor(layout: &Layout, started_at: crate::base::Timestamp, ca
     }
 }
 
-fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>) -> Node {
+fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>, incident: Option<u64>) -> Node {
     Node {
         name: n.name.clone(),
         kind: n.kind.as_str().to_owned(),
@@ -60,6 +62,7 @@ fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>) -> Node 
         ports: n.ports.iter().map(|p| PortDoc { name: p.name.clone(), port: p.port().0 }).collect(),
         log: layout.log(&n.name).display().to_string(),
         detail: n.detail.clone(),
+        incident,
         failure: n.failure.clone(),
     }
 }

@@ -4,17 +4,17 @@ use super::DaemonArgs;
 use crate::{
     artifact,
     base::{Layout, NodeName, Port, recipe::Recipe},
-    config::{self, Plan},
+    config::Plan,
     control::wire::Caps,
     engine,
     offline::{
-        config_file,
+        config_file, plan,
         preflight::{self, Preflight, Problem},
         programs, status,
     },
     operate::prove,
     services,
-    sys::{cgroup, cgroup::CgroupRoot, command::Cancel, error::SysError, fs, host},
+    sys::{cgroup, cgroup::CgroupRoot, command::Cancel, error::SysError, host},
 };
 use std::{
     collections::BTreeSet,
@@ -258,19 +258,27 @@ fn refuse_or_tell(problems: &[Problem], refuse: bool) -> Result<(), StartError> 
 }
 
 fn last_plan(layout: &Layout) -> Option<(Plan, String)> {
-    let text = fs::read_optional(&layout.plan()).ok().flatten()?;
-    let name = layout.plan().display().to_string();
-    let source = config::Source {
-        text: &text,
-        name: &name,
-        root_override: Some(layout.root().to_owned()),
-        default_root: layout.root().to_owned(),
-    };
-    match config::load(&source) {
-        Ok(plan) => Some((plan, text)),
+    // Without one there is nothing to go on with, and the configuration file decides.
+    plan::kept(layout, &layout.plan()).inspect_err(|e| tracing::error!("{e}")).ok().flatten()
+}
+
+/// Recipes of nodes that an unfinished reload had added and that the last daemon wanted up: they run on, though the plan
+/// that is applied does not have them. A second reload decides on them.
+pub(super) async fn added_by_unfinished_reload(plan: &Plan, layout: &Layout) -> Vec<Recipe> {
+    let Some(unfinished) = plan::unfinished(layout) else { return Vec::new() };
+    let (known, wanted) = (plan.nodes(), |node: &NodeName| engine::was_wanted_up(layout, node));
+    let added: Vec<NodeName> = unfinished.nodes().into_iter().filter(|n| !known.contains(n) && wanted(n)).collect();
+    if added.is_empty() {
+        return Vec::new();
+    }
+    match recipes(&unfinished, layout, false).await {
+        Ok(all) => {
+            tracing::info!(nodes = ?added, "a reload had added them and was not finished: they are kept until the next one");
+            all.into_iter().filter(|r| added.contains(&r.node)).collect()
+        }
         Err(e) => {
-            tracing::error!("the plan applied last cannot be read: {e}");
-            None
+            tracing::error!(nodes = ?added, "a reload had added them, was not finished, and cannot be gone on with: {}", e.full_text());
+            Vec::new()
         }
     }
 }

@@ -81,6 +81,7 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     let mut inputs = Inputs::gather(&args, inherited.is_some()).await?;
     let layout = inputs.layout.clone();
     make_base(&layout)?;
+    telemetry::keep_within_bound(&layout.supervisor_log());
     let from = inherited.as_ref().map(|i| i.from.clone());
     let (lock, listener) = inherited.map_or((None, None), |i| i.go_on(&layout));
     let lock = match lock {
@@ -98,7 +99,13 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
     fs::write_if_different(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
     fail_point!("daemon.planned");
-    let recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
+    let mut recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
+    let goes_on = restore_wishes || inputs.nodes_live;
+    if goes_on {
+        recipes.extend(inputs::added_by_unfinished_reload(&inputs.plan, &layout).await);
+    } else {
+        reload::forget_unfinished(&layout);
+    }
     let applied = Applied::new(inputs.plan.clone(), recipes.clone(), &layout);
     let (cgroup, caps) = inputs::caps();
     if let Some(why) = &caps.why {
@@ -125,7 +132,7 @@ async fn serve(args: DaemonArgs, inherited: Option<Inherited>) -> Result<(), Sta
         shim_program: inputs::shim_program()?,
         cgroup: cgroup.clone(),
         only,
-        restore_wishes: restore_wishes || inputs.nodes_live,
+        restore_wishes: goes_on,
         journal,
     };
     let bounds = logs::keep_within_bounds(&layout, &inputs.plan);

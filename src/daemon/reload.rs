@@ -6,7 +6,7 @@ use super::{
     logs::Bounds,
 };
 use crate::{
-    base::{EventKind, EventLine, Layout, NodeName, OrderedBy},
+    base::{EventKind, EventLine, Layout, NodeName, OrderedBy, recipe::Recipe},
     config,
     control::{server::AnswerSink, wire::Answer},
     engine::{Handle, Snapshot, Wanted},
@@ -19,6 +19,7 @@ use crate::{
     services::change::{self, Does, Life, ReloadPlan, Side},
     sys::{
         cgroup::{self, CgroupRoot},
+        failpoint::fail_point,
         fs, process,
     },
 };
@@ -124,7 +125,14 @@ impl Reloads {
         engine.journal().note(EventLine::new(EventKind::ReloadBegun, words).by(by));
         let work = Work { steps: plan.steps, old: before.recipes.clone(), new: applied.recipes.clone(), max_wait };
         let mut report = Telling { engine, out, waited: String::new() };
-        let mut lines = reload::carry_out(engine, work, &mut report).await?;
+        self.begin(&loaded)?;
+        let mut lines = match reload::carry_out(engine, work, &mut report).await {
+            Ok(lines) => lines,
+            Err(failed) => {
+                self.stand(&before, &applied, &engine.snapshot());
+                return Err(failed);
+            }
+        };
         self.bounds.change(&applied.plan);
         // What runs is what the file says from here on, whether that can be written down or not.
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(applied);
@@ -135,10 +143,45 @@ impl Reloads {
             causes: vec![format!("{e}: {}", e.source)],
             hint: Some("a daemon that starts now would take the old ones for applied: free space, then reload".into()),
         })?;
+        fail_point!("reload.applied");
+        forget_unfinished(&self.layout);
         if lines.is_empty() {
             lines.push("no node is concerned; the file is applied".into());
         }
         Ok(lines)
+    }
+
+    /// Writes down what is being applied, for a daemon that comes after this one before it is done.
+    fn begin(&self, loaded: &Loaded) -> Result<(), Failed> {
+        // A crash of the machine ends the nodes, and with them what this file is for.
+        let (path, text) = (self.layout.reload_plan(), loaded.text.as_bytes());
+        fs::write_atomic(&path, text, 0o640, fs::Durability::ProcessCrash).map_err(|e| Failed {
+            exit: 1,
+            message: "what is to be applied could not be written down; nothing was changed".into(),
+            causes: vec![format!("{e}: {}", e.source)],
+            hint: Some("free space, then reload again".into()),
+        })?;
+        fail_point!("reload.begun");
+        Ok(())
+    }
+
+    /// What holds after a reload that was not done as a whole: the plan from before, with the nodes that are there now.
+    fn stand(&self, before: &Applied, new: &Applied, now: &Snapshot) {
+        let there = |recipe: &&Recipe| now.nodes.iter().any(|n| n.name == recipe.node);
+        let added: Vec<Recipe> = new
+            .recipes
+            .iter()
+            .filter(|r| !before.recipes.iter().any(|b| b.node == r.node))
+            .filter(there)
+            .cloned()
+            .collect();
+        let kept = before.recipes.iter().filter(there).cloned();
+        let recipes = kept.chain(added.iter().cloned()).collect();
+        let standing = Applied::new(before.plan.clone(), recipes, &self.layout);
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(standing);
+        if added.is_empty() {
+            forget_unfinished(&self.layout);
+        }
     }
 
     /// Reads the file that this daemon was started with; `config` is what the client takes it for.
@@ -218,6 +261,13 @@ impl Reloads {
             });
         }
         Ok(Decided { loaded, applied, plan })
+    }
+}
+
+/// Nothing is left of a reload that would have to be gone on with.
+pub(super) fn forget_unfinished(layout: &Layout) {
+    if let Err(e) = fs::remove_optional(&layout.reload_plan()) {
+        tracing::warn!(error = %e.source, "{e}");
     }
 }
 

@@ -3,16 +3,17 @@
 use super::{
     Engine,
     link::{self, LinkContext},
-    node::{Asked, Link, LogMark},
+    node::{Asked, Link},
     orders, persist, prepare, watch,
 };
 use crate::{
     base::{Incarnation, Launched, NodeName, recipe::Recipe},
     lifecycle::{Action, StopReason},
+    logs::tail::LogMark,
     shim::wire::{Credentials, LaunchOrder, Notified, Request},
     sys::process,
 };
-use std::{os::unix::fs::MetadataExt, path::PathBuf, sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch as watched};
 
 /// What leftovers of a tree get between SIGTERM and SIGKILL once their main process is gone.
@@ -82,7 +83,7 @@ fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     runtime.spawned = Some(crate::sys::clock::now());
     runtime.ready_since = None;
     runtime.ready_after = None;
-    runtime.log_start = log_mark(&engine.layout.log(node));
+    runtime.log_start = LogMark::now(&engine.layout.log_dir(node));
     let record = if runtime.note_launch() { runtime.launched.clone() } else { None };
     let order = launch_order(&engine.layout, &recipe, incarnation, cgroup.clone());
     let (context, link) = connect(engine, node, &recipe, incarnation, cgroup);
@@ -168,9 +169,4 @@ fn launch_order(
         log_keep: recipe.log.keep,
         leftovers_ms: u64::try_from(LEFTOVERS.as_millis()).unwrap_or(u64::MAX),
     }
-}
-
-fn log_mark(log: &std::path::Path) -> LogMark {
-    // No log yet: everything that will be in it belongs to this run.
-    std::fs::metadata(log).map(|m| LogMark { inode: m.ino(), length: m.len() }).unwrap_or_default()
 }

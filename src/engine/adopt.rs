@@ -6,7 +6,7 @@ use super::{
     link::{self, Connection, Hold, NoShim},
     node::{Asked, NodeRuntime},
     orphan,
-    persist::{self, NodeState},
+    persist::{self, Failed, NodeState},
     snapshot::{LastExit, ran_ms},
     words::End,
 };
@@ -218,7 +218,7 @@ const RECORDS_KEPT: usize = 16;
 /// Puts what was found into the engine: adopts what runs, remembers what ended, wants up what shall run.
 pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only: Option<&BTreeSet<NodeName>>) {
     let mut start = BTreeSet::new();
-    let mut resume: BTreeMap<NodeName, Option<Cause>> = BTreeMap::new();
+    let mut resume: BTreeMap<NodeName, Event> = BTreeMap::new();
     for (name, node) in found.nodes {
         prune_records(&engine.layout, &name);
         if !engine.nodes.contains_key(&name) {
@@ -237,8 +237,10 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
             adopt(engine, &name, connection, hold, &state, if wanted_up { Wanted::Up } else { Wanted::Down }, restarts);
             continue;
         }
+        let mut failed = state.failed.clone();
         if let Some(record) = unheard {
             let (cause, failure, tail) = judge_unheard(engine, &name, &record);
+            failed = failure.clone().map(|failure| Box::new(Failed { since: record.ended_at, failure }));
             tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "{}", if orphans { "had lost its shim while no daemon ran" } else { "had ended while no daemon ran" });
             if let Some(runtime) = engine.nodes.get_mut(&name) {
                 runtime.last_exit = Some(LastExit::of(&record, cause));
@@ -267,8 +269,12 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         }
         if wanted_up {
             if restore_wishes {
+                if let (Some(runtime), Some(failed)) = (engine.nodes.get_mut(&name), &failed) {
+                    runtime.still_failed(failed.since);
+                }
                 let ended = engine.nodes.get(&name).and_then(|n| n.last_exit.as_ref()).map(|exit| exit.cause);
-                resume.insert(name.clone(), ended);
+                let failure = failed.map(|f| f.failure);
+                resume.insert(name.clone(), Event::Resumed { ended, failure });
             }
             start.insert(name);
         } else if orphans && let Some(runtime) = engine.nodes.get(&name) {
@@ -282,14 +288,14 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         all.extend(engine.fleet.needs(name));
     }
     for name in engine.in_start_order(&all) {
-        let event = resume.remove(&name).map_or(Event::Start, |ended| Event::Resumed { ended });
+        let event = resume.remove(&name).unwrap_or(Event::Start);
         engine.event(&name, event);
     }
 }
 
 /// Why a run ended that no daemon saw the end of. Whatever signal its shim sent it was sent by an order.
 fn judge_unheard(engine: &mut Engine, name: &NodeName, record: &ExitRecord) -> (Cause, Option<Failure>, String) {
-    let tail = engine.last_words(name);
+    let tail = engine.last_words(name, record.started_at);
     if let Some(runtime) = engine.nodes.get_mut(name) {
         let to_stop = record.signals_sent.contains(&runtime.stop().signal);
         runtime.asked = to_stop.then_some(Asked::ToStop);

@@ -29,6 +29,8 @@ pub(super) fn events(old: &Snapshot, new: &Snapshot) -> Vec<EventLine> {
 /// What the events of a node depend on, of the state before. A node that was not there before was down, and an end that it
 /// had then is no news.
 struct Before<'a> {
+    /// There was none: the daemon has just begun, or the node is new.
+    first_seen: bool,
     state: &'a str,
     incarnation: u64,
     served: bool,
@@ -43,6 +45,7 @@ impl<'a> Before<'a> {
     fn of(before: Option<&'a NodeSnapshot>, node: &'a NodeSnapshot) -> Self {
         match before {
             Some(b) => Self {
+                first_seen: false,
                 state: b.state,
                 incarnation: b.incarnation.0,
                 served: b.serves,
@@ -53,6 +56,7 @@ impl<'a> Before<'a> {
                 stop_queued: b.queued_stop.is_some(),
             },
             None => Self {
+                first_seen: true,
                 state: "down",
                 incarnation: node.incarnation.0,
                 served: false,
@@ -93,6 +97,10 @@ fn of_node(before: &Before<'_>, node: &NodeSnapshot, events: &mut Vec<EventLine>
             events.push(line(EventKind::Degraded, &node.detail));
         }
         "failed" if entered => events.push(match &node.failure {
+            Some(f) if before.first_seen => {
+                let text = format!("as under the last daemon: {} — {}", f.what, f.remedy);
+                line(EventKind::Failed, &text).cause(f.cause)
+            }
             Some(f) => line(EventKind::Failed, &format!("{} — {}", f.what, f.remedy)).cause(f.cause),
             None => line(EventKind::Failed, &node.detail),
         }),

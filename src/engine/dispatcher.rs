@@ -7,25 +7,24 @@ use super::{
     identity::{self, Identities},
     incidents::{Incidents, Obituary},
     journal::Journal,
-    node::{Asked, Happening, LogMark, NodeRuntime},
+    node::{Asked, Happening, NodeRuntime},
     orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
-    persist::{NodeState, Writer},
+    persist::{Failed, NodeState, Writer},
     snapshot::{LastExit, NodeSnapshot, Snapshot, note_times},
     still::StillRequest,
 };
 use crate::{
     base::{
-        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, Moment, NodeName, outcome::Failure,
-        recipe::Recipe,
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, Moment, NodeName, Timestamp,
+        outcome::Failure, recipe::Recipe,
     },
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
+    logs::tail::{self, LogMark},
     services,
     sys::{cgroup::CgroupRoot, children, clock, failpoint::fail_point},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
-    io::{Read, Seek, SeekFrom},
-    os::unix::fs::MetadataExt,
     path::PathBuf,
     sync::Arc,
     time::Duration,
@@ -241,6 +240,7 @@ impl Engine {
                     ready_since: runtime.ready_since,
                     last_exit: runtime.last_exit.clone(),
                     launched: runtime.launched_digest.clone(),
+                    failed: node.failure().map(|f| Box::new(Failed { since: runtime.since, failure: f.clone() })),
                     ..NodeState::default()
                 },
             );
@@ -435,7 +435,9 @@ impl Engine {
         let cause = if terminal { Cause::CouldNotStart } else { Cause::Crashed };
         runtime.last_exit =
             Some(LastExit { incarnation, status: ExitStatus::Unknown, cause, at: clock::wall(), ran_ms: None });
-        runtime.trouble(format!("could not be launched: {text}"));
+        if !terminal {
+            runtime.trouble(format!("could not be launched: {text}"));
+        }
         let trouble = text.to_owned();
         let failure = terminal.then(|| Failure {
             cause,
@@ -454,7 +456,7 @@ impl Engine {
     fn gone(&mut self, node: &NodeName, record: &ExitRecord, shim_lost: bool) {
         fail_point!("engine.end-heard");
         let asked = self.nodes.get(node).and_then(|n| n.asked);
-        let tail = self.last_words(node);
+        let tail = self.last_words(node, record.started_at);
         let (cause, failure) = self.judge(node, record, shim_lost, &tail);
         let expected = asked.is_some();
         let (incarnation, status) = (record.incarnation.0, record.status.describe());
@@ -484,10 +486,10 @@ impl Engine {
         self.event(node, Event::Gone { incarnation: record.incarnation, ended: Ended { cause, failure } });
     }
 
-    /// The end of what the node wrote in its last run.
-    pub(super) fn last_words(&self, node: &NodeName) -> String {
+    /// The end of what the node wrote in its last run, which began at `started_at`.
+    pub(super) fn last_words(&self, node: &NodeName, started_at: Timestamp) -> String {
         let start = self.nodes.get(node).map_or_else(LogMark::default, |n| n.log_start);
-        tail_since(&self.layout.log(node), start)
+        tail::since(&self.layout.log_dir(node), start, started_at)
     }
 
     /// Why a run ended: what we ordered, what the kernel says, what its log says.
@@ -541,22 +543,4 @@ pub(super) fn spec(recipe: &Recipe, last: Option<&adopt::FoundNode>, go_on: bool
 
 fn list(names: &[NodeName]) -> String {
     names.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
-}
-
-/// How much of a log's end is read to see why its node ended.
-const TAIL: u64 = 64 << 10;
-
-/// The end of a node's log as far as it was written since `start`, at most [`TAIL`] bytes; empty when it cannot be read.
-fn tail_since(log: &std::path::Path, start: LogMark) -> String {
-    let read = || -> std::io::Result<String> {
-        let mut file = std::fs::File::open(log)?;
-        let meta = file.metadata()?;
-        let from = if meta.ino() == start.inode { start.length.min(meta.len()) } else { 0 };
-        file.seek(SeekFrom::Start(from.max(meta.len().saturating_sub(TAIL))))?;
-        let mut bytes = Vec::new();
-        file.take(TAIL).read_to_end(&mut bytes)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    // Without its log an exit is judged by its status alone.
-    read().unwrap_or_default()
 }

@@ -103,6 +103,8 @@ struct Open {
     /// When a process ran again.
     back: Option<Timestamp>,
     failed: bool,
+    /// That its restart waits for its old session is on record.
+    waited: bool,
 }
 
 /// The newest incident of a node, when that was a refused start: the same again is no new one.
@@ -159,6 +161,7 @@ impl Incidents {
                     .back_after_ms
                     .map(|ms| Timestamp(incident.at.0.saturating_add(i64::try_from(ms).unwrap_or(i64::MAX)))),
                 failed: incident.outcome.state == "failed",
+                waited: false,
             };
             self.open.insert(node, open);
         }
@@ -216,7 +219,8 @@ impl Incidents {
         };
         let event = EventLine::new(EventKind::Incident, format!("#{id}: {}", end.clause()));
         journal.note(event.node(&node.name).incarnation(obituary.incarnation).cause(obituary.cause).incident(id));
-        let open = Open { id, incarnation: obituary.incarnation, at: obituary.at, back: None, failed: false };
+        let open =
+            Open { id, incarnation: obituary.incarnation, at: obituary.at, back: None, failed: false, waited: false };
         let did = if obituary.old { "what followed was decided by an earlier daemon".into() } else { story::did(node) };
         let draft = Draft::of_death(id, node, recipe, end, obituary, did, now);
         journal.change(Change::New(Box::new(draft)));
@@ -249,7 +253,7 @@ impl Incidents {
             Refused { id, cause: failure.cause.as_str().to_owned(), what: Some(story::clean(&failure.what)) },
         );
         journal.change(Change::New(Box::new(Draft::of_refusal(id, node, recipe, failure, now))));
-        let open = Open { id, incarnation: node.incarnation, at: now, back: None, failed: false };
+        let open = Open { id, incarnation: node.incarnation, at: now, back: None, failed: false, waited: false };
         self.open.insert(node.name.clone(), open);
     }
 
@@ -271,6 +275,12 @@ impl Incidents {
         let later = node.incarnation > open.incarnation || open.failed;
         if later && open.back.is_none() && node.process.is_some() {
             open.back = node.started_at.or(Some(now));
+        }
+        if !open.waited
+            && let Some(did) = story::did_wait(node)
+        {
+            open.waited = true;
+            journal.change(Change::Did { id: open.id, node: node.name.clone(), did });
         }
         let Some(outcome) = outcome(open, node, now) else { return };
         if outcome.state == "failed" {

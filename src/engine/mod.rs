@@ -28,6 +28,6 @@ pub use change::Change;
 pub use dispatcher::{Engine, Settings};
 pub use journal::Journal;
 pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};
-pub use persist::newer_state;
+pub use persist::{newer_state, was_wanted_up};
 pub use snapshot::{LastExit, NodeSnapshot, Snapshot, WaitsFor};
 pub use still::Still;

@@ -12,6 +12,7 @@ use crate::{
         recipe::{Recipe, Stop},
     },
     lifecycle::Event,
+    logs::tail::LogMark,
     shim::wire::{Notified, ShimState},
     sys::command::Cancel,
 };
@@ -99,15 +100,6 @@ pub(super) struct NodeRuntime {
     pub(super) differs: Option<String>,
 }
 
-/// A place in a node's log: the file and how long it was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct LogMark {
-    /// Inode of `current`.
-    pub(super) inode: u64,
-    /// Its length then.
-    pub(super) length: u64,
-}
-
 /// How the end of a run was ordered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Asked {
@@ -166,6 +158,12 @@ impl NodeRuntime {
             leaving: None,
             differs: None,
         }
+    }
+
+    /// It had failed under the last daemon, since then, and stays so.
+    pub(super) fn still_failed(&mut self, since: Timestamp) {
+        self.word = "failed";
+        self.since = since;
     }
 
     /// Keeps the newest eight.

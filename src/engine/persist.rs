@@ -2,7 +2,7 @@
 
 use super::{adopt, snapshot::LastExit};
 use crate::{
-    base::{Incarnation, Launched, Layout, NodeName, Timestamp, ids::ProcessId},
+    base::{Incarnation, Launched, Layout, NodeName, Timestamp, ids::ProcessId, outcome::Failure},
     shim::wire::{WireError, parse_exit_record},
     sys::{error::SysError, fs},
 };
@@ -41,6 +41,18 @@ pub struct NodeState {
     /// Digest of what its current or last start was made of (`base::Launched`); none: started by a version without.
     #[serde(default)]
     pub launched: Option<String>,
+    /// It has failed, with this. Absent in files of older versions, and while it has not.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Box<Failed>>,
+}
+
+/// What keeps a node from being started again, and since when.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failed {
+    /// Since when.
+    pub since: Timestamp,
+    /// What, and what to do.
+    pub failure: Failure,
 }
 
 impl Default for NodeState {
@@ -55,6 +67,7 @@ impl Default for NodeState {
             ready_since: None,
             last_exit: None,
             launched: None,
+            failed: None,
         }
     }
 }
@@ -93,6 +106,12 @@ pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<Strin
             (NodeState::default(), Some(text))
         }
     }
+}
+
+/// Whether the last daemon wanted the node up, as its state file says.
+pub fn was_wanted_up(layout: &Layout, node: &NodeName) -> bool {
+    let text = fs::read_optional(&layout.node_state(node)).ok().flatten();
+    text.and_then(|text| serde_json::from_str::<NodeState>(&text).ok()).is_some_and(|state| state.wanted_up)
 }
 
 /// Reads what a node's last start was made of; none: nothing on record.

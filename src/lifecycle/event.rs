@@ -81,6 +81,8 @@ pub enum Event {
     Resumed {
         /// How its last run ended; none: it never ran.
         ended: Option<Cause>,
+        /// It had failed, with this: it stays so until somebody orders a start. None: it had not.
+        failure: Option<Failure>,
     },
 }
 

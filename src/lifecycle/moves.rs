@@ -169,11 +169,22 @@ impl Change {
     }
 
     /// A new daemon goes on with a node that is wanted up and has no process: what follows its last end is decided as if it
-    /// had just been seen. None: it had never run.
-    pub(super) fn resume(mut self, ended: Option<Cause>, around: &Around, now: Moment, dice: u64) -> Self {
+    /// had just been seen. None: it had never run. One that had failed stays so: another daemon cures nothing.
+    pub(super) fn resume(
+        mut self,
+        ended: Option<Cause>,
+        failure: Option<Failure>,
+        around: &Around,
+        now: Moment,
+        dice: u64,
+    ) -> Self {
         self.node.last_end = ended;
+        if let Some(failure) = failure {
+            return self.fail(failure, now);
+        }
         match ended {
             None => self.begin(around, now),
+            Some(cause) if cause.is_terminal() => self.fail(words::hopeless(cause), now),
             Some(cause) if ended_for_good(&self.node.restart, cause) => self.down(),
             Some(_) if self.node.deaths_in_a_row < 2 => self.begin_counted(around, now),
             Some(cause) => self.pause(cause, None, now, dice),

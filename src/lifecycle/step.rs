@@ -214,8 +214,8 @@ pub(super) fn step(node: &Node, event: Event, around: &Around, now: Moment, dice
                 ignored(Why::HasProcess)
             }
         },
-        Event::Resumed { ended } => match &node.state {
-            State::Down { .. } => changed(next.want(Wanted::Up).resume(ended, around, now, dice)),
+        Event::Resumed { ended, failure } => match &node.state {
+            State::Down { .. } => changed(next.want(Wanted::Up).resume(ended, failure, around, now, dice)),
             State::Waiting(_) | State::Preparing { .. } | State::Failed { .. } => ignored(Why::NotDown),
             State::Starting { .. } | State::Ready { .. } | State::Degraded { .. } | State::Stopping { .. } => {
                 ignored(Why::HasProcess)

@@ -135,7 +135,7 @@ fn events(incarnation: Incarnation) -> Vec<(&'static str, Moment, Event)> {
     let probed = |verdict| Event::Probed { incarnation, verdict };
     let adopted = |wanted| Event::Adopted { incarnation: CURRENT, process: process(), wanted, restarts: 4 };
     let mark = |progress| Verdict::NotReady { why: "recovers".into(), progress };
-    let resumed = |ended| Event::Resumed { ended };
+    let resumed = |ended, failure| Event::Resumed { ended, failure };
     vec![
         ("Start", NOW, Event::Start),
         ("Stop", NOW, Event::Stop),
@@ -166,8 +166,9 @@ fn events(incarnation: Incarnation) -> Vec<(&'static str, Moment, Event)> {
         ("ShimLost", NOW, Event::ShimLost { incarnation }),
         ("Adopted, wanted up", NOW, adopted(Wanted::Up)),
         ("Adopted, wanted down", NOW, adopted(Wanted::Down)),
-        ("Resumed, never ran", NOW, resumed(None)),
-        ("Resumed after an end", NOW, resumed(Some(Cause::Crashed))),
+        ("Resumed, never ran", NOW, resumed(None, None)),
+        ("Resumed after an end", NOW, resumed(Some(Cause::Crashed), None)),
+        ("Resumed, had failed", NOW, resumed(Some(Cause::Crashed), Some(failure()))),
     ]
 }
 

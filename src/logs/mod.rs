@@ -13,5 +13,6 @@ pub mod pump;
 pub mod reader;
 pub mod show;
 pub mod stamp;
+pub mod tail;
 pub mod wakeup;
 pub mod writer;

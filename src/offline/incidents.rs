@@ -301,7 +301,7 @@ mod tests {
             memory: Memory { cap_bytes: Some(64 << 20), ..Memory::default() },
             evidence: Evidence { log: vec!["last words".into()], ..Evidence::default() },
             deaths_in_a_row: 0,
-            did: "started again at once".into(),
+            did: "restart ordered at once".into(),
             outcome: Outcome::open(),
             remedy: Some("read its log".into()),
             times: 1,

@@ -26,7 +26,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
     os::unix::fs::MetadataExt,
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 /// `plan` could not be worked out.
@@ -91,10 +91,17 @@ pub fn outlook(plan: &Plan, lives: &Lives) -> Result<Outlook, PlanError> {
     let before = applied(&layout)?;
     let mut notes = Vec::new();
     let wanted = side(plan, &layout, &mut notes)?;
-    let old = match &before {
+    let mut old = match &before {
         Some(before) => Some(side(before, &layout, &mut Vec::new())?),
         None => None,
     };
+    // A node that is there because of a reload that was not finished is new no more.
+    if let (Some(old), Some(unfinished)) = (&mut old, unfinished(&layout)) {
+        let recipes = side(&unfinished, &layout, &mut Vec::new())?.recipes;
+        let added = recipes.into_iter().filter(|r| lives.contains_key(&r.node));
+        let added: Vec<Recipe> = added.filter(|r| !old.recipes.iter().any(|o| o.node == r.node)).collect();
+        old.recipes.extend(added);
+    }
     let now = present(&layout, old.as_ref(), lives);
     let data = old.as_ref().map(has_data).unwrap_or_default();
     let reload = change::decide(old.as_ref(), &wanted, &now, &data);
@@ -105,13 +112,24 @@ pub fn outlook(plan: &Plan, lives: &Lives) -> Result<Outlook, PlanError> {
 
 /// The plan applied last under a root; none: nothing was ever applied.
 pub fn applied(layout: &Layout) -> Result<Option<Plan>, PlanError> {
-    let path = layout.plan();
-    let failed = |why: String| PlanError::Applied(path.clone(), why);
-    let Some(text) = fs::read_optional(&path).map_err(|e| failed(e.source.to_string()))? else { return Ok(None) };
+    Ok(kept(layout, &layout.plan())?.map(|(plan, _)| plan))
+}
+
+/// What a reload was applying that was neither done nor undone; none: there was none, or it cannot be read any more.
+pub fn unfinished(layout: &Layout) -> Option<Plan> {
+    // One that was cut short while it was written had not begun.
+    kept(layout, &layout.reload_plan()).ok().flatten().map(|(plan, _)| plan)
+}
+
+/// A plan that the daemon has written down, with its text; none: there is no such file.
+pub fn kept(layout: &Layout, path: &Path) -> Result<Option<(Plan, String)>, PlanError> {
+    let failed = |why: String| PlanError::Applied(path.to_owned(), why);
+    let Some(text) = fs::read_optional(path).map_err(|e| failed(e.source.to_string()))? else { return Ok(None) };
     let name = path.display().to_string();
     let root = layout.root().to_owned();
     let source = config::Source { text: &text, name: &name, root_override: Some(root.clone()), default_root: root };
-    config::load(&source).map(Some).map_err(|e| failed(e.to_string()))
+    let plan = config::load(&source).map_err(|e| failed(e.to_string()))?;
+    Ok(Some((plan, text)))
 }
 
 /// A plan with its recipes. Programs that are not in the store are stood in for by names, and `notes` says so.

@@ -15,4 +15,5 @@ pub mod mounts;
 pub mod net;
 pub mod process;
 pub mod socket;
+pub mod stdio;
 pub mod tree;

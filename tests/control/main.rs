@@ -373,11 +373,16 @@ async fn when_the_daemon_ends_watchers_end_and_open_orders_are_told() {
     timeout(LONG, d.task).await.unwrap().unwrap();
 }
 
+/// Keys that came after version 1 was written down and are never missing: unknown is null.
+const ADDED: [&str; 1] = ["incident"];
+
 /// Each line, read and written again, is the line: what version 1 looks like from outside does not change by accident.
 fn unchanged<T: serde::de::DeserializeOwned + serde::Serialize>(golden: &str) {
     for line in golden.lines() {
         let value: T = serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}: {line}"));
-        assert_eq!(serde_json::to_string(&value).unwrap(), line);
+        let written = serde_json::to_string(&value).unwrap();
+        let known = ADDED.iter().fold(written, |text, key| text.replace(&format!(",\"{key}\":null"), ""));
+        assert_eq!(known, line);
     }
 }
 

@@ -80,6 +80,37 @@ fn a_node_that_was_stopped_by_order_stays_down_under_the_next_daemon() {
 }
 
 #[test]
+fn what_had_failed_stays_failed_under_the_next_daemon_with_its_reason() {
+    let root = Root::new(&[fake("a", &[]).text("dir", "/none/there"), fake("b", &[])]);
+    root.expect_log("node=a");
+    root.run(&["up", "--detach"]);
+    let before = root.await_state("a", "failed");
+    let (b, daemon) = (root.pid("b"), root.daemon());
+    kill_daemon(&root);
+    let run = root.spawn(&["run"]);
+    let after = root.await_daemon_node("a");
+    for key in ["state", "wanted", "since", "detail", "failure", "incarnation", "restarts", "last_exit"] {
+        assert_eq!(after[key], before[key], "{key}");
+    }
+    assert_ne!(root.daemon(), daemon);
+    root.ok(&["upgrade-self"]);
+    let upgraded = root.node("a");
+    for key in ["state", "since", "failure", "incarnation", "restarts"] {
+        assert_eq!(upgraded[key], before[key], "{key}");
+    }
+    assert_eq!(root.pid("b"), b);
+    let events = root.ok(&["events", "--json"]).stdout;
+    let starts = events.lines().filter(|l| l.contains("\"preparing\"") && l.contains("\"a\"")).count();
+    assert_eq!(starts, 1, "{events}");
+    assert!(events.contains("as under the last daemon: "), "{events}");
+    // Only an order leaves that state.
+    root.run(&["start", "a"]);
+    root.await_node("a", "failed anew", |n| n["state"] == "failed" && n["since"] != before["since"]);
+    root.down();
+    assert_eq!(run.wait(crate::support::VERB_LIMIT).code, Some(0));
+}
+
+#[test]
 fn down_works_without_a_daemon() {
     let root = Root::raw("");
     let trace = root.file("trace");

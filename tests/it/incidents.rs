@@ -51,7 +51,7 @@ fn a_killed_node_has_one_incident_that_is_completed_when_it_is_back() {
     assert_eq!((&i["exit"]["signal"], &i["exit"]["code"]), (&"SIGKILL".into(), &Value::Null));
     assert!(i["exit"]["peak_rss_bytes"].as_u64() > Some(0) && i["exit"]["cpu_ms"].is_u64(), "{i}");
     assert!(i["ran_for_ms"].is_u64() && i["ready"] == true, "{i}");
-    assert_eq!(text(i, "did"), "started again at once");
+    assert_eq!(text(i, "did"), "restart ordered at once");
     assert_eq!(i["evidence"]["log"], serde_json::json!(["last words"]));
     let around = i["evidence"]["around"].as_array().unwrap();
     assert!(around.iter().any(|e| e["node"] == "b" && e["kind"] == "ready"), "what else happened: {around:#?}");
@@ -69,6 +69,47 @@ fn a_killed_node_has_one_incident_that_is_completed_when_it_is_back() {
     assert!(root.ok(&["status"]).stdout.contains("incident #1"));
     let one: Value = serde_json::from_str(&root.ok(&["incidents", "1", "--json"]).stdout).unwrap();
     assert_eq!(&one, i);
+}
+
+#[test]
+fn a_death_right_after_a_rotation_has_the_lines_from_before_it() {
+    let root = Root::raw("");
+    let script = "n=0; while [ $n -le 470 ]; do echo line $n; n=$((n+1)); done; exec sleep 1000";
+    let node = Node::program("a", &["/bin/sh", "-c", script]).key("env", "{ PATH = \"/usr/bin:/bin\" }");
+    // 4 KiB end with line 466
+    root.configure(&[node.key("log", "{ max_bytes = \"4K\", keep = 100 }")]);
+    root.up();
+    until(
+        STATE_LIMIT,
+        "all is written",
+        || {
+            if root.log("a").contains("line 470") { Ok(()) } else { Err(root.log("a")) }
+        },
+    );
+    assert_eq!(root.log("a").lines().count(), 4, "rotated: {}", root.log("a"));
+    process::kill(root.pid("a"), 9);
+    let i = await_incidents(&root, 1, "back").remove(0);
+    let expected: Vec<String> = (441..=470).map(|n| format!("line {n}")).collect();
+    assert_eq!(i["evidence"]["log"], serde_json::json!(expected));
+}
+
+#[test]
+fn the_list_is_cut_to_the_newest_by_a_number() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    for n in 1..=3 {
+        process::kill(root.pid("a"), 9);
+        await_incidents(&root, n, "back");
+        root.await_node("a", "back", |node| node["state"] == "ready" && node["incident"] == n);
+    }
+    assert!(root.ok(&["status"]).stdout.lines().any(|l| l.starts_with("a ") && l.trim_end().ends_with("#3")));
+    let list = root.ok(&["incidents", "-n", "1"]);
+    assert!(list.stdout.starts_with("#3") || list.stdout.starts_with("#1-3"), "{list}");
+    let json: Value = serde_json::from_str(&root.ok(&["incidents", "-n", "2", "--json"]).stdout).unwrap();
+    let ids: Vec<u64> = json["incidents"].as_array().unwrap().iter().map(|i| i["id"].as_u64().unwrap()).collect();
+    assert_eq!(ids, [2, 3]);
+    assert!(root.ok(&["incidents", "-n", "0"]).stdout.is_empty());
+    root.fails(2, &["incidents", "-n", "1", "--all"]);
 }
 
 #[test]
@@ -98,7 +139,7 @@ fn an_ordered_stop_is_no_incident_and_one_that_had_to_be_killed_is() {
 
 #[test]
 fn a_crash_shows_its_last_lines_and_nothing_of_them_reaches_the_terminal_raw() {
-    // It ends when `up` is over: an order to start that finds it down already would start it a second time.
+    // It ends when `up` is over, which would say 6 for a node that broke.
     let script = "until [ -e \"$0\" ]; do sleep 0.01; done; \
                   printf '\\033[2J\\033]0;owned\\007 red\\n'; printf 'bin\\000\\377\\n'; \
                   head -c 40000 /dev/zero | tr '\\0' x; echo; echo password=hunter22; exit 3";

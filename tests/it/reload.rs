@@ -245,6 +245,56 @@ fn a_reload_cut_short_by_the_daemons_death_is_seen_and_finished_by_a_second() {
 }
 
 #[test]
+fn a_node_that_an_interrupted_reload_has_added_runs_on_and_the_next_reload_decides() {
+    for finish in [true, false] {
+        let root = Root::raw("");
+        root.expect_log("node=");
+        root.expect_log("plan applied last");
+        let nodes = |root: &Root, b_ms: u32, habit: &str, new: bool| {
+            let mut nodes = vec![slow(root, "a", 0, &[]), slow(root, "b", b_ms, &[habit])];
+            if new {
+                nodes.push(slow(root, "added", 0, &[]));
+                // what comes after both keeps the reload busy
+                nodes[1] = slow(root, "b", b_ms, &[habit]).after(&["added"]);
+            }
+            nodes
+        };
+        root.configure(&nodes(&root, 0, "print=1", false));
+        root.up();
+        let plan = applied(&root);
+        root.configure(&nodes(&root, 2000, "print=2", true));
+        let reload = root.spawn(&["reload"]);
+        root.await_node("b", "is being started", |n| n["state"] == "starting" && n["incarnation"] == 2);
+        let added = root.pid("added");
+        let daemon = root.daemon();
+        process::kill(daemon, 9);
+        until(STATE_LIMIT, "the daemon is gone", || if process::alive(daemon) { Err("alive".into()) } else { Ok(()) });
+        drop(reload);
+        let run = root.spawn(&["run"]);
+        assert_eq!(crate::support::pid_of(&root.await_daemon_node("added")), added, "it runs on");
+        assert_eq!(applied(&root), plan);
+        root.await_state("b", "ready");
+        if finish {
+            let text = root.ok(&["plan"]).stdout;
+            assert!(!text.contains("added  start"), "it is new no more\n{text}");
+            root.ok(&["reload"]);
+            assert_eq!((root.pid("added"), root.node("added")["state"].clone()), (added, "ready".into()));
+        } else {
+            root.configure(&nodes(&root, 0, "print=1", false));
+            let text = root.ok(&["plan"]).stdout;
+            assert!(text.contains("added  stop"), "{text}");
+            let output = root.ok(&["reload"]);
+            assert!(output.stdout.contains("stopped and dropped added"), "{output}");
+            assert!(!process::alive(added));
+        }
+        assert!(unchanged(&root));
+        assert!(!root.path().join("state/reload.toml").exists());
+        root.down();
+        assert_eq!(run.wait(VERB_LIMIT).code, Some(0));
+    }
+}
+
+#[test]
 fn a_file_that_was_changed_back_after_a_cut_brings_the_nodes_back() {
     let root = Root::raw("");
     root.expect_log("node=");

@@ -62,7 +62,11 @@ fn status_json_has_exactly_the_keys_of_the_contract() {
     keys(&status["supervisor"]["caps"], "enforced why");
     assert!(status["supervisor"]["caps"]["enforced"].is_boolean());
     assert_eq!(status["supervisor"]["root"], root.path().display().to_string());
-    keys(&node, "name kind wanted state pid incarnation since ready_since restarts last_exit memory ports log detail");
+    keys(
+        &node,
+        "name kind wanted state pid incarnation since ready_since restarts last_exit memory ports log detail incident",
+    );
+    assert_eq!(node["incident"], 1, "its death is on record");
     keys(&node["last_exit"], "code signal cause at");
     keys(&node["memory"], "cap_bytes current_bytes anon_bytes file_bytes peak_bytes oom_kills");
     assert_eq!(node["memory"]["cap_bytes"], 64 << 20, "the configured cap is shown whether it is enforced or not");
@@ -91,6 +95,48 @@ fn a_second_up_attaches_and_changes_nothing() {
     let (daemon, node) = (root.daemon(), root.pid("a"));
     root.up();
     assert_eq!((root.daemon(), root.pid("a")), (daemon, node));
+}
+
+#[test]
+fn what_runs_once_is_not_run_again_by_an_up_and_by_an_order_it_is() {
+    let root = Root::raw("");
+    let trace = root.file("trace");
+    let starts = |name: &str| {
+        let text = std::fs::read_to_string(&trace).unwrap_or_default();
+        text.lines().filter(|l| *l == format!("start {name}")).count()
+    };
+    let once = |name: &str, code: &str| {
+        fake(name, &[&format!("trace={trace}:{name}"), &format!("exit={code}")]).text("restart", "never")
+    };
+    root.configure(&[fake("a", &[]), once("done", "0")]);
+    root.up();
+    let node = root.await_node("done", "has ended", |n| n["last_exit"]["cause"] == "completed");
+    assert_eq!((&node["state"], &node["incarnation"]), (&"down".into(), &1.into()), "{node}");
+    let daemon = root.daemon();
+    let output = root.up();
+    assert!(output.stderr.contains("done has done its work"), "it says what it left alone\n{output}");
+    assert!(output.stderr.contains("`cdc-supervisor start done` runs it again"), "{output}");
+    assert_eq!((root.daemon(), starts("done")), (daemon, 1));
+    // An `up` after the daemon died changes nothing of that either.
+    process::kill(daemon, 9);
+    root.up();
+    assert_eq!((root.node("done")["incarnation"].as_u64(), starts("done")), (Some(1), 1));
+    root.run(&["start", "done"]);
+    root.await_node("done", "has ended again", |n| n["incarnation"] == 2 && n["state"] == "down");
+    assert_eq!(starts("done"), 2);
+    root.down();
+    // An ordered end of everything is a new beginning.
+    root.up();
+    root.await_node("done", "has run anew", |n| n["incarnation"] == 3 && n["state"] == "down");
+    assert_eq!(starts("done"), 3);
+    root.down();
+    // One that breaks is not tried twice by the `up` that sees it break, and is by the next.
+    root.configure(&[once("broken", "3").notify()]);
+    root.expect_log("node=broken");
+    root.fails(6, &["up", "--detach"]);
+    assert_eq!(starts("broken"), 1);
+    root.fails(6, &["up", "--detach"]);
+    assert_eq!(starts("broken"), 2);
 }
 
 #[test]

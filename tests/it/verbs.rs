@@ -5,7 +5,31 @@ use crate::support::{
     process::{self, alive},
     wait::stays,
 };
-use std::time::Duration;
+use std::{io::Write, time::Duration};
+
+#[test]
+fn the_daemons_own_log_is_bounded_and_no_line_is_lost_when_it_is_replaced() {
+    let root = Root::new(&[fake("a", &[])]);
+    let log = root.path().join("state/supervisor.log");
+    let full = |n: u32| root.path().join(format!("state/supervisor.log.{n}"));
+    std::fs::create_dir_all(log.parent().unwrap()).unwrap();
+    for round in 1..=4u32 {
+        // as if the daemon had run for weeks: 4 MiB is full
+        let old = format!("of round {round}\n{}\n", "x".repeat(4 << 20));
+        std::fs::OpenOptions::new().append(true).create(true).open(&log).unwrap().write_all(old.as_bytes()).unwrap();
+        root.up();
+        let first = std::fs::read_to_string(full(1)).unwrap();
+        assert!(first.contains(&format!("of round {round}\n")), "the full one is kept");
+        let now = std::fs::read_to_string(&log).unwrap();
+        assert!(now.len() < 64 << 10 && now.contains("ready for orders"), "{now}");
+        root.down();
+        assert!(
+            std::fs::read_to_string(&log).unwrap().contains("the daemon ends"),
+            "the daemon writes on into the new one"
+        );
+    }
+    assert!(full(2).exists() && !full(3).exists() && !log.with_extension("log.next").exists());
+}
 
 #[test]
 fn a_stopped_node_stays_down_until_it_is_started() {

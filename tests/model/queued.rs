@@ -1,7 +1,7 @@
 //! Stops that wait for a start-up, replacements that wait for peers, and what a new daemon goes on with.
 
 use crate::bench::{Bench, brokers, one, process, stack};
-use cdc_supervisor::base::{Cause, Incarnation, Verdict, recipe::RestartWhen};
+use cdc_supervisor::base::{Cause, Incarnation, Verdict, outcome::Failure, recipe::RestartWhen};
 use cdc_supervisor::lifecycle::{Event, State, Wait, Wanted};
 
 fn recovers(mark: &str) -> Verdict {
@@ -183,7 +183,7 @@ fn deaths_in_a_row_survive_the_daemon_and_an_order_forgets_them() {
         s.restarts = 4;
         s.last_incarnation = Incarnation(5);
     });
-    assert!(b.tell("mysql", Event::Resumed { ended: Some(Cause::Crashed) }).is_empty());
+    assert!(b.tell("mysql", Event::Resumed { ended: Some(Cause::Crashed), failure: None }).is_empty());
     let State::Waiting(Wait::BackOff { until, attempt, .. }) = b.state("mysql") else { panic!() };
     assert_eq!((*attempt, until.since(b.now).as_millis()), (3, 600));
     assert_eq!(b.until_deadline(), ["Prepare mysql"]);
@@ -197,7 +197,7 @@ fn deaths_in_a_row_survive_the_daemon_and_an_order_forgets_them() {
 #[test]
 fn a_first_death_that_no_daemon_saw_is_followed_at_once_and_counted() {
     let mut b = one(|s| s.deaths_in_a_row = 1);
-    assert_eq!(b.tell("mysql", Event::Resumed { ended: Some(Cause::KilledByOther) }), ["Prepare mysql"]);
+    assert_eq!(b.tell("mysql", Event::Resumed { ended: Some(Cause::KilledByOther), failure: None }), ["Prepare mysql"]);
     assert_eq!(b.node("mysql").restarts(), 1);
 }
 
@@ -211,10 +211,36 @@ fn a_new_daemon_does_not_repeat_what_the_policy_runs_once() {
         (RestartWhen::Always, Cause::Completed, true),
     ] {
         let mut b = one(|s| s.restart.when = when);
-        assert_eq!(!b.tell("mysql", Event::Resumed { ended: Some(cause) }).is_empty(), again, "{when:?} {cause}");
+        assert_eq!(
+            !b.tell("mysql", Event::Resumed { ended: Some(cause), failure: None }).is_empty(),
+            again,
+            "{when:?} {cause}"
+        );
         assert_eq!(b.node("mysql").wanted(), Wanted::Up);
     }
     let mut b = stack();
-    assert_eq!(b.tell("mysql", Event::Resumed { ended: None }), ["Prepare mysql"]);
+    assert_eq!(b.tell("mysql", Event::Resumed { ended: None, failure: None }), ["Prepare mysql"]);
     assert_eq!(b.node("mysql").restarts(), 0);
+}
+
+#[test]
+fn what_had_failed_stays_failed_under_the_next_daemon_until_somebody_orders_a_start() {
+    let failure =
+        Failure { cause: Cause::WrongIdentity, what: "it is another cluster's".into(), remedy: "mend".into() };
+    for (ended, failure) in [
+        (Some(Cause::Stopped), Some(failure.clone())),
+        (None, Some(failure)),
+        // its state file tells the end and was cut short of the rest
+        (Some(Cause::BadOption), None),
+    ] {
+        let mut b = stack();
+        assert!(b.tell("mysql", Event::Resumed { ended, failure: failure.clone() }).is_empty(), "{ended:?}");
+        let node = b.node("mysql");
+        assert!(matches!(node.state(), State::Failed { .. }), "{:?}", node.state());
+        assert_eq!((node.wanted(), node.restarts()), (Wanted::Up, 0));
+        if let Some(failure) = failure {
+            assert_eq!(node.failure(), Some(&failure));
+        }
+        assert_eq!(b.tell("mysql", Event::Start), ["Prepare mysql"]);
+    }
 }

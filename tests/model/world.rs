@@ -275,6 +275,8 @@ impl World {
     fn new_daemon(&mut self) {
         let wanted: BTreeMap<NodeName, (Wanted, u32)> =
             self.fleet.nodes().map(|n| (n.name().clone(), (n.wanted(), n.restarts()))).collect();
+        let mut failed: BTreeMap<NodeName, Failure> =
+            self.fleet.nodes().filter_map(|n| Some((n.name().clone(), n.failure()?.clone()))).collect();
         for spec in &mut self.specs {
             let node = self.fleet.node(&spec.name).unwrap();
             spec.last_incarnation = node.incarnation();
@@ -303,7 +305,11 @@ impl World {
         for name in self.names.clone() {
             if wanted[&name].0 == Wanted::Up && self.truth[&name].live.is_none() {
                 let ended = self.truth[&name].last_end;
-                self.deliver(&name, Event::Resumed { ended });
+                let failure = failed.remove(&name);
+                let had_failed = failure.is_some();
+                self.deliver(&name, Event::Resumed { ended, failure });
+                let stays = matches!(self.fleet.node(&name).unwrap().state(), State::Failed { .. });
+                assert!(stays || !had_failed, "{name}: a new daemon has started what had failed");
             }
         }
     }

@@ -31,8 +31,14 @@ pub(super) async fn run(context: &Context, args: args::Incidents) -> Result<Exit
     if args.follow {
         follower.begin(&layout).map_err(|e| failed(&e))?;
     }
-    let found = incidents::find(&layout, &choice).map_err(|e| failed(&e))?;
+    let mut found = incidents::find(&layout, &choice).map_err(|e| failed(&e))?;
     remark(context, &found);
+    if args.json
+        && let Some(number) = args.number
+    {
+        let too_many = found.incidents.len().saturating_sub(number);
+        found.incidents.drain(..too_many);
+    }
     if args.json && !args.follow {
         print(&[json(&List::of(found.incidents))])?;
         return Ok(Exit::Done);
@@ -42,8 +48,9 @@ pub(super) async fn run(context: &Context, args: args::Incidents) -> Result<Exit
     } else {
         let rows = incidents::rows(&found.incidents);
         let all = args.all || args.since.is_some();
-        let left_out = if all { 0 } else { rows.len().saturating_sub(ROWS) };
-        if left_out > 0 {
+        let number = args.number.unwrap_or(if all { usize::MAX } else { ROWS });
+        let left_out = rows.len().saturating_sub(number);
+        if left_out > 0 && args.number.is_none() {
             context.printer.say(&format!("{left_out} older ones are left out; --all shows them"));
         }
         print(&rows[left_out..].iter().flat_map(incidents::Row::lines).collect::<Vec<_>>())?;

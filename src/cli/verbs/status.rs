@@ -1,7 +1,7 @@
 //! `status`: the table, `--json`, `--watch`.
 
 use crate::{
-    base::{Layout, NodeName},
+    base::Layout,
     cli::{
         args,
         context::{Context, no_daemon, unexpected},
@@ -16,7 +16,6 @@ use crate::{
     offline::{incidents::newest, status},
 };
 use std::{
-    collections::BTreeMap,
     io::{self, Write},
     time::Duration,
 };
@@ -35,9 +34,9 @@ pub(super) async fn run(context: &Context, args: &args::Status) -> Result<Exit, 
     let mut last = None;
     loop {
         match answers.next().await {
-            Ok(Some(Answer::Status(status))) => {
-                let incidents = newest(&layout);
-                let text = text(context, &status, &incidents, args.json)?;
+            Ok(Some(Answer::Status(mut status))) => {
+                number_incidents(&mut status, &layout);
+                let text = text(context, &status, args.json)?;
                 show(context, args, &text, &mut last)?;
                 if !args.watch {
                     return Ok(Exit::Done);
@@ -59,12 +58,18 @@ pub(super) async fn run(context: &Context, args: &args::Status) -> Result<Exit, 
     }
 }
 
-fn text(
-    context: &Context,
-    status: &Status,
-    incidents: &BTreeMap<NodeName, u64>,
-    json: bool,
-) -> Result<String, CliError> {
+/// A daemon older than this key tells no incidents; their files do.
+fn number_incidents(status: &mut Status, layout: &Layout) {
+    if status.nodes.iter().any(|n| n.incident.is_some()) {
+        return;
+    }
+    let newest = newest(layout);
+    for node in &mut status.nodes {
+        node.incident = newest.get(&node.name).copied();
+    }
+}
+
+fn text(context: &Context, status: &Status, json: bool) -> Result<String, CliError> {
     if json {
         return serde_json::to_string(status)
             .map_err(|e| CliError::new(Exit::Unexpected, "cannot write the status as JSON").causes([e.to_string()]));
@@ -81,7 +86,7 @@ fn text(
     head.push_str(&format!(", root {}", supervisor.root));
     let nodes = table::nodes(status, now, status::host_memory(), context.printer.paint());
     let mut parts = vec![head, String::new(), nodes];
-    let remarks = table::remarks(status, now, incidents);
+    let remarks = table::remarks(status, now);
     if !remarks.is_empty() {
         parts.push(String::new());
         parts.extend(remarks);

@@ -1,5 +1,6 @@
 //! `up`: from a configuration to a proven stack; in the foreground it stays and stops everything at Ctrl-C.
 
+mod choose;
 pub(super) mod fetch_view;
 mod ready;
 mod stay;

@@ -37,11 +37,6 @@ impl Lobbies {
         lock(&self.waiting).enter()
     }
 
-    /// Sends one more away that holds a slot, for a client that waits for one already.
-    pub(super) fn send_another(&self) {
-        let _ = lock(&self.silent).make_room() || lock(&self.watching).make_room();
-    }
-
     /// Sends one away; false when all are at work. Of those that only wait the newest are kept.
     pub(super) fn make_room(&self) -> bool {
         lock(&self.silent).make_room() || lock(&self.watching).make_room() || lock(&self.waiting).make_room()

@@ -22,6 +22,8 @@ pub(in crate::engine) enum Change {
     New(Box<Draft>),
     /// What became of one.
     Outcome { id: u64, node: NodeName, outcome: Outcome },
+    /// What was done turned out to be something else than was to be expected at the death.
+    Did { id: u64, node: NodeName, did: String },
     /// A refused start was refused again.
     Again { id: u64, node: NodeName, at: Timestamp },
 }
@@ -52,6 +54,11 @@ impl Keeper {
                 let Some(incident) = self.record(id, &node) else { return };
                 story::extend_around(incident, outcome.at.unwrap_or_default(), &secrets, events);
                 incident.outcome = Outcome { text: story::clean(&outcome.text), ..outcome };
+                self.unwritten.insert(id);
+            }
+            Change::Did { id, node, did } => {
+                let Some(incident) = self.record(id, &node) else { return };
+                incident.did = story::clean(&did);
                 self.unwritten.insert(id);
             }
             Change::Again { id, node, at } => {

@@ -228,10 +228,16 @@ fn summary(incident: &Incident, end: Option<End>) -> String {
     text
 }
 
+/// What is added when the restart that was ordered at once turns out to wait for the node's own old session.
+pub(super) fn did_wait(node: &NodeSnapshot) -> Option<String> {
+    (node.waits_for == Some(WaitsFor::OldSession)).then(|| format!("restart ordered; {}", node.detail))
+}
+
 /// What was done at once, from what the node is after the turn in which it died.
 pub(super) fn did(node: &NodeSnapshot) -> String {
     match (node.state, node.waits_for) {
-        ("preparing" | "starting" | "ready" | "degraded", _) => "started again at once".into(),
+        // What it is prepared for may have to wait: that is told when it is known.
+        ("preparing" | "starting" | "ready" | "degraded", _) => "restart ordered at once".into(),
         ("waiting", Some(WaitsFor::Pause)) => match node.deaths_in_a_row {
             0 | 1 => format!("to be started again after a {}", node.detail),
             deaths => format!("to be started again after a {}; death {deaths} in a row", node.detail),

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::base::{ByteSize, NodeKind, ids::ProcessId, incident::Evidence};
+use crate::engine::snapshot::WaitsFor;
 use std::fs;
 
 struct Bench {
@@ -122,6 +123,23 @@ impl Bench {
         let entries = incident_files::list(&self.layout.incidents()).unwrap();
         entries.iter().map(|e| incident_files::read(&e.path).unwrap()).collect()
     }
+}
+
+#[test]
+fn a_restart_that_waits_for_an_old_session_is_told_as_one() {
+    let mut bench = Bench::new();
+    bench.turn(node("ready", 1), vec![]);
+    bench.turn(node("preparing", 1), vec![obituary(1, Cause::KilledByOther)]);
+    assert_eq!(bench.all()[0].did, "restart ordered at once");
+    for seconds in [9, 8] {
+        let detail = format!("waits: old session 0x1 of broker 2 expires in up to {seconds} s");
+        let waits = NodeSnapshot { waits_for: Some(WaitsFor::OldSession), detail, ..node("waiting", 1) };
+        bench.turn(waits, vec![]);
+    }
+    bench.turn(node("ready", 2), vec![]);
+    let incident = bench.all().remove(0);
+    assert_eq!(incident.did, "restart ordered; waits: old session 0x1 of broker 2 expires in up to 9 s");
+    assert_eq!(incident.outcome.state, "back");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! The wait until all is ready: statuses in, words out.
 
-use super::Up;
+use super::{Up, choose};
 use crate::{
     base::NodeName,
     cli::{
@@ -37,14 +37,24 @@ impl Up<'_> {
         let mut steps = Steps::new(self.context.printer, self.daemon.is_some());
         let mut last: Option<Status> = None;
         'connection: loop {
-            // Nodes that were stopped under an earlier daemon, or that failed, are wanted up again; the rest stays as it is.
-            let start = Order::Start { nodes: self.args.only.clone(), with_needs: true };
+            // Nodes that were stopped, or that failed before, are wanted up again; the rest stays as it is.
+            let fresh = self.daemon.is_some();
             let asked = async {
-                let ordered = self.context.ask(&self.layout, start).await?;
-                Ok::<_, CliError>((ordered, self.context.ask(&self.layout, Order::Watch).await?))
+                let now = self.status_now().await?;
+                let nodes = choose::to_start(&now, &self.args.only, fresh);
+                let ordered = match nodes.is_empty() {
+                    true => None,
+                    false => Some(self.context.ask(&self.layout, Order::Start { nodes, with_needs: true }).await?),
+                };
+                Ok::<_, CliError>((now, ordered, self.context.ask(&self.layout, Order::Watch).await?))
             };
             let (mut ordered, mut watch) = match asked.await {
-                Ok((ordered, watch)) => (Some(ordered), watch),
+                Ok((now, ordered, watch)) => {
+                    if !fresh && last.is_none() {
+                        steps.leaves_alone(&now);
+                    }
+                    (ordered, watch)
+                }
                 Err(e) if e.exit == Exit::NoDaemon => {
                     self.daemon_went_away().await?;
                     continue 'connection;
@@ -66,8 +76,10 @@ impl Up<'_> {
                     },
                     answer = next_of(&mut ordered) => match answer {
                         Ok(Some(Answer::Progress { .. })) => false,
-                        // Ready, or the daemon has given up waiting: the statuses tell, and say more.
+                        // Ready, or the daemon has given up waiting: the statuses tell, and say more. The last one seen may
+                        // be from before the order.
                         Ok(Some(Answer::Done { .. } | Answer::Refused { exit: 6, .. })) => {
+                            last = Some(self.status_now().await?);
                             ordered = None;
                             false
                         }
@@ -174,6 +186,16 @@ impl Steps {
             preparing: None,
             prepared: Vec::new(),
             prepare_took: Duration::ZERO,
+        }
+    }
+
+    /// Says which nodes have done their work under the daemon that was there, and are not run for this `up`.
+    fn leaves_alone(&self, status: &Status) {
+        for node in status.nodes.iter().filter(|n| choose::has_done_its_work(n)) {
+            let at = node.last_exit.as_ref().map(|exit| format!(" at {}", exit.at)).unwrap_or_default();
+            let name = &node.name;
+            let text = format!("{name} has done its work{at}; `cdc-supervisor start {name}` runs it again");
+            self.above(|printer| printer.step("done", &text, None));
         }
     }
 

@@ -13,7 +13,7 @@ const HALF: usize = 58;
 /// The whole summary.
 pub(super) fn text(status: &Status, plan: &Plan, now: Timestamp, host: Option<ByteSize>, paint: Paint) -> String {
     let mut parts = vec![table::nodes(status, now, host, paint)];
-    let remarks = table::remarks(status, now, &std::collections::BTreeMap::new());
+    let remarks = table::remarks(status, now);
     if !remarks.is_empty() {
         parts.push(String::new());
         parts.extend(remarks);

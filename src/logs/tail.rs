@@ -1,0 +1,127 @@
+//! The end of what one run of a node has written, also when the log was rotated meanwhile.
+
+use super::{names, writer::CURRENT};
+use crate::base::Timestamp;
+use std::{
+    fs::File,
+    io::{self, Read, Seek, SeekFrom},
+    os::unix::fs::MetadataExt,
+    path::Path,
+};
+
+/// How much of a log's end is read to see why its node ended, bytes.
+pub const TAIL: u64 = 64 << 10;
+
+/// A place in a node's log: the file that was `current` and how long it was.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogMark {
+    /// Inode of `current`; 0: not known.
+    pub inode: u64,
+    /// Its length then, bytes.
+    pub length: u64,
+}
+
+impl LogMark {
+    /// Where a log stands now.
+    pub fn now(dir: &Path) -> Self {
+        // A log that is not there yet begins with the run.
+        std::fs::metadata(dir.join(CURRENT)).map(|m| Self { inode: m.ino(), length: m.len() }).unwrap_or_default()
+    }
+}
+
+/// The end of the log in `dir`, as far as it was written since `start`, at most [`TAIL`] bytes; empty when it cannot be
+/// read. Where the start is not known, files rotated before `started_at` are not of this run. Compressed files are not
+/// opened: the newest rotated one never is.
+pub fn since(dir: &Path, start: LogMark, started_at: Timestamp) -> String {
+    let mut seen = Vec::new();
+    let mut left = TAIL;
+    // A part that cannot be read is missing; without any an end is judged by its status alone.
+    let mut at_start = read_part(&dir.join(CURRENT), start, &mut left, &mut seen).unwrap_or(false);
+    let rotated = names::rotated(dir).unwrap_or_default();
+    for file in rotated.iter().rev() {
+        let of_this_run = start.inode != 0 || i64::try_from(file.stamp.millis).is_ok_and(|at| at >= started_at.0);
+        if at_start || left == 0 || file.packed || !of_this_run {
+            break;
+        }
+        at_start = read_part(&dir.join(file.name()), start, &mut left, &mut seen).unwrap_or(true);
+    }
+    let bytes: Vec<u8> = seen.into_iter().rev().flat_map(|(_, bytes)| bytes).collect();
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// Puts the end of one file before what was read of later ones; whether the run began in it.
+fn read_part(path: &Path, start: LogMark, left: &mut u64, seen: &mut Vec<(u64, Vec<u8>)>) -> io::Result<bool> {
+    let mut file = File::open(path)?;
+    let meta = file.metadata()?;
+    // Rotated between the two looks.
+    if seen.iter().any(|(inode, _)| *inode == meta.ino()) {
+        return Ok(false);
+    }
+    let is_start = meta.ino() == start.inode;
+    let from = if is_start { start.length.min(meta.len()) } else { 0 };
+    file.seek(SeekFrom::Start(from.max(meta.len().saturating_sub(*left))))?;
+    let mut bytes = Vec::new();
+    file.take(*left).read_to_end(&mut bytes)?;
+    *left = left.saturating_sub(bytes.len() as u64);
+    seen.push((meta.ino(), bytes));
+    Ok(is_start)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::logs::writer::LogWriter;
+    use std::fs;
+
+    const LONG_AGO: Timestamp = Timestamp(0);
+
+    fn lines(from: u32, to: u32) -> String {
+        (from..to).map(|n| format!("line {n}\n")).collect()
+    }
+
+    #[test]
+    fn only_what_was_written_since_the_start_is_read() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::open(dir.path(), 1 << 20, 9).unwrap();
+        log.append(b"of the run before\n").unwrap();
+        let start = LogMark::now(dir.path());
+        log.append(b"of this run\n").unwrap();
+        assert_eq!(since(dir.path(), start, LONG_AGO), "of this run\n");
+        assert_eq!(since(dir.path(), LogMark::default(), LONG_AGO), "of the run before\nof this run\n");
+        assert_eq!(since(&dir.path().join("none"), start, LONG_AGO), "");
+    }
+
+    #[test]
+    fn a_young_file_is_completed_from_the_rotated_ones_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::open(dir.path(), 100, 99).unwrap();
+        log.append(b"of the run before\n").unwrap();
+        let start = LogMark::now(dir.path());
+        let text = lines(0, 60);
+        for line in text.split_inclusive('\n') {
+            log.append(line.as_bytes()).unwrap();
+        }
+        assert!(names::rotated(dir.path()).unwrap().len() >= 4);
+        assert_eq!(since(dir.path(), start, LONG_AGO), text);
+        // The start is not known: what was rotated before it is another run's.
+        assert!(since(dir.path(), LogMark::default(), Timestamp(i64::MAX)).len() <= 100);
+        assert!(since(dir.path(), LogMark::default(), LONG_AGO).ends_with(&text));
+        // One file in the middle is compressed already: what is behind it is enough.
+        let third = names::rotated(dir.path()).unwrap()[2];
+        fs::rename(dir.path().join(third.name()), dir.path().join(third.as_packed(true).name())).unwrap();
+        let rest = since(dir.path(), start, LONG_AGO);
+        assert!(text.ends_with(&rest) && !rest.is_empty() && rest.len() < text.len(), "{rest}");
+    }
+
+    #[test]
+    fn no_more_than_the_bound_is_read_and_it_is_the_end() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::open(dir.path(), 40 << 10, 99).unwrap();
+        let start = LogMark::now(dir.path());
+        let text = lines(0, 20_000);
+        log.append(text.as_bytes()).unwrap();
+        let read = since(dir.path(), start, LONG_AGO);
+        assert_eq!(read.len() as u64, TAIL);
+        assert!(text.ends_with(&read));
+    }
+}
