@@ -275,9 +275,9 @@ impl LockFile {
         // Taken apart whole: a tree that is forgotten here is one that gc removes.
         let Self { schema: _, java, kafka, mysql, earlier_kafka, earlier_mysql, trusted: _ } = self;
         let mut all: Vec<Known<'_>> = Vec::new();
-        for j in java {
-            let tree = j.tree.iter();
-            all.extend(tree.map(|tree| Known { part: Part::Java, version: &j.version, tree, current: true }));
+        if let Some(java) = java {
+            let tree = java.tree.iter();
+            all.extend(tree.map(|tree| Known { part: Part::Java, version: &java.version, tree, current: true }));
         }
         for (k, current) in kafka.iter().map(|k| (k, true)).chain(earlier_kafka.iter().map(|k| (k, false))) {
             all.push(Known { part: Part::Kafka, version: &k.version, tree: &k.tree, current });
