@@ -16,7 +16,7 @@ const SCHEMA: u32 = 1;
 pub enum CatalogFault {
     /// Not TOML of this shape.
     #[error("the list of artifacts cannot be read")]
-    Text(#[from] toml::de::Error),
+    Text(#[source] Box<toml::de::Error>),
     /// Another schema.
     #[error("the list of artifacts has schema {0}, this version knows {SCHEMA}")]
     Schema(u32),
@@ -228,11 +228,12 @@ impl Catalog {
         struct Head {
             schema: u32,
         }
-        let Head { schema } = toml::from_str(text)?;
+        let bad = |e| CatalogFault::Text(Box::new(e));
+        let Head { schema } = toml::from_str(text).map_err(bad)?;
         if schema != SCHEMA {
             return Err(CatalogFault::Schema(schema));
         }
-        let File { artifact: list, .. } = toml::from_str(text)?;
+        let File { artifact: list, .. } = toml::from_str(text).map_err(bad)?;
         let mut ids = BTreeSet::new();
         for row in &list {
             let bad = |why| CatalogFault::Row { id: row.id.clone(), why };

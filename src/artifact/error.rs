@@ -31,6 +31,24 @@ pub enum JarFault {
     },
 }
 
+/// A file with other bytes than it must have.
+#[derive(Clone, Debug, PartialEq, Eq, Error)]
+#[error("{file} from {from} is not what is known as {artifact}: {algorithm} {wanted} wanted, {found} found")]
+pub struct BadDigest {
+    /// Its name.
+    pub file: String,
+    /// Where it came from.
+    pub from: String,
+    /// Its id in the list.
+    pub artifact: String,
+    /// By which digest.
+    pub algorithm: Algorithm,
+    /// The known one.
+    pub wanted: String,
+    /// What it has.
+    pub found: String,
+}
+
 /// A Java runtime that was found and refused.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FoundJava {
@@ -66,21 +84,8 @@ pub enum ArtifactError {
         source: CatalogFault,
     },
     /// A file has other bytes than it must. Nothing of it is kept.
-    #[error("{file} from {from} is not what is known as {artifact}: {algorithm} {wanted} wanted, {found} found")]
-    Digest {
-        /// Its name.
-        file: String,
-        /// Where it came from.
-        from: String,
-        /// Its id in the list.
-        artifact: String,
-        /// By which digest.
-        algorithm: Algorithm,
-        /// The known one.
-        wanted: String,
-        /// What it has.
-        found: String,
-    },
+    #[error(transparent)]
+    Digest(Box<BadDigest>),
     /// Nobody has published a digest, and this store has trusted none yet.
     #[error("{artifact} cannot be verified: {doubt}")]
     Unpinned {
@@ -306,8 +311,9 @@ impl ArtifactError {
                  release where that will not do"
                     .into(),
             ),
-            ArtifactError::Digest { from, .. } => Some(format!(
-                "what {from} gave is not what was published; look at the mirror or proxy in between, or try another source"
+            ArtifactError::Digest(bad) => Some(format!(
+                "what {} gave is not what was published; look at the mirror or proxy in between, or try another source",
+                bad.from
             )),
             ArtifactError::Signature { .. } => Some("do not use the file; fetch it from another source".into()),
             ArtifactError::NoFile(path) => Some(format!("put it there, or take \"file\" out of artifacts.sources: {}", path.display())),
@@ -377,7 +383,7 @@ impl ArtifactError {
             ArtifactError::Cancelled
             | ArtifactError::Catalog(_)
             | ArtifactError::List { .. }
-            | ArtifactError::Digest { .. }
+            | ArtifactError::Digest(_)
             | ArtifactError::Unpinned { .. }
             | ArtifactError::Published { .. }
             | ArtifactError::Signature { .. }

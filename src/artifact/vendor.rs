@@ -9,7 +9,7 @@ use super::{
     archive::{self, ArchiveFault, ArchiveKind, Bounds, Keep, Top, Unpacked},
     catalog::{Artifact, Packing},
     digest::{self, Algorithm, Digests, Hasher},
-    error,
+    error::{self, BadDigest},
     lockfile::{ArchiveRecord, Trusted},
     settings::Origin,
     signature,
@@ -209,14 +209,14 @@ impl Job<'_> {
         if let Some(bad) = wanted.mismatch(&came.digests) {
             self.drop_part(&came)?;
             sysfs::remove_dir_all_optional(&came.tree)?;
-            return Err(ArtifactError::Digest {
+            return Err(ArtifactError::Digest(Box::new(BadDigest {
                 file: self.row.file.clone(),
                 from: from.to_owned(),
                 artifact: self.row.id.clone(),
                 algorithm: bad.algorithm,
                 wanted: bad.wanted,
                 found: bad.found,
-            });
+            })));
         }
         if self.fetcher.settings.signatures {
             self.signature(place, came.part.as_deref())?;

@@ -107,7 +107,7 @@ struct Open {
     waited: bool,
 }
 
-/// The newest incident of a node, when that was a refused start: the same again is no new one.
+/// The newest incident of a node, while that is a refused start and not over: the same again is no new one.
 #[derive(Clone, Debug)]
 struct Refused {
     id: u64,
@@ -147,7 +147,7 @@ impl Incidents {
     }
 
     fn reopen(&mut self, node: NodeName, incident: &Incident) {
-        if incident.incarnation.is_none() {
+        if incident.incarnation.is_none() && incident.outcome.is_open() {
             let refused = Refused { id: incident.id, cause: incident.cause.clone(), what: incident.what.clone() };
             self.refused.insert(node.clone(), refused);
         }
@@ -293,6 +293,8 @@ impl Incidents {
         }
         let open = open.clone();
         self.open.remove(&node.name);
+        // Over: the same reason later is another incident.
+        self.refused.remove(&node.name);
         Self::close(&node.name, &open, outcome, journal);
     }
 

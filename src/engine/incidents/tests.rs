@@ -227,6 +227,25 @@ fn a_refused_start_is_one_incident_however_often_it_is_tried_and_under_however_m
 }
 
 #[test]
+fn a_start_refused_for_the_same_reason_after_the_node_was_back_is_a_new_incident_also_for_the_next_daemon() {
+    for new_daemon in [false, true] {
+        let mut bench = Bench::new();
+        bench.turn(node("preparing", 0), vec![]);
+        bench.turn(failed(0, "port 9092 is taken"), vec![]);
+        bench.turn(node("ready", 1), vec![]);
+        bench.turn(NodeSnapshot { wanted: Wanted::Down, ..node("down", 1) }, vec![]);
+        if new_daemon {
+            bench.next_daemon();
+        }
+        bench.turn(node("preparing", 1), vec![]);
+        bench.turn(failed(1, "port 9092 is taken"), vec![]);
+        let all = bench.all();
+        let states: Vec<_> = all.iter().map(|i| (i.outcome.state.as_str(), i.times)).collect();
+        assert_eq!(states, [("back", 1), ("failed", 1)], "new daemon: {new_daemon}");
+    }
+}
+
+#[test]
 fn a_damaged_record_hides_nothing_and_its_number_is_not_used_again() {
     let mut bench = Bench::new();
     bench.turn(node("preparing", 1), vec![obituary(1, Cause::Crashed)]);
