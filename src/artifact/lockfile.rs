@@ -267,7 +267,11 @@ impl LockFile {
     /// The MySQL of a choice; without one the one that came last.
     pub fn mysql_of(&self, choice: Option<&str>) -> Option<&MysqlRecord> {
         let mut all = self.mysql.iter().chain(&self.earlier_mysql);
-        all.find(|m| choice.is_none_or(|c| m.version == c))
+        // Of packages another patch of the series will do, and is what came when that version was asked for.
+        let series = |v: &str| v.rsplit_once('.').map(|(series, _)| series.to_owned());
+        let fits =
+            |m: &MysqlRecord, c: &str| m.version == c || (m.archive.is_none() && series(&m.version) == series(c));
+        all.find(|m| choice.is_none_or(|c| fits(m, c)))
     }
 
     /// Every tree on record.
@@ -335,6 +339,28 @@ mod tests {
         assert!(record.kafka_of("apache-3.9.2").is_none());
         record.put_kafka(kafka("apache-3.5.2"));
         assert_eq!(record.earlier_kafka.iter().map(KafkaRecord::choice).collect::<Vec<_>>(), ["confluent-7.5.3"]);
+    }
+
+    #[test]
+    fn a_mysql_of_packages_stands_for_its_series_and_one_of_an_archive_for_itself() {
+        let mysql = |version: &str, archive| MysqlRecord {
+            version: version.into(),
+            tree: tree(),
+            shape: MysqlShape {
+                loader: None,
+                libraries: Vec::new(),
+                mysqld: "m".into(),
+                messages: "s".into(),
+                character_sets: "c".into(),
+                plugins: "p".into(),
+            },
+            packages: Vec::new(),
+            archive,
+        };
+        let packages = LockFile { mysql: Some(mysql("9.7.4", None)), ..LockFile::default() };
+        assert!(packages.mysql_of(Some("9.7.2")).is_some() && packages.mysql_of(Some("8.0.46")).is_none());
+        let archive = LockFile { mysql: Some(mysql("9.7.4", kafka("a").archive)), ..LockFile::default() };
+        assert!(archive.mysql_of(Some("9.7.2")).is_none() && archive.mysql_of(Some("9.7.4")).is_some());
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     artifact::{
-        Progress, Settings, Silent, Wanted,
+        Settings, Silent, Wanted,
         lockfile::{KafkaRecord, MysqlRecord, MysqlShape, TreeRecord},
         manifest,
         store::Store,
@@ -22,11 +22,6 @@ use std::{
 
 const WANTED: Wanted = Wanted { java: false, kafka: true, mysql: true };
 
-struct Silence;
-impl Progress for Silence {
-    fn step(&self, _: &crate::artifact::Step) {}
-}
-
 fn settings(store: &Path) -> Settings {
     let mut settings = Settings::new(store);
     settings.kafka_choice = "confluent-7.5.3".into();
@@ -36,7 +31,7 @@ fn settings(store: &Path) -> Settings {
 /// A store with a Kafka and a MySQL of a few bytes.
 fn filled(dir: &Path) -> Settings {
     let settings = settings(&dir.join("store"));
-    let store = Store::take(&settings.store, &Silence, &Cancel::default()).unwrap();
+    let store = Store::take(&settings.store, &Silent, &Cancel::default()).unwrap();
     let work = store.work("w").unwrap();
     let kafka = work.sub("kafka").unwrap();
     fs::create_dir_all(kafka.join("share/java/kafka")).unwrap();

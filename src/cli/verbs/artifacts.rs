@@ -23,19 +23,20 @@ pub(super) async fn run(context: &Context, asked: Artifacts) -> Result<Exit, Cli
     let plan = context.load()?.plan;
     match asked {
         Artifacts::List { json } => {
-            let found = work(context, "artifacts", move |_| artifacts::list(&plan)).await?.map_err(failed)?;
+            let found = work(context, "artifacts", move |_| artifacts::list(&plan)).await?.map_err(|e| failed(&e))?;
             context.printer.data(&if json { as_json(&found)? } else { listed(&found) })?;
             Ok(Exit::Done)
         }
         Artifacts::Gc(Gc { dry_run, earlier, json }) => {
             let done = work(context, "artifacts", move |cancel| artifacts::gc(&plan, earlier, dry_run, cancel));
-            let done = done.await?.map_err(failed)?;
+            let done = done.await?.map_err(|e| failed(&e))?;
             context.printer.data(&if json { as_json(&done)? } else { collected(&done) })?;
             Ok(Exit::Done)
         }
         Artifacts::Verify { json } => {
-            let read =
-                work(context, "artifacts", move |cancel| artifacts::verify(&plan, cancel)).await?.map_err(failed)?;
+            let read = work(context, "artifacts", move |cancel| artifacts::verify(&plan, cancel))
+                .await?
+                .map_err(|e| failed(&e))?;
             context.printer.data(&if json { as_json(&read)? } else { verified(&read) })?;
             let damaged = read.trees.iter().any(|t| t.fault.is_some());
             if !damaged {
@@ -69,11 +70,11 @@ pub(super) async fn work<T: Send + 'static>(
     }
 }
 
-fn failed(e: ArtifactError) -> CliError {
+fn failed(e: &ArtifactError) -> CliError {
     if matches!(e, ArtifactError::Cancelled) {
         return CliError::new(Exit::Interrupted, "interrupted");
     }
-    let error = CliError::of(Exit::Artifact, &e);
+    let error = CliError::of(Exit::Artifact, e);
     match e.hint() {
         Some(hint) => error.hint(hint),
         None => error,

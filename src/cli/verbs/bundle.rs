@@ -25,7 +25,7 @@ pub(super) async fn run(context: &Context, asked: Bundle) -> Result<Exit, CliErr
             (args.file, work(context, "bundle", doing).await?)
         }
     };
-    let done = done.map_err(failed)?;
+    let done = done.map_err(|e| failed(&e))?;
     context.printer.data(&text(&file, &done))?;
     for note in &done.notes {
         context.printer.warn(note);
@@ -33,11 +33,11 @@ pub(super) async fn run(context: &Context, asked: Bundle) -> Result<Exit, CliErr
     Ok(Exit::Done)
 }
 
-fn failed(e: BundleFault) -> CliError {
+fn failed(e: &BundleFault) -> CliError {
     if e.is_cancelled() {
         return CliError::new(Exit::Interrupted, "interrupted; the store is as it was");
     }
-    let error = CliError::of(Exit::Artifact, &e);
+    let error = CliError::of(Exit::Artifact, e);
     match e.hint() {
         Some(hint) => error.hint(hint),
         None => error,
