@@ -114,10 +114,11 @@ fn mysql(dir: &Path, tree: &cdc_supervisor::base::programs::MysqlTree) -> Packed
 fn each(directory: &Path, prefix: &str, found: &mut impl FnMut(&str, &Path)) {
     for entry in fs::read_dir(directory).unwrap().flatten() {
         let name = format!("{prefix}{}", entry.file_name().into_string().unwrap());
-        if entry.path().is_dir() {
-            each(&entry.path(), &format!("{name}/"), found)
+        let path = entry.path();
+        if path.is_dir() {
+            each(&path, &format!("{name}/"), found);
         } else {
-            found(&name, &entry.path())
+            found(&name, &path);
         }
     }
 }
