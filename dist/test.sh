@@ -71,7 +71,7 @@ for main in tests/*/main.rs; do
 done
 # One short round with the programs as they were built for the tests: shows that every figure can be measured, no more.
 # dist/bench.sh measures them. The row with the real products takes minutes more.
-rows=respawn,start-9,start-200,flood,idle,adoption
+rows=respawn,start-9,start-200,flood,idle,adoption,fetch
 [ $long = no ] || rows+=,real
 layer figures isolated cargo test --locked --bench figures -- --short --only "$rows"
 if [ $long = yes ]; then

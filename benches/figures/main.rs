@@ -15,6 +15,7 @@
 
 mod adoption;
 mod child;
+mod fetch;
 mod flood;
 mod idle;
 mod ours;
@@ -36,7 +37,7 @@ use std::{
 /// Measures cdc-supervisor against its peers.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only these rows: respawn, start-9, start-200, flood, idle, adoption, real.
+    /// Only these rows: respawn, start-9, start-200, flood, idle, adoption, fetch, real.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds of every row, instead of each row's own number.
@@ -80,7 +81,7 @@ impl Bench {
     }
 }
 
-const ROWS: [&str; 7] = ["respawn", "start-9", "start-200", "flood", "idle", "adoption", "real"];
+const ROWS: [&str; 8] = ["respawn", "start-9", "start-200", "flood", "idle", "adoption", "fetch", "real"];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -113,6 +114,7 @@ fn run(arguments: &Arguments) -> Measured<bool> {
             "flood" => flood::figure(&bench).map(|f| vec![f]),
             "idle" => idle::figures(&bench),
             "adoption" => adoption::figure(&bench).map(|f| vec![f]),
+            "fetch" => fetch::figures(&bench),
             _ => match &arguments.store {
                 Some(store) => real::figures(&bench, store),
                 None => Ok(vec![Figure::failed(row, "left out: CDC_TEST_STORE names no filled artifact store")]),

@@ -6,7 +6,7 @@ use super::{
     mysql,
     progress::megabytes,
     settings::Origin,
-    store::Store,
+    store::{self, Store},
     survey::{look, place},
     transfer::Network,
     vendor::{Fetcher, Got},
@@ -35,7 +35,9 @@ pub fn ensure(
     cancel: &Cancel,
 ) -> Result<Programs, ArtifactError> {
     let first = look(wanted, settings, cancel)?;
-    if first.missing.is_empty() && first.java.is_none() {
+    // Whoever has everything read again also wants the rest of runs that were killed to be gone.
+    let tidy = settings.verify_all && store::has_leftovers(&settings.store);
+    if first.missing.is_empty() && first.java.is_none() && !tidy {
         return Ok(tell(first, progress));
     }
     if settings.offline && !first.missing.is_empty() && !has_files(settings) {
@@ -55,6 +57,7 @@ pub fn ensure(
         record.write(&settings.store)?;
     }
     if second.missing.is_empty() {
+        drop_finished(&store, &record, settings);
         return Ok(tell(second, progress));
     }
     for (what, detail) in &second.present {
@@ -71,6 +74,20 @@ pub fn ensure(
     fetch_all(&store, &parts, &mut record, settings, progress, cancel)?;
     let last = look(wanted, settings, cancel)?;
     if last.missing.is_empty() { Ok(last.programs) } else { Err(ArtifactError::Incomplete { missing: last.missing }) }
+}
+
+/// Removes downloads that have become programs of the store: their run was killed before it could.
+fn drop_finished(store: &Store, record: &LockFile, settings: &Settings) {
+    // What stays is only disk space, which is no reason to fail.
+    let Ok(catalog) = settings.catalog() else { return };
+    let mysql = record.mysql.iter().chain(&record.earlier_mysql).map(|m| &m.archive);
+    let kafka = record.kafka.iter().chain(&record.earlier_kafka).map(|k| &k.archive);
+    let archives = mysql.chain(kafka).chain(record.java.iter().map(|j| &j.archive)).flatten();
+    for archive in archives {
+        if let Some(row) = catalog.all().iter().find(|row| row.id == archive.artifact) {
+            store.drop_download(&row.file);
+        }
+    }
 }
 
 /// Whether the source `file` may have something: the only one that is asked without the network.

@@ -25,6 +25,9 @@ use std::{
 /// Hex digits of the content id in a directory's name: 48 bits tell the few trees of one store apart.
 const SHORT: usize = 12;
 
+/// Where downloads are kept.
+const DOWNLOADS: &str = "downloads";
+
 /// How often a waiting run looks whether the lock is free.
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -87,11 +90,24 @@ impl Store {
         self.directory.join("tmp")
     }
 
-    /// Where downloads are kept until they are in the store: a later run goes on with them.
-    pub fn downloads(&self) -> Result<PathBuf, ArtifactError> {
-        let path = self.directory.join("downloads");
+    /// Makes the place where downloads are kept until they are in the store: a later run goes on with them.
+    pub fn downloads(&self) -> Result<(), ArtifactError> {
+        let path = self.directory.join(DOWNLOADS);
         sysfs::make_dir(&path, 0o700)?;
-        Ok(path)
+        Ok(())
+    }
+
+    /// Where the download of a file is kept.
+    pub fn part(&self, file: &str) -> PathBuf {
+        self.directory.join(DOWNLOADS).join(format!("{file}.part"))
+    }
+
+    /// Removes the download of a file.
+    pub fn drop_download(&self, file: &str) {
+        // What stays is only disk space; a state without its bytes is worth nothing.
+        let part = self.part(file);
+        let _ = fs::remove_file(part.with_file_name(format!("{file}.part.state")));
+        let _ = fs::remove_file(part);
     }
 
     /// A fresh directory to work in, removed when dropped.
@@ -126,6 +142,12 @@ impl Drop for Store {
         // Left over only when its removal failed before; the next holder tries again.
         let _ = fs::remove_dir_all(self.tmp());
     }
+}
+
+/// Whether runs that were killed have left something.
+pub fn has_leftovers(store: &Path) -> bool {
+    let some = |place: &str| fs::read_dir(store.join(place)).is_ok_and(|mut list| list.next().is_some());
+    store.join("tmp").exists() || some(DOWNLOADS)
 }
 
 /// A directory to work in. Dropping it removes it.

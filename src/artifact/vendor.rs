@@ -175,6 +175,11 @@ struct Came {
 
 impl Job<'_> {
     fn get(&self, place: &Place, from: &str, origin: Origin) -> Result<Got, ArtifactError> {
+        if let Place::File(path) = place
+            && !path.is_file()
+        {
+            return Err(ArtifactError::NoFile(path.clone()));
+        }
         let wanted = self.wanted(place)?;
         let begin = || {
             let detail = format!("{} {} from {from}", self.part, self.row.version);
@@ -182,9 +187,6 @@ impl Job<'_> {
         };
         let came = match place {
             Place::File(path) => {
-                if !path.is_file() {
-                    return Err(ArtifactError::NoFile(path.clone()));
-                }
                 begin();
                 self.read(path)?
             }
@@ -383,8 +385,8 @@ impl Job<'_> {
 
     /// A download, unpacked behind the arriving bytes.
     fn download(&self, url: &str) -> Result<Came, ArtifactError> {
-        let downloads = self.fetcher.store.downloads()?;
-        let part = downloads.join(format!("{}.part", self.row.file));
+        self.fetcher.store.downloads()?;
+        let part = self.fetcher.store.part(&self.row.file);
         // It must be there for who reads it.
         File::options().append(true).create(true).open(&part).map_err(|e| SysError::path("make", &part, e))?;
         let hasher = self.hasher();

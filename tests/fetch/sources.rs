@@ -3,7 +3,7 @@
 use crate::{
     archives::{self, List},
     hostile_http::{Answer, Authority, Server},
-    support::{Output, Root, until},
+    support::{Client, Output, Root, VERB_LIMIT, until},
 };
 use std::{
     fs,
@@ -323,6 +323,69 @@ fn killed_at_random_points_the_next_run_always_ends_right() {
         assert!(at.downloads().is_empty() && !at.store().join("tmp").exists(), "round {round}");
     }
     assert!(killed > 0, "every run was over before its kill");
+}
+
+#[test]
+fn proxies_and_authorities_of_the_environment_are_used() {
+    let body = archives::kafka("apache-kafka", 15);
+    let proxy = serve(&body);
+    let at = Place::new();
+    at.list(&List::of("apache-3.5.2", "apache-kafka", &body, &["http://vendor.invalid/kafka.tgz"]));
+    at.configure(VENDOR, "apache-3.5.2");
+    let address = format!("http_proxy={}", proxy.url(""));
+    let run = Client::start(&at.root, &["env", &address], &["fetch"]).wait(VERB_LIMIT);
+    assert_eq!(run.code, Some(0), "{run}");
+    assert_eq!(proxy.seen()[0].path, "http://vendor.invalid/kafka.tgz");
+
+    let authority = Authority::new();
+    let server = Server::tls(authority.config, move |asked| Answer::file(&body, "\"a\"", asked));
+    let at = Place::new();
+    let pem = at.root.file("ca.pem");
+    fs::write(&pem, &authority.pem).unwrap();
+    let body = archives::kafka("apache-kafka", 15);
+    at.list(&List::of("apache-3.5.2", "apache-kafka", &body, &[&server.url("kafka.tgz")]));
+    at.configure(VENDOR, "apache-3.5.2");
+    says(&at.root.fails(5, &["fetch"]), "https");
+    let variable = format!("SSL_CERT_FILE={pem}");
+    let run = Client::start(&at.root, &["env", &variable], &["fetch"]).wait(VERB_LIMIT);
+    assert_eq!(run.code, Some(0), "{run}");
+}
+
+#[test]
+fn a_disk_that_fills_up_is_said_to_be_full_and_what_came_is_gone_on_with() {
+    let at = Place::new();
+    let store = at.store().display().to_string();
+    fs::create_dir_all(&store).unwrap();
+    // A mount of its own needs a right that not everybody has.
+    let mount = |size: &str| format!("mount -t tmpfs -o size={size} none '{store}' && exec \"$@\"");
+    let small = mount("500k");
+    let inside = ["unshare", "--mount", "sh", "-c", small.as_str(), "sh"];
+    let can = std::process::Command::new(inside[0]).args(&inside[1..]).arg("true").output();
+    if !can.is_ok_and(|done| done.status.success()) {
+        crate::support::skip("a disk that fills up is said to be full", "no right to mount a tmpfs");
+        return;
+    }
+    let body = archives::kafka("apache-kafka", 16);
+    // Of unknown length, so that it is begun at all.
+    let served = Arc::clone(&body);
+    let server = Server::start(move |asked| Answer { length: None, ..Answer::file(&served, "\"a\"", asked) });
+    at.list(&List::of(
+        "apache-3.5.2",
+        "apache-kafka",
+        &body,
+        &[&server.url("kafka.tgz"), &server.url("again/kafka.tgz")],
+    ));
+    at.configure(VENDOR, "apache-3.5.2");
+    let run = Client::start(&at.root, &inside, &["fetch"]).wait(VERB_LIMIT);
+    assert_eq!(run.code, Some(5), "{run}");
+    says(&run, "hint: the disk is full");
+    assert_eq!(server.seen().len(), 1, "a full disk is full for the next address too");
+    // Said beforehand where the length is known.
+    let server = serve(&body);
+    at.list(&List::of("apache-3.5.2", "apache-kafka", &body, &[&server.url("kafka.tgz")]));
+    let run = Client::start(&at.root, &inside, &["fetch"]).wait(VERB_LIMIT);
+    says(&run, "kafka.tgz.part needs 64 MB more, 0 MB are free");
+    assert_eq!(run.code, Some(5), "{run}");
 }
 
 #[test]

@@ -128,6 +128,22 @@ fn a_connection_that_is_cut_again_and_again_is_gone_on_with() {
 }
 
 #[test]
+fn a_connection_that_ends_before_or_in_the_head_is_tried_again() {
+    let body = bytes(100_000, 23);
+    let served = Arc::clone(&body);
+    let server = Server::start(move |asked| {
+        let answer = Answer::file(&served, "\"a\"", asked);
+        Answer { head_cut: [Some(0), Some(9), None].get(asked.number).copied().flatten(), ..answer }
+    });
+    let place = Place::new();
+    let mut timing = quick();
+    timing.tries = 4;
+    let place = Place { network: Network::new(timing, None, None), ..place };
+    place.holds(&place.get(&server.url("f")).unwrap(), &body);
+    assert_eq!(server.seen().len(), 3);
+}
+
+#[test]
 fn a_server_that_cuts_without_getting_on_is_left_after_some_tries() {
     let body = bytes(1_000_000, 3);
     let server = Server::start(move |asked| Answer::file(&body, "\"a\"", asked).cut(10));

@@ -39,6 +39,8 @@ pub struct Answer {
     pub length: Option<u64>,
     /// The connection is cut after this many bytes of the body.
     pub cut: Option<usize>,
+    /// The connection is cut after this many bytes of the head.
+    pub head_cut: Option<usize>,
     /// The bytes go out in such steps, with such pauses.
     pub drip: Option<(usize, Duration)>,
     /// After the last byte nothing happens for this long.
@@ -55,6 +57,7 @@ impl Answer {
             at: 0,
             length: Some(0),
             cut: None,
+            head_cut: None,
             drip: None,
             hang: None,
         }
@@ -216,7 +219,11 @@ fn write(stream: &mut dyn ReadWrite, answer: &Answer) -> std::io::Result<()> {
     for (name, value) in &answer.headers {
         head += &format!("{name}: {value}\r\n");
     }
-    stream.write_all(format!("{head}\r\n").as_bytes())?;
+    head += "\r\n";
+    if let Some(bytes) = answer.head_cut {
+        return stream.write_all(&head.as_bytes()[..bytes]).and_then(|()| stream.flush());
+    }
+    stream.write_all(head.as_bytes())?;
     let body = answer.body.get(answer.at..).unwrap_or_default();
     let body = &body[..answer.cut.unwrap_or(body.len()).min(body.len())];
     match answer.drip {

@@ -52,6 +52,9 @@ struct Flow {
 impl Flow {
     /// `12 of 38 MB, 3.1 MB/s, 8 s left`; the speed after a second.
     fn words(&self) -> String {
+        if self.done >= self.total {
+            return format!("{} MB are here; verified and put in order", self.total >> 20);
+        }
         let mut text = format!("{} of {} MB", self.done >> 20, self.total >> 20);
         let took = self.since.elapsed();
         let came = self.done.saturating_sub(self.first);
@@ -209,6 +212,8 @@ mod tests {
         assert!((1.5..=2.0).contains(&speed), "{words}");
         let begun = Flow { since: Instant::now(), ..flow };
         assert_eq!(begun.words(), "60 of 100 MB");
+        let whole = Flow { done: 100 << 20, ..flow };
+        assert_eq!(whole.words(), "100 MB are here; verified and put in order");
         let both = [Doing::Bytes(flow), Doing::Words("x".into()), Doing::Bytes(begun)];
         let sum = all(both.iter()).unwrap();
         assert_eq!((sum.done, sum.total, sum.since), (120 << 20, 200 << 20, long_ago));
