@@ -6,15 +6,11 @@
 // Test code: a panic is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
-#[path = "../support/hostile_http.rs"]
-#[allow(dead_code)]
-mod hostile_http;
 #[path = "../support/mod.rs"]
 mod support;
 
 mod stack;
 
-mod archives;
 mod daemon_death;
 mod identity;
 mod kills;
