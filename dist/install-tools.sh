@@ -28,6 +28,7 @@ for group in "$@"; do
       need unshare util-linux
       need setpriv util-linux
       need ps procps
+      need javac openjdk-17-jdk-headless
       ;;
     vm)
       need mke2fs e2fsprogs

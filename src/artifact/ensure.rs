@@ -1,8 +1,8 @@
 //! The order of work: look, and when something is missing, lock the store, look again, fetch, record, look once more.
 
 use super::{
-    ArtifactError, Part, Progress, Settings, Step, Survey, Wanted, jre_package, kafka,
-    lockfile::{JavaRecord, KafkaRecord, LockFile, MysqlRecord},
+    ArtifactError, Part, Progress, Settings, Step, Survey, Wanted, jre_package, kafka, kafka_ui,
+    lockfile::{JavaRecord, KafkaRecord, KafkaUiRecord, LockFile, MysqlRecord},
     mysql,
     progress::megabytes,
     settings::Origin,
@@ -22,6 +22,7 @@ enum Fetched {
     Java(JavaRecord),
     Kafka(KafkaRecord),
     Mysql(MysqlRecord),
+    KafkaUi(KafkaUiRecord),
 }
 
 /// Makes sure that every wanted part is there and whole, fetches what is not, and returns the programs.
@@ -37,10 +38,14 @@ pub fn ensure(
     let first = look(wanted, settings, cancel)?;
     // Whoever has everything read again also wants the rest of runs that were killed to be gone.
     let tidy = settings.verify_all && store::has_leftovers(&settings.store);
-    if first.missing.is_empty() && first.java.is_none() && !tidy {
+    let news = first.java.is_some() || first.ui_java.is_some();
+    if first.missing.is_empty() && !news && !tidy {
         return Ok(tell(first, progress));
     }
-    if settings.offline && !first.missing.is_empty() && !has_files(settings) {
+    let lacks_java = first.ui_lacks_java.is_some();
+    // a jar that was named lies on this machine: nothing is asked for over the network
+    let far = |part: Part| part != Part::KafkaUi || (settings.kafka_ui.jar.is_none() && !lacks_java);
+    if settings.offline && first.missing.iter().any(|m| far(m.part)) && !has_files(settings) {
         return Err(ArtifactError::Offline { missing: first.missing });
     }
     let store = match Store::take(&settings.store, progress, cancel) {
@@ -56,6 +61,7 @@ pub fn ensure(
         record.java = Some(java.clone());
         record.write(&settings.store)?;
     }
+    record_ui_java(&second, &mut record, settings)?;
     if second.missing.is_empty() {
         drop_finished(&store, &record, settings);
         return Ok(tell(second, progress));
@@ -64,6 +70,9 @@ pub fn ensure(
         progress.step(&Step::Present { what: *what, detail: detail.clone() });
     }
     note(&second, progress);
+    if let (Some(lacks), [_]) = (&second.ui_lacks_java, &second.missing[..]) {
+        return Err(ui_java(lacks.clone()));
+    }
     let parts: Vec<Part> = second.missing.iter().map(|m| m.part).collect();
     for missing in second.missing {
         // The reason is news only when the part was there once.
@@ -73,7 +82,23 @@ pub fn ensure(
     }
     fetch_all(&store, &parts, &mut record, settings, progress, cancel)?;
     let last = look(wanted, settings, cancel)?;
-    if last.missing.is_empty() { Ok(last.programs) } else { Err(ArtifactError::Incomplete { missing: last.missing }) }
+    record_ui_java(&last, &mut record, settings)?;
+    match (&last.missing[..], last.ui_lacks_java) {
+        ([], _) => Ok(last.programs),
+        ([_], Some(lacks)) => Err(ui_java(lacks)),
+        (_, _) => Err(ArtifactError::Incomplete { missing: last.missing }),
+    }
+}
+
+fn ui_java((release, needed, found): (String, u32, Vec<super::FoundJava>)) -> ArtifactError {
+    ArtifactError::UiJava { release, needed, found }
+}
+
+/// Notes the runtime that was found for the UI, so that it need not be asked again.
+fn record_ui_java(survey: &Survey, record: &mut LockFile, settings: &Settings) -> Result<(), ArtifactError> {
+    let (Some(java), Some(ui)) = (&survey.ui_java, &mut record.kafka_ui) else { return Ok(()) };
+    ui.java = Some(java.clone());
+    record.write(&settings.store)
 }
 
 /// Removes downloads that have become programs of the store: their run was killed before it could.
@@ -82,7 +107,8 @@ fn drop_finished(store: &Store, record: &LockFile, settings: &Settings) {
     let Ok(catalog) = settings.catalog() else { return };
     let mysql = record.mysql.iter().chain(&record.earlier_mysql).map(|m| &m.archive);
     let kafka = record.kafka.iter().chain(&record.earlier_kafka).map(|k| &k.archive);
-    let archives = mysql.chain(kafka).chain(record.java.iter().map(|j| &j.archive)).flatten();
+    let others = record.java.iter().map(|j| &j.archive).chain(record.kafka_ui.iter().map(|u| &u.archive));
+    let archives = mysql.chain(kafka).chain(others).flatten();
     for archive in archives {
         if let Some(row) = catalog.all().iter().find(|row| row.id == archive.artifact) {
             store.drop_download(&row.file);
@@ -120,6 +146,7 @@ fn fetch_all(
                     Fetched::Java(java) => record.java = Some(java),
                     Fetched::Kafka(kafka) => record.put_kafka(kafka),
                     Fetched::Mysql(mysql) => record.put_mysql(mysql),
+                    Fetched::KafkaUi(ui) => record.kafka_ui = Some(ui),
                 }
                 record.trusted.extend(got.iter().filter_map(|g| g.newly_trusted.clone()));
                 record.write(&settings.store)?;
@@ -165,6 +192,11 @@ fn fetch_one(fetcher: &Fetcher<'_>, part: Part, before: &LockFile) -> Result<(Fe
             let detail = mysql::detail(&mysql);
             (Fetched::Mysql(mysql), got, detail)
         }
+        Part::KafkaUi => {
+            let (ui, got) = kafka_ui::fetch(fetcher)?;
+            let detail = kafka_ui::detail(&ui);
+            (Fetched::KafkaUi(ui), got, detail)
+        }
     };
     fetcher.progress.step(&Step::Done { what: part, detail, took: clock::now().since(begun) });
     Ok((fetched, got))
@@ -175,6 +207,7 @@ fn was_recorded(record: &LockFile, part: Part) -> bool {
         Part::Java => record.java.is_some(),
         Part::Kafka => record.kafka.is_some(),
         Part::Mysql => record.mysql.is_some(),
+        Part::KafkaUi => record.kafka_ui.is_some(),
     }
 }
 

@@ -1,8 +1,8 @@
 //! Why an artifact could not be had: what was wanted, what was found, which sources were asked, what to do.
 
-use super::{Missing, Part, catalog::CatalogFault, digest::Algorithm, transfer::TransferFault};
+use super::{Missing, Part, catalog::CatalogFault, digest::Algorithm, libraries::package_of, transfer::TransferFault};
 use crate::{base::outcome::ExitStatus, sys::error::SysError};
-use std::{error::Error, fmt::Write as _, io, path::PathBuf};
+use std::{collections::BTreeSet, error::Error, fmt::Write as _, io, path::PathBuf};
 use thiserror::Error;
 
 /// A jar that is not what the pins say.
@@ -204,6 +204,30 @@ pub enum ArtifactError {
         /// What was found instead.
         found: Vec<FoundJava>,
     },
+    /// A jar that was named is no Kafka UI.
+    #[error("{} {why}", .path.display())]
+    UiJar {
+        /// The jar.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// Nobody named a jar of Kafka UI, and none can be fetched.
+    #[error("there is no jar of Kafka UI {release} here, and no source that may be asked has one")]
+    NoUiJar {
+        /// Which release is wanted.
+        release: String,
+    },
+    /// No Java runtime that is new enough for Kafka UI.
+    #[error("kafka-ui {release} needs Java {needed} or newer{}", list_java(.found))]
+    UiJava {
+        /// Which release.
+        release: String,
+        /// The oldest Java release it runs on.
+        needed: u32,
+        /// What was found instead.
+        found: Vec<FoundJava>,
+    },
     /// An unpacked tree lacks something every version of it has.
     #[error("{what} lacks {lacks}")]
     Tree {
@@ -219,6 +243,17 @@ pub enum ArtifactError {
         program: PathBuf,
         /// Sonames.
         missing: Vec<String>,
+    },
+    /// The same, and the packages that have them did not come.
+    #[error("{program} needs libraries that this host does not have, and their packages could not be fetched: {}", .missing.join(", "))]
+    LibrariesNotFetched {
+        /// The program.
+        program: PathBuf,
+        /// Sonames.
+        missing: Vec<String>,
+        /// Why the packages did not come.
+        #[source]
+        why: Box<ArtifactError>,
     },
     /// What a program says of its version cannot be read.
     #[error("{program} says {said:?}, which names no version")]
@@ -337,6 +372,16 @@ impl ArtifactError {
             ArtifactError::NoKeyring { family, .. } => {
                 Some(format!("apt-get install {}-keyring", family.to_lowercase()))
             }
+            ArtifactError::UiJar { .. } => {
+                Some("name a jar of Kafka UI as kafka_ui.jar, or set enabled = false in [kafka_ui]".into())
+            }
+            ArtifactError::NoUiJar { release } => Some(format!(
+                "download its jar ({}), verify it, and name it as kafka_ui.jar; or set enabled = false in [kafka_ui]",
+                ui_page(release)
+            )),
+            ArtifactError::UiJava { needed, .. } => Some(format!(
+                "install Java {needed} (openjdk-{needed}-jre-headless, or Temurin) and name its home as kafka_ui.java_home; or take                  a release for an older Java: provectus-0.7.2 runs on 17"
+            )),
             ArtifactError::NoJava { .. } => Some("apt-get install openjdk-17-jre-headless".into()),
             ArtifactError::MysqlChanged { .. } => Some(
                 "name the old suite as mysql suite; or, when no data of the old version is kept, remove the [mysql] table \
@@ -355,6 +400,11 @@ impl ArtifactError {
                 last.or_else(|| failures.iter().find_map(|(_, e)| e.hint()))
             }
             ArtifactError::Parts(failures) => failures.iter().find_map(|(_, e)| e.hint()),
+            ArtifactError::Libraries { missing, .. } | ArtifactError::LibrariesNotFetched { missing, .. } => {
+                let packages: BTreeSet<&str> = missing.iter().filter_map(|m| package_of(m)).collect();
+                let list: Vec<&str> = packages.into_iter().collect();
+                (!list.is_empty()).then(|| format!("apt-get install {}", list.join(" ")))
+            }
             ArtifactError::System(_)
             | ArtifactError::Tool { .. }
             | ArtifactError::Cancelled
@@ -364,7 +414,6 @@ impl ArtifactError {
             | ArtifactError::Unpack { .. }
             | ArtifactError::Pins { .. }
             | ArtifactError::Tree { .. }
-            | ArtifactError::Libraries { .. }
             | ArtifactError::Version { .. }
             | ArtifactError::OddPath(_) => None,
         }
@@ -398,14 +447,27 @@ impl ArtifactError {
             | ArtifactError::NoArchive
             | ArtifactError::NoKeyring { .. }
             | ArtifactError::NoJava { .. }
+            | ArtifactError::UiJar { .. }
+            | ArtifactError::NoUiJar { .. }
+            | ArtifactError::UiJava { .. }
             | ArtifactError::Tree { .. }
             | ArtifactError::Libraries { .. }
+            | ArtifactError::LibrariesNotFetched { .. }
             | ArtifactError::Version { .. }
             | ArtifactError::MysqlChanged { .. }
             | ArtifactError::OddPath(_)
             | ArtifactError::Lockfile { .. }
             | ArtifactError::LockfileSchema { .. } => false,
         }
+    }
+}
+
+/// Where the projects publish their jars.
+fn ui_page(release: &str) -> &'static str {
+    if release.starts_with("provectus") {
+        "https://github.com/provectus/kafka-ui/releases"
+    } else {
+        "https://github.com/kafbat/kafka-ui/releases"
     }
 }
 

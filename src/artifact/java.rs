@@ -94,7 +94,7 @@ pub fn search(settings: &Settings, cancel: &Cancel) -> Result<Checked, ArtifactE
 }
 
 /// The programs to ask, each once, in order of preference.
-fn candidates(settings: &Settings) -> Vec<(PathBuf, String)> {
+pub fn candidates(settings: &Settings) -> Vec<(PathBuf, String)> {
     let host = &settings.host;
     let mut all: Vec<(PathBuf, String)> = Vec::new();
     let mut add = |program: PathBuf, by: &str| {

@@ -28,6 +28,9 @@ pub struct LockFile {
     /// The MySQL tree.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub mysql: Option<MysqlRecord>,
+    /// Kafka UI.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kafka_ui: Option<KafkaUiRecord>,
     /// Other Kafkas that this store has had, newest first: going back to one needs no network.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub earlier_kafka: Vec<KafkaRecord>,
@@ -156,6 +159,29 @@ impl KafkaRecord {
     }
 }
 
+/// Kafka UI's jar.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KafkaUiRecord {
+    /// `provectus-0.7.2`: the list's word, or what a jar that was put there by hand says.
+    pub release: String,
+    /// The oldest Java release that runs it, as its classes say.
+    pub java_needed: u32,
+    /// The configured `jar` it was copied from, if one was configured.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<PathBuf>,
+    /// What that file looked like then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stamp: Option<String>,
+    /// Where it is.
+    pub tree: TreeRecord,
+    /// The file of the list it came as.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub archive: Option<ArchiveRecord>,
+    /// The runtime it is run with, where that is not the brokers'.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub java: Option<JavaRecord>,
+}
+
 /// A MySQL tree.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct MysqlRecord {
@@ -211,6 +237,7 @@ impl Default for LockFile {
             java: None,
             kafka: None,
             mysql: None,
+            kafka_ui: None,
             earlier_kafka: Vec::new(),
             earlier_mysql: Vec::new(),
             trusted: Vec::new(),
@@ -277,11 +304,16 @@ impl LockFile {
     /// Every tree on record.
     pub fn trees(&self) -> Vec<Known<'_>> {
         // Taken apart whole: a tree that is forgotten here is one that gc removes.
-        let Self { schema: _, java, kafka, mysql, earlier_kafka, earlier_mysql, trusted: _ } = self;
+        let Self { schema: _, java, kafka, mysql, kafka_ui, earlier_kafka, earlier_mysql, trusted: _ } = self;
         let mut all: Vec<Known<'_>> = Vec::new();
         if let Some(java) = java {
             let tree = java.tree.iter();
             all.extend(tree.map(|tree| Known { part: Part::Java, version: &java.version, tree, current: true }));
+        }
+        if let Some(ui) = kafka_ui {
+            all.push(Known { part: Part::KafkaUi, version: &ui.release, tree: &ui.tree, current: true });
+            let own = ui.java.iter().filter_map(|j| Some((j, j.tree.as_ref()?)));
+            all.extend(own.map(|(j, tree)| Known { part: Part::Java, version: &j.version, tree, current: true }));
         }
         for (k, current) in kafka.iter().map(|k| (k, true)).chain(earlier_kafka.iter().map(|k| (k, false))) {
             all.push(Known { part: Part::Kafka, version: &k.version, tree: &k.tree, current });

@@ -1,8 +1,8 @@
 //! Verified programs on disk: where they come from, what proves them, where they are kept.
 //!
-//! A part of the stack (`java`, `kafka`, `mysql`) is found in the store or on the host, or it is fetched from the first
+//! A part of the stack (`java`, `kafka`, `mysql`, `kafka-ui`) is found in the store or on the host, or it is fetched from the first
 //! source that has it. A source is one file (`vendor` for archives of the list, here or far; `maven`, `directory`, `apt`);
-//! what a part is made of is one file too (`kafka`, `mysql`, `java`, their archives beside them). Nothing is run or shown
+//! what a part is made of is one file too (`kafka`, `mysql`, `java`, `kafka_ui`, archives beside them). Nothing is run or shown
 //! before it verified: archives and jars by the pins in `dist/`, packages by the distribution's signature, which apt checks.
 //! Everything here blocks; call it on a thread of its own.
 
@@ -15,11 +15,14 @@ mod directory;
 mod ensure;
 mod error;
 pub mod inventory;
+mod jar;
 mod java;
 mod jre_archive;
 mod jre_package;
 mod kafka;
 mod kafka_archive;
+mod kafka_ui;
+pub mod libraries;
 mod lockfile;
 mod manifest;
 mod maven;
@@ -40,5 +43,5 @@ mod vendor;
 pub use ensure::ensure;
 pub use error::{ArtifactError, FoundJava, JarFault};
 pub use progress::{Part, Progress, Silent, Step};
-pub use settings::{Host, Origin, Settings, Wanted};
+pub use settings::{Host, Origin, Settings, UiChoice, Wanted};
 pub use survey::{Missing, Survey, resolve, survey};

@@ -4,7 +4,8 @@ use super::{
     ArtifactError, Part, Progress, Step,
     apt::{self, AptRoot, archive::HostArchive, unpack},
     catalog::Becomes,
-    lockfile::{MysqlRecord, Package, TreeRecord},
+    libraries,
+    lockfile::{MysqlRecord, MysqlShape, Package, TreeRecord},
     manifest::{Care, Manifest},
     mysql_archive, mysql_tree,
     progress::megabytes,
@@ -14,7 +15,7 @@ use super::{
 };
 use crate::{
     base::programs::MysqlTree,
-    sys::{clock, command::Cancel},
+    sys::{clock, command::Cancel, elf::SearchPath},
 };
 use std::path::{Path, PathBuf};
 
@@ -129,12 +130,12 @@ fn from_archive(
             continue;
         };
         let judged = mysql_archive::shape(&got.tree).and_then(|shape| {
-            mysql_archive::check_libraries(&got.tree, &shape)?;
+            let added = add_libraries(fetcher, &work, &got.tree, &shape)?;
             let version = mysql_tree::version(&got.tree, &shape, fetcher.cancel)?;
             wish.accepts(&version, &got.source)?;
-            Ok((shape, version))
+            Ok((shape, version, added))
         });
-        let (shape, version) = match judged {
+        let (shape, version, packages) = match judged {
             Ok(judged) => judged,
             Err(ArtifactError::Cancelled) => return Err(ArtifactError::Cancelled),
             Err(e) => {
@@ -147,12 +148,38 @@ fn from_archive(
             version,
             tree: TreeRecord::new(stored, got.source.clone(), clock::wall()),
             shape,
-            packages: Vec::new(),
+            packages,
             archive: Some(got.archive.clone()),
         };
         return Ok(Some((record, Some(got))));
     }
     Ok(None)
+}
+
+/// What the vendor's server needs of this host and does not find: put into its own library directory.
+fn add_libraries(
+    fetcher: &Fetcher<'_>,
+    work: &Work,
+    tree: &Path,
+    shape: &MysqlShape,
+) -> Result<Vec<Package>, ArtifactError> {
+    let program = tree.join(&shape.mysqld);
+    // its run path leads to the first of them
+    let Some(own) = shape.libraries.first() else { return Ok(Vec::new()) };
+    let from_packages = |packages: &[&'static str]| {
+        if !fetcher.settings.order(None).contains(&Origin::Packages) {
+            let choice = format!("packages ({})", packages.join(", "));
+            return Err(ArtifactError::NotOffered { source_name: "this configuration", choice });
+        }
+        let (host, cancel) = (&fetcher.settings.host, fetcher.cancel);
+        libraries::from_host_packages(packages, host, work, Part::Mysql, fetcher.progress, cancel)
+    };
+    let search = SearchPath::new(Vec::new());
+    let added = libraries::complete(&program, &tree.join(own), &search, &from_packages)?;
+    for text in added.notes {
+        fetcher.progress.step(&Step::Note { what: Part::Mysql, text });
+    }
+    Ok(added.packages)
 }
 
 /// Fetches the packages of the wanted suite and makes a tree of them.

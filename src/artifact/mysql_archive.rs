@@ -1,10 +1,6 @@
 //! MySQL as its vendor packs it ("Linux - Generic"): which files are kept, and where the parts of the tree are.
 
 use super::{ArtifactError, archive::Keep, lockfile::MysqlShape};
-use crate::sys::{
-    elf::{self, SearchPath},
-    error::SysError,
-};
 use std::path::{Path, PathBuf};
 
 /// The server, what it loads and its messages. The clients, the test suite, headers, manual pages, the plugins for debugging
@@ -37,21 +33,6 @@ pub fn shape(tree: &Path) -> Result<MysqlShape, ArtifactError> {
         character_sets: there("share/charsets")?,
         plugins: there("lib/plugin")?,
     })
-}
-
-/// Refuses a server that this host's loader would not run.
-pub fn check_libraries(tree: &Path, shape: &MysqlShape) -> Result<(), ArtifactError> {
-    let program = tree.join(&shape.mysqld);
-    let missing = elf::missing(&program, &SearchPath::new(Vec::new()))
-        .map_err(|e| SysError::path("read the libraries of", &program, e))?;
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let words = missing.iter().map(|m| match &m.version {
-        None => m.library.clone(),
-        Some(version) => format!("{version} of {}", m.library),
-    });
-    Err(ArtifactError::Libraries { program, missing: words.collect() })
 }
 
 #[cfg(test)]

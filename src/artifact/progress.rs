@@ -11,6 +11,8 @@ pub enum Part {
     Kafka,
     /// The MySQL server.
     Mysql,
+    /// The web page over the brokers.
+    KafkaUi,
 }
 
 impl Part {
@@ -20,6 +22,7 @@ impl Part {
             Part::Java => "java",
             Part::Kafka => "kafka",
             Part::Mysql => "mysql",
+            Part::KafkaUi => "kafka-ui",
         }
     }
 }

@@ -26,11 +26,13 @@ pub struct Wanted {
     pub kafka: bool,
     /// A MySQL server.
     pub mysql: bool,
+    /// The web page over the brokers; [`Settings::kafka_ui`] says which.
+    pub kafka_ui: bool,
 }
 
 impl Wanted {
-    /// Everything.
-    pub const ALL: Wanted = Wanted { java: true, kafka: true, mysql: true };
+    /// Everything that the default stack is made of.
+    pub const ALL: Wanted = Wanted { java: true, kafka: true, mysql: true, kafka_ui: false };
 
     /// Whether `part` is wanted.
     pub fn has(self, part: Part) -> bool {
@@ -38,8 +40,20 @@ impl Wanted {
             Part::Java => self.java,
             Part::Kafka => self.kafka,
             Part::Mysql => self.mysql,
+            Part::KafkaUi => self.kafka_ui,
         }
     }
+}
+
+/// Which Kafka UI is wanted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UiChoice {
+    /// `provectus-0.7.2`: the release, when no jar is named.
+    pub release: String,
+    /// A jar that was put there by hand.
+    pub jar: Option<PathBuf>,
+    /// A Java runtime for it alone.
+    pub java_home: Option<PathBuf>,
 }
 
 /// A kind of source.
@@ -92,6 +106,8 @@ pub struct Settings {
     /// The suite of the distribution MySQL is taken from; none: `sid` on Debian, the host's own on Ubuntu. Counts
     /// when MySQL is fetched; a store that has one keeps it.
     pub mysql_suite: Option<String>,
+    /// Which Kafka UI; counts when one is wanted.
+    pub kafka_ui: UiChoice,
     /// What the machine offers.
     pub host: Host,
     /// The pinned jars.
@@ -120,6 +136,7 @@ impl Settings {
             java_home: None,
             kafka_jars: None,
             mysql_suite: None,
+            kafka_ui: UiChoice::default(),
             host: Host::detect(),
             kafka_pins: KAFKA_PINS,
         }

@@ -2,7 +2,7 @@
 //! be told by size and time.
 
 use super::{
-    ArtifactError, Part, Settings, Wanted, java, kafka,
+    ArtifactError, FoundJava, Part, Settings, Wanted, java, kafka, kafka_ui,
     lockfile::{JavaRecord, LockFile},
     manifest::{Care, Manifest},
     mysql,
@@ -32,6 +32,10 @@ pub struct Survey {
     pub(super) present: Vec<(Part, String)>,
     /// What should be recorded about Java and is not yet.
     pub(super) java: Option<JavaRecord>,
+    /// The same about the UI's own Java.
+    pub(super) ui_java: Option<JavaRecord>,
+    /// The UI's jar is there, and no runtime for it: its release, the oldest Java for it, what was found.
+    pub(super) ui_lacks_java: Option<(String, u32, Vec<FoundJava>)>,
 }
 
 impl Survey {
@@ -85,7 +89,47 @@ pub(super) fn look(wanted: Wanted, settings: &Settings, cancel: &Cancel) -> Resu
             Err(why) => survey.missing.push(Missing { part: Part::Mysql, why }),
         }
     }
+    if wanted.kafka_ui {
+        ui_part(&mut survey, &record, settings, care, cancel)?;
+    }
     Ok(survey)
+}
+
+fn ui_part(
+    survey: &mut Survey,
+    record: &LockFile,
+    settings: &Settings,
+    care: Care,
+    cancel: &Cancel,
+) -> Result<(), ArtifactError> {
+    let known = record.kafka_ui.as_ref();
+    let found = kafka_ui::resolve(&settings.store, known, &settings.kafka_ui, care);
+    let (known, jar) = match known.ok_or_else(|| "never fetched".to_owned()).and_then(|known| Ok((known, found?))) {
+        Ok(found) => found,
+        Err(why) => {
+            survey.missing.push(Missing { part: Part::KafkaUi, why });
+            return Ok(());
+        }
+    };
+    match kafka_ui::runtime(known, survey.programs.java.as_ref(), settings, &settings.kafka_ui, cancel) {
+        Ok((java, recorded)) => {
+            if recorded != known.java {
+                survey.ui_java = recorded;
+            }
+            let own = survey.programs.java.as_ref().is_none_or(|brokers| brokers.home != java.home);
+            let on = if own { format!(", on java {}", java.version) } else { String::new() };
+            survey.present.push((Part::KafkaUi, format!("{}{on}", kafka_ui::detail(known))));
+            survey.programs.kafka_ui = Some(Ok(kafka_ui::programs(known, jar, java)));
+        }
+        Err(e @ ArtifactError::UiJava { .. }) => {
+            survey.missing.push(Missing { part: Part::KafkaUi, why: e.to_string() });
+            if let ArtifactError::UiJava { release, needed, found } = e {
+                survey.ui_lacks_java = Some((release, needed, found));
+            }
+        }
+        Err(e) => return Err(e),
+    }
+    Ok(())
 }
 
 fn java_part(

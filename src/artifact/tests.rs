@@ -20,8 +20,8 @@ ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  kafka_2.13-3.5
 ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad  zookeeper-3.6.4.jar
 ";
 
-const KAFKA: Wanted = Wanted { java: false, kafka: true, mysql: false };
-const JAVA: Wanted = Wanted { java: true, kafka: false, mysql: false };
+const KAFKA: Wanted = Wanted { java: false, kafka: true, mysql: false, kafka_ui: false };
+const JAVA: Wanted = Wanted { java: true, kafka: false, mysql: false, kafka_ui: false };
 
 /// Makes both jars where Maven was told to put them.
 const GOOD_MVN: &str = r#"for a in "$@"; do case $a in -DoutputDirectory=*) out=${a#*=};; esac; done
@@ -155,7 +155,7 @@ fn offline_with_an_empty_store_names_what_is_missing() {
     let mut place = Place::new();
     place.mvn(GOOD_MVN);
     place.settings.offline = true;
-    let e = place.ensure(Wanted { java: false, kafka: true, mysql: true }).unwrap_err();
+    let e = place.ensure(Wanted { java: false, kafka: true, mysql: true, kafka_ui: false }).unwrap_err();
     let text = e.to_string();
     assert!(text.starts_with("the network is not to be used and the store does not have kafka ("), "{text}");
     assert!(text.ends_with("mysql (never fetched)"), "{text}");
@@ -417,4 +417,132 @@ fn until(holds: impl Fn() -> bool) {
         assert!(Instant::now() < deadline, "not within a minute");
         thread::sleep(Duration::from_millis(5));
     }
+}
+
+const UI: Wanted = Wanted { java: true, kafka: false, mysql: false, kafka_ui: true };
+
+/// A host with Java 17, and a jar in the test's directory that needs `java`.
+fn place_with_jar(java: u8) -> Place {
+    let mut place = Place::new();
+    fake_java(&place.dir.path().join("jvm/17"), 17);
+    let jar = place.dir.path().join("ui.jar");
+    fs::write(&jar, super::jar::tests::ui_jar("io.kafbat.ui.KafkaUiApplication", "v1.5.0", java)).unwrap();
+    place.settings.kafka_ui.jar = Some(jar);
+    place
+}
+
+#[test]
+fn a_jar_of_the_ui_is_copied_once_and_stays_when_the_file_goes() {
+    let mut place = place_with_jar(17);
+    // the file is here, so nothing is asked for
+    place.settings.offline = true;
+    let heard = Heard::default();
+    let found = ensure(UI, &place.settings, &heard, &Cancel::default()).unwrap();
+    let ui = found.kafka_ui.unwrap().unwrap();
+    assert_eq!((ui.release.as_str(), ui.java.home.as_path()), ("kafbat-1.5.0", found.java.unwrap().home.as_path()));
+    assert!(ui.jar.starts_with(&place.settings.store) && ui.jar.is_file());
+    let heard = heard.0.into_inner().unwrap();
+    assert!(
+        heard.iter().any(|s| matches!(s, Step::Done { detail, .. } if detail == "kafka-ui kafbat-1.5.0 (0 MB)")),
+        "{heard:?}"
+    );
+    let named = place.settings.kafka_ui.jar.clone().unwrap();
+    fs::remove_file(&named).unwrap();
+    assert_eq!(resolve(UI, &place.settings).unwrap().unwrap().kafka_ui, Some(Ok(ui.clone())));
+    // without a name the store's counts, when it is the wanted release
+    place.settings.kafka_ui = UiChoice { release: "kafbat-1.5.0".into(), ..UiChoice::default() };
+    assert_eq!(resolve(UI, &place.settings).unwrap().unwrap().kafka_ui, Some(Ok(ui)));
+    place.settings.kafka_ui.release = "provectus-0.7.2".into();
+    let missing = survey(UI, &place.settings).unwrap().missing;
+    assert_eq!(missing[0].why, "the store has kafbat-1.5.0, and provectus-0.7.2 is wanted");
+    // a file of that name comes back with other contents
+    fs::write(&named, super::jar::tests::ui_jar("com.provectus.kafka.ui.KafkaUiApplication", "0.7.2", 17)).unwrap();
+    place.settings.kafka_ui.jar = Some(named);
+    assert!(survey(UI, &place.settings).unwrap().missing[0].why.ends_with("ui.jar was replaced"));
+    assert_eq!(place.ensure(UI).unwrap().kafka_ui.unwrap().unwrap().release, "provectus-0.7.2");
+}
+
+#[test]
+fn a_damaged_jar_in_the_store_is_taken_from_its_file_again() {
+    let place = place_with_jar(17);
+    let jar = place.ensure(UI).unwrap().kafka_ui.unwrap().unwrap().jar;
+    overwrite(&jar, "bent");
+    assert_eq!(resolve(UI, &place.settings).unwrap(), None);
+    assert_eq!(place.ensure(UI).unwrap().kafka_ui.unwrap().unwrap().jar, jar);
+}
+
+#[test]
+fn a_jar_for_a_newer_java_gets_the_oldest_that_runs_it_or_is_refused_with_what_was_found() {
+    let place = place_with_jar(21);
+    let e = place.ensure(UI).unwrap_err();
+    let text = e.to_string();
+    assert!(text.starts_with("kafka-ui kafbat-1.5.0 needs Java 21 or newer; refused:"), "{text}");
+    assert!(text.contains("release 17 (17.0.1+2), wanted 21 or newer"), "{text}");
+    assert!(e.hint().unwrap().contains("kafka_ui.java_home"));
+    // the jar is in the store, only the runtime is missing: the same words again, and at once when there is one
+    assert!(place.ensure(UI).unwrap_err().to_string().contains("needs Java 21"));
+    fake_java(&place.dir.path().join("jvm/26"), 26);
+    fake_java(&place.dir.path().join("jvm/25"), 25);
+    let found = place.ensure(UI).unwrap();
+    let ui = found.kafka_ui.unwrap().unwrap();
+    assert_eq!((ui.java.major, found.java.unwrap().major), (25, 17), "the brokers keep theirs");
+    // recorded: it is not asked again
+    let program = ui.java.program.clone();
+    install_script(&program, "#!/bin/sh\nexit 1\n");
+    assert_eq!(resolve(UI, &place.settings).unwrap().unwrap().kafka_ui, Some(Ok(ui)));
+}
+
+#[test]
+fn a_runtime_named_for_the_ui_is_the_one_it_gets() {
+    let mut place = place_with_jar(17);
+    let home = place.dir.path().join("own");
+    place.settings.kafka_ui.java_home = Some(home.clone());
+    fake_java(&home, 11);
+    assert!(place.ensure(UI).unwrap_err().to_string().contains("release 11 (11.0.1+2), wanted 17 or newer"));
+    fake_java(&home, 21);
+    assert_eq!(place.ensure(UI).unwrap().kafka_ui.unwrap().unwrap().java.home, home);
+}
+
+#[test]
+fn what_is_no_jar_of_the_ui_is_refused_and_never_stored() {
+    let mut place = place_with_jar(17);
+    let jar = place.settings.kafka_ui.jar.clone().unwrap();
+    for (bytes, why) in [
+        (b"<html>not found</html>".to_vec(), "is a page of HTML"),
+        (super::jar::tests::ui_jar("kafka.Kafka", "1", 17), "is another program's jar: it starts kafka.Kafka"),
+    ] {
+        fs::write(&jar, bytes).unwrap();
+        let e = place.ensure(UI).unwrap_err();
+        assert!(e.to_string().contains(why), "{e}");
+        assert!(!place.visible().iter().any(|n| n.starts_with("kafka-ui")), "{:?}", place.visible());
+    }
+    place.settings.kafka_ui = UiChoice { release: "provectus-0.7.2".into(), ..UiChoice::default() };
+    let e = place.ensure(UI).unwrap_err();
+    assert!(e.to_string().contains("no jar of Kafka UI provectus-0.7.2"), "{e}");
+    assert!(e.hint().unwrap().contains("github.com/provectus/kafka-ui/releases"));
+}
+
+#[test]
+fn a_jar_of_the_list_is_taken_once_it_is_accepted_and_held_to_from_then_on() {
+    let mut place = place_with_jar(17);
+    place.settings.kafka_ui = UiChoice { release: "provectus-0.7.2".into(), ..UiChoice::default() };
+    place.settings.sources = vec![Origin::File];
+    place.settings.offline = true;
+    let file = place.settings.files.join("kafka-ui-api-v0.7.2.jar");
+    fs::create_dir_all(&place.settings.files).unwrap();
+    let jar = super::jar::tests::ui_jar("com.provectus.kafka.ui.KafkaUiApplication", "0.7.2-build", 17);
+    fs::write(&file, &jar).unwrap();
+    let e = place.ensure(UI).unwrap_err();
+    assert!(e.hint().is_some_and(|h| h.contains("--accept-unpinned")), "{e}: {:?}", e.hint());
+    place.settings.accept_unpinned = true;
+    let ui = place.ensure(UI).unwrap().kafka_ui.unwrap().unwrap();
+    assert_eq!(ui.release, "provectus-0.7.2", "the list's word chooses it");
+    assert_eq!(fs::read(&ui.jar).unwrap(), jar);
+    // damaged, and the file is another by now: that one is refused, the first is taken again
+    place.settings.accept_unpinned = false;
+    overwrite(&ui.jar, "bent");
+    fs::write(&file, super::jar::tests::ui_jar("com.provectus.kafka.ui.KafkaUiApplication", "0.7.3", 17)).unwrap();
+    assert!(matches!(place.ensure(UI).unwrap_err(), ArtifactError::Digest(_)));
+    fs::write(&file, &jar).unwrap();
+    assert_eq!(place.ensure(UI).unwrap().kafka_ui, Some(Ok(ui)));
 }

@@ -42,6 +42,11 @@ impl NodeName {
         Self("zookeeper".into())
     }
 
+    /// The name of the one web page over the brokers.
+    pub fn kafka_ui() -> Self {
+        Self("kafka-ui".into())
+    }
+
     /// The name of the one MySQL server.
     pub fn mysql() -> Self {
         Self("mysql".into())
@@ -87,17 +92,29 @@ pub enum NodeKind {
     Broker(u32),
     /// The one MySQL server.
     Mysql,
+    /// The one web page over the brokers, the vendor's Kafka UI.
+    KafkaUi,
     /// Any program of the user's.
     Command,
 }
 
 impl NodeKind {
+    /// The stack is whole without it: nobody waits for ever for it, and its failure is told and fails no verb that is about
+    /// all nodes.
+    pub fn is_optional(self) -> bool {
+        match self {
+            NodeKind::KafkaUi => true,
+            NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::Command => false,
+        }
+    }
+
     /// The word for `kind` in `status --json`.
     pub fn as_str(self) -> &'static str {
         match self {
             NodeKind::Zookeeper => "zookeeper",
             NodeKind::Broker(_) => "broker",
             NodeKind::Mysql => "mysql",
+            NodeKind::KafkaUi => "kafka-ui",
             NodeKind::Command => "command",
         }
     }

@@ -11,6 +11,30 @@ pub struct Programs {
     pub kafka: Option<KafkaJars>,
     /// The MySQL server tree.
     pub mysql: Option<MysqlTree>,
+    /// The web page over the brokers. The only part that others do without: why it is not there goes into its recipe.
+    pub kafka_ui: Option<Result<KafkaUiJar, Absent>>,
+}
+
+/// A program that is not there.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Absent {
+    /// One sentence.
+    pub why: String,
+    /// What to do.
+    pub remedy: String,
+}
+
+/// The jar of the web page, and the runtime it needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaUiJar {
+    /// `provectus-0.7.2`.
+    pub release: String,
+    /// The jar, in the store.
+    pub jar: PathBuf,
+    /// The Java runtime it is run with: the brokers' own where that is new enough.
+    pub java: JavaRuntime,
+    /// Content id of the jar's tree.
+    pub content: String,
 }
 
 /// A checked Java runtime.

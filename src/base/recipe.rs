@@ -61,6 +61,13 @@ pub enum PrepareStep {
         /// The data directory.
         data_dir: PathBuf,
     },
+    /// Its program is not there: the start is refused with these words, and everything else goes on.
+    NoProgram {
+        /// One sentence.
+        why: String,
+        /// What to do.
+        remedy: String,
+    },
     /// Before each start: wait until ZooKeeper no longer holds `/brokers/ids/ID` of an earlier session.
     AwaitBrokerSessionGone {
         /// Where ZooKeeper listens.

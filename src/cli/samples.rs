@@ -14,6 +14,7 @@ pub(super) fn node(name: &str, kind: &str, up_s: i64, memory_mib: u64, cap_mib: 
     Node {
         name: NodeName::new(name).unwrap(),
         kind: kind.into(),
+        optional: false,
         wanted: "up".into(),
         state: if up_s > 0 { "ready" } else { "starting" }.into(),
         pid: Some(4711),

@@ -23,6 +23,10 @@ pub struct Wait {
     /// When the last progress was seen.
     progress: Duration,
     nodes: BTreeMap<NodeName, Seen>,
+    /// Nodes that were asked for by name: none of them is optional.
+    named: Vec<NodeName>,
+    /// Optional nodes that the last judgement went on without, with the reason.
+    without: Vec<(NodeName, String)>,
 }
 
 /// What was seen of one node.
@@ -67,7 +71,19 @@ pub struct BecameReady {
 impl Wait {
     /// A wait that begins at `now` (time on any clock that only goes on). `timeout` is the time without progress.
     pub fn new(timeout: Duration, now: Duration) -> Self {
-        Self { timeout, progress: now, nodes: BTreeMap::new() }
+        Self { timeout, progress: now, nodes: BTreeMap::new(), named: Vec::new(), without: Vec::new() }
+    }
+
+    /// The same for nodes that were asked for by name: they have to become ready, optional or not.
+    #[must_use]
+    pub fn named(mut self, nodes: &[NodeName]) -> Self {
+        self.named = nodes.to_vec();
+        self
+    }
+
+    /// Optional nodes that the last judgement went on without, with the reason.
+    pub fn without(&self) -> &[(NodeName, String)] {
+        &self.without
     }
 
     /// Takes a status seen at `now`; tells what it means and which nodes have become ready since the last one.
@@ -75,21 +91,33 @@ impl Wait {
         let mut became_ready = Vec::new();
         let mut not_ready = Vec::new();
         let mut hopeless: Vec<(NodeName, String)> = Vec::new();
+        let mut optional_not_ready = Vec::new();
+        self.without.clear();
         let began = status.supervisor.started_at;
         for node in status.nodes.iter().filter(|n| n.wanted == "up") {
             let seen = self.nodes.entry(node.name.clone()).or_default();
             if seen.progressed(node) {
                 self.progress = now;
             }
+            let optional = node.optional && !self.named.contains(&node.name);
             if let Some(why) = seen.hopeless(node, began) {
-                hopeless.push((node.name.clone(), why));
+                let list = if optional { &mut self.without } else { &mut hopeless };
+                list.push((node.name.clone(), why));
             } else if seen.is_done(node) {
                 if !std::mem::replace(&mut seen.ready, true) && node.state == "ready" {
                     became_ready.push(BecameReady { node: node.name.clone(), after: seen.start_took(node) });
                 }
             } else {
-                not_ready.push((node.name.clone(), reason(node)));
+                let list = if optional { &mut optional_not_ready } else { &mut not_ready };
+                list.push((node.name.clone(), reason(node)));
             }
+        }
+        // It is waited for as the others are; when nothing moves any more it is what is done without.
+        let over = now.saturating_sub(self.progress) >= self.timeout;
+        if not_ready.is_empty() && over {
+            self.without.append(&mut optional_not_ready);
+        } else {
+            not_ready.append(&mut optional_not_ready);
         }
         let wanted = status.nodes.iter().filter(|n| n.wanted == "up").count();
         let judgement = if let [(first, _), ..] = hopeless.as_slice() {
@@ -100,7 +128,7 @@ impl Wait {
             Judgement::Failed { why, nodes: hopeless }
         } else if not_ready.is_empty() {
             Judgement::Ready
-        } else if now.saturating_sub(self.progress) >= self.timeout {
+        } else if over {
             let seconds = self.timeout.as_secs();
             let why = format!("{} of {wanted} nodes not ready, and nothing moved for {seconds} s", not_ready.len());
             Judgement::Failed { why, nodes: not_ready }
@@ -251,6 +279,32 @@ mod tests {
         assert_eq!(new.len(), 5);
         assert_eq!(new[0], BecameReady { node: NodeName::zookeeper(), after: None });
         assert!(wait.look(&stack(), at(1)).1.is_empty());
+    }
+
+    #[test]
+    fn an_optional_node_is_waited_for_and_done_without_when_it_fails_or_nothing_moves() {
+        let stack_and_ui = |state: &str| {
+            let mut status = stack();
+            let mut ui = node("kafka-ui", "kafka-ui", 0, 0, 384, &[]);
+            (ui.optional, ui.state, ui.detail) = (true, state.into(), "port 8088 is taken".into());
+            status.nodes.push(ui);
+            status
+        };
+        let ui = (NodeName::kafka_ui(), "port 8088 is taken".to_owned());
+        let mut seen = wait();
+        assert_eq!(seen.look(&stack_and_ui("starting"), at(0)).0, Judgement::Waiting(vec![ui.clone()]));
+        assert_eq!(seen.look(&stack_and_ui("failed"), at(1)).0, Judgement::Ready);
+        assert_eq!(seen.without(), std::slice::from_ref(&ui));
+        let mut slow = wait();
+        slow.look(&stack_and_ui("waiting"), at(0));
+        assert_eq!(slow.look(&stack_and_ui("waiting"), at(180)).0, Judgement::Ready);
+        assert_eq!(slow.without(), std::slice::from_ref(&ui));
+        let mut asked = wait().named(&[NodeName::kafka_ui()]);
+        assert!(matches!(asked.look(&stack_and_ui("failed"), at(0)).0, Judgement::Failed { .. }), "it was asked for");
+        let mut all = stack_and_ui("failed");
+        all.nodes[1].state = "failed".into();
+        let Judgement::Failed { nodes, .. } = wait().look(&all, at(0)).0 else { panic!() };
+        assert_eq!(nodes.len(), 1, "only what counts is named");
     }
 
     #[test]

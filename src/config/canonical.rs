@@ -1,6 +1,6 @@
 //! The plan written back: as TOML that means the same, and as a digest of that meaning.
 
-use super::{Broker, Care, Command, CommandProbeKind, Kafka, Mysql, Plan, Zookeeper};
+use super::{Broker, Care, Command, CommandProbeKind, Kafka, KafkaUi, Mysql, Plan, Zookeeper};
 use crate::base::{ByteSize, outcome::signal_name, recipe::RestartWhen};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
@@ -68,6 +68,9 @@ impl Plan {
         if let Some(m) = &self.mysql {
             t.insert("mysql".into(), mysql(m).into());
         }
+        if let Some(ui) = &self.kafka_ui {
+            t.insert("kafka_ui".into(), kafka_ui(ui).into());
+        }
         let commands: Table = self.commands.iter().map(|c| (c.name.to_string(), command(c).into())).collect();
         t.insert("command".into(), commands.into());
         t
@@ -131,6 +134,22 @@ fn mysql(m: &Mysql) -> Table {
     t.insert("provision".into(), m.provision.into());
     t.put_map("options", &m.options);
     t.put_care(&m.care);
+    t
+}
+
+fn kafka_ui(ui: &KafkaUi) -> Table {
+    let mut t = Table::new();
+    t.put_text("release", Some(ui.release.as_str()));
+    t.put_path("jar", ui.jar.as_deref());
+    t.put_path("java_home", ui.java_home.as_deref());
+    t.put_number("port", ui.port.0.into());
+    t.put_text("bind", Some(&ui.bind.to_string()));
+    t.put_size("heap", ui.heap);
+    t.put_size("memory_max", Some(ui.memory_max));
+    t.insert("read_only".into(), ui.read_only.into());
+    t.put_map("properties", &ui.properties);
+    t.put_texts("jvm_flags", ui.jvm_flags.iter().map(String::as_str));
+    t.put_care(&ui.care);
     t
 }
 

@@ -220,6 +220,9 @@ const HEAP_DIVISOR: u64 = 16;
 pub const BROKER_NATIVE: ByteSize = ByteSize::mib(162);
 /// The fixed part of ZooKeeper, likewise: 24M, 16M, 8M, 5M of 40 stacks, 24M, rounded up.
 pub const ZOOKEEPER_NATIVE: ByteSize = ByteSize::mib(80);
+/// The fixed part of Kafka UI, likewise: 128M, 32M, 16M, 5M of 40 stacks, 24M. Its classes are several times a broker's; with
+/// a heap of 128M it took 184M in all under Docker (mission).
+pub const KAFKA_UI_NATIVE: ByteSize = ByteSize::mib(205);
 
 /// What a JVM with this heap needs at least: heap + heap/16 + its fixed part.
 fn needed(heap: ByteSize, native: ByteSize) -> ByteSize {
@@ -237,19 +240,23 @@ pub fn largest_heap(cap: ByteSize, native: ByteSize) -> ByteSize {
 pub const BROKER_HEAP_MIN: ByteSize = ByteSize::mib(192);
 /// See [`BROKER_HEAP_MIN`].
 pub const ZOOKEEPER_HEAP_MIN: ByteSize = ByteSize::mib(64);
+/// See [`BROKER_HEAP_MIN`].
+pub const KAFKA_UI_HEAP_MIN: ByteSize = ByteSize::mib(64);
 
 /// The step of a heap that is derived: HotSpot aligns generations anyway, and round numbers can be read.
 const HEAP_STEP: u64 = 16 << 20;
 
-/// The heap of a node that has a cap and no heap in the file: half of the cap, and never less than `least`.
+/// The heap of a node that has a cap and no heap in the file: half of the cap where its fixed part, `native`, leaves that much,
+/// and never less than `least`.
 ///
 /// Half is the old rule of thumb for Kafka in containers, and 384M in 768M is what was run; 512M in 1G was killed twice
 /// (apecloud/kubeblocks-addons#2855).
-pub fn derived_heap(cap: ByteSize, least: ByteSize) -> ByteSize {
-    ByteSize((cap.0 / 2 / HEAP_STEP * HEAP_STEP).max(least.0))
+pub fn derived_heap(cap: ByteSize, native: ByteSize, least: ByteSize) -> ByteSize {
+    let most = (cap.0 / 2).min(largest_heap(cap, native).0);
+    ByteSize((most / HEAP_STEP * HEAP_STEP).max(least.0))
 }
 
-/// The smallest cap under which a derived heap fits: there half of the cap is less than the smallest heap.
+/// The smallest cap under which a derived heap fits.
 fn least_cap(native: ByteSize, least: ByteSize) -> u64 {
     needed(least, native).0.div_ceil(1 << 20)
 }
@@ -257,7 +264,7 @@ fn least_cap(native: ByteSize, least: ByteSize) -> u64 {
 fn heaps(plan: &Plan, reading: &Reading) {
     // A cap without a heap: the launch derives one, and it must have a place.
     let derived = |cap: ByteSize, native: ByteSize, least: ByteSize, cap_keys: &[&str]| {
-        if cap_keys.iter().any(|key| reading.failed(key)) || needed(derived_heap(cap, least), native) <= cap {
+        if cap_keys.iter().any(|key| reading.failed(key)) || needed(derived_heap(cap, native, least), native) <= cap {
             return;
         }
         let key = reading.written(cap_keys);
@@ -303,6 +310,10 @@ fn heaps(plan: &Plan, reading: &Reading) {
         let (heap, cap) = (format!("kafka.brokers.{id}.heap"), format!("kafka.brokers.{id}.memory_max"));
         let (heaps, caps) = ([heap.as_str(), "kafka.heap"], [cap.as_str(), "kafka.memory_max"]);
         jvm(b.heap, b.memory_max, (BROKER_NATIVE, BROKER_HEAP_MIN), &heaps, &caps);
+    }
+    if let Some(ui) = &plan.kafka_ui {
+        let keys = (["kafka_ui.heap"], ["kafka_ui.memory_max"]);
+        jvm(ui.heap, ui.memory_max, (KAFKA_UI_NATIVE, KAFKA_UI_HEAP_MIN), &keys.0, &keys.1);
     }
     if let Some(m) = &plan.mysql {
         let key = "mysql.options.innodb_buffer_pool_size";

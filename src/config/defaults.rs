@@ -54,6 +54,14 @@ pub const MYSQL_MEMORY: ByteSize = ByteSize::gib(1);
 /// Mission.
 pub const DATABASE: &str = "trading";
 
+/// Mission: 8080 is another program's.
+pub const KAFKA_UI_PORT: u16 = 8088;
+/// Mission.
+pub const KAFKA_UI_MEMORY: ByteSize = ByteSize::mib(384);
+/// What it ran with under Docker, where it took 184 MB in all (mission): under a cap of 384M and without flags HotSpot takes
+/// its least default, 96M scaled by 1.3 for 64 bits.
+pub const KAFKA_UI_HEAP: ByteSize = ByteSize::mib(128);
+
 /// A small service; counted in the ledger like every other cap.
 pub const COMMAND_MEMORY: ByteSize = ByteSize::mib(256);
 
@@ -94,6 +102,11 @@ pub const fn broker_care() -> Care {
 /// An idle server stops in 1-3.4 s, a dirty buffer pool takes longer (distributions.md 10.4). One thread per connection.
 pub const fn mysql_care() -> Care {
     care(120, 1_024, 10_000)
+}
+
+/// Keeps nothing, so nothing is lost by a short grace. Like ZooKeeper's its threads are tens.
+pub const fn kafka_ui_care() -> Care {
+    care(20, 512, 10_000)
 }
 
 /// What most programs need to end.

@@ -4,8 +4,8 @@
 //! (`read.rs`), then checks the rules between keys (`check.rs`). No file is opened here: text, name
 //! and the facts of the host are handed in.
 //!
-//! Which nodes run: a file without any node table (`[zookeeper]`, `[kafka]`, `[mysql]`, `[command.*]`) means the whole
-//! default stack. As soon as one is there, exactly the nodes run whose tables are there and not `enabled = false`;
+//! Which nodes run: a file without any node table (`[zookeeper]`, `[kafka]`, `[mysql]`, `[kafka_ui]`, `[command.*]`) means
+//! the whole default stack, which the UI is not part of. As soon as one is there, exactly the nodes run whose tables are there and not `enabled = false`;
 //! `[kafka]` without `[kafka.brokers.*]` means brokers 1, 2 and 3, with them exactly those. Nothing is started because
 //! something else needs it: brokers without `[zookeeper]` are an error that says so.
 
@@ -16,6 +16,7 @@ mod defaults;
 mod error;
 mod general;
 mod kafka;
+mod kafka_ui;
 mod ledger;
 mod mysql;
 mod owned;
@@ -28,12 +29,15 @@ mod suggest;
 mod tests;
 mod zookeeper;
 
-pub use check::{BROKER_HEAP_MIN, BROKER_NATIVE, ZOOKEEPER_HEAP_MIN, ZOOKEEPER_NATIVE, derived_heap, largest_heap};
+pub use check::{
+    BROKER_HEAP_MIN, BROKER_NATIVE, KAFKA_UI_HEAP_MIN, KAFKA_UI_NATIVE, ZOOKEEPER_HEAP_MIN, ZOOKEEPER_NATIVE,
+    derived_heap, largest_heap,
+};
 pub use error::{ConfigError, ConfigErrors};
 pub use ledger::{Ledger, LedgerLine, check_ledger};
 pub use plan::{
-    Artifacts, Broker, Care, Command, CommandProbe, CommandProbeKind, Distribution, Host, Kafka, Logs, Mysql,
-    MysqlRelease, NodeView, Plan, SourceKind, Zookeeper,
+    Artifacts, Broker, Care, Command, CommandProbe, CommandProbeKind, Distribution, Host, Kafka, KafkaUi, Logs, Mysql,
+    MysqlRelease, NodeView, Plan, SourceKind, UiRelease, Zookeeper,
 };
 pub use root::{SYSTEM_FILE, SYSTEM_ROOT, default_root};
 
@@ -91,7 +95,7 @@ fn read(source: &Source<'_>) -> (Result<Plan, ConfigErrors>, BTreeSet<String>) {
 fn plan(source: &Source<'_>, document: &DeTable<'_>, reading: &Reading) -> Plan {
     let top = Section::top(reading, document);
     let commands = top.sub("command");
-    let products = ["zookeeper", "kafka", "mysql"];
+    let products = ["zookeeper", "kafka", "mysql", "kafka_ui"];
     let whole_stack = !products.iter().any(|p| top.holds(p)) && commands.names().next().is_none();
     let runs = |product: &str| whole_stack || top.holds(product);
     let (root, root_from) = general::root(&top, source);
@@ -100,6 +104,7 @@ fn plan(source: &Source<'_>, document: &DeTable<'_>, reading: &Reading) -> Plan 
     let zookeeper = zookeeper::read(top.sub("zookeeper"), &mut disabled);
     let kafka = kafka::read(top.sub("kafka"), &mut disabled);
     let mysql = mysql::read(top.sub("mysql"), &mut disabled);
+    let kafka_ui = kafka_ui::read(top.sub("kafka_ui"), &mut disabled);
     let mut plan = Plan {
         root,
         host: general::host(&top),
@@ -108,13 +113,16 @@ fn plan(source: &Source<'_>, document: &DeTable<'_>, reading: &Reading) -> Plan 
         zookeeper: zookeeper.filter(|_| runs("zookeeper")),
         kafka: kafka.filter(|_| runs("kafka")),
         mysql: mysql.filter(|_| runs("mysql")),
+        // not part of the default stack: its jar has to be had first
+        kafka_ui: kafka_ui.filter(|_| top.holds("kafka_ui")),
         commands: command::read(&commands, &mut disabled),
         disabled,
         places: reading.places.clone(),
     };
     plan.disabled.sort();
     top.finish_with(|key| match key {
-        "connect" | "kafka-ui" | "kafka_ui" => Some("this node comes with a later version of the supervisor".into()),
+        "kafka-ui" | "kafkaui" | "ui" => Some("write [kafka_ui]".into()),
+        "connect" => Some("this node comes with a later version of the supervisor".into()),
         "commands" => Some("write [command.NAME]".into()),
         _ => None,
     });
@@ -133,6 +141,15 @@ fn needs(plan: &Plan, reading: &Reading) {
             ("has no table in this file", "add a line [zookeeper]; it may stay empty")
         };
         reading.report(reading.fault("kafka", format!("brokers need ZooKeeper, which {why}")).hint(hint));
+    }
+    if plan.kafka_ui.is_some() && plan.kafka.is_none() {
+        let off = reading.places.get("kafka").is_some();
+        let (why, hint) = if off {
+            ("none is enabled", "enable a broker, or put enabled = false into [kafka_ui]")
+        } else {
+            ("this file has no table [kafka]", "add [zookeeper] and [kafka]; they may stay empty")
+        };
+        reading.report(reading.fault("kafka_ui", format!("the UI shows brokers, and {why}")).hint(hint));
     }
     if plan.each_node().next().is_none() && !plan.disabled.is_empty() {
         let error = ConfigError::new("", "every node is disabled, so there is nothing to run");

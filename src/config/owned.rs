@@ -64,6 +64,23 @@ const MYSQL: Owned = &[
     ("no_defaults", "leave it out: the rendered option file is the only one read"),
 ];
 
+/// Kafka UI's names, without dashes and in lower case: Spring takes `bootstrap-servers`, `bootstrapServers` and
+/// `bootstrap_servers` for the same (Spring Boot reference, "Relaxed Binding").
+const KAFKA_UI: Owned = &[
+    ("server.port", "set kafka_ui.port"),
+    ("server.address", "set kafka_ui.bind"),
+    ("kafka.clusters[0].bootstrapservers", "leave it out: the first cluster is the brokers of this file"),
+    ("kafka.clusters[0].readonly", "set kafka_ui.read_only"),
+    ("dynamic.config.enabled", "leave it out: who reaches the page could change what it runs with"),
+    ("management.server.port", "leave it out: readiness is read on the page's own port"),
+    ("management.server.address", "leave it out: readiness is read on the page's own port"),
+    ("management.endpoints.web.basepath", "leave it out: readiness is read from /actuator/health"),
+    ("management.endpoints.enabledbydefault", "leave it out: readiness is read from /actuator/health"),
+    ("spring.config.additionallocation", "set kafka_ui.properties"),
+    ("spring.config.location", "set kafka_ui.properties"),
+    ("spring.config.import", "set kafka_ui.properties"),
+];
+
 /// The start of JVM flags that this program sets.
 const JVM: Owned = &[
     ("-Xmx", "set heap"),
@@ -77,6 +94,9 @@ const JVM: Owned = &[
     ("-jar", "leave it out: the main class is set"),
     ("-XX:SharedArchiveFile", "leave it out: class-data archives are made and used by themselves"),
     ("-XX:ArchiveClassesAtExit", "leave it out: class-data archives are made and used by themselves"),
+    // Spring takes system properties before its files
+    ("-Dspring.config.", "set kafka_ui.properties"),
+    ("-Dserver.", "set kafka_ui.port, kafka_ui.bind or kafka_ui.properties"),
     ("-Djava.io.tmpdir", "leave it out: temporary files lie in the node's run/tmp"),
 ];
 
@@ -115,6 +135,13 @@ pub(super) fn mysql_option(name: &str) -> Result<String, (String, String)> {
     well_formed(name, "an option")?;
     let name = name.trim_start_matches("--").replace('-', "_");
     refuse(MYSQL, name.strip_prefix("loose_").unwrap_or(&name)).map(|()| name)
+}
+
+/// A setting of Kafka UI.
+pub(super) fn kafka_ui_property(name: &str) -> Result<String, (String, String)> {
+    well_formed(name, "a setting")?;
+    let plain = name.replace(['-', '_'], "").to_ascii_lowercase();
+    refuse(KAFKA_UI, &plain).map(|()| name.to_owned())
 }
 
 /// A JVM flag.

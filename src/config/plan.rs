@@ -32,6 +32,8 @@ pub struct Plan {
     pub kafka: Option<Kafka>,
     /// The one MySQL server; none when its table is absent or disabled.
     pub mysql: Option<Mysql>,
+    /// The web page over the brokers; none when its table is absent or disabled. Never there without brokers.
+    pub kafka_ui: Option<KafkaUi>,
     /// The enabled commands, by name.
     pub commands: Vec<Command>,
     /// Nodes that the file names with `enabled = false`, by name. Not part of the plan's meaning.
@@ -274,6 +276,72 @@ pub struct Mysql {
     pub care: Care,
 }
 
+/// A release of Kafka UI that the vendors' list names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UiRelease {
+    /// `provectus-0.7.2`: the last of the first project.
+    Provectus072,
+    /// `kafbat-1.0.0`: the first of its successor.
+    Kafbat100,
+    /// `kafbat-1.4.2`.
+    Kafbat142,
+    /// `kafbat-1.5.0`.
+    Kafbat150,
+}
+
+impl UiRelease {
+    /// All, oldest first.
+    pub const ALL: [UiRelease; 4] =
+        [UiRelease::Provectus072, UiRelease::Kafbat100, UiRelease::Kafbat142, UiRelease::Kafbat150];
+
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            UiRelease::Provectus072 => "provectus-0.7.2",
+            UiRelease::Kafbat100 => "kafbat-1.0.0",
+            UiRelease::Kafbat142 => "kafbat-1.4.2",
+            UiRelease::Kafbat150 => "kafbat-1.5.0",
+        }
+    }
+
+    /// The oldest Java release it runs on (the projects' build.gradle and Dockerfile at these tags). A jar that is there says
+    /// itself what it needs.
+    pub fn java(self) -> u32 {
+        match self {
+            UiRelease::Provectus072 | UiRelease::Kafbat100 => 17,
+            UiRelease::Kafbat142 => 21,
+            UiRelease::Kafbat150 => 25,
+        }
+    }
+}
+
+/// `[kafka_ui]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KafkaUi {
+    /// Which release is fetched when no jar is named.
+    pub release: UiRelease,
+    /// A jar that was put there by hand; none: the one of the store.
+    pub jar: Option<PathBuf>,
+    /// The home of a Java runtime for it alone; none: the brokers' own where that is new enough, else one of the host's.
+    pub java_home: Option<PathBuf>,
+    /// Where browsers connect.
+    pub port: Port,
+    /// The address it binds.
+    pub bind: IpAddr,
+    /// `-Xmx`; none: the file sets `memory_max` but no heap, so it is derived from the cap.
+    pub heap: Option<ByteSize>,
+    /// The cap.
+    pub memory_max: ByteSize,
+    /// Whether the page may only look.
+    pub read_only: bool,
+    /// Settings of the program's own, by their dotted names. None that this program owns.
+    pub properties: BTreeMap<String, String>,
+    /// More JVM flags, behind ours.
+    pub jvm_flags: Vec<String>,
+    /// User, restarts, limits, log.
+    pub care: Care,
+}
+
 /// `[command.NAME]`: any program of the user's.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
@@ -346,13 +414,14 @@ impl Plan {
         Layout::new(&self.root)
     }
 
-    /// The enabled nodes in an order of start: ZooKeeper, brokers by id, MySQL, then commands, each behind what it comes
-    /// `after`, by name where that leaves a choice. Stopping goes the other way.
+    /// The enabled nodes in an order of start: ZooKeeper, brokers by id, MySQL, the UI, then commands, each behind what it
+    /// comes `after`, by name where that leaves a choice. Stopping goes the other way.
     pub fn nodes(&self) -> Vec<NodeName> {
         let mut order: Vec<NodeName> = Vec::new();
         order.extend(self.zookeeper.iter().map(|_| NodeName::zookeeper()));
         order.extend(self.kafka.iter().flat_map(|k| k.brokers.keys().map(|id| NodeName::broker(*id))));
         order.extend(self.mysql.iter().map(|_| NodeName::mysql()));
+        order.extend(self.kafka_ui.iter().map(|_| NodeName::kafka_ui()));
         let mut done: BTreeSet<NodeName> = order.iter().cloned().collect();
         let mut left: Vec<&Command> = self.commands.iter().collect();
         // Checked plans have no cycle; were there one, its members come last rather than never.
@@ -380,9 +449,11 @@ impl Plan {
         let brokers =
             brokers.map(move |(id, b)| view(NodeName::broker(*id), NodeKind::Broker(*id), b.memory_max, &b.care));
         let mysql = self.mysql.iter().map(move |m| view(NodeName::mysql(), NodeKind::Mysql, m.memory_max, &m.care));
+        let ui =
+            self.kafka_ui.iter().map(move |u| view(NodeName::kafka_ui(), NodeKind::KafkaUi, u.memory_max, &u.care));
         let commands =
             self.commands.iter().map(move |c| view(c.name.clone(), NodeKind::Command, c.memory_max, &c.care));
-        zookeeper.chain(brokers).chain(mysql).chain(commands)
+        zookeeper.chain(brokers).chain(mysql).chain(ui).chain(commands)
     }
 
     /// The ports that enabled nodes bind, with the keys that set them.
@@ -406,6 +477,9 @@ impl Plan {
         if let Some(m) = &self.mysql {
             add(NodeName::mysql(), "mysql", m.bind, m.port, "mysql.port".into());
         }
+        if let Some(ui) = &self.kafka_ui {
+            add(NodeName::kafka_ui(), "http", ui.bind, ui.port, "kafka_ui.port".into());
+        }
         for c in &self.commands {
             for (i, address) in c.ports.iter().enumerate() {
                 let key = format!("command.{}.ports[{i}]", c.name);
@@ -419,6 +493,7 @@ impl Plan {
     pub fn node_key(node: &NodeName) -> String {
         match node.as_str() {
             name @ ("zookeeper" | "mysql") => name.to_owned(),
+            "kafka-ui" => "kafka_ui".to_owned(),
             name => match name.strip_prefix("broker-") {
                 Some(id) => format!("kafka.brokers.{id}"),
                 None => format!("command.{name}"),

@@ -181,8 +181,11 @@ pub struct Caps {
 pub struct Node {
     /// Its name.
     pub name: NodeName,
-    /// `zookeeper broker mysql command`.
+    /// `zookeeper broker mysql kafka-ui command`.
     pub kind: String,
+    /// The stack is whole without it: there only in such a node.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub optional: bool,
     /// `up` or `down`.
     pub wanted: String,
     /// `down waiting preparing starting ready degraded stopping failed`.

@@ -36,6 +36,7 @@ fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>, incident
     Node {
         name: n.name.clone(),
         kind: n.kind.as_str().to_owned(),
+        optional: n.kind.is_optional(),
         wanted: match n.wanted {
             Wanted::Up => "up".to_owned(),
             Wanted::Down => "down".to_owned(),

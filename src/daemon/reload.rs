@@ -6,7 +6,10 @@ use super::{
     logs::Bounds,
 };
 use crate::{
-    base::{EventKind, EventLine, Layout, NodeName, OrderedBy, recipe::Recipe},
+    base::{
+        EventKind, EventLine, Layout, NodeName, OrderedBy,
+        recipe::{PrepareStep, Recipe},
+    },
     config,
     control::{server::AnswerSink, wire::Answer},
     engine::{Handle, Snapshot, Wanted},
@@ -313,7 +316,19 @@ fn not_startable(plan: &ReloadPlan, new: &Side) -> Vec<(u8, change::Refusal)> {
     for recipe in starts.filter_map(|s| new.recipes.iter().find(|r| r.node == s.node)) {
         let node = &recipe.node;
         let key = config::Plan::node_key(node);
-        if let Some(program) = recipe.launch.argv.first().filter(|p| !Path::new(p).is_file()) {
+        let absent = recipe.prepare.iter().find_map(|step| match step {
+            PrepareStep::NoProgram { why, remedy } => Some((why, remedy)),
+            PrepareStep::ClassData(_)
+            | PrepareStep::MysqlInitialize(_)
+            | PrepareStep::DataVersion(_)
+            | PrepareStep::BrokerIdentity(_)
+            | PrepareStep::MysqlIdentity { .. }
+            | PrepareStep::AwaitBrokerSessionGone { .. } => None,
+        });
+        // a page that serves is not taken down for one that cannot be had
+        if let Some((what, hint)) = absent {
+            found.push((5, change::Refusal { what: what.clone(), hint: hint.clone() }));
+        } else if let Some(program) = recipe.launch.argv.first().filter(|p| !Path::new(p).is_file()) {
             found.push((
                 4,
                 change::Refusal {

@@ -158,6 +158,13 @@ impl Preparing {
                 PrepareStep::DataVersion(step) => self.data_version(step).await?,
                 PrepareStep::BrokerIdentity(step) => session = Some(self.broker_identity(step).await?),
                 PrepareStep::MysqlIdentity { data_dir } => self.mysql_identity(data_dir).await?,
+                PrepareStep::NoProgram { why, remedy } => {
+                    return Err(PrepareError::Refused(Failure {
+                        cause: Cause::CouldNotStart,
+                        what: why.clone(),
+                        remedy: remedy.clone(),
+                    }));
+                }
             }
         }
         Ok(())

@@ -135,7 +135,7 @@ impl Looking {
                 let (log, kind) = (self.log.clone(), self.recipe.kind);
                 tokio::task::spawn_blocking(move || services::progress(kind, &last_block(&log))).await.ok().flatten()
             }
-            NodeKind::Command => None,
+            NodeKind::KafkaUi | NodeKind::Command => None,
         };
         Context {
             notified: self.recipe.launch.notify.then_some((notified.ready, notified.status)),

@@ -192,6 +192,14 @@ fn stand_in(found: &mut Programs, missing: &Missing) -> String {
             });
             "mysql"
         }
+        // optional: its recipe says itself what is missing, as it does in the daemon
+        Part::KafkaUi => {
+            found.kafka_ui = Some(Err(programs::absent(&missing.why, None)));
+            return format!(
+                "kafka-ui is not in the store ({}): `reload` gets it, and where it cannot, kafka-ui fails and nothing else",
+                missing.why
+            );
+        }
     };
     format!("{what} is not in the store ({}): its paths are stand-ins until `cdc-supervisor fetch`", missing.why)
 }

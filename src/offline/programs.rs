@@ -1,8 +1,11 @@
 //! What a plan needs of the artifact store, and getting it.
 
 use crate::{
-    artifact::{self, Origin, Settings, Wanted},
-    base::{Layout, programs::Programs},
+    artifact::{self, Origin, Settings, UiChoice, Wanted},
+    base::{
+        Layout,
+        programs::{Absent, Programs},
+    },
     config::{Distribution, MysqlRelease, Plan, SourceKind},
 };
 pub use crate::{
@@ -14,7 +17,7 @@ pub use crate::{
 pub fn wanted(plan: &Plan) -> Wanted {
     let jvm = plan.zookeeper.is_some() || plan.kafka.is_some();
     // ZooKeeper's jars come with Kafka's.
-    Wanted { java: jvm, kafka: jvm, mysql: plan.mysql.is_some() }
+    Wanted { java: jvm, kafka: jvm, mysql: plan.mysql.is_some(), kafka_ui: plan.kafka_ui.is_some() }
 }
 
 /// How the plan's artifacts are resolved.
@@ -34,6 +37,10 @@ pub fn settings(plan: &Plan, layout: &Layout) -> Settings {
         settings.kafka_choice = Distribution::as_str(kafka.distribution).to_owned();
     }
     settings.mysql_choice = plan.mysql.as_ref().and_then(|m| m.version).map(|r| MysqlRelease::as_str(r).to_owned());
+    if let Some(ui) = &plan.kafka_ui {
+        settings.kafka_ui =
+            UiChoice { release: ui.release.as_str().to_owned(), jar: ui.jar.clone(), java_home: ui.java_home.clone() };
+    }
     settings
 }
 
@@ -85,14 +92,59 @@ impl FetchOptions {
     }
 }
 
-/// Makes sure that the plan's programs are in the store: looks, and fetches what is missing. Blocks.
+/// Makes sure that the plan's programs are in the store: looks, and fetches what is missing. A UI that cannot be had is told
+/// of and fails alone; nothing else is refused because of it. Blocks.
 pub fn ensure(
     plan: &Plan,
     layout: &Layout,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Programs, ArtifactError> {
-    artifact::ensure(wanted(plan), &settings(plan, layout), progress, cancel)
+    let (wanted, settings) = (wanted(plan), settings(plan, layout));
+    let mut found = artifact::ensure(Wanted { kafka_ui: false, ..wanted }, &settings, progress, cancel)?;
+    if wanted.kafka_ui {
+        let ui = Wanted { java: wanted.java, kafka_ui: true, ..Wanted::default() };
+        found.kafka_ui = Some(match artifact::ensure(ui, &settings, &OnlyUi(progress), cancel) {
+            Ok(Programs { kafka_ui: Some(ui), .. }) => ui,
+            Ok(Programs { kafka_ui: None, .. }) => Err(absent("it was not found", None)),
+            Err(ArtifactError::Cancelled) => return Err(ArtifactError::Cancelled),
+            Err(e) => {
+                progress.step(&Step::Note { what: Part::KafkaUi, text: format!("{e}; everything else goes on") });
+                Err(absent(&in_one_line(&e), e.hint()))
+            }
+        });
+    }
+    Ok(found)
+}
+
+/// The recipe's words for a UI that is not there.
+pub fn absent(why: &str, hint: Option<String>) -> Absent {
+    let remedy = hint.unwrap_or_else(|| "`cdc-supervisor fetch` tells more".into());
+    Absent { why: why.to_owned(), remedy: format!("{remedy}; then `cdc-supervisor reload`") }
+}
+
+/// A list of several lines as one: what becomes a node's detail.
+fn in_one_line(e: &ArtifactError) -> String {
+    e.to_string().lines().map(str::trim).collect::<Vec<_>>().join(" ")
+}
+
+/// Passes on what is about the UI: the other parts were told of before.
+struct OnlyUi<'a>(&'a dyn Progress);
+
+impl Progress for OnlyUi<'_> {
+    fn step(&self, step: &Step) {
+        let about = match step {
+            Step::Waiting { .. } => true,
+            Step::Present { what, .. }
+            | Step::Begin { what, .. }
+            | Step::Bytes { what, .. }
+            | Step::Note { what, .. }
+            | Step::Done { what, .. } => *what == Part::KafkaUi,
+        };
+        if about {
+            self.0.step(step);
+        }
+    }
 }
 
 /// The verb `fetch`: as [`ensure`], and every stored file is read again. Blocks.

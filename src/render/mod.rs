@@ -2,6 +2,8 @@
 
 pub mod option_file;
 pub mod properties;
+pub mod yaml;
 
 pub use option_file::OptionFile;
 pub use properties::Properties;
+pub use yaml::Yaml;

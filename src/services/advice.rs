@@ -124,6 +124,7 @@ pub fn key(facts: &Facts<'_>, setting: &str) -> String {
         NodeKind::Zookeeper => format!("zookeeper.{setting}"),
         NodeKind::Broker(id) => format!("kafka.brokers.{id}.{setting}"),
         NodeKind::Mysql => format!("mysql.{setting}"),
+        NodeKind::KafkaUi => format!("kafka_ui.{setting}"),
         NodeKind::Command => format!("command.{}.{setting}", facts.node),
     }
 }

@@ -12,7 +12,9 @@ pub enum Product {
     Zookeeper,
     /// mysqld.
     Mysql,
-    /// What the JVM itself says, in both.
+    /// Spring Boot applications: the UI.
+    Spring,
+    /// What the JVM itself says, in all of them.
     Jvm,
     /// Every kind of node, commands too: words of the kernel.
     Any,
@@ -25,12 +27,18 @@ impl Product {
             | (Product::Kafka | Product::Jvm, NodeKind::Broker(_))
             | (Product::Zookeeper | Product::Jvm, NodeKind::Zookeeper)
             | (Product::Mysql, NodeKind::Mysql)
+            | (Product::Spring | Product::Jvm, NodeKind::KafkaUi)
             // tools of Kafka's run as commands, too
-            | (Product::Kafka | Product::Jvm, NodeKind::Command) => true,
-            (Product::Kafka, NodeKind::Zookeeper | NodeKind::Mysql)
-            | (Product::Zookeeper, NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::Command)
+            | (Product::Kafka | Product::Spring | Product::Jvm, NodeKind::Command) => true,
+            // what Kafka's clients log inside the UI is about brokers, and ends nothing there
+            (Product::Kafka, NodeKind::Zookeeper | NodeKind::Mysql | NodeKind::KafkaUi)
+            | (Product::Zookeeper, NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::KafkaUi | NodeKind::Command)
             | (Product::Jvm, NodeKind::Mysql)
-            | (Product::Mysql, NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Command) => false,
+            | (Product::Spring, NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Mysql)
+            | (
+                Product::Mysql,
+                NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::KafkaUi | NodeKind::Command,
+            ) => false,
         }
     }
 }
@@ -79,7 +87,8 @@ pub fn explain(kind: NodeKind, lines: &str) -> Option<(&'static Known, &str)> {
 mod tests {
     use super::*;
 
-    const KINDS: [NodeKind; 4] = [NodeKind::Zookeeper, NodeKind::Broker(1), NodeKind::Mysql, NodeKind::Command];
+    const KINDS: [NodeKind; 5] =
+        [NodeKind::Zookeeper, NodeKind::Broker(1), NodeKind::Mysql, NodeKind::KafkaUi, NodeKind::Command];
 
     #[test]
     fn the_owners_three_traps_are_known() {

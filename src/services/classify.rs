@@ -47,7 +47,9 @@ pub fn classify(kind: NodeKind, exit: &ExitRecord, last_lines: &str, asked_to_st
         ExitStatus::Code(16) if kind == NodeKind::Mysql => plain(Cause::Completed),
         ExitStatus::Code(code) => match code.checked_sub(128) {
             // A JVM reports HUP, INT and TERM as 128 + signal after its shutdown hook. A command's 129 may be its own.
-            Some(signal @ (1 | 2 | 15)) if matches!(kind, NodeKind::Zookeeper | NodeKind::Broker(_)) => {
+            Some(signal @ (1 | 2 | 15))
+                if matches!(kind, NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::KafkaUi) =>
+            {
                 plain(outside(exit, signal))
             }
             Some(signal) if exit.signals_sent.contains(&signal) => plain(Cause::KilledByOrder),

@@ -17,6 +17,9 @@ pub enum ServiceError {
     /// Brokers without a ZooKeeper.
     #[error("brokers need a ZooKeeper, and the plan has none")]
     NoZookeeper,
+    /// A UI without brokers to show.
+    #[error("kafka-ui shows brokers, and the plan has none")]
+    NoBrokers,
     /// Heap and the least of the rest are more than the cap.
     #[error(
         "{node} does not fit its memory cap: heap {heap} and at least {rest} for the JVM's other memory are more than {cap}; \

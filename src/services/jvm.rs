@@ -39,6 +39,8 @@ pub struct Needs {
     pub direct: (u64, u64),
     /// Threads under load.
     pub threads: u64,
+    /// The sum of the least parts, as the configuration reckons with it.
+    pub native: ByteSize,
     /// The smallest heap worth a start.
     pub heap_min: ByteSize,
 }
@@ -78,7 +80,7 @@ pub struct TooSmall {
 
 /// Divides `cap`. A heap that is given is kept; without one it is derived from the cap by the configuration's rule.
 pub fn limits(cap: ByteSize, heap: Option<ByteSize>, needs: &Needs) -> Result<Limits, TooSmall> {
-    divide(cap, heap.unwrap_or_else(|| config::derived_heap(cap, needs.heap_min)), needs)
+    divide(cap, heap.unwrap_or_else(|| config::derived_heap(cap, needs.native, needs.heap_min)), needs)
 }
 
 fn divide(cap: ByteSize, heap: ByteSize, needs: &Needs) -> Result<Limits, TooSmall> {
@@ -125,15 +127,8 @@ pub(super) struct CommandLine<'a> {
 impl CommandLine<'_> {
     /// `java` with everything, ready to execute.
     pub(super) fn argv(&self) -> Vec<String> {
-        let l = self.limits;
         let mut argv = vec![path_text(&self.java.program)];
-        argv.push(format!("-Xmx{}", exact(l.heap)));
-        // HotSpot starts with a 64th of the host's memory, 256 MB of 16 GB, and the serial collector fills what it has: a
-        // quarter of the heap saved 25 MB of an idle broker's 165 and 50 MB of 265 under load (measured, PSS). It grows.
-        argv.push(format!("-Xms{}m", (l.heap.0 / 4).div_ceil(MIB)));
-        argv.push(format!("-XX:MaxDirectMemorySize={}", exact(l.direct)));
-        argv.push(format!("-XX:MaxMetaspaceSize={}", exact(l.metaspace)));
-        argv.push(format!("-XX:ReservedCodeCacheSize={}", exact(l.code_cache)));
+        argv.extend(memory_flags(self.limits));
         argv.extend(self.common());
         // An archive that is missing, stale, damaged or unreadable is passed over (tried with 17.0.15: at most one warning
         // line); only a truncated one kills the JVM, with SIGBUS, so it must be written in full before it gets its name.
@@ -156,26 +151,45 @@ impl CommandLine<'_> {
     }
 
     fn common(&self) -> Vec<String> {
-        vec![
-            format!("-Xss{STACK_KIB}k"),
-            class_data::COLLECTOR.into(),
-            // per-thread direct buffers of NIO are kept without bound otherwise (sentry-kubernetes/charts#1733)
-            "-Djdk.nio.maxCachedBufferSize=262144".into(),
-            // a broker that lives on after an OutOfMemoryError is a zombie (strimzi#6579); does not see the kind that
-            // java.nio throws itself for direct memory
-            "-XX:+ExitOnOutOfMemoryError".into(),
-            // no core file of the cap's size, one crash report that the next one replaces
-            "-XX:-CreateCoredumpOnCrash".into(),
-            format!("-XX:ErrorFile={}/hs_err.log", self.log_dir),
-            format!("-XX:HeapDumpPath={}", self.log_dir),
-            // performance counters live in /tmp/hsperfdata_USER: no node uses /tmp
-            "-XX:-UsePerfData".into(),
-            format!("-Djava.io.tmpdir={}", self.tmp),
-            "-Djava.awt.headless=true".into(),
-            "-Dfile.encoding=UTF-8".into(),
-            format!("-Dlog4j.configuration={}", file_url(self.log4j)),
-        ]
+        let mut flags = common_flags(self.tmp, self.log_dir);
+        flags.push(format!("-Dlog4j.configuration={}", file_url(self.log4j)));
+        flags
     }
+}
+
+/// The flags that hold a JVM to its part of the cap.
+pub(super) fn memory_flags(l: &Limits) -> Vec<String> {
+    vec![
+        format!("-Xmx{}", exact(l.heap)),
+        // HotSpot starts with a 64th of the host's memory, 256 MB of 16 GB, and the serial collector fills what it has: a
+        // quarter of the heap saved 25 MB of an idle broker's 165 and 50 MB of 265 under load (measured, PSS). It grows.
+        format!("-Xms{}m", (l.heap.0 / 4).div_ceil(MIB)),
+        format!("-XX:MaxDirectMemorySize={}", exact(l.direct)),
+        format!("-XX:MaxMetaspaceSize={}", exact(l.metaspace)),
+        format!("-XX:ReservedCodeCacheSize={}", exact(l.code_cache)),
+    ]
+}
+
+/// What every JVM node is started with.
+pub(super) fn common_flags(tmp: &str, log_dir: &str) -> Vec<String> {
+    vec![
+        format!("-Xss{STACK_KIB}k"),
+        class_data::COLLECTOR.into(),
+        // per-thread direct buffers of NIO are kept without bound otherwise (sentry-kubernetes/charts#1733)
+        "-Djdk.nio.maxCachedBufferSize=262144".into(),
+        // a broker that lives on after an OutOfMemoryError is a zombie (strimzi#6579); does not see the kind that
+        // java.nio throws itself for direct memory
+        "-XX:+ExitOnOutOfMemoryError".into(),
+        // no core file of the cap's size, one crash report that the next one replaces
+        "-XX:-CreateCoredumpOnCrash".into(),
+        format!("-XX:ErrorFile={log_dir}/hs_err.log"),
+        format!("-XX:HeapDumpPath={log_dir}"),
+        // performance counters live in /tmp/hsperfdata_USER: no node uses /tmp
+        "-XX:-UsePerfData".into(),
+        format!("-Djava.io.tmpdir={tmp}"),
+        "-Djava.awt.headless=true".into(),
+        "-Dfile.encoding=UTF-8".into(),
+    ]
 }
 
 /// The environment of a JVM node. Children start from an empty one.
@@ -220,8 +234,8 @@ fn path_text(path: &Path) -> String {
     path.to_string_lossy().into_owned()
 }
 
-/// `file:` URL of an absolute path; log4j decodes `%` and cuts at `#`.
-fn file_url(path: &str) -> String {
+/// `file:` URL of an absolute path; log4j decodes `%` and cuts at `#`, Spring takes it as java.net.URL does.
+pub(super) fn file_url(path: &str) -> String {
     use std::fmt::Write;
     let mut url = String::from("file:");
     for b in path.bytes() {
@@ -237,7 +251,7 @@ fn file_url(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{kafka, zookeeper};
+    use super::super::{kafka, kafka_ui, zookeeper};
     use super::*;
 
     fn mib(l: &Limits) -> [u64; 6] {
@@ -250,6 +264,8 @@ mod tests {
         assert_eq!(mib(&broker), [512, 56, 80, 48, 50, 22]);
         let zookeeper = limits(ByteSize::mib(384), Some(ByteSize::mib(256)), &zookeeper::NEEDS).unwrap();
         assert_eq!(mib(&zookeeper), [256, 22, 34, 24, 37, 11]);
+        let ui = limits(ByteSize::mib(384), Some(ByteSize::mib(128)), &kafka_ui::NEEDS).unwrap();
+        assert_eq!(mib(&ui), [128, 27, 143, 39, 33, 14]);
     }
 
     #[test]
@@ -262,7 +278,7 @@ mod tests {
 
     #[test]
     fn half_of_a_cap_always_leaves_room_for_the_rest_above_the_least() {
-        for (needs, least) in [(kafka::NEEDS, 360), (zookeeper::NEEDS, 144)] {
+        for (needs, least) in [(kafka::NEEDS, 366), (zookeeper::NEEDS, 148), (kafka_ui::NEEDS, 273)] {
             for cap in least..2048 {
                 assert!(limits(ByteSize::mib(cap), None, &needs).is_ok(), "{cap}");
             }
@@ -278,8 +294,9 @@ mod tests {
 
     #[test]
     fn a_heap_that_the_configuration_accepts_is_never_refused_here() {
-        use crate::config::{BROKER_NATIVE, ZOOKEEPER_NATIVE, largest_heap};
-        for (needs, native) in [(kafka::NEEDS, BROKER_NATIVE), (zookeeper::NEEDS, ZOOKEEPER_NATIVE)] {
+        use crate::config::largest_heap;
+        for needs in [kafka::NEEDS, zookeeper::NEEDS, kafka_ui::NEEDS] {
+            let native = needs.native;
             for cap in (native.whole_mib() + 8)..4096 {
                 let heap = largest_heap(ByteSize::mib(cap), native);
                 assert!(limits(ByteSize::mib(cap), Some(heap), &needs).is_ok(), "{heap} of {cap}M");
@@ -289,7 +306,7 @@ mod tests {
 
     #[test]
     fn no_sum_of_limits_is_over_its_cap() {
-        for needs in [kafka::NEEDS, zookeeper::NEEDS] {
+        for needs in [kafka::NEEDS, zookeeper::NEEDS, kafka_ui::NEEDS] {
             for cap in (64..4096).step_by(7) {
                 for heap in [None, Some(ByteSize::mib(cap / 3)), Some(ByteSize::mib(cap)), Some(ByteSize(u64::MAX))] {
                     let Ok(l) = limits(ByteSize::mib(cap), heap, &needs) else { continue };

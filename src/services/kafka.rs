@@ -43,6 +43,7 @@ pub(super) const NEEDS: jvm::Needs = jvm::Needs {
     code_cache: (32, 96),
     direct: (32, 128),
     threads: 80,
+    native: config::BROKER_NATIVE,
     heap_min: config::BROKER_HEAP_MIN,
 };
 

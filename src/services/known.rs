@@ -300,6 +300,49 @@ pub(super) const FATAL: &[Known] = &[
         "the host lacks a library that mysqld needs",
         "see what doctor says of the MySQL tree",
     ),
+    // ---- Spring Boot: the UI ----
+    fatal(
+        Product::Spring,
+        Cause::PortTaken,
+        &["Web server failed to start. Port", "was already in use"],
+        "its port is taken",
+        FREE_PORT,
+    ),
+    fatal(
+        Product::Spring,
+        Cause::BadOption,
+        &["Failed to bind properties under"],
+        "a setting has a value of the wrong kind",
+        FIX_OPTION,
+    ),
+    fatal(
+        Product::Spring,
+        Cause::BadOption,
+        &["Config data resource", "does not exist"],
+        "its configuration file is not there",
+        "restart the node: the file is written before each start",
+    ),
+    fatal(
+        Product::Spring,
+        Cause::BadOption,
+        &["APPLICATION FAILED TO START"],
+        "Spring refuses to start it, and says why in the lines below",
+        "read on with `cdc-supervisor logs kafka-ui`, correct the setting, then reload",
+    ),
+    fatal(
+        Product::Spring,
+        Cause::CouldNotStart,
+        &["Unable to access jarfile"],
+        "its jar is not there",
+        "fetch the artifacts again, then start the node",
+    ),
+    fatal(
+        Product::Spring,
+        Cause::CouldNotStart,
+        &["Invalid or corrupt jarfile"],
+        "its jar is no jar",
+        "fetch the artifacts again, then start the node",
+    ),
     // ---- the JVM ----
     fatal(
         Product::Jvm,
@@ -535,6 +578,22 @@ pub(super) const HARMLESS: &[Known] = &[
         Product::Mysql,
         &["[MY-012366]"],
         "the file system has no asynchronous I/O; the server uses its own threads",
+    ),
+    // ---- Spring Boot: the UI ----
+    harmless(
+        Product::Spring,
+        &["NetworkClient", "disconnected"],
+        "a broker went away; the page shows it and connects again by itself",
+    ),
+    harmless(
+        Product::Spring,
+        &["NetworkClient", "could not be established"],
+        "a broker does not listen yet or any more; the page connects again by itself",
+    ),
+    harmless(
+        Product::Spring,
+        &["Authentication is disabled. Access will be unrestricted."],
+        "the page has no login; it is bound to the address in kafka_ui.bind",
     ),
     // ---- the JVM ----
     harmless(

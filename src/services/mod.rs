@@ -13,6 +13,7 @@ mod error;
 pub mod identity;
 pub mod jvm;
 mod kafka;
+mod kafka_ui;
 mod known;
 mod mysql;
 mod mysql_provision;
@@ -55,7 +56,7 @@ pub struct Inputs<'a> {
     pub running_as_root: bool,
 }
 
-/// The recipes of all enabled nodes in start order: ZooKeeper, brokers, MySQL, then commands, each behind what it comes
+/// The recipes of all enabled nodes in start order: ZooKeeper, brokers, MySQL, the UI, then commands, each behind what it comes
 /// after. The same inputs give the same bytes.
 pub fn recipes(inputs: &Inputs<'_>) -> Result<Vec<Recipe>, ServiceError> {
     let plan = inputs.plan;
@@ -78,6 +79,10 @@ pub fn recipes(inputs: &Inputs<'_>) -> Result<Vec<Recipe>, ServiceError> {
     }
     if let Some(mysql) = &plan.mysql {
         made.push(mysql::recipe(&site, mysql)?);
+    }
+    if let Some(ui) = &plan.kafka_ui {
+        let kafka = plan.kafka.as_ref().ok_or(ServiceError::NoBrokers)?;
+        made.push(kafka_ui::recipe(&site, ui, kafka)?);
     }
     for command in &plan.commands {
         made.push(command::recipe(&site, command)?);

@@ -43,7 +43,8 @@ pub fn progress(kind: NodeKind, last_lines: &str) -> Option<String> {
         NodeKind::Broker(_) => KAFKA,
         NodeKind::Zookeeper => ZOOKEEPER,
         NodeKind::Mysql => MYSQL,
-        NodeKind::Command => return None,
+        // A UI reads nothing back before it serves.
+        NodeKind::KafkaUi | NodeKind::Command => return None,
     };
     let line = last_lines.lines().rev().find(|line| words.iter().any(|word| line.contains(word)))?;
     if let Some(count) = loaded_count(line) {
@@ -64,7 +65,7 @@ pub fn progress(kind: NodeKind, last_lines: &str) -> Option<String> {
 pub fn is_starting(kind: NodeKind, log: &str) -> bool {
     match kind {
         NodeKind::Broker(_) => {}
-        NodeKind::Zookeeper | NodeKind::Mysql | NodeKind::Command => return false,
+        NodeKind::Zookeeper | NodeKind::Mysql | NodeKind::KafkaUi | NodeKind::Command => return false,
     }
     let told = log.lines().rev().find_map(|line| {
         if line.contains("[KafkaServer id=") && line.contains("] started") {

@@ -30,6 +30,7 @@ pub(super) fn programs() -> Programs {
             content: "abc".into(),
         }),
         mysql: Some(mysql_tree("9.7.4", (9, 7))),
+        kafka_ui: None,
     }
 }
 
@@ -325,4 +326,80 @@ fn the_smallest_caps_that_are_accepted_make_recipes_byte_by_byte() {
             }
         }
     }
+}
+
+const UI: &str = "[zookeeper]\n[kafka]\n[kafka_ui]\n";
+
+fn with_ui() -> Programs {
+    let java = JavaRuntime {
+        program: "/opt/java25/bin/java".into(),
+        home: "/opt/java25".into(),
+        major: 25,
+        version: "25.0.1".into(),
+        fingerprint: "25".into(),
+    };
+    let jar = crate::base::programs::KafkaUiJar {
+        release: "kafbat-1.5.0".into(),
+        jar: "/store/kafka-ui/kafka-ui.jar".into(),
+        java,
+        content: "u".into(),
+    };
+    Programs { kafka_ui: Some(Ok(jar)), ..programs() }
+}
+
+fn ui(text: &str) -> Recipe {
+    let made = make_with(text, &with_ui(), false).unwrap();
+    made.into_iter().find(|r| r.kind == NodeKind::KafkaUi).unwrap()
+}
+
+#[test]
+fn the_ui_renders_to_its_golden_files() {
+    let made = ui(UI);
+    golden("kafka-ui.yml", &file(&made, "application.yml"));
+    golden("kafka-ui.argv", &made.launch.argv.join("\n"));
+    assert_eq!(made, ui(UI), "the same bytes every time");
+}
+
+#[test]
+fn the_ui_comes_after_the_brokers_and_nothing_needs_it() {
+    let made = make_with(UI, &with_ui(), false).unwrap();
+    let ui = made.last().unwrap();
+    assert_eq!(ui.after, [1, 2, 3].map(NodeName::broker));
+    assert!(made.iter().all(|r| !r.after.contains(&ui.node) && r.kind.is_optional() == (r.node == ui.node)));
+    assert_eq!(ui.files[0].mode, 0o600);
+    assert!(ui.launch.oom_score_adj > 0, "it goes before the brokers");
+    for word in ui.launch.argv.iter().chain(ui.launch.env.iter().map(|(_, v)| v)) {
+        assert!(!word.contains("=/tmp"), "{word}");
+    }
+}
+
+#[test]
+fn the_uis_health_is_read_where_it_listens_and_below_its_own_path() {
+    let url = |text: &str| match ui(text).probe.kind {
+        ProbeKind::Http(url) => url,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(url(UI), "http://127.0.0.1:8088/actuator/health");
+    assert_eq!(url(&format!("{UI}bind = \"0.0.0.0\"\nport = 80\n")), "http://127.0.0.1:80/actuator/health");
+    let below = format!("{UI}bind = \"::1\"\nproperties.server.servlet.context-path = \"/ui/\"\n");
+    assert_eq!(url(&below), "http://[::1]:8088/ui/actuator/health");
+}
+
+#[test]
+fn a_ui_that_is_not_there_fails_alone_and_says_why() {
+    let absent = crate::base::programs::Absent { why: "no jar".into(), remedy: "name one".into() };
+    let without = Programs { kafka_ui: Some(Err(absent)), ..programs() };
+    let made = make_with(UI, &without, false).unwrap();
+    assert_eq!(made.len(), 5, "the others are made as ever");
+    let [PrepareStep::NoProgram { why, remedy }] = &made[4].prepare[..] else { panic!("{:?}", made[4].prepare) };
+    assert_eq!((why.as_str(), remedy.as_str()), ("kafka-ui: no jar", "name one"));
+}
+
+#[test]
+fn what_the_user_sets_for_the_ui_wins_in_its_place() {
+    let text = format!("{UI}read_only = true\nproperties = {{ \"kafka.clusters[0].name\" = \"a \\\"b\\\"\" }}\n");
+    let yaml = file(&ui(&text), "application.yml");
+    assert!(yaml.contains("# set in supervisor.toml\n\"kafka.clusters[0].name\": \"a \\\"b\\\"\"\n"), "{yaml}");
+    assert_eq!(yaml.matches("clusters[0].name").count(), 1);
+    assert!(yaml.contains("\"kafka.clusters[0].readOnly\": \"true\"\n"));
 }

@@ -29,6 +29,7 @@ pub(super) const NEEDS: jvm::Needs = jvm::Needs {
     code_cache: (16, 48),
     direct: (8, 64),
     threads: 40,
+    native: config::ZOOKEEPER_NATIVE,
     heap_min: config::ZOOKEEPER_HEAP_MIN,
 };
 

@@ -49,6 +49,13 @@ impl SearchPath {
     }
 }
 
+impl SearchPath {
+    /// The directories of a system that lies below `root`, such as unpacked packages.
+    pub fn below(root: &Path) -> Self {
+        Self { library_path: Vec::new(), system: system_directories(root) }
+    }
+}
+
 /// What kind of file a program is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Kind {

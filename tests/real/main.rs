@@ -13,6 +13,8 @@ mod stack;
 
 mod daemon_death;
 mod identity;
+mod kafka_ui;
 mod kills;
+mod libraries;
 mod proven;
 mod reload;

@@ -30,11 +30,21 @@ const CALL: Duration = Duration::from_secs(20);
 
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
+/// Held while nodes with the default ports run.
+pub struct Turn(#[allow(dead_code, reason = "kept for its drop")] MutexGuard<'static, ()>);
+
+impl Turn {
+    /// Waits for it.
+    pub fn take() -> Self {
+        Self(ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
 /// A root with the default stack.
 pub struct Stack {
     root: Root,
     runtime: tokio::runtime::Runtime,
-    _turn: MutexGuard<'static, ()>,
+    _turn: Turn,
 }
 
 impl Deref for Stack {
@@ -47,7 +57,7 @@ impl Deref for Stack {
 impl Stack {
     /// A fresh root; nothing runs yet.
     pub fn new() -> Self {
-        let turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+        let turn = Turn::take();
         let store = std::env::var("CDC_TEST_STORE")
             .expect("CDC_TEST_STORE names a filled artifact store (dist/test.sh sets it)");
         let root =

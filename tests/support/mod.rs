@@ -8,6 +8,7 @@ pub mod client;
 pub mod node;
 pub mod pair;
 pub mod process;
+pub mod ui_jar;
 pub mod wait;
 
 pub use client::{Client, Output};

@@ -86,7 +86,21 @@ fn records(wanted: Wanted, settings: &Settings) -> Result<(LockFile, Vec<String>
         let known = all.mysql_of(settings.mysql_choice.as_deref()).cloned();
         lock.mysql = Some(known.ok_or_else(|| lost(settings, "no record of MySQL"))?);
     }
+    if wanted.kafka_ui
+        && let Some(mut ui) = all.kafka_ui.clone()
+    {
+        // Found or named anew on the other machine: a runtime of the page's own is seldom one of the store.
+        if ui.java.take().is_some() {
+            notes.push("kafka-ui runs with a Java of its own, which is not in the bundle".to_owned());
+        }
+        if ui.asked.is_some() {
+            notes.push("kafka-ui's jar was named by hand and is not in the bundle: carry it over, too".to_owned());
+        } else {
+            lock.kafka_ui = Some(ui);
+        }
+    }
     let used: Vec<&str> = [
+        lock.kafka_ui.as_ref().and_then(|u| u.archive.as_ref()),
         lock.java.as_ref().and_then(|j| j.archive.as_ref()),
         lock.kafka.as_ref().and_then(|k| k.archive.as_ref()),
         lock.mysql.as_ref().and_then(|m| m.archive.as_ref()),

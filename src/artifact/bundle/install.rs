@@ -79,6 +79,10 @@ pub fn install(
         mysql.tree.source = through(&mysql.tree.source);
         record.put_mysql(mysql);
     }
+    if let Some(mut ui) = lock.kafka_ui {
+        ui.tree.source = through(&ui.tree.source);
+        record.kafka_ui = Some(ui);
+    }
     for trusted in lock.trusted {
         if !record.trusted.iter().any(|t| t.artifact == trusted.artifact) {
             record.trusted.push(trusted);
@@ -195,6 +199,9 @@ fn known(head: &Head, settings: &Settings) -> Result<(), String> {
             return Err(format!("its MySQL has a part at {}", bad.display()));
         }
     }
+    if head.lock.kafka_ui.as_ref().is_some_and(|ui| ui.java.is_some() || ui.asked.is_some()) {
+        return Err("its kafka-ui names files of another machine".into());
+    }
     if let Some(kafka) = &head.lock.kafka {
         if let Some(bad) = kafka.class_path.iter().find(|p| !inside(p)) {
             return Err(format!("its class path names {}", bad.display()));
@@ -208,6 +215,7 @@ fn known(head: &Head, settings: &Settings) -> Result<(), String> {
         head.lock.java.as_ref().and_then(|j| j.archive.as_ref()),
         head.lock.kafka.as_ref().and_then(|k| k.archive.as_ref()),
         head.lock.mysql.as_ref().and_then(|m| m.archive.as_ref()),
+        head.lock.kafka_ui.as_ref().and_then(|u| u.archive.as_ref()),
     ];
     archives.into_iter().flatten().try_for_each(|archive| pinned(archive, settings))
 }

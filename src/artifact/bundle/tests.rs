@@ -20,7 +20,7 @@ use std::{
     path::PathBuf,
 };
 
-const WANTED: Wanted = Wanted { java: false, kafka: true, mysql: true };
+const WANTED: Wanted = Wanted { java: false, kafka: true, mysql: true, kafka_ui: false };
 
 fn settings(store: &Path) -> Settings {
     let mut settings = Settings::new(store);

@@ -28,7 +28,7 @@ fn every_error_is_reported_at_once_in_the_order_of_the_file() {
 1 | rooot = 3
   | ^^^^^ did you mean root?
   |
-  = hint: known here: artifacts, command, host, kafka, logs, mysql, root, zookeeper
+  = hint: known here: artifacts, command, host, kafka, kafka_ui, logs, mysql, root, zookeeper
 
 error: zookeeper.heap: 12 is too small
  --> supervisor.toml:3:10
@@ -228,9 +228,11 @@ fn a_value_where_a_table_belongs_says_how_to_write_the_table() {
 
 #[test]
 fn nodes_of_a_later_version_are_named_as_such() {
-    let (message, _, hint) = only("[zookeeper]\n[kafka-ui]\nenabled = false");
-    assert_eq!(message, "kafka-ui: unknown key");
+    let (message, _, hint) = only("[zookeeper]\n[connect]\nenabled = false");
+    assert_eq!(message, "connect: unknown key");
     assert_eq!(hint, "this node comes with a later version of the supervisor");
+    let (message, _, hint) = only("[zookeeper]\n[kafka-ui]\nenabled = false");
+    assert_eq!((message.as_str(), hint.as_str()), ("kafka-ui: unknown key", "write [kafka_ui]"));
 }
 
 #[test]

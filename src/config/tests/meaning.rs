@@ -47,6 +47,16 @@ provision = false
 data_dir = "/d"
 restart = "on-failure"
 options = { gtid-mode = true, long_query_time = 0.5 }
+[kafka_ui]
+release = "kafbat-1.5.0"
+jar = "/u/api-v1.5.0.jar"
+java_home = "/j25"
+port = 8089
+bind = "::1"
+memory_max = "512M"
+read_only = true
+jvm_flags = ["-XX:TieredStopAtLevel=1"]
+properties = { "kafka.clusters[0].name" = "mine", auth.type = "DISABLED" }
 [command.web]
 argv = ["/bin/sh", "-c", "exit\n3"]
 env = { A = 1, B = "two\tthree" }
@@ -93,7 +103,7 @@ fn disabled_nodes_are_left_out_but_remembered() {
 #[test]
 fn a_full_file_is_read_to_the_last_key() {
     let plan = accepted(FULL);
-    assert_eq!(names(&plan), ["zookeeper", "broker-7", "mysql", "aaa", "bbb", "ccc", "web"]);
+    assert_eq!(names(&plan), ["zookeeper", "broker-7", "mysql", "kafka-ui", "aaa", "bbb", "ccc", "web"]);
     assert!(plan.host.allow_volatile_root);
     assert_eq!(plan.artifacts.mirror.as_deref(), Some("http://10.0.0.2:8000/m"));
     assert_eq!(plan.artifacts.sources, [SourceKind::Packages]);

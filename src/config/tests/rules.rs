@@ -300,3 +300,66 @@ fn the_total_of_logs_has_room_for_every_file_that_is_written_to() {
     assert!(hint.contains("max_bytes"), "{hint}");
     accepted("[logs]\ntotal = \"129M\"\n[zookeeper]\n[kafka]\n[mysql.log]\nmax_bytes = \"1M\"");
 }
+
+#[test]
+fn the_ui_is_off_by_default_and_counted_when_it_is_on() {
+    assert_eq!(accepted("").kafka_ui, None);
+    assert!(accepted(DEFAULT_FILE).disabled.contains(&crate::base::NodeName::kafka_ui()));
+    let plan = accepted("[zookeeper]\n[kafka.brokers.1]\n[kafka_ui]\n");
+    let ui = plan.kafka_ui.as_ref().unwrap();
+    assert_eq!((ui.heap, ui.memory_max, ui.read_only), (Some(ByteSize::mib(128)), ByteSize::mib(384), false));
+    let ledger = check_ledger(&plan, ByteSize::gib(16)).unwrap();
+    let line = ledger.lines.iter().find(|l| l.what == "kafka-ui").unwrap();
+    assert_eq!((line.size, line.key.as_str()), (ByteSize::mib(384), "kafka_ui.memory_max"));
+    let (_, port) = plan.ports().into_iter().find(|(node, _)| node.as_str() == "kafka-ui").unwrap();
+    assert_eq!((port.address.to_string().as_str(), port.key.as_str()), ("127.0.0.1:8088", "kafka_ui.port"));
+}
+
+#[test]
+fn a_ui_without_brokers_is_refused() {
+    let (message, _, hint) = only("[kafka_ui]\n");
+    assert_eq!(message, "kafka_ui: the UI shows brokers, and this file has no table [kafka]");
+    assert_eq!(hint, "add [zookeeper] and [kafka]; they may stay empty");
+    let (message, _, _) = only("[zookeeper]\n[kafka]\nenabled = false\n[kafka_ui]\n");
+    assert_eq!(message, "kafka_ui: the UI shows brokers, and none is enabled");
+    accepted("[mysql]\n[kafka_ui]\nenabled = false\n");
+}
+
+#[test]
+fn the_uis_port_meets_no_other_and_its_heap_fits() {
+    let on = "[zookeeper]\n[kafka.brokers.1]\n[kafka_ui]\n";
+    let (message, _, _) = only(&format!("{on}port = 9092\n"));
+    assert!(message.contains("kafka-ui would bind 127.0.0.1:9092, but broker-1 binds"), "{message}");
+    let (message, _, hint) = only(&format!("{on}heap = \"256M\"\n"));
+    assert_eq!(
+        message,
+        "kafka_ui.heap: a heap of 256M does not fit under a memory_max of 384M: the JVM needs 256M + 256M/16 + 205M = 477M"
+    );
+    assert_eq!(hint, "set kafka_ui.memory_max to at least 477M, or kafka_ui.heap to at most 168M");
+    accepted(&format!("{on}heap = \"168M\"\n"));
+    for cap in 273..600 {
+        accepted(&format!("{on}memory_max = \"{cap}M\"\n"));
+    }
+    assert_eq!(messages(&format!("{on}memory_max = \"272M\"\n")).len(), 1);
+}
+
+#[test]
+fn settings_of_the_ui_that_the_supervisor_makes_are_refused_however_they_are_spelt() {
+    let on = "[zookeeper]\n[kafka.brokers.1]\n[kafka_ui]\n";
+    for name in [
+        "server.port",
+        "SERVER.PORT",
+        "\"kafka.clusters[0].bootstrap-servers\"",
+        "\"kafka.clusters[0].bootstrapServers\"",
+        "dynamic.config.enabled",
+        "management.endpoints.web.base-path",
+    ] {
+        let (message, _, _) = only(&format!("{on}[kafka_ui.properties]\n{name} = \"x\"\n"));
+        assert!(message.ends_with("this setting is made by the supervisor"), "{message}");
+    }
+    assert_eq!(messages(&format!("{on}jvm_flags = [\"-Dserver.port=1\"]\n")).len(), 1);
+    accepted(&format!("{on}[kafka_ui.properties]\n\"kafka.clusters[0].name\" = \"x\"\n"));
+    let (message, label, _) = only(&format!("{on}release = \"provectus\"\n"));
+    assert!(message.contains("none of the known words"), "{message}");
+    assert_eq!(label, "allowed: provectus-0.7.2, kafbat-1.0.0, kafbat-1.4.2, kafbat-1.5.0");
+}

@@ -169,6 +169,7 @@ pub(super) fn learn(identities: &Identities, node: &NodeName, recipe: &Recipe) {
         PrepareStep::ClassData(_)
         | PrepareStep::MysqlInitialize(_)
         | PrepareStep::DataVersion(_)
+        | PrepareStep::NoProgram { .. }
         | PrepareStep::AwaitBrokerSessionGone { .. } => Ok::<(), SysError>(()),
     });
     if let Err(e) = learned {

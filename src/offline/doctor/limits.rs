@@ -139,6 +139,8 @@ fn threads(kind: NodeKind) -> u64 {
         NodeKind::Zookeeper => 64,
         NodeKind::Broker(_) => 128,
         NodeKind::Mysql => 192,
+        // like ZooKeeper's; its jar could not be had, so this is reckoned
+        NodeKind::KafkaUi => 64,
         NodeKind::Command => 8,
     }
 }
@@ -179,7 +181,7 @@ fn users(site: &Site, facts: &Facts) -> Vec<Check> {
         let why = format!("{} shall run as {name} ({})", nodes.join(", "), site.plan.place(&key));
         let row =
             |found: String| Check::ok(format!("user {name}"), "exists, and may be changed to", found, why.clone());
-        rows.push(match uid {
+        let row = match uid {
             None => row("does not exist".into()).fails(
                 format!("there is no user {name}"),
                 format!("useradd --system --no-create-home {name}, or change the key `user`"),
@@ -191,7 +193,9 @@ fn users(site: &Site, facts: &Facts) -> Vec<Check> {
                 )
             }
             Some(uid) => row(format!("uid {uid}")),
-        });
+        };
+        let alone = who.iter().all(|node| site.is_optional(node));
+        rows.push(if alone { row.and_starts() } else { row });
     }
     rows
 }

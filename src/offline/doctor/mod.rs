@@ -56,6 +56,11 @@ impl Site {
         }
     }
 
+    /// Whether the stack is whole without a node: then what is wrong with it alone keeps nobody else down.
+    fn is_optional(&self, node: &NodeName) -> bool {
+        self.plan.node(node).is_some_and(|view| view.kind.is_optional())
+    }
+
     /// Nodes that shall be started and do not run.
     fn to_start(&self) -> impl Iterator<Item = &NodeName> {
         self.starting.iter().filter(|node| !self.living.contains(node))

@@ -88,7 +88,7 @@ fn bad(site: &Site, p: &Port, now: Timestamp) -> Option<Check> {
     let row = |found: String| {
         Check::ok(format!("port {}", port.port()), format!("free on {}", port.address.ip()), found, needs)
     };
-    match &p.state {
+    let failed = match &p.state {
         State::Free | State::Ours => None,
         State::Taken(owner) => {
             let (who, stop) = taken(port, owner.as_ref(), now);
@@ -101,7 +101,9 @@ fn bad(site: &Site, p: &Port, now: Timestamp) -> Option<Check> {
             format!("{} cannot be bound: {why}", port.address),
             format!("set {} to a port that this user may bind, on an address of this host", port.key),
         )),
-    }
+    };
+    // the node fails with these words itself
+    failed.map(|row| if site.is_optional(node) { row.and_starts() } else { row })
 }
 
 /// The row of all ports that are as they should be.
@@ -164,6 +166,7 @@ fn purpose(name: &str) -> String {
     match name {
         "INTERNAL" | "EXTERNAL" => format!("for its {name} listener "),
         "client" | "mysql" => "for its clients ".to_owned(),
+        "http" => "for its page ".to_owned(),
         _ => String::new(),
     }
 }

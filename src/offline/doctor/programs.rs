@@ -5,8 +5,11 @@ use super::{
     check::{Check, Severity},
 };
 use crate::{
-    artifact::{self, Part},
-    base::programs::Programs,
+    artifact::{
+        self, Part,
+        libraries::{described, package_of},
+    },
+    base::{NodeName, programs::Programs},
     config::Plan,
     offline::programs,
     sys::elf::{self, Kind, Missing, SearchPath},
@@ -104,6 +107,7 @@ fn label(part: Part) -> &'static str {
         Part::Java => "Java",
         Part::Kafka => "Kafka",
         Part::Mysql => "MySQL",
+        Part::KafkaUi => "Kafka UI",
     }
 }
 
@@ -112,6 +116,7 @@ fn required(part: Part) -> &'static str {
         Part::Java => "17 or 21, of this host or the store",
         Part::Kafka => "the pinned jars, in the store",
         Part::Mysql => "8.0.30 or newer, in the store",
+        Part::KafkaUi => "its jar in the store, and the Java it needs",
     }
 }
 
@@ -145,6 +150,12 @@ fn stored(found: &Programs) -> Vec<Program> {
         // loaded by the launcher at run time, so that nothing of it is named in the launcher's own list
         list.push(program("java", java.home.join("lib/server/libjvm.so"), Vec::new()));
     }
+    if let Some(Ok(ui)) = &found.kafka_ui
+        && found.java.as_ref().is_none_or(|brokers| brokers.home != ui.java.home)
+    {
+        list.push(program("kafka-ui", ui.java.program.clone(), Vec::new()));
+        list.push(program("kafka-ui", ui.java.home.join("lib/server/libjvm.so"), Vec::new()));
+    }
     list
 }
 
@@ -173,6 +184,12 @@ fn program(whose: &str, path: PathBuf, library_path: Vec<PathBuf>) -> Program {
 }
 
 fn unfit(program: &Program) -> Option<Check> {
+    let row = unfit_row(program)?;
+    // what the stack is whole without keeps nobody else down
+    Some(if program.whose == NodeName::kafka_ui().as_str() { row.and_starts() } else { row })
+}
+
+fn unfit_row(program: &Program) -> Option<Check> {
     let path = program.path.display();
     let name = program.path.file_name().unwrap_or_default().to_string_lossy();
     let row = |found: String| {
@@ -199,11 +216,11 @@ fn unfit(program: &Program) -> Option<Check> {
         Loads::Lacks(missing) => {
             let mut words: Vec<String> = missing.iter().map(described).collect();
             words.dedup();
-            let mut packages: Vec<&str> = missing.iter().filter_map(|m| package(&m.library)).collect();
+            let mut packages: Vec<&str> = missing.iter().filter_map(|m| package_of(&m.library)).collect();
             packages.sort_unstable();
             packages.dedup();
             let unknown: Vec<&str> =
-                missing.iter().filter(|m| package(&m.library).is_none()).map(|m| m.library.as_str()).collect();
+                missing.iter().filter(|m| package_of(&m.library).is_none()).map(|m| m.library.as_str()).collect();
             let mut remedy = Vec::new();
             if !packages.is_empty() {
                 remedy.push(format!("apt-get install {}", packages.join(" ")));
@@ -218,47 +235,6 @@ fn unfit(program: &Program) -> Option<Check> {
             Some(row(format!("missing: {}", words.join(", "))).fails(problem, remedy.join("; ")))
         }
     }
-}
-
-fn described(missing: &Missing) -> String {
-    match &missing.version {
-        None => missing.library.clone(),
-        Some(version) => format!("{version} of {}", missing.library),
-    }
-}
-
-/// The Ubuntu 24.04 package of a library (packages.ubuntu.com, noble; Debian 13 has the same names).
-fn package(library: &str) -> Option<&'static str> {
-    const PACKAGES: [(&str, &str); 27] = [
-        ("libaio.so", "libaio1t64"),
-        ("libnuma.so.1", "libnuma1"),
-        ("libncurses.so.6", "libncurses6"),
-        ("libncursesw.so.6", "libncursesw6"),
-        ("libtinfo.so.6", "libtinfo6"),
-        ("libssl.so.3", "libssl3t64"),
-        ("libcrypto.so.3", "libssl3t64"),
-        ("libz.so.1", "zlib1g"),
-        ("liblz4.so.1", "liblz4-1"),
-        ("libzstd.so.1", "libzstd1"),
-        ("libstdc++.so.6", "libstdc++6"),
-        ("libgcc_s.so.1", "libgcc-s1"),
-        ("libc.so.6", "libc6"),
-        ("libm.so.6", "libc6"),
-        ("libpthread.so.0", "libc6"),
-        ("libdl.so.2", "libc6"),
-        ("librt.so.1", "libc6"),
-        ("ld-linux", "libc6"),
-        ("libsystemd.so.0", "libsystemd0"),
-        ("libselinux.so.1", "libselinux1"),
-        ("libsasl2.so.2", "libsasl2-2"),
-        ("libprotobuf-lite.so.32", "libprotobuf-lite32t64"),
-        ("libevent_core-2.1.so.7", "libevent-core-2.1-7t64"),
-        ("libmecab.so.2", "libmecab2"),
-        ("libfreetype.so.6", "libfreetype6"),
-        ("libasound.so.2", "libasound2t64"),
-        ("libX11.so.6", "libx11-6"),
-    ];
-    PACKAGES.iter().find(|(start, _)| library.starts_with(start)).map(|(_, package)| *package)
 }
 
 #[cfg(test)]

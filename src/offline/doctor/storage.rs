@@ -197,7 +197,7 @@ fn lock_file(plan: &Plan, node: &NodeName) -> Option<&'static str> {
     match plan.node(node)?.kind {
         NodeKind::Broker(_) => Some(".lock"),
         NodeKind::Mysql => Some("ibdata1"),
-        NodeKind::Zookeeper | NodeKind::Command => None,
+        NodeKind::Zookeeper | NodeKind::KafkaUi | NodeKind::Command => None,
     }
 }
 

@@ -147,14 +147,17 @@ fn file_name(file: &LaunchedFile) -> String {
     file.path.file_name().map_or_else(|| file.path.display().to_string(), |n| n.to_string_lossy().into_owned())
 }
 
-/// The keys of a `key=value` file whose lines differ: `num.io.threads, log.retention.hours and 3 more`.
+/// The keys of a `key=value` or `"key": value` file whose lines differ: `num.io.threads, log.retention.hours and 3 more`.
 pub fn changed_keys(from: &LaunchedFile, to: &LaunchedFile) -> String {
     let (old, new): (BTreeSet<&str>, BTreeSet<&str>) = (from.meaning().collect(), to.meaning().collect());
     let mut keys: Vec<&str> = Vec::new();
     // In the order of the new file; keys that only the old one has come last.
     let lines = to.meaning().filter(|l| !old.contains(l)).chain(from.meaning().filter(|l| !new.contains(l)));
     for line in lines {
-        let key = line.split('=').next().unwrap_or(line).trim();
+        let key = match line.strip_prefix('"').and_then(|rest| rest.split_once("\": ")) {
+            Some((key, _)) => key,
+            None => line.split('=').next().unwrap_or(line).trim(),
+        };
         if !keys.contains(&key) {
             keys.push(key);
         }
@@ -283,6 +286,7 @@ fn first_start(from: &Recipe, to: &Recipe) -> Vec<Setting> {
             | PrepareStep::DataVersion(_)
             | PrepareStep::BrokerIdentity(_)
             | PrepareStep::MysqlIdentity { .. }
+            | PrepareStep::NoProgram { .. }
             | PrepareStep::AwaitBrokerSessionGone { .. } => None,
         })
     };

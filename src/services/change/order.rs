@@ -54,7 +54,9 @@ pub(super) fn steps(plan: &mut ReloadPlan, old: &[Recipe], wanted: &Side, now: &
         let gate = match recipe.kind {
             // With the whole cluster its topics go, and nothing is left to be short of a replica.
             NodeKind::Broker(_) if brokers_stay => Gate::NoReplicas,
-            NodeKind::Broker(_) | NodeKind::Zookeeper | NodeKind::Mysql | NodeKind::Command => Gate::None,
+            NodeKind::Broker(_) | NodeKind::Zookeeper | NodeKind::Mysql | NodeKind::KafkaUi | NodeKind::Command => {
+                Gate::None
+            }
         };
         Step { node: recipe.node.clone(), does: Does::Stop, gate }
     };
@@ -68,7 +70,9 @@ pub(super) fn steps(plan: &mut ReloadPlan, old: &[Recipe], wanted: &Side, now: &
         let gate = match recipe.kind {
             NodeKind::Zookeeper if restarts && runs && brokers_stay => Gate::BrokersReady,
             NodeKind::Broker(_) if restarts && zookeeper_stays => Gate::InSync,
-            NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::Command => Gate::None,
+            NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::KafkaUi | NodeKind::Command => {
+                Gate::None
+            }
         };
         let does = if restarts { Does::Restart } else { Does::Start };
         steps.push(Step { node: recipe.node.clone(), does, gate });

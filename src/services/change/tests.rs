@@ -44,6 +44,18 @@ fn command(name: &str, more: &str) -> String {
 }
 
 #[test]
+fn keys_of_a_yaml_file_are_named_like_those_of_properties() {
+    let of = |contents: &str| crate::base::launched::LaunchedFile {
+        path: "/r/application.yml".into(),
+        mode: 0o600,
+        contents: contents.into(),
+    };
+    let from = of("# head\n\"a.b\": \"1\"\n\"x=y\": \"1\"\n");
+    let to = of("\"a.b\": \"2\"\n\"x=y\": \"1\"\n\"c[0]\": \"a: b\"\n");
+    assert_eq!(changed_keys(&from, &to), "a.b, c[0]");
+}
+
+#[test]
 fn what_each_change_leads_to() {
     let brokers = ["broker-1 restart in-sync", "broker-2 restart in-sync", "broker-3 restart in-sync"];
     let with_zookeeper = [&["zookeeper restart brokers-ready"][..], &brokers[..]].concat();

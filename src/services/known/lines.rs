@@ -12,6 +12,7 @@ const BROKER: NodeKind = NodeKind::Broker(1);
 const ZOOKEEPER: NodeKind = NodeKind::Zookeeper;
 const MYSQL: NodeKind = NodeKind::Mysql;
 const COMMAND: NodeKind = NodeKind::Command;
+const UI: NodeKind = NodeKind::KafkaUi;
 
 const FATAL_LINES: &[(NodeKind, Cause, &str)] = &[
     (
@@ -212,6 +213,16 @@ const FATAL_LINES: &[(NodeKind, Cause, &str)] = &[
         Cause::CouldNotStart,
         "/t/mysqld: error while loading shared libraries: libaio.so.1: cannot open shared object file: No such file or directory",
     ),
+    (UI, Cause::PortTaken, "Web server failed to start. Port 8088 was already in use."),
+    (UI, Cause::BadOption, "Failed to bind properties under 'kafka.clusters[0].metrics.port' to java.lang.Integer:"),
+    (
+        UI,
+        Cause::BadOption,
+        "Config data resource 'file [/r/application.yml]' via location 'file:/r/application.yml' does not exist",
+    ),
+    (UI, Cause::BadOption, "APPLICATION FAILED TO START"),
+    (UI, Cause::CouldNotStart, "Error: Unable to access jarfile /s/kafka-ui.jar"),
+    (UI, Cause::CouldNotStart, "Error: Invalid or corrupt jarfile /s/kafka-ui.jar"),
     (BROKER, Cause::Crashed, "2026-11-25 java.lang.OutOfMemoryError: Java heap space"),
     (BROKER, Cause::Crashed, "Terminating due to java.lang.OutOfMemoryError: Metaspace"),
     (
@@ -373,6 +384,18 @@ const HARMLESS_LINES: &[(NodeKind, &str)] = &[
         "[Warning] [MY-011810] [Server] Insecure configuration for --pid-file: Location '/run' in the path is accessible to all OS users.",
     ),
     (MYSQL, "[Warning] [MY-012366] [InnoDB] Linux Native AIO disabled."),
+    (
+        UI,
+        "2026-11-25 14:16:20,675 INFO  [kafka-admin-client-thread | kafka-ui-admin-1] o.a.k.c.NetworkClient: [AdminClient clientId=kafka-ui-admin-1] Node 2 disconnected.",
+    ),
+    (
+        UI,
+        "2026-11-25 14:16:20,675 WARN  [kafka-admin-client-thread | kafka-ui-admin-1] o.a.k.c.NetworkClient: [AdminClient clientId=kafka-ui-admin-1] Connection to node 2 (/127.0.0.1:29093) could not be established. Broker may not be available.",
+    ),
+    (
+        UI,
+        "2026-11-25 14:16:18,101 WARN  [main] c.p.k.u.c.a.DisabledAuthSecurityConfig: Authentication is disabled. Access will be unrestricted.",
+    ),
     (
         BROKER,
         "[0.011s][warning][cds] This file is not the one used while building the shared archive file: /jre/lib/modules",

@@ -33,7 +33,7 @@ impl Up<'_> {
     /// Orders the start and waits until all wanted nodes are ready.
     pub(super) async fn until_ready(&mut self) -> Result<Reached, CliError> {
         let began = Instant::now();
-        let mut wait = Wait::new(self.args.timeout, Duration::ZERO);
+        let mut wait = Wait::new(self.args.timeout, Duration::ZERO).named(&self.args.only);
         let mut steps = Steps::new(self.context.printer, self.daemon.is_some());
         let mut last: Option<Status> = None;
         'connection: loop {
@@ -116,6 +116,10 @@ impl Up<'_> {
                     Judgement::Ready => {
                         let status = status.clone();
                         steps.done();
+                        for (node, why) in wait.without() {
+                            let what = format!("{node} is not ready, and the stack goes on without it\n{why}");
+                            self.context.printer.warn(&what);
+                        }
                         return Ok(Reached::Ready(status));
                     }
                     Judgement::Failed { .. } if ordered.is_some() && now < wait.deadline() => {}
