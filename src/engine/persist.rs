@@ -8,7 +8,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -181,11 +181,19 @@ pub(super) struct Writer {
 /// States to be written, and who waits for that.
 type Batch = (BTreeMap<NodeName, NodeState>, Vec<oneshot::Sender<()>>);
 
+/// Pause between two attempts at a disk that takes nothing.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// What is to be written next: at once, or when [`GATHER`] has passed since the last time. None at the end. Somebody who
-/// waits ends the gathering.
-fn gather(waiting: &Receiver<Work>, written: Option<Instant>) -> Option<Batch> {
+/// waits ends the gathering. `owed`: something could not be written, so it comes back after [`RETRY`] with nothing new.
+fn gather(waiting: &Receiver<Work>, written: Option<Instant>, owed: bool) -> Option<Batch> {
     let (mut newest, mut flushed) = (BTreeMap::new(), Vec::new());
-    let mut work = waiting.recv().ok()?;
+    let first = if owed { waiting.recv_timeout(RETRY) } else { waiting.recv().map_err(RecvTimeoutError::from) };
+    let mut work = match first {
+        Ok(work) => work,
+        Err(RecvTimeoutError::Timeout) => return Some((newest, flushed)),
+        Err(RecvTimeoutError::Disconnected) => return None,
+    };
     loop {
         match work {
             Work::Write(node, state) => drop(newest.insert(node, state)),
@@ -210,14 +218,24 @@ impl Writer {
         let (queue, waiting) = mpsc::channel::<Work>();
         let thread = thread::spawn(move || {
             let mut written = None;
-            while let Some((newest, flushed)) = gather(&waiting, written) {
-                for (node, state) in newest {
-                    let path = layout.node_state(&node);
-                    let text = serde_json::to_string_pretty(&state).unwrap_or_default();
-                    if let Err(e) = fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
-                        tracing::error!(node = %node, error = %e.source, "{e}");
+            // What a disk that takes nothing was not given: the newest of each node, until it takes it.
+            let mut owed: BTreeMap<NodeName, NodeState> = BTreeMap::new();
+            while let Some((newest, flushed)) = gather(&waiting, written, !owed.is_empty()) {
+                let failing: BTreeSet<NodeName> = owed.keys().cloned().collect();
+                owed.extend(newest);
+                owed.retain(|node, state| {
+                    let path = layout.node_state(node);
+                    let text = serde_json::to_string_pretty(state).unwrap_or_default();
+                    match fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
+                        Ok(()) => false,
+                        Err(e) => {
+                            if !failing.contains(node) {
+                                tracing::error!(node = %node, error = %e.source, "{e}; it is tried again");
+                            }
+                            true
+                        }
                     }
-                }
+                });
                 written = Some(Instant::now());
                 for reply in flushed {
                     // Who asked may have given up waiting.

@@ -133,3 +133,23 @@ fn a_state_is_written_without_another_behind_it() {
     }
     writer.finish();
 }
+
+#[test]
+fn a_state_that_the_disk_does_not_take_is_written_when_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let node = NodeName::mysql();
+    let mut writer = Writer::start(layout.clone());
+    for incarnation in 1..=2 {
+        writer.save(&node, NodeState { incarnation: Incarnation(incarnation), ..NodeState::default() });
+    }
+    assert!(!layout.node_state(&node).exists(), "there is no directory for it");
+    std::fs::create_dir_all(layout.node_states()).unwrap();
+    let began = Instant::now();
+    while !layout.node_state(&node).exists() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it was never written");
+        thread::sleep(Duration::from_millis(10));
+    }
+    writer.finish();
+    assert_eq!(read(&layout, &node).0.incarnation, Incarnation(2), "the newest");
+}
