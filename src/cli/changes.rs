@@ -19,19 +19,8 @@ pub struct Changes {
 impl Changes {
     /// Starts to watch.
     pub fn of(dir: PathBuf) -> Result<Self, CliError> {
-        let wakeup = Arc::new(Wakeup::new().map_err(|e| CliError::of(Exit::Unexpected, &e))?);
-        // One at most is under way: while nobody has taken it, nothing is gained by another.
-        let (sender, woken) = mpsc::channel(1);
-        let waits = Arc::clone(&wakeup);
-        // Ends with the receiver.
-        thread::spawn(move || {
-            while !sender.is_closed() {
-                waits.wait(LOOK);
-                if sender.blocking_send(()).is_err() {
-                    return;
-                }
-            }
-        });
+        let wakeup = Wakeup::new().map_err(|e| CliError::of(Exit::Unexpected, &e))?;
+        let (wakeup, woken) = in_a_thread(wakeup);
         Ok(Self { dir, wakeup, watched: false, woken })
     }
 
@@ -49,4 +38,22 @@ impl Changes {
         // The sender lives as long as this.
         let _ = self.woken.recv().await;
     }
+}
+
+/// Waits for changes in a thread of its own and passes each on once, and without any every second; the thread ends with the
+/// receiver.
+pub fn in_a_thread(wakeup: Wakeup) -> (Arc<Wakeup>, mpsc::Receiver<()>) {
+    let wakeup = Arc::new(wakeup);
+    // One at most is under way: while nobody has taken it, nothing is gained by another.
+    let (sender, receiver) = mpsc::channel(1);
+    let waits = Arc::clone(&wakeup);
+    thread::spawn(move || {
+        while !sender.is_closed() {
+            waits.wait(LOOK);
+            if sender.blocking_send(()).is_err() {
+                return;
+            }
+        }
+    });
+    (wakeup, receiver)
 }

@@ -58,23 +58,11 @@ fn overlap(a: IpAddr, b: IpAddr) -> bool {
 
 /// The data directory of each product node and the key that sets it.
 fn data_directories(plan: &Plan) -> Vec<(NodeName, PathBuf, String)> {
-    let layout = plan.layout();
-    let mut list = Vec::new();
-    let mut add = |node: NodeName, dir: &Option<PathBuf>| {
+    let key = |(node, dir): (NodeName, PathBuf)| {
         let key = format!("{}.data_dir", Plan::node_key(&node));
-        let dir = dir.clone().unwrap_or_else(|| layout.data(&node));
-        list.push((node, dir, key));
+        (node, dir, key)
     };
-    if let Some(z) = &plan.zookeeper {
-        add(NodeName::zookeeper(), &z.data_dir);
-    }
-    for (id, b) in plan.kafka.iter().flat_map(|k| &k.brokers) {
-        add(NodeName::broker(*id), &b.data_dir);
-    }
-    if let Some(m) = &plan.mysql {
-        add(NodeName::mysql(), &m.data_dir);
-    }
-    list
+    plan.data_directories().into_iter().map(key).collect()
 }
 
 fn directories(plan: &Plan, reading: &Reading) {

@@ -414,6 +414,19 @@ impl Plan {
         Layout::new(&self.root)
     }
 
+    /// The product nodes, and where their data is or will be. ZooKeeper's and the brokers' belong together.
+    pub fn data_directories(&self) -> Vec<(NodeName, PathBuf)> {
+        let zookeeper = self.zookeeper.iter().map(|z| (NodeName::zookeeper(), &z.data_dir));
+        let brokers = self.kafka.iter().flat_map(|k| &k.brokers).map(|(id, b)| (NodeName::broker(*id), &b.data_dir));
+        let mysql = self.mysql.iter().map(|m| (NodeName::mysql(), &m.data_dir));
+        let layout = self.layout();
+        let place = |(node, dir): (NodeName, &Option<PathBuf>)| {
+            let dir = dir.clone().unwrap_or_else(|| layout.data(&node));
+            (node, dir)
+        };
+        zookeeper.chain(brokers).chain(mysql).map(place).collect()
+    }
+
     /// The enabled nodes in an order of start: ZooKeeper, brokers by id, MySQL, the UI, then commands, each behind what it
     /// comes `after`, by name where that leaves a choice. Stopping goes the other way.
     pub fn nodes(&self) -> Vec<NodeName> {

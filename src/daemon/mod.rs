@@ -14,6 +14,7 @@ mod systemd;
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName},
     engine::{Engine, EngineOrder, Handle, Journal, Reserve, Settings},
+    offline::plan,
     sys::{children, clock, failpoint::fail_point, fs, process},
     telemetry,
 };
@@ -111,7 +112,8 @@ async fn serve(
         inputs::no_foreign_shims(&layout).await?;
     }
     let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
-    fs::write_if_different(&layout.plan(), inputs.plan_text.as_bytes(), 0o640, fs::Durability::PowerLoss)
+    let written = plan::enclosed(&inputs.plan_text);
+    fs::write_if_different(&layout.plan(), written.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
     fail_point!("daemon.planned");
     let mut recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;

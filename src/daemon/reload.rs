@@ -139,7 +139,8 @@ impl Reloads {
         self.bounds.change(&applied.plan);
         // What runs is what the file says from here on, whether that can be written down or not.
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(applied);
-        let written = fs::write_atomic(&self.layout.plan(), loaded.text.as_bytes(), 0o640, fs::Durability::PowerLoss);
+        let text = offline_plan::enclosed(&loaded.text);
+        let written = fs::write_atomic(&self.layout.plan(), text.as_bytes(), 0o640, fs::Durability::PowerLoss);
         written.map_err(|e| Failed {
             exit: 1,
             message: "every node has its new settings, but they could not be written down as applied".into(),
@@ -157,8 +158,8 @@ impl Reloads {
     /// Writes down what is being applied, for a daemon that comes after this one before it is done.
     fn begin(&self, loaded: &Loaded) -> Result<(), Failed> {
         // A crash of the machine ends the nodes, and with them what this file is for.
-        let (path, text) = (self.layout.reload_plan(), loaded.text.as_bytes());
-        fs::write_atomic(&path, text, 0o640, fs::Durability::ProcessCrash).map_err(|e| Failed {
+        let (path, text) = (self.layout.reload_plan(), offline_plan::enclosed(&loaded.text));
+        fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash).map_err(|e| Failed {
             exit: 1,
             message: "what is to be applied could not be written down; nothing was changed".into(),
             causes: vec![format!("{e}: {}", e.source)],

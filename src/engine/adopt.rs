@@ -15,8 +15,10 @@ use crate::{
         Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Launched, Layout, NodeName,
         outcome::Failure,
         recipe::{Recipe, Restart, WhileStarting},
+        units::grouped,
     },
     lifecycle::{Event, Wanted},
+    logs::writer::LogWriter,
     shim::wire,
     sys::{clock, failpoint::fail_point, fs},
 };
@@ -233,7 +235,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         if let Some(runtime) = engine.nodes.get_mut(&name) {
             node.remember(runtime);
         }
-        let FoundNode { state, records, live, unheard, .. } = node;
+        let FoundNode { state, records, live, unheard, highest, .. } = node;
         if let Some((connection, hold)) = live {
             owed(engine, &name, &state, &records, hold.state().incarnation);
             adopt(engine, &name, connection, hold, &state, if wanted_up { Wanted::Up } else { Wanted::Down }, restarts);
@@ -254,6 +256,9 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
             );
             engine.journal.note(line.node(&name).incarnation(record.incarnation).cause(cause));
             owed(engine, &name, &state, &records, record.incarnation);
+            if record.status == ExitStatus::Unknown && (state.process.is_some() || highest == record.incarnation) {
+                mark_gap(engine, &name, &record);
+            }
             if let Some(runtime) = engine.nodes.get_mut(&name) {
                 let boot = state.process.as_ref().map(|p| p.boot_id.as_str());
                 runtime.obituaries.push(Obituary {
@@ -308,6 +313,25 @@ fn judge_unheard(engine: &mut Engine, name: &NodeName, record: &ExitRecord) -> (
     }
     (cause, failure, tail)
 }
+
+/// Shim and daemon ended together, so nobody read the node's pipe to its end: the log says that something may be missing.
+fn mark_gap(engine: &Engine, name: &NodeName, record: &ExitRecord) {
+    let Some(log) = engine.nodes.get(name).map(|n| n.recipe.log) else { return };
+    let text = format!(
+        "shim and daemon ended together and nobody saw how start {} ended: what it wrote last may be missing here, at most {} bytes",
+        record.incarnation,
+        grouped(PIPE)
+    );
+    // No other writer is there: the shim is gone, and the next one begins after this.
+    let marked =
+        LogWriter::open(&engine.layout.log_dir(name), log.max_bytes.0, log.keep).and_then(|mut log| log.mark(&text));
+    if let Err(e) = marked {
+        tracing::warn!(node = %name, "{text}; the log itself could not be marked: {e}");
+    }
+}
+
+/// What a pipe holds, bytes: the default of pipe(7), which shims leave as it is.
+const PIPE: u64 = 64 << 10;
 
 /// Ends before the start `before` that an earlier daemon saw and did not live to put on record: those that its state file
 /// or their exit records tell and that are newer than the newest incident.

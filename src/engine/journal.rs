@@ -5,7 +5,7 @@ use crate::{
     base::{EventKind, EventLine, Layout, Timestamp},
     logs::jsonl::{LineWriter, last_lines},
     services::redact::redact,
-    sys::{clock, error::SysError},
+    sys::{clock, error::SysError, failpoint::fail_point},
 };
 use std::{
     collections::VecDeque,
@@ -247,6 +247,7 @@ impl Writer {
     fn try_to_write(&mut self) -> Result<(), SysError> {
         // Events first: who follows them does not wait for the sync of an incident.
         self.write_events()?;
+        fail_point!("journal.events-written");
         self.keeper.write()
     }
 

@@ -12,6 +12,7 @@ use crate::{
         clock,
         command::{Cancel, Command},
         error::SysError,
+        failpoint::fail_point,
         fs,
     },
 };
@@ -44,18 +45,23 @@ pub(super) async fn ensure(node: &NodeName, step: &MysqlInitialize, cancel: &Can
     blocking(move || {
         let failed = |e: SysError| PrepareError::file(&owner, &e);
         fs::remove_dir_all_optional(&fresh.build_dir).map_err(failed)?;
-        fs::remove_optional(&fresh.socket).map_err(failed)
+        fs::remove_optional(&fresh.socket).map_err(failed)?;
+        fail_point!("mysql.cleared");
+        Ok(())
     })
     .await?;
     let owner = node.clone();
     blocking(move || run_initialize(&owner, &initialize, &stop)).await?;
+    fail_point!("mysql.initialized");
     provision(node, step, cancel, &root, &debezium).await?;
+    fail_point!("mysql.provisioned");
     let (done, owner) = (step.clone(), node.clone());
     blocking(move || {
         // An empty directory made by the layout may stand where the data goes; rename(2) replaces an empty one.
-        std::fs::rename(&done.build_dir, &done.data_dir)
-            .and_then(|()| fs::sync_parent(&done.data_dir))
-            .map_err(|e| PrepareError::file(&owner, &SysError::path("move the data directory to", &done.data_dir, e)))
+        let failed = |e| PrepareError::file(&owner, &SysError::path("move the data directory to", &done.data_dir, e));
+        std::fs::rename(&done.build_dir, &done.data_dir).map_err(failed)?;
+        fail_point!("mysql.moved");
+        fs::sync_parent(&done.data_dir).map_err(failed)
     })
     .await?;
     tracing::info!(node = %node, took_ms = clock::now().since(began).as_millis(), "data directory initialised and provisioned");

@@ -8,7 +8,7 @@ use crate::{
 };
 use serde::{Deserialize, Serialize};
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -189,6 +189,9 @@ pub(super) struct Writer {
 /// States to be written, and who waits for that.
 type Batch = (BTreeMap<NodeName, NodeState>, Vec<oneshot::Sender<()>>);
 
+/// Pause between two attempts at a disk that takes nothing.
+const RETRY: Duration = Duration::from_secs(1);
+
 /// States that wait for more, and since when.
 #[derive(Debug, Default)]
 struct Gathered {
@@ -199,9 +202,11 @@ struct Gathered {
 impl Gathered {
     /// What is to be written next; none at the end. All that came within [`GATHER`] of the first, at once what somebody waits
     /// for, and at once the state of a node at rest, alone: a stop of all nodes would write those on their way out twice.
-    fn next(&mut self, waiting: &Receiver<Work>) -> Option<Batch> {
+    /// `owed`: something could not be written, so it comes back after [`RETRY`] with nothing new.
+    fn next(&mut self, waiting: &Receiver<Work>, owed: bool) -> Option<Batch> {
         loop {
             let work = match self.since {
+                None if owed => waiting.recv_timeout(RETRY),
                 None => waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
                 Some(since) => waiting.recv_timeout(GATHER.saturating_sub(since.elapsed())),
             };
@@ -233,14 +238,24 @@ impl Writer {
         let (queue, waiting) = mpsc::channel::<Work>();
         let thread = thread::spawn(move || {
             let mut gathered = Gathered::default();
-            while let Some((newest, flushed)) = gathered.next(&waiting) {
-                for (node, state) in newest {
-                    let path = layout.node_state(&node);
-                    let text = serde_json::to_string_pretty(&state).unwrap_or_default();
-                    if let Err(e) = fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
-                        tracing::error!(node = %node, error = %e.source, "{e}");
+            // What a disk that takes nothing was not given: the newest of each node, until it takes it.
+            let mut owed: BTreeMap<NodeName, NodeState> = BTreeMap::new();
+            while let Some((newest, flushed)) = gathered.next(&waiting, !owed.is_empty()) {
+                let failing: BTreeSet<NodeName> = owed.keys().cloned().collect();
+                owed.extend(newest);
+                owed.retain(|node, state| {
+                    let path = layout.node_state(node);
+                    let text = serde_json::to_string_pretty(state).unwrap_or_default();
+                    match fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
+                        Ok(()) => false,
+                        Err(e) => {
+                            if !failing.contains(node) {
+                                tracing::error!(node = %node, error = %e.source, "{e}; it is tried again");
+                            }
+                            true
+                        }
                     }
-                }
+                });
                 for reply in flushed {
                     // Who asked may have given up waiting.
                     let _ = reply.send(());

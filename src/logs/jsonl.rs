@@ -4,7 +4,7 @@
 //! appended: a line that a crash or a full disk cut short is closed with a line end by the next writer, and whoever reads
 //! passes over what is no JSON. So nothing that was whole is ever touched again.
 
-use crate::sys::error::SysError;
+use crate::sys::{error::SysError, failpoint::fail_point};
 use std::{
     fs::{self, File, OpenOptions},
     io::{self, Write},
@@ -72,32 +72,35 @@ impl LineWriter {
                 bytes.remove(0);
             }
         }
+        let half = if cfg!(feature = "failpoints") { bytes.len() / 2 } else { 0 };
+        self.put(&bytes[..half])?;
+        fail_point!("events.half");
+        self.put(&bytes[half..])?;
+        fail_point!("events.written");
+        self.torn = false;
+        Ok(())
+    }
+
+    fn put(&mut self, bytes: &[u8]) -> Result<(), SysError> {
         let mut written = 0;
         while written < bytes.len() {
             match self.file.write(&bytes[written..]) {
-                Ok(0) => return Err(self.cut_short(written, &bytes, io::ErrorKind::WriteZero.into())),
+                Ok(0) => return Err(SysError::path("write", &self.path, io::ErrorKind::WriteZero)),
                 Ok(n) => {
                     written += n;
                     self.size += n as u64;
+                    self.torn = bytes[written - 1] != b'\n';
                 }
                 Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-                Err(e) => return Err(self.cut_short(written, &bytes, e)),
+                Err(e) => return Err(SysError::path("write", &self.path, e)),
             }
         }
-        self.torn = false;
         Ok(())
     }
 
     /// Makes what was appended survive loss of power.
     pub fn sync(&self) -> Result<(), SysError> {
         self.file.sync_data().map_err(|e| SysError::path("sync", &self.path, e))
-    }
-
-    fn cut_short(&mut self, written: usize, bytes: &[u8], e: io::Error) -> SysError {
-        if written > 0 {
-            self.torn = bytes[written - 1] != b'\n';
-        }
-        SysError::path("write", &self.path, e)
     }
 
     /// Somebody may have removed or renamed the file: what is written then would be lost with it.
@@ -118,6 +121,7 @@ impl LineWriter {
             Err(_) if self.size < self.max_bytes.saturating_mul(STUCK_FACTOR) => return Ok(()),
             Err(e) => return Err(SysError::path("rename", &self.path, e)),
         }
+        fail_point!("events.moved");
         for (_, old) in files.iter().rev().skip(self.keep.saturating_sub(1)) {
             // One that stays is tried again at the next rotation.
             let _ = fs::remove_file(old);

@@ -1,16 +1,17 @@
 //! Stops everything of a root without its daemon: through the shims, in the order of dependencies.
 
 use super::{
+    plan,
     shims::{self, Live, Shim},
     status,
 };
 use crate::{
     base::{ExitRecord, Layout, NodeName, outcome::ExitStatus},
-    config::{self, Plan, Source},
+    config::Plan,
     shim::wire::{Report, Request},
     sys::{
         error::SysError,
-        fs::{Lock, read_optional, remove_optional},
+        fs::{Lock, remove_optional},
         process,
     },
 };
@@ -139,9 +140,7 @@ pub fn down(layout: &Layout, now: bool, told: &(dyn Fn(&Stopped) + Sync)) -> Res
 
 /// The plan that the nodes were started by; none when it cannot be read: then the products' own order holds.
 fn last_plan(layout: &Layout) -> Option<Plan> {
-    let text = read_optional(&layout.plan()).ok()??;
-    let root = layout.root().to_owned();
-    config::load(&Source { text: &text, name: "plan.toml", root_override: Some(root.clone()), default_root: root }).ok()
+    plan::applied(layout).ok().flatten()
 }
 
 /// What a node must outlive nothing of: it goes before these.

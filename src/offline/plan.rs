@@ -125,11 +125,31 @@ pub fn unfinished(layout: &Layout) -> Option<Plan> {
 pub fn kept(layout: &Layout, path: &Path) -> Result<Option<(Plan, String)>, PlanError> {
     let failed = |why: String| PlanError::Applied(path.to_owned(), why);
     let Some(text) = fs::read_optional(path).map_err(|e| failed(e.source.to_string()))? else { return Ok(None) };
+    let text = disclosed(&text).ok_or_else(|| failed("it was cut short".into()))?;
     let name = path.display().to_string();
     let root = layout.root().to_owned();
-    let source = config::Source { text: &text, name: &name, root_override: Some(root.clone()), default_root: root };
+    let source = config::Source { text, name: &name, root_override: Some(root.clone()), default_root: root };
     let plan = config::load(&source).map_err(|e| failed(e.to_string()))?;
-    Ok(Some((plan, text)))
+    Ok(Some((plan, text.to_owned())))
+}
+
+/// The first and the last line of a plan that the daemon writes down: the beginning of a TOML text can mean something else
+/// than all of it, and nodes that are in no plan are stopped.
+const FIRST: &str = "# written by cdc-supervisor: what is applied, down to the line that says so\n";
+const LAST: &str = "# end of what is applied\n";
+
+/// A plan's text as it is written down.
+pub fn enclosed(text: &str) -> String {
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    format!("{FIRST}{text}{end}{LAST}")
+}
+
+/// The plan's text in what was written down; none: it was cut short. Earlier versions wrote the text alone.
+fn disclosed(written: &str) -> Option<&str> {
+    match written.strip_prefix(FIRST) {
+        Some(rest) => rest.strip_suffix(LAST),
+        None => (!FIRST.starts_with(written)).then_some(written),
+    }
 }
 
 /// A plan with its recipes. Programs that are not in the store are stood in for by names, and `notes` says so.
@@ -350,5 +370,36 @@ fn node_document(node: &change::NodeChange) -> PlanNode {
             .collect(),
         argv: node.argv.clone(),
         env: node.env.clone(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "[command.a]\nargv = [\"/bin/true\"]\n[command.b]\nargv = [\"/bin/true\"]\n";
+
+    #[test]
+    fn a_plan_cut_short_at_any_byte_is_known_to_be_and_one_of_an_earlier_version_is_whole() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        let write = |bytes: &[u8]| std::fs::write(layout.plan(), bytes).unwrap();
+        assert!(kept(&layout, &layout.plan()).unwrap().is_none());
+        let whole = enclosed(TEXT);
+        for cut in 0..whole.len() {
+            write(&whole.as_bytes()[..cut]);
+            let e = kept(&layout, &layout.plan()).unwrap_err();
+            assert!(e.to_string().contains("it was cut short"), "at {cut}: {e}");
+            // As the daemon takes it: then there is none.
+            assert!(unfinished(&layout).is_none());
+        }
+        for text in [&whole, TEXT] {
+            write(text.as_bytes());
+            let (plan, read) = kept(&layout, &layout.plan()).unwrap().unwrap();
+            assert_eq!((plan.nodes().len(), read.as_str()), (2, TEXT));
+        }
+        write(enclosed("[command.a]\nargv = [\"/bin/true\"]").as_bytes());
+        assert_eq!(kept(&layout, &layout.plan()).unwrap().unwrap().0.nodes().len(), 1, "a last line without its end");
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst and systemd's "Control Group APIs and Delegation".
 
-use super::{error::SysError, process};
+use super::{error::SysError, failpoint::fail_point, process};
 use crate::base::{ByteSize, NodeName};
 use nix::unistd::{AccessFlags, access};
 use std::{
@@ -253,6 +253,7 @@ impl CgroupRoot {
         // lost when somebody else rewrote the parent (systemd does on daemon-reload in some versions)
         enable(&self.nodes())?;
         make_group(&dir)?;
+        fail_point!("cgroup.made");
         set(&dir.join("memory.max"), caps.memory_max.map(|b| b.0))?;
         let swap = dir.join("memory.swap.max");
         if swap.exists() {
@@ -260,6 +261,7 @@ impl CgroupRoot {
         }
         set(&dir.join("memory.oom.group"), Some(caps.oom_group.into()))?;
         set(&dir.join("pids.max"), caps.pids_max)?;
+        fail_point!("cgroup.limited");
         Ok(dir)
     }
 

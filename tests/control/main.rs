@@ -63,6 +63,7 @@ impl Handler for Shared {
                 }
                 Order::Prove => {
                     out.progress("working");
+                    // work that takes its time
                     tokio::time::sleep(Duration::from_millis(50)).await;
                     fake.proved.fetch_add(1, Ordering::SeqCst);
                     out.send(Answer::Done { text: vec!["proved".into()] });

@@ -15,6 +15,10 @@ use std::{
 pub struct Bench {
     pub root: Root,
     pub pair: Pair,
+    /// What stands before the program: a wrapper that takes every verb to where the root is.
+    wrapper: Vec<String>,
+    /// What stands before each path below the root, seen from the test.
+    view: PathBuf,
 }
 
 impl Bench {
@@ -22,16 +26,50 @@ impl Bench {
         let root = Root::raw("");
         // whatever is warned of: the faults are ours
         root.expect_log("");
-        let node = |name: &str| {
-            let alone = format!("alone={}", root.file(name));
-            fake(name, &[&alone, "notify=READY=1", "tick=2"])
-                .notify()
-                .key("healthy_after", "\"1ms\"")
-                .text("grace", "5s")
-        };
-        root.configure(&[node("a").key("log", "{ max_bytes = \"4K\", keep = 1000 }"), node("b")]);
         let pair = Pair::new(root.home(), "bin");
-        Self { root, pair }
+        let bench = Self { root, pair, wrapper: Vec::new(), view: PathBuf::new() };
+        bench.configure(&[]);
+        bench
+    }
+
+    /// A root with another configuration.
+    pub fn with(text: &str) -> Self {
+        let bench = Self::new();
+        bench.root.configure_raw(text);
+        bench
+    }
+
+    /// Has every verb run through `wrapper`, and looks at paths below `view`.
+    pub fn elsewhere(&mut self, wrapper: &[&str], view: &str) {
+        self.wrapper = wrapper.iter().map(|w| (*w).to_owned()).collect();
+        self.view = view.into();
+    }
+
+    /// A path of the root, as the test sees it.
+    pub fn path(&self, below: &str) -> PathBuf {
+        let path = self.root.path().join(below);
+        match self.view.as_os_str().is_empty() {
+            true => path,
+            false => self.view.join(path.strip_prefix("/").unwrap()),
+        }
+    }
+
+    /// Writes the configuration: two nodes, `b` with more habits.
+    fn configure(&self, habits: &[&str]) {
+        let node = |name: &str, more: &[&str]| {
+            let alone = format!("alone={}", self.root.file(name));
+            let habits: Vec<&str> = [&[alone.as_str(), "notify=READY=1"], more, &["tick=2"]].concat();
+            fake(name, &habits).notify().key("healthy_after", "\"1ms\"").text("grace", "5s")
+        };
+        let a = node("a", &[]).key("log", "{ max_bytes = \"4K\", keep = 1000 }");
+        self.root.configure(&[a, node("b", habits)]);
+    }
+
+    /// So many events that the next one rotates their file (at 4 MiB).
+    pub fn fill_events(&self) {
+        let line = format!("{{\"filler\":\"{}\"}}\n", "x".repeat(1_000));
+        fs::create_dir_all(self.path("state")).unwrap();
+        fs::write(self.path("state/events.jsonl"), line.repeat((4 << 20) / line.len())).unwrap();
     }
 
     /// Puts a rule into force.
@@ -50,10 +88,17 @@ impl Bench {
 
     /// Runs a verb of the pair, whatever comes of it.
     pub fn run(&self, arguments: &[&str]) -> Output {
-        match Client::start_program(&self.root, &[&self.pair.supervisor()], arguments).try_wait_for(VERB_LIMIT) {
+        match self.spawn(arguments).try_wait_for(VERB_LIMIT) {
             Ok(output) => output,
             Err(output) => panic!("not done after {} s: {arguments:?}\n{output}", VERB_LIMIT.as_secs()),
         }
+    }
+
+    /// Starts a verb of the pair and returns while it runs.
+    pub fn spawn(&self, arguments: &[&str]) -> Client {
+        let supervisor = self.pair.supervisor();
+        let words: Vec<&str> = self.wrapper.iter().map(String::as_str).chain([supervisor.as_str()]).collect();
+        Client::start_program(&self.root, &words, arguments)
     }
 
     pub fn up(&self) -> Output {
@@ -102,7 +147,7 @@ impl Bench {
             (
                 "rotation",
                 Box::new(|| {
-                    let dir = self.root.path().join("nodes/a/log");
+                    let dir = self.path("nodes/a/log");
                     until(STATE_LIMIT, "a rotated file, or the point", || {
                         let files = fs::read_dir(&dir).map_or(0, Iterator::count);
                         if self.hit() || files > 2 { Ok(()) } else { Err(format!("{files} files")) }
@@ -122,6 +167,13 @@ impl Bench {
             ),
             ("stop", Box::new(|| drop(self.run(&["stop", "b"])))),
             ("start", Box::new(|| drop(self.run(&["start", "b"])))),
+            (
+                "reload",
+                Box::new(|| {
+                    self.configure(&["after=1"]);
+                    drop(self.run(&["reload"]));
+                }),
+            ),
             (
                 "shim killed",
                 Box::new(|| {
@@ -155,7 +207,13 @@ impl Bench {
 
     /// The next daemon, and what must hold under it. `strict`: a daemon died and no shim, so nothing of `a` may be missing.
     pub fn must_be_whole(&self, strict: bool) {
-        let output = self.up();
+        let mut output = self.up();
+        if output.code == Some(8) {
+            // A reload was under way: what runs is what was applied before, and the file means something else.
+            let reload = self.run(&["reload"]);
+            assert_eq!(reload.code, Some(0), "a second reload does not finish the first\n{reload}");
+            output = self.up();
+        }
         assert_eq!(output.code, Some(0), "the next daemon does not bring everything up\n{output}");
         for name in ["a", "b"] {
             let node = self.node(name).expect("a daemon that answers");
@@ -168,19 +226,33 @@ impl Bench {
         for name in ["a", "b"] {
             assert!(!Path::new(&format!("{}.twice", self.root.file(name))).exists(), "two copies of {name}");
         }
-        let left: Vec<PathBuf> = ["state", "state/nodes", "state/secrets", "nodes/a/run", "nodes/b/run"]
-            .iter()
-            .flat_map(|dir| fs::read_dir(self.root.path().join(dir)).into_iter().flatten().flatten())
-            .map(|entry| entry.path())
-            .filter(|p| p.extension().is_some_and(|e| e == "tmp" || e == "bad"))
-            .collect();
+        let left: Vec<PathBuf> =
+            ["state", "state/nodes", "state/secrets", "state/incidents", "nodes/a/run", "nodes/b/run"]
+                .iter()
+                .flat_map(|dir| fs::read_dir(self.path(dir)).into_iter().flatten().flatten())
+                .map(|entry| entry.path())
+                .filter(|p| p.extension().is_some_and(|e| e == "tmp" || e == "bad"))
+                .collect();
         assert!(left.is_empty(), "left over, or torn: {left:?}");
+        let events = self.run(&["events", "--json", "-n", "100000"]);
+        assert_eq!(events.code, Some(0), "{events}");
+        for line in events.stdout.lines() {
+            assert!(serde_json::from_str::<Value>(line).is_ok_and(|e| e["kind"].is_string()), "a torn event: {line}");
+        }
         if strict {
             self.nothing_of_a_is_missing();
         }
         let down = self.run(&["down"]);
         assert_eq!(down.code, Some(0), "{down}");
         self.root.await_empty();
+    }
+
+    /// The incidents of a node, by the start they are about. None that is on record is unreadable.
+    pub fn incidents_of(&self, name: &str) -> Vec<u64> {
+        let output = self.run(&["incidents", "--json", name]);
+        assert!(output.code == Some(0) && !output.stderr.contains("is no incident"), "{output}");
+        let list: Value = serde_json::from_str(&output.stdout).unwrap();
+        list["incidents"].as_array().unwrap().iter().filter_map(|i| i["incarnation"].as_u64()).collect()
     }
 
     /// The lines of `a` are `tick 0`, `tick 1` and so on in each of its runs, over all rotations.

@@ -6,7 +6,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod bench;
+mod exhausted;
 mod hindered;
+mod mysql;
 mod points;
 #[path = "../support/mod.rs"]
 mod support;

@@ -111,6 +111,23 @@ fn what_had_failed_stays_failed_under_the_next_daemon_with_its_reason() {
 }
 
 #[test]
+fn a_plan_that_was_cut_short_stops_no_node() {
+    let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
+    root.expect_log("it was cut short");
+    root.up();
+    let plan = root.path().join("state/plan.toml");
+    let whole = std::fs::read(&plan).unwrap();
+    let pids = [root.pid("a"), root.pid("b")];
+    for cut in [0, 40, whole.len() / 2, whole.len() - 3] {
+        kill_daemon(&root);
+        std::fs::write(&plan, &whole[..cut]).unwrap();
+        root.up();
+        assert_eq!([root.pid("a"), root.pid("b")], pids, "cut at {cut}");
+        assert_eq!(std::fs::read(&plan).unwrap(), whole, "it is whole again");
+    }
+}
+
+#[test]
 fn down_works_without_a_daemon() {
     let root = Root::raw("");
     let trace = root.file("trace");
@@ -204,4 +221,58 @@ fn a_row_of_deaths_goes_on_under_the_next_daemon() {
     });
     root.down();
     assert_eq!(run.wait(crate::support::VERB_LIMIT).code, Some(0));
+}
+
+#[test]
+fn shim_and_daemon_killed_together_cost_at_most_a_pipe_of_output_and_the_log_says_so() {
+    let root = Root::new(&[fake("a", &["tick=1"]), fake("quiet", &[])]);
+    root.expect_log("node=");
+    root.up();
+    let (pid, shim, daemon) = (root.pid("a"), root.shim("a"), root.daemon());
+    let lines = |root: &Root| root.log("a").lines().count();
+    crate::support::until(crate::support::STATE_LIMIT, "it writes", || {
+        if lines(&root) > 20 { Ok(()) } else { Err(root.log("a")) }
+    });
+    // Nobody reads from here on: what the node writes now is in the pipe, and goes with those who hold its other end.
+    for reader in [daemon, shim] {
+        process::kill(reader, libc_stop());
+    }
+    let before = lines(&root);
+    let cpu = || std::fs::read_to_string(format!("/proc/{pid}/io")).unwrap_or_default();
+    let written = |io: &str| io.lines().find_map(|l| l.strip_prefix("wchar: ")?.parse::<u64>().ok()).unwrap_or(0);
+    let at = written(&cpu());
+    crate::support::until(crate::support::STATE_LIMIT, "it has written what nobody read", || {
+        if written(&cpu()) > at + 500 { Ok(()) } else { Err(cpu()) }
+    });
+    for one in [daemon, shim] {
+        process::kill(one, 9);
+    }
+    crate::support::until(crate::support::STATE_LIMIT, "daemon and shim are gone", || {
+        if alive(daemon) || alive(shim) { Err("alive".into()) } else { Ok(()) }
+    });
+    root.up();
+    let log = crate::support::until(crate::support::STATE_LIMIT, "the next run writes", || {
+        let log = root.log("a");
+        let marked = log.lines().position(|l| l.starts_with("[cdc-supervisor] shim and daemon ended together"));
+        match marked {
+            Some(at) if log.lines().count() > at + 2 => Ok(log),
+            _ => Err(log),
+        }
+    });
+    let marks: Vec<&str> = log.lines().filter(|l| l.starts_with("[cdc-supervisor]")).collect();
+    assert_eq!(marks.len(), 1, "{marks:?}");
+    assert!(
+        marks[0].ends_with("start 1 ended: what it wrote last may be missing here, at most 65,536 bytes"),
+        "{marks:?}"
+    );
+    let (old, new) = log.split_once(marks[0]).unwrap();
+    assert!(old.lines().count() >= before, "what was written stays");
+    assert_eq!(new.trim_start().lines().next(), Some("tick 0"), "the next run begins behind the mark");
+    let quiet = root.log("quiet");
+    assert!(quiet.is_empty(), "its shim lives on, and it lost nothing: {quiet}");
+}
+
+/// SIGSTOP (signal(7)).
+fn libc_stop() -> i32 {
+    19
 }

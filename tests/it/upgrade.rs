@@ -127,7 +127,8 @@ fn a_node_that_dies_at_the_moment_of_the_hand_over_is_known_by_its_exit_and_come
     for round in 1..=10u64 {
         let pid = root.pid("a");
         let upgrade = root.spawn(&["upgrade-self"]);
-        // through the whole of a hand-over, which takes some 100 ms here
+        // A moment of its own in each round, through the whole of a hand-over, which takes some 100 ms here: there is nothing
+        // to wait for.
         thread::sleep(Duration::from_millis(round * 17));
         process::kill(pid, 9);
         let output = upgrade.wait(VERB_LIMIT);

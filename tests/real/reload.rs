@@ -44,6 +44,7 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
                     .await
                     .map_err(|e| format!("{payload}: {}", e.in_one_line()))?;
                 written += 1;
+                // how fast it writes
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
             Ok::<i32, String>(written)
@@ -65,6 +66,7 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
                 if broker_pids(&root) == before {
                     seen.lock().unwrap().push((before, whole));
                 }
+                // how often it looks
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         })

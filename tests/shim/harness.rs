@@ -182,12 +182,14 @@ pub fn helper() {
             for text in ["STATUS=starting", "STATUS=starting", "READY=1\nSTATUS=serving", "MAINPID=1"] {
                 socket.send_to(text.as_bytes(), &path).unwrap();
             }
+            // lives until it is killed
             std::thread::sleep(WAIT);
         }
         Ok("listen") => {
             let listener = TcpListener::bind("127.0.0.1:0").unwrap();
             println!("\nport {}", listener.local_addr().unwrap().port());
             std::io::stdout().flush().unwrap();
+            // lives until it is killed
             std::thread::sleep(WAIT);
         }
         Ok("fork-chain") => {

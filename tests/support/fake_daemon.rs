@@ -86,6 +86,7 @@ fn main() {
     if let Some((file, name)) = &trace {
         append(file, &format!("stop {name}\n"));
     }
+    // its end takes so long: the habit
     thread::sleep(Duration::from_millis(on_term.0));
     exit(on_term.1);
 }
@@ -126,6 +127,7 @@ fn grandchild(pid_file: &str) {
         ignore(Signal::SIGTERM);
         write_pid(pid_file);
         loop {
+            // lives until it is killed
             thread::sleep(Duration::from_secs(3600));
         }
     }
@@ -187,7 +189,9 @@ fn write_bytes(count: usize) {
 fn tick(every: Duration) {
     thread::spawn(move || {
         for n in 0u64.. {
-            println!("tick {n}");
+            // In one write: the end of the process must not cut a line in two.
+            let line = format!("tick {n}\n");
+            std::io::stdout().lock().write_all(line.as_bytes()).expect("write a tick");
             thread::sleep(every);
         }
     });

@@ -6,6 +6,7 @@ use crate::{
     base::{Layout, NodeName, units::grouped},
     cli::{
         args,
+        changes::in_a_thread,
         context::Context,
         error::{CliError, of_output},
         exit::Exit,
@@ -19,20 +20,12 @@ use select::{Filter, Selected};
 use std::{
     io::{self, BufWriter, Write},
     path::PathBuf,
-    sync::Arc,
-    thread,
     time::{Duration, Instant},
 };
-use tokio::{
-    sync::mpsc,
-    time::{sleep, sleep_until},
-};
+use tokio::time::{sleep, sleep_until};
 
 /// Lines of each node when nothing else is said.
 const LINES: usize = 20;
-
-/// A look without a wakeup: finds logs that did not exist before, and serves file systems that do not tell of changes.
-const LOOK: Duration = Duration::from_secs(1);
 
 /// How long lines of several nodes are gathered, to be shown by time: they are written within milliseconds of each other.
 const GATHER: Duration = Duration::from_millis(50);
@@ -187,24 +180,6 @@ async fn follow(selected: &mut [Selected], shown: &[Shown], paint: Paint) -> Res
 fn watch(wakeup: &Wakeup, path: &std::path::Path) -> Result<bool, CliError> {
     let dir = if path.is_file() { path.parent().unwrap_or(path) } else { path };
     wakeup.add(dir).map_err(|e| CliError::of(Exit::Unexpected, &e))
-}
-
-/// Waits for changes in a thread of its own and passes each on once, and without any every [`LOOK`]; the thread ends with
-/// the receiver.
-fn in_a_thread(wakeup: Wakeup) -> (Arc<Wakeup>, mpsc::Receiver<()>) {
-    let wakeup = Arc::new(wakeup);
-    // One at most is under way: while nobody has taken it, nothing is gained by another.
-    let (sender, receiver) = mpsc::channel(1);
-    let waits = Arc::clone(&wakeup);
-    thread::spawn(move || {
-        while !sender.is_closed() {
-            waits.wait(LOOK);
-            if sender.blocking_send(()).is_err() {
-                return;
-            }
-        }
-    });
-    (wakeup, receiver)
 }
 
 /// The bytes of one log as they are.

@@ -270,3 +270,19 @@ fn a_remedy_that_names_many_directories_is_whole() {
     let remedy = format!("empty {} together", "/a/directory/with/a/long/name, ".repeat(60));
     assert_eq!(super::story::clean(&remedy), remedy);
 }
+
+#[test]
+fn a_record_cut_short_at_any_byte_costs_neither_its_number_nor_what_is_known_of_its_start() {
+    let mut bench = Bench::new();
+    bench.turn(node("ready", 1), vec![]);
+    bench.turn(node("preparing", 1), vec![obituary(1, Cause::KilledByOther)]);
+    bench.turn(node("ready", 2), vec![]);
+    assert_eq!(bench.all().len(), 1);
+    let path = incident_files::list(&bench.layout.incidents()).unwrap().remove(0).path;
+    let whole = fs::read(&path).unwrap();
+    for cut in 0..whole.len() - 1 {
+        fs::write(&path, &whole[..cut]).unwrap();
+        let opened = Incidents::open(&bench.layout);
+        assert_eq!((opened.next, opened.newest(&name()), opened.open.len()), (2, Incarnation(1), 0), "at {cut}");
+    }
+}

@@ -125,20 +125,20 @@ fn a_burst_is_written_together_and_a_node_at_rest_does_not_wait_for_more() {
         send(NodeName::mysql(), state(restarts, true));
     }
     let mut gathered = Gathered::default();
-    let (burst, _) = gathered.next(&waiting).unwrap();
+    let (burst, _) = gathered.next(&waiting, false).unwrap();
     assert_eq!(burst, BTreeMap::from([(NodeName::mysql(), state(2, true))]));
     send(NodeName::mysql(), state(3, true));
     send(NodeName::zookeeper(), state(0, true));
     send(NodeName::zookeeper(), state(0, false));
-    let (rest, _) = gathered.next(&waiting).unwrap();
+    let (rest, _) = gathered.next(&waiting, false).unwrap();
     assert_eq!(rest, BTreeMap::from([(NodeName::zookeeper(), state(0, false))]), "alone");
-    let (others, _) = gathered.next(&waiting).unwrap();
+    let (others, _) = gathered.next(&waiting, false).unwrap();
     assert_eq!(others, BTreeMap::from([(NodeName::mysql(), state(3, true))]), "and not again");
     assert!(state(0, false).is_at_rest() && !state(0, true).is_at_rest());
     let process = Some(ProcessId { pid: 7, start_ticks: 1, boot_id: "b".into() });
     assert!(!NodeState { process, ..state(0, false) }.is_at_rest(), "its end is still to come");
     drop(queue);
-    assert!(gathered.next(&waiting).is_none());
+    assert!(gathered.next(&waiting, false).is_none());
 }
 
 #[test]
@@ -157,4 +157,24 @@ fn a_state_is_written_without_another_behind_it() {
         }
     }
     writer.finish();
+}
+
+#[test]
+fn a_state_that_the_disk_does_not_take_is_written_when_it_does() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let node = NodeName::mysql();
+    let mut writer = Writer::start(layout.clone());
+    for incarnation in 1..=2 {
+        writer.save(&node, NodeState { incarnation: Incarnation(incarnation), ..NodeState::default() });
+    }
+    assert!(!layout.node_state(&node).exists(), "there is no directory for it");
+    std::fs::create_dir_all(layout.node_states()).unwrap();
+    let began = Instant::now();
+    while !layout.node_state(&node).exists() {
+        assert!(began.elapsed() < Duration::from_secs(20), "it was never written");
+        thread::sleep(Duration::from_millis(10));
+    }
+    writer.finish();
+    assert_eq!(read(&layout, &node).0.incarnation, Incarnation(2), "the newest");
 }

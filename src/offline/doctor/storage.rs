@@ -106,7 +106,7 @@ pub(super) fn look(site: &Site, make: bool) -> Facts {
         }
     }
     let mut places = vec![place(None, root_path.to_owned(), None)];
-    for (node, path) in data_directories(&site.plan) {
+    for (node, path) in site.plan.data_directories() {
         let lock = if site.living.contains(&node) { None } else { lock_file(&site.plan, &node) };
         places.push(place(Some(node), path, lock));
     }
@@ -169,26 +169,6 @@ fn write_tests(site: &Site, make: bool) -> Result<(), Unwritable> {
         }
     }
     Ok(())
-}
-
-/// The product nodes and where their data is or will be.
-fn data_directories(plan: &Plan) -> Vec<(NodeName, PathBuf)> {
-    let layout = plan.layout();
-    let mut list = Vec::new();
-    let mut add = |node: NodeName, dir: &Option<PathBuf>| {
-        let dir = dir.clone().unwrap_or_else(|| layout.data(&node));
-        list.push((node, dir));
-    };
-    if let Some(z) = &plan.zookeeper {
-        add(NodeName::zookeeper(), &z.data_dir);
-    }
-    for (id, b) in plan.kafka.iter().flat_map(|k| &k.brokers) {
-        add(NodeName::broker(*id), &b.data_dir);
-    }
-    if let Some(m) = &plan.mysql {
-        add(NodeName::mysql(), &m.data_dir);
-    }
-    list
 }
 
 /// The file that a product locks while it works on a directory: Kafka's LogManager `.lock`, InnoDB its system tablespace.

@@ -38,21 +38,7 @@ pub struct Side {
 impl Side {
     /// A checked plan with the recipes made from it.
     pub fn of(plan: &config::Plan, recipes: Vec<Recipe>) -> Self {
-        let layout = plan.layout();
-        let mut data = BTreeMap::new();
-        let mut add = |node: NodeName, dir: &Option<PathBuf>| {
-            let dir = dir.clone().unwrap_or_else(|| layout.data(&node));
-            data.insert(node, dir);
-        };
-        if let Some(z) = &plan.zookeeper {
-            add(NodeName::zookeeper(), &z.data_dir);
-        }
-        for (id, b) in plan.kafka.iter().flat_map(|k| &k.brokers) {
-            add(NodeName::broker(*id), &b.data_dir);
-        }
-        if let Some(m) = &plan.mysql {
-            add(NodeName::mysql(), &m.data_dir);
-        }
+        let data = plan.data_directories().into_iter().collect();
         let distribution = plan.kafka.as_ref().map(|k| k.distribution.as_str().to_owned());
         Self { root: plan.root.clone(), distribution, recipes, data }
     }

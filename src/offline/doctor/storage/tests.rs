@@ -106,7 +106,7 @@ fn room_is_reckoned_from_what_the_plan_keeps() {
     let with = |text: &str| {
         let site = site(text);
         let mut facts = facts(&site, FileSystem { free: 25 * GIB, ..disk("ext4") });
-        for (node, path) in data_directories(&site.plan) {
+        for (node, path) in site.plan.data_directories() {
             facts.places.push(at(Some(node), &path.display().to_string(), disk("ext4")));
         }
         named(&judge(&site, &facts), "disk space")
