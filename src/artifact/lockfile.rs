@@ -1,7 +1,7 @@
 //! `lock.toml` of the store: what was fetched, from where, with which versions and digests. Says what a store tree is;
 //! a tree that no record names is not used.
 
-use super::{ArtifactError, settings::Origin, store::Stored};
+use super::{ArtifactError, Part, settings::Origin, store::Stored};
 use crate::{
     base::Timestamp,
     sys::{
@@ -217,6 +217,19 @@ pub struct MysqlShape {
     pub plugins: PathBuf,
 }
 
+/// A tree that a record names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Known<'a> {
+    /// What it is.
+    pub part: Part,
+    /// Its version.
+    pub version: &'a str,
+    /// Where it is and came from.
+    pub tree: &'a TreeRecord,
+    /// It is used now; else the store has had it before.
+    pub current: bool,
+}
+
 impl Default for LockFile {
     fn default() -> Self {
         Self {
@@ -281,7 +294,34 @@ impl LockFile {
     /// The MySQL of a choice; without one the one that came last.
     pub fn mysql_of(&self, choice: Option<&str>) -> Option<&MysqlRecord> {
         let mut all = self.mysql.iter().chain(&self.earlier_mysql);
-        all.find(|m| choice.is_none_or(|c| m.version == c))
+        // Of packages another patch of the series will do, and is what came when that version was asked for.
+        let series = |v: &str| v.rsplit_once('.').map(|(series, _)| series.to_owned());
+        let fits =
+            |m: &MysqlRecord, c: &str| m.version == c || (m.archive.is_none() && series(&m.version) == series(c));
+        all.find(|m| choice.is_none_or(|c| fits(m, c)))
+    }
+
+    /// Every tree on record.
+    pub fn trees(&self) -> Vec<Known<'_>> {
+        // Taken apart whole: a tree that is forgotten here is one that gc removes.
+        let Self { schema: _, java, kafka, mysql, kafka_ui, earlier_kafka, earlier_mysql, trusted: _ } = self;
+        let mut all: Vec<Known<'_>> = Vec::new();
+        if let Some(java) = java {
+            let tree = java.tree.iter();
+            all.extend(tree.map(|tree| Known { part: Part::Java, version: &java.version, tree, current: true }));
+        }
+        if let Some(ui) = kafka_ui {
+            all.push(Known { part: Part::KafkaUi, version: &ui.release, tree: &ui.tree, current: true });
+            let own = ui.java.iter().filter_map(|j| Some((j, j.tree.as_ref()?)));
+            all.extend(own.map(|(j, tree)| Known { part: Part::Java, version: &j.version, tree, current: true }));
+        }
+        for (k, current) in kafka.iter().map(|k| (k, true)).chain(earlier_kafka.iter().map(|k| (k, false))) {
+            all.push(Known { part: Part::Kafka, version: &k.version, tree: &k.tree, current });
+        }
+        for (m, current) in mysql.iter().map(|m| (m, true)).chain(earlier_mysql.iter().map(|m| (m, false))) {
+            all.push(Known { part: Part::Mysql, version: &m.version, tree: &m.tree, current });
+        }
+        all
     }
 
     /// Writes it, whole and durable.
@@ -331,6 +371,28 @@ mod tests {
         assert!(record.kafka_of("apache-3.9.2").is_none());
         record.put_kafka(kafka("apache-3.5.2"));
         assert_eq!(record.earlier_kafka.iter().map(KafkaRecord::choice).collect::<Vec<_>>(), ["confluent-7.5.3"]);
+    }
+
+    #[test]
+    fn a_mysql_of_packages_stands_for_its_series_and_one_of_an_archive_for_itself() {
+        let mysql = |version: &str, archive| MysqlRecord {
+            version: version.into(),
+            tree: tree(),
+            shape: MysqlShape {
+                loader: None,
+                libraries: Vec::new(),
+                mysqld: "m".into(),
+                messages: "s".into(),
+                character_sets: "c".into(),
+                plugins: "p".into(),
+            },
+            packages: Vec::new(),
+            archive,
+        };
+        let packages = LockFile { mysql: Some(mysql("9.7.4", None)), ..LockFile::default() };
+        assert!(packages.mysql_of(Some("9.7.2")).is_some() && packages.mysql_of(Some("8.0.46")).is_none());
+        let archive = LockFile { mysql: Some(mysql("9.7.4", kafka("a").archive)), ..LockFile::default() };
+        assert!(archive.mysql_of(Some("9.7.2")).is_none() && archive.mysql_of(Some("9.7.4")).is_some());
     }
 
     #[test]

@@ -40,6 +40,18 @@ enum Entry {
     Link { target: String },
 }
 
+/// An entry as others see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed<'a> {
+    /// A file.
+    File {
+        /// It may be executed.
+        executable: bool,
+    },
+    /// A symbolic link to this.
+    Link(&'a str),
+}
+
 /// What a tree holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest(BTreeMap<String, Entry>);
@@ -123,6 +135,17 @@ impl Manifest {
             };
             (path.clone(), what)
         }))
+    }
+
+    /// Names and what they are, sorted.
+    pub fn listed(&self) -> impl Iterator<Item = (&str, Listed<'_>)> {
+        self.0.iter().map(|(path, entry)| {
+            let listed = match entry {
+                Entry::File { executable, .. } => Listed::File { executable: *executable },
+                Entry::Link { target } => Listed::Link(target),
+            };
+            (path.as_str(), listed)
+        })
     }
 
     /// Bytes of all files.

@@ -8,11 +8,13 @@
 
 mod apt;
 pub mod archive;
+pub mod bundle;
 mod catalog;
 mod digest;
 mod directory;
 mod ensure;
 mod error;
+pub mod inventory;
 mod jar;
 mod java;
 mod jre_archive;

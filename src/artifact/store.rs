@@ -177,7 +177,12 @@ impl Drop for Work {
 
 /// The name of the directory of a content.
 pub fn directory_name(name: &str, content: &str) -> String {
-    format!("{name}-{}", &content[..content.len().min(SHORT)])
+    format!("{name}-{}", short(content))
+}
+
+/// The part of a content id that stands in the name of its directory.
+pub fn short(content: &str) -> &str {
+    content.get(..SHORT).unwrap_or(content)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<(), SysError> {

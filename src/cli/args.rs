@@ -61,6 +61,12 @@ pub enum Verb {
     Reload(Reload),
     /// Fetch and verify the programs, and nothing else
     Fetch(Fetch),
+    /// What the store of programs has, what of it may go, and whether it is whole
+    #[command(subcommand)]
+    Artifacts(Artifacts),
+    /// The programs of this configuration as one file, for a machine without a network
+    #[command(subcommand, after_long_help = BUNDLE_HELP)]
+    Bundle(Bundle),
     /// Replace the daemon's program by the one that lies at its place now; nodes run on
     UpgradeSelf,
     /// Write a completion script to standard output
@@ -172,6 +178,78 @@ distribution's signature. A fetch that is killed or cut goes on where it stopped
 
 Proxies are taken from https_proxy, http_proxy and no_proxy; authorities besides the system's from artifacts.ca_file, or \
 SSL_CERT_FILE for other ones in their place.";
+
+/// `artifacts`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Artifacts {
+    /// Programs with their versions and sources, class-data archives, unfinished downloads; and who runs from them
+    List {
+        /// As JSON (schema 1)
+        #[arg(long)]
+        json: bool,
+    },
+    /// Remove what no record names and nobody runs from, and class-data archives that no node starts with any more
+    Gc(Gc),
+    /// Read every byte of every program again
+    Verify {
+        /// As JSON (schema 1)
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// `artifacts gc`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Gc {
+    /// Only say what would go, with sizes
+    #[arg(short = 'n', long)]
+    pub dry_run: bool,
+    /// Also the versions that this store has had before: going back to one needs its source again then
+    #[arg(long)]
+    pub earlier: bool,
+    /// As JSON (schema 1)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `bundle`.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Bundle {
+    /// Write what the store has for this configuration into FILE; prints its digest
+    Create {
+        /// The file to write
+        #[arg(value_name = "FILE")]
+        file: PathBuf,
+    },
+    /// Look whether FILE is whole and could be installed here; nothing of it stays
+    Verify(BundleFile),
+    /// Put the programs of FILE into the store; needs no network
+    Install(BundleFile),
+}
+
+/// A bundle to read.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct BundleFile {
+    /// The bundle
+    #[arg(value_name = "FILE")]
+    pub file: PathBuf,
+    /// The digest that `bundle create` printed; another file is refused
+    #[arg(long, value_name = "HEX", value_parser = sha256)]
+    pub sha256: Option<String>,
+}
+
+const BUNDLE_HELP: &str = "\
+On a machine with a network: `cdc-supervisor fetch`, then `cdc-supervisor bundle create FILE`. Carry FILE and its digest over. On \
+the other machine, with the same supervisor.toml and `artifacts.offline = true`: `cdc-supervisor bundle install FILE --sha256 HEX`, \
+then `cdc-supervisor up`.
+
+A bundle proves itself whole; that it is the one that was made is proven by the digest alone. A Java runtime of the machine's own is \
+not in it.";
+
+fn sha256(text: &str) -> Result<String, String> {
+    let hex = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
+    if hex { Ok(text.to_ascii_lowercase()) } else { Err("a SHA-256 has 64 hex digits".into()) }
+}
 
 /// `logs`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -416,6 +494,12 @@ mod tests {
             "fetch",
             "fetch --mirror http://10.0.0.2/m/ --accept-unpinned --rate-limit 10M",
             "fetch --mirror /",
+            "artifacts list --json",
+            "artifacts gc --dry-run --earlier --json",
+            "artifacts verify --json",
+            "bundle create f",
+            "bundle verify f",
+            "bundle install f --sha256 ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
             "upgrade-self",
             "run --check",
             "completions bash",

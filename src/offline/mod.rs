@@ -1,5 +1,6 @@
 //! Verbs that need no daemon.
 
+pub mod artifacts;
 pub mod config_file;
 pub mod doctor;
 pub mod down;

@@ -127,6 +127,11 @@ impl Unpacked {
     }
 }
 
+/// Whether a symbolic link at `name` with this target is one that an archive may have.
+pub fn link_stays_inside(name: &Path, target: &str) -> bool {
+    names::link_target(name, target, false).is_ok()
+}
+
 /// Bytes of the names in [`Unpacked::executables`] at most.
 const NAMES: usize = 4 << 20;
 

@@ -1,5 +1,7 @@
 //! One file per verb.
 
+mod artifacts;
+mod bundle;
 mod completions;
 mod doctor;
 mod down;
@@ -35,6 +37,8 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Plan(args) => plan::run(context, args.json).await,
         Verb::Reload(args) => reload::run(context, args.max_wait).await,
         Verb::Fetch(asked) => fetch::run(context, asked).await,
+        Verb::Artifacts(asked) => artifacts::run(context, asked).await,
+        Verb::Bundle(asked) => bundle::run(context, asked).await,
         Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.
