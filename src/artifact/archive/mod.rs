@@ -18,6 +18,7 @@ pub use fault::{ArchiveFault, Bound};
 use crate::sys::{
     command::Cancel,
     error::SysError,
+    fs as sysfs,
     tree::{There, Tree},
 };
 use entries::{Entries, Entry, Kind};
@@ -275,6 +276,7 @@ impl Work<'_> {
                 let mut file = self.tree.file(name, 0o600).map_err(|e| found(&entry.name, e))?;
                 let failed = |e: io::Error| ArchiveFault::System(SysError::path("write", name, e));
                 entries.data(entry.size, block, |bytes| file.write_all(bytes).map_err(failed))?;
+                sysfs::begin_writing(&file);
                 self.done.bytes += entry.size;
                 if *executable {
                     self.names += name.as_os_str().len();
