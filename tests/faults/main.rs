@@ -6,6 +6,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod bench;
+mod bundle;
 mod exhausted;
 mod hindered;
 mod mysql;
