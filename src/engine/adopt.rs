@@ -231,13 +231,15 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         }
         let chosen = only.is_none_or(|only| only.contains(&name));
         let wanted_up = if restore_wishes { node.state.wanted_up } else { chosen };
-        let (restarts, orphans) = (node.restarts(), node.orphans);
+        let (mut restarts, orphans) = (node.restarts(), node.orphans);
         if let Some(runtime) = engine.nodes.get_mut(&name) {
             node.remember(runtime);
         }
+        let unwritten = unwritten_ends(engine, &name, &node);
+        restarts = restarts.saturating_add(u32::try_from(unwritten.len()).unwrap_or(u32::MAX));
         let FoundNode { state, records, live, unheard, highest, .. } = node;
         if let Some((connection, hold)) = live {
-            owed(engine, &name, &state, &records, hold.state().incarnation);
+            owed(engine, &name, &state, (&records, &unwritten), hold.state().incarnation);
             adopt(engine, &name, connection, hold, &state, if wanted_up { Wanted::Up } else { Wanted::Down }, restarts);
             continue;
         }
@@ -255,7 +257,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
                 format!("{}, at {}, while no daemon ran", end.clause(), record.ended_at),
             );
             engine.journal.note(line.node(&name).incarnation(record.incarnation).cause(cause));
-            owed(engine, &name, &state, &records, record.incarnation);
+            owed(engine, &name, &state, (&records, &unwritten), record.incarnation);
             if record.status == ExitStatus::Unknown && (state.process.is_some() || highest == record.incarnation) {
                 mark_gap(engine, &name, &record);
             }
@@ -272,7 +274,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
                 });
             }
         } else {
-            owed(engine, &name, &state, &records, state.incarnation.next());
+            owed(engine, &name, &state, (&records, &unwritten), state.incarnation.next());
         }
         if wanted_up {
             if restore_wishes {
@@ -298,6 +300,28 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         let event = resume.remove(&name).unwrap_or(Event::Start);
         engine.event(&name, event);
     }
+}
+
+/// Ends between the state file and the start that runs now, or that ended last: an earlier daemon saw them, started the node
+/// again, and died before its state file said so (states are gathered for some milliseconds). Their exit records tell them.
+/// Remembers the newest and returns them, ascending.
+fn unwritten_ends(engine: &mut Engine, name: &NodeName, node: &FoundNode) -> Vec<Incarnation> {
+    let state = &node.state;
+    let heard = state.last_exit.as_ref().map_or(Incarnation::default(), |exit| exit.incarnation);
+    let live = node.live.as_ref().map(|(_, hold)| hold.state().incarnation);
+    let before = live.or(node.unheard.as_ref().map(|record| record.incarnation));
+    // Without a state file nobody knows which of the records were told before.
+    let Some(before) = before.filter(|_| state.incarnation > Incarnation::default()) else { return Vec::new() };
+    let ends: Vec<Incarnation> = node.records.iter().copied().filter(|i| *i > heard && *i < before).collect();
+    let read = |i: &Incarnation| fs::read_optional(&engine.layout.exit_record(name, *i)).ok().flatten();
+    let newest = ends.iter().max().and_then(read).and_then(|text| wire::parse_exit_record(&text).ok());
+    if let Some(record) = newest {
+        let cause = judge_unheard(engine, name, &record).0;
+        if let Some(runtime) = engine.nodes.get_mut(name) {
+            runtime.last_exit = Some(LastExit::of(&record, cause));
+        }
+    }
+    ends
 }
 
 /// Why a run ended that no daemon saw the end of. Whatever signal its shim sent it was sent by an order.
@@ -335,11 +359,18 @@ const PIPE: u64 = 64 << 10;
 
 /// Ends before the start `before` that an earlier daemon saw and did not live to put on record: those that its state file
 /// or their exit records tell and that are newer than the newest incident.
-fn owed(engine: &mut Engine, name: &NodeName, state: &NodeState, records: &[Incarnation], before: Incarnation) {
+fn owed(
+    engine: &mut Engine,
+    name: &NodeName,
+    state: &NodeState,
+    (records, unwritten): (&[Incarnation], &[Incarnation]),
+    before: Incarnation,
+) {
     let newest = engine.incidents.newest(name);
     let heard = state.last_exit.as_ref();
     // Of a node without any incident only the last end counts: the others are from before there were incidents.
-    let from = if newest.0 > 0 { newest } else { heard.map_or(before, |e| Incarnation(e.incarnation.0 - 1)) };
+    let last = heard.map(|e| e.incarnation).or_else(|| unwritten.first().copied());
+    let from = if newest.0 > 0 { newest } else { last.map_or(before, |last| Incarnation(last.0.saturating_sub(1))) };
     let mut ends: BTreeSet<Incarnation> = records.iter().copied().collect();
     ends.extend(heard.map(|e| e.incarnation));
     for incarnation in ends.into_iter().filter(|i| *i > from && *i < before) {
