@@ -11,6 +11,7 @@ mod support;
 
 mod stack;
 
+mod bundle;
 mod daemon_death;
 mod identity;
 mod kafka_ui;
