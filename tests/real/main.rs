@@ -9,8 +9,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+#[path = "../support/hostile_http.rs"]
+#[allow(dead_code)]
+mod hostile_http;
+
 mod stack;
 
+mod archives;
 mod bundle;
 mod daemon_death;
 mod identity;
