@@ -218,7 +218,7 @@ fn the_store_is_listed_read_and_tidied_and_what_is_in_use_stays() {
     // What lies in files/ was put there by hand.
     let gone = at.root.ok(&["artifacts", "gc"]);
     assert!(gone.stdout.contains(&replaced) && !gone.stdout.contains(&current), "{gone}");
-    assert_eq!(at.programs(), [current.clone()]);
+    assert_eq!(at.programs(), std::slice::from_ref(&current));
     assert!(at.store().join("files/kafka.tgz").exists() && !class_data.join("kafka-0123.jsa").exists());
     let none = at.root.ok(&["artifacts", "gc"]);
     assert!(none.stdout.starts_with("nothing to remove in "), "{none}");
