@@ -12,7 +12,7 @@ use std::{
     env,
     fs::{self, File},
     io::{Read, Seek, SeekFrom},
-    os::unix::fs::OpenOptionsExt,
+    os::unix::{fs::OpenOptionsExt, process::ExitStatusExt},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
     time::{Duration, Instant},
@@ -62,6 +62,8 @@ pub enum Started {
     Answers,
     /// Another one holds the root.
     AnotherRuns,
+    /// A signal ended it: nothing that it said no to.
+    Killed(ExitStatus),
 }
 
 impl Launch {
@@ -114,6 +116,9 @@ impl Daemon {
             if let Some(status) = self.ended() {
                 if status.code() == Some(i32::from(Exit::Refused.code())) {
                     return Ok(Started::AnotherRuns);
+                }
+                if status.signal().is_some() {
+                    return Ok(Started::Killed(status));
                 }
                 return Err(self.early_end(status));
             }
@@ -174,7 +179,7 @@ impl Daemon {
             Some(exit @ (Exit::Configuration | Exit::Preflight | Exit::Artifact | Exit::Refused)) => exit,
             Some(_) | None => Exit::Unexpected,
         };
-        let how = match (status.code(), std::os::unix::process::ExitStatusExt::signal(&status)) {
+        let how = match (status.code(), status.signal()) {
             (Some(code), _) => format!("exit {code}"),
             (None, Some(signal)) => crate::base::outcome::signal_name(signal),
             (None, None) => "unknown exit".to_owned(),

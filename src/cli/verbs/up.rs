@@ -204,7 +204,7 @@ impl Up<'_> {
     async fn start_daemon(&mut self) -> Result<(), CliError> {
         let launch =
             Launch { layout: self.layout.clone(), config: self.loaded.path.clone(), only: self.args.only.clone() };
-        for _ in 0..LAUNCHES {
+        for launched in 1..=LAUNCHES {
             let mut daemon = launch.start()?;
             match daemon.answers(&self.layout.control_socket()).await? {
                 Started::Answers => {
@@ -216,6 +216,10 @@ impl Up<'_> {
                     if self.attach().await? {
                         return Ok(());
                     }
+                }
+                Started::Killed(status) if launched == LAUNCHES => return Err(daemon.early_end(status)),
+                Started::Killed(_) => {
+                    self.context.printer.warn("the daemon was killed before it took orders; it is started again");
                 }
             }
         }
