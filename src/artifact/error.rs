@@ -353,7 +353,11 @@ impl ArtifactError {
             ArtifactError::Signature { .. } => Some("do not use the file; fetch it from another source".into()),
             ArtifactError::NoFile(path) => Some(format!("put it there, or take \"file\" out of artifacts.sources: {}", path.display())),
             ArtifactError::List { .. } => Some("compare it with dist/artifacts.toml".into()),
-            ArtifactError::Offline { .. } => Some("run `cdc-supervisor fetch` once with the network".into()),
+            ArtifactError::Offline { .. } => Some(
+                "run `cdc-supervisor fetch` once with the network, or `cdc-supervisor bundle install FILE` with what another \
+                 machine's `bundle create` wrote"
+                    .into(),
+            ),
             ArtifactError::Incomplete { .. } => Some("run `cdc-supervisor fetch` again".into()),
             ArtifactError::Jars { from, .. } => Some(format!(
                 "what {from} gave is not what was published; look at the mirror or proxy in between, or try another source"

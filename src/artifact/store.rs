@@ -46,13 +46,12 @@ pub struct Stored {
 #[derive(Debug)]
 pub struct Store {
     directory: PathBuf,
-    /// Kept for its drop.
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl Store {
     /// Makes the store if there is none, and takes its lock; waits while another run holds it, saying so once. What dead
-    /// runs left in `tmp/` is removed.
+    /// runs left in `tmp/` is removed, and a record that one of them wrote half.
     pub fn take(directory: &Path, progress: &dyn Progress, cancel: &Cancel) -> Result<Self, ArtifactError> {
         // Its paths end up in command lines and class paths.
         utf8(directory)?;
@@ -75,8 +74,9 @@ impl Store {
             thread::sleep(LOOK);
         };
         sign(&lock)?;
-        let store = Self { directory: directory.to_owned(), _lock: lock };
+        let store = Self { directory: directory.to_owned(), lock };
         sysfs::remove_dir_all_optional(&store.tmp())?;
+        sysfs::remove_torn(directory);
         sysfs::make_dir(&store.tmp(), 0o700)?;
         Ok(store)
     }
@@ -141,6 +141,8 @@ impl Drop for Store {
     fn drop(&mut self) {
         // Left over only when its removal failed before; the next holder tries again.
         let _ = fs::remove_dir_all(self.tmp());
+        // Programs are run beside a store's work, so a child between fork and exec may have a copy of the descriptor.
+        self.lock.release();
     }
 }
 
@@ -291,6 +293,15 @@ mod tests {
         let cancel = Cancel::default();
         cancel.cancel();
         assert!(matches!(Store::take(dir.path(), &Silent, &cancel), Err(ArtifactError::Cancelled)));
+    }
+
+    #[test]
+    fn a_store_that_was_let_go_is_free_although_a_child_has_its_descriptor_yet() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = take(dir.path());
+        let _of_a_child = store.lock.file().try_clone().unwrap();
+        drop(store);
+        assert!(Lock::try_take(&dir.path().join("lock")).unwrap().is_some());
     }
 
     #[test]

@@ -141,9 +141,12 @@ fn megabytes(bytes: u64) -> String {
     format!("{} MB", ByteSize(bytes).whole_mib())
 }
 
-/// `3.6G`: from a gibibyte on with at most one decimal, below in whole mebibytes.
+/// `3.6G`: from a gibibyte on with at most one decimal, below in whole mebibytes, and `5K` where that would be none of them.
 pub fn size(bytes: u64) -> String {
     const GIB: u64 = 1 << 30;
+    if (1..1 << 20).contains(&bytes) {
+        return format!("{}K", bytes.div_ceil(1 << 10));
+    }
     if bytes < GIB {
         return format!("{}M", bytes >> 20);
     }
@@ -229,7 +232,7 @@ sum                                              57 MB  of 1.1G caps";
 
     #[test]
     fn sizes_are_short() {
-        for (bytes, text) in [(3_712 << 20, "3.6G"), (4 << 30, "4G"), (768 << 20, "768M"), (0, "0M")] {
+        for (bytes, text) in [(3_712 << 20, "3.6G"), (4 << 30, "4G"), (768 << 20, "768M"), (5_000, "5K"), (0, "0M")] {
             assert_eq!(size(bytes), text);
         }
     }

@@ -3,7 +3,7 @@
 use super::programs::{settings, wanted};
 use crate::{
     artifact::{
-        Silent,
+        Progress,
         bundle::{self, BundleError, Contents},
         inventory::{self, Item, Verified},
         survey,
@@ -117,7 +117,13 @@ pub fn list(plan: &Plan) -> Result<Listing, ArtifactError> {
 }
 
 /// Removes what nothing names and nobody runs from; with `dry_run` only says what that is. Blocks.
-pub fn gc(plan: &Plan, earlier: bool, dry_run: bool, cancel: &Cancel) -> Result<Listing, ArtifactError> {
+pub fn gc(
+    plan: &Plan,
+    earlier: bool,
+    dry_run: bool,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Listing, ArtifactError> {
     let layout = plan.layout();
     let store = plan.artifacts.store(&layout);
     let used = class_data(plan, &layout);
@@ -125,7 +131,7 @@ pub fn gc(plan: &Plan, earlier: bool, dry_run: bool, cancel: &Cancel) -> Result<
         let items = inventory::look(&store, used.as_ref())?;
         inventory::disposable(&items, earlier).into_iter().map(Row::from).collect()
     } else {
-        inventory::collect(&store, used.as_ref(), earlier, &Silent, cancel)?.iter().map(Row::from).collect()
+        inventory::collect(&store, used.as_ref(), earlier, progress, cancel)?.iter().map(Row::from).collect()
     };
     Ok(Listing::new(&store, rows, Some(dry_run)))
 }
@@ -162,8 +168,14 @@ pub fn bundle_create(plan: &Plan, file: &Path, cancel: &Cancel) -> Result<Conten
 }
 
 /// Looks whether a bundle is whole and could be installed. Blocks.
-pub fn bundle_verify(plan: &Plan, file: &Path, sha256: Option<&str>, cancel: &Cancel) -> Result<Contents, BundleError> {
-    bundle::verify(file, sha256, &settings(plan, &plan.layout()), &Silent, cancel)
+pub fn bundle_verify(
+    plan: &Plan,
+    file: &Path,
+    sha256: Option<&str>,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> Result<Contents, BundleError> {
+    bundle::verify(file, sha256, &settings(plan, &plan.layout()), progress, cancel)
 }
 
 /// Puts the programs of a bundle into the plan's store, and says what the plan still lacks. Blocks.
@@ -171,10 +183,11 @@ pub fn bundle_install(
     plan: &Plan,
     file: &Path,
     sha256: Option<&str>,
+    progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Contents, BundleError> {
     let settings = settings(plan, &plan.layout());
-    let mut done = bundle::install(file, sha256, &settings, &Silent, cancel)?;
+    let mut done = bundle::install(file, sha256, &settings, progress, cancel)?;
     match survey(wanted(plan), &settings) {
         Ok(found) => {
             let lacks = found.missing.iter().map(|m| format!("this configuration wants {} besides: {}", m.part, m.why));

@@ -67,10 +67,20 @@ pub fn write_if_different(path: &Path, bytes: &[u8], mode: u32, durability: Dura
 /// Removes what [`write_atomic`] left behind in `dir` when its process was killed: temporary files of processes that are
 /// gone. One that stays is only a hidden file.
 pub fn remove_torn(dir: &Path) {
+    remove_torn_named(dir, |_| true);
+}
+
+/// The same for one file: what lies beside `path` and was to become it.
+pub fn remove_torn_of(path: &Path) {
+    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    remove_torn_named(dir, |name| Some(name) == path.file_name().and_then(|n| n.to_str()));
+}
+
+fn remove_torn_named(dir: &Path, meant: impl Fn(&str) -> bool) {
     for entry in fs::read_dir(dir).into_iter().flatten().flatten() {
         let name = entry.file_name();
         let writer = name.to_str().and_then(|n| n.strip_prefix('.')?.strip_suffix(".tmp")?.rsplit_once('.'));
-        let pid = writer.and_then(|(_, pid)| pid.parse::<i32>().ok());
+        let pid = writer.filter(|(of, _)| meant(of)).and_then(|(_, pid)| pid.parse::<i32>().ok());
         if pid.is_some_and(|pid| !process::lives(pid)) {
             let _ = fs::remove_file(entry.path());
         }
@@ -92,7 +102,13 @@ pub fn sync_file_system(directory: &Path) -> io::Result<()> {
 
 /// Syncs the directory that holds `path`: makes a rename survive loss of power.
 pub fn sync_parent(path: &Path) -> io::Result<()> {
-    File::open(path.parent().unwrap_or(Path::new("/")))?.sync_all()
+    let parent = match path.parent() {
+        None => Path::new("/"),
+        // of a plain name: nothing opens the empty path
+        Some(parent) if parent.as_os_str().is_empty() => Path::new("."),
+        Some(parent) => parent,
+    };
+    File::open(parent)?.sync_all()
 }
 
 /// Makes a directory and its parents; sets `mode` on the last one, also when it exists.
@@ -188,6 +204,14 @@ impl Lock {
         }
     }
 
+    /// Gives the lock back now; dropped it is afterwards. The close of a drop alone gives it back later while a child that
+    /// another thread has forked, and that has not come to its exec, has a copy of the descriptor (flock(2)). Not for a lock
+    /// that children hold on purpose.
+    pub fn release(&self) {
+        // Where it fails, the close is left, which does the same but for that moment.
+        let _ = self.file.unlock();
+    }
+
     /// The locked file.
     pub fn file(&self) -> &File {
         &self.file
@@ -221,6 +245,9 @@ mod tests {
         for name in [".f.4000000.tmp", own.as_str(), ".f.1.tmp", ".tmp", "f.tmp", ".f.x.tmp", "f"] {
             fs::write(dir.path().join(name), "").unwrap();
         }
+        fs::write(dir.path().join(".g.4000000.tmp"), "").unwrap();
+        remove_torn_of(&dir.path().join("g"));
+        assert!(!dir.path().join(".g.4000000.tmp").exists() && dir.path().join(".f.4000000.tmp").exists());
         remove_torn(dir.path());
         assert!(!dir.path().join(".f.4000000.tmp").exists(), "pids end at 4194304; this one is free here");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6);
@@ -230,6 +257,24 @@ mod tests {
     fn a_write_into_a_missing_directory_names_the_path() {
         let e = write_atomic(Path::new("/nonexistent/x"), b"", 0o600, Durability::ProcessCrash).unwrap_err();
         assert_eq!(e.to_string(), "cannot write /nonexistent/x");
+    }
+
+    #[test]
+    fn the_directory_of_a_plain_name_is_the_current_one() {
+        for path in ["name", "./name", "/name", "/"] {
+            sync_parent(Path::new(path)).unwrap();
+        }
+    }
+
+    #[test]
+    fn a_released_lock_is_free_although_its_descriptor_lives_on_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("lock");
+        let held = Lock::try_take(&path).unwrap().unwrap();
+        let _copy = held.file().try_clone().unwrap();
+        held.release();
+        drop(held);
+        assert!(Lock::try_take(&path).unwrap().is_some());
     }
 
     #[test]

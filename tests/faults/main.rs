@@ -5,6 +5,9 @@
 // Test code: a panic is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+#[path = "../fetch/archives.rs"]
+#[allow(dead_code)]
+mod archives;
 mod bench;
 mod bundle;
 mod exhausted;

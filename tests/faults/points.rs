@@ -31,7 +31,7 @@ const WORKERS: usize = 4;
 /// The names of all failpoints that a stack of commands goes through, from the sources.
 fn points() -> BTreeSet<String> {
     let mut found = all_points(&FILES);
-    // Those are reached in another way (`mysql.rs`, `bundle.rs`).
+    // Those have tests of their own (`mysql.rs`, `bundle.rs`).
     found.retain(|name| !name.starts_with("mysql.") && !name.starts_with("bundle."));
     if let Err(why) = cdc_supervisor::sys::cgroup::look() {
         found.retain(|name| !name.starts_with("cgroup."));

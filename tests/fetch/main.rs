@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod archives;
+mod bundle;
 #[path = "../support/hostile_http.rs"]
 #[allow(dead_code)]
 mod hostile_http;

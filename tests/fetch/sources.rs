@@ -13,33 +13,33 @@ use std::{
 };
 
 /// A root that fetches a Kafka of the test's own list.
-struct Place {
-    root: Root,
+pub struct Place {
+    pub root: Root,
 }
 
 impl Place {
-    fn new() -> Self {
+    pub fn new() -> Self {
         Self { root: Root::raw("") }
     }
 
     /// The configuration: these lines below `[artifacts]`, ZooKeeper and brokers of this choice.
-    fn configure(&self, artifacts: &str, choice: &str) {
+    pub fn configure(&self, artifacts: &str, choice: &str) {
         let list = self.root.file("list.toml");
         self.root.configure_raw(&format!(
             "[artifacts]\nlist = \"{list}\"\n{artifacts}\n[zookeeper]\n[kafka]\ndistribution = \"{choice}\"\n"
         ));
     }
 
-    fn list(&self, list: &List) {
+    pub fn list(&self, list: &List) {
         fs::write(self.root.file("list.toml"), list.text()).unwrap();
     }
 
-    fn store(&self) -> PathBuf {
+    pub fn store(&self) -> PathBuf {
         self.root.path().join("artifacts")
     }
 
     /// Directories of programs in the store.
-    fn programs(&self) -> Vec<String> {
+    pub fn programs(&self) -> Vec<String> {
         let list = fs::read_dir(self.store()).into_iter().flatten().flatten();
         let mut names: Vec<String> = list
             .filter(|e| e.path().join(".manifest").exists())
@@ -49,17 +49,17 @@ impl Place {
         names
     }
 
-    fn lock(&self) -> String {
+    pub fn lock(&self) -> String {
         fs::read_to_string(self.store().join("lock.toml")).unwrap_or_default()
     }
 
     /// Files of half downloads.
-    fn downloads(&self) -> Vec<PathBuf> {
+    pub fn downloads(&self) -> Vec<PathBuf> {
         fs::read_dir(self.store().join("downloads")).into_iter().flatten().flatten().map(|e| e.path()).collect()
     }
 }
 
-fn says(output: &Output, words: &str) {
+pub fn says(output: &Output, words: &str) {
     assert!(output.stderr.contains(words), "{words:?} is not in\n{output}");
 }
 

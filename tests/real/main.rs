@@ -16,6 +16,7 @@ mod hostile_http;
 mod stack;
 
 mod archives;
+mod bundle;
 mod daemon_death;
 mod identity;
 mod kafka_ui;

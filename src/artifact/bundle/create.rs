@@ -51,6 +51,7 @@ pub fn create(path: &Path, wanted: Wanted, settings: &Settings, cancel: &Cancel)
     let text = toml::to_string(&head).map_err(|e| SysError::path("write as TOML", path, io::Error::other(e)))?;
     let name = path.file_name().ok_or_else(|| SysError::path("write", path, io::ErrorKind::InvalidInput))?;
     let temporary = path.with_file_name(format!(".{}.{}.tmp", name.to_string_lossy(), std::process::id()));
+    sysfs::remove_torn_of(path);
     let written = pack(&temporary, &text, &trees, &settings.store, cancel).and_then(|done| {
         fs::rename(&temporary, path).map_err(|e| SysError::path("write", path, e))?;
         sysfs::sync_parent(path).map_err(|e| SysError::path("sync", path, e))?;
@@ -60,7 +61,7 @@ pub fn create(path: &Path, wanted: Wanted, settings: &Settings, cancel: &Cancel)
         // What is left then is a hidden file; why it was not written is what must be heard.
         let _ = fs::remove_file(&temporary);
     })?;
-    Ok(Contents { sha256, bytes, parts, notes })
+    Ok(Contents { sha256, bytes, parts, notes, already: false })
 }
 
 /// The store's records of what this configuration wants.

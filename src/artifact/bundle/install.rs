@@ -7,8 +7,8 @@ use crate::{
         ArtifactError, FoundJava, Progress, Settings,
         archive::{self, ArchiveKind, Bounds, Keep, Top},
         java,
-        lockfile::{ArchiveRecord, LockFile},
-        manifest::Manifest,
+        lockfile::{ArchiveRecord, LockFile, TreeRecord},
+        manifest::{Care, Manifest},
         pins::Pins,
         store::{self, Store, Work},
     },
@@ -36,7 +36,8 @@ pub fn verify(
 }
 
 /// Installs a bundle; `wanted` is the digest that the file must have. Needs no network. Killed at any time, the next run
-/// finds the store as it was, perhaps with trees that no record names.
+/// finds the store as it was, perhaps with trees that no record names. A tree that the store has already, whole, is left
+/// alone: nodes may run from it, and class-data archives go by the times of its files.
 pub fn install(
     path: &Path,
     wanted: Option<&str>,
@@ -45,19 +46,32 @@ pub fn install(
     cancel: &Cancel,
 ) -> Result<Contents, BundleError> {
     let store = Store::take(&settings.store, progress, cancel)?;
-    let opened = Opened::open(path, wanted, &store, settings, cancel)?;
-    let mut record = LockFile::read(&settings.store)?;
+    let mut opened = Opened::open(path, wanted, &store, settings, cancel)?;
+    let before = LockFile::read(&settings.store)?;
+    let mut record = before.clone();
+    let mut came = BTreeSet::new();
     for (tree, place) in opened.head.trees.iter().zip(&opened.places) {
+        if is_whole(&settings.store.join(&tree.directory), &tree.content) {
+            continue;
+        }
         let name = tree.directory.strip_suffix(&format!("-{}", short(&tree.content))).unwrap_or(&tree.directory);
         let stored = store.install(place, name)?;
         fail_point!("bundle.tree");
         if stored.directory != tree.directory {
             return Err(opened.refuse(format!("{} came out as {}", tree.directory, stored.directory)));
         }
+        came.insert(stored.directory);
     }
-    let Head { lock, .. } = opened.head;
+    let lock = opened.head.lock.clone();
     let from = path.file_name().unwrap_or_default().to_string_lossy();
-    let through = |source: &str| format!("{}, in {from}", source.split(", in ").next().unwrap_or_default());
+    let known = before.trees();
+    // What was left alone came from where its record says.
+    let through = |tree: &mut TreeRecord| match known.iter().find(|k| k.tree.directory == tree.directory) {
+        Some(known) if !came.contains(&tree.directory) => *tree = known.tree.clone(),
+        Some(_) | None => {
+            tree.source = format!("{}, in {from}", tree.source.split(", in ").next().unwrap_or_default());
+        }
+    };
     if let Some(mut java) = lock.java {
         let program = settings.store.join(&java.home).join("bin/java");
         let checked = java::check(&program, cancel)?.and_then(java::accept).map_err(|why| {
@@ -66,21 +80,21 @@ pub fn install(
         })?;
         let mut now = checked.record(settings.java_home.as_deref());
         if let Some(tree) = &mut java.tree {
-            tree.source = through(&tree.source);
+            through(tree);
         }
         (now.tree, now.packages, now.archive) = (java.tree, java.packages, java.archive);
         record.java = Some(now);
     }
     if let Some(mut kafka) = lock.kafka {
-        kafka.tree.source = through(&kafka.tree.source);
+        through(&mut kafka.tree);
         record.put_kafka(kafka);
     }
     if let Some(mut mysql) = lock.mysql {
-        mysql.tree.source = through(&mysql.tree.source);
+        through(&mut mysql.tree);
         record.put_mysql(mysql);
     }
     if let Some(mut ui) = lock.kafka_ui {
-        ui.tree.source = through(&ui.tree.source);
+        through(&mut ui.tree);
         record.kafka_ui = Some(ui);
     }
     for trusted in lock.trusted {
@@ -89,8 +103,15 @@ pub fn install(
         }
     }
     fail_point!("bundle.trees");
-    record.write(&settings.store)?;
+    if record != before {
+        record.write(&settings.store)?;
+    }
+    opened.contents.already = came.is_empty() && record == before;
     Ok(opened.contents)
+}
+
+fn is_whole(tree: &Path, content: &str) -> bool {
+    Manifest::read(tree).is_ok_and(|known| known.content() == content && known.damage(tree, Care::Full).is_none())
 }
 
 /// A bundle that was unpacked beside the store's trees, and is what it says.
@@ -158,7 +179,8 @@ impl Opened {
             places.push(place);
         }
         let parts = head.lock.trees().iter().map(|k| (format!("{} {}", k.part, k.version), k.tree.bytes)).collect();
-        Ok(Self { file, head, places, contents: Contents { sha256, bytes, parts, notes: Vec::new() }, _work: work })
+        let contents = Contents { sha256, bytes, parts, notes: Vec::new(), already: false };
+        Ok(Self { file, head, places, contents, _work: work })
     }
 
     fn refuse(&self, what: String) -> BundleError {

@@ -67,6 +67,8 @@ pub struct Contents {
     pub parts: Vec<(String, u64)>,
     /// What a person should know.
     pub notes: Vec<String>,
+    /// Installed: the store had all of it, whole and on record, and nothing was changed.
+    pub already: bool,
 }
 
 /// A bundle could not be written, or was refused.

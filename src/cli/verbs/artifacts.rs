@@ -13,11 +13,14 @@ use crate::{
     },
     offline::{
         artifacts::{self, ArtifactError, Listing, Reading, Row},
-        programs::Cancel,
+        programs::{Cancel, Progress, Step},
     },
 };
 use serde::Serialize;
-use std::fmt::Write as _;
+use std::{
+    fmt::Write as _,
+    sync::{Arc, Mutex, PoisonError},
+};
 
 pub(super) async fn run(context: &Context, asked: Artifacts) -> Result<Exit, CliError> {
     let plan = context.load()?.plan;
@@ -28,13 +31,15 @@ pub(super) async fn run(context: &Context, asked: Artifacts) -> Result<Exit, Cli
             Ok(Exit::Done)
         }
         Artifacts::Gc(Gc { dry_run, earlier, json }) => {
-            let done = work(context, "artifacts", move |cancel| artifacts::gc(&plan, earlier, dry_run, cancel));
+            let done = work(context, "artifacts", move |asked| {
+                artifacts::gc(&plan, earlier, dry_run, &asked.holder, &asked.cancel)
+            });
             let done = done.await?.map_err(|e| failed(&e))?;
             context.printer.data(&if json { as_json(&done)? } else { collected(&done) })?;
             Ok(Exit::Done)
         }
         Artifacts::Verify { json } => {
-            let read = work(context, "artifacts", move |cancel| artifacts::verify(&plan, cancel))
+            let read = work(context, "artifacts", move |asked| artifacts::verify(&plan, &asked.cancel))
                 .await?
                 .map_err(|e| failed(&e))?;
             context.printer.data(&if json { as_json(&read)? } else { verified(&read) })?;
@@ -48,15 +53,43 @@ pub(super) async fn run(context: &Context, asked: Artifacts) -> Result<Exit, Cli
     }
 }
 
+/// Who holds the store, when this run has begun to wait for it.
+#[derive(Default)]
+pub(super) struct Holder(Mutex<Option<String>>);
+
+impl Holder {
+    /// Once.
+    fn news(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+impl Progress for Holder {
+    fn step(&self, step: &Step) {
+        if let Step::Waiting { holder } = step {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(holder.clone());
+        }
+    }
+}
+
+/// What goes between blocking work and its caller.
+#[derive(Default)]
+pub(super) struct Between {
+    /// Hears of a wait.
+    pub(super) holder: Holder,
+    /// Asks the work to end.
+    pub(super) cancel: Cancel,
+}
+
 /// Does blocking work beside a line that says so. Ctrl-C asks it to end.
 pub(super) async fn work<T: Send + 'static>(
     context: &Context,
     label: &'static str,
-    work: impl FnOnce(&Cancel) -> T + Send + 'static,
+    work: impl FnOnce(&Between) -> T + Send + 'static,
 ) -> Result<T, CliError> {
     let mut signals = Signals::listen()?;
-    let cancel = Cancel::default();
-    let theirs = cancel.clone();
+    let between = Arc::new(Between::default());
+    let theirs = Arc::clone(&between);
     let mut running = tokio::task::spawn_blocking(move || work(&theirs));
     let mut live = Live::begin(context.printer, label);
     loop {
@@ -64,8 +97,13 @@ pub(super) async fn work<T: Send + 'static>(
             done = &mut running => {
                 return done.map_err(|e| CliError::new(Exit::Unexpected, "the work failed").causes([e.to_string()]));
             }
-            () = signals.next() => cancel.cancel(),
-            () = tokio::time::sleep(TICK) => live.show("files are read"),
+            () = signals.next() => between.cancel.cancel(),
+            () = tokio::time::sleep(TICK) => {
+                if let Some(holder) = between.holder.news() {
+                    context.printer.step(label, &format!("another run has the store: {holder}"), None);
+                }
+                live.show("files are read");
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
 //! `bundle create|verify|install`: the programs of this configuration as one file, for a machine without a network.
 
-use super::artifacts::work;
+use super::artifacts::{Between, work};
 use crate::{
     cli::{args::Bundle, context::Context, error::CliError, exit::Exit, table::size},
     offline::artifacts::{self, BundleContents, BundleFault},
@@ -9,24 +9,29 @@ use std::path::Path;
 
 pub(super) async fn run(context: &Context, asked: Bundle) -> Result<Exit, CliError> {
     let plan = context.load()?.plan;
-    let (file, done) = match asked {
+    let (word, file, done) = match asked {
         Bundle::Create { file } => {
             let path = file.clone();
-            (file, work(context, "bundle", move |cancel| artifacts::bundle_create(&plan, &path, cancel)).await?)
+            let doing = move |asked: &Between| artifacts::bundle_create(&plan, &path, &asked.cancel);
+            ("written", file, work(context, "bundle", doing).await?)
         }
         Bundle::Verify(args) => {
             let path = args.file.clone();
-            let doing = move |cancel: &_| artifacts::bundle_verify(&plan, &path, args.sha256.as_deref(), cancel);
-            (args.file, work(context, "bundle", doing).await?)
+            let doing = move |asked: &Between| {
+                artifacts::bundle_verify(&plan, &path, args.sha256.as_deref(), &asked.holder, &asked.cancel)
+            };
+            ("whole", args.file, work(context, "bundle", doing).await?)
         }
         Bundle::Install(args) => {
             let path = args.file.clone();
-            let doing = move |cancel: &_| artifacts::bundle_install(&plan, &path, args.sha256.as_deref(), cancel);
-            (args.file, work(context, "bundle", doing).await?)
+            let doing = move |asked: &Between| {
+                artifacts::bundle_install(&plan, &path, args.sha256.as_deref(), &asked.holder, &asked.cancel)
+            };
+            ("installed", args.file, work(context, "bundle", doing).await?)
         }
     };
     let done = done.map_err(|e| failed(&e))?;
-    context.printer.data(&text(&file, &done))?;
+    context.printer.data(&text(word, &file, &done))?;
     for note in &done.notes {
         context.printer.warn(note);
     }
@@ -44,8 +49,9 @@ fn failed(e: &BundleFault) -> CliError {
     }
 }
 
-fn text(file: &Path, done: &BundleContents) -> String {
+fn text(word: &str, file: &Path, done: &BundleContents) -> String {
     let parts: Vec<String> = done.parts.iter().map(|(part, bytes)| format!("{part} ({})", size(*bytes))).collect();
     let parts = if parts.is_empty() { "nothing".to_owned() } else { parts.join(", ") };
-    format!("{}  {}\nsha256 {}\n{parts}", file.display(), size(done.bytes), done.sha256)
+    let word = if done.already { "already there" } else { word };
+    format!("{word}  {}  {}\nsha256 {}\n{parts}", file.display(), size(done.bytes), done.sha256)
 }
