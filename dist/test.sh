@@ -63,7 +63,7 @@ layer lints-failpoints cargo clippy --locked --features failpoints --test faults
 layer build cargo build --locked --all-targets
 layer documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
 layer unit isolated cargo test --locked --lib --bins
-order=(architecture model control clients shim it faults artifact real vm)
+order=(architecture model control clients shim it artifact faults real vm)
 for name in "${order[@]}"; do tests "$name"; done
 for main in tests/*/main.rs; do
   name=$(basename "$(dirname "$main")")
