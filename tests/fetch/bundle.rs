@@ -143,7 +143,7 @@ fn a_bundle_that_was_cut_or_changed_or_is_another_one_is_exit_5_and_leaves_nothi
         bytes
     };
     refused(&whole[..whole.len() / 2], "bad.bundle was refused\n");
-    refused(&whole[..whole.len() - 1], "bad.bundle was refused\n");
+    refused(&whole[..whole.len() - 1], "hint: the file did not arrive whole: copy it again from where it was made");
     refused(&flipped(whole.len() / 2), "bad.bundle");
     refused(&flipped(whole.len() - 6), "bad.bundle was refused\n");
     refused(&[&whole[..], b"more"].concat(), "bad.bundle was refused\n");

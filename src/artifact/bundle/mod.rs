@@ -160,6 +160,9 @@ impl BundleError {
         match self {
             BundleError::Artifact(e) => e.hint(),
             BundleError::Lacks(_) => Some("run `cdc-supervisor fetch` first, with the same configuration".into()),
+            BundleError::Archive { source: ArchiveFault::Truncated { .. } | ArchiveFault::Damaged { .. }, .. } => Some(
+                "the file did not arrive whole: copy it again from where it was made, and compare its digest".into(),
+            ),
             BundleError::Archive { source, .. } => source.hint(),
             BundleError::Foreign(_) => Some("bundles are made by `cdc-supervisor bundle create FILE`".into()),
             BundleError::Form { .. } => Some("install it with the version that made it, or a newer one".into()),
