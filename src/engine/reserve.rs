@@ -94,7 +94,7 @@ impl Reserve {
         self.ahead.fetch_update(Ordering::Relaxed, Ordering::Relaxed, |n| n.checked_sub(1)).is_ok()
     }
 
-    /// Has so many started, at most [`AHEAD_MAX`], off this thread.
+    /// Has so many started, at most `AHEAD_MAX`, off this thread.
     pub fn fill(self: &Arc<Self>, many: usize) {
         let many = many.min(AHEAD_MAX);
         let missing = many.saturating_sub(self.waiting().len());

@@ -1,7 +1,7 @@
 //! One file with the programs of a configuration, for a machine without a network: what it says of itself, and what can be
 //! wrong with it.
 //!
-//! A bundle is a tar archive in gzip. First comes [`HEAD`]: the trees with their content ids, and the store's records of them.
+//! A bundle is a tar archive in gzip. First comes `HEAD`: the trees with their content ids, and the store's records of them.
 //! Then the trees. The same programs give the same bytes, so the digest that `create` prints is theirs. A content id covers the
 //! name, the bytes and the execute bit of every file, so a bundle proves itself against its head; what proves the head is the
 //! digest that a person carries over, and for pinned jars the pins of this program.
