@@ -1,4 +1,6 @@
 //! Why an artifact could not be had: what was wanted, what was found, which sources were asked, what to do.
+//!
+//! A little past 500 lines: each failure with its words, its hint and its exit code, which are read together.
 
 use super::{Missing, Part, catalog::CatalogFault, digest::Algorithm, libraries::package_of, transfer::TransferFault};
 use crate::{base::outcome::ExitStatus, sys::error::SysError};

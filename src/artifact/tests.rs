@@ -1,4 +1,6 @@
 //! The whole road with programs of the tests' own in the place of `mvn`, and jars of three bytes.
+//!
+//! A little past 500 lines: one test after the other of one road; what they share is above them.
 
 use super::{
     java::{fake as fake_java, install_script},

@@ -1,4 +1,6 @@
 //! The command line as it is written.
+//!
+//! Past 500 lines because it is the help text of every verb, in one place so that the words stay alike.
 
 use super::exit::Exit;
 use crate::{

@@ -1,4 +1,6 @@
 //! The checked plan: what `supervisor.toml` means, every value resolved, disabled nodes left out.
+//!
+//! A little past 500 lines: it is one tree of plain data, and mostly what each field means.
 
 use super::places::Places;
 use crate::base::{

@@ -1,4 +1,6 @@
 //! One download against every bad habit of a server.
+//!
+//! A little past 500 lines: a list of habits, one test each.
 
 use crate::hostile_http::{Answer, Asked, Authority, Server};
 use cdc_supervisor::{
