@@ -230,7 +230,9 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
             continue;
         }
         let chosen = only.is_none_or(|only| only.contains(&name));
-        let wanted_up = if restore_wishes { node.state.wanted_up } else { chosen };
+        // A start that is newer than the state file was ordered just before that daemon died: it was wanted.
+        let newer = node.live.as_ref().is_some_and(|(_, hold)| hold.state().incarnation > node.state.incarnation);
+        let wanted_up = if restore_wishes { node.state.wanted_up || newer } else { chosen };
         let (mut restarts, orphans) = (node.restarts(), node.orphans);
         if let Some(runtime) = engine.nodes.get_mut(&name) {
             node.remember(runtime);
@@ -303,7 +305,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
 }
 
 /// Ends between the state file and the start that runs now, or that ended last: an earlier daemon saw them, started the node
-/// again, and died before its state file said so (states are gathered for some milliseconds). Their exit records tell them.
+/// again, and died before its state file said so. Their exit records tell them.
 /// Remembers the newest and returns them, ascending.
 fn unwritten_ends(engine: &mut Engine, name: &NodeName, node: &FoundNode) -> Vec<Incarnation> {
     let state = &node.state;

@@ -55,13 +55,6 @@ pub struct Failed {
     pub failure: Failure,
 }
 
-impl NodeState {
-    /// Nothing runs and nothing is to run, or it has failed: no state follows by itself.
-    fn is_at_rest(&self) -> bool {
-        self.process.is_none() && (!self.wanted_up || self.failed.is_some())
-    }
-}
-
 impl Default for NodeState {
     fn default() -> Self {
         Self {
@@ -164,9 +157,8 @@ pub fn newer_state(layout: &Layout) -> Vec<String> {
     newer
 }
 
-/// How long states are gathered before they are written, of a node only its newest: a start alone makes four. To replace a
-/// file takes the file system as long as to start a program, and a start or a restart would wait for the processor meanwhile.
-/// The state of a node at rest, which nothing follows, is written at once.
+/// How long states are gathered after some were written. The first of a burst is written at once; what follows it within
+/// this time is written together, and of a node only its newest: a start alone makes four.
 const GATHER: Duration = Duration::from_millis(20);
 
 /// What the writer is given.
@@ -192,44 +184,32 @@ type Batch = (BTreeMap<NodeName, NodeState>, Vec<oneshot::Sender<()>>);
 /// Pause between two attempts at a disk that takes nothing.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// States that wait for more, and since when.
-#[derive(Debug, Default)]
-struct Gathered {
-    newest: BTreeMap<NodeName, NodeState>,
-    since: Option<Instant>,
-}
-
-impl Gathered {
-    /// What is to be written next; none at the end. All that came within [`GATHER`] of the first, at once what somebody waits
-    /// for, and at once the state of a node at rest, alone: a stop of all nodes would write those on their way out twice.
-    /// `owed`: something could not be written, so it comes back after [`RETRY`] with nothing new.
-    fn next(&mut self, waiting: &Receiver<Work>, owed: bool) -> Option<Batch> {
-        loop {
-            let work = match self.since {
-                None if owed => waiting.recv_timeout(RETRY),
-                None => waiting.recv().map_err(|_| RecvTimeoutError::Disconnected),
-                Some(since) => waiting.recv_timeout(GATHER.saturating_sub(since.elapsed())),
-            };
-            match work {
-                Ok(Work::Write(node, state)) if state.is_at_rest() => {
-                    self.newest.remove(&node);
-                    return Some((BTreeMap::from([(node, state)]), Vec::new()));
-                }
-                Ok(Work::Write(node, state)) => {
-                    self.newest.insert(node, state);
-                    self.since.get_or_insert_with(Instant::now);
-                }
-                Ok(Work::Flush(reply)) => return Some((self.take(), vec![reply])),
-                Err(RecvTimeoutError::Timeout) => return Some((self.take(), Vec::new())),
-                Err(RecvTimeoutError::Disconnected) if self.newest.is_empty() => return None,
-                Err(RecvTimeoutError::Disconnected) => return Some((self.take(), Vec::new())),
-            }
+/// What is to be written next: at once, or when [`GATHER`] has passed since the last time. None at the end. Somebody who
+/// waits ends the gathering. `owed`: something could not be written, so it comes back after [`RETRY`] with nothing new.
+fn gather(waiting: &Receiver<Work>, written: Option<Instant>, owed: bool) -> Option<Batch> {
+    let (mut newest, mut flushed) = (BTreeMap::new(), Vec::new());
+    let first = if owed { waiting.recv_timeout(RETRY) } else { waiting.recv().map_err(RecvTimeoutError::from) };
+    let mut work = match first {
+        Ok(work) => work,
+        Err(RecvTimeoutError::Timeout) => return Some((newest, flushed)),
+        Err(RecvTimeoutError::Disconnected) => return None,
+    };
+    loop {
+        match work {
+            Work::Write(node, state) => drop(newest.insert(node, state)),
+            Work::Flush(reply) => flushed.push(reply),
         }
-    }
-
-    fn take(&mut self) -> BTreeMap<NodeName, NodeState> {
-        self.since = None;
-        std::mem::take(&mut self.newest)
+        let rest = written.map_or(Duration::ZERO, |at| GATHER.saturating_sub(at.elapsed()));
+        let next = if flushed.is_empty() {
+            waiting.recv_timeout(rest)
+        } else {
+            waiting.try_recv().map_err(|_| RecvTimeoutError::Timeout)
+        };
+        match next {
+            Ok(more) => work = more,
+            // The end is met by the next call.
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Some((newest, flushed)),
+        }
     }
 }
 
@@ -237,10 +217,10 @@ impl Writer {
     pub(super) fn start(layout: Layout) -> Self {
         let (queue, waiting) = mpsc::channel::<Work>();
         let thread = thread::spawn(move || {
-            let mut gathered = Gathered::default();
+            let mut written = None;
             // What a disk that takes nothing was not given: the newest of each node, until it takes it.
             let mut owed: BTreeMap<NodeName, NodeState> = BTreeMap::new();
-            while let Some((newest, flushed)) = gathered.next(&waiting, !owed.is_empty()) {
+            while let Some((newest, flushed)) = gather(&waiting, written, !owed.is_empty()) {
                 let failing: BTreeSet<NodeName> = owed.keys().cloned().collect();
                 owed.extend(newest);
                 owed.retain(|node, state| {
@@ -256,6 +236,7 @@ impl Writer {
                         }
                     }
                 });
+                written = Some(Instant::now());
                 for reply in flushed {
                     // Who asked may have given up waiting.
                     let _ = reply.send(());

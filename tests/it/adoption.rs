@@ -80,6 +80,27 @@ fn a_node_that_was_stopped_by_order_stays_down_under_the_next_daemon() {
 }
 
 #[test]
+fn a_node_whose_start_was_not_written_down_any_more_runs_on_under_the_next_daemon() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.expect_log("adopt");
+    root.up();
+    root.ok(&["stop", "a"]);
+    let file = root.path().join("state/nodes/a.json");
+    let stopped = std::fs::read(&file).unwrap();
+    root.ok(&["start", "a"]);
+    let a = root.pid("a");
+    kill_daemon(&root);
+    // As if the daemon had died before it wrote the start.
+    std::fs::write(&file, stopped).unwrap();
+    let run = root.spawn(&["run"]);
+    let node = root.await_daemon_node("a");
+    assert_eq!((&node["state"], &node["wanted"]), (&"ready".into(), &"up".into()));
+    assert_eq!(root.pid("a"), a);
+    root.down();
+    assert_eq!(run.wait(crate::support::VERB_LIMIT).code, Some(0));
+}
+
+#[test]
 fn what_had_failed_stays_failed_under_the_next_daemon_with_its_reason() {
     let root = Root::new(&[fake("a", &[]).text("dir", "/none/there"), fake("b", &[])]);
     root.expect_log("node=a");

@@ -117,31 +117,6 @@ fn of_a_burst_the_last_state_of_every_node_is_on_disk_at_the_end() {
 }
 
 #[test]
-fn a_burst_is_written_together_and_a_node_at_rest_does_not_wait_for_more() {
-    let (queue, waiting) = mpsc::channel();
-    let state = |restarts, wanted_up| NodeState { restarts, wanted_up, ..NodeState::default() };
-    let send = |node: NodeName, state| queue.send(Work::Write(node, state)).unwrap();
-    for restarts in 0..3 {
-        send(NodeName::mysql(), state(restarts, true));
-    }
-    let mut gathered = Gathered::default();
-    let (burst, _) = gathered.next(&waiting, false).unwrap();
-    assert_eq!(burst, BTreeMap::from([(NodeName::mysql(), state(2, true))]));
-    send(NodeName::mysql(), state(3, true));
-    send(NodeName::zookeeper(), state(0, true));
-    send(NodeName::zookeeper(), state(0, false));
-    let (rest, _) = gathered.next(&waiting, false).unwrap();
-    assert_eq!(rest, BTreeMap::from([(NodeName::zookeeper(), state(0, false))]), "alone");
-    let (others, _) = gathered.next(&waiting, false).unwrap();
-    assert_eq!(others, BTreeMap::from([(NodeName::mysql(), state(3, true))]), "and not again");
-    assert!(state(0, false).is_at_rest() && !state(0, true).is_at_rest());
-    let process = Some(ProcessId { pid: 7, start_ticks: 1, boot_id: "b".into() });
-    assert!(!NodeState { process, ..state(0, false) }.is_at_rest(), "its end is still to come");
-    drop(queue);
-    assert!(gathered.next(&waiting, false).is_none());
-}
-
-#[test]
 fn a_state_is_written_without_another_behind_it() {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path());
