@@ -179,6 +179,9 @@ fn rotated(path: &Path) -> Result<Vec<(u64, PathBuf)>, SysError> {
     Ok(found)
 }
 
+/// How often a file is looked for again before it counts as removed.
+const LOOKS: u32 = 3;
+
 /// Reads all lines there are, oldest first, and goes on as more are written. Holds the file it reads open, so that it is
 /// read to its end whatever becomes of its name.
 #[derive(Debug)]
@@ -256,11 +259,18 @@ impl LineReader {
 
     /// The file behind the one with this inode, or the oldest; none when there is none yet.
     fn first_after(&mut self, inode: Option<u64>) -> Result<Option<Open>, SysError> {
+        let mut missing = 0;
         loop {
             let mut files: Vec<PathBuf> = rotated(&self.path)?.into_iter().map(|(_, path)| path).collect();
             files.push(self.path.clone());
             let inodes: Vec<Option<u64>> = files.iter().map(|f| fs::metadata(f).ok().map(|m| m.ino())).collect();
             let at = inode.and_then(|inode| inodes.iter().position(|i| *i == Some(inode)));
+            if inode.is_some() && at.is_none() && missing < LOOKS {
+                // Renamed between the listing and the look at its name: the next listing has the new one. Taken for removed, all
+                // files would be read again from the oldest.
+                missing += 1;
+                continue;
+            }
             let next = match at {
                 Some(at) => files.get(at + 1..).unwrap_or_default(),
                 None => &files[..],
