@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     base::{
-        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Launched, Layout, NodeName,
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Launched, Layout, Moment, NodeName,
+        Timestamp,
         outcome::Failure,
         recipe::{Recipe, Restart, WhileStarting},
         units::grouped,
@@ -20,7 +21,7 @@ use crate::{
     lifecycle::{Event, Wanted},
     logs::writer::LogWriter,
     shim::wire,
-    sys::{clock, failpoint::fail_point, fs},
+    sys::{clock, failpoint::fail_point, fs, process},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -414,10 +415,20 @@ fn adopt(
         runtime.adopted = true;
         runtime.started_at = Some(shim.started_at);
         runtime.ready_since = state.ready_since.filter(|_| state.incarnation == shim.incarnation);
+        runtime.ready_at =
+            runtime.ready_since.map(|since| unset(since, clock::wall(), clock::now(), process::started(&shim.process)));
         runtime.asked = shim.stopping.then_some(Asked::ToStop);
     }
     tokio::spawn(link::adopt(context, connection, hold));
     engine.event(name, Event::Adopted { incarnation: shim.incarnation, process: shim.process, wanted, restarts });
+}
+
+/// A time that an earlier daemon wrote down, on the clock that nobody sets. Where the wall clock was set meanwhile the process
+/// bounds it: nothing is ready before it `began`.
+fn unset(since: Timestamp, wall: Timestamp, now: Moment, began: Option<Moment>) -> Moment {
+    let began = began.unwrap_or_default();
+    // negative: the clock was set back, and when it became ready is lost
+    u64::try_from(wall.0.saturating_sub(since.0)).map_or(began, |age| Moment(now.0.saturating_sub(age)).max(began))
 }
 
 /// A node that runs and is in no plan any more is stopped in order, so that nothing runs unseen.

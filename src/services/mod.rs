@@ -21,6 +21,8 @@ pub mod progress;
 pub mod redact;
 mod zookeeper;
 
+pub use zookeeper::data_dirs_of as zookeeper_data_dirs;
+
 pub use classify::{Ended, classify};
 pub use error::ServiceError;
 pub use progress::{is_starting, progress};

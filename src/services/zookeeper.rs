@@ -33,6 +33,24 @@ pub(super) const NEEDS: jvm::Needs = jvm::Needs {
     heap_min: config::ZOOKEEPER_HEAP_MIN,
 };
 
+/// The data directories that a ZooKeeper server on this command line works on, whoever has started it, as its configuration names
+/// them; `read` gets a file's text. None: it is no ZooKeeper. `QuorumPeerMain FILE`, or `ZooKeeperServerMain PORT DIR`
+/// (ServerConfig.parse, 3.6.4).
+pub fn data_dirs_of(arguments: &[String], read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let is_main = |word: &&String| *word == MAIN_CLASS || word.ends_with(".ZooKeeperServerMain");
+    let rest: Vec<&String> = arguments.iter().skip_while(|word| !is_main(word)).skip(1).collect();
+    match rest[..] {
+        [file] => {
+            let text = read(file).unwrap_or_default();
+            let pairs = text.lines().filter_map(|line| line.split_once('='));
+            let named = pairs.filter(|(key, _)| matches!(key.trim(), "dataDir" | "dataLogDir"));
+            named.map(|(_, dir)| dir.trim().to_owned()).collect()
+        }
+        [_, dir, ..] => vec![dir.clone()],
+        [] => Vec::new(),
+    }
+}
+
 /// The recipe of the one ZooKeeper.
 pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<Recipe, ServiceError> {
     let node = NodeName::zookeeper();
@@ -177,4 +195,22 @@ fn log4j() -> String {
         "WARN",
         "one line for every create of something that is there already: normal traffic",
     )])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_server_is_known_by_its_command_line() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let text = "tickTime=2000\ndataDir = /data\ndataLogDir=/log\n";
+        let file = |path: &str| (path == "conf/zoo.cfg").then(|| text.to_owned());
+        let main = "java -cp x:y org.apache.zookeeper.server.quorum.QuorumPeerMain";
+        assert_eq!(data_dirs_of(&words(&format!("{main} conf/zoo.cfg")), file), ["/data", "/log"]);
+        assert_eq!(data_dirs_of(&words(&format!("{main} other.cfg")), file), [""; 0]);
+        let alone = "java org.apache.zookeeper.server.ZooKeeperServerMain 2181 /data 3000";
+        assert_eq!(data_dirs_of(&words(alone), file), ["/data"]);
+        assert_eq!(data_dirs_of(&words("java kafka.Kafka conf/zoo.cfg"), file), [""; 0]);
+    }
 }

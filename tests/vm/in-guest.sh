@@ -49,7 +49,7 @@ root = "/var/lib/cdc-supervisor"
 [host]
 os_floor = "64M"
 [command.calm]
-argv = ["/usr/local/bin/fake-daemon", "tick=20"]
+argv = ["/usr/local/bin/fake-daemon", "tick=5"]
 memory_max = "64M"
 log = { max_bytes = "4K", keep = 1000 }
 [command.hungry]

@@ -80,8 +80,8 @@ fn text(context: &Context, status: &Status, json: bool) -> Result<String, CliErr
     if let Some(pid) = supervisor.pid {
         head.push_str(&format!(", pid {pid}"));
     }
-    if let Some(since) = supervisor.started_at {
-        head.push_str(&format!(", up {}", table::up_for(now, since)));
+    if let Some(up) = table::up(now, supervisor.started_at, supervisor.up_ms) {
+        head.push_str(&format!(", up {up}"));
     }
     head.push_str(&format!(", root {}", supervisor.root));
     let nodes = table::nodes(status, now, status::host_memory(), context.printer.paint());
