@@ -11,6 +11,7 @@ pub mod classify;
 mod command;
 mod error;
 pub mod identity;
+mod jar_node;
 pub mod jvm;
 mod kafka;
 mod kafka_ui;

@@ -8,13 +8,18 @@ mod guest;
 #[path = "../support/mod.rs"]
 mod support;
 
-use guest::{Guest, guest};
+use guest::Guest;
 use serde_json::Value;
+use std::path::Path;
 
 const CAP: u64 = 64 << 20;
 
 fn node(status: &Value, name: &str) -> Value {
     support::node_of(status, name)
+}
+
+fn guest() -> Result<&'static Guest, &'static str> {
+    guest::guest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/in-guest.sh"), &[])
 }
 
 /// The guest, or nothing when the test has been skipped.
