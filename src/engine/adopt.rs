@@ -224,6 +224,10 @@ const RECORDS_KEPT: usize = 16;
 pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only: Option<&BTreeSet<NodeName>>) {
     let mut start = BTreeSet::new();
     let mut resume: BTreeMap<NodeName, Event> = BTreeMap::new();
+    if let Some(group) = &engine.cgroup {
+        // Of nodes that ended while no daemon ran, or whose end the last one did not live to clear up after.
+        group.remove_idle(|name| found.nodes.get(name).is_some_and(|node| node.live.is_some() || node.orphans));
+    }
     for (name, node) in found.nodes {
         prune_records(&engine.layout, &name, &node.records);
         if !engine.nodes.contains_key(&name) {
@@ -290,9 +294,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
             }
             start.insert(name);
         } else if orphans && let Some(runtime) = engine.nodes.get(&name) {
-            let stop = runtime.recipe.stop.clone();
-            let layout = engine.layout.clone();
-            tokio::spawn(async move { orphan::stop_in_order(&layout, &name, &stop, None).await });
+            stop_unwanted(engine, name, runtime.recipe.stop.clone());
         }
     }
     let mut all = start.clone();
@@ -437,14 +439,24 @@ fn stop_stranger(engine: &Engine, name: &NodeName, node: &FoundNode) {
         return;
     }
     tracing::warn!(node = %name, "runs but is not in the configuration any more: stopping it");
-    let (layout, name) = (engine.layout.clone(), name.clone());
     let stop = crate::base::recipe::Stop {
         signal: libc::SIGTERM,
         grace: Duration::from_secs(60),
         clean_codes: vec![],
         while_starting: WhileStarting::Ask,
     };
-    tokio::spawn(async move { orphan::stop_in_order(&layout, &name, &stop, None).await });
+    stop_unwanted(engine, name.clone(), stop);
+}
+
+/// Stops what runs and shall not, and takes its group away with it: nothing of it comes to the dispatcher any more.
+fn stop_unwanted(engine: &Engine, name: NodeName, stop: crate::base::recipe::Stop) {
+    let (layout, cgroup) = (engine.layout.clone(), engine.cgroup.clone());
+    tokio::spawn(async move {
+        orphan::stop_in_order(&layout, &name, &stop, None).await;
+        // A group that is still busy is taken by the next start, or removed by the next daemon.
+        let removed = spawn_blocking(move || cgroup.map(|group| group.remove_node(&name)));
+        drop(removed.await);
+    });
 }
 
 fn prune_records(layout: &Layout, node: &NodeName, records: &[Incarnation]) {

@@ -300,6 +300,20 @@ impl CgroupRoot {
     }
 }
 
+impl CgroupRoot {
+    /// Removes the groups that nobody is in, but those of nodes to `keep`. The kernel refuses to remove one that is populated.
+    pub fn remove_idle(&self, keep: impl Fn(&NodeName) -> bool) {
+        for entry in fs::read_dir(self.nodes()).into_iter().flatten().flatten() {
+            let is_group = entry.file_type().is_ok_and(|t| t.is_dir());
+            let name = entry.file_name().to_str().and_then(|name| NodeName::new(name).ok());
+            if is_group && name.is_some_and(|name| !keep(&name)) {
+                // Busy: somebody is in it after all, and it goes with its node's next end.
+                let _ = remove_tree(&entry.path());
+            }
+        }
+    }
+}
+
 fn remove_tree(dir: &Path) -> io::Result<()> {
     match fs::read_dir(dir) {
         Ok(entries) => {
