@@ -305,16 +305,6 @@ impl UiRelease {
             UiRelease::Kafbat150 => "kafbat-1.5.0",
         }
     }
-
-    /// The oldest Java release it runs on (the projects' build.gradle and Dockerfile at these tags). A jar that is there says
-    /// itself what it needs.
-    pub fn java(self) -> u32 {
-        match self {
-            UiRelease::Provectus072 | UiRelease::Kafbat100 => 17,
-            UiRelease::Kafbat142 => 21,
-            UiRelease::Kafbat150 => 25,
-        }
-    }
 }
 
 /// `[kafka_ui]`.

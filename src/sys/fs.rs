@@ -131,6 +131,12 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
+/// Makes a directory of a name that nobody else has, of mode 0700, in `place`.
+pub fn make_temporary_dir(place: &Path, prefix: &str) -> Result<PathBuf, SysError> {
+    nix::unistd::mkdtemp(&place.join(format!("{prefix}XXXXXX")))
+        .map_err(|e| SysError::path("make a directory in", place, io::Error::from(e)))
+}
+
 /// Makes a directory and its parents; sets `mode` on the last one, also when it exists.
 pub fn make_dir(path: &Path, mode: u32) -> Result<(), SysError> {
     // A node has half a dozen, and they are there at every start but the first.
