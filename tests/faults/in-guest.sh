@@ -30,10 +30,10 @@ root = "$root"
 [host]
 os_floor = "64M"
 [command.a]
-argv = ["/usr/local/bin/fake-daemon", "alone=$home/a", "tick=1000"]
+argv = ["/usr/local/bin/fake-daemon", "alone=$home/alone/a", "tick=1000"]
 memory_max = "48M"
 [command.b]
-argv = ["/usr/local/bin/fake-daemon", "alone=$home/b", "tick=1000"]
+argv = ["/usr/local/bin/fake-daemon", "alone=$home/alone/b", "tick=1000"]
 memory_max = "$1"
 TOML
 }
@@ -54,13 +54,13 @@ install -o cdc-supervisor -m 755 $share/bin/cdc-supervisor $share/bin/cdc-shim $
 printf '[Service]\nExecStart=\nExecStart=%s run\nExecReload=\nExecReload=%s reload\nExecStopPost=\n' \
   $bin/cdc-supervisor $bin/cdc-supervisor >"/etc/systemd/system/$unit.d/test.conf"
 systemctl daemon-reload
+echo 0 >"$seen/start.rc" # guest.rs asks whether the guest got this far
 
-n=0
 while read -r does point; do
-  n=$((n + 1))
   case=$does-$point
   step "$case"
-  rm -rf $root $home/a* $home/b* $bin/failpoints $bin/failpoints.hit
+  rm -rf $root $home/alone $bin/failpoints $bin/failpoints.hit
+  install -d -o cdc-supervisor $home/alone
   file 32M
   b=ready
   cap=32M
@@ -106,7 +106,7 @@ while read -r does point; do
     echo "b.state $b"
     echo "groups $(cd $nodes && find . -mindepth 1 -type d | sort | tr '\n' ' ')"
     echo "copies $(pgrep -c -x fake-daemon)"
-    echo "twice $(ls $home/*.twice 2>/dev/null | tr '\n' ' ')"
+    echo "twice $(ls $home/alone/*.twice 2>/dev/null | tr '\n' ' ')"
     echo "left $(find $root/state $root/nodes/*/run -name '*.tmp' -o -name '*.bad' 2>/dev/null | tr '\n' ' ')"
     echo "events $("$bin/cdc-supervisor" events --json -n 10000 | jq -r .kind | grep -c .)"
     echo "lines $("$bin/cdc-supervisor" events --json -n 10000 | grep -c .)"
