@@ -517,6 +517,11 @@ impl Plan {
         self.key_line(&key).or_else(|| self.key_line("kafka").filter(|_| key.starts_with("kafka.")))
     }
 
+    /// The configuration file as it is named in messages: its path.
+    pub fn file_name(&self) -> &str {
+        self.places.name()
+    }
+
     /// `supervisor.toml line 31` for a key that the file holds, `supervisor.toml` otherwise.
     pub fn place(&self, key: &str) -> String {
         match self.key_line(key) {

@@ -160,6 +160,27 @@ pub fn read_optional(path: &Path) -> Result<Option<String>, SysError> {
     }
 }
 
+/// Reads a small file that somebody else writes, whatever bytes are in it; none when there is none.
+pub fn read_lossy_optional(path: &Path) -> Result<Option<String>, SysError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(SysError::path("read", path, e)),
+    }
+}
+
+/// Names of a directory's entries; none when there is no directory.
+pub fn names_in(dir: &Path) -> Result<Vec<String>, SysError> {
+    let failed = |e| SysError::path("look into", dir, e);
+    match fs::read_dir(dir) {
+        Ok(entries) => {
+            entries.map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()).map_err(failed)).collect()
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(failed(e)),
+    }
+}
+
 /// Removes a file; fine when there is none.
 pub fn remove_optional(path: &Path) -> Result<(), SysError> {
     match fs::remove_file(path) {
