@@ -36,7 +36,7 @@ const REAL: &str = "/usr/lib";
 
 /// Figures for each packing.
 pub fn figures(bench: &Bench) -> Measured<Vec<Figure>> {
-    let (packed, piece) = if bench.short { (24, 24) } else { (500, 300) };
+    let (packed, piece) = if bench.short { (24, 24) } else { (500, 100) };
     let place = bench.file("fetch");
     fs::create_dir_all(&place).map_err(|e| e.to_string())?;
     let body = place.join("body");
