@@ -8,9 +8,13 @@
 #[path = "../fetch/archives.rs"]
 #[allow(dead_code)]
 mod archives;
+mod begun;
 mod bench;
 mod bundle;
+mod cgroups;
 mod exhausted;
+#[path = "../vm/guest.rs"]
+mod guest;
 mod hindered;
 mod mysql;
 mod points;
