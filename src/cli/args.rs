@@ -76,6 +76,13 @@ pub enum Verb {
         /// For which shell
         shell: Shell,
     },
+    /// Write the manual pages below a directory, for a release
+    #[command(hide = true)]
+    Man {
+        /// Where `man1` and `man5` are made
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 /// `up`.
@@ -101,6 +108,9 @@ pub struct Run {
     /// Become the leader of a session of its own first
     #[arg(long, hide = true)]
     pub own_session: bool,
+    /// Refuse to start where memory caps cannot be set (exit 4); nodes that live are taken over all the same
+    #[arg(long)]
+    pub require_caps: bool,
     /// What the program before this one in the same process hands over
     #[arg(long, hide = true, value_name = "LOCK,LISTENER,VERSION")]
     pub handed_over: Option<String>,
@@ -471,6 +481,7 @@ mod tests {
             "up",
             "up --detach",
             "run",
+            "run --require-caps",
             "down",
             "down --now",
             "status --json",
@@ -505,6 +516,7 @@ mod tests {
             "upgrade-self",
             "run --check",
             "completions bash",
+            "man d",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }

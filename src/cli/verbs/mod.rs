@@ -9,6 +9,7 @@ mod events;
 mod fetch;
 mod incidents;
 mod logs;
+mod man;
 mod nodes;
 mod orders;
 mod plan;
@@ -41,6 +42,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Bundle(asked) => bundle::run(context, asked).await,
         Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
+        Verb::Man { dir } => man::run(context, &dir),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.
         Verb::Run(_) => Ok(Exit::Done),
     }
