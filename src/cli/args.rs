@@ -76,6 +76,9 @@ pub enum Verb {
         /// For which shell
         shell: Shell,
     },
+    /// Write down who has the configuration's ports, for the unit's daemon, which may not look
+    #[command(hide = true)]
+    PortOwners,
     /// Write the manual pages below a directory, for a release
     #[command(hide = true)]
     Man {
@@ -517,6 +520,7 @@ mod tests {
             "run --check",
             "completions bash",
             "man d",
+            "port-owners",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }

@@ -116,11 +116,6 @@ async fn serve(
     if inputs.nodes_live {
         inputs::no_foreign_shims(&layout).await?;
     }
-    let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
-    let written = plan::enclosed(&inputs.plan_text);
-    fs::write_if_different(&layout.plan(), written.as_bytes(), 0o640, fs::Durability::PowerLoss)
-        .map_err(StartError::file)?;
-    fail_point!("daemon.planned");
     let (cgroup, caps) = inputs::caps();
     if let Some(why) = &caps.why {
         tracing::info!("memory caps are not enforced: {why}");
@@ -133,6 +128,11 @@ async fn serve(
             tracing::error!("nodes run, so the daemon goes on: {refused}");
         }
     }
+    let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
+    let written = plan::enclosed(&inputs.plan_text);
+    fs::write_if_different(&layout.plan(), written.as_bytes(), 0o640, fs::Durability::PowerLoss)
+        .map_err(StartError::file)?;
+    fail_point!("daemon.planned");
     systemd.step("looking through the store of programs");
     let mut recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
     let goes_on = restore_wishes || inputs.nodes_live;

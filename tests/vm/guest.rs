@@ -163,7 +163,16 @@ fn pack(share: &Path, dist: &Path) -> std::io::Result<()> {
         build.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
         succeed(build.arg(&packed).arg(&tree))?;
     }
-    fs::remove_file(later)
+    fs::remove_file(later)?;
+    // a bundle of a stack that needs no programs, and the same cut short
+    let config = packed.join("empty.toml");
+    fs::write(&config, "[command.x]\nargv = [\"/bin/true\"]\n")?;
+    let bundle = packed.join("empty.bundle");
+    let mut create = Command::new(&supervisor);
+    create.arg("--config").arg(&config).arg("--root").arg(packed.join("root"));
+    succeed(create.args(["bundle", "create"]).arg(&bundle))?;
+    let whole = fs::read(&bundle)?;
+    fs::write(packed.join("torn.bundle"), &whole[..whole.len() / 2])
 }
 
 /// The version that `later` has.

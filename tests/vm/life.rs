@@ -297,11 +297,77 @@ fn removing_the_package_keeps_the_data_and_purging_it_too_unless_it_is_named() {
 #[test]
 fn purge_deletes_the_data_only_for_who_types_their_place() {
     let guest = life_or_skip!("purge_deletes_the_data_only_for_who_types_their_place");
-    ended(guest, "reinstall", 0, &[]);
     ended(guest, "purge-unasked", 8, &["nobody is there to confirm it", "--confirm /var/lib/cdc-supervisor"]);
     ended(guest, "purge-wrong", 8, &["\"yes\" is not /var/lib/cdc-supervisor"]);
     contains(&guest.saw("purge-wrong.data"), &["state", "nodes"]);
     ended(guest, "purge-right", 0, &["purged"]);
     assert_eq!(guest.saw("purge-right.data").matches("No such file").count(), 2);
     assert_eq!(guest.saw("purge-right.files"), "");
+}
+
+#[test]
+fn the_owner_of_a_taken_port_is_named_though_the_daemon_may_not_look() {
+    let guest = life_or_skip!("the_owner_of_a_taken_port_is_named_though_the_daemon_may_not_look");
+    assert_eq!(guest.saw("squatted.state"), "failed\n4", "{}", guest.saw("squatted.status"));
+    contains(&guest.saw("squatted.status"), &["port 19092", "fake-daemon", "pid ", "user nobody"]);
+    assert_eq!(guest.saw("squatted.mode"), "2750 root cdc-supervisor 640 root cdc-supervisor");
+}
+
+#[test]
+fn the_daemon_is_the_last_to_go_when_the_host_runs_out_of_memory() {
+    let guest = life_or_skip!("the_daemon_is_the_last_to_go_when_the_host_runs_out_of_memory");
+    let scores = guest.saw("start.oom");
+    let (daemon, calm) = scores.split_once('\n').unwrap_or_default();
+    assert_eq!(daemon, "-900");
+    assert!(calm.parse::<i32>().is_ok_and(|score| score > -900), "{scores}");
+}
+
+#[test]
+fn the_limits_of_the_unit_reach_the_nodes() {
+    let guest = life_or_skip!("the_limits_of_the_unit_reach_the_nodes");
+    assert_eq!(guest.saw("start.limits"), "262144 262144\n16384");
+}
+
+/// What `systemd-analyze security` still counts against the unit, each with the reason why it stays. A line of the sandbox that
+/// goes from the unit adds to these.
+const OPEN: [&str; 14] = [
+    "Delegate",                              // nodes have cgroups of their own
+    "DeviceAllow",                           // of systemd's own making: ProtectClock= allows reading the clock device
+    "IPAddressDeny",                         // clients on this machine
+    "MemoryDenyWriteExecute",                // a JVM compiles at run time
+    "PrivateNetwork",                        // clients on this machine
+    "PrivateUsers",                          // root's files would be nobody's, and doctor could not name owners
+    "ProcSubset",                            // the host's memory, cores and limits are looked at
+    "ProtectControlGroups",                  // caps are written there
+    "RemoveIPC",                             // nodes outlive the daemon
+    "RestrictAddressFamilies_AF_INET_INET6", // what the nodes serve
+    "RestrictAddressFamilies_AF_UNIX",       // control sockets, mysqld's, notify
+    "RootDirectoryOrRootImage",              // the machine's Java
+    "SystemCallFilter_privileged",           // part of @system-service: chown
+    "SystemCallFilter_resources",            // part of @system-service: prlimit for the nodes
+];
+
+#[test]
+fn each_line_of_the_sandbox_is_in_force() {
+    let guest = life_or_skip!("each_line_of_the_sandbox_is_in_force");
+    let list = guest.json("security");
+    let mut open: Vec<&str> = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|row| row["set"] == false)
+        .filter_map(|row| row["json_field"].as_str())
+        .collect();
+    open.sort_unstable();
+    assert_eq!(open, OPEN, "{list}");
+}
+
+#[test]
+fn a_bundle_is_looked_at_before_anything_is_changed_and_installed_with_the_rest() {
+    let guest = life_or_skip!("a_bundle_is_looked_at_before_anything_is_changed_and_installed_with_the_rest");
+    ended(guest, "bundle-lacks", 5, &["empty.bundle cannot be used; nothing was changed"]);
+    assert_eq!(guest.saw("bundle-lacks.files"), "");
+    ended(guest, "bundle-torn", 5, &["torn.bundle cannot be used; nothing was changed"]);
+    ended(guest, "reinstall", 0, &[&format!("installed  cdc-supervisor {NOW}")]);
+    ended(guest, "reinstall-again", 0, &["installed already"]);
 }

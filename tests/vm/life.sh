@@ -10,7 +10,8 @@ etc=/etc/cdc-supervisor
 boot=$(cat $share/boot)
 step() { echo "boot $boot $(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; }
 saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                              # NAME VALUE...
-ran() { "${@:2}" >"$seen/$1.text" 2>&1 </dev/null; saw "$1.rc" $?; }       # NAME COMMAND...: its output and code
+# a command that hangs would take the whole boot with it
+ran() { timeout 90 "${@:2}" >"$seen/$1.text" 2>&1 </dev/null; saw "$1.rc" $?; }       # NAME COMMAND...: its output and code
 status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
 node() { cdc-supervisor status --json 2>/dev/null | jq -r ".nodes[] | select(.name == \"$1\") | $2"; }
 await() { # WHAT COMMAND... - up to 40 s; what never came is named
@@ -107,7 +108,9 @@ boot_1() {
   sha256sum <$etc/supervisor.toml >"$seen/own.before"
   ran start systemctl start "$unit"
   status start
-  ran statustext systemctl show -P StatusText "$unit"
+  saw start.oom "$(cat "/proc/$(main_pid)/oom_score_adj")" "$(cat "/proc/$(node calm .pid)/oom_score_adj")"
+  saw start.limits "$(awk '/^Max open files/ { print $4, $5 }' "/proc/$(main_pid)/limits")" \
+    "$(cat /sys/fs/cgroup/system.slice/$unit/pids.max)"
 
   step "a newer version: the nodes keep their pids"
   saw upgrade.before "$(main_pid)"
@@ -250,6 +253,27 @@ boot_2() {
   systemctl stop "$unit"
   overrule
 
+  step "a port that another user's program has"
+  cp $etc/supervisor.toml /var/tmp/small.toml
+  cat >>$etc/supervisor.toml <<'TOML'
+[command.porter]
+argv = ["/usr/local/bin/fake-daemon", "listen=19092"]
+memory_max = "16M"
+ports = ["127.0.0.1:19092"]
+TOML
+  setpriv --reuid=65534 --regid=65534 --clear-groups /usr/local/bin/fake-daemon listen=19092 >/dev/null 2>&1 &
+  squatter=$!
+  listens() { ss -Hltn 'sport = :19092' | grep -q .; }
+  await "the other program listens" listens
+  ran squatted systemctl start "$unit"
+  saw squatted.state "$(state)" "$(systemctl show -P ExecMainStatus "$unit")"
+  systemctl status --no-pager -n 20 "$unit" >"$seen/squatted.status" 2>&1
+  saw squatted.mode "$(stat -c '%a %U %G' /run/cdc-supervisor /run/cdc-supervisor/port-owners.json | paste -sd' ')"
+  kill $squatter
+  wait $squatter
+  systemctl reset-failed "$unit"
+  cp /var/tmp/small.toml $etc/supervisor.toml
+
   step "the disk is carried to another machine, and switched off by a deadline"
   cat >>$etc/supervisor.toml <<'TOML'
 [command.stubborn]
@@ -262,8 +286,8 @@ TOML
   printf '{"schema":1,"machine":{"id":"%s","boot":"b"}}' "$(cat /etc/machine-id)" >$root/state/identity.json
   chown cdc-supervisor:cdc-supervisor $root/state/identity.json
   tr 0-9a-f 1-9a-f0 </etc/machine-id >/var/tmp/machine-id && cp /var/tmp/machine-id /etc/machine-id
-  # without the daemon's word for it systemd knows of no progress
-  overrule Type=exec NotifyAccess=none TimeoutStopSec=2
+  # without the daemon's word for it systemd knows of no progress (a watchdog would let it speak all the same)
+  overrule Type=exec NotifyAccess=none WatchdogSec=0 TimeoutStopSec=2
   systemctl start "$unit"
   await "stubborn is ready" is stubborn .state ready
   powered_off
@@ -313,7 +337,12 @@ boot_4() {
   ran purge dpkg --purge cdc-supervisor
   saw purge.etc "$(ls -d $etc 2>&1)"
   saw purge.data "$(ls $root 2>&1)"
-  ran reinstall $share/packed/now/dist/install.sh
+  ran bundle-lacks $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle
+  saw bundle-lacks.files "$(unpacked)"
+  configure
+  ran bundle-torn $share/packed/now/dist/install.sh --bundle $share/packed/torn.bundle
+  ran reinstall $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle
+  ran reinstall-again $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle
   ran purge-unasked /usr/lib/cdc-supervisor/install.sh uninstall --purge
   ran purge-wrong /usr/lib/cdc-supervisor/install.sh uninstall --purge=yes
   saw purge-wrong.data "$(ls $root 2>&1)"
