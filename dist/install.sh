@@ -255,12 +255,15 @@ install_all() {
     replaced=yes
     if ! take_over; then
       for program in cdc-supervisor cdc-shim; do
-        [ ! -e "$work/old/$program" ] || put "$work/old/$program" 755 "/usr/bin/$program"
+        [ -e "$work/old/$program" ] || continue
+        put "$work/old/$program" 755 "/usr/bin/$program"
+        printf '%s  %s\n' "$(sum "/usr/bin/$program")" "/usr/bin/$program" >>"$manifest"
       done
       fail 8 "the running daemon did not become version $version; the programs of before are back, and nodes run on" \
         "journalctl -u $unit says why"
     fi
   fi
+  trap - HUP INT TERM
   if [ -n "$bundle" ]; then
     install -d -o "$user" -g "$user" -m 750 "$(data_root)"
     readable=$bundle

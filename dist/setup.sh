@@ -94,6 +94,7 @@ take_down() { # stops every node in order, then the unit is no more
 }
 
 forget_unit() { # after its files went
+  rm -rf /run/cdc-supervisor
   booted || return 0
   systemctl daemon-reload
   systemctl reset-failed "$unit" cdc-supervisor-fetch.service cdc-supervisor-nodes.service 2>/dev/null || true

@@ -65,7 +65,6 @@ fn exit_codes(text: &mut String) {
     }
 }
 
-
 const FILES: &str = r".SH FILES
 .TP
 .I /etc/cdc\-supervisor/supervisor.toml
@@ -192,7 +191,13 @@ mod tests {
 
     /// What a reader sees of it, as far as a comparison of words needs.
     fn plain(text: &str) -> String {
-        text.replace("\\-", "-").replace("\\(dq", "\"").replace("\\fB", "").replace("\\fR", "").replace("\\(ti", "~").replace("\\(aq", "'").replace("\\e", "\\")
+        text.replace("\\-", "-")
+            .replace("\\(dq", "\"")
+            .replace("\\fB", "")
+            .replace("\\fR", "")
+            .replace("\\(ti", "~")
+            .replace("\\(aq", "'")
+            .replace("\\e", "\\")
     }
 
     fn check(command: &Command, name: &str, pages: &[Page]) {
@@ -254,7 +259,8 @@ mod tests {
         for page in pages().unwrap() {
             for line in page.text.lines().filter(|l| l.starts_with('.')) {
                 let request = line.split(' ').next().unwrap_or_default();
-                let known = [".TH", ".SH", ".TP", ".TQ", ".PP", ".B", ".I", ".BR", ".RS", ".RE", ".br", ".IP", ".ie", ".el"];
+                let known =
+                    [".TH", ".SH", ".TP", ".TQ", ".PP", ".B", ".I", ".BR", ".RS", ".RE", ".br", ".IP", ".ie", ".el"];
                 assert!(known.contains(&request), "{}: {line}", page.path);
             }
         }

@@ -24,7 +24,12 @@ use handler::DaemonHandler;
 use handover::{Handover, Inherited};
 use inputs::{Applied, Inputs, StartError};
 use reload::Reloads;
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What `run` is told on its command line.
@@ -96,6 +101,18 @@ async fn serve(
     process::set_child_subreaper().map_err(|e| StartError::other("become a child subreaper", e))?;
     let program = handover::own_program().map_err(|e| StartError::other("find this program's own path", e))?;
     let mut systemd = systemd::Systemd::from_environment();
+    // Beside everything else: it is shown with the first status, and nobody waits for it.
+    let complaint = Arc::new(OnceLock::new());
+    if args.require_caps {
+        let complaint = Arc::clone(&complaint);
+        tokio::task::spawn_blocking(move || {
+            for found in unit::complaints() {
+                tracing::warn!("{found}");
+                // The first is shown; all are in the log.
+                complaint.get_or_init(|| found);
+            }
+        });
+    }
     systemd.step("reading the configuration, looking at the host");
     let mut inputs = Inputs::gather(&args, inherited.is_some(), reserve.as_ref()).await?;
     let layout = inputs.layout.clone();
@@ -120,7 +137,8 @@ async fn serve(
     if let Some(why) = &caps.why {
         tracing::info!("memory caps are not enforced: {why}");
         if args.require_caps {
-            let refused = format!("memory caps cannot be set, and the unit requires them: {why}; {}", unit::remedy(why));
+            let refused =
+                format!("memory caps cannot be set, and the unit requires them: {why}; {}", unit::remedy(why));
             // Nodes that live are not left alone for it.
             if !inputs.nodes_live {
                 return Err(StartError::preflight(refused));
@@ -203,24 +221,9 @@ async fn serve(
         }
         None => tracing::info!(version, root = %layout.root().display(), "ready for orders"),
     }
-    let (complain, mut complaints) = tokio::sync::watch::channel(Vec::new());
-    if args.require_caps {
-        tokio::task::spawn_blocking(move || {
-            let found = unit::complaints();
-            for complaint in &found {
-                tracing::warn!("{complaint}");
-            }
-            complain.send_replace(found);
-        });
-    }
     let pulse_every = systemd.watchdog_interval();
     let guard = Arc::clone(&door);
     let pulse = move |snapshot: &engine::Snapshot| {
-        if complaints.has_changed().unwrap_or(false)
-            && let Some(first) = complaints.borrow_and_update().first()
-        {
-            systemd.complain(first.clone());
-        }
         let lost = if signals.is_finished() {
             Some("the task that hears signals")
         } else if guard.is_lost() {
@@ -228,7 +231,8 @@ async fn serve(
         } else {
             None
         };
-        systemd.pulse(snapshot, &systemd::Around { applied: &|| handler.applied(), lost });
+        let complaint = complaint.get().map(String::as_str);
+        systemd.pulse(snapshot, &systemd::Around { applied: &|| handler.applied(), complaint, lost });
     };
     // On the runtime's own threads, where the tasks of nodes run: a turn then needs no other thread to wake up.
     let turning = tokio::spawn(engine.run(pulse, pulse_every));

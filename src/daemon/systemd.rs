@@ -39,14 +39,14 @@ pub(super) struct Systemd {
     extended: Option<(Moment, usize)>,
     /// Nodes were found running: then adoption is all there is to wait for.
     adopted: bool,
-    /// What was found wrong with the unit; told behind the status.
-    complaint: Option<String>,
 }
 
 /// What a turn of the loop knows besides the snapshot.
 pub(super) struct Around<'a> {
     /// What is applied: it says how long which node may take to stop, and after which.
     pub(super) applied: &'a dyn Fn() -> Arc<Applied>,
+    /// What was found wrong with the unit; told behind the status.
+    pub(super) complaint: Option<&'a str>,
     /// A task of the daemon's own that has ended and must not have: then the watchdog is not fed, and systemd brings a
     /// daemon that has all of them.
     pub(super) lost: Option<&'static str>,
@@ -68,7 +68,6 @@ impl Systemd {
             fed: clock::now(),
             extended: None,
             adopted: false,
-            complaint: None,
         }
     }
 
@@ -87,11 +86,6 @@ impl Systemd {
         self.adopted = true;
     }
 
-    /// Shown behind every status from now on.
-    pub(super) fn complain(&mut self, what: String) {
-        self.complaint = Some(what);
-    }
-
     /// How often the loop must turn: half the watchdog's time (sd_watchdog_enabled(3)), and for READY's deadline.
     pub(super) fn watchdog_interval(&self) -> Option<Duration> {
         if !self.present {
@@ -108,7 +102,7 @@ impl Systemd {
         let now = clock::now();
         let mut messages = Vec::new();
         let mut status = words(snapshot);
-        if let Some(complaint) = &self.complaint {
+        if let Some(complaint) = around.complaint {
             status = format!("{status}; {complaint}");
         }
         if status != self.status {
@@ -229,13 +223,14 @@ mod tests {
     use super::*;
 
     fn names(names: &[&str]) -> Vec<NodeName> {
-        names.iter().map(|n| NodeName::new(n).unwrap()).collect()
+        names.iter().map(|n| NodeName::new(*n).unwrap()).collect()
     }
 
     #[test]
     fn a_stop_is_given_the_graces_along_its_longest_way() {
         let nodes = names(&["zookeeper", "mysql", "broker-1", "broker-2", "reader"]);
-        let after = [names(&[]), names(&[]), names(&["zookeeper"]), names(&["zookeeper"]), names(&["broker-1", "mysql"])];
+        let after =
+            [names(&[]), names(&[]), names(&["zookeeper"]), names(&["zookeeper"]), names(&["broker-1", "mysql"])];
         let graces = [20, 120, 180, 180, 60].map(Duration::from_secs);
         let order: Vec<Stops<'_>> = (0..5).map(|i| (&nodes[i], graces[i], &after[i][..])).collect();
         let seconds = |lives: &[&str]| stop_bound(&order, |n| lives.contains(&n.as_str())).as_secs();

@@ -87,7 +87,9 @@ mod tests {
         let edited = "KillMode=control-group\nDelegateSubgroup=\nOOMPolicy=stop\nRestart=no\n";
         let told = judge("u.service", edited);
         assert_eq!(told.len(), 4, "{told:?}");
-        for (words, line) in ["KillMode=control-group", "DelegateSubgroup=,", "OOMPolicy=stop", "Restart=no"].iter().zip(&told) {
+        for (words, line) in
+            ["KillMode=control-group", "DelegateSubgroup=,", "OOMPolicy=stop", "Restart=no"].iter().zip(&told)
+        {
             assert!(line.contains(words) && line.contains("systemctl edit u.service"), "{line}");
         }
     }

@@ -5,10 +5,10 @@ use super::net::PortOwner;
 use crate::base::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{
-    fs::{self, OpenOptions},
+    fs::{self, OpenOptions, Permissions},
     io::{self, Write},
     net::SocketAddr,
-    os::unix::fs::OpenOptionsExt,
+    os::unix::fs::{OpenOptionsExt, PermissionsExt},
     path::Path,
 };
 
@@ -43,6 +43,8 @@ pub(super) fn write(file: &Path, noted: &[Noted]) -> io::Result<()> {
         Err(e) => return Err(e),
     }
     let mut out = OpenOptions::new().write(true).create_new(true).mode(0o640).open(&new)?;
+    // the unit's umask takes the group's right away, and the group is who reads it
+    out.set_permissions(Permissions::from_mode(0o640))?;
     out.write_all(serde_json::to_string(noted)?.as_bytes())?;
     fs::rename(&new, file)
 }

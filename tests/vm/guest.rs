@@ -214,7 +214,10 @@ fn boot(kit: &Path, share: &Path, changes: &Path, number: u32) -> Result<(), Str
         .args(["env", "LD_LIBRARY_PATH=.", "./linux"])
         .args(["mem=1G", "seccomp=auto", "root=/dev/ubda", "rw", "quiet", "systemd.show_status=no"])
         .args(["systemd.unified_cgroup_hierarchy=1", "cgroup_no_v1=all", "con=null", "con0=fd:0,fd:1"])
-        .args([format!("umid={}", share.file_name().unwrap_or_default().display()), format!("uml_dir={}", share.display())])
+        .args([
+            format!("umid={}", share.file_name().unwrap_or_default().display()),
+            format!("uml_dir={}", share.display()),
+        ])
         .arg(format!("ubda={},{}", changes.display(), kit.join("root.img").display()))
         .arg(format!("hostdir={}", share.display()))
         .env_clear()

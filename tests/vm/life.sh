@@ -75,9 +75,16 @@ boot_1() {
   echo foreign >/usr/bin/cdc-shim
   ran foreign $now/dist/install.sh
   rm /usr/bin/cdc-shim
-  mkdir /run/old && printf '#!/bin/sh\ncase $1 in --version) echo "systemd 252 (252.39)" ;; *) exec /usr/bin/systemctl "$@" ;; esac\n' >/run/old/systemctl
-  chmod 755 /run/old/systemctl
-  ran old env PATH=/run/old:$PATH $now/dist/install.sh
+  pretend() { # NAME PROGRAM WORDS: install.sh where a program of the system says this
+    mkdir -p "/run/pretend/$1"
+    printf '#!/bin/sh\ncase " $* " in *"%s"*) printf "%s\\n" ;; *) exec "/usr/bin/%s" "$@" ;; esac\n' "$3" "$4" "$2" \
+      >"/run/pretend/$1/$2"
+    chmod 755 "/run/pretend/$1/$2"
+    ran "$1" env "PATH=/run/pretend/$1:$PATH" $now/dist/install.sh
+  }
+  pretend old systemctl ' --version ' 'systemd 252 (252.39)'
+  pretend hybrid stat ' -f -c %T /sys/fs/cgroup ' tmpfs
+  pretend room df ' -Pk /usr ' 'Filesystem 1024-blocks Used Available\\n/dev/x 9 8 1024'
   ran user setpriv --reuid=65534 --regid=65534 --clear-groups $now/dist/install.sh
   cp -r $now /var/tmp/torn && echo >>/var/tmp/torn/supervisor.toml
   ran torn /var/tmp/torn/dist/install.sh
@@ -108,6 +115,7 @@ boot_1() {
   sha256sum <$etc/supervisor.toml >"$seen/own.before"
   ran start systemctl start "$unit"
   status start
+  systemctl status --no-pager -n 0 "$unit" >"$seen/start.status" 2>&1
   saw start.oom "$(cat "/proc/$(main_pid)/oom_score_adj")" "$(cat "/proc/$(node calm .pid)/oom_score_adj")"
   saw start.limits "$(awk '/^Max open files/ { print $4, $5 }' "/proc/$(main_pid)/limits")" \
     "$(cat /sys/fs/cgroup/system.slice/$unit/pids.max)"
@@ -337,11 +345,10 @@ boot_4() {
   ran purge dpkg --purge cdc-supervisor
   saw purge.etc "$(ls -d $etc 2>&1)"
   saw purge.data "$(ls $root 2>&1)"
-  ran bundle-lacks $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle
-  saw bundle-lacks.files "$(unpacked)"
-  configure
   ran bundle-torn $share/packed/now/dist/install.sh --bundle $share/packed/torn.bundle
+  saw bundle-torn.files "$(unpacked)"
   ran reinstall $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle
+  saw reinstall.offline "$(grep '^offline' $etc/supervisor.toml)"
   ran reinstall-again $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle
   ran purge-unasked /usr/lib/cdc-supervisor/install.sh uninstall --purge
   ran purge-wrong /usr/lib/cdc-supervisor/install.sh uninstall --purge=yes
