@@ -11,6 +11,7 @@ pub mod classify;
 mod command;
 mod error;
 pub mod identity;
+mod jar_node;
 pub mod jvm;
 mod kafka;
 mod kafka_ui;
@@ -20,6 +21,8 @@ mod mysql_provision;
 pub mod progress;
 pub mod redact;
 mod zookeeper;
+
+pub use zookeeper::data_dirs_of as zookeeper_data_dirs;
 
 pub use classify::{Ended, classify};
 pub use error::ServiceError;

@@ -15,6 +15,7 @@ pub mod mounts;
 pub mod net;
 pub mod port_owners;
 pub mod process;
+pub mod profiles;
 pub mod socket;
 pub mod stdio;
 pub mod tree;

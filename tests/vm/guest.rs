@@ -1,4 +1,4 @@
-//! Makes the guests, boots each for all tests that ask about it, and gives what it left behind.
+//! Makes a guest, boots it with a script, once or several times, and gives what it left behind; once for all tests of a program.
 
 use super::support::node::program;
 use serde_json::Value;
@@ -53,44 +53,38 @@ impl Guest {
     }
 }
 
-/// What is done in a guest: a script, and how often it is booted. The script finds the number of the boot in
-/// `/run/host/boot` and leaves `seen/boot-N` when it has begun.
-struct Scene {
-    name: &'static str,
-    script: &'static str,
+/// The one guest of this program, booted when the first test asks; or why none could be made. A guest that was made and then
+/// did not run is a failure, never a reason to skip. `script` is run in it; each of `files` is a name in the directory that
+/// it shares, and what stands in it.
+pub fn guest(script: &Path, files: &[(&str, String)]) -> Result<&'static Guest, &'static str> {
+    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
+    let more = |share: &Path| files.iter().try_for_each(|(name, text)| fs::write(share.join(name), text));
+    booted(&GUEST, "guest", 1, script, more)
+}
+
+/// The same for one guest of several, in a directory called `name`: its disk is booted `boots` times, and `more` puts what else
+/// it needs into the directory that it shares. The script finds the number of the boot in `/run/host/boot`; of several boots it
+/// leaves `seen/boot-NUMBER` when it has begun, of one `seen/start.rc`.
+pub fn booted(
+    guest: &'static OnceLock<Result<Guest, String>>,
+    name: &str,
     boots: u32,
-    /// Release trees and packages, in two versions, under `packed`.
-    packed: bool,
-}
-
-const UNIT: Scene = Scene { name: "guest", script: "in-guest.sh", boots: 1, packed: false };
-const LIFE: Scene = Scene { name: "life", script: "life.sh", boots: LIFE_BOOTS, packed: true };
-
-/// How often the guest of [`life`] is booted.
-pub const LIFE_BOOTS: u32 = 4;
-
-/// The guest in which the unit is mistreated, booted when the first test asks; or why none could be made. A guest that was
-/// made and then did not run is a failure, never a reason to skip.
-pub fn guest() -> Result<&'static Guest, &'static str> {
-    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
-    looked_at(GUEST.get_or_init(|| run(&UNIT)))
-}
-
-/// The guest in which everything is installed, upgraded, switched off and on, and removed: several boots of one disk.
-pub fn life() -> Result<&'static Guest, &'static str> {
-    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
-    looked_at(GUEST.get_or_init(|| run(&LIFE)))
-}
-
-fn looked_at(guest: &'static Result<Guest, String>) -> Result<&'static Guest, &'static str> {
-    let guest = guest.as_ref().map_err(String::as_str)?;
+    script: &Path,
+    more: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<&'static Guest, &'static str> {
+    let guest = guest.get_or_init(|| run(name, boots, script, more)).as_ref().map_err(String::as_str)?;
     if let Some(why) = &guest.broken {
         panic!("{why}\n{}", guest.journal());
     }
     Ok(guest)
 }
 
-fn run(scene: &Scene) -> Result<Guest, String> {
+fn run(
+    name: &str,
+    boots: u32,
+    script: &Path,
+    more: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<Guest, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm");
     let build = Command::new(here.join("build-guest.sh"))
         .stdin(Stdio::null())
@@ -102,12 +96,15 @@ fn run(scene: &Scene) -> Result<Guest, String> {
     let kit = PathBuf::from(String::from_utf8_lossy(&build.stdout).trim());
 
     // Kept until the next run: what a failed test wants looked at is there.
-    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join(scene.name);
+    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join(name);
     let _ = fs::remove_dir_all(&share);
-    fill(&share, &here, scene).map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
+    fill(&share, &here, script)
+        .and_then(|()| more(&share))
+        .map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
     // What the guest changes on its disk goes here and is thrown away.
     let changes = share.join("root.cow");
-    let broken = (1..=scene.boots).find_map(|number| boot(&kit, &share, &changes, number).err());
+    let begun = |number| if boots == 1 { "start.rc".to_owned() } else { format!("boot-{number}") };
+    let broken = (1..=boots).find_map(|number| boot(&kit, &share, &changes, (number, &begun(number))).err());
     let _ = fs::remove_file(&changes);
     let guest = Guest { seen: share.join("seen"), console: share.join("console"), broken };
     tell_steps(&guest);
@@ -124,7 +121,7 @@ fn tell_steps(guest: &Guest) {
 }
 
 /// The directory that the guest mounts: programs without debug information, units, the script, room for what it sees.
-fn fill(share: &Path, here: &Path, scene: &Scene) -> std::io::Result<()> {
+fn fill(share: &Path, here: &Path, script: &Path) -> std::io::Result<()> {
     for dir in ["bin", "seen", "systemd"] {
         fs::create_dir_all(share.join(dir))?;
         fs::set_permissions(share.join(dir), fs::Permissions::from_mode(0o755))?;
@@ -142,64 +139,11 @@ fn fill(share: &Path, here: &Path, scene: &Scene) -> std::io::Result<()> {
     for unit in fs::read_dir(here.join("../../systemd"))?.flatten() {
         fs::copy(unit.path(), share.join("systemd").join(unit.file_name()))?;
     }
-    fs::copy(here.join(scene.script), share.join("in-guest.sh"))?;
-    if scene.packed { pack(share, &here.join("../../dist")) } else { Ok(()) }
+    fs::copy(script, share.join("in-guest.sh")).map(drop)
 }
 
-/// `packed/now` and `packed/later`: release trees of these programs and of the same with a later version in them, and their
-/// packages beside them.
-fn pack(share: &Path, dist: &Path) -> std::io::Result<()> {
-    let packed = share.join("packed");
-    fs::create_dir_all(&packed)?;
-    let (supervisor, shim) = (share.join("bin/cdc-supervisor"), share.join("bin/cdc-shim"));
-    let later = packed.join("cdc-supervisor");
-    fs::write(&later, with_later_version(fs::read(&supervisor)?))?;
-    fs::set_permissions(&later, fs::Permissions::from_mode(0o755))?;
-    for (name, program) in [("now", &supervisor), ("later", &later)] {
-        let tree = packed.join(name);
-        succeed(Command::new(dist.join("tree.sh")).arg(&tree).arg(program).arg(&shim))?;
-        let mut build = Command::new(dist.join("build-deb.sh"));
-        // dpkg-deb(1): the usual xz takes half a minute for what is thrown away at once
-        build.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
-        succeed(build.arg(&packed).arg(&tree))?;
-    }
-    fs::remove_file(later)?;
-    // a bundle of a stack that needs no programs, and the same cut short
-    let config = packed.join("empty.toml");
-    fs::write(&config, "[command.x]\nargv = [\"/bin/true\"]\n")?;
-    let bundle = packed.join("empty.bundle");
-    let mut create = Command::new(&supervisor);
-    create.arg("--config").arg(&config).arg("--root").arg(packed.join("root"));
-    succeed(create.args(["bundle", "create"]).arg(&bundle))?;
-    let whole = fs::read(&bundle)?;
-    fs::write(packed.join("torn.bundle"), &whole[..whole.len() / 2])
-}
-
-/// The version that `later` has.
-pub const LATER: &str = "9.9.9";
-
-/// Every `0.1.0` of ours becomes the later version, of the same length.
-fn with_later_version(mut program: Vec<u8>) -> Vec<u8> {
-    let version = env!("CARGO_PKG_VERSION").as_bytes();
-    assert_eq!(version.len(), LATER.len(), "choose a later version as long as {}", env!("CARGO_PKG_VERSION"));
-    let mut at = 0;
-    while let Some(found) = program[at..].windows(version.len()).position(|w| w == version) {
-        at += found;
-        program[at..at + version.len()].copy_from_slice(LATER.as_bytes());
-    }
-    program
-}
-
-fn succeed(command: &mut Command) -> std::io::Result<()> {
-    let output = command.stdin(Stdio::null()).output()?;
-    if output.status.success() {
-        return Ok(());
-    }
-    Err(std::io::Error::other(format!("{command:?}: {}", String::from_utf8_lossy(&output.stderr))))
-}
-
-/// Boots the guest and waits until it has switched itself off.
-fn boot(kit: &Path, share: &Path, changes: &Path, number: u32) -> Result<(), String> {
+/// Boots the guest and waits until it has switched itself off. `begun`: what its script leaves in `seen` at its beginning.
+fn boot(kit: &Path, share: &Path, changes: &Path, (number, begun): (u32, &str)) -> Result<(), String> {
     let fault = |what: &str, e: std::io::Error| format!("{what}: {e}");
     fs::write(share.join("boot"), format!("{number}\n")).map_err(|e| fault("the number of the boot", e))?;
     let console = File::options().create(true).append(true).open(share.join("console"));
@@ -212,12 +156,9 @@ fn boot(kit: &Path, share: &Path, changes: &Path, number: u32) -> Result<(), Str
     command
         // for the kernel alone: the programs in front of it need this machine's own C library
         .args(["env", "LD_LIBRARY_PATH=.", "./linux"])
-        .args(["mem=1G", "seccomp=auto", "root=/dev/ubda", "rw", "quiet", "systemd.show_status=no"])
+        .args(["mem=1G", "seccomp=auto", "umid=guest", "root=/dev/ubda", "rw", "quiet", "systemd.show_status=no"])
         .args(["systemd.unified_cgroup_hierarchy=1", "cgroup_no_v1=all", "con=null", "con0=fd:0,fd:1"])
-        .args([
-            format!("umid={}", share.file_name().unwrap_or_default().display()),
-            format!("uml_dir={}", share.display()),
-        ])
+        .arg(format!("uml_dir={}", share.display()))
         .arg(format!("ubda={},{}", changes.display(), kit.join("root.img").display()))
         .arg(format!("hostdir={}", share.display()))
         .env_clear()
@@ -245,7 +186,7 @@ fn boot(kit: &Path, share: &Path, changes: &Path, number: u32) -> Result<(), Str
         let _ = child.wait();
     }
     drop(silent);
-    if ended && share.join(format!("seen/boot-{number}")).exists() {
+    if ended && share.join("seen").join(begun).exists() {
         return Ok(());
     }
     let how = if ended { "ended before its script had begun" } else { "did not end in time" };
