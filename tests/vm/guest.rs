@@ -1,4 +1,4 @@
-//! Makes the guest, boots it once for all tests of this program, and gives what it left behind.
+//! Makes the guest, boots it with a script, and gives what it left behind; once for all tests of a program.
 
 use super::support::node::program;
 use serde_json::Value;
@@ -54,17 +54,18 @@ impl Guest {
 }
 
 /// The one guest of this program, booted when the first test asks; or why none could be made. A guest that was made and then
-/// did not run is a failure, never a reason to skip.
-pub fn guest() -> Result<&'static Guest, &'static str> {
+/// did not run is a failure, never a reason to skip. `script` is run in it; each of `files` is a name in the directory that
+/// it shares, and what stands in it.
+pub fn guest(script: &Path, files: &[(&str, String)]) -> Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
-    let guest = GUEST.get_or_init(run).as_ref().map_err(String::as_str)?;
+    let guest = GUEST.get_or_init(|| run(script, files)).as_ref().map_err(String::as_str)?;
     if let Some(why) = &guest.broken {
         panic!("{why}\n{}", guest.journal());
     }
     Ok(guest)
 }
 
-fn run() -> Result<Guest, String> {
+fn run(script: &Path, files: &[(&str, String)]) -> Result<Guest, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm");
     let build = Command::new(here.join("build-guest.sh"))
         .stdin(Stdio::null())
@@ -76,9 +77,9 @@ fn run() -> Result<Guest, String> {
     let kit = PathBuf::from(String::from_utf8_lossy(&build.stdout).trim());
 
     // Kept until the next run: what a failed test wants looked at is there.
-    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join("guest");
     let _ = fs::remove_dir_all(&share);
-    fill(&share, &here).map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
+    fill(&share, &here, script, files).map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
     let broken = boot(&kit, &share).err();
     let guest = Guest { seen: share.join("seen"), console: share.join("console"), broken };
     tell_steps(&guest);
@@ -95,7 +96,7 @@ fn tell_steps(guest: &Guest) {
 }
 
 /// The directory that the guest mounts: programs without debug information, units, the script, room for what it sees.
-fn fill(share: &Path, here: &Path) -> std::io::Result<()> {
+fn fill(share: &Path, here: &Path, script: &Path, files: &[(&str, String)]) -> std::io::Result<()> {
     for dir in ["bin", "seen", "systemd"] {
         fs::create_dir_all(share.join(dir))?;
         fs::set_permissions(share.join(dir), fs::Permissions::from_mode(0o755))?;
@@ -113,8 +114,8 @@ fn fill(share: &Path, here: &Path) -> std::io::Result<()> {
     for unit in fs::read_dir(here.join("../../systemd"))?.flatten() {
         fs::copy(unit.path(), share.join("systemd").join(unit.file_name()))?;
     }
-    fs::copy(here.join("in-guest.sh"), share.join("in-guest.sh"))?;
-    Ok(())
+    fs::copy(script, share.join("in-guest.sh"))?;
+    files.iter().try_for_each(|(name, text)| fs::write(share.join(name), text))
 }
 
 /// Boots the guest and waits until it has switched itself off.
