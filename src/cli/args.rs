@@ -55,6 +55,9 @@ pub enum Verb {
     Restart(Nodes),
     /// Send a signal to a node's main process
     Kill(Kill),
+    /// Close the ZooKeeper session that a dead broker has left; refused without proof of its death
+    #[command(after_long_help = FENCE_HELP)]
+    Fence(Fence),
     /// Look at the host: what is required, what is there, why, and what to do
     Doctor(Doctor),
     /// What the configuration file would change, and what `reload` would do about it
@@ -75,6 +78,16 @@ pub enum Verb {
     Completions {
         /// For which shell
         shell: Shell,
+    },
+    /// Write down who has the configuration's ports, for the unit's daemon, which may not look
+    #[command(hide = true)]
+    PortOwners,
+    /// Write the manual pages below a directory, for a release
+    #[command(hide = true)]
+    Man {
+        /// Where `man1` and `man5` are made
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
     },
 }
 
@@ -101,6 +114,9 @@ pub struct Run {
     /// Become the leader of a session of its own first
     #[arg(long, hide = true)]
     pub own_session: bool,
+    /// Refuse to start where memory caps cannot be set (exit 4); nodes that live are taken over all the same
+    #[arg(long)]
+    pub require_caps: bool,
     /// What the program before this one in the same process hands over
     #[arg(long, hide = true, value_name = "LOCK,LISTENER,VERSION")]
     pub handed_over: Option<String>,
@@ -116,6 +132,19 @@ pub struct Down {
     #[arg(long)]
     pub now: bool,
 }
+
+/// `fence`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Fence {
+    /// Which broker
+    #[arg(value_name = "NODE", value_parser = node_name)]
+    pub node: NodeName,
+}
+
+const FENCE_HELP: &str = "\
+The daemon does this by itself when a broker dies (kafka.fencing). By hand it obeys the same guard: the end of the broker's
+last run is on record and nothing of it lives, the session is the one of that run, nobody listens on the broker's ports, and
+the ZooKeeper that answers is the supervisor's own. Otherwise: exit code 8, with the reason, and nothing is touched.";
 
 /// `stop`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -471,6 +500,7 @@ mod tests {
             "up",
             "up --detach",
             "run",
+            "run --require-caps",
             "down",
             "down --now",
             "status --json",
@@ -505,6 +535,8 @@ mod tests {
             "upgrade-self",
             "run --check",
             "completions bash",
+            "man d",
+            "port-owners",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }

@@ -48,6 +48,11 @@ impl DaemonHandler {
         let cgroup = if caps.enforced { super::inputs::caps().0 } else { None };
         Self(Arc::new(Shared { layout, engine, cgroup, caps, started: Started::now(), reloads, handover }))
     }
+
+    /// What is applied now.
+    pub(super) fn applied(&self) -> Arc<super::inputs::Applied> {
+        self.0.reloads.applied()
+    }
 }
 
 impl Handler for DaemonHandler {
@@ -73,6 +78,7 @@ impl Shared {
             | Order::Stop { .. }
             | Order::Restart { .. }
             | Order::Kill { .. }
+            | Order::Fence { .. }
             | Order::Down { .. }
             | Order::Reload { .. }
             | Order::Prove => match self.handover.work.begin() {
@@ -111,6 +117,11 @@ impl Shared {
                 let reply = self.engine.order(EngineOrder::Signal { node, signal }).await;
                 self.note_refusal(by, &reply);
                 out.send(answer_of(reply.map(|_| vec![done])));
+            }
+            Order::Fence { node } => {
+                let reply = self.engine.order(EngineOrder::Fence { node }).await;
+                self.note_refusal(by, &reply);
+                out.send(answer_of(reply));
             }
             Order::Down { now } => self.carry_out(EngineOrder::Down { now }, by, out).await,
             Order::Reload { config, max_wait_s } => {
@@ -228,6 +239,7 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Stop { nodes, now: true } => of("stop --now", nodes),
         Order::Restart { nodes } => of("restart", nodes),
         Order::Kill { node, signal } => Some((Some(node.clone()), format!("send {} to {node}", signal_name(*signal)))),
+        Order::Fence { node } => Some((Some(node.clone()), "close the ZooKeeper session it has left".into())),
         Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
         Order::Down { now: true } => Some((None, "kill everything, the daemon included".into())),
         Order::Reload { .. } => Some((None, "reload".into())),

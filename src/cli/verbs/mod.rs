@@ -9,9 +9,11 @@ mod events;
 mod fetch;
 mod incidents;
 mod logs;
+mod man;
 mod nodes;
 mod orders;
 mod plan;
+mod port_owners;
 mod reload;
 mod status;
 mod up;
@@ -33,6 +35,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Stop(args) => orders::run(context, "stop", Order::Stop { nodes: args.nodes, now: args.now }).await,
         Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,
         Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
+        Verb::Fence(args) => orders::run(context, "fence", Order::Fence { node: args.node }).await,
         Verb::Doctor(args) => doctor::run(context, &args).await,
         Verb::Plan(args) => plan::run(context, args.json).await,
         Verb::Reload(args) => reload::run(context, args.max_wait).await,
@@ -41,6 +44,8 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Bundle(asked) => bundle::run(context, asked).await,
         Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
+        Verb::PortOwners => port_owners::run(context),
+        Verb::Man { dir } => man::run(context, &dir),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.
         Verb::Run(_) => Ok(Exit::Done),
     }
