@@ -247,6 +247,7 @@ fn the_stack_runs_from_archives_in_the_vendors_layouts_and_from_a_bundle_of_them
 
     // Apache's layout, in the same store; the brokers' data are of the same Kafka. Not while they run.
     configure("sources = [\"vendor\"]", "apache-3.5.2");
+    stack.expect_log("kafka.distribution would change from confluent-7.5.3");
     let refused = stack.fails(8, &["reload"]);
     for words in ["would change from confluent-7.5.3 to apache-3.5.2", "hint: `cdc-supervisor down`, then `up`"] {
         assert!(refused.stderr.contains(words), "{words}\n{refused}");
