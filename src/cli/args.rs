@@ -82,6 +82,16 @@ pub enum Verb {
         /// For which shell
         shell: Shell,
     },
+    /// Write down who has the configuration's ports, for the unit's daemon, which may not look
+    #[command(hide = true)]
+    PortOwners,
+    /// Write the manual pages below a directory, for a release
+    #[command(hide = true)]
+    Man {
+        /// Where `man1` and `man5` are made
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 /// `up`.
@@ -107,6 +117,9 @@ pub struct Run {
     /// Become the leader of a session of its own first
     #[arg(long, hide = true)]
     pub own_session: bool,
+    /// Refuse to start where memory caps cannot be set (exit 4); nodes that live are taken over all the same
+    #[arg(long)]
+    pub require_caps: bool,
     /// What the program before this one in the same process hands over
     #[arg(long, hide = true, value_name = "LOCK,LISTENER,VERSION")]
     pub handed_over: Option<String>,
@@ -504,6 +517,7 @@ mod tests {
             "up",
             "up --detach",
             "run",
+            "run --require-caps",
             "down",
             "down --now",
             "status --json",
@@ -538,6 +552,8 @@ mod tests {
             "upgrade-self",
             "run --check",
             "completions bash",
+            "man d",
+            "port-owners",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }

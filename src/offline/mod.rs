@@ -9,6 +9,7 @@ pub mod fetch;
 pub mod incidents;
 pub mod logs;
 pub mod plan;
+pub mod port_owners;
 pub mod preflight;
 pub mod programs;
 mod shims;

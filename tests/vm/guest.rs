@@ -1,4 +1,4 @@
-//! Makes the guest, boots it with a script, and gives what it left behind; once for all tests of a program.
+//! Makes a guest, boots it with a script, once or several times, and gives what it left behind; once for all tests of a program.
 
 use super::support::node::program;
 use serde_json::Value;
@@ -58,14 +58,33 @@ impl Guest {
 /// it shares, and what stands in it.
 pub fn guest(script: &Path, files: &[(&str, String)]) -> Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
-    let guest = GUEST.get_or_init(|| run(script, files)).as_ref().map_err(String::as_str)?;
+    let more = |share: &Path| files.iter().try_for_each(|(name, text)| fs::write(share.join(name), text));
+    booted(&GUEST, "guest", 1, script, more)
+}
+
+/// The same for one guest of several, in a directory called `name`: its disk is booted `boots` times, and `more` puts what else
+/// it needs into the directory that it shares. The script finds the number of the boot in `/run/host/boot`; of several boots it
+/// leaves `seen/boot-NUMBER` when it has begun, of one `seen/start.rc`.
+pub fn booted(
+    guest: &'static OnceLock<Result<Guest, String>>,
+    name: &str,
+    boots: u32,
+    script: &Path,
+    more: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<&'static Guest, &'static str> {
+    let guest = guest.get_or_init(|| run(name, boots, script, more)).as_ref().map_err(String::as_str)?;
     if let Some(why) = &guest.broken {
         panic!("{why}\n{}", guest.journal());
     }
     Ok(guest)
 }
 
-fn run(script: &Path, files: &[(&str, String)]) -> Result<Guest, String> {
+fn run(
+    name: &str,
+    boots: u32,
+    script: &Path,
+    more: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<Guest, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm");
     let build = Command::new(here.join("build-guest.sh"))
         .stdin(Stdio::null())
@@ -77,10 +96,16 @@ fn run(script: &Path, files: &[(&str, String)]) -> Result<Guest, String> {
     let kit = PathBuf::from(String::from_utf8_lossy(&build.stdout).trim());
 
     // Kept until the next run: what a failed test wants looked at is there.
-    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join("guest");
+    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join(name);
     let _ = fs::remove_dir_all(&share);
-    fill(&share, &here, script, files).map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
-    let broken = boot(&kit, &share).err();
+    fill(&share, &here, script)
+        .and_then(|()| more(&share))
+        .map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
+    // What the guest changes on its disk goes here and is thrown away.
+    let changes = share.join("root.cow");
+    let begun = |number| if boots == 1 { "start.rc".to_owned() } else { format!("boot-{number}") };
+    let broken = (1..=boots).find_map(|number| boot(&kit, &share, &changes, (number, &begun(number))).err());
+    let _ = fs::remove_file(&changes);
     let guest = Guest { seen: share.join("seen"), console: share.join("console"), broken };
     tell_steps(&guest);
     Ok(guest)
@@ -96,7 +121,7 @@ fn tell_steps(guest: &Guest) {
 }
 
 /// The directory that the guest mounts: programs without debug information, units, the script, room for what it sees.
-fn fill(share: &Path, here: &Path, script: &Path, files: &[(&str, String)]) -> std::io::Result<()> {
+fn fill(share: &Path, here: &Path, script: &Path) -> std::io::Result<()> {
     for dir in ["bin", "seen", "systemd"] {
         fs::create_dir_all(share.join(dir))?;
         fs::set_permissions(share.join(dir), fs::Permissions::from_mode(0o755))?;
@@ -114,17 +139,16 @@ fn fill(share: &Path, here: &Path, script: &Path, files: &[(&str, String)]) -> s
     for unit in fs::read_dir(here.join("../../systemd"))?.flatten() {
         fs::copy(unit.path(), share.join("systemd").join(unit.file_name()))?;
     }
-    fs::copy(script, share.join("in-guest.sh"))?;
-    files.iter().try_for_each(|(name, text)| fs::write(share.join(name), text))
+    fs::copy(script, share.join("in-guest.sh")).map(drop)
 }
 
-/// Boots the guest and waits until it has switched itself off.
-fn boot(kit: &Path, share: &Path) -> Result<(), String> {
+/// Boots the guest and waits until it has switched itself off. `begun`: what its script leaves in `seen` at its beginning.
+fn boot(kit: &Path, share: &Path, changes: &Path, (number, begun): (u32, &str)) -> Result<(), String> {
     let fault = |what: &str, e: std::io::Error| format!("{what}: {e}");
-    let console = File::create(share.join("console")).map_err(|e| fault("console", e))?;
+    fs::write(share.join("boot"), format!("{number}\n")).map_err(|e| fault("the number of the boot", e))?;
+    let console = File::options().create(true).append(true).open(share.join("console"));
+    let console = console.map_err(|e| fault("console", e))?;
     let errors = console.try_clone().map_err(|e| fault("console", e))?;
-    // What the guest changes on its disk goes here and is thrown away.
-    let changes = share.join("root.cow");
     let mut command = Command::new("setpriv");
     // A pid namespace of its own: whatever ends its first process ends every helper process of the guest, and the guest
     // does not outlive this program even when that is killed.
@@ -162,10 +186,9 @@ fn boot(kit: &Path, share: &Path) -> Result<(), String> {
         let _ = child.wait();
     }
     drop(silent);
-    let _ = fs::remove_file(&changes);
-    if ended && share.join("seen/start.rc").exists() {
+    if ended && share.join("seen").join(begun).exists() {
         return Ok(());
     }
-    let how = if ended { "the guest ended before the unit was started" } else { "the guest did not end in time" };
-    Err(format!("{how}; what it left is in {}", share.display()))
+    let how = if ended { "ended before its script had begun" } else { "did not end in time" };
+    Err(format!("boot {number} of the guest {how}; what it left is in {}", share.display()))
 }
