@@ -264,6 +264,7 @@ fn a_restart_that_a_daemon_counted_and_did_not_live_to_begin_is_one_restart() {
     kill_daemon(&root);
     let run = root.spawn(&["run"]);
     std::fs::write(&open, "").unwrap();
+    root.await_daemon_node("b");
     let b = root.await_node("b", "back", |n| n["state"] == "ready");
     assert_eq!((&b["incarnation"], &b["restarts"]), (&2.into(), &1.into()), "{b}");
     root.down();
