@@ -8,6 +8,7 @@ pub mod error;
 pub mod exit;
 pub mod launch;
 pub mod live;
+pub mod memory_table;
 pub mod plan_text;
 pub mod printer;
 pub mod signals;

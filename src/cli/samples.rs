@@ -42,6 +42,7 @@ pub(super) fn stack() -> Status {
             started_at: Some(Timestamp(NOW.0 - 20_000)),
             root: "/var/lib/cdc-supervisor".into(),
             caps: Caps { enforced: true, why: None },
+            memory: None,
         },
         nodes: vec![
             node("zookeeper", "zookeeper", 4, 54, 384, &[("client", 2181)]),

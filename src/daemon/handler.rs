@@ -128,8 +128,9 @@ impl Shared {
         let shared = Arc::clone(self);
         let snapshot = self.engine.snapshot();
         let made = tokio::task::spawn_blocking(move || {
-            let supervisor = convert::supervisor(&shared.layout, shared.started_at, shared.caps.clone());
-            convert::status(&snapshot, supervisor, &shared.layout, shared.cgroup.as_ref())
+            let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());
+            let supervisor = convert::supervisor(&snapshot, layout, shared.started_at, shared.caps.clone(), cgroup);
+            convert::status(&snapshot, supervisor, layout, cgroup)
         })
         .await;
         match made {

@@ -96,6 +96,7 @@ async fn serve(
     let layout = inputs.layout.clone();
     make_base(&layout)?;
     telemetry::keep_within_bound(&layout.supervisor_log());
+    telemetry::serve(layout.root());
     let from = inherited.as_ref().map(|i| i.from.clone());
     let (lock, listener) = inherited.map_or((None, None), |i| i.go_on(&layout));
     let lock = match lock {

@@ -7,6 +7,7 @@ pub mod down;
 pub mod events;
 pub mod fetch;
 pub mod incidents;
+pub mod journal;
 pub mod logs;
 pub mod plan;
 pub mod preflight;

@@ -130,6 +130,7 @@ pub(super) fn recipe(
             memory_max: Some(broker.memory_max),
             heap: Some(limits.heap),
             tasks_max: broker.care.tasks_max,
+            share: broker.care.share,
             nofile: broker.care.nofile,
             // behind MySQL and ZooKeeper: one broker of three can be missed
             oom_score_adj: -400,

@@ -10,6 +10,7 @@ mod class_data;
 pub mod classify;
 mod command;
 mod error;
+pub mod evidence;
 pub mod identity;
 pub mod jvm;
 mod kafka;

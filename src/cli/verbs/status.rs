@@ -7,7 +7,7 @@ use crate::{
         context::{Context, no_daemon, unexpected},
         error::{CliError, of_output, refusal},
         exit::Exit,
-        table,
+        memory_table, table,
     },
     control::{
         client::ClientError,
@@ -36,7 +36,7 @@ pub(super) async fn run(context: &Context, args: &args::Status) -> Result<Exit, 
         match answers.next().await {
             Ok(Some(Answer::Status(mut status))) => {
                 number_incidents(&mut status, &layout);
-                let text = text(context, &status, args.json)?;
+                let text = text(context, &status, args)?;
                 show(context, args, &text, &mut last)?;
                 if !args.watch {
                     return Ok(Exit::Done);
@@ -69,8 +69,8 @@ fn number_incidents(status: &mut Status, layout: &Layout) {
     }
 }
 
-fn text(context: &Context, status: &Status, json: bool) -> Result<String, CliError> {
-    if json {
+fn text(context: &Context, status: &Status, args: &args::Status) -> Result<String, CliError> {
+    if args.json {
         return serde_json::to_string(status)
             .map_err(|e| CliError::new(Exit::Unexpected, "cannot write the status as JSON").causes([e.to_string()]));
     }
@@ -84,7 +84,10 @@ fn text(context: &Context, status: &Status, json: bool) -> Result<String, CliErr
         head.push_str(&format!(", up {}", table::up_for(now, since)));
     }
     head.push_str(&format!(", root {}", supervisor.root));
-    let nodes = table::nodes(status, now, status::host_memory(), context.printer.paint());
+    let nodes = match args.memory {
+        true => memory_table::table(status),
+        false => table::nodes(status, now, status::host_memory(), context.printer.paint()),
+    };
     let mut parts = vec![head, String::new(), nodes];
     let remarks = table::remarks(status, now);
     if !remarks.is_empty() {

@@ -26,6 +26,7 @@ fn node(state: &'static str, incarnation: u64) -> NodeSnapshot {
         deaths_in_a_row: 0,
         last_exit: None,
         cap_bytes: None,
+        trend: None,
         ports: vec![],
         detail: format!("{state}: words"),
         adopted: false,
@@ -47,6 +48,7 @@ fn exit(incarnation: u64, cause: Cause) -> LastExit {
         status: ExitStatus::Signal(9),
         cause,
         at: Timestamp(5),
+        oom_by: None,
         ran_ms: Some(2_000),
     }
 }

@@ -36,6 +36,7 @@ fn node(state: &'static str, incarnation: u64) -> NodeSnapshot {
         deaths_in_a_row: 0,
         last_exit: None,
         cap_bytes: None,
+        trend: None,
         ports: vec![],
         detail: "words".into(),
         adopted: false,
@@ -62,6 +63,7 @@ fn record(incarnation: u64, status: ExitStatus) -> ExitRecord {
         peak_rss_bytes: 1 << 20,
         cgroup_peak_bytes: Some(768 << 20),
         oom_kills: Some(0),
+        oom_by: None,
         signals_sent: vec![],
     }
 }
