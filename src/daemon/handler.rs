@@ -41,7 +41,7 @@ pub(super) struct DaemonHandler(Arc<Shared>);
 
 impl DaemonHandler {
     pub(super) fn new(layout: Layout, engine: Handle, caps: Caps, reloads: Reloads, handover: Handover) -> Self {
-        let cgroup = if caps.enforced { super::inputs::caps().0 } else { None };
+        let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
         Self(Arc::new(Shared { layout, engine, cgroup, caps, started_at: clock::wall(), reloads, handover }))
     }
 }

@@ -125,7 +125,9 @@ async fn serve(
         reload::forget_unfinished(&layout);
     }
     let applied = Applied::new(inputs.plan.clone(), recipes.clone(), &layout);
-    let (cgroup, caps) = inputs::caps();
+    let (at, live) = (layout.clone(), inputs.nodes_live);
+    let caps = tokio::task::spawn_blocking(move || inputs::caps(&at, live)).await;
+    let (cgroup, caps) = caps.map_err(|e| StartError::other("look for memory caps", e))?;
     if let Some(why) = &caps.why {
         tracing::info!("memory caps are not enforced: {why}");
     }

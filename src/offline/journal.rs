@@ -41,7 +41,8 @@ const FIRST: Duration = Duration::from_millis(500);
 impl FromJournal {
     /// Has journalctl write what is wanted of the daemon that serves this root. The error says what to do.
     pub fn read(layout: &Layout, wanted: Wanted) -> Result<Self, String> {
-        let program = find_program("journalctl").ok_or("journalctl is not here: this machine has no systemd journal")?;
+        let program =
+            find_program("journalctl").ok_or("journalctl is not here: this machine has no systemd journal")?;
         let dir = std::env::temp_dir().join(format!("cdc-supervisor-journal.{}", std::process::id()));
         let failed = |what: &str, e: std::io::Error| format!("{what} {}: {e}", dir.display());
         // One of an earlier process of this number.
@@ -130,7 +131,9 @@ mod tests {
         let wanted = Wanted { last: Some(20), since: Some(Timestamp(1_763_867_279_042)), follow: true };
         let command = command(Path::new("/bin/journalctl"), &layout, wanted);
         let arguments: Vec<_> = command.get_args().map(|a| a.to_string_lossy().into_owned()).collect();
-        for wanted in ["--since=@1763867279.042", "--lines=20", "--follow", "CDC_ROOT=/r", "--identifier=cdc-supervisor"] {
+        for wanted in
+            ["--since=@1763867279.042", "--lines=20", "--follow", "CDC_ROOT=/r", "--identifier=cdc-supervisor"]
+        {
             assert!(arguments.iter().any(|a| a == wanted), "{wanted}: {arguments:?}");
         }
     }

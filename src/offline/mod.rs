@@ -12,5 +12,6 @@ pub mod logs;
 pub mod plan;
 pub mod preflight;
 pub mod programs;
+pub mod scope;
 mod shims;
 pub mod status;

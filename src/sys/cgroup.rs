@@ -67,6 +67,23 @@ pub fn detect_at(places: &Places) -> Result<CgroupRoot, String> {
     Ok(root)
 }
 
+/// Moves this process into the group of that one, when that is a supervisor's group other than its own; true when it is there.
+pub fn join_group_of(pid: i32) -> bool {
+    let (Some(theirs), own) = (process::cgroup_of(pid), process::cgroup_of(std::process::id().cast_signed())) else {
+        return false;
+    };
+    if own.as_deref() == Some(&theirs) {
+        return true;
+    }
+    let mount = fs::read_to_string(Places::default().mountinfo).ok().and_then(|text| mount_of(&text));
+    let (Some((mount, shown)), true) = (mount, theirs.ends_with(&format!("/{OWN_GROUP}"))) else { return false };
+    let theirs = PathBuf::from(theirs);
+    let below = theirs.strip_prefix(&shown).unwrap_or(&theirs);
+    let group = mount.join(below.strip_prefix("/").unwrap_or(below));
+    // Refused where the two have no group in common that is this user's: then it stays where it is.
+    write(&group.join("cgroup.procs"), "0").is_ok()
+}
+
 /// What this process could use, and nothing is changed: the group that was delegated to it, or in words why there is none.
 pub fn look() -> Result<PathBuf, String> {
     find(&Places::default()).map(|(root, _)| root.unit)

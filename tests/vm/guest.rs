@@ -1,4 +1,4 @@
-//! Makes the guest, boots it once for all tests of this program, and gives what it left behind.
+//! Makes the guests, boots each for all tests that ask about it, and gives what it left behind.
 
 use super::support::node::program;
 use serde_json::Value;
@@ -53,18 +53,52 @@ impl Guest {
     }
 }
 
-/// The one guest of this program, booted when the first test asks; or why none could be made. A guest that was made and then
-/// did not run is a failure, never a reason to skip.
+/// What is done in a guest. The script leaves `seen/boot-1` when it has begun.
+struct Scene {
+    name: &'static str,
+    script: &'static str,
+    /// Of the guest, for the kernel's command line.
+    memory: &'static str,
+    limit: Duration,
+    /// What the script is told, as `/run/host/NAME`.
+    told: Vec<(&'static str, String)>,
+}
+
+/// The guest in which the unit is mistreated, booted when the first test asks; or why none could be made. A guest that was
+/// made and then did not run is a failure, never a reason to skip.
 pub fn guest() -> Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
-    let guest = GUEST.get_or_init(run).as_ref().map_err(String::as_str)?;
+    let scene = || Scene { name: "guest", script: "in-guest.sh", memory: "1G", limit: BOOT_LIMIT, told: Vec::new() };
+    looked_at(GUEST.get_or_init(|| run(&scene())))
+}
+
+/// Rounds of out-of-memory kills: `CDC_OOM_ROUNDS`, 2,000 in the long form.
+pub fn oom_rounds() -> u32 {
+    std::env::var("CDC_OOM_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(50)
+}
+
+/// The guest in which memory runs out, in every way.
+pub fn hungry() -> Result<&'static Guest, &'static str> {
+    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
+    let scene = || Scene {
+        name: "hungry",
+        script: "memory.sh",
+        memory: "1G",
+        limit: BOOT_LIMIT + Duration::from_secs(6) * oom_rounds(),
+        told: vec![("rounds", oom_rounds().to_string())],
+    };
+    looked_at(GUEST.get_or_init(|| run(&scene())))
+}
+
+fn looked_at(guest: &'static Result<Guest, String>) -> Result<&'static Guest, &'static str> {
+    let guest = guest.as_ref().map_err(String::as_str)?;
     if let Some(why) = &guest.broken {
         panic!("{why}\n{}", guest.journal());
     }
     Ok(guest)
 }
 
-fn run() -> Result<Guest, String> {
+fn run(scene: &Scene) -> Result<Guest, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm");
     let build = Command::new(here.join("build-guest.sh"))
         .stdin(Stdio::null())
@@ -76,10 +110,10 @@ fn run() -> Result<Guest, String> {
     let kit = PathBuf::from(String::from_utf8_lossy(&build.stdout).trim());
 
     // Kept until the next run: what a failed test wants looked at is there.
-    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join("guest");
+    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join(scene.name);
     let _ = fs::remove_dir_all(&share);
-    fill(&share, &here).map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
-    let broken = boot(&kit, &share).err();
+    fill(&share, &here, scene).map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
+    let broken = boot(&kit, &share, scene).err();
     let guest = Guest { seen: share.join("seen"), console: share.join("console"), broken };
     tell_steps(&guest);
     Ok(guest)
@@ -95,7 +129,7 @@ fn tell_steps(guest: &Guest) {
 }
 
 /// The directory that the guest mounts: programs without debug information, units, the script, room for what it sees.
-fn fill(share: &Path, here: &Path) -> std::io::Result<()> {
+fn fill(share: &Path, here: &Path, scene: &Scene) -> std::io::Result<()> {
     for dir in ["bin", "seen", "systemd"] {
         fs::create_dir_all(share.join(dir))?;
         fs::set_permissions(share.join(dir), fs::Permissions::from_mode(0o755))?;
@@ -113,12 +147,15 @@ fn fill(share: &Path, here: &Path) -> std::io::Result<()> {
     for unit in fs::read_dir(here.join("../../systemd"))?.flatten() {
         fs::copy(unit.path(), share.join("systemd").join(unit.file_name()))?;
     }
-    fs::copy(here.join("in-guest.sh"), share.join("in-guest.sh"))?;
+    for (name, text) in &scene.told {
+        fs::write(share.join(name), format!("{text}\n"))?;
+    }
+    fs::copy(here.join(scene.script), share.join("in-guest.sh"))?;
     Ok(())
 }
 
 /// Boots the guest and waits until it has switched itself off.
-fn boot(kit: &Path, share: &Path) -> Result<(), String> {
+fn boot(kit: &Path, share: &Path, scene: &Scene) -> Result<(), String> {
     let fault = |what: &str, e: std::io::Error| format!("{what}: {e}");
     let console = File::create(share.join("console")).map_err(|e| fault("console", e))?;
     let errors = console.try_clone().map_err(|e| fault("console", e))?;
@@ -131,7 +168,8 @@ fn boot(kit: &Path, share: &Path) -> Result<(), String> {
     command
         // for the kernel alone: the programs in front of it need this machine's own C library
         .args(["env", "LD_LIBRARY_PATH=.", "./linux"])
-        .args(["mem=1G", "seccomp=auto", "umid=guest", "root=/dev/ubda", "rw", "quiet", "systemd.show_status=no"])
+        .args([format!("mem={}", scene.memory), format!("umid={}", scene.name)])
+        .args(["seccomp=auto", "root=/dev/ubda", "rw", "quiet", "systemd.show_status=no"])
         .args(["systemd.unified_cgroup_hierarchy=1", "cgroup_no_v1=all", "con=null", "con0=fd:0,fd:1"])
         .arg(format!("uml_dir={}", share.display()))
         .arg(format!("ubda={},{}", changes.display(), kit.join("root.img").display()))
@@ -151,7 +189,7 @@ fn boot(kit: &Path, share: &Path) -> Result<(), String> {
     let ended = loop {
         match child.try_wait() {
             Ok(Some(_)) => break true,
-            Ok(None) if started.elapsed() > BOOT_LIMIT => break false,
+            Ok(None) if started.elapsed() > scene.limit => break false,
             Ok(None) => thread::sleep(Duration::from_millis(100)),
             Err(e) => return Err(fault("waiting for the guest", e)),
         }
@@ -162,9 +200,9 @@ fn boot(kit: &Path, share: &Path) -> Result<(), String> {
     }
     drop(silent);
     let _ = fs::remove_file(&changes);
-    if ended && share.join("seen/start.rc").exists() {
+    if ended && share.join("seen/boot-1").exists() {
         return Ok(());
     }
-    let how = if ended { "the guest ended before the unit was started" } else { "the guest did not end in time" };
+    let how = if ended { "the guest ended before its script had begun" } else { "the guest did not end in time" };
     Err(format!("{how}; what it left is in {}", share.display()))
 }

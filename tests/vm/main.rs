@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod guest;
+mod memory;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -68,7 +68,7 @@ pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, Cli
     let journal = if args.journal { Some(from_journal(&layout, start, args.follow).await?) } else { None };
     for (at, node) in nodes.iter().enumerate() {
         let path = match &journal {
-            Some(journal) if node.as_str() == SUPERVISOR => journal.path(),
+            Some(journal) if node.as_str() == SUPERVISOR && !layout.log_dir(node).exists() => journal.path(),
             Some(_) | None => logs::path(&layout, node),
         };
         let entries = Entries::new(logs::follower_of(&path, start), filter.pattern.is_some());
@@ -130,12 +130,7 @@ fn write_entry(out: &mut impl Write, prefix: &str, entry: &Entry, paint: Paint) 
 }
 
 /// The nodes asked for, all of them when none is named; a name that nobody has is a mistake.
-fn choose(
-    context: &Context,
-    layout: &Layout,
-    asked: &[NodeName],
-    journal: bool,
-) -> Result<Vec<NodeName>, CliError> {
+fn choose(context: &Context, layout: &Layout, asked: &[NodeName], journal: bool) -> Result<Vec<NodeName>, CliError> {
     // Logs of a root can be read whatever is wrong with the configuration.
     let loaded = context.load().ok().filter(|loaded| loaded.plan.root == layout.root());
     let known = logs::nodes(layout, loaded.as_ref().map(|l| &l.plan));
