@@ -9,6 +9,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
+    fs::File,
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -78,6 +79,9 @@ impl Default for NodeState {
 pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<String>) {
     let path = layout.node_state(node);
     let text = match fs::read_optional(&path) {
+        // Empty: power was lost within a second of the write; the name was on the disk, the bytes were not (ext4(5),
+        // delayed allocation).
+        Ok(Some(text)) if text.is_empty() => return (NodeState::default(), None),
         Ok(Some(text)) => text,
         Ok(None) => return (NodeState::default(), None),
         Err(e) => return (NodeState::default(), Some(format!("{e}: {}", e.source))),
@@ -178,17 +182,25 @@ pub(super) struct Writer {
     written: BTreeMap<NodeName, NodeState>,
 }
 
+/// Has what was written brought to the disk, when nothing new comes: nobody waits for it. Only loss of power needs it, and
+/// what it spares then is to ask each node's exit records for what the file would have told.
+fn send_to_disk(layout: &Layout, nodes: &BTreeSet<NodeName>) {
+    for file in nodes.iter().filter_map(|node| File::open(layout.node_state(node)).ok()) {
+        fs::begin_writing(&file);
+    }
+}
+
 /// States to be written, and who waits for that.
 type Batch = (BTreeMap<NodeName, NodeState>, Vec<oneshot::Sender<()>>);
 
-/// Pause between two attempts at a disk that takes nothing.
-const RETRY: Duration = Duration::from_secs(1);
+/// Pause between two attempts at a disk that takes nothing, and how long states that were written stay in memory alone.
+const LATER: Duration = Duration::from_secs(1);
 
 /// What is to be written next: at once, or when [`GATHER`] has passed since the last time. None at the end. Somebody who
-/// waits ends the gathering. `owed`: something could not be written, so it comes back after [`RETRY`] with nothing new.
-fn gather(waiting: &Receiver<Work>, written: Option<Instant>, owed: bool) -> Option<Batch> {
+/// waits ends the gathering. `more`: something is left to do, so it comes back after [`LATER`] with nothing new.
+fn gather(waiting: &Receiver<Work>, written: Option<Instant>, more: bool) -> Option<Batch> {
     let (mut newest, mut flushed) = (BTreeMap::new(), Vec::new());
-    let first = if owed { waiting.recv_timeout(RETRY) } else { waiting.recv().map_err(RecvTimeoutError::from) };
+    let first = if more { waiting.recv_timeout(LATER) } else { waiting.recv().map_err(RecvTimeoutError::from) };
     let mut work = match first {
         Ok(work) => work,
         Err(RecvTimeoutError::Timeout) => return Some((newest, flushed)),
@@ -220,14 +232,22 @@ impl Writer {
             let mut written = None;
             // What a disk that takes nothing was not given: the newest of each node, until it takes it.
             let mut owed: BTreeMap<NodeName, NodeState> = BTreeMap::new();
-            while let Some((newest, flushed)) = gather(&waiting, written, !owed.is_empty()) {
+            // Written, and perhaps not on the disk yet.
+            let mut in_memory: BTreeSet<NodeName> = BTreeSet::new();
+            while let Some((newest, flushed)) = gather(&waiting, written, !owed.is_empty() || !in_memory.is_empty()) {
+                if newest.is_empty() && flushed.is_empty() {
+                    send_to_disk(&layout, &std::mem::take(&mut in_memory));
+                }
                 let failing: BTreeSet<NodeName> = owed.keys().cloned().collect();
                 owed.extend(newest);
                 owed.retain(|node, state| {
                     let path = layout.node_state(node);
                     let text = serde_json::to_string_pretty(state).unwrap_or_default();
                     match fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
-                        Ok(()) => false,
+                        Ok(()) => {
+                            in_memory.insert(node.clone());
+                            false
+                        }
                         Err(e) => {
                             if !failing.contains(node) {
                                 tracing::error!(node = %node, error = %e.source, "{e}; it is tried again");

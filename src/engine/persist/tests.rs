@@ -39,7 +39,7 @@ fn state_files_of_version_1_are_read_as_they_were_meant() {
 #[test]
 fn a_state_file_torn_at_any_byte_is_put_aside_and_never_stops_a_start() {
     let whole = golden("nodes/ran.json");
-    for at in 0..whole.trim_end().len() {
+    for at in 1..whole.trim_end().len() {
         let (_dir, layout, path) = with(&whole[..at]);
         let (state, warning) = read(&layout, &NodeName::mysql());
         assert_eq!(state, NodeState::default(), "torn at {at}");
@@ -48,6 +48,13 @@ fn a_state_file_torn_at_any_byte_is_put_aside_and_never_stops_a_start() {
         // a torn file is no matter of versions, so it keeps nobody from a hand-over
         assert!(newer_state(&layout).is_empty());
     }
+}
+
+#[test]
+fn an_empty_state_file_is_what_a_loss_of_power_leaves_and_no_trouble() {
+    let (_dir, layout, path) = with("");
+    assert_eq!(read(&layout, &NodeName::mysql()), (NodeState::default(), None));
+    assert!(path.exists() && newer_state(&layout).is_empty());
 }
 
 #[test]
