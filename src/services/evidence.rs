@@ -14,9 +14,8 @@ pub fn memory_settings(recipe: &Recipe) -> Vec<String> {
     let argv = &recipe.launch.argv;
     let flags = FLAGS.iter().filter_map(|flag| argv.iter().rev().find(|arg| arg.starts_with(flag)).cloned());
     let lines = || recipe.files.iter().flat_map(|file| file.contents.lines()).map(str::trim);
-    let of_key = |key: &&str| {
-        lines().filter(|line| line.split('=').next().is_some_and(|k| k.trim().replace('-', "_") == **key)).last()
-    };
+    let of_key =
+        |key: &&str| lines().rfind(|line| line.split('=').next().is_some_and(|k| k.trim().replace('-', "_") == **key));
     match recipe.kind {
         NodeKind::Mysql => OPTIONS.iter().filter_map(of_key).map(str::to_owned).collect(),
         NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::KafkaUi | NodeKind::Command => flags.collect(),
@@ -86,7 +85,7 @@ mod tests {
     fn of_two_flags_the_last_one_counts() {
         let jvm = recipe("[command.a]\nargv = [\"/bin/java\", \"-Xmx64m\", \"-cp\", \"x\", \"-Xmx96m\", \"Main\"]");
         assert_eq!(memory_settings(&jvm), ["-Xmx96m"]);
-        let mut server = jvm.clone();
+        let mut server = jvm;
         server.kind = NodeKind::Mysql;
         server.files = vec![crate::base::recipe::RenderedFile {
             path: "/x".into(),

@@ -90,6 +90,31 @@ pub fn hungry() -> Result<&'static Guest, &'static str> {
     looked_at(GUEST.get_or_init(|| run(&scene())))
 }
 
+/// Rounds of `kill -9` of the daemon: `CDC_KILL_ROUNDS`, 50 in the long form.
+pub fn kill_rounds() -> u32 {
+    std::env::var("CDC_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
+}
+
+/// The guest with the real programs of the store that `CDC_TEST_STORE` names.
+pub fn stack() -> Result<&'static Guest, &'static str> {
+    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
+    let scene = || {
+        let store = std::env::var("CDC_TEST_STORE").map_err(|_| "CDC_TEST_STORE names no filled store".to_owned())?;
+        let lock = fs::read_to_string(Path::new(&store).join("lock.toml")).map_err(|e| format!("{store}: {e}"))?;
+        let java =
+            lock.lines().find_map(|l| l.strip_prefix("home = \"")?.strip_suffix('"')).ok_or("no Java in the store")?;
+        Ok::<_, String>(Scene {
+            name: "stack",
+            script: "stack.sh",
+            // the caps of the default stack must fit, as the ledger reckons
+            memory: "4300M",
+            limit: BOOT_LIMIT + Duration::from_secs(10) * kill_rounds(),
+            told: vec![("rounds", kill_rounds().to_string()), ("java", java.to_owned()), ("store", store)],
+        })
+    };
+    looked_at(GUEST.get_or_init(|| run(&scene()?)))
+}
+
 fn looked_at(guest: &'static Result<Guest, String>) -> Result<&'static Guest, &'static str> {
     let guest = guest.as_ref().map_err(String::as_str)?;
     if let Some(why) = &guest.broken {

@@ -6,6 +6,7 @@
 
 mod guest;
 mod memory;
+mod stack;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -183,7 +183,7 @@ saw host.text "$(cdc-supervisor incidents "$(jq .id "$(record big "$start")")" 2
 step "what is told"
 status end
 saw end.daemon "$daemon" "$(main_pid)" "$(systemctl show -P NRestarts "$unit")" "$(systemctl is-active "$unit")"
-saw cap.json "$(cat "$(ls $root/state/incidents/*.n?.*.json | tail -1)")"
+saw cap.json "$(cat $root/state/incidents/*.n?.*.json | jq -c 'select(.memory.limit == "cap" and .memory.oom_times > 1)' | tail -1)"
 cdc-supervisor incidents "$(jq .id "$seen/cap.json")" >"$seen/cap.text" 2>&1
 cdc-supervisor status --memory >"$seen/memory-end.text" 2>&1
 

@@ -288,7 +288,7 @@ impl Up<'_> {
     /// Waits for ready, proves it, says so, and stays when it is in the foreground.
     async fn see_it_through(&mut self) -> Result<Exit, CliError> {
         let status = match self.until_ready().await? {
-            Reached::Ready(status) => status,
+            Reached::Ready(status) => *status,
             Reached::Interrupted => return self.interrupted_before_ready().await,
         };
         if !self.prove(&status).await? {

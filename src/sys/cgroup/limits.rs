@@ -166,7 +166,7 @@ impl CgroupRoot {
         let controllers = fs::read_to_string(dir.join("cgroup.controllers")).unwrap_or_default();
         if !has_word(&controllers, "memory") || !has_word(&controllers, "pids") {
             let again = enable(&self.nodes()).and_then(|()| make_group(&dir));
-            found.push(told("cgroup", "it had no memory or pids controller".into(), again));
+            found.push(told("cgroup", "it had no memory or pids controller", again));
         }
         for (file, limit, duty) in wanted(caps) {
             let is = read_limit(&dir.join(file));
@@ -179,19 +179,19 @@ impl CgroupRoot {
             if missed {
                 let was = format!("{file} was {}", is.map_or_else(|| "not there".to_owned(), Limit::text));
                 let was = format!("{was}, not {}", limit.text());
-                found.push(told(file, was, set(&dir, file, limit)));
+                found.push(told(file, &was, set(&dir, file, limit)));
             }
         }
         if !holds(&dir, main)
             && let Some(path) = process::cgroup_of(main)
         {
-            found.push(told("cgroup", format!("its process {main} was in {path}"), move_tree(&dir, main)));
+            found.push(told("cgroup", &format!("its process {main} was in {path}"), move_tree(&dir, main)));
         }
         found
     }
 }
 
-fn told(what: &str, was: String, mended: Result<(), SysError>) -> Deviation {
+fn told(what: &str, was: &str, mended: Result<(), SysError>) -> Deviation {
     let (text, mended) = match mended {
         Ok(()) => (format!("{was}; put right"), true),
         Err(e) => (format!("{was}; it could not be put right: {e}: {}", e.source), false),
