@@ -76,6 +76,6 @@ fn no_byte_of_a_log_is_lost_while_the_daemon_is_killed() {
     let guest = guest_or_skip!("no_byte_of_a_log_is_lost_while_the_daemon_is_killed");
     let ticks = guest.saw("ticks");
     let numbers: Vec<u64> = ticks.split(' ').filter_map(|n| n.parse().ok()).collect();
-    assert!(matches!(numbers[..], [1.., 0, 0]), "lines, gaps, others: {ticks}");
+    assert!(matches!(numbers[..], [n, 0, 0] if n > 0), "lines, gaps, others: {ticks}");
     assert_eq!(guest.saw("gaps"), "0");
 }
