@@ -40,7 +40,7 @@ pub fn fetch(
         jre_package::dump_classes(&settings.host, &work, &got.tree, fetcher.cancel)?;
     }
     let name = format!("java-{}", jre_package::plain_version(&judge(&got.tree)?.version));
-    let stored = fetcher.store.install(&got.tree, &name)?;
+    let stored = got.install(fetcher.store, &name)?;
     let checked = judge(&fetcher.store.directory().join(&stored.directory))?;
     let mut record = checked.record(settings.java_home.as_deref());
     record.tree = Some(TreeRecord::new(stored, got.source.clone(), clock::wall()));

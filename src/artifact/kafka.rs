@@ -129,7 +129,7 @@ fn from_archive(
                 continue;
             }
         };
-        let stored = fetcher.store.install(&got.tree, &row.id)?;
+        let stored = got.install(fetcher.store, &row.id)?;
         let record = KafkaRecord {
             version: row.line.as_ref().unwrap_or(&row.version).clone(),
             zookeeper_version: jars.zookeeper_version,

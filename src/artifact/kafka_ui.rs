@@ -38,7 +38,7 @@ pub fn resolve(store: &Path, record: Option<&KafkaUiRecord>, choice: &UiChoice, 
                 return Err(format!("{} was replaced", path.display()));
             }
         }
-        (Some(path), _) => return Err(format!("{} is not in the store", path.display())),
+        (Some(path), _) => return Err(format!("{} was not copied into it yet", path.display())),
         (None, _) if record.release != choice.release => {
             return Err(format!("the store has {}, and {} is wanted", record.release, choice.release));
         }
@@ -149,7 +149,7 @@ fn stored(store: &Store, got: &Got, release: &str) -> Result<KafkaUiRecord, Arti
     let jar = got.tree.join(FILE);
     fs::rename(&path, &jar).map_err(|e| SysError::path("rename", &path, e))?;
     let (_, java_needed) = judge(&jar).map_err(|why| ArtifactError::UiJar { path, why })?;
-    let stored = store.install(&got.tree, &format!("kafka-ui-{}", plain(release)))?;
+    let stored = got.install(store, &format!("kafka-ui-{}", plain(release)))?;
     let tree = TreeRecord::new(stored, got.source.clone(), clock::wall());
     // the list's word, which the configuration chooses by; the jar may spell its version otherwise
     Ok(KafkaUiRecord {

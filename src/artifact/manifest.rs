@@ -52,16 +52,58 @@ pub enum Listed<'a> {
     Link(&'a str),
 }
 
+/// Digests of files that were taken while they were written.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Known {
+    files: BTreeMap<String, Written>,
+    /// Bytes of the names.
+    names: usize,
+}
+
+/// A file as it was when its last byte was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Written {
+    digest: [u8; 32],
+    inode: u64,
+    bytes: u64,
+    modified: i128,
+}
+
+/// Bytes of names that are remembered; an archive of more has its files read again.
+const KNOWN_NAMES: usize = 4 << 20;
+
+impl Known {
+    /// Remembers a file that is written now; `digest` is its SHA-256.
+    pub fn add(&mut self, name: &Path, meta: &fs::Metadata, digest: &[u8]) {
+        let (Some(name), Ok(digest)) = (name.to_str(), digest.try_into()) else { return };
+        if self.names + name.len() > KNOWN_NAMES {
+            return;
+        }
+        self.names += name.len();
+        let written = Written { digest, inode: meta.ino(), bytes: meta.len(), modified: modified(meta) };
+        self.files.insert(name.to_owned(), written);
+    }
+
+    /// The digest of a file that has not changed since.
+    fn digest(&self, name: &str, meta: &fs::Metadata) -> Option<String> {
+        let written = self.files.get(name)?;
+        let same = (written.inode, written.bytes, written.modified) == (meta.ino(), meta.len(), modified(meta));
+        same.then(|| hex(&written.digest))
+    }
+}
+
 /// What a tree holds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Manifest(BTreeMap<String, Entry>);
 
 impl Manifest {
     /// Makes every file read-only, reads it, brings it to the disk, and lists it.
-    pub fn seal(tree: &Path) -> Result<Self, ArtifactError> {
+    ///
+    /// `known` are digests that were taken while the files were written; what has changed since is read.
+    pub fn seal(tree: &Path, known: &Known) -> Result<Self, ArtifactError> {
         let mut manifest = Self::default();
         let mut files = Vec::new();
-        manifest.seal_below(tree, "", &mut files)?;
+        manifest.seal_below(tree, "", known, &mut files)?;
         // Digesting is all processor once the bytes are in memory, which they are behind a download.
         let cores = thread::available_parallelism().map_or(1, std::num::NonZero::get).min(READERS);
         let next = AtomicUsize::new(0);
@@ -87,11 +129,12 @@ impl Manifest {
         Ok(manifest)
     }
 
-    /// Lists what is below a directory, files still without their digests, which are to be made of `files`.
+    /// Lists what is below a directory; digests that are not known are to be made of `files`.
     fn seal_below(
         &mut self,
         directory: &Path,
         prefix: &str,
+        known: &Known,
         files: &mut Vec<(String, PathBuf)>,
     ) -> Result<(), ArtifactError> {
         for entry in entries(directory)? {
@@ -105,7 +148,7 @@ impl Manifest {
             let meta = fs::symlink_metadata(&path).map_err(|e| SysError::path("look at", &path, e))?;
             let listed = if meta.is_dir() {
                 mode(&path, 0o755)?;
-                self.seal_below(&path, &format!("{relative}/"), files)?;
+                self.seal_below(&path, &format!("{relative}/"), known, files)?;
                 continue;
             } else if meta.is_symlink() {
                 let target = fs::read_link(&path).map_err(|e| SysError::path("read link", &path, e))?;
@@ -113,8 +156,11 @@ impl Manifest {
             } else if meta.is_file() {
                 let executable = meta.mode() & 0o111 != 0;
                 mode(&path, if executable { 0o555 } else { 0o444 })?;
-                files.push((relative.clone(), path));
-                Entry::File { digest: String::new(), bytes: meta.len(), modified: modified(&meta), executable }
+                let digest = known.digest(&relative, &meta).unwrap_or_else(|| {
+                    files.push((relative.clone(), path));
+                    String::new()
+                });
+                Entry::File { digest, bytes: meta.len(), modified: modified(&meta), executable }
             } else {
                 return Err(ArtifactError::Tree {
                     what: directory.display().to_string(),
@@ -318,7 +364,7 @@ mod tests {
     #[test]
     fn a_manifest_survives_its_text_and_files_become_read_only() {
         let dir = tree();
-        let sealed = Manifest::seal(dir.path()).unwrap();
+        let sealed = Manifest::seal(dir.path(), &Known::default()).unwrap();
         fs::write(dir.path().join(NAME), sealed.to_text()).unwrap();
         assert_eq!(Manifest::read(dir.path()).unwrap(), sealed);
         assert_eq!(sealed.bytes(), 4);
@@ -327,24 +373,46 @@ mod tests {
         for care in [Care::Quick, Care::Full] {
             assert_eq!(sealed.damage(dir.path(), care), None);
         }
-        assert_eq!(Manifest::seal(dir.path()).unwrap(), sealed, "its own list is no part of it");
+        assert_eq!(Manifest::seal(dir.path(), &Known::default()).unwrap(), sealed, "its own list is no part of it");
+    }
+
+    #[test]
+    fn a_digest_that_is_known_is_taken_until_the_file_changes() {
+        let dir = tree();
+        let read = Manifest::seal(dir.path(), &Known::default()).unwrap();
+        let f = dir.path().join("d/f");
+        let mut known = Known::default();
+        // Another one than it has, to see which is taken.
+        known.add(Path::new("d/f"), &fs::metadata(&f).unwrap(), &Sha256::digest("other"));
+        assert_ne!(Manifest::seal(dir.path(), &known).unwrap(), read);
+        fs::rename(&f, dir.path().join("aside")).unwrap();
+        fs::copy(dir.path().join("aside"), &f).unwrap();
+        fs::remove_file(dir.path().join("aside")).unwrap();
+        assert_eq!(Manifest::seal(dir.path(), &known).unwrap().content(), read.content(), "another file of that name");
+        known.add(Path::new("d/f"), &fs::metadata(&f).unwrap(), &Sha256::digest("other"));
+        mode(&f, 0o644).unwrap();
+        fs::write(&f, "abcd").unwrap();
+        fs::write(&f, "abc").unwrap();
+        let touched = std::time::SystemTime::UNIX_EPOCH + std::time::Duration::from_secs(1);
+        File::options().write(true).open(&f).unwrap().set_modified(touched).unwrap();
+        assert_eq!(Manifest::seal(dir.path(), &known).unwrap().content(), read.content(), "written since");
     }
 
     #[test]
     fn the_same_content_has_the_same_id_at_another_place_and_time() {
         let (one, two) = (tree(), tree());
-        let id = Manifest::seal(one.path()).unwrap().content();
-        assert_eq!(Manifest::seal(two.path()).unwrap().content(), id);
+        let id = Manifest::seal(one.path(), &Known::default()).unwrap().content();
+        assert_eq!(Manifest::seal(two.path(), &Known::default()).unwrap().content(), id);
         let f = two.path().join("d/f");
         mode(&f, 0o644).unwrap();
         fs::write(&f, "abd").unwrap();
-        assert_ne!(Manifest::seal(two.path()).unwrap().content(), id);
+        assert_ne!(Manifest::seal(two.path(), &Known::default()).unwrap().content(), id);
     }
 
     #[test]
     fn a_changed_truncated_or_vanished_file_and_a_moved_link_are_damage() {
         let dir = tree();
-        let sealed = Manifest::seal(dir.path()).unwrap();
+        let sealed = Manifest::seal(dir.path(), &Known::default()).unwrap();
         let f = dir.path().join("d/f");
         mode(&f, 0o644).unwrap();
         fs::write(&f, "ab").unwrap();
@@ -364,7 +432,7 @@ mod tests {
     #[test]
     fn a_change_that_hides_behind_size_and_time_is_found_by_full_care_only() {
         let dir = tree();
-        let sealed = Manifest::seal(dir.path()).unwrap();
+        let sealed = Manifest::seal(dir.path(), &Known::default()).unwrap();
         let f = dir.path().join("d/f");
         let before = fs::metadata(&f).unwrap().modified().unwrap();
         mode(&f, 0o644).unwrap();
@@ -377,7 +445,7 @@ mod tests {
     #[test]
     fn a_cut_or_foreign_list_is_called_damaged() {
         let dir = tree();
-        let text = Manifest::seal(dir.path()).unwrap().to_text();
+        let text = Manifest::seal(dir.path(), &Known::default()).unwrap().to_text();
         for bad in ["", "something else\n", &text[..text.len() - 4], &text.replace("file\t", "fifo\t")] {
             assert_eq!(Manifest::parse(bad), None, "{bad:?}");
         }

@@ -143,7 +143,7 @@ fn from_archive(
                 continue;
             }
         };
-        let stored = fetcher.store.install(&got.tree, &format!("mysql-{version}"))?;
+        let stored = got.install(fetcher.store, &format!("mysql-{version}"))?;
         let record = MysqlRecord {
             version,
             tree: TreeRecord::new(stored, got.source.clone(), clock::wall()),

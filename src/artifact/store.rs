@@ -6,7 +6,7 @@
 use super::{
     ArtifactError, Progress, Step,
     apt::utf8,
-    manifest::{self, Manifest},
+    manifest::{self, Known, Manifest},
 };
 use crate::sys::{
     clock,
@@ -120,7 +120,12 @@ impl Store {
     /// Seals `tree` and makes it visible as `NAME-CONTENT`. A tree of that name (damaged, or it would not have been
     /// fetched again) is moved aside and removed; programs that have it open keep their files.
     pub fn install(&self, tree: &Path, name: &str) -> Result<Stored, ArtifactError> {
-        let sealed = Manifest::seal(tree)?;
+        self.install_known(tree, name, &Known::default())
+    }
+
+    /// The same for a tree some of whose files were digested while they were written.
+    pub fn install_known(&self, tree: &Path, name: &str, known: &Known) -> Result<Stored, ArtifactError> {
+        let sealed = Manifest::seal(tree, known)?;
         sysfs::write_atomic(&tree.join(manifest::NAME), sealed.to_text().as_bytes(), 0o444, Durability::PowerLoss)?;
         sysfs::make_dir(tree, 0o755)?;
         let content = sealed.content();
@@ -157,6 +162,13 @@ pub fn has_leftovers(store: &Path) -> bool {
 pub struct Work(PathBuf);
 
 impl Work {
+    /// A directory outside of every store, for this user alone: in `TMPDIR`, else in `/var/tmp`, which is the place for large
+    /// files (file-hierarchy(7)). One that a killed run leaves there is the system's to remove (tmpfiles.d(5): after 30 days).
+    pub fn apart() -> Result<Self, SysError> {
+        let place = std::env::var_os("TMPDIR").filter(|t| !t.is_empty()).map_or("/var/tmp".into(), PathBuf::from);
+        sysfs::make_temporary_dir(&place, "cdc-supervisor-").map(Self)
+    }
+
     /// Its path.
     pub fn path(&self) -> &Path {
         &self.0

@@ -11,9 +11,10 @@ use super::{
     digest::{self, Algorithm, Digests, Hasher},
     error::{self, BadDigest},
     lockfile::{ArchiveRecord, Trusted},
+    manifest::Known,
     settings::Origin,
     signature,
-    store::{Store, Work},
+    store::{Store, Stored, Work},
     transfer::{self, Fill, Follower, Network, TransferFault, Want},
 };
 use crate::sys::{clock, command::Cancel, error::SysError, fs as sysfs};
@@ -69,9 +70,16 @@ pub struct Got {
     pub newly_trusted: Option<Trusted>,
     /// The download, to be removed when the tree is in the store.
     part: Option<PathBuf>,
+    /// Digests of its files, taken while they were written.
+    known: Known,
 }
 
 impl Got {
+    /// Puts the tree into the store as `NAME-CONTENT`.
+    pub fn install(&self, store: &Store, name: &str) -> Result<Stored, ArtifactError> {
+        store.install_known(&self.tree, name, &self.known)
+    }
+
     /// The tree is in the store: the download is not needed any more.
     pub fn stored(&self) {
         if let Some(part) = &self.part {
@@ -232,6 +240,7 @@ impl Job<'_> {
             tree: came.tree,
             source: from.to_owned(),
             part: came.part,
+            known: unpacked.known,
         })
     }
 
@@ -343,7 +352,7 @@ impl Job<'_> {
     }
 
     /// Unpacks what comes out of `input`, or keeps it as the one file that it is.
-    fn unpack(&self, input: impl Read, tree: &Path) -> Result<Unpacked, ArchiveFault> {
+    fn unpack(&self, input: impl Read + Send, tree: &Path) -> Result<Unpacked, ArchiveFault> {
         let kind = match self.row.archive {
             Packing::TarGz => ArchiveKind::TarGz,
             Packing::TarXz => ArchiveKind::TarXz,

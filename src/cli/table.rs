@@ -72,7 +72,7 @@ fn line(out: &mut String, cells: &[String], widths: &[usize; COLUMNS], paint: im
 
 fn row(node: &Node, now: Timestamp) -> [String; COLUMNS] {
     let unknown = || "-".to_owned();
-    let up = node.ready_since.map_or_else(unknown, |since| up_for(now, since));
+    let up = up(now, node.ready_since, node.up_ms).unwrap_or_else(unknown);
     let memory = node.memory.current_bytes.map_or_else(unknown, megabytes);
     let of_cap = match (node.memory.current_bytes, node.memory.cap_bytes) {
         (Some(used), Some(cap @ 1..)) => format!("{:>2} % of {}", used.saturating_mul(100) / cap, ByteSize(cap)),
@@ -149,7 +149,16 @@ fn exit_words(exit: &LastExit, now: Timestamp) -> String {
 
 /// `4s`, `3m05s`, `2h10m`, `4d03h`.
 pub fn up_for(now: Timestamp, since: Timestamp) -> String {
-    let passed = Duration::from_millis(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0));
+    passed(u64::try_from(now.0.saturating_sub(since.0)).unwrap_or(0))
+}
+
+/// How long something has been up: as its daemon counts, or by the wall clock where that does not tell.
+pub fn up(now: Timestamp, since: Option<Timestamp>, up_ms: Option<u64>) -> Option<String> {
+    since.map(|since| up_ms.map_or_else(|| up_for(now, since), passed))
+}
+
+fn passed(ms: u64) -> String {
+    let passed = Duration::from_millis(ms);
     if passed.as_secs() < 60 { format!("{}s", passed.as_secs()) } else { human_duration(passed) }
 }
 

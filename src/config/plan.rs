@@ -307,16 +307,6 @@ impl UiRelease {
             UiRelease::Kafbat150 => "kafbat-1.5.0",
         }
     }
-
-    /// The oldest Java release it runs on (the projects' build.gradle and Dockerfile at these tags). A jar that is there says
-    /// itself what it needs.
-    pub fn java(self) -> u32 {
-        match self {
-            UiRelease::Provectus072 | UiRelease::Kafbat100 => 17,
-            UiRelease::Kafbat142 => 21,
-            UiRelease::Kafbat150 => 25,
-        }
-    }
 }
 
 /// `[kafka_ui]`.
@@ -527,6 +517,11 @@ impl Plan {
     pub fn node_line(&self, node: &NodeName) -> Option<usize> {
         let key = Self::node_key(node);
         self.key_line(&key).or_else(|| self.key_line("kafka").filter(|_| key.starts_with("kafka.")))
+    }
+
+    /// The configuration file as it is named in messages: its path.
+    pub fn file_name(&self) -> &str {
+        self.places.name()
     }
 
     /// `supervisor.toml line 31` for a key that the file holds, `supervisor.toml` otherwise.

@@ -161,6 +161,9 @@ pub struct Supervisor {
     pub version: String,
     /// Since when it runs.
     pub started_at: Option<Timestamp>,
+    /// For how long, milliseconds, by a clock that nobody sets; null: no daemon runs, or one older than this key.
+    #[serde(default)]
+    pub up_ms: Option<u64>,
     /// The root directory.
     pub root: String,
     /// Whether memory caps are enforced.
@@ -201,6 +204,9 @@ pub struct Node {
     pub since: Option<Timestamp>,
     /// When it last became ready in this run.
     pub ready_since: Option<Timestamp>,
+    /// How long it has been ready, milliseconds, by a clock that nobody sets; null: it is not, or a daemon older than this key.
+    #[serde(default)]
+    pub up_ms: Option<u64>,
     /// Starts that nobody ordered.
     pub restarts: u32,
     /// How its last run ended.

@@ -1,12 +1,12 @@
 //! From the engine's snapshot to the words of the wire: one way only.
 
 use crate::{
-    base::{ExitStatus, Layout, outcome::signal_name},
+    base::{ExitStatus, Layout, Moment, Timestamp, outcome::signal_name},
     control::wire::{Caps, LastExit, Memory, Node, OwnMemory, PortDoc, Status, Supervisor},
     engine::{NodeSnapshot, Snapshot, hours_to_cap},
     lifecycle::Wanted,
     offline::incidents,
-    sys::{cgroup, cgroup::CgroupRoot, memory, process},
+    sys::{cgroup, cgroup::CgroupRoot, clock, memory, process},
 };
 
 /// Status of everything; reads memory counters, so it blocks on /proc for a few milliseconds.
@@ -21,11 +21,31 @@ pub(super) fn status(
     Status { schema: 1, supervisor, nodes }
 }
 
+/// A moment on both clocks.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Started {
+    /// As it is shown.
+    pub wall: Timestamp,
+    /// As it is reckoned with: nobody sets this one.
+    pub clock: Moment,
+}
+
+impl Started {
+    /// Now.
+    pub(super) fn now() -> Self {
+        Self { wall: clock::wall(), clock: clock::now() }
+    }
+}
+
+fn millis_since(at: Moment) -> u64 {
+    u64::try_from(clock::now().since(at).as_millis()).unwrap_or(u64::MAX)
+}
+
 /// The daemon's own part; blocks on /proc or /sys like [`status`].
 pub(super) fn supervisor(
     snapshot: &Snapshot,
     layout: &Layout,
-    started_at: crate::base::Timestamp,
+    since: Started,
     caps: Caps,
     cgroup: Option<&CgroupRoot>,
 ) -> Supervisor {
@@ -33,7 +53,8 @@ pub(super) fn supervisor(
         memory: own_memory(snapshot, cgroup),
         pid: i32::try_from(std::process::id()).ok(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        started_at: Some(started_at),
+        started_at: Some(since.wall),
+        up_ms: Some(millis_since(since.clock)),
         root: layout.root().display().to_string(),
         caps,
     }
@@ -53,6 +74,7 @@ fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>, incident
         incarnation: (n.incarnation.0 > 0).then_some(n.incarnation.0),
         since: Some(n.since),
         ready_since: n.ready_since,
+        up_ms: n.ready_at.map(millis_since),
         restarts: n.restarts,
         last_exit: n.last_exit.as_ref().map(|e| LastExit {
             code: match e.status {

@@ -1,9 +1,13 @@
 //! Answers the control socket: orders go to the engine, statuses come from its snapshot.
 
-use super::{convert, handover::Handover, reload::Reloads};
+use super::{
+    convert::{self, Started},
+    handover::Handover,
+    reload::Reloads,
+};
 use crate::{
     base::{
-        EventKind, EventLine, Layout, NodeName, OrderedBy, Timestamp,
+        EventKind, EventLine, Layout, NodeName, OrderedBy,
         outcome::{is_signal, signal_name},
     },
     control::{
@@ -12,7 +16,7 @@ use crate::{
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
     operate::prove,
-    sys::{cgroup::CgroupRoot, clock},
+    sys::cgroup::CgroupRoot,
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -30,7 +34,7 @@ struct Shared {
     engine: Handle,
     caps: Caps,
     cgroup: Option<CgroupRoot>,
-    started_at: Timestamp,
+    started: Started,
     reloads: Reloads,
     handover: Handover,
 }
@@ -42,7 +46,7 @@ pub(super) struct DaemonHandler(Arc<Shared>);
 impl DaemonHandler {
     pub(super) fn new(layout: Layout, engine: Handle, caps: Caps, reloads: Reloads, handover: Handover) -> Self {
         let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
-        Self(Arc::new(Shared { layout, engine, cgroup, caps, started_at: clock::wall(), reloads, handover }))
+        Self(Arc::new(Shared { layout, engine, cgroup, caps, started: Started::now(), reloads, handover }))
     }
 }
 
@@ -85,7 +89,7 @@ impl Shared {
                 version: env!("CARGO_PKG_VERSION").to_owned(),
                 pid: i32::try_from(std::process::id()).unwrap_or_default(),
                 plan_digest: self.reloads.applied().digest.clone(),
-                started_at: Some(self.started_at),
+                started_at: Some(self.started.wall),
                 handover_failed: self.handover.last_failure(),
             })),
             Order::Status => out.send(self.status().await),
@@ -129,7 +133,7 @@ impl Shared {
         let snapshot = self.engine.snapshot();
         let made = tokio::task::spawn_blocking(move || {
             let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());
-            let supervisor = convert::supervisor(&snapshot, layout, shared.started_at, shared.caps.clone(), cgroup);
+            let supervisor = convert::supervisor(&snapshot, layout, shared.started, shared.caps.clone(), cgroup);
             convert::status(&snapshot, supervisor, layout, cgroup)
         })
         .await;

@@ -15,8 +15,7 @@ use crate::{
     engine::{Handle, Snapshot, Wanted},
     offline::{
         config_file::{self, Loaded},
-        plan as offline_plan,
-        preflight::{self, Preflight},
+        plan as offline_plan, preflight,
     },
     operate::reload::{self, Failed, Report, Work},
     services::change::{self, Does, Life, ReloadPlan, Side},
@@ -243,7 +242,7 @@ impl Reloads {
             let now = offline_plan::present(&layout, Some(&old), &lives);
             let plan = change::decide(Some(&old), &new, &now, &offline_plan::has_data(&old));
             let mut refusals: Vec<(u8, change::Refusal)> = plan.refusals.iter().map(|r| (8, r.clone())).collect();
-            refusals.extend(offline_plan::host_refusals(&loaded.plan, &plan, Some(&old), &new, &lives));
+            refusals.extend(offline_plan::host_refusals(&loaded.plan, &plan, Some(&old), &lives));
             refusals.extend(preflight(&loaded.plan, &plan, &lives));
             refusals.extend(not_startable(&plan, &new));
             refusals.extend(caps_below_use(&plan, &new, cgroup.as_ref()));
@@ -290,23 +289,19 @@ fn lives(snapshot: &Snapshot) -> offline_plan::Lives {
     snapshot.nodes.iter().map(|n| (n.name.clone(), life(n))).collect()
 }
 
-/// The look before every start, for the nodes that start here; those that run have their ports.
+/// The rest of the look before every start: the root and the data, which the daemon owns.
 fn preflight(wanted: &config::Plan, plan: &ReloadPlan, lives: &offline_plan::Lives) -> Vec<(u8, change::Refusal)> {
     let starts = plan.steps.iter().filter(|s| matches!(s.does, Does::Start | Does::Restart));
     let starting: BTreeSet<NodeName> = starts.map(|s| s.node.clone()).collect();
     let living: Vec<NodeName> = lives.iter().filter(|(_, l)| **l == Life::Runs).map(|(n, _)| n.clone()).collect();
-    match preflight::check(wanted, &starting, &living) {
+    match preflight::storage(wanted, &starting, &living) {
         Ok(told) => {
             for problem in told {
                 tracing::info!("reload: {}", problem.line());
             }
             Vec::new()
         }
-        // Told with the arithmetic by what the plan looks at itself.
-        Err(Preflight::Memory(_)) => Vec::new(),
-        Err(Preflight::Host(problems)) => {
-            problems.into_iter().map(|p| (4, change::Refusal { what: p.what, hint: p.hint })).collect()
-        }
+        Err(problems) => problems.into_iter().map(|p| (4, change::Refusal { what: p.what, hint: p.hint })).collect(),
     }
 }
 

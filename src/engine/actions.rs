@@ -82,6 +82,7 @@ fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     runtime.memory = None;
     runtime.spawned = Some(crate::sys::clock::now());
     runtime.ready_since = None;
+    runtime.ready_at = None;
     runtime.ready_after = None;
     runtime.log_start = LogMark::now(&engine.layout.log_dir(node));
     let record = if runtime.note_launch() { runtime.launched.clone() } else { None };

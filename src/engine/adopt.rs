@@ -12,7 +12,8 @@ use super::{
 };
 use crate::{
     base::{
-        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Launched, Layout, NodeName,
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Launched, Layout, Moment, NodeName,
+        Timestamp,
         outcome::Failure,
         recipe::{Recipe, Restart, WhileStarting},
         units::grouped,
@@ -20,7 +21,7 @@ use crate::{
     lifecycle::{Event, Wanted},
     logs::writer::LogWriter,
     shim::wire,
-    sys::{clock, failpoint::fail_point, fs},
+    sys::{clock, failpoint::fail_point, fs, process},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -223,6 +224,10 @@ const RECORDS_KEPT: usize = 16;
 pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only: Option<&BTreeSet<NodeName>>) {
     let mut start = BTreeSet::new();
     let mut resume: BTreeMap<NodeName, Event> = BTreeMap::new();
+    if let Some(group) = &engine.cgroup {
+        // Of nodes that ended while no daemon ran, or whose end the last one did not live to clear up after.
+        group.remove_idle(|name| found.nodes.get(name).is_some_and(|node| node.live.is_some() || node.orphans));
+    }
     for (name, node) in found.nodes {
         prune_records(&engine.layout, &name, &node.records);
         if !engine.nodes.contains_key(&name) {
@@ -295,9 +300,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
             }
             start.insert(name);
         } else if orphans && let Some(runtime) = engine.nodes.get(&name) {
-            let stop = runtime.recipe.stop.clone();
-            let layout = engine.layout.clone();
-            tokio::spawn(async move { orphan::stop_in_order(&layout, &name, &stop, None).await });
+            stop_unwanted(engine, name, runtime.recipe.stop.clone());
         }
     }
     let mut all = start.clone();
@@ -420,11 +423,21 @@ fn adopt(
         runtime.adopted = true;
         runtime.started_at = Some(shim.started_at);
         runtime.ready_since = state.ready_since.filter(|_| state.incarnation == shim.incarnation);
+        runtime.ready_at =
+            runtime.ready_since.map(|since| unset(since, clock::wall(), clock::now(), process::started(&shim.process)));
         runtime.asked = shim.stopping.then_some(Asked::ToStop);
     }
     engine.rounds.node_started(clock::now());
     tokio::spawn(link::adopt(context, connection, hold));
     engine.event(name, Event::Adopted { incarnation: shim.incarnation, process: shim.process, wanted, restarts });
+}
+
+/// A time that an earlier daemon wrote down, on the clock that nobody sets. Where the wall clock was set meanwhile the process
+/// bounds it: nothing is ready before it `began`.
+fn unset(since: Timestamp, wall: Timestamp, now: Moment, began: Option<Moment>) -> Moment {
+    let began = began.unwrap_or_default();
+    // negative: the clock was set back, and when it became ready is lost
+    u64::try_from(wall.0.saturating_sub(since.0)).map_or(began, |age| Moment(now.0.saturating_sub(age)).max(began))
 }
 
 /// A node that runs and is in no plan any more is stopped in order, so that nothing runs unseen.
@@ -433,14 +446,24 @@ fn stop_stranger(engine: &Engine, name: &NodeName, node: &FoundNode) {
         return;
     }
     tracing::warn!(node = %name, "runs but is not in the configuration any more: stopping it");
-    let (layout, name) = (engine.layout.clone(), name.clone());
     let stop = crate::base::recipe::Stop {
         signal: libc::SIGTERM,
         grace: Duration::from_secs(60),
         clean_codes: vec![],
         while_starting: WhileStarting::Ask,
     };
-    tokio::spawn(async move { orphan::stop_in_order(&layout, &name, &stop, None).await });
+    stop_unwanted(engine, name.clone(), stop);
+}
+
+/// Stops what runs and shall not, and takes its group away with it: nothing of it comes to the dispatcher any more.
+fn stop_unwanted(engine: &Engine, name: NodeName, stop: crate::base::recipe::Stop) {
+    let (layout, cgroup) = (engine.layout.clone(), engine.cgroup.clone());
+    tokio::spawn(async move {
+        orphan::stop_in_order(&layout, &name, &stop, None).await;
+        // A group that is still busy is taken by the next start, or removed by the next daemon.
+        let removed = spawn_blocking(move || cgroup.map(|group| group.remove_node(&name)));
+        drop(removed.await);
+    });
 }
 
 fn prune_records(layout: &Layout, node: &NodeName, records: &[Incarnation]) {

@@ -74,6 +74,8 @@ pub(super) struct NodeRuntime {
     pub(super) word: &'static str,
     /// When it last became ready in this run.
     pub(super) ready_since: Option<Timestamp>,
+    /// The same moment on the clock that nobody sets.
+    pub(super) ready_at: Option<Moment>,
     /// When the process of its current or last run was started.
     pub(super) started_at: Option<Timestamp>,
     /// Its memory as last looked at in this run.
@@ -152,6 +154,7 @@ impl NodeRuntime {
             since: now,
             word: "down",
             ready_since: None,
+            ready_at: None,
             started_at: None,
             memory: None,
             trend: None,

@@ -50,6 +50,8 @@ pub struct NodeSnapshot {
     pub started_at: Option<Timestamp>,
     /// When it last became ready in this run.
     pub ready_since: Option<Timestamp>,
+    /// The same moment on the clock that nobody sets.
+    pub ready_at: Option<Moment>,
     /// How long its last start took until ready.
     pub ready_after: Option<Duration>,
     /// Starts that nobody ordered.
@@ -155,6 +157,7 @@ impl NodeSnapshot {
             since: runtime.since,
             started_at: runtime.started_at,
             ready_since: runtime.ready_since,
+            ready_at: runtime.ready_at,
             ready_after: runtime.ready_after,
             restarts: node.restarts(),
             deaths_in_a_row: node.deaths_in_a_row(),
@@ -193,6 +196,44 @@ impl NodeSnapshot {
     }
 }
 
+#[cfg(test)]
+impl NodeSnapshot {
+    /// One that is wanted up, for tests; its process is made up of its incarnation.
+    pub(super) fn sample(name: NodeName, kind: NodeKind, state: &'static str, incarnation: u64) -> Self {
+        let runs = matches!(state, "starting" | "ready" | "degraded" | "stopping");
+        Self {
+            name,
+            kind,
+            wanted: Wanted::Up,
+            state,
+            serves: state == "ready",
+            process: runs.then(|| ProcessId {
+                pid: 100 + i32::try_from(incarnation).unwrap(),
+                start_ticks: incarnation,
+                boot_id: "b".into(),
+            }),
+            incarnation: Incarnation(incarnation),
+            since: Timestamp(0),
+            started_at: None,
+            ready_since: None,
+            ready_at: None,
+            ready_after: None,
+            restarts: 0,
+            deaths_in_a_row: 0,
+            last_exit: None,
+            cap_bytes: None,
+            trend: None,
+            ports: vec![],
+            detail: format!("{state}: words"),
+            adopted: false,
+            waits_for: None,
+            stop: None,
+            failure: None,
+            queued_stop: None,
+        }
+    }
+}
+
 /// Keeps `since`, `ready_since` and `ready_after` of the runtime in step with the lifecycle after an event.
 pub(super) fn note_times(node: &Node, runtime: &mut NodeRuntime, now: Moment) {
     let word = node.state().word();
@@ -204,11 +245,13 @@ pub(super) fn note_times(node: &Node, runtime: &mut NodeRuntime, now: Moment) {
         // a broker that is not in every ISR yet serves all the same
         State::Ready { .. } | State::Degraded { ready_since: Some(_), .. } if runtime.ready_since.is_none() => {
             runtime.ready_since = Some(clock::wall());
+            runtime.ready_at = Some(now);
             runtime.ready_after = runtime.spawned.map(|s| now.since(s));
         }
         State::Ready { .. } | State::Degraded { .. } | State::Stopping { .. } | State::Starting { .. } => {}
         State::Down { .. } | State::Waiting(_) | State::Preparing { .. } | State::Failed { .. } => {
             runtime.ready_since = None;
+            runtime.ready_at = None;
         }
     }
     runtime.process = node.state().run().map(|r| r.process.clone());

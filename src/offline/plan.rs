@@ -2,7 +2,7 @@
 //!
 //! `reload` is decided by the same functions, so that what was shown is what is done.
 
-use super::programs;
+use super::{preflight, programs};
 use crate::{
     artifact::{self, Missing, Part},
     base::{
@@ -11,7 +11,7 @@ use crate::{
         programs::{JavaRuntime, KafkaJars, MysqlTree, Programs},
         recipe::Recipe,
     },
-    config::{self, Ledger, Plan},
+    config::{self, Plan},
     control::wire::{
         Node,
         plan::{PlanDoc, PlanFile, PlanNode, PlanRefusal, PlanSetting, PlanStep},
@@ -20,7 +20,7 @@ use crate::{
         self, ServiceError,
         change::{self, Does, Life, Present, ReloadPlan, Side, With},
     },
-    sys::{fs, host, net},
+    sys::{fs, host},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -105,7 +105,7 @@ pub fn outlook(plan: &Plan, lives: &Lives) -> Result<Outlook, PlanError> {
     let now = present(&layout, old.as_ref(), lives);
     let data = old.as_ref().map(has_data).unwrap_or_default();
     let reload = change::decide(old.as_ref(), &wanted, &now, &data);
-    let host = host_refusals(plan, &reload, old.as_ref(), &wanted, lives);
+    let host = host_refusals(plan, &reload, old.as_ref(), lives);
     let differs = before.as_ref().is_none_or(|before| before != plan);
     Ok(Outlook { reload, host, applied: before.is_some(), differs, notes })
 }
@@ -257,59 +257,22 @@ pub fn has_data(side: &Side) -> BTreeSet<NodeName> {
     side.data.iter().filter(|(_, dir)| holds(dir)).map(|(node, _)| node.clone()).collect()
 }
 
-/// What of this host stands in the way: memory, and ports that somebody else has.
+/// What of this host stands in the way: the same checks as before a start, for the nodes that start or start anew.
 pub fn host_refusals(
     plan: &Plan,
     reload: &ReloadPlan,
     applied: Option<&Side>,
-    wanted: &Side,
     lives: &Lives,
 ) -> Vec<(u8, change::Refusal)> {
-    let mut found = Vec::new();
-    if let Some(memory) = host::total_memory() {
-        let ledger = Ledger::of(plan, memory);
-        if ledger.left().is_none() {
-            let what = format!(
-                "the nodes do not fit into this host: caps, supervisor and operating system need {}, the host has {}",
-                ledger.sum, ledger.host
-            );
-            found.push((3, change::Refusal { what, hint: "lower memory_max of a node, or host.os_floor".into() }));
-        }
-    }
     let had = |node: &NodeName| {
         let runs = lives.get(node).is_some_and(|life| *life == Life::Runs);
         applied.filter(|_| runs).and_then(|side| side.recipes.iter().find(|r| r.node == *node))
     };
     // Ports that one of ours leaves on the way were looked at when the order was made.
-    let ours: BTreeSet<u16> = lives.keys().filter_map(had).flat_map(|r| &r.ports).map(|p| p.address.port()).collect();
+    let held = lives.keys().filter_map(had).flat_map(|r| &r.ports).map(|p| p.address.port()).collect();
     let starts = reload.steps.iter().filter(|s| matches!(s.does, Does::Start | Does::Restart));
-    for recipe in starts.filter_map(|s| wanted.recipes.iter().find(|r| r.node == s.node)) {
-        for port in recipe.ports.iter().filter(|p| !ours.contains(&p.address.port())) {
-            let node = &recipe.node;
-            let refusal = match net::is_taken(port.address) {
-                Ok(false) => continue,
-                Ok(true) => {
-                    let owner = net::listener_owner(port.address);
-                    let owner =
-                        owner.map_or_else(|| "a program that cannot be seen from here".into(), |o| o.describe());
-                    change::Refusal {
-                        what: format!(
-                            "port {} is taken by {owner}; {node} needs it ({})",
-                            port.port(),
-                            plan.place(&port.key)
-                        ),
-                        hint: format!("stop that program, or set {}", port.key),
-                    }
-                }
-                Err(e) => change::Refusal {
-                    what: format!("{} cannot be bound: {e}; {node} needs it ({})", port.address, plan.place(&port.key)),
-                    hint: format!("set {} to a port that this user may bind, on an address of this host", port.key),
-                },
-            };
-            found.push((4, refusal));
-        }
-    }
-    found
+    let problems = preflight::change(plan, &starts.map(|s| s.node.clone()).collect(), held);
+    problems.into_iter().map(|(exit, p)| (exit, change::Refusal { what: p.sentence(), hint: p.hint })).collect()
 }
 
 impl Outlook {

@@ -1,6 +1,6 @@
 //! The look before every start: what of the preflight table refuses it, and what it is only warned of.
 
-use super::doctor::{self, Check, Site};
+use super::doctor::{self, Check, Severity, Site};
 use crate::{
     base::{NodeName, programs::Programs},
     config::{self, ConfigErrors, Plan},
@@ -37,6 +37,11 @@ impl Problem {
         }
     }
 
+    /// Sentence and causes in one line.
+    pub fn sentence(&self) -> String {
+        format!("{}; {}", self.what, self.causes.join(": "))
+    }
+
     /// Sentence, causes and hint in one line, for a log.
     pub fn line(&self) -> String {
         format!("{}: {}; {}", self.what, self.causes.join(": "), self.hint)
@@ -53,6 +58,20 @@ pub fn check(plan: &Plan, starting: &BTreeSet<NodeName>, living: &[NodeName]) ->
     sorted(rows).map_err(Preflight::Host)
 }
 
+/// What stands in the way of a change, with its exit code. Whoever asks need not be the owner of the root, and nothing is
+/// written. `starting` are the nodes that start or start anew, `held` the ports that nodes of this root have.
+pub fn change(plan: &Plan, starting: &BTreeSet<NodeName>, held: BTreeSet<u16>) -> Vec<(u8, Problem)> {
+    let fails = |check: &Check| check.severity == Severity::Fail;
+    let ledger = Some(doctor::ledger(plan)).filter(fails).map(|check| (3, Problem::of(check)));
+    let host = doctor::failures_of_change(plan, starting, held).into_iter().filter(|check| check.stops_start);
+    ledger.into_iter().chain(host.map(|check| (4, Problem::of(check)))).collect()
+}
+
+/// The root and the data directories alone, for whom the rest was looked at with [`change`].
+pub fn storage(plan: &Plan, starting: &BTreeSet<NodeName>, living: &[NodeName]) -> Result<Vec<Problem>, Vec<Problem>> {
+    sorted(doctor::failures_of_storage(Site::new(plan, starting, living)))
+}
+
 /// The same for programs that are about to be run: shared libraries that they lack.
 pub fn programs(found: &Programs) -> Result<Vec<Problem>, Vec<Problem>> {
     sorted(doctor::programs_of(found))
@@ -67,7 +86,6 @@ fn sorted(rows: Vec<Check>) -> Result<Vec<Problem>, Vec<Problem>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::offline::doctor::Severity;
 
     #[test]
     fn caps_beyond_the_memory_are_an_error_of_the_configuration() {

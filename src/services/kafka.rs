@@ -1,8 +1,9 @@
 //! Kafka brokers in ZooKeeper mode (source read at 3.5.2).
 
 use super::{
-    FILE_HEAD, FROM_FILE, Place, ServiceError, Site, class_data, class_path, divide, jvm, reach, restart, text,
-    zookeeper,
+    FILE_HEAD, FROM_FILE, Place, ServiceError, Site,
+    jar_node::{About, JarNode},
+    jvm, reach, restart, text, zookeeper,
 };
 use crate::{
     base::{
@@ -55,48 +56,40 @@ pub(super) fn recipe(
     zookeeper: &config::Zookeeper,
 ) -> Result<Recipe, ServiceError> {
     let node = NodeName::broker(id);
-    let missing = |program| ServiceError::NoProgram { node: NodeName::broker(id), program };
-    let java = site.programs.java.as_ref().ok_or_else(|| missing("a Java runtime"))?;
-    let jars = site.programs.kafka.as_ref().ok_or_else(|| missing("the Kafka jars"))?;
-    let broker = kafka.brokers.get(&id).ok_or_else(|| missing("its own table"))?;
-    let place = Place::of(site.layout, &node, broker.data_dir.as_ref());
-    let limits = divide(&node, broker.memory_max, broker.heap, &NEEDS)?;
-    let class_path = class_path(jars)?;
-    let archive = class_data::file(&site.class_data, "kafka", java, jars, &class_path, MAIN_CLASS);
-
-    let config_file = place.conf.join("server.properties");
-    let log4j_file = place.conf.join("log4j.properties");
-    let (tmp, log_dir) = (text(&place.tmp, "")?, text(&place.log_dir, "")?);
-    let (archive_text, log4j_text) = (text(&archive, ":")?, text(&log4j_file, "")?);
-    let arguments = [text(&config_file, "")?];
-    let command = jvm::CommandLine {
-        java,
-        limits: &limits,
-        tmp: &tmp,
-        log_dir: &log_dir,
-        log4j: &log4j_text,
-        archive: &archive_text,
-        class_path: &class_path,
-        extra_flags: &kafka.jvm_flags,
-        main_class: MAIN_CLASS,
-        arguments: &arguments,
-    };
+    let broker = kafka
+        .brokers
+        .get(&id)
+        .ok_or_else(|| ServiceError::NoProgram { node: NodeName::broker(id), program: "its own table" })?;
+    let made = JarNode::of(
+        site,
+        &About {
+            node: &node,
+            data: broker.data_dir.as_ref(),
+            cap: broker.memory_max,
+            heap: broker.heap,
+            needs: &NEEDS,
+            archive: "kafka",
+            config: "server.properties",
+            main_class: MAIN_CLASS,
+        },
+    )?;
+    let command = made.command(&kafka.jvm_flags);
     let internal = SocketAddr::new(INTERNAL_IP, broker.internal_port.0);
     let external = SocketAddr::new(kafka.bind, broker.external_port.0);
     let zookeeper_address = zookeeper::address(zookeeper);
     // log.dirs is a list: Kafka would cut the path at a comma
-    let data = text(&place.data, ",")?;
+    let data = text(&made.place.data, ",")?;
     let contents = properties(site, kafka, id, broker, zookeeper_address, &data);
 
     Ok(Recipe {
         kind: NodeKind::Broker(id),
-        directories: place.directories_with_data(),
+        directories: made.place.directories_with_data(),
         files: vec![
-            RenderedFile { path: config_file, mode: 0o640, contents },
-            RenderedFile { path: log4j_file, mode: 0o640, contents: log4j() },
+            RenderedFile { path: made.config_file.clone(), mode: 0o640, contents },
+            RenderedFile { path: made.log4j_file.clone(), mode: 0o640, contents: log4j() },
         ],
         prepare: vec![
-            PrepareStep::ClassData(ClassDataArchive { file: archive, training: training(&command) }),
+            PrepareStep::ClassData(ClassDataArchive { file: made.archive.clone(), training: training(&command) }),
             PrepareStep::BrokerIdentity(BrokerIdentity {
                 broker: id,
                 brokers: kafka
@@ -111,9 +104,9 @@ pub(super) fn recipe(
             }),
             PrepareStep::DataVersion(DataVersion {
                 product: DataProduct::Kafka,
-                version: jars.version.clone(),
-                protocol: Some(protocol(&broker.properties, &jars.version)),
-                data_dir: place.data.clone(),
+                version: made.jars.version.clone(),
+                protocol: Some(protocol(&broker.properties, &made.jars.version)),
+                data_dir: made.place.data.clone(),
             }),
             PrepareStep::AwaitBrokerSessionGone {
                 zookeeper: zookeeper_address,
@@ -124,11 +117,11 @@ pub(super) fn recipe(
         ],
         launch: Launch {
             argv: command.argv(),
-            env: jvm::environment(&tmp),
-            dir: place.home,
+            env: jvm::environment(&made.tmp),
+            dir: made.place.home.clone(),
             user: broker.care.user.clone(),
             memory_max: Some(broker.memory_max),
-            heap: Some(limits.heap),
+            heap: Some(made.limits.heap),
             tasks_max: broker.care.tasks_max,
             share: broker.care.share,
             nofile: broker.care.nofile,

@@ -12,6 +12,7 @@ mod command;
 mod error;
 pub mod evidence;
 pub mod identity;
+mod jar_node;
 pub mod jvm;
 mod kafka;
 mod kafka_ui;
@@ -21,6 +22,8 @@ mod mysql_provision;
 pub mod progress;
 pub mod redact;
 mod zookeeper;
+
+pub use zookeeper::data_dirs_of as zookeeper_data_dirs;
 
 pub use classify::{Ended, classify};
 pub use error::ServiceError;

@@ -1,7 +1,9 @@
 //! ZooKeeper: one standalone server with its state on disk (source read at 3.6.4 and 3.8.3).
 
 use super::{
-    FILE_HEAD, FROM_FILE, Place, ServiceError, Site, class_data, class_path, divide, jvm, reach, restart, text,
+    FILE_HEAD, FROM_FILE, Place, ServiceError, Site,
+    jar_node::{About, JarNode},
+    jvm, reach, restart, text,
 };
 use crate::{
     base::{
@@ -33,61 +35,72 @@ pub(super) const NEEDS: jvm::Needs = jvm::Needs {
     heap_min: config::ZOOKEEPER_HEAP_MIN,
 };
 
+/// The data directories that a ZooKeeper server on this command line works on, whoever has started it, as its configuration names
+/// them; `read` gets a file's text. None: it is no ZooKeeper. `QuorumPeerMain FILE`, or `ZooKeeperServerMain PORT DIR`
+/// (ServerConfig.parse, 3.6.4).
+pub fn data_dirs_of(arguments: &[String], read: impl Fn(&str) -> Option<String>) -> Vec<String> {
+    let is_main = |word: &&String| *word == MAIN_CLASS || word.ends_with(".ZooKeeperServerMain");
+    let rest: Vec<&String> = arguments.iter().skip_while(|word| !is_main(word)).skip(1).collect();
+    match rest[..] {
+        [file] => {
+            let text = read(file).unwrap_or_default();
+            let pairs = text.lines().filter_map(|line| line.split_once('='));
+            let named = pairs.filter(|(key, _)| matches!(key.trim(), "dataDir" | "dataLogDir"));
+            named.map(|(_, dir)| dir.trim().to_owned()).collect()
+        }
+        [_, dir, ..] => vec![dir.clone()],
+        [] => Vec::new(),
+    }
+}
+
 /// The recipe of the one ZooKeeper.
 pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<Recipe, ServiceError> {
     let node = NodeName::zookeeper();
-    let missing = |program| ServiceError::NoProgram { node: NodeName::zookeeper(), program };
-    let java = site.programs.java.as_ref().ok_or_else(|| missing("a Java runtime"))?;
-    let jars = site.programs.kafka.as_ref().ok_or_else(|| missing("the Kafka jars"))?;
-    let place = Place::of(site.layout, &node, zookeeper.data_dir.as_ref());
-    let limits = divide(&node, zookeeper.memory_max, zookeeper.heap, &NEEDS)?;
-    let class_path = class_path(jars)?;
-    let archive = class_data::file(&site.class_data, "zookeeper", java, jars, &class_path, MAIN_CLASS);
-
-    let config_file = place.conf.join("zoo.cfg");
-    let log4j_file = place.conf.join("log4j.properties");
-    let (tmp, log_dir) = (text(&place.tmp, "")?, text(&place.log_dir, "")?);
-    let (archive_text, log4j_text) = (text(&archive, ":")?, text(&log4j_file, "")?);
-    let arguments = [text(&config_file, "")?];
-    let command = jvm::CommandLine {
-        java,
-        limits: &limits,
-        tmp: &tmp,
-        log_dir: &log_dir,
-        log4j: &log4j_text,
-        archive: &archive_text,
-        class_path: &class_path,
-        extra_flags: &zookeeper.jvm_flags,
-        main_class: MAIN_CLASS,
-        arguments: &arguments,
-    };
+    let made = JarNode::of(
+        site,
+        &About {
+            node: &node,
+            data: zookeeper.data_dir.as_ref(),
+            cap: zookeeper.memory_max,
+            heap: zookeeper.heap,
+            needs: &NEEDS,
+            archive: "zookeeper",
+            config: "zoo.cfg",
+            main_class: MAIN_CLASS,
+        },
+    )?;
+    let command = made.command(&zookeeper.jvm_flags);
 
     Ok(Recipe {
         kind: NodeKind::Zookeeper,
-        directories: place.directories_with_data(),
+        directories: made.place.directories_with_data(),
         files: vec![
-            RenderedFile { path: config_file, mode: 0o640, contents: properties(zookeeper, &text(&place.data, "")?) },
-            RenderedFile { path: log4j_file, mode: 0o640, contents: log4j() },
+            RenderedFile {
+                path: made.config_file.clone(),
+                mode: 0o640,
+                contents: properties(zookeeper, &text(&made.place.data, "")?),
+            },
+            RenderedFile { path: made.log4j_file.clone(), mode: 0o640, contents: log4j() },
         ],
         prepare: vec![
             PrepareStep::ClassData(ClassDataArchive {
-                file: archive,
+                file: made.archive.clone(),
                 training: Training::Zookeeper(training(&command)),
             }),
             PrepareStep::DataVersion(DataVersion {
                 product: DataProduct::Zookeeper,
-                version: jars.zookeeper_version.clone(),
+                version: made.jars.zookeeper_version.clone(),
                 protocol: None,
-                data_dir: place.data.clone(),
+                data_dir: made.place.data.clone(),
             }),
         ],
         launch: Launch {
             argv: command.argv(),
-            env: jvm::environment(&tmp),
-            dir: place.home,
+            env: jvm::environment(&made.tmp),
+            dir: made.place.home.clone(),
             user: zookeeper.care.user.clone(),
             memory_max: Some(zookeeper.memory_max),
-            heap: Some(limits.heap),
+            heap: Some(made.limits.heap),
             tasks_max: zookeeper.care.tasks_max,
             share: zookeeper.care.share,
             nofile: zookeeper.care.nofile,
@@ -178,4 +191,22 @@ fn log4j() -> String {
         "WARN",
         "one line for every create of something that is there already: normal traffic",
     )])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_foreign_server_is_known_by_its_command_line() {
+        let words = |line: &str| line.split(' ').map(str::to_owned).collect::<Vec<_>>();
+        let text = "tickTime=2000\ndataDir = /data\ndataLogDir=/log\n";
+        let file = |path: &str| (path == "conf/zoo.cfg").then(|| text.to_owned());
+        let main = "java -cp x:y org.apache.zookeeper.server.quorum.QuorumPeerMain";
+        assert_eq!(data_dirs_of(&words(&format!("{main} conf/zoo.cfg")), file), ["/data", "/log"]);
+        assert_eq!(data_dirs_of(&words(&format!("{main} other.cfg")), file), [""; 0]);
+        let alone = "java org.apache.zookeeper.server.ZooKeeperServerMain 2181 /data 3000";
+        assert_eq!(data_dirs_of(&words(alone), file), ["/data"]);
+        assert_eq!(data_dirs_of(&words("java kafka.Kafka conf/zoo.cfg"), file), [""; 0]);
+    }
 }

@@ -8,7 +8,7 @@ mod usage;
 pub use limits::{Caps, Deviation, Limit, read_limit};
 pub use usage::{MemoryNow, OomCounts, memory_now, memory_peak, oom_by, oom_counts};
 
-use super::{error::SysError, process};
+use super::{error::SysError, mounts::unescape, process};
 use crate::base::NodeName;
 use limits::read_number;
 use nix::unistd::{AccessFlags, access};
@@ -69,19 +69,12 @@ pub fn detect_at(places: &Places) -> Result<CgroupRoot, String> {
 
 /// Moves this process into the group of that one, when that is a supervisor's group other than its own; true when it is there.
 pub fn join_group_of(pid: i32) -> bool {
-    let (Some(theirs), own) = (process::cgroup_of(pid), process::cgroup_of(std::process::id().cast_signed())) else {
-        return false;
-    };
-    if own.as_deref() == Some(&theirs) {
-        return true;
+    let (Some((_, theirs)), Some((_, own))) = (group_of(Some(pid)), group_of(None)) else { return false };
+    if own == theirs || theirs.file_name().is_none_or(|name| name != OWN_GROUP) {
+        return own == theirs;
     }
-    let mount = fs::read_to_string(Places::default().mountinfo).ok().and_then(|text| mount_of(&text));
-    let (Some((mount, shown)), true) = (mount, theirs.ends_with(&format!("/{OWN_GROUP}"))) else { return false };
-    let theirs = PathBuf::from(theirs);
-    let below = theirs.strip_prefix(&shown).unwrap_or(&theirs);
-    let group = mount.join(below.strip_prefix("/").unwrap_or(below));
     // Refused where the two have no group in common that is this user's: then it stays where it is.
-    write(&group.join("cgroup.procs"), "0").is_ok()
+    write(&theirs.join("cgroup.procs"), "0").is_ok()
 }
 
 /// What this process could use, and nothing is changed: the group that was delegated to it, or in words why there is none.
@@ -89,13 +82,32 @@ pub fn look() -> Result<PathBuf, String> {
     find(&Places::default()).map(|(root, _)| root.unit)
 }
 
-/// The least `pids.max` of this process's group and those above it, as far as they can be seen; none: no limit.
-pub fn pids_limit() -> Option<u64> {
+/// The mount of cgroup v2 and the group of a process below it; none `pid`: of this process.
+fn group_of(pid: Option<i32>) -> Option<(PathBuf, PathBuf)> {
     let places = Places::default();
-    let own = own_path(&fs::read_to_string(&places.membership).ok()?)?;
+    let membership = pid.map_or(places.membership, |pid| format!("/proc/{pid}/cgroup").into());
+    let own = own_path(&fs::read_to_string(membership).ok()?)?;
     let (mount, mount_root) = mount_of(&fs::read_to_string(&places.mountinfo).ok()?)?;
     let below = own.strip_prefix(&mount_root).unwrap_or(&own);
     let dir = mount.join(below.strip_prefix("/").unwrap_or(below));
+    Some((mount, dir))
+}
+
+/// Whether a daemon has made groups with caps for its nodes, seen from outside; or in words why not.
+pub fn gives_caps(pid: i32) -> Result<(), String> {
+    let (_, dir) = group_of(Some(pid)).ok_or("it is in no cgroup v2 group")?;
+    let control = dir.with_file_name(NODES_GROUP).join("cgroup.subtree_control");
+    let in_subgroup = dir.file_name().is_some_and(|n| n == OWN_GROUP);
+    match fs::read_to_string(&control) {
+        Ok(list) if in_subgroup && has_word(&list, "memory") => Ok(()),
+        Ok(_) | Err(_) => Err(format!("it has no groups for nodes beside its own, {}", dir.display())),
+    }
+}
+
+/// The least `pids.max` of a process's group and those above it, as far as they can be seen; none: no limit. None `pid`: of
+/// this process.
+pub fn pids_limit(pid: Option<i32>) -> Option<u64> {
+    let (mount, dir) = group_of(pid)?;
     let limits = dir.ancestors().take_while(|d| d.starts_with(&mount)).filter_map(|d| read_number(&d.join("pids.max")));
     limits.min()
 }
@@ -161,13 +173,6 @@ fn mount_of(mountinfo: &str) -> Option<(PathBuf, PathBuf)> {
         let root = unescape(fields.next()?);
         Some((unescape(fields.next()?).into(), root.into()))
     })
-}
-
-/// Blanks and the like are written as `\040` in mountinfo.
-fn unescape(field: &str) -> String {
-    [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
-        .iter()
-        .fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
 }
 
 fn has_word(list: &str, word: &str) -> bool {
@@ -252,6 +257,20 @@ impl CgroupRoot {
                     thread::sleep(Duration::from_millis(5));
                 }
                 Err(e) => return Err(SysError::path("remove cgroup", &dir, e)),
+            }
+        }
+    }
+}
+
+impl CgroupRoot {
+    /// Removes the groups that nobody is in, but those of nodes to `keep`. The kernel refuses to remove one that is populated.
+    pub fn remove_idle(&self, keep: impl Fn(&NodeName) -> bool) {
+        for entry in fs::read_dir(self.nodes()).into_iter().flatten().flatten() {
+            let is_group = entry.file_type().is_ok_and(|t| t.is_dir());
+            let name = entry.file_name().to_str().and_then(|name| NodeName::new(name).ok());
+            if is_group && name.is_some_and(|name| !keep(&name)) {
+                // Busy: somebody is in it after all, and it goes with its node's next end.
+                let _ = remove_tree(&entry.path());
             }
         }
     }

@@ -131,6 +131,12 @@ pub fn sync_parent(path: &Path) -> io::Result<()> {
     File::open(parent)?.sync_all()
 }
 
+/// Makes a directory of a name that nobody else has, of mode 0700, in `place`.
+pub fn make_temporary_dir(place: &Path, prefix: &str) -> Result<PathBuf, SysError> {
+    nix::unistd::mkdtemp(&place.join(format!("{prefix}XXXXXX")))
+        .map_err(|e| SysError::path("make a directory in", place, io::Error::from(e)))
+}
+
 /// Makes a directory and its parents; sets `mode` on the last one, also when it exists.
 pub fn make_dir(path: &Path, mode: u32) -> Result<(), SysError> {
     // A node has half a dozen, and they are there at every start but the first.
@@ -151,6 +157,27 @@ pub fn read_optional(path: &Path) -> Result<Option<String>, SysError> {
         Ok(text) => Ok(Some(text)),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(SysError::path("read", path, e)),
+    }
+}
+
+/// Reads a small file that somebody else writes, whatever bytes are in it; none when there is none.
+pub fn read_lossy_optional(path: &Path) -> Result<Option<String>, SysError> {
+    match fs::read(path) {
+        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(e) => Err(SysError::path("read", path, e)),
+    }
+}
+
+/// Names of a directory's entries; none when there is no directory.
+pub fn names_in(dir: &Path) -> Result<Vec<String>, SysError> {
+    let failed = |e| SysError::path("look into", dir, e);
+    match fs::read_dir(dir) {
+        Ok(entries) => {
+            entries.map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()).map_err(failed)).collect()
+        }
+        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
+        Err(e) => Err(failed(e)),
     }
 }
 

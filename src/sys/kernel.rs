@@ -28,14 +28,38 @@ fn limit(resource: Resource) -> Option<(u64, u64)> {
     getrlimit(resource).ok()
 }
 
-/// The hard limit of open files.
-pub fn open_files_hard() -> Option<u64> {
-    limit(Resource::RLIMIT_NOFILE).map(|(_, hard)| hard)
+/// Limits of a process that its children get; `u64::MAX` is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The hard limit of open files.
+    pub open_files: Option<u64>,
+    /// The limit of processes and threads of its user.
+    pub processes: Option<u64>,
 }
 
-/// The limit of processes and threads of this user.
-pub fn processes_of_user() -> Option<u64> {
-    limit(Resource::RLIMIT_NPROC).map(|(soft, _)| soft)
+/// Those of this process.
+pub fn limits() -> Limits {
+    Limits {
+        open_files: limit(Resource::RLIMIT_NOFILE).map(|(_, hard)| hard),
+        processes: limit(Resource::RLIMIT_NPROC).map(|(soft, _)| soft),
+    }
+}
+
+/// Those of another process, which everybody may read (proc(5), `/proc/PID/limits`); none: it is gone, or hidden.
+pub fn limits_of(pid: i32) -> Option<Limits> {
+    fs::read_to_string(format!("/proc/{pid}/limits")).ok().map(|text| limits_in(&text))
+}
+
+/// `Max open files            1024                 524288               files`: soft, then hard.
+fn limits_in(text: &str) -> Limits {
+    let value = |name: &str, column: usize| {
+        let rest = text.lines().find_map(|line| line.strip_prefix(name))?;
+        match rest.split_whitespace().nth(column)? {
+            "unlimited" => Some(u64::MAX),
+            number => number.parse().ok(),
+        }
+    };
+    Limits { open_files: value("Max open files", 1), processes: value("Max processes", 0) }
 }
 
 /// What the kernel thinks of its clock.
@@ -97,7 +121,17 @@ mod tests {
         assert!(setting("kernel.pid_max").unwrap() >= 300);
         assert_eq!(setting("kernel.nothing_of_this_name"), None);
         assert!(text("kernel.osrelease").unwrap().contains('.'));
-        assert!(open_files_hard().unwrap() > 0);
+        assert!(limits().open_files.unwrap() > 0);
+    }
+
+    #[test]
+    fn the_limits_of_a_process_are_the_same_from_inside_and_outside() {
+        assert_eq!(limits_of(std::process::id().cast_signed()), Some(limits()));
+        let text = "Limit                     Soft Limit           Hard Limit           Units     \n\
+                    Max processes             128                  unlimited            processes \n\
+                    Max open files            1024                 unlimited            files     \n";
+        assert_eq!(limits_in(text), Limits { open_files: Some(u64::MAX), processes: Some(128) });
+        assert_eq!(limits_of(i32::MAX), None);
     }
 
     #[test]

@@ -14,6 +14,7 @@ pub mod memory;
 pub mod mounts;
 pub mod net;
 pub mod process;
+pub mod profiles;
 pub mod socket;
 pub mod stdio;
 pub mod tree;

@@ -23,6 +23,8 @@ pub struct FileSystem {
     pub mount: PathBuf,
     /// The device or server.
     pub source: String,
+    /// What is deleted is told to the disk at once (`discard`, mount(8)).
+    pub discards: bool,
     /// Nothing can be written.
     pub read_only: bool,
     /// The device number: two paths with the same one share the room.
@@ -57,6 +59,7 @@ pub fn file_system(path: &Path) -> Result<FileSystem, SysError> {
         total: room.blocks().saturating_mul(unit),
         free_inodes: (room.files() > 0).then(|| room.files_available()),
         mount: mount.as_ref().map_or_else(|| PathBuf::from("/"), |m| m.point.clone()),
+        discards: mount.as_ref().is_some_and(|m| m.discards),
         source: mount.map(|m| m.source).unwrap_or_default(),
     })
 }
@@ -66,6 +69,7 @@ struct Mount {
     kind: String,
     point: PathBuf,
     source: String,
+    discards: bool,
 }
 
 /// The mount of an open file: `mnt_id` of its fdinfo (proc(5)) in the table. The longest prefix of a path would be wrong
@@ -87,12 +91,14 @@ fn mount_with(table: &str, id: u64) -> Option<Mount> {
         let point = left.nth(3)?;
         let mut right = right.split(' ');
         let (kind, source) = (right.next()?, right.next()?);
-        Some(Mount { kind: kind.to_owned(), point: unescape(point).into(), source: unescape(source) })
+        // of the file system, behind the source; `discard=async` is btrfs's
+        let discards = right.next().is_some_and(|o| o.split(',').any(|o| o == "discard" || o.starts_with("discard=")));
+        Some(Mount { kind: kind.to_owned(), point: unescape(point).into(), source: unescape(source), discards })
     })
 }
 
 /// Blanks and the like are written as `\040` in mountinfo.
-fn unescape(field: &str) -> String {
+pub(super) fn unescape(field: &str) -> String {
     [("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")]
         .iter()
         .fold(field.to_owned(), |text, (code, plain)| text.replace(code, plain))
@@ -116,6 +122,17 @@ pub fn sync_times(dir: &Path, times: usize, limit: Duration) -> Result<Vec<Durat
     }
     took.sort_unstable();
     Ok(took)
+}
+
+/// Whether the disk below a file system wants to be told what is free (a solid-state disk, a thin volume); none: the kernel does
+/// not show it, as for file systems of several disks and containers.
+pub fn is_trimmed(device: u64) -> Option<bool> {
+    let block = format!("/sys/dev/block/{}:{}", libc::major(device), libc::minor(device));
+    // a partition has its disk above it
+    let granularity = ["queue", "../queue"].into_iter().find_map(|queue| {
+        fs::read_to_string(format!("{block}/{queue}/discard_max_bytes")).ok()?.trim().parse::<u64>().ok()
+    });
+    granularity.map(|bytes| bytes > 0)
 }
 
 /// Processes that hold a lock on an existing file, as the kernel's list has them (proc_locks(5)). A lock of an open file

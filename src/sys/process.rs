@@ -1,7 +1,7 @@
 //! Processes: who one is, whether it still lives, what is below it, and how a shim is started.
 
 use super::{children, clock, error::SysError};
-use crate::base::{ExitStatus, Incarnation, NodeName, Timestamp, ids::ProcessId};
+use crate::base::{ExitStatus, Incarnation, Moment, NodeName, Timestamp, ids::ProcessId};
 use nix::{
     fcntl::{FcntlArg, FdFlag, fcntl},
     sys::{
@@ -160,6 +160,28 @@ pub fn holders_of(path: &Path) -> Vec<i32> {
         .collect()
 }
 
+/// Whether a process has a file below a directory open to write. `dir` is compared with the kernel's names, so links in it must
+/// be resolved. False for a process that may not be looked at.
+pub fn writes_below(pid: i32, dir: &Path) -> bool {
+    descriptors(pid).any(|link| {
+        fs::read_link(&link).is_ok_and(|file| file.starts_with(dir))
+            && link.file_name().and_then(|n| n.to_str()).is_some_and(|number| is_open_to_write(pid, number))
+    })
+}
+
+/// `flags:\t0100001`: octal, the access mode in the last two bits (proc(5), fdinfo; open(2)).
+fn is_open_to_write(pid: i32, descriptor: &str) -> bool {
+    let info = fs::read_to_string(format!("/proc/{pid}/fdinfo/{descriptor}")).unwrap_or_default();
+    let flags = info.lines().find_map(|l| l.strip_prefix("flags:"));
+    flags.and_then(|f| i32::from_str_radix(f.trim(), 8).ok()).is_some_and(|f| f & libc::O_ACCMODE != libc::O_RDONLY)
+}
+
+/// Its arguments, the program's name first; none for a kernel thread, a zombie, and one that is gone.
+pub fn arguments(pid: i32) -> Vec<String> {
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    line.split(|b| *b == 0).filter(|w| !w.is_empty()).map(|w| String::from_utf8_lossy(w).into_owned()).collect()
+}
+
 /// The entries of `/proc/PID/fd`.
 pub(super) fn descriptors(pid: i32) -> impl Iterator<Item = std::path::PathBuf> {
     fs::read_dir(format!("/proc/{pid}/fd")).into_iter().flatten().flatten().map(|e| e.path())
@@ -168,32 +190,42 @@ pub(super) fn descriptors(pid: i32) -> impl Iterator<Item = std::path::PathBuf> 
 /// The command line, blanks between arguments; the name in brackets when it has none (a zombie, a kernel thread); empty
 /// when there is no such process.
 pub fn command_line(pid: i32) -> String {
-    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    if line.is_empty() {
+    let words = arguments(pid);
+    if words.is_empty() {
         return fs::read_to_string(format!("/proc/{pid}/comm"))
             .map_or_else(|_| String::new(), |name| format!("[{}]", name.trim()));
     }
-    let words: Vec<_> =
-        line.split(|b| *b == 0).filter(|w| !w.is_empty()).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
     words.join(" ")
+}
+
+/// The uid it runs as; none: it is gone.
+pub fn uid_of(pid: i32) -> Option<u32> {
+    fs::metadata(format!("/proc/{pid}")).ok().map(|meta| meta.uid())
 }
 
 /// The user it runs as: the name, or the uid when it has no name.
 pub fn user_of(pid: i32) -> Option<String> {
-    let uid = fs::metadata(format!("/proc/{pid}")).ok()?.uid();
+    let uid = uid_of(pid)?;
     Some(match User::from_uid(Uid::from_raw(uid)) {
         Ok(Some(user)) => user.name,
         Ok(None) | Err(_) => uid.to_string(),
     })
 }
 
+/// When it was started, on the clock that nobody sets; none for a process of an earlier boot.
+pub fn started(process: &ProcessId) -> Option<Moment> {
+    (process.boot_id == clock::boot_id()).then(|| since_boot(process.start_ticks))?
+}
+
+/// Clock ticks since boot as a moment: since Linux 2.6 field 22 counts CLOCK_BOOTTIME, as `clock::now` does.
+fn since_boot(ticks: u64) -> Option<Moment> {
+    let per_second = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??).ok()?;
+    Some(Moment(ticks.checked_mul(1000)?.checked_div(per_second)?))
+}
+
 /// When it was started.
 pub fn started_at(pid: i32) -> Option<Timestamp> {
-    let ticks = stat(pid)?.start_ticks;
-    let per_second = u64::try_from(nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK).ok()??).ok()?;
-    // since Linux 2.6 field 22 counts CLOCK_BOOTTIME, as `clock::now` does
-    let since_boot = ticks.checked_mul(1000)?.checked_div(per_second)?;
-    let age = clock::now().0.saturating_sub(since_boot);
+    let age = clock::now().0.saturating_sub(since_boot(stat(pid)?.start_ticks)?.0);
     Some(Timestamp(clock::wall().0.saturating_sub_unsigned(age)))
 }
 

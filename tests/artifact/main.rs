@@ -7,6 +7,8 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod libraries;
+
 use cdc_supervisor::{
     artifact::{self, Host, Part, Progress, Settings, Step, Wanted},
     base::ExitStatus,

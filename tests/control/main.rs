@@ -124,6 +124,7 @@ fn status(root: &str) -> Status {
             pid: None,
             version: "0".into(),
             started_at: None,
+            up_ms: None,
             root: root.into(),
             caps: Caps { enforced: true, why: None },
             memory: None,
@@ -376,7 +377,8 @@ async fn when_the_daemon_ends_watchers_end_and_open_orders_are_told() {
 }
 
 /// Keys that came after version 1 was written down and are never missing: unknown is null.
-const ADDED: [&str; 6] = ["incident", "kernel_bytes", "trend_bytes_per_hour", "hours_to_cap", "memory", "oom_by"];
+const ADDED: [&str; 7] =
+    ["incident", "up_ms", "kernel_bytes", "trend_bytes_per_hour", "hours_to_cap", "memory", "oom_by"];
 
 /// Each line, read and written again, is the line: what version 1 looks like from outside does not change by accident.
 fn unchanged<T: serde::de::DeserializeOwned + serde::Serialize>(golden: &str) {

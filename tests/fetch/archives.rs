@@ -1,7 +1,7 @@
 //! Archives in the layouts of vendors with jars that are none, lists that name them, and keys to sign them.
 
 use flate2::{Compression, write::GzEncoder};
-use sha2::{Digest, Sha256};
+use sha2::{Digest, Sha256, Sha512};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -9,8 +9,20 @@ use std::{
     sync::Arc,
 };
 
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|b| format!("{b:02x}")).collect()
+}
+
 pub fn digest(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|b| format!("{b:02x}")).collect()
+    hex(&Sha256::digest(bytes))
+}
+
+pub fn sha512(bytes: &[u8]) -> String {
+    hex(&Sha512::digest(bytes))
+}
+
+pub fn md5(bytes: &[u8]) -> String {
+    hex(&md5::Md5::digest(bytes))
 }
 
 /// A Kafka of some hundred kB as `layout` has it; `seed` makes it another one.
@@ -68,6 +80,11 @@ impl List {
     /// One Kafka without a digest.
     pub fn unpinned(choice: &str, layout: &str, urls: &[&str]) -> Self {
         Self::row(choice, layout, urls, "doubt = \"nobody has looked\"")
+    }
+
+    /// The same with a digest that the vendor publishes beside the file.
+    pub fn with_sidecar(&self, suffix: &str, algorithm: &str) -> Self {
+        Self { rows: format!("{}sidecar = {{ suffix = \"{suffix}\", algorithm = \"{algorithm}\" }}\n", self.rows) }
     }
 
     /// The rows of another list behind these.

@@ -10,5 +10,6 @@ mod hostile_http;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod full_disk;
 mod sources;
 mod transfer;

@@ -220,6 +220,59 @@ fn a_file_without_a_digest_needs_a_decision_which_is_said_aloud_and_holds() {
 }
 
 #[test]
+fn a_digest_that_the_vendor_publishes_beside_its_file_is_held_against_it() {
+    let (body, other) = (archives::kafka("confluent", 17), archives::kafka("confluent", 18));
+    let authority = Authority::new();
+    let grouped =
+        |hex: &str| hex.as_bytes().chunks(8).map(|c| String::from_utf8_lossy(c).to_uppercase()).collect::<Vec<_>>();
+    let sha512 = |of: &[u8]| grouped(&archives::sha512(of)).join(" ");
+    let beside = Arc::new(std::sync::Mutex::new((404, String::new())));
+    let (said, served) = (Arc::clone(&beside), Arc::clone(&body));
+    let server = Server::tls(authority.config, move |asked| {
+        if asked.path == "/kafka.tgz" {
+            return Answer::file(&served, "\"a\"", asked);
+        }
+        match said.lock().unwrap().clone() {
+            (200, text) => Answer::whole(&Arc::new(text.into_bytes())),
+            (status, _) => Answer::status(status),
+        }
+    });
+    let url = server.url("kafka.tgz");
+    let asks = |suffix: &str, algorithm: &str| {
+        let at = Place::new();
+        fs::write(at.root.file("ca.pem"), &authority.pem).unwrap();
+        at.list(&List::unpinned("confluent-7.5.3", "confluent", &[&url]).with_sidecar(suffix, algorithm));
+        at.configure(&format!("{VENDOR}\nca_file = \"{}\"", at.root.file("ca.pem")), "confluent-7.5.3");
+        at
+    };
+    let at = asks(".sha512", "sha512");
+    let refused = |status: u16, text: String, words: &str| {
+        *beside.lock().unwrap() = (status, text);
+        let output = at.root.fails(5, &["fetch", "--accept-unpinned"]);
+        says(&output, words);
+        assert!(at.programs().is_empty() && !at.lock().contains("trusted"), "{output}");
+    };
+    refused(404, String::new(), "kafka.tgz.sha512 answers 404");
+    refused(200, "<!DOCTYPE html>".into(), "what is published as SHA-512 of kafka.tgz holds none");
+    refused(200, format!("other.tgz: {}\n", sha512(&body)), "holds none");
+    assert!(!server.seen().iter().any(|a| a.path == "/kafka.tgz"), "nothing is downloaded that could not be compared");
+    refused(200, format!("kafka.tgz: {}\n", sha512(&other)), "SHA-512");
+    // Apache's way to write it, in groups over several lines.
+    *beside.lock().unwrap() = (200, format!("kafka.tgz: {}\n", sha512(&body).replacen(' ', "\n    ", 3)));
+    let output = at.root.ok(&["fetch", "--accept-unpinned"]);
+    says(&output, "kafka.tgz was NOT verified");
+    assert!(at.lock().contains(&archives::digest(&body)), "{}", at.lock());
+
+    // MySQL's way.
+    let at = asks(".md5", "md5");
+    *beside.lock().unwrap() = (200, format!("{}  kafka.tgz\n", archives::md5(&other)));
+    says(&at.root.fails(5, &["fetch", "--accept-unpinned"]), "MD5");
+    *beside.lock().unwrap() = (200, format!("{}  kafka.tgz\n", archives::md5(&body)));
+    at.root.ok(&["fetch", "--accept-unpinned"]);
+    assert_eq!(at.programs().len(), 1);
+}
+
+#[test]
 fn going_back_to_an_earlier_choice_needs_no_network() {
     let (apache, confluent) = (archives::kafka("apache-kafka", 8), archives::kafka("confluent", 9));
     let (a, c) = (serve(&apache), serve(&confluent));

@@ -69,6 +69,19 @@ fn the_ports_of_running_nodes_are_no_failure() {
     assert!(ports["found"].as_str().unwrap().contains(&format!("held by nodes of this root: {port}")), "{ports}");
 }
 
+/// A shell with other limits asks about a daemon: the limits that nodes get are the daemon's.
+#[test]
+fn the_limits_told_are_those_of_the_daemon_that_runs() {
+    let root = root_of(&[fake("a", &[])]);
+    let shell = ["sh", "-c", "ulimit -n 5000; exec \"$@\"", "sh", crate::support::client::SUPERVISOR];
+    let output = Client::start_program(&root, &shell, &["up", "--detach"]).wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    let found = |root: &Root| check(&table(root, 0), "open files of a node")["found"].as_str().unwrap().to_owned();
+    assert_eq!(found(&root), format!("5000 of the daemon (pid {})", root.daemon()));
+    root.down();
+    assert!(found(&root).ends_with(" here"), "{}", found(&root));
+}
+
 #[test]
 fn a_wrong_configuration_is_exit_3_as_everywhere() {
     let root = Root::raw("[command.a]\nargv = 7\n");

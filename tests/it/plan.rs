@@ -104,13 +104,14 @@ fn a_plan_names_what_would_be_refused_with_its_code() {
     root.up();
     root.configure(&[
         fake("a", &[]).text("memory_max", "1T"),
-        fake("b", &[]).key("ports", &format!("[\"127.0.0.1:{port}\"]")),
+        fake("b", &[]).key("ports", &format!("[\"127.0.0.1:{port}\"]")).text("user", "nobody-at-all"),
     ]);
     let output = root.run(&["plan", "--json"]);
     let document: Value = serde_json::from_str(&output.stdout).unwrap_or_else(|e| panic!("{e}\n{output}"));
     let exits: Vec<i64> =
         document["refusals"].as_array().unwrap().iter().map(|r| r["exit"].as_i64().unwrap()).collect();
-    assert_eq!(exits, [3, 4], "{document}");
+    // memory, port, user: what a reload would refuse, in the words of the look before a start
+    assert_eq!(exits, [3, 4, 4], "{document}");
     let text = root.ok(&["plan"]).stdout;
     assert!(
         text.contains(&format!("port {port} is taken by")) && text.contains("nothing of it would be applied"),

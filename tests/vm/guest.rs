@@ -1,4 +1,4 @@
-//! Makes the guests, boots each for all tests that ask about it, and gives what it left behind.
+//! Makes the guest, boots it with a script, and gives what it left behind; once for all tests of a program.
 
 use super::support::node::program;
 use serde_json::Value;
@@ -53,70 +53,44 @@ impl Guest {
     }
 }
 
-/// What is done in a guest. The script leaves `seen/boot-1` when it has begun.
-struct Scene {
-    name: &'static str,
-    script: &'static str,
+/// What is done in a guest.
+pub struct Scene {
+    /// Of the directory that is left.
+    pub name: &'static str,
+    /// Run in it. It leaves `seen/start.rc` when it has begun.
+    pub script: PathBuf,
+    /// Names in the directory that it shares, and what stands in them.
+    pub files: Vec<(&'static str, String)>,
     /// Of the guest, for the kernel's command line.
-    memory: &'static str,
-    limit: Duration,
-    /// What the script is told, as `/run/host/NAME`.
-    told: Vec<(&'static str, String)>,
+    pub memory: &'static str,
+    /// How long it may take.
+    pub limit: Duration,
 }
 
-/// The guest in which the unit is mistreated, booted when the first test asks; or why none could be made. A guest that was
-/// made and then did not run is a failure, never a reason to skip.
-pub fn guest() -> Result<&'static Guest, &'static str> {
-    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
-    let scene = || Scene { name: "guest", script: "in-guest.sh", memory: "1G", limit: BOOT_LIMIT, told: Vec::new() };
-    looked_at(GUEST.get_or_init(|| run(&scene())))
+impl Scene {
+    /// A small guest.
+    pub fn new(name: &'static str, script: PathBuf) -> Self {
+        Self { name, script, files: Vec::new(), memory: "1G", limit: BOOT_LIMIT }
+    }
 }
 
-/// Rounds of out-of-memory kills: `CDC_OOM_ROUNDS`, 2,000 in the long form.
-pub fn oom_rounds() -> u32 {
-    std::env::var("CDC_OOM_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(50)
+/// A guest that was booted once, or why none could be made.
+pub type Booted = OnceLock<Result<Guest, String>>;
+
+/// The guest of a program with one script, booted when the first test asks. `script` is run in it; each of `files` is a name in
+/// the directory that it shares, and what stands in it.
+pub fn guest(script: &Path, files: &[(&'static str, String)]) -> Result<&'static Guest, &'static str> {
+    static GUEST: Booted = OnceLock::new();
+    once(&GUEST, || Ok(Scene { files: files.to_vec(), ..Scene::new("guest", script.to_owned()) }))
 }
 
-/// The guest in which memory runs out, in every way.
-pub fn hungry() -> Result<&'static Guest, &'static str> {
-    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
-    let scene = || Scene {
-        name: "hungry",
-        script: "memory.sh",
-        memory: "1G",
-        limit: BOOT_LIMIT + Duration::from_secs(6) * oom_rounds(),
-        told: vec![("rounds", oom_rounds().to_string())],
-    };
-    looked_at(GUEST.get_or_init(|| run(&scene())))
-}
-
-/// Rounds of `kill -9` of the daemon: `CDC_KILL_ROUNDS`, 50 in the long form.
-pub fn kill_rounds() -> u32 {
-    std::env::var("CDC_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
-}
-
-/// The guest with the real programs of the store that `CDC_TEST_STORE` names.
-pub fn stack() -> Result<&'static Guest, &'static str> {
-    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
-    let scene = || {
-        let store = std::env::var("CDC_TEST_STORE").map_err(|_| "CDC_TEST_STORE names no filled store".to_owned())?;
-        let lock = fs::read_to_string(Path::new(&store).join("lock.toml")).map_err(|e| format!("{store}: {e}"))?;
-        let java =
-            lock.lines().find_map(|l| l.strip_prefix("home = \"")?.strip_suffix('"')).ok_or("no Java in the store")?;
-        Ok::<_, String>(Scene {
-            name: "stack",
-            script: "stack.sh",
-            // the caps of the default stack must fit, as the ledger reckons
-            memory: "4300M",
-            limit: BOOT_LIMIT + Duration::from_secs(10) * kill_rounds(),
-            told: vec![("rounds", kill_rounds().to_string()), ("java", java.to_owned()), ("store", store)],
-        })
-    };
-    looked_at(GUEST.get_or_init(|| run(&scene()?)))
-}
-
-fn looked_at(guest: &'static Result<Guest, String>) -> Result<&'static Guest, &'static str> {
-    let guest = guest.as_ref().map_err(String::as_str)?;
+/// The guest of a scene, booted when the first test asks; or why none could be made. A guest that was made and then did not
+/// run is a failure, never a reason to skip.
+pub fn once(
+    booted: &'static Booted,
+    scene: impl FnOnce() -> Result<Scene, String>,
+) -> Result<&'static Guest, &'static str> {
+    let guest = booted.get_or_init(|| run(&scene()?)).as_ref().map_err(String::as_str)?;
     if let Some(why) = &guest.broken {
         panic!("{why}\n{}", guest.journal());
     }
@@ -135,7 +109,7 @@ fn run(scene: &Scene) -> Result<Guest, String> {
     let kit = PathBuf::from(String::from_utf8_lossy(&build.stdout).trim());
 
     // Kept until the next run: what a failed test wants looked at is there.
-    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join(scene.name);
+    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join(scene.name);
     let _ = fs::remove_dir_all(&share);
     fill(&share, &here, scene).map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
     let broken = boot(&kit, &share, scene).err();
@@ -172,11 +146,8 @@ fn fill(share: &Path, here: &Path, scene: &Scene) -> std::io::Result<()> {
     for unit in fs::read_dir(here.join("../../systemd"))?.flatten() {
         fs::copy(unit.path(), share.join("systemd").join(unit.file_name()))?;
     }
-    for (name, text) in &scene.told {
-        fs::write(share.join(name), format!("{text}\n"))?;
-    }
-    fs::copy(here.join(scene.script), share.join("in-guest.sh"))?;
-    Ok(())
+    fs::copy(&scene.script, share.join("in-guest.sh"))?;
+    scene.files.iter().try_for_each(|(name, text)| fs::write(share.join(name), text))
 }
 
 /// Boots the guest and waits until it has switched itself off.
@@ -225,9 +196,9 @@ fn boot(kit: &Path, share: &Path, scene: &Scene) -> Result<(), String> {
     }
     drop(silent);
     let _ = fs::remove_file(&changes);
-    if ended && share.join("seen/boot-1").exists() {
+    if ended && share.join("seen/start.rc").exists() {
         return Ok(());
     }
-    let how = if ended { "the guest ended before its script had begun" } else { "the guest did not end in time" };
+    let how = if ended { "the guest ended before the unit was started" } else { "the guest did not end in time" };
     Err(format!("{how}; what it left is in {}", share.display()))
 }

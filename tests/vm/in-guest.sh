@@ -50,8 +50,9 @@ root = "/var/lib/cdc-supervisor"
 [host]
 os_floor = "64M"
 [command.calm]
-argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
+argv = ["/usr/local/bin/fake-daemon", "tick=5"]
 memory_max = "64M"
+log = { max_bytes = "4K", keep = 1000 }
 [command.hungry]
 argv = ["/bin/sh", "-c", "while [ ! -e /var/lib/cdc-supervisor/hungry ]; do sleep 0.1; done; rm /var/lib/cdc-supervisor/hungry; exec /usr/local/bin/fake-daemon eat=200"]
 env = { PATH = "/usr/bin:/bin" }
@@ -155,6 +156,33 @@ cdc-supervisor reload >"$seen/reload.broken.text" 2>&1; saw reload.broken.rc $?
 saw reload.broken.active "$(systemctl is-active "$unit")"
 status reload-broken
 sed -i '$d' /etc/cdc-supervisor/supervisor.toml
+
+step "the clock is set back and forward"
+clock() { # NAME SECONDS: the clock is set so far off; hungry dies, is restarted and looked at, and so is the daemon
+  date -s "@$(($(date +%s) + $2))" >/dev/null
+  local start
+  start=$(node hungry .incarnation)
+  date -u +%Y-%m-%dT%H:%M:%SZ >"$seen/clock.$1.at"
+  kill -9 "$(node hungry .pid)"
+  await "hungry is back after the clock was set $1" is hungry .incarnation $((start + 1))
+  await "hungry is ready after the clock was set $1" is hungry .state ready
+  status "clock-$1"
+  cdc-supervisor status >"$seen/clock.$1.text" 2>&1
+  cdc-supervisor events --json --since "$(cat "$seen/clock.$1.at")" hungry >"$seen/clock.$1.events" 2>&1
+  cdc-supervisor logs -n 5 calm >"$seen/clock.$1.log" 2>&1
+}
+status clock-before
+clock back -86400
+clock forward 172800
+before=$(main_pid)
+kill -9 "$before"
+await "the unit is active again after the clock was set" restarted
+await "calm is ready after the clock was set" is calm .state ready
+status clock-after
+cdc-supervisor events --json >"$seen/clock.all" 2>&1
+cdc-supervisor incidents --json hungry >"$seen/clock-incidents.json" 2>"$seen/clock-incidents.err"
+ls $root/nodes/calm/log >"$seen/clock.files"
+date -s "@$(($(date +%s) - 86400))" >/dev/null
 
 step "stop leaves nothing"
 systemctl stop "$unit"; saw stop.rc $?

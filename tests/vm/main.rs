@@ -10,13 +10,22 @@ mod stack;
 #[path = "../support/mod.rs"]
 mod support;
 
-use guest::{Guest, guest};
+use guest::Guest;
 use serde_json::Value;
+use std::path::{Path, PathBuf};
 
 const CAP: u64 = 64 << 20;
 
 fn node(status: &Value, name: &str) -> Value {
     support::node_of(status, name)
+}
+
+fn guest() -> Result<&'static Guest, &'static str> {
+    guest::guest(&script("in-guest.sh"), &[])
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm").join(name)
 }
 
 /// The guest, or nothing when the test has been skipped.
@@ -205,6 +214,71 @@ fn a_daemon_that_hangs_is_replaced_and_no_node_notices() {
     for key in ["pid", "incarnation", "restarts"] {
         assert_eq!(node(&after, "calm")[key], node(&before, "calm")[key], "{key}");
     }
+}
+
+/// Seconds of an RFC 3339 time, good enough to compare times of a few days.
+fn seconds(time: &Value) -> i64 {
+    let text = time.as_str().unwrap_or_else(|| panic!("no time: {time}"));
+    let number = |range: std::ops::Range<usize>| text[range].parse::<i64>().unwrap();
+    // Days since 1970 (Howard Hinnant, days_from_civil).
+    let (year, month, day) = (number(0..4), number(5..7), number(8..10));
+    let year = if month <= 2 { year - 1 } else { year };
+    let of_era = year.rem_euclid(400) * 365 + year.rem_euclid(400) / 4 - year.rem_euclid(400) / 100;
+    let days = year.div_euclid(400) * 146_097 + of_era + (153 * ((month + 9) % 12) + 2) / 5 + day - 1 - 719_468;
+    days * 86_400 + number(11..13) * 3_600 + number(14..16) * 60 + number(17..19)
+}
+
+#[test]
+fn a_clock_that_is_set_changes_no_restart_no_order_and_no_node_that_runs() {
+    let guest = guest_or_skip!("a_clock_that_is_set_changes_no_restart_no_order_and_no_node_that_runs");
+    let before = guest.json("clock-before");
+    for name in ["back", "forward"] {
+        let status = guest.json(&format!("clock-{name}"));
+        assert_eq!(node(&status, "calm")["pid"], node(&before, "calm")["pid"], "{name}");
+        let hungry = node(&status, "hungry");
+        assert_eq!(hungry["last_exit"]["signal"], "SIGKILL", "{name}: {hungry}");
+        // Back at once: the pause is of the monotonic clock.
+        let at = seconds(&Value::String(guest.saw(&format!("clock.{name}.at"))));
+        let (ended, ready) = (seconds(&hungry["last_exit"]["at"]), seconds(&hungry["ready_since"]));
+        assert!((at..at + 60).contains(&ended) && (ended..ended + 40).contains(&ready), "{name}: {hungry}");
+        // `--since` goes by the clock that the reader has.
+        let events = guest.saw(&format!("clock.{name}.events"));
+        assert!(events.lines().any(|l| l.contains("\"ended\"")), "{name}: {events}");
+        assert!(!guest.saw(&format!("clock.{name}.log")).is_empty(), "{name}");
+        // An uptime counts on, in JSON and on screen: no days, and not from the beginning.
+        let (was, is) = (&node(&before, "calm")["up_ms"], &node(&status, "calm")["up_ms"]);
+        let ran_on = was.as_u64().zip(is.as_u64()).is_some_and(|(was, is)| (was..was + 60_000).contains(&is));
+        assert!(ran_on, "{name}: up {was} ms, then {is} ms");
+        let text = guest.saw(&format!("clock.{name}.text"));
+        let row = text.lines().find(|l| l.starts_with("calm")).unwrap_or_default();
+        let up = row.split_whitespace().nth(2).unwrap_or_default();
+        assert!(!up.contains('d') && up != "0s", "{name}: {row}");
+    }
+    let after = guest.json("clock-after");
+    for key in ["pid", "incarnation", "restarts"] {
+        assert_eq!(node(&after, "calm")[key], node(&before, "calm")[key], "{key}");
+    }
+    // The next daemon has only times of the wall clock; the process bounds what they can mean.
+    let up = node(&after, "calm")["up_ms"].as_u64();
+    assert!(up.is_some_and(|up| up < 600_000), "{after}");
+    let deaths = node(&after, "hungry")["incarnation"].as_u64().zip(node(&before, "hungry")["incarnation"].as_u64());
+    assert!(deaths.is_some_and(|(after, before)| after == before + 2), "{after}");
+    // Events stand in the order in which things happened, whatever their times say.
+    let all = guest.saw("clock.all");
+    let starts: Vec<u64> = all
+        .lines()
+        .filter_map(|l| serde_json::from_str::<Value>(l).ok())
+        .filter(|e| e["node"] == "hungry" && e["kind"] == "started")
+        .filter_map(|e| e["incarnation"].as_u64())
+        .collect();
+    assert!(starts.is_sorted() && starts.len() >= 2, "{starts:?}");
+    let list = guest.json("clock-incidents");
+    let ids: Vec<u64> = list["incidents"].as_array().unwrap().iter().filter_map(|i| i["id"].as_u64()).collect();
+    assert!(ids.is_sorted() && ids.len() >= 2, "{ids:?}");
+    // Names of rotated files grow, also when the clock went back, and bytes of the log grow with them.
+    let files = guest.saw("clock.files");
+    let ends: Vec<u64> = files.lines().filter_map(|f| f.strip_prefix('@')?.split('.').nth(2)?.parse().ok()).collect();
+    assert!(ends.len() >= 3 && ends.is_sorted(), "{files}");
 }
 
 #[test]

@@ -2,12 +2,29 @@
 //! one test per fact.
 
 use super::{
-    guest::{Guest, hungry, oom_rounds},
-    support,
+    guest::{self, Booted, Guest, Scene},
+    script, support,
 };
 use serde_json::Value;
+use std::{sync::OnceLock, time::Duration};
 
 const MIB: u64 = 1 << 20;
+
+/// Rounds of out-of-memory kills: `CDC_OOM_ROUNDS`, 2,000 in the long form.
+fn oom_rounds() -> u32 {
+    std::env::var("CDC_OOM_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(50)
+}
+
+/// The guest in which memory runs out, in every way.
+fn hungry() -> Result<&'static Guest, &'static str> {
+    static GUEST: Booted = OnceLock::new();
+    guest::once(&GUEST, || {
+        let small = Scene::new("hungry", script("memory.sh"));
+        let limit = small.limit + Duration::from_secs(6) * oom_rounds();
+        let seed = std::env::var("CDC_OOM_SEED").unwrap_or_else(|_| "7".into());
+        Ok(Scene { limit, files: vec![("rounds", oom_rounds().to_string()), ("seed", seed)], ..small })
+    })
+}
 
 /// The guest, or nothing when the test has been skipped.
 macro_rules! guest_or_skip {

@@ -2,11 +2,36 @@
 //! (`stack.sh`), one test per fact.
 
 use super::{
-    guest::{Guest, kill_rounds, stack},
-    support,
+    guest::{self, Booted, Guest, Scene},
+    script, support,
 };
+use std::{fs, path::Path, sync::OnceLock, time::Duration};
 
 const NODES: [&str; 5] = ["zookeeper", "broker-1", "broker-2", "broker-3", "mysql"];
+
+/// Rounds of `kill -9` of the daemon: `CDC_KILL_ROUNDS`, 50 in the long form.
+fn kill_rounds() -> u32 {
+    std::env::var("CDC_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
+}
+
+/// The guest with the real programs of the store that `CDC_TEST_STORE` names.
+fn stack() -> Result<&'static Guest, &'static str> {
+    static GUEST: Booted = OnceLock::new();
+    guest::once(&GUEST, || {
+        let store = std::env::var("CDC_TEST_STORE").map_err(|_| "CDC_TEST_STORE names no filled store".to_owned())?;
+        let lock = fs::read_to_string(Path::new(&store).join("lock.toml")).map_err(|e| format!("{store}: {e}"))?;
+        let java = lock.lines().find_map(|l| l.strip_prefix("home = \"")?.strip_suffix('"'));
+        let java = java.ok_or("no Java in the store")?.to_owned();
+        let small = Scene::new("stack", script("stack.sh"));
+        Ok(Scene {
+            // the caps of the default stack must fit, as the ledger reckons
+            memory: "4300M",
+            limit: small.limit * 2 + Duration::from_secs(10) * kill_rounds(),
+            files: vec![("rounds", kill_rounds().to_string()), ("java", java), ("store", store)],
+            ..small
+        })
+    })
+}
 
 /// The guest, or nothing when the test has been skipped.
 macro_rules! guest_or_skip {

@@ -4,7 +4,7 @@
 //! comes from one place only, sizes are plain, and the end is two blocks of zeros with nothing but zeros behind them: two readers
 //! that see different files in one archive is how such checks are evaded.
 
-use super::{ArchiveFault, Bound, names, stream::Decoded};
+use super::{ArchiveFault, Bound, ahead::Decoded, names};
 use tar::{EntryType, Header};
 
 /// A tar block, bytes.

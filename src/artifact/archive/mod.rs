@@ -5,6 +5,7 @@
 //! program has no business to have is refused by name. Whoever has compared the digest calls [`Unpacked::allow_execution`].
 //! Owners, times and extended attributes are not taken over.
 
+mod ahead;
 mod deb;
 mod entries;
 mod fault;
@@ -15,19 +16,22 @@ mod tests;
 
 pub use fault::{ArchiveFault, Bound};
 
+use super::manifest::Known;
 use crate::sys::{
     command::Cancel,
     error::SysError,
     fs as sysfs,
     tree::{There, Tree},
 };
+use ahead::Decoded;
 use entries::{Entries, Entry, Kind};
+use sha2::{Digest, Sha256};
 use std::{
     fmt,
     io::{self, Read, Write},
     path::{Path, PathBuf},
+    thread,
 };
-use stream::{Decoded, Intake};
 
 /// Formats that are read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -117,6 +121,8 @@ pub struct Unpacked {
     pub top: Option<String>,
     /// Files that the archive calls executable, relative to the tree.
     pub executables: Vec<PathBuf>,
+    /// Digests of the files made, taken while they were written.
+    pub known: Known,
 }
 
 impl Unpacked {
@@ -144,7 +150,7 @@ const BLOCK: usize = 256 << 10;
 /// `input` is read to its end, so a digest may be taken on the way. After a fault `into` holds a part of the archive, which the
 /// caller throws away.
 pub fn unpack(
-    input: impl Read,
+    input: impl Read + Send,
     kind: ArchiveKind,
     top: Top,
     into: &Path,
@@ -160,22 +166,19 @@ pub fn unpack(
         done: Unpacked::default(),
         names: 0,
     };
-    let intake = Intake::new(bounds, cancel);
-    let mut packed = intake.open(input, kind)?;
-    match kind {
-        ArchiveKind::TarGz => work.all(&mut intake.gzip(packed), bounds)?,
-        ArchiveKind::TarXz => work.all(&mut intake.xz(packed)?, bounds)?,
-        ArchiveKind::Deb => {
-            let (packing, size) = deb::find_data(&mut packed, &intake)?;
-            let data = packed.by_ref().take(size);
-            match packing {
-                deb::Packing::Gzip => work.all(&mut intake.gzip(data), bounds)?,
-                deb::Packing::Xz => work.all(&mut intake.xz(data)?, bounds)?,
-                deb::Packing::Bare => work.all(&mut intake.bare(data), bounds)?,
-            }
-            deb::pass_rest(&mut packed, size, &intake)?;
-        }
-    }
+    thread::scope(|scope| {
+        let (feed, mut decoded) = ahead::pair(bounds, cancel);
+        let feeding = thread::Builder::new()
+            .name("unpack".into())
+            .spawn_scoped(scope, move || feed.run(input, kind, bounds, cancel))
+            .map_err(|e| SysError::new("start a thread that unpacks", e))?;
+        let outcome = work.all(&mut decoded, bounds);
+        // Who feeds ends with the one that reads.
+        drop(decoded);
+        // A panic of the decompressor is ours to pass on, not to hide.
+        feeding.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+        outcome
+    })?;
     Ok(work.done)
 }
 
@@ -275,8 +278,14 @@ impl Work<'_> {
             Kind::File { executable } => {
                 let mut file = self.tree.file(name, 0o600).map_err(|e| found(&entry.name, e))?;
                 let failed = |e: io::Error| ArchiveFault::System(SysError::path("write", name, e));
-                entries.data(entry.size, block, |bytes| file.write_all(bytes).map_err(failed))?;
+                let mut sum = Sha256::new();
+                entries.data(entry.size, block, |bytes| {
+                    sum.update(bytes);
+                    file.write_all(bytes).map_err(failed)
+                })?;
                 sysfs::begin_writing(&file);
+                let meta = file.metadata().map_err(|e| SysError::path("look at", name, e))?;
+                self.done.known.add(name, &meta, &sum.finalize());
                 self.done.bytes += entry.size;
                 if *executable {
                     self.names += name.as_os_str().len();

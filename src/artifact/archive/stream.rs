@@ -1,4 +1,4 @@
-//! The stream of an archive: packed bytes counted on the way in, unpacked ones on the way out, every failure told for what it is.
+//! The decompressors: packed bytes counted on the way in, unpacked ones on the way out, every failure told for what it is.
 
 use super::{ArchiveFault, ArchiveKind, BLOCK, Bound, Bounds};
 use crate::sys::command::Cancel;
@@ -72,24 +72,24 @@ impl<'a> Intake<'a> {
     }
 
     /// gzip: members one after the other (RFC 1952, 2.2), and nothing behind them.
-    pub fn gzip<R: BufRead + 'a>(&'a self, packed: R) -> Decoded<'a> {
+    pub fn gzip<R: BufRead + 'a>(&'a self, packed: R) -> Decoder<'a> {
         self.decoded(MultiGzDecoder::new(packed))
     }
 
     /// xz: streams one after the other, with padding of zeros in fours (xz file format, 2.2), and nothing behind them.
-    pub fn xz<R: BufRead + 'a>(&'a self, packed: R) -> Result<Decoded<'a>, ArchiveFault> {
+    pub fn xz<R: BufRead + 'a>(&'a self, packed: R) -> Result<Decoder<'a>, ArchiveFault> {
         let decoder = xz::Stream::new_stream_decoder(self.bounds.memory, xz::CONCATENATED)
             .map_err(|e| self.fault(0, e.into()))?;
         Ok(self.decoded(XzDecoder::new_stream(packed, decoder)))
     }
 
     /// No compression.
-    pub fn bare<R: BufRead + 'a>(&'a self, packed: R) -> Decoded<'a> {
+    pub fn bare<R: BufRead + 'a>(&'a self, packed: R) -> Decoder<'a> {
         self.decoded(packed)
     }
 
-    fn decoded<R: Read + 'a>(&'a self, decoder: R) -> Decoded<'a> {
-        Decoded { decoder: Box::new(decoder), intake: self, out: 0 }
+    fn decoded<R: Read + 'a>(&'a self, decoder: R) -> Decoder<'a> {
+        Decoder { decoder: Box::new(decoder), intake: self, out: 0 }
     }
 
     /// What a failed read means.
@@ -116,19 +116,14 @@ impl<'a> Intake<'a> {
     }
 }
 
-/// The unpacked stream. Never gives more than the bounds allow.
-pub struct Decoded<'a> {
+/// The decompressor. Never gives more than the bounds allow.
+pub struct Decoder<'a> {
     decoder: Box<dyn Read + 'a>,
     intake: &'a Intake<'a>,
     out: u64,
 }
 
-impl Decoded<'_> {
-    /// Unpacked bytes so far.
-    pub fn at(&self) -> u64 {
-        self.out
-    }
-
+impl Decoder<'_> {
     /// Some bytes; 0 at the end of everything, where the checksums were right.
     pub fn some(&mut self, into: &mut [u8]) -> Result<usize, ArchiveFault> {
         self.intake.go_on()?;
@@ -148,25 +143,5 @@ impl Decoded<'_> {
             return Err(ArchiveFault::Over { bound: Bound::Ratio, limit: bounds.ratio });
         }
         Ok(n)
-    }
-
-    /// All bytes of `into`; the end of the stream before that is a cut-off archive.
-    pub fn fill(&mut self, mut into: &mut [u8]) -> Result<(), ArchiveFault> {
-        while !into.is_empty() {
-            match self.some(into)? {
-                0 => return Err(ArchiveFault::Truncated { after: self.out }),
-                n => into = &mut into[n..],
-            }
-        }
-        Ok(())
-    }
-
-    /// Refuses at once what is announced to go over the bound.
-    pub fn expect(&self, size: u64) -> Result<(), ArchiveFault> {
-        let limit = self.intake.bounds.bytes;
-        if size > limit.saturating_sub(self.out) {
-            return Err(ArchiveFault::Over { bound: Bound::Bytes, limit });
-        }
-        Ok(())
     }
 }

@@ -8,7 +8,7 @@ use crate::{
         archive::{self, ArchiveKind, Bounds, Keep, Top},
         java,
         lockfile::{ArchiveRecord, LockFile, TreeRecord},
-        manifest::{Care, Manifest},
+        manifest::{Care, Known, Manifest},
         pins::Pins,
         store::{self, Store, Work},
     },
@@ -31,8 +31,15 @@ pub fn verify(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Contents, BundleError> {
-    let store = Store::take(&settings.store, progress, cancel)?;
-    Ok(Opened::open(path, wanted, &store, settings, cancel)?.contents)
+    // Where there is no store yet, a look at a file does not make one.
+    let (_store, work) = if settings.store.is_dir() {
+        let store = Store::take(&settings.store, progress, cancel)?;
+        let work = store.work("bundle")?;
+        (Some(store), work)
+    } else {
+        (None, Work::apart()?)
+    };
+    Ok(Opened::open(path, wanted, work, settings, cancel)?.contents)
 }
 
 /// Installs a bundle; `wanted` is the digest that the file must have. Needs no network. Killed at any time, the next run
@@ -46,7 +53,7 @@ pub fn install(
     cancel: &Cancel,
 ) -> Result<Contents, BundleError> {
     let store = Store::take(&settings.store, progress, cancel)?;
-    let mut opened = Opened::open(path, wanted, &store, settings, cancel)?;
+    let mut opened = Opened::open(path, wanted, store.work("bundle")?, settings, cancel)?;
     let before = LockFile::read(&settings.store)?;
     let mut record = before.clone();
     let mut came = BTreeSet::new();
@@ -129,7 +136,7 @@ impl Opened {
     fn open(
         path: &Path,
         wanted: Option<&str>,
-        store: &Store,
+        work: Work,
         settings: &Settings,
         cancel: &Cancel,
     ) -> Result<Self, BundleError> {
@@ -137,7 +144,6 @@ impl Opened {
         let (head, text) = super::head(path)?;
         let content = |what: String| BundleError::Content { file: file.clone(), what };
         known(&head, settings).map_err(&content)?;
-        let work = store.work("bundle")?;
         let into = work.sub("in")?;
         sysfs::make_dir(&into, 0o700)?;
         let opened = File::open(path).map_err(|e| SysError::path("open", path, e))?;
@@ -171,7 +177,7 @@ impl Opened {
         for tree in &head.trees {
             let place = into.join(TREES).join(&tree.directory);
             host_links(&place, tree).map_err(&content)?;
-            let found = Manifest::seal(&place)?.content();
+            let found = Manifest::seal(&place, &Known::default())?.content();
             if found != tree.content {
                 let (directory, wanted) = (&tree.directory, &tree.content);
                 return Err(content(format!("{directory} has content {found}, it announces {wanted}")));

@@ -48,6 +48,11 @@ impl Network {
         Self { timing, limiter: Limiter::new(rate), ca_file: ca_file.map(Path::to_owned), gone: Mutex::default() }
     }
 
+    /// Whether there are authorities to check a server's certificate with. Reaches no server.
+    pub fn has_authorities(&self) -> Result<(), TransferFault> {
+        self.client("https://localhost/").map(drop)
+    }
+
     /// Remembers that the host of `url` is out of reach.
     pub fn lost(&self, url: &str) {
         self.gone.lock().unwrap_or_else(PoisonError::into_inner).insert(host(url).to_owned());

@@ -37,7 +37,8 @@ pub(super) async fn run(context: &Context, args: &args::Status) -> Result<Exit, 
             Ok(Some(Answer::Status(mut status))) => {
                 number_incidents(&mut status, &layout);
                 let text = text(context, &status, args)?;
-                show(context, args, &text, &mut last)?;
+                let news = if args.json { self::text(context, &without_counts(&status), args)? } else { text.clone() };
+                show(context, args, &text, news, &mut last)?;
                 if !args.watch {
                     return Ok(Exit::Done);
                 }
@@ -56,6 +57,14 @@ pub(super) async fn run(context: &Context, args: &args::Status) -> Result<Exit, 
             Err(e) => return Err(e.into()),
         }
     }
+}
+
+/// The status without what only counts on: a watch tells what is new.
+fn without_counts(status: &Status) -> Status {
+    let mut status = status.clone();
+    status.supervisor.up_ms = None;
+    status.nodes.iter_mut().for_each(|node| node.up_ms = None);
+    status
 }
 
 /// A daemon older than this key tells no incidents; their files do.
@@ -80,8 +89,8 @@ fn text(context: &Context, status: &Status, args: &args::Status) -> Result<Strin
     if let Some(pid) = supervisor.pid {
         head.push_str(&format!(", pid {pid}"));
     }
-    if let Some(since) = supervisor.started_at {
-        head.push_str(&format!(", up {}", table::up_for(now, since)));
+    if let Some(up) = table::up(now, supervisor.started_at, supervisor.up_ms) {
+        head.push_str(&format!(", up {up}"));
     }
     head.push_str(&format!(", root {}", supervisor.root));
     let nodes = match args.memory {
@@ -98,7 +107,14 @@ fn text(context: &Context, status: &Status, args: &args::Status) -> Result<Strin
 }
 
 /// Prints one status: over the last one on a terminal, below it elsewhere and only when it says something new.
-fn show(context: &Context, args: &args::Status, text: &str, last: &mut Option<String>) -> Result<(), CliError> {
+/// `news` is what of it counts as new.
+fn show(
+    context: &Context,
+    args: &args::Status,
+    text: &str,
+    news: String,
+    last: &mut Option<String>,
+) -> Result<(), CliError> {
     if args.watch && !args.json && context.printer.out_is_terminal {
         // Home, the text with each line's rest erased, everything below erased (ECMA-48 CUP, EL, ED): no flicker.
         let lines = text.replace('\n', "\u{1b}[K\r\n");
@@ -109,13 +125,13 @@ fn show(context: &Context, args: &args::Status, text: &str, last: &mut Option<St
             .and_then(|()| out.flush())
             .map_err(|e| of_output(&e));
     }
-    if last.as_deref() == Some(text) {
+    if last.as_ref() == Some(&news) {
         return Ok(());
     }
     if last.is_some() && !args.json {
         context.printer.data("")?;
     }
-    *last = Some(text.to_owned());
+    *last = Some(news);
     context.printer.data(text)
 }
 

@@ -5,36 +5,7 @@ use crate::base::{Cause, ExitStatus, Incarnation, NodeKind, NodeName, Timestamp,
 use std::time::Duration;
 
 fn node(state: &'static str, incarnation: u64) -> NodeSnapshot {
-    let runs = matches!(state, "starting" | "ready" | "degraded" | "stopping");
-    NodeSnapshot {
-        name: NodeName::new("a").unwrap(),
-        kind: NodeKind::Command,
-        wanted: Wanted::Up,
-        state,
-        serves: state == "ready",
-        process: runs.then(|| ProcessId {
-            pid: 100 + i32::try_from(incarnation).unwrap(),
-            start_ticks: incarnation,
-            boot_id: "b".into(),
-        }),
-        incarnation: Incarnation(incarnation),
-        since: Timestamp(0),
-        started_at: None,
-        ready_since: None,
-        ready_after: None,
-        restarts: 0,
-        deaths_in_a_row: 0,
-        last_exit: None,
-        cap_bytes: None,
-        trend: None,
-        ports: vec![],
-        detail: format!("{state}: words"),
-        adopted: false,
-        waits_for: None,
-        stop: None,
-        failure: None,
-        queued_stop: None,
-    }
+    NodeSnapshot::sample(NodeName::new("a").unwrap(), NodeKind::Command, state, incarnation)
 }
 
 fn with(mut node: NodeSnapshot, change: impl FnOnce(&mut NodeSnapshot)) -> NodeSnapshot {

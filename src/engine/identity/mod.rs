@@ -18,7 +18,7 @@ use crate::{
     },
     sys::{error::SysError, fs},
 };
-use std::{io, net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 /// Pause before another look at something that is not as it should be yet.
 const LOOK: Duration = Duration::from_millis(250);
@@ -182,7 +182,7 @@ fn mark(node: &NodeName, step: &DataVersion) -> Result<Option<String>, PrepareEr
     let failed = |e: SysError| PrepareError::file(node, &e);
     let path = step.data_dir.join(MARKER);
     let mut note = None;
-    let found: Option<Marker> = match text(&path).map_err(failed)? {
+    let found: Option<Marker> = match fs::read_lossy_optional(&path).map_err(failed)? {
         None => None,
         Some(text) => match serde_json::from_str(&text) {
             Ok(marker) => Some(marker),
@@ -199,7 +199,7 @@ fn mark(node: &NodeName, step: &DataVersion) -> Result<Option<String>, PrepareEr
         },
     };
     let left = match step.product {
-        DataProduct::Mysql => text(&step.data_dir.join("mysql_upgrade_history")).map_err(failed)?,
+        DataProduct::Mysql => fs::read_lossy_optional(&step.data_dir.join("mysql_upgrade_history")).map_err(failed)?,
         DataProduct::Kafka | DataProduct::Zookeeper => None,
     };
     let left = left.as_deref().and_then(upgrade_history);
@@ -213,39 +213,18 @@ fn mark(node: &NodeName, step: &DataVersion) -> Result<Option<String>, PrepareEr
 
 /// What is in a broker's data directory.
 fn broker_data(dir: &Path) -> Result<Found, SysError> {
-    let meta = text(&dir.join("meta.properties"))?;
-    let names = names(dir)?;
+    let meta = fs::read_lossy_optional(&dir.join("meta.properties"))?;
+    let names = fs::names_in(dir)?;
     Ok(found(meta.as_deref(), names.iter().map(String::as_str)))
 }
 
 /// What is in MySQL's data directory.
 fn mysql_data(dir: &Path) -> Result<MysqlFound, SysError> {
-    if names(dir)?.is_empty() {
+    if fs::names_in(dir)?.is_empty() {
         return Ok(MysqlFound::Empty);
     }
-    let uuid = text(&dir.join("auto.cnf"))?.as_deref().and_then(server_uuid);
+    let uuid = fs::read_lossy_optional(&dir.join("auto.cnf"))?.as_deref().and_then(server_uuid);
     Ok(uuid.map_or(MysqlFound::NoUuid, |uuid| MysqlFound::Server { uuid }))
-}
-
-/// A small file of a product's; none when there is none.
-fn text(path: &Path) -> Result<Option<String>, SysError> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-        Err(e) => Err(SysError::path("read", path, e)),
-    }
-}
-
-/// Names of a directory's entries; none when there is no directory.
-fn names(dir: &Path) -> Result<Vec<String>, SysError> {
-    let failed = |e| SysError::path("look into", dir, e);
-    match std::fs::read_dir(dir) {
-        Ok(entries) => {
-            entries.map(|entry| entry.map(|e| e.file_name().to_string_lossy().into_owned()).map_err(failed)).collect()
-        }
-        Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(Vec::new()),
-        Err(e) => Err(failed(e)),
-    }
 }
 
 /// Asks ZooKeeper for the cluster's id, its topics and who is registered.

@@ -1,7 +1,7 @@
 //! Which ends are put on record, once each, and what is told of them later.
 
 use super::*;
-use crate::base::{ByteSize, NodeKind, ids::ProcessId, incident::Evidence};
+use crate::base::{ByteSize, NodeKind, incident::Evidence};
 use crate::engine::snapshot::WaitsFor;
 use std::fs;
 
@@ -19,32 +19,7 @@ fn name() -> NodeName {
 }
 
 fn node(state: &'static str, incarnation: u64) -> NodeSnapshot {
-    let runs = matches!(state, "starting" | "ready" | "degraded" | "stopping");
-    NodeSnapshot {
-        name: name(),
-        kind: NodeKind::Broker(2),
-        wanted: Wanted::Up,
-        state,
-        serves: state == "ready",
-        process: runs.then(|| ProcessId { pid: 1, start_ticks: incarnation, boot_id: "b".into() }),
-        incarnation: Incarnation(incarnation),
-        since: Timestamp(0),
-        started_at: None,
-        ready_since: None,
-        ready_after: None,
-        restarts: 0,
-        deaths_in_a_row: 0,
-        last_exit: None,
-        cap_bytes: None,
-        trend: None,
-        ports: vec![],
-        detail: "words".into(),
-        adopted: false,
-        waits_for: None,
-        stop: None,
-        failure: None,
-        queued_stop: None,
-    }
+    NodeSnapshot::sample(name(), NodeKind::Broker(2), state, incarnation)
 }
 
 fn failed(incarnation: u64, what: &str) -> NodeSnapshot {

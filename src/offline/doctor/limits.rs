@@ -3,6 +3,7 @@
 use super::{
     Site,
     check::{Check, Severity},
+    starter::Who,
 };
 use crate::{
     base::{NodeKind, NodeName},
@@ -14,11 +15,7 @@ use std::collections::BTreeMap;
 /// What is seen of them; none where the kernel does not tell.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Facts {
-    euid: u32,
-    open_files_hard: Option<u64>,
     file_max: Option<u64>,
-    processes_of_user: Option<u64>,
-    pids_of_group: Option<u64>,
     threads_max: Option<u64>,
     aio_max: Option<u64>,
     aio_now: Option<u64>,
@@ -36,11 +33,7 @@ pub(super) fn look(site: &Site) -> Facts {
         (name, uid)
     });
     Facts {
-        euid: site.euid,
-        open_files_hard: kernel::open_files_hard(),
         file_max: kernel::setting("fs.file-max"),
-        processes_of_user: kernel::processes_of_user(),
-        pids_of_group: crate::sys::cgroup::pids_limit(),
         threads_max: kernel::setting("kernel.threads-max"),
         aio_max: kernel::setting("fs.aio-max-nr"),
         aio_now: kernel::setting("fs.aio-nr"),
@@ -52,7 +45,7 @@ pub(super) fn look(site: &Site) -> Facts {
 }
 
 pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
-    let mut rows = vec![open_files(site, facts.open_files_hard), processes(site, facts)];
+    let mut rows = vec![open_files(site), processes(site, facts)];
     rows.extend(users(site, facts));
     if site.plan.mysql.is_some() {
         rows.push(aio(site, facts));
@@ -110,7 +103,7 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
 }
 
 /// A broker with nothing in it has some 300 files open; below 4096 it will run out of them in its first days.
-fn open_files(site: &Site, hard: Option<u64>) -> Check {
+fn open_files(site: &Site) -> Check {
     const LEAST: u64 = 4_096;
     let wants = site.starting.iter().filter_map(|n| Some((n, site.plan.node(n)?.care.nofile)));
     let (node, wanted) = wants.max_by_key(|(_, n)| *n).map_or((None, 0), |(node, n)| (Some(node), n));
@@ -118,11 +111,10 @@ fn open_files(site: &Site, hard: Option<u64>) -> Check {
     let why = "a node gets what its nofile says, at most the hard limit of the supervisor";
     let row =
         |found: String| Check::ok("open files of a node", format!("hard limit {wanted} or more{whose}"), found, why);
-    let Some(hard) = hard else { return row("not readable".into()).unknown() };
-    let row = row(if hard == u64::MAX { "no limit".into() } else { hard.to_string() });
-    let remedy = format!(
-        "raise it: `ulimit -Hn {wanted}` as root in the shell that starts it, LimitNOFILE= in a unit, or /etc/security/limits.conf"
-    );
+    let Some(hard) = site.starter.open_files else { return row("not readable".into()).unknown() };
+    let bound = if hard == u64::MAX { "no limit".into() } else { hard.to_string() };
+    let row = row(format!("{bound} {}", site.starter.words()));
+    let remedy = site.starter.raise("LimitNOFILE", "nofile", "-Hn", wanted);
     if hard >= wanted {
         row
     } else if hard < LEAST && site.plan.kafka.is_some() {
@@ -147,21 +139,30 @@ fn threads(kind: NodeKind) -> u64 {
 
 fn processes(site: &Site, facts: &Facts) -> Check {
     let need: u64 = site.to_start().filter_map(|n| site.plan.node(n)).map(|n| threads(n.kind)).sum();
-    let root = facts.euid == 0;
+    let starter = &site.starter;
+    let root = starter.uid == Some(0);
+    let of_group = match starter.who {
+        Who::Here => "pids.max of this cgroup",
+        Who::Daemon(_) => "pids.max of the daemon's cgroup",
+        Who::Unit => "TasksMax of the unit",
+    };
+    let of_user = match starter.who {
+        Who::Here => "this user's limit",
+        Who::Daemon(_) => "the limit of the daemon's user",
+        Who::Unit => "LimitNPROC of the unit",
+    };
     let bounds = [
-        ("pids.max of this cgroup", "TasksMax= in the unit, or the limit of the container", facts.pids_of_group),
+        (of_group, "raise it: TasksMax= in the unit, or the limit of the container".to_owned(), starter.pids),
         // the kernel does not count root's (setrlimit(2), RLIMIT_NPROC)
-        ("this user's limit", "ulimit -u, or /etc/security/limits.conf", facts.processes_of_user.filter(|_| !root)),
-        ("kernel.threads-max", "sysctl -w kernel.threads-max", facts.threads_max),
+        (of_user, starter.raise("LimitNPROC", "nproc", "-u", need), starter.processes.filter(|_| !root)),
+        ("kernel.threads-max", "raise it: sysctl -w kernel.threads-max".to_owned(), facts.threads_max),
     ];
     let why = "threads count as processes; a JVM that gets none ends with \"unable to create native thread\"";
     let row = |found: String| Check::ok("processes", format!("{need} threads for the nodes to start"), found, why);
     let tightest = bounds.into_iter().filter_map(|(name, how, bound)| Some((bound?, name, how))).min();
     match tightest {
         None => row("no limit to be seen".into()).unknown(),
-        Some((bound, name, how)) if bound < need => {
-            row(format!("{bound} by {name}")).but(Severity::Warn, format!("raise it: {how}"))
-        }
+        Some((bound, name, how)) if bound < need => row(format!("{bound} by {name}")).but(Severity::Warn, how),
         Some((u64::MAX, _, _)) => row("no limit".into()),
         Some((bound, name, _)) => row(format!("{bound} by {name}")),
     }
@@ -169,6 +170,7 @@ fn processes(site: &Site, facts: &Facts) -> Check {
 
 fn users(site: &Site, facts: &Facts) -> Vec<Check> {
     let mut rows = Vec::new();
+    let starter = site.starter.uid;
     for (name, uid) in &facts.users {
         let who: Vec<&NodeName> = site
             .starting
@@ -186,8 +188,9 @@ fn users(site: &Site, facts: &Facts) -> Vec<Check> {
                 format!("there is no user {name}"),
                 format!("useradd --system --no-create-home {name}, or change the key `user`"),
             ),
-            Some(uid) if facts.euid != 0 && *uid != facts.euid => {
-                row(format!("uid {uid}, this runs as uid {}", facts.euid)).fails(
+            Some(uid) if starter.is_some_and(|starter| starter != 0 && starter != *uid) => {
+                let starter = starter.unwrap_or_default();
+                row(format!("uid {uid}, the supervisor runs as uid {starter}")).fails(
                     format!("only root can start a program as user {name}"),
                     "take `user` out of the file, or run the supervisor as root or as that user",
                 )
@@ -232,9 +235,16 @@ fn aio(site: &Site, facts: &Facts) -> Check {
 fn caps(site: &Site) -> Check {
     let why = "a cap keeps a node that grows from taking the host's memory";
     let row = |found: String| Check::ok("memory caps", "a delegated cgroup v2 with the memory controller", found, why);
-    match &site.caps_why_not {
-        None => row("can be enforced".into()),
-        Some(why) => row(format!("not enforced from here: {why}")).but(
+    let whose = site.starter.words();
+    match (&site.starter.caps, site.starter.who) {
+        (Ok(()), Who::Daemon(_)) => row(format!("enforced, {whose}")),
+        (Ok(()), Who::Here | Who::Unit) => row(format!("can be enforced, {whose}")),
+        (Err(why), Who::Unit) => row(why.clone()).but(
+            Severity::Warn,
+            "`systemctl edit cdc-supervisor.service`: [Service] Delegate=cpu memory pids io, and look whether the kernel has \
+             the controller: cat /sys/fs/cgroup/cgroup.controllers",
+        ),
+        (Err(why), Who::Here | Who::Daemon(_)) => row(format!("not enforced {whose}: {why}")).but(
             Severity::Warn,
             "run the unit, or `systemd-run --user --scope -p Delegate=yes cdc-supervisor up`; without systemd `up` runs uncapped and says so",
         ),
@@ -243,19 +253,27 @@ fn caps(site: &Site) -> Check {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::tests::site, *};
+    use super::{
+        super::{starter::Starter, tests::site},
+        *,
+    };
 
     fn named(checks: &[Check], name: &str) -> Check {
         checks.iter().find(|c| c.name == name).cloned().unwrap_or_else(|| panic!("no row {name}: {checks:#?}"))
     }
 
+    /// A site whose nodes are started by an ordinary user with usual limits, from here.
+    fn usual(text: &str) -> Site {
+        let mut site = site(text);
+        let (open_files, processes) = (Some(1_048_576), Some(63_000));
+        site.starter =
+            Starter { who: Who::Here, uid: Some(1000), open_files, processes, pids: None, caps: Err("a test".into()) };
+        site
+    }
+
     fn healthy() -> Facts {
         Facts {
-            euid: 1000,
-            open_files_hard: Some(1_048_576),
             file_max: Some(i64::MAX.unsigned_abs()),
-            processes_of_user: Some(63_000),
-            pids_of_group: None,
             threads_max: Some(126_000),
             aio_max: Some(65_536),
             aio_now: Some(0),
@@ -268,9 +286,8 @@ mod tests {
 
     #[test]
     fn a_host_with_its_defaults_is_fine() {
-        let mut site = site("");
-        site.caps_enforced = true;
-        site.caps_why_not = None;
+        let mut site = usual("");
+        site.starter.caps = Ok(());
         let checks = judge(&site, &healthy());
         assert!(checks.iter().all(|c| c.severity == Severity::Ok), "{checks:#?}");
         assert_eq!(named(&checks, "open files of the host").found, "no bound");
@@ -281,25 +298,11 @@ mod tests {
     fn each_limit_that_is_too_low_is_told_with_the_command_that_raises_it() {
         for (facts, name, severity, remedy) in [
             (
-                Facts { open_files_hard: Some(65_536), ..healthy() },
-                "open files of a node",
-                Severity::Warn,
-                "ulimit -Hn 100000",
-            ),
-            (
-                Facts { open_files_hard: Some(1_024), ..healthy() },
-                "open files of a node",
-                Severity::Fail,
-                "LimitNOFILE=",
-            ),
-            (
                 Facts { file_max: Some(1_000), ..healthy() },
                 "open files of the host",
                 Severity::Warn,
                 "fs.file-max=1000000",
             ),
-            (Facts { pids_of_group: Some(100), ..healthy() }, "processes", Severity::Warn, "TasksMax="),
-            (Facts { processes_of_user: Some(10), ..healthy() }, "processes", Severity::Warn, "ulimit -u"),
             (Facts { aio_now: Some(65_000), ..healthy() }, "asynchronous I/O", Severity::Fail, "fs.aio-max-nr=131072"),
             (Facts { aio_max: Some(8_192), ..healthy() }, "asynchronous I/O", Severity::Warn, "fs.aio-max-nr=65536"),
             (Facts { map_count: Some(65_530), ..healthy() }, "memory maps", Severity::Warn, "vm.max_map_count=262144"),
@@ -310,23 +313,45 @@ mod tests {
                 "net.core.somaxconn=1024",
             ),
         ] {
-            let row = named(&judge(&site(""), &facts), name);
+            let row = named(&judge(&usual(""), &facts), name);
             assert_eq!(row.severity, severity, "{row:?}");
             assert!(row.remedy.as_deref().unwrap().contains(remedy), "{row:?}");
         }
     }
 
     #[test]
-    fn roots_processes_are_not_bounded_by_a_users_limit() {
-        let facts = Facts { euid: 0, processes_of_user: Some(10), ..healthy() };
-        assert_eq!(named(&judge(&site(""), &facts), "processes").severity, Severity::Ok);
+    fn the_limits_that_count_are_those_of_whoever_starts_the_nodes() {
+        let row = |name: &str, change: &dyn Fn(&mut Starter)| {
+            let mut site = usual("");
+            change(&mut site.starter);
+            named(&judge(&site, &healthy()), name)
+        };
+        let files =
+            |who, limit| row("open files of a node", &|s: &mut Starter| (s.who, s.open_files) = (who, Some(limit)));
+        assert_eq!(files(Who::Unit, 262_144).severity, Severity::Ok);
+        assert_eq!(files(Who::Unit, 262_144).found, "262144 of the unit (cdc-supervisor.service)");
+        assert_eq!(files(Who::Daemon(7), u64::MAX).found, "no limit of the daemon (pid 7)");
+        for (bad, severity, remedy) in [
+            (files(Who::Here, 65_536), Severity::Warn, "ulimit -Hn 100000"),
+            (files(Who::Daemon(7), 65_536), Severity::Warn, "prlimit --pid 7 --nofile=100000:100000"),
+            (files(Who::Unit, 1_024), Severity::Fail, "LimitNOFILE=100000"),
+            (row("processes", &|s: &mut Starter| s.pids = Some(100)), Severity::Warn, "TasksMax="),
+            (row("processes", &|s: &mut Starter| s.processes = Some(10)), Severity::Warn, "ulimit -u"),
+        ] {
+            assert_eq!(bad.severity, severity, "{bad:?}");
+            assert!(bad.remedy.as_deref().unwrap().contains(remedy), "{bad:?}");
+        }
+        // root's processes are not bounded by a user's limit
+        let root = row("processes", &|s: &mut Starter| (s.uid, s.processes) = (Some(0), Some(10)));
+        assert_eq!(root.severity, Severity::Ok);
     }
 
     #[test]
     fn a_user_must_exist_and_only_root_may_become_another() {
-        let site = site("[command.a]\nargv = [\"/x\"]\nuser = \"kafka\"");
-        let with = |uid: Option<u32>, euid| {
-            let facts = Facts { users: BTreeMap::from([("kafka".into(), uid)]), euid, ..healthy() };
+        let with = |uid: Option<u32>, starter| {
+            let mut site = usual("[command.a]\nargv = [\"/x\"]\nuser = \"kafka\"");
+            site.starter.uid = Some(starter);
+            let facts = Facts { users: BTreeMap::from([("kafka".into(), uid)]), ..healthy() };
             named(&judge(&site, &facts), "user kafka")
         };
         let row = with(None, 0);
@@ -340,13 +365,13 @@ mod tests {
 
     #[test]
     fn without_mysql_nothing_is_said_of_asynchronous_io() {
-        let checks = judge(&site("[command.a]\nargv = [\"/x\"]"), &healthy());
+        let checks = judge(&usual("[command.a]\nargv = [\"/x\"]"), &healthy());
         assert!(!checks.iter().any(|c| c.name == "asynchronous I/O" || c.name == "memory maps"));
     }
 
     #[test]
     fn caps_that_cannot_be_enforced_are_a_warning_with_the_reason() {
-        let row = named(&judge(&site(""), &healthy()), "memory caps");
-        assert_eq!((row.severity, row.found.as_str()), (Severity::Warn, "not enforced from here: a test"));
+        let row = named(&judge(&usual(""), &healthy()), "memory caps");
+        assert_eq!((row.severity, row.found.as_str()), (Severity::Warn, "not enforced here: a test"));
     }
 }

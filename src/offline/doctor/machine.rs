@@ -8,6 +8,7 @@ use crate::sys::{
     command::{Cancel, Command},
     host::{self, OsRelease},
     kernel::{self, ClockState},
+    mounts,
 };
 use std::{fs, path::Path, time::Duration};
 
@@ -24,9 +25,22 @@ pub(super) struct Facts {
     governor: Option<String>,
     /// None: systemd does not manage this machine. `Some(None)`: it does not say its version.
     systemd: Option<Option<u32>>,
+    trim: Trim,
 }
 
-pub(super) fn look() -> Facts {
+/// Whether the root's disk is told what is free.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+enum Trim {
+    /// It cannot be seen, or this disk does not want to be.
+    #[default]
+    NotWanted,
+    /// By the file system, at every deletion.
+    Mount,
+    /// By `fstrim.timer`, which is `enabled`, `disabled` or another word of systemctl(1).
+    Timer(String),
+}
+
+pub(super) fn look(site: &Site) -> Facts {
     Facts {
         os: host::os_release(),
         release: kernel::text("kernel.osrelease"),
@@ -37,6 +51,7 @@ pub(super) fn look() -> Facts {
         governor: kernel::read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
         // sd_booted(3)
         systemd: Path::new("/run/systemd/system").is_dir().then(systemd_version),
+        trim: trim_of(site.layout.root()),
     }
 }
 
@@ -47,11 +62,28 @@ fn local_zone() -> Option<String> {
 }
 
 fn systemd_version() -> Option<u32> {
-    let argv = vec!["systemctl".to_owned(), "--version".to_owned()];
+    version(&systemctl(&["--version"])?)
+}
+
+/// What systemctl(1) prints; none when it is not there or does not answer.
+pub(super) fn systemctl(arguments: &[&str]) -> Option<String> {
+    let argv = ["systemctl"].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
     let env = std::env::var("PATH").map(|path| vec![("PATH".to_owned(), path)]).unwrap_or_default();
     let command = Command { argv, env, dir: "/".into(), stdin: None };
-    let said = command.run(Duration::from_secs(2), &Cancel::default()).ok()?;
-    version(&said.stdout)
+    command.run(Duration::from_secs(2), &Cancel::default()).ok().map(|said| said.stdout)
+}
+
+fn trim_of(root: &Path) -> Trim {
+    let system = root.ancestors().find(|dir| dir.exists()).and_then(|dir| mounts::file_system(dir).ok());
+    match system {
+        Some(system) if mounts::is_trimmed(system.device) != Some(true) => Trim::NotWanted,
+        None => Trim::NotWanted,
+        Some(system) if system.discards => Trim::Mount,
+        Some(_) => {
+            let said = systemctl(&["is-enabled", "fstrim.timer"]).unwrap_or_default();
+            Trim::Timer(said.trim().to_owned())
+        }
+    }
 }
 
 /// `systemd 255 (255.4-1ubuntu8.4)`.
@@ -65,6 +97,7 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
     rows.push(clock_source(facts.clock_source.as_deref()));
     rows.push(zone(site, &facts.zones));
     rows.push(governor(facts.governor.as_deref()));
+    rows.push(trim(&facts.trim));
     rows.push(systemd(facts.systemd));
     rows
 }
@@ -177,6 +210,28 @@ fn governor(governor: Option<&str>) -> Check {
     }
 }
 
+/// Brokers delete whole segments all the time; a disk that is not told keeps copying them around.
+fn trim(trim: &Trim) -> Check {
+    let row = |found: &str| {
+        Check::ok(
+            "trim",
+            "a solid-state disk is told what is free",
+            found,
+            "brokers delete segments all the time, and a disk that is not told gets slower",
+        )
+    };
+    match trim {
+        Trim::NotWanted => row("not for this disk, as far as can be seen"),
+        Trim::Mount => row("at every deletion, by the file system"),
+        Trim::Timer(word) if word == "enabled" => row("weekly, by fstrim.timer"),
+        Trim::Timer(word) => {
+            let word = if word.is_empty() { "not there" } else { word };
+            row(&format!("fstrim.timer is {word}"))
+                .but(Severity::Info, "systemctl enable --now fstrim.timer, or `fstrim -av` from cron once a week")
+        }
+    }
+}
+
 /// `DelegateSubgroup=`, which the unit needs, came with systemd 254.
 fn systemd(version: Option<Option<u32>>) -> Check {
     let row =
@@ -212,6 +267,7 @@ mod tests {
             zones: (Some("Asia/Seoul".into()), Some("Asia/Seoul".into())),
             governor: Some("schedutil".into()),
             systemd: Some(Some(255)),
+            trim: Trim::Timer("enabled".into()),
         }
     }
 
@@ -244,6 +300,8 @@ mod tests {
             (Facts { clock_source: Some("hpet".into()), ..noble() }, "clock source", Severity::Info),
             (Facts { zones: (Some("UTC".into()), Some("Asia/Seoul".into())), ..noble() }, "time zone", Severity::Warn),
             (Facts { governor: Some("powersave".into()), ..noble() }, "CPU governor", Severity::Info),
+            (Facts { trim: Trim::Timer("disabled".into()), ..noble() }, "trim", Severity::Info),
+            (Facts { trim: Trim::Timer(String::new()), ..noble() }, "trim", Severity::Info),
             (Facts { systemd: Some(Some(252)), ..noble() }, "systemd", Severity::Warn),
             (Facts { systemd: None, ..noble() }, "systemd", Severity::Info),
         ] {

@@ -45,9 +45,16 @@ pub(super) fn look() -> Facts {
     }
 }
 
+/// Every row. The first is that of the ledger, which a start judges by itself: it is an error of the configuration.
+pub(super) fn judge_all(site: &Site, facts: &Facts) -> Vec<Check> {
+    let mut rows = judge(site, facts);
+    rows.insert(0, ledger(&site.plan, facts.total));
+    rows
+}
+
+/// What else memory can be short of.
 pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
     vec![
-        ledger(&site.plan, facts.total),
         free(site, facts.available),
         overcommit(site, facts),
         swap(site, facts),
@@ -56,7 +63,7 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
     ]
 }
 
-fn ledger(plan: &Plan, total: Option<ByteSize>) -> Check {
+pub(super) fn ledger(plan: &Plan, total: Option<ByteSize>) -> Check {
     let ledger = Ledger::of(plan, total.unwrap_or_default());
     let (supervisor, floor) = (plan.host.supervisor, plan.host.os_floor);
     let caps = ledger.sum.0.saturating_sub(supervisor.0).saturating_sub(floor.0);
@@ -71,7 +78,11 @@ fn ledger(plan: &Plan, total: Option<ByteSize>) -> Check {
         None => {
             let over = ledger.sum.0.saturating_sub(total.0).div_ceil(1 << 20);
             row.fails(
-                format!("caps, supervisor and system need {}, the host has {}", size(ledger.sum.0), size(total.0)),
+                format!(
+                    "the nodes do not fit into this host: caps, supervisor and system need {}, the host has {}",
+                    size(ledger.sum.0),
+                    size(total.0)
+                ),
                 format!("lower memory_max of nodes or host.os_floor by {over}M, or set enabled = false for a node"),
             )
         }
@@ -158,7 +169,7 @@ fn swap(site: &Site, facts: &Facts) -> Check {
         return row;
     }
     let remedy = "sysctl -w vm.swappiness=1, and the same in /etc/sysctl.d/; or swapoff -a";
-    let severity = if site.caps_enforced { Severity::Info } else { Severity::Warn };
+    let severity = if site.starter.caps.is_ok() { Severity::Info } else { Severity::Warn };
     row.but(severity, remedy)
 }
 
@@ -227,7 +238,7 @@ mod tests {
     #[test]
     fn a_mini_pc_with_its_defaults_is_fine() {
         let site = site("");
-        let checks = judge(&site, &healthy());
+        let checks = judge_all(&site, &healthy());
         assert!(checks.iter().all(|c| c.severity == Severity::Ok), "{checks:#?}");
         assert_eq!(named(&checks, "memory").required, "5.6G: 3.6G of caps, 64M supervisor, 2G system");
         assert_eq!(named(&checks, "memory").found, "16G in all");
@@ -237,10 +248,13 @@ mod tests {
     fn what_does_not_fit_fails_with_the_arithmetic() {
         let site = site("");
         let facts = Facts { total: Some(ByteSize(4 * GIB)), available: Some(ByteSize(700 << 20)), ..healthy() };
-        let checks = judge(&site, &facts);
+        let checks = judge_all(&site, &facts);
         let memory = named(&checks, "memory");
         assert_eq!((memory.severity, memory.stops_start), (Severity::Fail, true));
-        assert_eq!(memory.problem.as_deref(), Some("caps, supervisor and system need 5.6G, the host has 4G"));
+        assert_eq!(
+            memory.problem.as_deref(),
+            Some("the nodes do not fit into this host: caps, supervisor and system need 5.6G, the host has 4G")
+        );
         assert!(memory.remedy.as_deref().unwrap().contains("by 1728M"), "{memory:?}");
         let free = named(&checks, "free memory");
         assert_eq!(free.severity, Severity::Fail);
@@ -250,11 +264,11 @@ mod tests {
     #[test]
     fn little_free_memory_is_a_warning_while_the_nodes_can_come_up() {
         let facts = Facts { available: Some(ByteSize(2 * GIB)), ..healthy() };
-        assert_eq!(named(&judge(&site(""), &facts), "free memory").severity, Severity::Warn);
+        assert_eq!(named(&judge_all(&site(""), &facts), "free memory").severity, Severity::Warn);
         let command = site("[command.a]\nargv = [\"/x\"]\nmemory_max = \"4G\"");
         let facts = Facts { available: Some(ByteSize(1 << 20)), ..healthy() };
         assert_eq!(
-            named(&judge(&command, &facts), "free memory").severity,
+            named(&judge_all(&command, &facts), "free memory").severity,
             Severity::Warn,
             "nobody knows what it needs"
         );
@@ -265,15 +279,15 @@ mod tests {
         let mut site = site("");
         site.living = site.plan.nodes();
         let facts = Facts { available: Some(ByteSize(1 << 20)), ..healthy() };
-        assert_eq!(named(&judge(&site, &facts), "free memory").severity, Severity::Ok);
+        assert_eq!(named(&judge_all(&site, &facts), "free memory").severity, Severity::Ok);
     }
 
     #[test]
     fn strict_overcommit_fails_only_when_the_caps_do_not_fit() {
         let facts = Facts { overcommit: Some(2), ..healthy() };
-        assert_eq!(named(&judge(&site(""), &facts), "overcommit").severity, Severity::Warn);
+        assert_eq!(named(&judge_all(&site(""), &facts), "overcommit").severity, Severity::Warn);
         let facts = Facts { committed: Some(ByteSize(6 * GIB)), ..facts };
-        let checks = judge(&site(""), &facts);
+        let checks = judge_all(&site(""), &facts);
         let row = named(&checks, "overcommit");
         assert_eq!((row.severity, row.found.as_str()), (Severity::Fail, "2, 2G may still be reserved"));
     }
@@ -282,12 +296,12 @@ mod tests {
     fn swap_warns_unless_caps_keep_nodes_out_of_it() {
         let facts = Facts { swap: Some(ByteSize(8 * GIB)), ..healthy() };
         let mut site = site("");
-        assert_eq!(named(&judge(&site, &facts), "swap").severity, Severity::Warn);
-        assert_eq!(named(&judge(&site, &facts), "swap").found, "8G, swappiness 60");
-        site.caps_enforced = true;
-        assert_eq!(named(&judge(&site, &facts), "swap").severity, Severity::Info);
+        assert_eq!(named(&judge_all(&site, &facts), "swap").severity, Severity::Warn);
+        assert_eq!(named(&judge_all(&site, &facts), "swap").found, "8G, swappiness 60");
+        site.starter.caps = Ok(());
+        assert_eq!(named(&judge_all(&site, &facts), "swap").severity, Severity::Info);
         let facts = Facts { swappiness: Some(1), ..facts };
-        assert_eq!(named(&judge(&site, &facts), "swap").severity, Severity::Ok);
+        assert_eq!(named(&judge_all(&site, &facts), "swap").severity, Severity::Ok);
     }
 
     #[test]
@@ -299,17 +313,17 @@ mod tests {
             systemd_oomd: true,
             ..healthy()
         };
-        let checks = judge(&site(""), &facts);
+        let checks = judge_all(&site(""), &facts);
         assert_eq!(named(&checks, "transparent huge pages").severity, Severity::Warn);
         let policy = named(&checks, "out-of-memory policy");
         assert!(policy.severity == Severity::Warn && policy.remedy.as_deref().unwrap().contains("panic_on_oom=0"));
-        let checks = judge(&site(""), &Facts { systemd_oomd: true, ..healthy() });
+        let checks = judge_all(&site(""), &Facts { systemd_oomd: true, ..healthy() });
         assert_eq!(named(&checks, "out-of-memory policy").severity, Severity::Info);
     }
 
     #[test]
     fn what_cannot_be_read_is_unknown_and_no_failure() {
-        let checks = judge(&site(""), &Facts::default());
+        let checks = judge_all(&site(""), &Facts::default());
         assert!(checks.iter().all(|c| c.severity >= Severity::Unknown), "{checks:#?}");
         assert_eq!(checks.iter().filter(|c| c.severity == Severity::Unknown).count(), 4);
     }

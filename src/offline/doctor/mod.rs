@@ -3,21 +3,27 @@
 //! `doctor` shows every row; the same judges decide in [`preflight`](super::preflight) whether a start goes on.
 
 mod check;
+mod confinement;
+mod identity;
 mod limits;
 mod machine;
 mod memory;
+mod occupied;
 mod ports;
 mod programs;
 mod room;
+mod starter;
 mod storage;
 
 pub use check::{Check, Report, Severity};
+
+use starter::Starter;
 
 use crate::{
     base::{Layout, NodeName, programs::Programs},
     config::Plan,
     offline::status,
-    sys::{cgroup, host},
+    sys::host,
 };
 use std::{
     collections::BTreeSet,
@@ -38,9 +44,12 @@ pub(super) struct Site {
     starting: BTreeSet<NodeName>,
     /// Those of them that run already, and so have their ports and data themselves.
     living: Vec<NodeName>,
+    /// Ports that nodes of this root have, where some of these nodes are about to let go of theirs; none: those of `living`.
+    held: Option<BTreeSet<u16>>,
+    /// Who looks.
     euid: u32,
-    caps_enforced: bool,
-    caps_why_not: Option<String>,
+    /// Who starts the nodes.
+    starter: Starter,
 }
 
 impl Site {
@@ -50,9 +59,9 @@ impl Site {
             layout: plan.layout(),
             starting: starting.clone(),
             living: living.to_vec(),
+            held: None,
             euid: host::euid(),
-            caps_enforced: false,
-            caps_why_not: None,
+            starter: Starter::here(),
         }
     }
 
@@ -71,13 +80,14 @@ impl Site {
 type Subject = fn(&Site) -> Vec<Check>;
 
 /// What `doctor` looks at, and what to say when a subject does not answer.
-const ALL: [(&str, Subject); 6] = [
+const ALL: [(&str, Subject); 7] = [
     ("storage", |site| storage::judge(site, &storage::look(site, false))),
+    ("identity", |site| identity::judge(site, &identity::look(site))),
     ("ports", |site| ports::judge(site, &ports::look(site))),
-    ("memory", |site| memory::judge(site, &memory::look())),
+    ("memory", |site| memory::judge_all(site, &memory::look())),
     ("programs", |site| programs::judge(site, &programs::look(site))),
     ("limits", |site| limits::judge(site, &limits::look(site))),
-    ("machine", |site| machine::judge(site, &machine::look())),
+    ("machine", |site| machine::judge(site, &machine::look(site))),
 ];
 
 /// What a start looks at: whatever can refuse it, and nothing that takes time. Programs are looked at when they are there
@@ -89,6 +99,9 @@ const SHORT: [(&str, Subject); 4] = [
     ("limits", |site| limits::judge(site, &limits::look(site))),
 ];
 
+/// What a change of a configuration looks at. Not at the root: whoever asks what would be done need not be its owner.
+const CHANGE: [(&str, Subject); 3] = [SHORT[1], SHORT[2], SHORT[3]];
+
 /// The whole table for a plan. Nothing is changed on the host; a block is written and synced in the root, without a name.
 pub fn examine(plan: &Plan) -> Report {
     let layout = plan.layout();
@@ -96,25 +109,45 @@ pub fn examine(plan: &Plan) -> Report {
     let looked = layout.clone();
     let living = bounded(LIMIT, move || status::nodes_that_live(&looked)).unwrap_or_default();
     let mut site = Site::new(plan, &plan.nodes().into_iter().collect(), &living);
-    match cgroup::look() {
-        Ok(_) => site.caps_enforced = true,
-        Err(why) => site.caps_why_not = Some(why),
+    let (asked, at) = (plan.clone(), layout.clone());
+    if let Some(starter) = bounded(LIMIT, move || Starter::of(&asked, &at)) {
+        site.starter = starter;
     }
     Report::new(layout.root().display().to_string(), all_of(&Arc::new(site), &ALL, LIMIT))
 }
 
 /// The rows that a start must know: failures only.
 pub(super) fn failures(site: Site) -> Vec<Check> {
-    let mut rows = all_of(&Arc::new(site), &SHORT, LIMIT);
+    only_failures(all_of(&Arc::new(site), &SHORT, LIMIT))
+}
+
+/// The rows that a change must know, for nodes that start or start anew: failures only. `held` are the ports that nodes of
+/// this root have, whichever node that is.
+pub(super) fn failures_of_change(plan: &Plan, starting: &BTreeSet<NodeName>, held: BTreeSet<u16>) -> Vec<Check> {
+    let mut site = Site::new(plan, starting, &[]);
+    site.starter = Starter::of(plan, &site.layout);
+    site.held = Some(held);
+    only_failures(all_of(&Arc::new(site), &CHANGE, LIMIT))
+}
+
+/// The rows that a change must know of the root and the data: failures only.
+pub(super) fn failures_of_storage(site: Site) -> Vec<Check> {
+    only_failures(all_of(&Arc::new(site), &SHORT[..1], LIMIT))
+}
+
+/// Caps against the memory of the host.
+pub(super) fn ledger(plan: &Plan) -> Check {
+    memory::ledger(plan, host::total_memory())
+}
+
+fn only_failures(mut rows: Vec<Check>) -> Vec<Check> {
     rows.retain(|check| check.severity == Severity::Fail);
     rows
 }
 
 /// What of a resolved set of programs cannot be run here: failures only.
 pub fn programs_of(found: &Programs) -> Vec<Check> {
-    let mut rows = programs::unfit_of(found);
-    rows.retain(|check| check.severity == Severity::Fail);
-    rows
+    only_failures(programs::unfit_of(found))
 }
 
 /// Runs every subject on a thread of its own and takes the rows in order. One that has no answer in time is a failure: it is
@@ -177,7 +210,9 @@ mod tests {
         let source = config::Source { text, name: "supervisor.toml", root_override: None, default_root: root.into() };
         let plan = config::load(&source).unwrap_or_else(|e| panic!("{e}"));
         let starting = plan.nodes().into_iter().collect();
-        Site { caps_why_not: Some("a test".into()), ..Site::new(&plan, &starting, &[]) }
+        let mut site = Site::new(&plan, &starting, &[]);
+        site.starter.caps = Err("a test".into());
+        site
     }
 
     #[test]
@@ -215,6 +250,9 @@ mod tests {
             "open files of a node",
             "disk sync",
             "memory caps",
+            "confinement",
+            "identity of the data",
+            "trim",
         ] {
             assert!(report.checks.iter().any(|c| c.name == name), "no row {name}: {report:#?}");
         }

@@ -13,7 +13,10 @@ use crate::{
     },
 };
 use jiff::tz::TimeZone;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::{
+    collections::BTreeSet,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+};
 
 /// What is known of one port that is needed.
 #[derive(Clone, Debug)]
@@ -47,7 +50,8 @@ pub(super) struct Facts {
 pub(super) fn look(site: &Site) -> Facts {
     let wanted = site.plan.ports().into_iter().filter(|(node, _)| site.starting.contains(node));
     let ports = wanted.map(|(node, port)| {
-        let ours = site.living.contains(&node);
+        let held = |ports: &BTreeSet<u16>| ports.contains(&port.address.port());
+        let ours = site.held.as_ref().map_or_else(|| site.living.contains(&node), held);
         let state = if ours { State::Ours } else { state(port.address) };
         let loopback = port.address.ip() == IpAddr::V4(Ipv4Addr::LOCALHOST);
         let six = SocketAddr::from((Ipv6Addr::LOCALHOST, port.address.port()));

@@ -3,11 +3,13 @@
 use super::{
     Site,
     check::{Check, Severity},
+    confinement,
 };
 use crate::{
     artifact::{
-        self, Part,
+        self, Origin, Part, Settings,
         libraries::{described, package_of},
+        transfer::Network,
     },
     base::{NodeName, programs::Programs},
     config::Plan,
@@ -46,12 +48,25 @@ pub(super) struct Facts {
     /// The look itself failed, for instance at a configured `java_home` that is none.
     refused: Option<String>,
     loads: Vec<Program>,
+    /// Whether the certificates of vendors can be checked; none: nobody will be asked.
+    authorities: Option<Result<(), NoAuthorities>>,
+    confinement: confinement::Facts,
+}
+
+/// There is nothing to check a certificate with.
+#[derive(Clone, Debug)]
+struct NoAuthorities {
+    why: String,
+    hint: String,
+    /// Other sources are left.
+    others: bool,
 }
 
 pub(super) fn look(site: &Site) -> Facts {
-    let mut facts = Facts::default();
+    let mut facts = Facts { confinement: confinement::look(), ..Facts::default() };
     let wanted = programs::wanted(&site.plan);
-    let found = match artifact::survey(wanted, &programs::settings(&site.plan, &site.layout)) {
+    let settings = programs::settings(&site.plan, &site.layout);
+    let found = match artifact::survey(wanted, &settings) {
         Ok(survey) => {
             facts.present = survey.present().cloned().collect();
             facts.absent = survey.missing.into_iter().map(|m| (m.part, m.why)).collect();
@@ -64,7 +79,23 @@ pub(super) fn look(site: &Site) -> Facts {
     };
     facts.loads = stored(&found);
     facts.loads.extend(commands(site));
+    if !facts.absent.is_empty() && !settings.offline {
+        facts.authorities = authorities(&settings);
+    }
     facts
+}
+
+/// Vendors are asked over https, and nothing of theirs is taken without a certificate that can be checked.
+fn authorities(settings: &Settings) -> Option<Result<(), NoAuthorities>> {
+    if !settings.sources.contains(&Origin::Vendor) {
+        return None;
+    }
+    let network = Network::new(settings.timing.clone(), None, settings.ca_file.as_deref());
+    Some(network.has_authorities().map_err(|fault| NoAuthorities {
+        why: fault.to_string(),
+        hint: fault.hint().unwrap_or_default(),
+        others: settings.sources.len() > 1,
+    }))
 }
 
 pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
@@ -82,6 +113,9 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
         Check::ok(label(*part), required(*part), detail.clone(), "nodes are started with verified programs only")
     }));
     rows.extend(facts.absent.iter().map(|(part, why)| absent(&site.plan, *part, why)));
+    rows.extend(facts.authorities.as_ref().map(certificates));
+    let ours: Vec<(String, PathBuf)> = facts.loads.iter().map(|p| (p.whose.clone(), p.path.clone())).collect();
+    rows.extend(confinement::judge(&facts.confinement, &ours));
     let bad: Vec<Check> = facts.loads.iter().filter_map(unfit).collect();
     let fine = facts.loads.len() - bad.len();
     rows.extend(bad);
@@ -95,6 +129,23 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
         ));
     }
     rows
+}
+
+fn certificates(found: &Result<(), NoAuthorities>) -> Check {
+    let row = |found: &str| {
+        Check::ok(
+            "certificates",
+            "authorities to check those of vendors with",
+            found,
+            "programs are fetched over https, and what is missing here ends every download",
+        )
+    };
+    match found {
+        Ok(()) => row("there"),
+        Err(none) if none.others => row(&none.why).but(Severity::Warn, &none.hint),
+        // the fetch that comes next refuses with its own words
+        Err(none) => row(&none.why).fails(none.why.clone(), &none.hint).and_starts(),
+    }
 }
 
 /// What of a resolved set of programs cannot be run: one row each. The look before a start that has just fetched them.
@@ -144,6 +195,8 @@ fn stored(found: &Programs) -> Vec<Program> {
         let library_path = tree.launcher.iter().skip_while(|w| *w != "--library-path").nth(1);
         let path = library_path.map(|list| list.split(':').map(PathBuf::from).collect()).unwrap_or_default();
         list.push(program("mysql", tree.mysqld.clone(), path));
+        // what the kernel runs, and a profile of the host takes hold of
+        list.extend(tree.launcher.first().map(|loader| program("mysql", PathBuf::from(loader), Vec::new())));
     }
     if let Some(java) = &found.java {
         list.push(program("java", java.program.clone(), Vec::new()));
@@ -275,6 +328,21 @@ mod tests {
         assert_eq!(bad[0].name, "program of a");
         assert!(!bad[0].stops_start);
         assert!(rows.iter().any(|c| c.found == "all there, for 2 programs"), "{rows:#?}");
+    }
+
+    #[test]
+    fn without_authorities_only_a_sole_vendor_is_a_failure() {
+        let none = |others| Err(NoAuthorities { why: "no authorities".into(), hint: "install them".into(), others });
+        assert_eq!(certificates(&Ok(())).severity, Severity::Ok);
+        assert_eq!(certificates(&none(true)).severity, Severity::Warn);
+        let row = certificates(&none(false));
+        assert_eq!((row.severity, row.stops_start), (Severity::Fail, false));
+        let mut settings = Settings::new("/nonexistent");
+        assert!(authorities(&settings).is_none(), "no vendor will be asked");
+        settings.sources.push(Origin::Vendor);
+        settings.ca_file = Some("/nonexistent/ca.pem".into());
+        let Some(Err(found)) = authorities(&settings) else { panic!("a file that is not there") };
+        assert!(found.others && found.why.contains("/nonexistent/ca.pem"), "{found:?}");
     }
 
     #[test]

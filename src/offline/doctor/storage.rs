@@ -5,15 +5,14 @@
 use super::{
     Site,
     check::{Check, Severity},
-    room,
+    occupied, room,
 };
 use crate::{
-    base::{Layout, NodeKind, NodeName},
+    base::{Layout, NodeName},
     config::Plan,
     sys::{
         host,
         mounts::{self, FileSystem},
-        process,
     },
 };
 use std::{
@@ -107,8 +106,8 @@ pub(super) fn look(site: &Site, make: bool) -> Facts {
     }
     let mut places = vec![place(None, root_path.to_owned(), None)];
     for (node, path) in site.plan.data_directories() {
-        let lock = if site.living.contains(&node) { None } else { lock_file(&site.plan, &node) };
-        places.push(place(Some(node), path, lock));
+        let user = if site.living.contains(&node) { None } else { occupied::by(&site.plan, &node, &path) };
+        places.push(place(Some(node), path, user));
     }
     let probe = !make && unwritable.is_none();
     let syncs =
@@ -171,25 +170,10 @@ fn write_tests(site: &Site, make: bool) -> Result<(), Unwritable> {
     Ok(())
 }
 
-/// The file that a product locks while it works on a directory: Kafka's LogManager `.lock`, InnoDB its system tablespace.
-/// ZooKeeper locks nothing.
-fn lock_file(plan: &Plan, node: &NodeName) -> Option<&'static str> {
-    match plan.node(node)?.kind {
-        NodeKind::Broker(_) => Some(".lock"),
-        NodeKind::Mysql => Some("ibdata1"),
-        NodeKind::Zookeeper | NodeKind::KafkaUi | NodeKind::Command => None,
-    }
-}
-
-fn place(node: Option<NodeName>, path: PathBuf, lock: Option<&str>) -> Place {
+fn place(node: Option<NodeName>, path: PathBuf, user: Option<(i32, String)>) -> Place {
     let base = existing(&path);
     let rest = path.strip_prefix(&base).unwrap_or(Path::new("")).to_owned();
     let real = fs::canonicalize(&base).unwrap_or_else(|_| base.clone());
-    let holder = lock.map(|name| path.join(name)).filter(|file| file.exists());
-    let user = holder.and_then(|file| {
-        let pid = *mounts::lock_holders(&file).first()?;
-        Some((pid, process::command_line(pid)))
-    });
     Place {
         node,
         real: if rest.as_os_str().is_empty() { real } else { real.join(rest) },

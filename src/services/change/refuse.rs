@@ -25,7 +25,8 @@ fn distribution(applied: &Side, wanted: &Side, has_data: &BTreeSet<NodeName>) ->
     let holder = has_data.iter().find(kafkas)?;
     (from != to).then(|| Refusal {
         what: format!("kafka.distribution would change from {from} to {to} on data that is there ({holder})"),
-        hint: "a cluster changes its distribution with new data directories, or under another root".into(),
+        // While brokers run they would be of two distributions; what a data directory allows is looked at before each start.
+        hint: "`cdc-supervisor down`, then `up`: programs that are older than the data are refused there, before they start".into(),
     })
 }
 

@@ -123,20 +123,9 @@ pub fn cluster_id(json: &[u8]) -> Option<String> {
 pub fn judge_broker(facts: &BrokerFacts<'_>) -> Judgement {
     let Some(own) = facts.brokers.iter().find(|b| b.broker == facts.broker) else { return Judgement::start() };
     match (&own.found, facts.zookeeper.id.as_deref()) {
-        (Found::Kraft, _) => refuse(
-            Cause::NewerData,
-            format!(
-                "{} was written by a Kafka without ZooKeeper (KRaft): its meta.properties has version=1",
-                facts.place(own)
-            ),
-            format!("give {} the data directory that is its own, or an empty one", name(own.broker)),
-        ),
-        (Found::Unclear { why }, _) => refuse(
-            Cause::WrongIdentity,
-            format!("{} cannot be told whose it is: meta.properties: {why}", facts.place(own)),
-            format!("put meta.properties back from a backup; or {}", facts.refetch(own)),
-        ),
-        (Found::Data { broker, .. }, _) if *broker != own.broker => facts.swapped(own, *broker),
+        (Found::Kraft, _) => Judgement::Refuse(facts.kraft(own)),
+        (Found::Unclear { why }, _) => Judgement::Refuse(facts.unclear(own, why)),
+        (Found::Data { broker, .. }, _) if *broker != own.broker => Judgement::Refuse(facts.swapped(own, *broker)),
         (_, None) => facts.unknown_cluster(),
         (Found::Unnamed { partitions }, Some(id)) => refuse(
             Cause::WrongIdentity,
@@ -161,6 +150,16 @@ pub fn judge_broker(facts: &BrokerFacts<'_>) -> Judgement {
     }
 }
 
+/// What is wrong with a broker's directory whatever ZooKeeper knows; none: nothing that the directories show.
+pub fn judge_directory(facts: &BrokerFacts<'_>, own: &BrokerData) -> Option<Failure> {
+    match &own.found {
+        Found::Kraft => Some(facts.kraft(own)),
+        Found::Unclear { why } => Some(facts.unclear(own, why)),
+        Found::Data { broker, .. } if *broker != own.broker => Some(facts.swapped(own, *broker)),
+        Found::Data { .. } | Found::Unnamed { .. } | Found::Empty => None,
+    }
+}
+
 fn refuse(cause: Cause, what: String, remedy: String) -> Judgement {
     Judgement::Refuse(Failure { cause, what, remedy })
 }
@@ -177,6 +176,25 @@ impl BrokerFacts<'_> {
     /// `broker-2's data (/path)`.
     fn place(&self, data: &BrokerData) -> String {
         format!("{}'s data ({})", name(data.broker), data.path.display())
+    }
+
+    fn kraft(&self, own: &BrokerData) -> Failure {
+        Failure {
+            cause: Cause::NewerData,
+            what: format!(
+                "{} was written by a Kafka without ZooKeeper (KRaft): its meta.properties has version=1",
+                self.place(own)
+            ),
+            remedy: format!("give {} the data directory that is its own, or an empty one", name(own.broker)),
+        }
+    }
+
+    fn unclear(&self, own: &BrokerData, why: &str) -> Failure {
+        Failure {
+            cause: Cause::WrongIdentity,
+            what: format!("{} cannot be told whose it is: meta.properties: {why}", self.place(own)),
+            remedy: format!("put meta.properties back from a backup; or {}", self.refetch(own)),
+        }
     }
 
     /// One broker's way out, when the others have its data.
@@ -203,7 +221,7 @@ impl BrokerFacts<'_> {
         )
     }
 
-    fn swapped(&self, own: &BrokerData, holds: u32) -> Judgement {
+    fn swapped(&self, own: &BrokerData, holds: u32) -> Failure {
         let other = self.brokers.iter().find(|b| matches!(b.found, Found::Data { broker, .. } if broker == own.broker));
         let guess = match other {
             Some(other) if other.broker == holds => {
@@ -212,19 +230,19 @@ impl BrokerFacts<'_> {
             Some(other) => format!("; its own is in {}", self.place(other)),
             None => String::new(),
         };
-        refuse(
-            Cause::WrongIdentity,
-            format!(
+        Failure {
+            cause: Cause::WrongIdentity,
+            what: format!(
                 "{} is that of broker {holds}: its meta.properties says broker.id={holds}, the plan says {}{guess}",
                 self.place(own),
                 own.broker
             ),
-            format!(
+            remedy: format!(
                 "`cdc-supervisor stop` the brokers concerned, give each its own directory back (move them, or set data_dir), \
                  then `cdc-supervisor start {}`; never edit meta.properties",
                 name(own.broker)
             ),
-        )
+        }
     }
 
     /// ZooKeeper knows no cluster: the next broker that starts makes a new one.

@@ -8,7 +8,9 @@ mod mysql;
 mod record;
 mod version;
 
-pub use cluster::{BrokerData, BrokerFacts, ClusterView, Found, cluster_id, found, judge_broker, meta_properties};
+pub use cluster::{
+    BrokerData, BrokerFacts, ClusterView, Found, cluster_id, found, judge_broker, judge_directory, meta_properties,
+};
 pub use mysql::{MysqlFacts, MysqlFound, judge_mysql, server_uuid, upgrade_history};
 pub use record::{Machine, MysqlRecord, Record};
 pub use version::{MARKER, Marker, judge_version};

@@ -7,6 +7,7 @@ const GIB: u64 = 1 << 30;
 
 fn disk(kind: &str) -> FileSystem {
     FileSystem {
+        discards: false,
         kind: kind.into(),
         mount: "/srv".into(),
         source: "/dev/sda1".into(),
