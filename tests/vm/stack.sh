@@ -57,7 +57,11 @@ began=$(now)
 systemctl start "$unit"; saw start.rc $?
 saw start.ms $(($(now) - began))
 status start
-if [ "$(cat "$seen/start.rc")" != 0 ] || ! jq -e '[.nodes[].state == "ready"] | all' "$seen/start.json" >/dev/null; then
+if [ "$(cat "$seen/start.rc")" != 0 ]; then # the rest would only wait
+  keep_journal
+  exit 1
+fi
+if ! jq -e '[.nodes[].state == "ready"] | all' "$seen/start.json" >/dev/null; then
   for _ in $(seq 120); do # READY=1 may come before a slow node is ready
     sleep 1
     status start
