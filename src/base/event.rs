@@ -44,6 +44,8 @@ pub enum EventKind {
     LeftDown,
     /// Starting it again cannot cure it.
     Failed,
+    /// The ZooKeeper session of a dead broker was closed.
+    Fenced,
     /// Its shim was killed; the daemon reads its output and replaces it.
     ShimLost,
     /// Something about it is not as it should be, and it runs on.
@@ -72,7 +74,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for help texts and tests.
-    pub const ALL: [EventKind; 29] = [
+    pub const ALL: [EventKind; 30] = [
         EventKind::DaemonStarted,
         EventKind::DaemonEnded,
         EventKind::Adopted,
@@ -90,6 +92,7 @@ impl EventKind {
         EventKind::RestartScheduled,
         EventKind::LeftDown,
         EventKind::Failed,
+        EventKind::Fenced,
         EventKind::ShimLost,
         EventKind::Trouble,
         EventKind::MemoryHigh,
@@ -124,6 +127,7 @@ impl EventKind {
             EventKind::RestartScheduled => "restart-scheduled",
             EventKind::LeftDown => "left-down",
             EventKind::Failed => "failed",
+            EventKind::Fenced => "fenced",
             EventKind::ShimLost => "shim-lost",
             EventKind::Trouble => "trouble",
             EventKind::MemoryHigh => "memory-high",

@@ -76,6 +76,8 @@ pub enum PrepareStep {
         broker_id: u32,
         /// Longest it can take: session timeout + two ticks.
         up_to: Duration,
+        /// Whether the supervisor closes the session itself once the broker is proven dead.
+        fence: bool,
     },
 }
 

@@ -55,6 +55,9 @@ pub enum Verb {
     Restart(Nodes),
     /// Send a signal to a node's main process
     Kill(Kill),
+    /// Close the ZooKeeper session that a dead broker has left; refused without proof of its death
+    #[command(after_long_help = FENCE_HELP)]
+    Fence(Fence),
     /// Look at the host: what is required, what is there, why, and what to do
     Doctor(Doctor),
     /// What the configuration file would change, and what `reload` would do about it
@@ -116,6 +119,19 @@ pub struct Down {
     #[arg(long)]
     pub now: bool,
 }
+
+/// `fence`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Fence {
+    /// Which broker
+    #[arg(value_name = "NODE", value_parser = node_name)]
+    pub node: NodeName,
+}
+
+const FENCE_HELP: &str = "\
+The daemon does this by itself when a broker dies (kafka.fencing). By hand it obeys the same guard: the end of the broker's
+last run is on record and nothing of it lives, the session is the one of that run, nobody listens on the broker's ports, and
+the ZooKeeper that answers is the supervisor's own. Otherwise: exit code 8, with the reason, and nothing is touched.";
 
 /// `stop`.
 #[derive(Clone, Debug, ClapArgs)]

@@ -103,6 +103,7 @@ fn kafka(k: &Kafka) -> Table {
     let mut t = Table::new();
     t.put_text("distribution", Some(k.distribution.as_str()));
     t.put_time("session_timeout", k.session_timeout);
+    t.insert("fencing".into(), k.fencing.into());
     t.put_text("bind", Some(&k.bind.to_string()));
     t.put_text("advertised_host", Some(&k.advertised_host));
     t.put_texts("jvm_flags", k.jvm_flags.iter().map(String::as_str));

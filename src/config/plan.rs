@@ -228,6 +228,8 @@ pub struct Kafka {
     pub distribution: Distribution,
     /// `zookeeper.session.timeout.ms`.
     pub session_timeout: Duration,
+    /// The session of a broker that is proven dead is closed at once.
+    pub fencing: bool,
     /// The address the EXTERNAL listeners bind. INTERNAL ones bind and advertise 127.0.0.1 always: all brokers are here.
     pub bind: IpAddr,
     /// The host name that EXTERNAL listeners advertise to clients.

@@ -193,6 +193,7 @@ async fn connection(
         | Order::Stop { .. }
         | Order::Restart { .. }
         | Order::Kill { .. }
+        | Order::Fence { .. }
         | Order::Down { .. }
         | Order::Reload { .. }
         | Order::Prove

@@ -57,6 +57,11 @@ pub enum Order {
         /// The number.
         signal: i32,
     },
+    /// Close the ZooKeeper session of a broker that is proven dead; `Done` when it is closed, or when there is none.
+    Fence {
+        /// Which.
+        node: NodeName,
+    },
     /// Everything down in order, then the daemon ends. `Done` when all nodes are gone.
     Down {
         /// SIGKILL the trees instead of asking.

@@ -73,6 +73,7 @@ impl Shared {
             | Order::Stop { .. }
             | Order::Restart { .. }
             | Order::Kill { .. }
+            | Order::Fence { .. }
             | Order::Down { .. }
             | Order::Reload { .. }
             | Order::Prove => match self.handover.work.begin() {
@@ -111,6 +112,11 @@ impl Shared {
                 let reply = self.engine.order(EngineOrder::Signal { node, signal }).await;
                 self.note_refusal(by, &reply);
                 out.send(answer_of(reply.map(|_| vec![done])));
+            }
+            Order::Fence { node } => {
+                let reply = self.engine.order(EngineOrder::Fence { node }).await;
+                self.note_refusal(by, &reply);
+                out.send(answer_of(reply));
             }
             Order::Down { now } => self.carry_out(EngineOrder::Down { now }, by, out).await,
             Order::Reload { config, max_wait_s } => {
@@ -229,6 +235,7 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Stop { nodes, now: true } => of("stop --now", nodes),
         Order::Restart { nodes } => of("restart", nodes),
         Order::Kill { node, signal } => Some((Some(node.clone()), format!("send {} to {node}", signal_name(*signal)))),
+        Order::Fence { node } => Some((Some(node.clone()), "close the ZooKeeper session it has left".into())),
         Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
         Order::Down { now: true } => Some((None, "kill everything, the daemon included".into())),
         Order::Reload { .. } => Some((None, "reload".into())),

@@ -77,6 +77,7 @@ fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     };
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
     runtime.asked = None;
+    runtime.registered = None;
     runtime.adopted = false;
     runtime.started_at = None;
     runtime.memory = None;

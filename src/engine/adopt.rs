@@ -59,6 +59,8 @@ impl FoundNode {
     /// What the engine keeps of earlier runs.
     pub(super) fn remember(&self, runtime: &mut NodeRuntime) {
         runtime.last_exit = self.state.last_exit.clone();
+        // It belongs to the last start that the file knows of.
+        runtime.registered = self.state.zookeeper_session.filter(|_| self.state.incarnation == self.incarnation());
         // Written before the start it tells of, so it is never older than what the state file says.
         runtime.launched_digest = self.launched.as_ref().map(Launched::digest).or_else(|| self.state.launched.clone());
         runtime.launched = self.launched.clone().map(Arc::new);

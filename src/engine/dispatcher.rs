@@ -3,7 +3,7 @@
 //! A little past 500 lines: orders, happenings and the turn itself all change the one state that the loop owns.
 
 use super::{
-    actions, adopt, derive,
+    actions, adopt, derive, fence,
     identity::{self, Identities},
     incidents::{Incidents, Obituary},
     journal::Journal,
@@ -230,15 +230,20 @@ impl Engine {
         let same =
             |shown: &Snapshot| shown.ending == self.ending && shown.nodes.iter().map(|n| &n.name).eq(self.order.iter());
         let mut news = !same(&self.snapshot.borrow());
+        let mut first_served = Vec::new();
         for name in &touched {
             let (Some(node), Some(runtime)) = (self.fleet.node(name), self.nodes.get_mut(name)) else { continue };
             let served = runtime.ready_since.is_some();
             note_times(node, runtime, now);
-            if !served && runtime.ready_since.is_some() && !runtime.recipe.prepare.is_empty() {
+            let serves_now = !served && runtime.ready_since.is_some();
+            if serves_now && !runtime.recipe.prepare.is_empty() {
                 let (identities, recipe) = (Arc::clone(&self.identities), Arc::clone(&runtime.recipe));
                 let name = name.clone();
                 // Nobody waits for it: it is learned again at the next start.
                 tokio::task::spawn_blocking(move || identity::learn(&identities, &name, &recipe));
+            }
+            if serves_now {
+                first_served.push(name.clone());
             }
             let shown = NodeSnapshot::of(node, runtime, now);
             if self.shown.get(name).is_none_or(|old| **old != shown) {
@@ -256,10 +261,14 @@ impl Engine {
                     ready_since: runtime.ready_since,
                     last_exit: runtime.last_exit.clone(),
                     launched: runtime.launched_digest.clone(),
+                    zookeeper_session: runtime.registered,
                     failed: node.failure().map(|f| Box::new(Failed { since: runtime.since, failure: f.clone() })),
                     ..NodeState::default()
                 },
             );
+        }
+        for name in first_served {
+            fence::learn_session(self, &name);
         }
         let before = self.snapshot.borrow().clone();
         let next = if news {
@@ -299,6 +308,9 @@ impl Engine {
     }
 
     fn ordered(&mut self, order: EngineOrder, reply: oneshot::Sender<OrderReply>) {
+        if let EngineOrder::Fence { node } = &order {
+            return fence::by_hand(self, node, reply);
+        }
         match self.carry_out(order) {
             Ok(Some((goals, done))) => self.tickets.push(Ticket { goals, done, reply }),
             // A client that hung up does not hear it.
@@ -363,6 +375,8 @@ impl Engine {
                 Ok(None)
             }
             EngineOrder::Change(change) => super::change::carry_out(self, change),
+            // taken before: its answer comes from ZooKeeper, not from the fleet
+            EngineOrder::Fence { .. } => Ok(None),
             EngineOrder::Down { now } => {
                 self.ending = true;
                 let mut names = self.order.clone();
@@ -422,6 +436,11 @@ impl Engine {
                 self.event(node, Event::MainEnded { incarnation: record.incarnation });
             }
             Happening::Gone { record, shim_lost } => self.gone(node, &record, shim_lost),
+            Happening::Registered(incarnation, session) => {
+                if self.fleet.node(node).is_some_and(|n| n.incarnation() == incarnation) {
+                    runtime.registered = Some(session);
+                }
+            }
             Happening::ShimLost(incarnation) => {
                 tracing::warn!(node = %node, incarnation = incarnation.0, "shim lost: reading its pipe and replacing the node in order");
                 self.event(node, Event::ShimLost { incarnation });
@@ -507,6 +526,10 @@ impl Engine {
             let _ = group.remove_node(node);
         }
         self.event(node, Event::Gone { incarnation: record.incarnation, ended: Ended { cause, failure } });
+        // A clean stop has closed its session itself.
+        if cause != Cause::Stopped {
+            fence::after_death(self, node);
+        }
     }
 
     /// The end of what the node wrote in its last run, which began at `started_at`.

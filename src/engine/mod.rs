@@ -7,6 +7,7 @@ mod chown;
 mod class_data;
 mod derive;
 mod dispatcher;
+mod fence;
 mod identity;
 mod incidents;
 mod journal;

@@ -47,6 +47,8 @@ pub(super) enum Happening {
     },
     /// The shim died while its node lives.
     ShimLost(Incarnation),
+    /// The ZooKeeper session that a broker is registered with, in this run.
+    Registered(Incarnation, i64),
     /// The shim says that something is wrong.
     Trouble(String),
 }
@@ -66,6 +68,8 @@ pub(super) struct NodeRuntime {
     pub(super) prepares: u64,
     /// How its last run ended.
     pub(super) last_exit: Option<LastExit>,
+    /// The ZooKeeper session of its current or last run, when it is a broker; none: not known.
+    pub(super) registered: Option<i64>,
     /// Whether somebody ordered the end of the current run (decides how its exit is read).
     pub(super) asked: Option<Asked>,
     /// Since when its state word is what it is.
@@ -150,6 +154,7 @@ impl NodeRuntime {
             watch: None,
             prepares: 0,
             last_exit: None,
+            registered: None,
             asked: None,
             since: now,
             word: "down",

@@ -44,6 +44,11 @@ pub enum EngineOrder {
         /// The number.
         signal: i32,
     },
+    /// Close the ZooKeeper session of a broker that is proven dead.
+    Fence {
+        /// Which.
+        node: NodeName,
+    },
     /// Other settings for a node, a new node, or one that goes.
     Change(Change),
     /// Everything down; the engine ends when all are gone.

@@ -42,6 +42,10 @@ pub struct NodeState {
     /// Digest of what its current or last start was made of (`base::Launched`); none: started by a version without.
     #[serde(default)]
     pub launched: Option<String>,
+    /// The ZooKeeper session of its current or last run, when it is a broker. Absent in files of older versions, and while it
+    /// is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zookeeper_session: Option<i64>,
     /// It has failed, with this. Absent in files of older versions, and while it has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Box<Failed>>,
@@ -68,6 +72,7 @@ impl Default for NodeState {
             ready_since: None,
             last_exit: None,
             launched: None,
+            zookeeper_session: None,
             failed: None,
         }
     }

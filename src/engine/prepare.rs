@@ -1,7 +1,9 @@
 //! Everything before a launch: ports free, directories, files, one-time work, the wait for a broker's old session.
 
 use super::{
-    Engine, chown, class_data, identity,
+    Engine, chown, class_data,
+    fence::{self, Fence, Fenced},
+    identity,
     journal::Journal,
     mysql_init,
     node::{Happening, PrepareTask},
@@ -65,6 +67,7 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
     let layout = engine.layout.clone();
     let sink = engine.sink.clone();
     let (identities, journal) = (Arc::clone(&engine.identities), engine.journal.clone());
+    let fence = fence::before_start(engine, node);
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
     runtime.prepares += 1;
     runtime.troubles.clear();
@@ -79,6 +82,7 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
         sink,
         identities,
         journal,
+        fence,
     };
     if let Some(old) = runtime.prepare.replace(PrepareTask { number, cancel }) {
         old.cancel.cancel();
@@ -111,6 +115,8 @@ pub(super) struct Preparing {
     sink: mpsc::UnboundedSender<(NodeName, Happening)>,
     pub(super) identities: Arc<identity::Identities>,
     pub(super) journal: Journal,
+    /// What is known of a broker's last run, when its session may be closed by us.
+    fence: Option<Fence>,
 }
 
 impl Preparing {
@@ -190,7 +196,7 @@ impl Preparing {
                 PrepareStep::MysqlInitialize(step) => {
                     mysql_init::ensure(&self.node, step, &self.cancel).await?;
                 }
-                PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to } => {
+                PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence: _ } => {
                     self.await_session_gone(*zookeeper, *broker_id, *up_to, session.take()).await?;
                 }
                 PrepareStep::DataVersion(step) => self.data_version(step).await?,
@@ -206,6 +212,15 @@ impl Preparing {
             }
         }
         Ok(())
+    }
+
+    /// Closes the session of the broker's last run if it is proven to be that; returns why not.
+    async fn close_old_session(&self) -> Option<String> {
+        match self.fence.as_ref()?.attempt().await {
+            Ok(Fenced::NobodyThere | Fenced::Closed(_)) => None,
+            Ok(Fenced::Refused(_, why)) => Some(why),
+            Err(e) => Some(e.to_string()),
+        }
     }
 
     /// Waits until ZooKeeper no longer holds the broker's registration. A broker that starts earlier exits 1 with
@@ -237,12 +252,20 @@ impl Preparing {
             match tokio::time::timeout(Duration::from_secs(5), seen).await {
                 Ok(Ok(None)) => return Ok(()),
                 Ok(Ok(Some(stat))) => {
+                    let doubt = self.close_old_session().await;
+                    if doubt.is_none() && self.fence.is_some() {
+                        // looked at once more
+                        continue;
+                    }
                     let left = up_to.saturating_sub(clock::now().since(began));
-                    let why = format!(
+                    let mut why = format!(
                         "old session 0x{:x} of broker {broker} expires in up to {} s",
                         stat.ephemeral_owner,
                         left.as_secs() + 1
                     );
+                    if let Some(doubt) = doubt {
+                        why = format!("{why} and is not closed before: {doubt}");
+                    }
                     self.tell(Event::Held(Hold::OldSession { why }));
                 }
                 Ok(Err(e)) => {

@@ -113,6 +113,7 @@ pub(super) fn recipe(
                 broker_id: id,
                 // the server rounds expiry up to a tick and looks once a tick (ExpiryQueue.java)
                 up_to: kafka.session_timeout + 2 * zookeeper.tick,
+                fence: kafka.fencing,
             },
         ],
         launch: Launch {

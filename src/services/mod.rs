@@ -11,6 +11,7 @@ pub mod classify;
 mod command;
 mod error;
 pub mod evidence;
+pub mod fence;
 pub mod identity;
 mod jar_node;
 pub mod jvm;

@@ -73,6 +73,7 @@ impl Handler for Shared {
                 Order::Start { .. }
                 | Order::Stop { .. }
                 | Order::Restart { .. }
+                | Order::Fence { .. }
                 | Order::Reload { .. }
                 | Order::UpgradeSelf => {}
             }

@@ -10,10 +10,7 @@
 mod archives;
 mod bench;
 mod bundle;
-mod cgroups;
 mod exhausted;
-#[path = "../vm/guest.rs"]
-mod guest;
 mod hindered;
 mod mysql;
 mod points;

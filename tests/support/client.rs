@@ -4,6 +4,7 @@ use super::{Root, process};
 use std::{
     fmt,
     fs::{self, File},
+    io::ErrorKind,
     os::unix::process::ExitStatusExt,
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -14,6 +15,9 @@ use std::{
 
 /// The program under test.
 pub const SUPERVISOR: &str = env!("CARGO_BIN_EXE_cdc-supervisor");
+
+/// How long a program may be "busy" (ETXTBSY, execve(2)): an exec closes what the fork had inherited.
+const BUSY_LIMIT: Duration = Duration::from_secs(5);
 
 /// A verb that runs. Output goes to files, so that a daemon it leaves behind holds no pipe of the test open.
 pub struct Client {
@@ -65,7 +69,16 @@ impl Client {
             .stdin(Stdio::null())
             .stdout(File::create(&stdout).expect("output file"))
             .stderr(File::create(&stderr).expect("output file"));
-        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {}: {e}", line[0]));
+        let began = Instant::now();
+        let child = loop {
+            match command.spawn() {
+                // A program that was just written is still open for writing in a child that another test forks this instant.
+                Err(e) if e.kind() == ErrorKind::ExecutableFileBusy && began.elapsed() < BUSY_LIMIT => {
+                    thread::sleep(Duration::from_millis(5));
+                }
+                done => break done.unwrap_or_else(|e| panic!("cannot start {}: {e}", line[0])),
+            }
+        };
         Self { child, stdout, stderr }
     }
 

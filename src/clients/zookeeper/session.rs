@@ -10,10 +10,10 @@ use tokio::{io::AsyncWriteExt, net::TcpStream};
 
 /// Session timeout we ask for, milliseconds. The server raises it to its `minSessionTimeout` (two ticks), so this means
 /// "the smallest you have": a session of ours that is lost shall not linger.
-const ASKED_TIMEOUT_MS: i32 = 1_000;
+pub(super) const ASKED_TIMEOUT_MS: i32 = 1_000;
 
 /// Longest answer accepted: the Java client's own bound (`jute.maxbuffer`, 0xfffff) rounded up.
-const FRAME_MAX: usize = 1 << 20;
+pub(super) const FRAME_MAX: usize = 1 << 20;
 
 /// Answers that belong to nobody (pings, events) skipped before one question is given up.
 const STRAY_MAX: usize = 64;

@@ -181,6 +181,8 @@ pub(super) fn learn(identities: &Identities, node: &NodeName, recipe: &Recipe) {
 fn mark(node: &NodeName, step: &DataVersion) -> Result<Option<String>, PrepareError> {
     let failed = |e: SysError| PrepareError::file(node, &e);
     let path = step.data_dir.join(MARKER);
+    // What a daemon that was killed here left: mysqld takes every file in its data directory for its own.
+    fs::remove_torn_of(&path);
     let mut note = None;
     let found: Option<Marker> = match fs::read_lossy_optional(&path).map_err(failed)? {
         None => None,
@@ -260,6 +262,17 @@ mod tests {
         let Err(PrepareError::Refused(failure)) = mark(&node, &version(dir.path(), "8.4.11")) else { panic!() };
         assert_eq!(failure.cause, Cause::NewerData);
         mark(&node, &version(dir.path(), "9.7.4")).unwrap();
+    }
+
+    #[test]
+    fn what_a_killed_writer_of_the_mark_left_goes_with_the_next_start() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut ended = std::process::Command::new("true").spawn().unwrap();
+        ended.wait().unwrap();
+        let left = dir.path().join(format!(".{MARKER}.{}.tmp", ended.id()));
+        std::fs::write(&left, "{").unwrap();
+        mark(&NodeName::mysql(), &version(dir.path(), "9.7.4")).unwrap();
+        assert!(!left.exists());
     }
 
     #[test]

@@ -1,0 +1,282 @@
+//! Closes the ZooKeeper session of a broker that is proven dead: at its death, before its next start, and by hand. What counts as
+//! proof is decided in `services::fence`; here it is gathered, and the session closed.
+//!
+//! Until its session is gone a dead broker leads its partitions for everybody else: writes stall, and its next start would end
+//! with NodeExists. With the session go all its ephemeral nodes, `/controller` among them, and new leaders are chosen at once.
+
+use super::{
+    Engine,
+    journal::Journal,
+    node::NodeRuntime,
+    orders::{OrderReply, Rejection},
+};
+use crate::{
+    base::{EventKind, EventLine, Incarnation, Layout, NodeName, Timestamp, ids::ProcessId, recipe::PrepareStep},
+    clients::{
+        ClientError,
+        zookeeper::{self, Session},
+    },
+    lifecycle::Node,
+    services::fence::{Facts, Registered, RunEnded, reason_not_to},
+    sys::{clock, failpoint::fail_point, fs, net},
+};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+use tokio::{
+    sync::{Mutex, oneshot},
+    task::spawn_blocking,
+    time::{sleep, timeout},
+};
+
+/// Bound of one look into ZooKeeper, and of the close.
+const ASK: Duration = Duration::from_secs(5);
+
+/// Pause before another attempt at a ZooKeeper that does not answer.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// One at a time: what one has closed the next must see.
+static ONE: Mutex<()> = Mutex::const_new(());
+
+/// A broker whose last run is over, as far as this daemon knows.
+#[derive(Clone, Debug)]
+pub(super) struct Fence {
+    layout: Layout,
+    node: NodeName,
+    broker: u32,
+    zookeeper: SocketAddr,
+    /// The process of our ZooKeeper node; none: it does not run.
+    zookeeper_process: Option<ProcessId>,
+    /// Longest that ZooKeeper keeps the session by itself.
+    up_to: Duration,
+    incarnation: Incarnation,
+    end: Option<RunEnded>,
+    recorded: Option<i64>,
+    ports: Vec<u16>,
+    journal: Journal,
+}
+
+/// What came of an attempt.
+#[derive(Debug)]
+pub(super) enum Fenced {
+    /// Nobody is registered under this id.
+    NobodyThere,
+    /// This session was closed.
+    Closed(i64),
+    /// This session is left alone, because of that.
+    Refused(i64, String),
+}
+
+/// What a broker's recipe says about its session: where, which id, for how long, and whether it is closed without an order.
+fn of_recipe(runtime: &NodeRuntime) -> Option<(SocketAddr, u32, Duration, bool)> {
+    runtime.recipe.prepare.iter().find_map(|step| match step {
+        PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence } => {
+            Some((*zookeeper, *broker_id, *up_to, *fence))
+        }
+        PrepareStep::ClassData(_)
+        | PrepareStep::MysqlInitialize(_)
+        | PrepareStep::DataVersion(_)
+        | PrepareStep::BrokerIdentity(_)
+        | PrepareStep::MysqlIdentity { .. }
+        | PrepareStep::NoProgram { .. } => None,
+    })
+}
+
+/// What is known of the last run of a node; none: it is no broker.
+fn known(engine: &Engine, node: &NodeName) -> Option<(Fence, bool)> {
+    let runtime = engine.nodes.get(node)?;
+    let (zookeeper, broker, up_to, automatic) = of_recipe(runtime)?;
+    let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
+    let process = engine.fleet.node(&NodeName::zookeeper()).and_then(|n| n.state().run()).map(|r| r.process.clone());
+    let end = runtime.last_exit.as_ref().filter(|exit| exit.incarnation == incarnation).map(|exit| RunEnded {
+        // an end that nobody saw tells nothing of its start
+        started: exit.ran_ms.map(|ms| Timestamp(exit.at.0 - i64::try_from(ms).unwrap_or(i64::MAX))),
+        ended: exit.at,
+    });
+    let fence = Fence {
+        layout: engine.layout.clone(),
+        node: node.clone(),
+        broker,
+        zookeeper,
+        zookeeper_process: process,
+        up_to,
+        incarnation,
+        end,
+        recorded: runtime.registered,
+        ports: runtime.recipe.ports.iter().map(|used| used.port().0).collect(),
+        journal: engine.journal.clone(),
+    };
+    Some((fence, automatic))
+}
+
+/// For the preparation of a broker's next start; none: it is no broker, or its session is closed by order only.
+pub(super) fn before_start(engine: &Engine, node: &NodeName) -> Option<Fence> {
+    known(engine, node).filter(|(_, automatic)| *automatic).map(|(fence, _)| fence)
+}
+
+/// After a broker's end that was not a clean one: its leaders move now, whenever it is started again, if ever.
+pub(super) fn after_death(engine: &Engine, node: &NodeName) {
+    if engine.ending {
+        return;
+    }
+    if let Some(fence) = before_start(engine, node) {
+        tokio::spawn(fence.at_death());
+    }
+}
+
+/// `fence NODE`: the same by hand, under the same guard.
+pub(super) fn by_hand(engine: &Engine, node: &NodeName, reply: oneshot::Sender<OrderReply>) {
+    let refused = |why| Err(Rejection::NotNow(why));
+    let answer = match (engine.nodes.get(node), known(engine, node)) {
+        (None, _) => Err(Rejection::UnknownNode(node.clone())),
+        (Some(_), None) => refused(format!("{node} is no broker: it has no session to close")),
+        (Some(runtime), Some(_)) if runtime.link.is_some() => {
+            refused(format!("{node} runs: its session is its own. `cdc-supervisor stop {node}` ends both"))
+        }
+        (Some(_), Some((fence, _))) => {
+            tokio::spawn(async move { drop(reply.send(fence.ordered().await)) });
+            return;
+        }
+    };
+    // A client that hung up does not hear it.
+    drop(reply.send(answer));
+}
+
+/// After a broker has become ready: the session it is registered with, for the day when its end is not seen.
+pub(super) fn learn_session(engine: &Engine, node: &NodeName) {
+    let Some(runtime) = engine.nodes.get(node) else { return };
+    let Some((zookeeper, broker, ..)) = of_recipe(runtime) else { return };
+    let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
+    let (sink, node) = (engine.sink.clone(), node.clone());
+    tokio::spawn(async move {
+        let seen = timeout(ASK, async {
+            let mut session = Session::connect(zookeeper, ASK).await?;
+            let seen = registered(&mut session, broker).await;
+            // What was seen counts, also when the goodbye fails.
+            let _ = session.close().await;
+            seen
+        });
+        // Not learned: the times of the run still tell whose session it was.
+        if let Ok(Ok(Some(seen))) = seen.await {
+            let _ = sink.send((node, super::node::Happening::Registered(incarnation, seen.session)));
+        }
+    });
+}
+
+async fn registered(session: &mut Session, broker: u32) -> Result<Option<Registered>, ClientError> {
+    let stat = session.exists(&format!("/brokers/ids/{broker}")).await?;
+    Ok(stat.map(|stat| Registered { session: stat.ephemeral_owner, created: Timestamp(stat.ctime) }))
+}
+
+impl Fence {
+    /// One attempt. An error: ZooKeeper did not answer, and nothing is known.
+    pub(super) async fn attempt(&self) -> Result<Fenced, ClientError> {
+        let _one = ONE.lock().await;
+        let mut session = Session::connect(self.zookeeper, ASK).await?;
+        let done = self.with(&mut session).await;
+        // Ours ends by itself if it cannot be closed.
+        let _ = session.close().await;
+        done
+    }
+
+    async fn with(&self, session: &mut Session) -> Result<Fenced, ClientError> {
+        let Some(seen) = registered(session, self.broker).await? else { return Ok(Fenced::NobodyThere) };
+        if let Some(why) = self.doubt(seen).await {
+            return Ok(Fenced::Refused(seen.session, why));
+        }
+        // Looking took its time.
+        match registered(session, self.broker).await? {
+            None => return Ok(Fenced::NobodyThere),
+            Some(now) if now != seen => {
+                return Ok(Fenced::Refused(now.session, "another session took the broker's name just now".into()));
+            }
+            Some(_) => {}
+        }
+        fail_point!("fence.closing");
+        let closed = zookeeper::close_session(self.zookeeper, ASK, seen.session).await;
+        fail_point!("fence.closed");
+        // What counts is what ZooKeeper says after it.
+        match registered(session, self.broker).await? {
+            Some(now) if now.session == seen.session => {
+                let why = closed.err().map_or_else(|| "ZooKeeper still holds it".to_owned(), |e| e.to_string());
+                Ok(Fenced::Refused(seen.session, why))
+            }
+            Some(_) | None => {
+                self.note(seen.session);
+                Ok(Fenced::Closed(seen.session))
+            }
+        }
+    }
+
+    /// Gathers the proof, off the async threads.
+    async fn doubt(&self, seen: Registered) -> Option<String> {
+        let this = self.clone();
+        let looked = spawn_blocking(move || {
+            let listener = this.ports.iter().find_map(|port| {
+                let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), *port);
+                // Bound first: the kernel's table of sockets takes it milliseconds to write.
+                if net::is_taken(any).unwrap_or(true) { net::listener_owner(any) } else { None }
+            });
+            let listener = listener.map(|owner| owner.describe());
+            let strange = this.strange_zookeeper();
+            reason_not_to(&Facts {
+                end: this.end,
+                lives: fs::Lock::is_held(&this.layout.node_lock(&this.node)),
+                recorded: this.recorded,
+                seen,
+                listener: listener.as_deref(),
+                strange_zookeeper: strange.as_deref(),
+            })
+        });
+        looked.await.unwrap_or_else(|e| Some(format!("the look at it ended early: {e}")))
+    }
+
+    fn strange_zookeeper(&self) -> Option<String> {
+        let Some(ours) = &self.zookeeper_process else { return Some("the supervisor's own does not run".into()) };
+        match net::listener_owner(self.zookeeper) {
+            Some(owner) if owner.pid == Some(ours.pid) => None,
+            Some(owner) => Some(format!("{} listens at {}", owner.describe(), self.zookeeper)),
+            None => Some(format!("nobody on this machine listens at {}", self.zookeeper)),
+        }
+    }
+
+    /// Tried until ZooKeeper has answered, or would have closed the session by itself.
+    async fn at_death(self) {
+        let began = clock::now();
+        while clock::now().since(began) < self.up_to {
+            match self.attempt().await {
+                Ok(Fenced::NobodyThere | Fenced::Closed(_)) => return,
+                // The next start says why it waits. One that is not wanted up again leaves no trace but this.
+                Ok(Fenced::Refused(session, why)) => {
+                    tracing::info!(node = %self.node, "its ZooKeeper session {session:#x} is not closed: {why}");
+                    return;
+                }
+                Err(e) => tracing::debug!(node = %self.node, "its ZooKeeper session could not be looked at: {e}"),
+            }
+            sleep(PAUSE).await;
+        }
+    }
+
+    async fn ordered(&self) -> OrderReply {
+        let node = &self.node;
+        match self.attempt().await {
+            Ok(Fenced::NobodyThere) => {
+                Ok(vec![format!("{node} is not registered in ZooKeeper: there is nothing to close")])
+            }
+            Ok(Fenced::Closed(session)) => Ok(vec![format!("closed ZooKeeper session {session:#x} of {node}")]),
+            Ok(Fenced::Refused(session, why)) => {
+                Err(Rejection::NotNow(format!("ZooKeeper session {session:#x} of {node} is left alone: {why}")))
+            }
+            Err(e) => Err(Rejection::NotReady(vec![e.to_string()])),
+        }
+    }
+
+    fn note(&self, session: i64) {
+        let text = format!("ZooKeeper session {session:#x} of broker {} closed: its leaders move now", self.broker);
+        tracing::info!(node = %self.node, "{text}");
+        let event = EventLine::new(EventKind::Fenced, text).node(&self.node).incarnation(self.incarnation);
+        let took = self.end.and_then(|end| u64::try_from(clock::wall().0 - end.ended.0).ok());
+        self.journal.note(EventLine { took_ms: took, ..event });
+    }
+}

@@ -1,0 +1,151 @@
+//! Whether the ZooKeeper session of a dead broker may be closed by us. Pure: what was seen goes in, yes or the reason why not comes
+//! out. A wrong attempt harms a broker that lives, so every doubt is a no.
+
+use crate::base::Timestamp;
+
+/// The end of the run whose session it may be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RunEnded {
+    /// When its process was started; none: not on record.
+    pub started: Option<Timestamp>,
+    /// When its end was seen.
+    pub ended: Timestamp,
+}
+
+/// Who is registered as the broker, as ZooKeeper tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Registered {
+    /// The session that holds `/brokers/ids/ID`.
+    pub session: i64,
+    /// When the node was made, on ZooKeeper's clock, which is this machine's.
+    pub created: Timestamp,
+}
+
+/// Everything that is looked at.
+#[derive(Clone, Debug)]
+pub struct Facts<'a> {
+    /// The end on record of the broker's last run; none: none of its runs is known to have ended.
+    pub end: Option<RunEnded>,
+    /// Something holds the node's lock: a process of its tree lives.
+    pub lives: bool,
+    /// The session that was seen to be this run's while it lived.
+    pub recorded: Option<i64>,
+    /// Who is registered now.
+    pub seen: Registered,
+    /// Who listens on a port the broker advertises; none: nobody.
+    pub listener: Option<&'a str>,
+    /// Why the ZooKeeper that answered is not the one this supervisor runs; none: it is.
+    pub strange_zookeeper: Option<&'a str>,
+}
+
+/// Says why the session must be left alone; nothing: it is that of a dead process of ours.
+///
+/// That the registered endpoints are ours proves nothing: any broker on any machine can register `localhost`.
+pub fn reason_not_to(facts: &Facts<'_>) -> Option<String> {
+    if facts.lives {
+        return Some("a process of the broker still lives".into());
+    }
+    let Some(end) = facts.end else {
+        return Some("the end of the broker's last run is not on record".into());
+    };
+    if let Some(why) = facts.strange_zookeeper {
+        return Some(format!("the ZooKeeper that answers is not the supervisor's own: {why}"));
+    }
+    if let Some(who) = facts.listener {
+        return Some(format!("{who} listens on a port of the broker"));
+    }
+    if facts.recorded == Some(facts.seen.session) {
+        return None;
+    }
+    match end.started {
+        Some(started) if started <= facts.seen.created && facts.seen.created <= end.ended => None,
+        Some(started) => Some(format!(
+            "it was registered at {}, and the broker's last run lasted from {started} to {}: somebody else holds its name",
+            facts.seen.created, end.ended
+        )),
+        None => Some("it is not the session that was recorded for the broker's last run".into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const OURS: i64 = 0x1_0000_0001;
+    const RUN: RunEnded = RunEnded { started: Some(Timestamp(1_000)), ended: Timestamp(9_000) };
+
+    fn proven() -> Facts<'static> {
+        Facts {
+            end: Some(RUN),
+            lives: false,
+            recorded: Some(OURS),
+            seen: Registered { session: OURS, created: Timestamp(2_000) },
+            listener: None,
+            strange_zookeeper: None,
+        }
+    }
+
+    fn refused(facts: &Facts<'_>, part: &str) {
+        let why = reason_not_to(facts).unwrap_or_else(|| panic!("not refused: {facts:?}"));
+        assert!(why.contains(part), "{why}");
+    }
+
+    #[test]
+    fn the_session_of_a_run_that_has_ended_is_closed() {
+        assert_eq!(reason_not_to(&proven()), None);
+    }
+
+    #[test]
+    fn a_session_made_within_the_run_is_closed_though_another_was_recorded() {
+        // it expired while the broker was stopped, and the broker registered again
+        assert_eq!(reason_not_to(&Facts { recorded: Some(7), ..proven() }), None);
+        assert_eq!(reason_not_to(&Facts { recorded: None, ..proven() }), None);
+        for edge in [1_000, 9_000] {
+            let seen = Registered { session: OURS, created: Timestamp(edge) };
+            assert_eq!(reason_not_to(&Facts { recorded: None, seen, ..proven() }), None, "{edge}");
+        }
+    }
+
+    #[test]
+    fn the_recorded_session_is_closed_whatever_the_clocks_say() {
+        let seen = Registered { session: OURS, created: Timestamp(77_000) };
+        assert_eq!(reason_not_to(&Facts { seen, ..proven() }), None, "the clock was set");
+        let end = Some(RunEnded { started: None, ..RUN });
+        assert_eq!(
+            reason_not_to(&Facts { end, seen, ..proven() }),
+            None,
+            "the machine lost power: only the record tells"
+        );
+    }
+
+    #[test]
+    fn a_broker_that_lives_is_never_fenced() {
+        refused(&Facts { lives: true, ..proven() }, "still lives");
+    }
+
+    #[test]
+    fn without_an_end_on_record_nothing_is_closed() {
+        refused(&Facts { end: None, ..proven() }, "not on record");
+    }
+
+    #[test]
+    fn somebody_else_who_took_the_name_before_or_after_is_left_alone() {
+        for created in [999, 9_001] {
+            let seen = Registered { session: 7, created: Timestamp(created) };
+            refused(&Facts { seen, ..proven() }, "somebody else");
+        }
+        let end = Some(RunEnded { started: None, ..RUN });
+        refused(&Facts { end, recorded: None, ..proven() }, "not the session that was recorded");
+        refused(&Facts { end, recorded: Some(7), ..proven() }, "not the session that was recorded");
+    }
+
+    #[test]
+    fn a_listener_on_its_ports_is_somebody_who_may_be_the_broker() {
+        refused(&Facts { listener: Some("java (pid 7)"), ..proven() }, "java (pid 7) listens");
+    }
+
+    #[test]
+    fn another_zookeeper_is_never_written_to() {
+        refused(&Facts { strange_zookeeper: Some("pid 7 listens there"), ..proven() }, "pid 7 listens there");
+    }
+}

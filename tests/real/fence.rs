@@ -1,0 +1,168 @@
+//! The ZooKeeper session of a broker that is proven dead is closed by the supervisor, and nobody else's ever is.
+
+use crate::{
+    stack::Stack,
+    support::{STATE_LIMIT, VERB_LIMIT, process, until},
+};
+use cdc_supervisor::clients::zookeeper::Session;
+use std::{
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+
+const CALL: Duration = Duration::from_secs(20);
+
+fn zookeeper() -> SocketAddr {
+    SocketAddr::from((Ipv4Addr::LOCALHOST, 2181))
+}
+
+/// Who is registered as this broker.
+fn owner(stack: &Stack, broker: u32) -> Option<i64> {
+    stack.call(async {
+        let mut session = Session::connect(zookeeper(), CALL).await.unwrap();
+        let stat = session.exists(&format!("/brokers/ids/{broker}")).await.unwrap();
+        session.close().await.unwrap();
+        stat.map(|stat| stat.ephemeral_owner)
+    })
+}
+
+/// Somebody else who registers as a broker: ConnectRequest and CreateRequest of `zookeeper.jute`, by hand.
+struct Stranger(TcpStream);
+
+impl Stranger {
+    fn register(broker: u32) -> Self {
+        let mut stream = TcpStream::connect(zookeeper()).unwrap();
+        stream.set_read_timeout(Some(CALL)).unwrap();
+        let mut connect = Vec::new();
+        connect.extend(0i32.to_be_bytes());
+        connect.extend(0i64.to_be_bytes());
+        connect.extend(40_000i32.to_be_bytes());
+        connect.extend(0i64.to_be_bytes());
+        text(&mut connect, &[0; 16]);
+        connect.push(0);
+        send(&mut stream, &connect);
+        answer(&mut stream);
+        let data = r#"{"version":4,"endpoints":["INTERNAL://127.0.0.1:39999"],"listener_security_protocol_map":{"INTERNAL":"PLAINTEXT"},"host":null,"port":-1,"jmx_port":-1,"timestamp":"1"}"#;
+        let mut create = Vec::new();
+        create.extend(1i32.to_be_bytes());
+        create.extend(1i32.to_be_bytes());
+        text(&mut create, format!("/brokers/ids/{broker}").as_bytes());
+        text(&mut create, data.as_bytes());
+        // one entry: everybody may do everything
+        create.extend(1i32.to_be_bytes());
+        create.extend(31i32.to_be_bytes());
+        text(&mut create, b"world");
+        text(&mut create, b"anyone");
+        // ephemeral
+        create.extend(1i32.to_be_bytes());
+        send(&mut stream, &create);
+        let answer = answer(&mut stream);
+        assert_eq!(answer[12..16], [0; 4], "registered without an error");
+        Self(stream)
+    }
+
+    fn leave(mut self) {
+        let mut close = Vec::new();
+        close.extend(2i32.to_be_bytes());
+        close.extend((-11i32).to_be_bytes());
+        send(&mut self.0, &close);
+        answer(&mut self.0);
+    }
+}
+
+fn text(into: &mut Vec<u8>, bytes: &[u8]) {
+    into.extend(i32::try_from(bytes.len()).unwrap().to_be_bytes());
+    into.extend(bytes);
+}
+
+fn send(stream: &mut TcpStream, frame: &[u8]) {
+    let length = i32::try_from(frame.len()).unwrap().to_be_bytes();
+    stream.write_all(&[&length, frame].concat()).unwrap();
+}
+
+fn answer(stream: &mut TcpStream) -> Vec<u8> {
+    let mut length = [0; 4];
+    stream.read_exact(&mut length).unwrap();
+    let mut frame = vec![0; usize::try_from(i32::from_be_bytes(length)).unwrap()];
+    stream.read_exact(&mut frame).unwrap();
+    frame
+}
+
+/// Kinds and texts of a node's events.
+fn events(stack: &Stack, node: &str) -> Vec<(String, String)> {
+    let lines = stack.ok(&["events", "--json", node]).stdout;
+    let lines = lines.lines().map(|line| serde_json::from_str::<serde_json::Value>(line).unwrap());
+    lines.map(|e| (e["kind"].as_str().unwrap().to_owned(), e["text"].as_str().unwrap().to_owned())).collect()
+}
+
+fn fenced(stack: &Stack, node: &str) -> usize {
+    events(stack, node).iter().filter(|(kind, _)| kind == "fenced").count()
+}
+
+#[test]
+fn the_session_of_a_broker_proven_dead_is_closed_and_nobody_elses_is() {
+    let stack = Stack::new();
+    stack.up();
+    let admin = stack.admin();
+    stack.await_whole(&admin);
+
+    // one that lives, one that is no broker
+    let session = owner(&stack, 1).expect("broker 1 is registered");
+    let refused = stack.fails(8, &["fence", "broker-1"]);
+    assert!(refused.stderr.contains("broker-1 runs: its session is its own"), "{refused}");
+    let refused = stack.fails(8, &["fence", "mysql"]);
+    assert!(refused.stderr.contains("mysql is no broker"), "{refused}");
+    stack.fails(2, &["fence", "broker-9"]);
+    assert_eq!(owner(&stack, 1), Some(session));
+
+    // killed by order and not started again: its leaders move all the same
+    stack.ok(&["stop", "--now", "broker-2"]);
+    until(STATE_LIMIT, "the session is closed", || match fenced(&stack, "broker-2") {
+        1 => Ok(()),
+        n => Err(format!("{n} events")),
+    });
+    assert_eq!(owner(&stack, 2), None);
+    stack.await_cluster(&admin, "leaders that are not broker 2", |v| {
+        v.broker_ids() == [1, 3] && v.partitions().all(|(_, p)| p.leader.is_some_and(|l| l != 2))
+    });
+    let nothing = stack.ok(&["fence", "broker-2"]);
+    assert!(nothing.stdout.contains("broker-2 is not registered in ZooKeeper"), "{nothing}");
+
+    // somebody else takes its name: never closed, neither by hand nor before a start
+    let stranger = Stranger::register(2);
+    let theirs = owner(&stack, 2).expect("the stranger is registered");
+    let refused = stack.fails(8, &["fence", "broker-2"]);
+    assert!(refused.stderr.contains("left alone") && refused.stderr.contains("somebody else"), "{refused}");
+    let starting = stack.spawn(&["start", "broker-2"]);
+    let waits = stack.await_node("broker-2", "it says why it waits", |n| {
+        n["detail"].as_str().is_some_and(|d| d.contains("is not closed before"))
+    });
+    assert!(waits["detail"].as_str().unwrap().contains("expires in up to"), "{waits}");
+    assert_eq!(owner(&stack, 2), Some(theirs));
+    stranger.leave();
+    let started = starting.wait(VERB_LIMIT);
+    assert_eq!(started.code, Some(0), "it starts when the name is free: {started}");
+    stack.await_whole(&admin);
+    assert_eq!(fenced(&stack, "broker-2"), 1, "{:?}", events(&stack, "broker-2"));
+
+    // killed by somebody: closed, started again at once, and no start ends with NodeExists
+    let before = stack.pid("broker-3");
+    process::kill(before, 9);
+    let back = stack.await_node("broker-3", "ready again", |n| n["state"] == "ready" && n["pid"] != before);
+    assert_eq!((&back["restarts"], &back["incarnation"]), (&1.into(), &2.into()), "{back}");
+    let told = events(&stack, "broker-3");
+    assert_eq!(told.iter().filter(|(kind, _)| kind == "fenced").count(), 1, "{told:?}");
+    assert!(!told.iter().any(|(_, text)| text.contains("old session")), "{told:?}");
+    stack.await_whole(&admin);
+
+    // nobody saw it die: the next daemon closes its session
+    let before = stack.pid("broker-1");
+    process::kill(stack.daemon(), 9);
+    process::kill(before, 9);
+    stack.up();
+    let back = stack.await_node("broker-1", "ready again", |n| n["state"] == "ready" && n["pid"] != before);
+    assert_eq!(back["incarnation"], 2, "{back}");
+    assert_eq!(fenced(&stack, "broker-1"), 1, "{:?}", events(&stack, "broker-1"));
+    stack.await_whole(&admin);
+}
