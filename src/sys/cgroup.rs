@@ -213,8 +213,10 @@ impl CgroupRoot {
             let own = self.unit.join(OWN_GROUP);
             make_group(&own)?;
             write(&own.join("cgroup.procs"), "0")?;
-            // in a scope: the shell or the `up` that started us
-            for pid in if all_ours { members(&self.unit) } else { Vec::new() } {
+            // Shims that wait in reserve; in a scope also the shell or the `up` that started us.
+            let own_pid = Some(std::process::id().cast_signed());
+            let ours = |pid: &i32| all_ours || process::parent(*pid) == own_pid;
+            for pid in members(&self.unit).into_iter().filter(ours) {
                 // one that has ended meanwhile needs no move; one that stays is told by the next write
                 let _ = write(&own.join("cgroup.procs"), &pid.to_string());
             }
