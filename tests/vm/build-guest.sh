@@ -91,7 +91,7 @@ for unit in systemd-udevd.service systemd-udev-trigger.service systemd-udevd-con
 done
 rm -rf "$root"/usr/share/{doc,man,locale,info}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
 
-truncate -s 3G "$work/guest/root.img" # sparse
+truncate -s 8G "$work/guest/root.img" # sparse; a start wants 5G free where its data lies
 mke2fs -q -t ext4 -E lazy_itable_init=1,lazy_journal_init=1 -d "$root" "$work/guest/root.img" || fail "mke2fs failed"
 rm -rf "$guest"
 mv -T "$work/guest" "$guest"
