@@ -29,6 +29,7 @@ for group in "$@"; do
       need setpriv util-linux
       need ps procps
       need javac openjdk-17-jdk-headless
+      need shellcheck shellcheck
       ;;
     vm)
       need mke2fs e2fsprogs

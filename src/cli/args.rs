@@ -79,6 +79,16 @@ pub enum Verb {
         /// For which shell
         shell: Shell,
     },
+    /// Write down who has the configuration's ports, for the unit's daemon, which may not look
+    #[command(hide = true)]
+    PortOwners,
+    /// Write the manual pages below a directory, for a release
+    #[command(hide = true)]
+    Man {
+        /// Where `man1` and `man5` are made
+        #[arg(value_name = "DIR")]
+        dir: PathBuf,
+    },
 }
 
 /// `up`.
@@ -104,6 +114,9 @@ pub struct Run {
     /// Become the leader of a session of its own first
     #[arg(long, hide = true)]
     pub own_session: bool,
+    /// Refuse to start where memory caps cannot be set (exit 4); nodes that live are taken over all the same
+    #[arg(long)]
+    pub require_caps: bool,
     /// What the program before this one in the same process hands over
     #[arg(long, hide = true, value_name = "LOCK,LISTENER,VERSION")]
     pub handed_over: Option<String>,
@@ -493,6 +506,7 @@ mod tests {
             "up",
             "up --detach",
             "run",
+            "run --require-caps",
             "down",
             "down --now",
             "status --json",
@@ -527,6 +541,8 @@ mod tests {
             "upgrade-self",
             "run --check",
             "completions bash",
+            "man d",
+            "port-owners",
         ] {
             assert!(parse(line).is_ok(), "{line}: {}", parse(line).unwrap_err());
         }

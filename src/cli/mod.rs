@@ -8,6 +8,7 @@ pub mod error;
 pub mod exit;
 pub mod launch;
 pub mod live;
+pub mod man;
 pub mod memory_table;
 pub mod plan_text;
 pub mod printer;
@@ -43,6 +44,8 @@ pub enum Outcome {
         only: Vec<NodeName>,
         /// It was started by `up`: it leaves the caller's session first.
         own_session: bool,
+        /// Refuse where memory caps cannot be set.
+        require_caps: bool,
         /// What the program before this one in the same process hands over.
         handed_over: Option<String>,
         /// Only say whether this program could go on.
@@ -65,8 +68,8 @@ pub fn main() -> Outcome {
     match verb {
         Verb::Run(run) => {
             let (config, root) = (context.config, context.root);
-            let args::Run { only, own_session, handed_over, check } = run;
-            Outcome::Daemon { config, root, only, own_session, handed_over, check }
+            let args::Run { only, own_session, require_caps, handed_over, check } = run;
+            Outcome::Daemon { config, root, only, own_session, require_caps, handed_over, check }
         }
         verb => {
             let exit = match carry_out(&context, verb) {

@@ -59,6 +59,12 @@ impl Door {
         Ok(())
     }
 
+    /// Whether the server has ended without being asked to. While the door is being opened or closed it has not.
+    pub(super) fn is_lost(&self) -> bool {
+        let Ok(open) = self.open.try_lock() else { return false };
+        open.as_ref().is_some_and(|(_, task)| task.is_finished())
+    }
+
     /// Takes no more clients, and returns when those that are in have their last answers or their time is over.
     pub(super) async fn close(&self) {
         let Some((stop, task)) = self.open.lock().await.take() else { return };

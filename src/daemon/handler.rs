@@ -48,6 +48,11 @@ impl DaemonHandler {
         let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
         Self(Arc::new(Shared { layout, engine, cgroup, caps, started: Started::now(), reloads, handover }))
     }
+
+    /// What is applied now.
+    pub(super) fn applied(&self) -> Arc<super::inputs::Applied> {
+        self.0.reloads.applied()
+    }
 }
 
 impl Handler for DaemonHandler {

@@ -10,10 +10,11 @@ mod logs;
 mod reload;
 mod session;
 mod systemd;
+mod unit;
 
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName},
-    engine::{Engine, EngineOrder, Handle, Journal, Reserve, Settings},
+    engine::{self, Engine, EngineOrder, Handle, Journal, Reserve, Settings},
     offline::plan,
     sys::{children, clock, failpoint::fail_point, fs, process},
     telemetry,
@@ -23,7 +24,12 @@ use handler::DaemonHandler;
 use handover::{Handover, Inherited};
 use inputs::{Applied, Inputs, StartError};
 use reload::Reloads;
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeSet,
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What `run` is told on its command line.
@@ -37,6 +43,8 @@ pub struct DaemonArgs {
     pub only: Vec<NodeName>,
     /// An `up` started it. That another `up` was faster is then no fault: the caller attaches to the other's daemon.
     pub own_session: bool,
+    /// Refuse to start where memory caps cannot be set. The unit says so: a stack without caps may take the machine down.
+    pub require_caps: bool,
     /// What an earlier program of this process hands over (`upgrade-self`).
     pub handed_over: Option<String>,
 }
@@ -92,6 +100,20 @@ async fn serve(
     // Orphans of a shim that was killed come to us, not to init: their exit codes stay knowable.
     process::set_child_subreaper().map_err(|e| StartError::other("become a child subreaper", e))?;
     let program = handover::own_program().map_err(|e| StartError::other("find this program's own path", e))?;
+    let mut systemd = systemd::Systemd::from_environment();
+    // Beside everything else: it is shown with the first status, and nobody waits for it.
+    let complaint = Arc::new(OnceLock::new());
+    if args.require_caps {
+        let complaint = Arc::clone(&complaint);
+        tokio::task::spawn_blocking(move || {
+            for found in unit::complaints() {
+                tracing::warn!("{found}");
+                // The first is shown; all are in the log.
+                complaint.get_or_init(|| found);
+            }
+        });
+    }
+    systemd.step("reading the configuration, looking at the host");
     let mut inputs = Inputs::gather(&args, inherited.is_some(), reserve.as_ref()).await?;
     let layout = inputs.layout.clone();
     make_base(&layout)?;
@@ -112,11 +134,27 @@ async fn serve(
     if inputs.nodes_live {
         inputs::no_foreign_shims(&layout).await?;
     }
+    let (at, live) = (layout.clone(), inputs.nodes_live);
+    let caps = tokio::task::spawn_blocking(move || inputs::caps(&at, live)).await;
+    let (cgroup, caps) = caps.map_err(|e| StartError::other("look for memory caps", e))?;
+    if let Some(why) = &caps.why {
+        tracing::info!("memory caps are not enforced: {why}");
+        if args.require_caps {
+            let refused =
+                format!("memory caps cannot be set, and the unit requires them: {why}; {}", unit::remedy(why));
+            // Nodes that live are not left alone for it.
+            if !inputs.nodes_live {
+                return Err(StartError::preflight(refused));
+            }
+            tracing::error!("nodes run, so the daemon goes on: {refused}");
+        }
+    }
     let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
     let written = plan::enclosed(&inputs.plan_text);
     fs::write_if_different(&layout.plan(), written.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
     fail_point!("daemon.planned");
+    systemd.step("looking through the store of programs");
     let mut recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
     let goes_on = restore_wishes || inputs.nodes_live;
     if goes_on {
@@ -125,12 +163,6 @@ async fn serve(
         reload::forget_unfinished(&layout);
     }
     let applied = Applied::new(inputs.plan.clone(), recipes.clone(), &layout);
-    let (at, live) = (layout.clone(), inputs.nodes_live);
-    let caps = tokio::task::spawn_blocking(move || inputs::caps(&at, live)).await;
-    let (cgroup, caps) = caps.map_err(|e| StartError::other("look for memory caps", e))?;
-    if let Some(why) = &caps.why {
-        tracing::info!("memory caps are not enforced: {why}");
-    }
     let only = (!args.only.is_empty()).then(|| args.only.iter().cloned().collect::<BTreeSet<_>>());
     let journal = Journal::start(&layout);
     journal.note(EventLine::new(
@@ -158,6 +190,10 @@ async fn serve(
         restore_wishes: goes_on,
         journal,
     };
+    if inputs.nodes_live {
+        systemd.step("taking over the nodes that run");
+        systemd.nodes_ran_on();
+    }
     let bounds = logs::keep_within_bounds(&layout, &inputs.plan);
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     fail_point!("daemon.adopted");
@@ -176,11 +212,11 @@ async fn serve(
         one: tokio::sync::Mutex::default(),
         failed: std::sync::Mutex::default(),
     };
-    let reloads = Reloads::new(layout.clone(), args, cgroup, applied, bounds);
+    let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds);
     let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, handover));
-    door.open(handler).await.map_err(|e| StartError::other("serve the control socket", e))?;
+    door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;
     fail_point!("daemon.serving");
-    tokio::spawn(obey_signals(handle));
+    let signals = tokio::spawn(obey_signals(handle));
     let version = env!("CARGO_PKG_VERSION");
     match from {
         Some(from) => {
@@ -188,10 +224,21 @@ async fn serve(
         }
         None => tracing::info!(version, root = %layout.root().display(), "ready for orders"),
     }
-    let mut systemd = systemd::Systemd::from_environment();
     let pulse_every = systemd.watchdog_interval();
+    let guard = Arc::clone(&door);
+    let pulse = move |snapshot: &engine::Snapshot| {
+        let lost = if signals.is_finished() {
+            Some("the task that hears signals")
+        } else if guard.is_lost() {
+            Some("the control server")
+        } else {
+            None
+        };
+        let complaint = complaint.get().map(String::as_str);
+        systemd.pulse(snapshot, &systemd::Around { applied: &|| handler.applied(), complaint, lost });
+    };
     // On the runtime's own threads, where the tasks of nodes run: a turn then needs no other thread to wake up.
-    let turning = tokio::spawn(engine.run(move |snapshot| systemd.pulse(snapshot), pulse_every));
+    let turning = tokio::spawn(engine.run(pulse, pulse_every));
     if let Err(e) = turning.await {
         return Err(StartError::other("go on: the dispatcher ended early, and nodes run on without a daemon", e));
     }

@@ -1,17 +1,29 @@
 //! What systemd is told: READY, STATUS, and a watchdog fed by the engine's own loop.
 
-use crate::{engine::Snapshot, lifecycle::Wanted, sys::clock};
-use std::{env, time::Duration};
+use super::inputs::Applied;
+use crate::{
+    base::{Moment, NodeName},
+    engine::{NodeSnapshot, Snapshot},
+    lifecycle::Wanted,
+    sys::clock,
+};
+use std::{collections::BTreeMap, env, sync::Arc, time::Duration};
 
 /// A fixed bound for READY=1: a node that is still recovering must not fail the unit (DESIGN.md, "systemd").
 const READY_AFTER: Duration = Duration::from_secs(75);
 
-/// How much longer than `TimeoutStopSec=` a stop may take that waits for a broker's start-up: as long as that goes on this is
-/// sent again, and it is `TimeoutStopSec=` of the unit, so that the graces have their whole time once it is over
-/// (sd_notify(3), EXTEND_TIMEOUT_USEC).
+/// How long one step before the engine runs may take: reading every program of the store on a slow disk. Each step that is
+/// reached gives the next one as long again, so that only a daemon that gets nowhere meets `TimeoutStartSec=`.
+const STEP_AT_MOST: Duration = Duration::from_secs(600);
+
+/// What a stop that waits for a broker's start-up is given at least: `TimeoutStopSec=` of the unit, so that the graces have
+/// their whole time once it is over.
 const QUEUED_STOP_MORE: Duration = Duration::from_secs(360);
 
-/// How often it is sent again.
+/// How long after its grace a node may take to be gone: SIGKILL, and the kernel giving back its memory.
+const AFTER_GRACE: Duration = Duration::from_secs(30);
+
+/// How often a stop that goes on asks for more time.
 const EXTEND_EVERY: Duration = Duration::from_secs(5);
 
 /// The connection to a service manager, if there is one.
@@ -19,11 +31,25 @@ const EXTEND_EVERY: Duration = Duration::from_secs(5);
 pub(super) struct Systemd {
     present: bool,
     watchdog: Option<Duration>,
-    began: crate::base::Moment,
+    began: Moment,
     ready: bool,
     status: String,
-    fed: crate::base::Moment,
-    extended: Option<crate::base::Moment>,
+    fed: Moment,
+    /// When more time for the stop was asked for, and how many nodes were left then.
+    extended: Option<(Moment, usize)>,
+    /// Nodes were found running: then adoption is all there is to wait for.
+    adopted: bool,
+}
+
+/// What a turn of the loop knows besides the snapshot.
+pub(super) struct Around<'a> {
+    /// What is applied: it says how long which node may take to stop, and after which.
+    pub(super) applied: &'a dyn Fn() -> Arc<Applied>,
+    /// What was found wrong with the unit; told behind the status.
+    pub(super) complaint: Option<&'a str>,
+    /// A task of the daemon's own that has ended and must not have: then the watchdog is not fed, and systemd brings a
+    /// daemon that has all of them.
+    pub(super) lost: Option<&'static str>,
 }
 
 impl Systemd {
@@ -41,7 +67,23 @@ impl Systemd {
             status: String::new(),
             fed: clock::now(),
             extended: None,
+            adopted: false,
         }
+    }
+
+    /// A step of the way to the engine begins: shown, and given its time.
+    pub(super) fn step(&self, words: &str) {
+        if self.present {
+            let more = micros(STEP_AT_MOST);
+            let messages = [sd_notify::NotifyState::Status(words), sd_notify::NotifyState::ExtendTimeoutUsec(more)];
+            // What it does not hear it does not miss: the unit's own time-out holds then.
+            let _ = sd_notify::notify(&messages);
+        }
+    }
+
+    /// Nodes were found running: READY=1 comes with the first turn, the nodes having been ready before.
+    pub(super) fn nodes_ran_on(&mut self) {
+        self.adopted = true;
     }
 
     /// How often the loop must turn: half the watchdog's time (sd_watchdog_enabled(3)), and for READY's deadline.
@@ -53,32 +95,34 @@ impl Systemd {
     }
 
     /// Called on every turn of the engine's loop.
-    pub(super) fn pulse(&mut self, snapshot: &Snapshot) {
+    pub(super) fn pulse(&mut self, snapshot: &Snapshot, around: &Around<'_>) {
         if !self.present {
             return;
         }
         let now = clock::now();
         let mut messages = Vec::new();
-        let status = words(snapshot);
+        let mut status = words(snapshot);
+        if let Some(complaint) = around.complaint {
+            status = format!("{status}; {complaint}");
+        }
         if status != self.status {
             messages.push(sd_notify::NotifyState::Status(&status));
         }
         let settled =
             snapshot.nodes.iter().all(|n| n.wanted == Wanted::Down || n.serves || matches!(n.state, "failed" | "down"));
-        if !self.ready && !snapshot.nodes.is_empty() && (settled || now.since(self.began) > READY_AFTER) {
+        let enough = settled || self.adopted || now.since(self.began) > READY_AFTER;
+        if !self.ready && !snapshot.nodes.is_empty() && enough {
             self.ready = true;
             messages.push(sd_notify::NotifyState::Ready);
         }
         if snapshot.ending {
             messages.push(sd_notify::NotifyState::Stopping);
-        }
-        let queued = snapshot.ending && snapshot.nodes.iter().any(|n| n.queued_stop.is_some());
-        if queued && self.extended.is_none_or(|at| now.since(at) >= EXTEND_EVERY) {
-            self.extended = Some(now);
-            let micros = u32::try_from(QUEUED_STOP_MORE.as_micros()).unwrap_or(u32::MAX);
-            messages.push(sd_notify::NotifyState::ExtendTimeoutUsec(micros));
+            if let Some(more) = self.more_for_stop(snapshot, around, now) {
+                messages.push(sd_notify::NotifyState::ExtendTimeoutUsec(micros(more)));
+            }
         }
         if let Some(watchdog) = self.watchdog
+            && around.lost.is_none()
             && now.since(self.fed) >= watchdog / 4
         {
             self.fed = now;
@@ -91,6 +135,51 @@ impl Systemd {
         }
         self.status = status;
     }
+
+    /// The time that what is left of a stop may take, as often as it got on: a node is gone, or one waits for its own start-up.
+    fn more_for_stop(&mut self, snapshot: &Snapshot, around: &Around<'_>, now: Moment) -> Option<Duration> {
+        let left = snapshot.nodes.iter().filter(|n| n.process.is_some()).count();
+        let queued = snapshot.nodes.iter().any(|n| n.queued_stop.is_some());
+        let due = match self.extended {
+            None => true,
+            Some((_, then)) if left != then => true,
+            Some((at, _)) => queued && now.since(at) >= EXTEND_EVERY,
+        };
+        if !due {
+            return None;
+        }
+        self.extended = Some((now, left));
+        let lives = |name: &NodeName| snapshot.nodes.iter().any(|n| n.name == *name && n.process.is_some());
+        let applied = (around.applied)();
+        let order: Vec<Stops<'_>> = applied.recipes.iter().map(|r| (&r.node, r.stop.grace, &r.after[..])).collect();
+        let bound = stop_bound(&order, lives);
+        Some(if queued { bound.max(QUEUED_STOP_MORE) } else { bound })
+    }
+}
+
+/// EXTEND_TIMEOUT_USEC takes microseconds; systemd only ever moves its time-out back (sd_notify(3)).
+fn micros(time: Duration) -> u32 {
+    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+}
+
+/// A node, its grace, and what is stopped after it.
+type Stops<'a> = (&'a NodeName, Duration, &'a [NodeName]);
+
+/// How long the stop of what lives may take: graces one after the other along the longest way, a node being stopped when
+/// those that come after it are gone. `order` is the order of starts.
+fn stop_bound(order: &[Stops<'_>], lives: impl Fn(&NodeName) -> bool) -> Duration {
+    let mut begins: BTreeMap<&NodeName, Duration> = BTreeMap::new();
+    let mut longest = Duration::ZERO;
+    for (node, grace, after) in order.iter().rev() {
+        let begin = begins.get(node).copied().unwrap_or_default();
+        let end = begin + if lives(node) { *grace + AFTER_GRACE } else { Duration::ZERO };
+        longest = longest.max(end);
+        for need in *after {
+            let at = begins.entry(need).or_default();
+            *at = (*at).max(end);
+        }
+    }
+    longest
 }
 
 /// Right before this process becomes another program. The service manager is told nothing but words: the main process stays,
@@ -104,21 +193,50 @@ pub(super) fn handing_over(version: &str) {
     let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status), sd_notify::NotifyState::Watchdog]);
 }
 
-/// The STATUS line: `5 of 5 nodes ready`, or what is missing.
+/// The STATUS line: `5 of 5 nodes ready`, or what is missing and why.
 fn words(snapshot: &Snapshot) -> String {
     let wanted: Vec<_> = snapshot.nodes.iter().filter(|n| n.wanted == Wanted::Up).collect();
     let ready = wanted.iter().filter(|n| n.serves).count();
-    let rest: Vec<String> = wanted.iter().filter(|n| !n.serves).map(|n| format!("{} {}", n.name, n.state)).collect();
+    let word = |n: &NodeSnapshot| match (&n.failure, n.state) {
+        (Some(failure), "failed") => format!("{} failed: {}", n.name, failure.what),
+        (_, state) => format!("{} {state}", n.name),
+    };
+    let rest: Vec<String> = wanted.iter().filter(|n| !n.serves).map(|n| word(n)).collect();
     match (snapshot.ending, rest.is_empty()) {
         (true, _) => {
-            let left = snapshot.nodes.iter().filter(|n| n.process.is_some()).count();
+            let left: Vec<&str> =
+                snapshot.nodes.iter().filter(|n| n.process.is_some()).map(|n| n.name.as_str()).collect();
             let queued = snapshot.nodes.iter().find_map(|n| Some(format!("{}: {}", n.name, n.queued_stop.as_ref()?)));
+            let left = if left.is_empty() { "no node left".to_owned() } else { format!("left: {}", left.join(", ")) };
             match queued {
-                Some(queued) => format!("stopping: {left} nodes left; {queued}"),
-                None => format!("stopping: {left} nodes left"),
+                Some(queued) => format!("stopping in order, {left}; {queued}"),
+                None => format!("stopping in order, {left}"),
             }
         }
         (false, true) => format!("{ready} of {} nodes ready", wanted.len()),
         (false, false) => format!("{ready} of {} nodes ready; {}", wanted.len(), rest.join(", ")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn names(names: &[&str]) -> Vec<NodeName> {
+        names.iter().map(|n| NodeName::new(*n).unwrap()).collect()
+    }
+
+    #[test]
+    fn a_stop_is_given_the_graces_along_its_longest_way() {
+        let nodes = names(&["zookeeper", "mysql", "broker-1", "broker-2", "reader"]);
+        let after =
+            [names(&[]), names(&[]), names(&["zookeeper"]), names(&["zookeeper"]), names(&["broker-1", "mysql"])];
+        let graces = [20, 120, 180, 180, 60].map(Duration::from_secs);
+        let order: Vec<Stops<'_>> = (0..5).map(|i| (&nodes[i], graces[i], &after[i][..])).collect();
+        let seconds = |lives: &[&str]| stop_bound(&order, |n| lives.contains(&n.as_str())).as_secs();
+        assert_eq!(seconds(&["zookeeper", "mysql", "broker-1", "broker-2", "reader"]), 60 + 180 + 20 + 3 * 30);
+        assert_eq!(seconds(&["zookeeper", "mysql", "broker-2"]), 180 + 20 + 2 * 30);
+        assert_eq!(seconds(&["zookeeper", "mysql"]), 120 + 30);
+        assert_eq!(seconds(&[]), 0);
     }
 }

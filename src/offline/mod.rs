@@ -10,6 +10,7 @@ pub mod incidents;
 pub mod journal;
 pub mod logs;
 pub mod plan;
+pub mod port_owners;
 pub mod preflight;
 pub mod programs;
 pub mod scope;

@@ -13,6 +13,7 @@ pub mod kernel;
 pub mod memory;
 pub mod mounts;
 pub mod net;
+pub mod port_owners;
 pub mod process;
 pub mod profiles;
 pub mod socket;

@@ -1,10 +1,14 @@
 //! TCP ports: who listens on one, and which are free.
 
-use super::process;
+use super::{
+    port_owners::{self, Noted},
+    process,
+};
 use crate::base::Timestamp;
 use std::{
     fs, io,
     net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    path::Path,
 };
 
 /// Who listens on a port.
@@ -56,15 +60,31 @@ fn listeners() -> impl Iterator<Item = Listener> {
     tables.flat_map(|table| parse_table(&table))
 }
 
+/// Writes down into `file` who listens on `ports`, for a daemon that may not look for itself. Returns how many.
+pub fn note_owners(file: &Path, ports: &[u16]) -> io::Result<usize> {
+    let ours = listeners().filter(|l| ports.contains(&l.address.port()));
+    let noted: Vec<Noted> = ours.filter_map(|l| Noted::of(l.inode, seen(&l))).collect();
+    port_owners::write(file, &noted)?;
+    Ok(noted.len())
+}
+
 fn owner(listener: &Listener) -> Option<PortOwner> {
+    let seen = seen(listener);
+    if seen.pid.is_some() {
+        return Some(seen);
+    }
+    Some(port_owners::find(Path::new(port_owners::FILE), listener.inode).unwrap_or(seen))
+}
+
+fn seen(listener: &Listener) -> PortOwner {
     let pid = holder_of_socket(listener.inode);
-    Some(PortOwner {
+    PortOwner {
         pid,
         command: pid.map(process::command_line),
         user: pid.and_then(process::user_of).or_else(|| Some(user_name(listener.uid))),
         since: pid.and_then(process::started_at),
         address: listener.address,
-    })
+    }
 }
 
 fn user_name(uid: u32) -> String {

@@ -297,3 +297,27 @@ fn shim_and_daemon_killed_together_cost_at_most_a_pipe_of_output_and_the_log_say
 fn libc_stop() -> i32 {
     19
 }
+
+#[test]
+fn a_daemon_that_requires_caps_starts_nothing_without_them_and_takes_live_nodes_over_all_the_same() {
+    if let Ok(group) = cdc_supervisor::sys::cgroup::look() {
+        let reason = format!("caps can be set here: {} was delegated", group.display());
+        return crate::support::skip("a_daemon_that_requires_caps_starts_nothing_without_them", &reason);
+    }
+    let root = Root::new(&[fake("calm", &["tick=1000"])]);
+    let output = root.fails(4, &["run", "--require-caps"]);
+    for words in ["memory caps cannot be set, and the unit requires them: ", "; "] {
+        assert!(output.stderr.contains(words) || output.stdout.contains(words), "{words:?} is missing\n{output}");
+    }
+    assert!(!root.path().join("state/plan.toml").exists(), "nothing was begun");
+
+    root.up();
+    let pid = root.pid("calm");
+    kill_daemon(&root);
+    root.expect_log("memory caps cannot be set");
+    let run = root.spawn(&["run", "--require-caps"]);
+    root.await_daemon_node("calm");
+    assert_eq!(root.pid("calm"), pid, "live nodes are not left alone for it");
+    root.down();
+    assert_eq!(run.wait(crate::support::VERB_LIMIT).code, Some(0));
+}

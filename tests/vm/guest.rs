@@ -1,4 +1,4 @@
-//! Makes the guest, boots it with a script, and gives what it left behind; once for all tests of a program.
+//! Makes a guest, boots it with a script, once or several times, and gives what it left behind; once for all tests of a program.
 
 use super::support::node::program;
 use serde_json::Value;
@@ -53,51 +53,47 @@ impl Guest {
     }
 }
 
-/// What is done in a guest.
-pub struct Scene {
-    /// Of the directory that is left.
-    pub name: &'static str,
-    /// Run in it. It leaves `seen/start.rc` when it has begun.
-    pub script: PathBuf,
-    /// Names in the directory that it shares, and what stands in them.
-    pub files: Vec<(&'static str, String)>,
-    /// Of the guest, for the kernel's command line.
-    pub memory: &'static str,
-    /// How long it may take.
-    pub limit: Duration,
+/// The one guest of this program, booted when the first test asks; or why none could be made. A guest that was made and then
+/// did not run is a failure, never a reason to skip. `script` is run in it; each of `files` is a name in the directory that
+/// it shares, and what stands in it.
+pub fn guest(script: &Path, files: &[(&str, String)]) -> Result<&'static Guest, &'static str> {
+    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
+    let more = |share: &Path| files.iter().try_for_each(|(name, text)| fs::write(share.join(name), text));
+    booted(&GUEST, "guest", (1, Size::SMALL), script, more)
 }
 
-impl Scene {
-    /// A small guest.
-    pub fn new(name: &'static str, script: PathBuf) -> Self {
-        Self { name, script, files: Vec::new(), memory: "1G", limit: BOOT_LIMIT }
-    }
+/// How much memory a guest has, for its kernel's command line, and how long a boot may take.
+#[derive(Clone, Copy)]
+pub struct Size(pub &'static str, pub Duration);
+
+impl Size {
+    /// Enough for small programs.
+    pub const SMALL: Self = Self("1G", BOOT_LIMIT);
 }
 
-/// A guest that was booted once, or why none could be made.
-pub type Booted = OnceLock<Result<Guest, String>>;
-
-/// The guest of a program with one script, booted when the first test asks. `script` is run in it; each of `files` is a name in
-/// the directory that it shares, and what stands in it.
-pub fn guest(script: &Path, files: &[(&'static str, String)]) -> Result<&'static Guest, &'static str> {
-    static GUEST: Booted = OnceLock::new();
-    once(&GUEST, || Ok(Scene { files: files.to_vec(), ..Scene::new("guest", script.to_owned()) }))
-}
-
-/// The guest of a scene, booted when the first test asks; or why none could be made. A guest that was made and then did not
-/// run is a failure, never a reason to skip.
-pub fn once(
-    booted: &'static Booted,
-    scene: impl FnOnce() -> Result<Scene, String>,
+/// The same for one guest of several, in a directory called `name`: its disk is booted `boots` times with so much memory, and `more` puts what else
+/// it needs into the directory that it shares. The script finds the number of the boot in `/run/host/boot`; of several boots it
+/// leaves `seen/boot-NUMBER` when it has begun, of one `seen/start.rc`.
+pub fn booted(
+    guest: &'static OnceLock<Result<Guest, String>>,
+    name: &str,
+    (boots, size): (u32, Size),
+    script: &Path,
+    more: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<&'static Guest, &'static str> {
-    let guest = booted.get_or_init(|| run(&scene()?)).as_ref().map_err(String::as_str)?;
+    let guest = guest.get_or_init(|| run(name, (boots, size), script, more)).as_ref().map_err(String::as_str)?;
     if let Some(why) = &guest.broken {
         panic!("{why}\n{}", guest.journal());
     }
     Ok(guest)
 }
 
-fn run(scene: &Scene) -> Result<Guest, String> {
+fn run(
+    name: &str,
+    (boots, size): (u32, Size),
+    script: &Path,
+    more: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<Guest, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm");
     let build = Command::new(here.join("build-guest.sh"))
         .stdin(Stdio::null())
@@ -109,10 +105,16 @@ fn run(scene: &Scene) -> Result<Guest, String> {
     let kit = PathBuf::from(String::from_utf8_lossy(&build.stdout).trim());
 
     // Kept until the next run: what a failed test wants looked at is there.
-    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join(scene.name);
+    let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join(name);
     let _ = fs::remove_dir_all(&share);
-    fill(&share, &here, scene).map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
-    let broken = boot(&kit, &share, scene).err();
+    fill(&share, &here, script)
+        .and_then(|()| more(&share))
+        .map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
+    // What the guest changes on its disk goes here and is thrown away.
+    let changes = share.join("root.cow");
+    let begun = |number| if boots == 1 { "start.rc".to_owned() } else { format!("boot-{number}") };
+    let broken = (1..=boots).find_map(|number| boot(&kit, &share, size, (number, &begun(number))).err());
+    let _ = fs::remove_file(&changes);
     let guest = Guest { seen: share.join("seen"), console: share.join("console"), broken };
     tell_steps(&guest);
     Ok(guest)
@@ -128,7 +130,7 @@ fn tell_steps(guest: &Guest) {
 }
 
 /// The directory that the guest mounts: programs without debug information, units, the script, room for what it sees.
-fn fill(share: &Path, here: &Path, scene: &Scene) -> std::io::Result<()> {
+fn fill(share: &Path, here: &Path, script: &Path) -> std::io::Result<()> {
     for dir in ["bin", "seen", "systemd"] {
         fs::create_dir_all(share.join(dir))?;
         fs::set_permissions(share.join(dir), fs::Permissions::from_mode(0o755))?;
@@ -146,17 +148,16 @@ fn fill(share: &Path, here: &Path, scene: &Scene) -> std::io::Result<()> {
     for unit in fs::read_dir(here.join("../../systemd"))?.flatten() {
         fs::copy(unit.path(), share.join("systemd").join(unit.file_name()))?;
     }
-    fs::copy(&scene.script, share.join("in-guest.sh"))?;
-    scene.files.iter().try_for_each(|(name, text)| fs::write(share.join(name), text))
+    fs::copy(script, share.join("in-guest.sh")).map(drop)
 }
 
-/// Boots the guest and waits until it has switched itself off.
-fn boot(kit: &Path, share: &Path, scene: &Scene) -> Result<(), String> {
+/// Boots the guest and waits until it has switched itself off. `begun`: what its script leaves in `seen` at its beginning.
+fn boot(kit: &Path, share: &Path, size: Size, (number, begun): (u32, &str)) -> Result<(), String> {
     let fault = |what: &str, e: std::io::Error| format!("{what}: {e}");
-    let console = File::create(share.join("console")).map_err(|e| fault("console", e))?;
+    fs::write(share.join("boot"), format!("{number}\n")).map_err(|e| fault("the number of the boot", e))?;
+    let console = File::options().create(true).append(true).open(share.join("console"));
+    let console = console.map_err(|e| fault("console", e))?;
     let errors = console.try_clone().map_err(|e| fault("console", e))?;
-    // What the guest changes on its disk goes here and is thrown away.
-    let changes = share.join("root.cow");
     let mut command = Command::new("setpriv");
     // A pid namespace of its own: whatever ends its first process ends every helper process of the guest, and the guest
     // does not outlive this program even when that is killed.
@@ -164,11 +165,11 @@ fn boot(kit: &Path, share: &Path, scene: &Scene) -> Result<(), String> {
     command
         // for the kernel alone: the programs in front of it need this machine's own C library
         .args(["env", "LD_LIBRARY_PATH=.", "./linux"])
-        .args([format!("mem={}", scene.memory), format!("umid={}", scene.name)])
-        .args(["seccomp=auto", "root=/dev/ubda", "rw", "quiet", "systemd.show_status=no"])
+        .args([format!("mem={}", size.0), "seccomp=auto".into(), "umid=guest".into()])
+        .args(["root=/dev/ubda", "rw", "quiet", "systemd.show_status=no"])
         .args(["systemd.unified_cgroup_hierarchy=1", "cgroup_no_v1=all", "con=null", "con0=fd:0,fd:1"])
         .arg(format!("uml_dir={}", share.display()))
-        .arg(format!("ubda={},{}", changes.display(), kit.join("root.img").display()))
+        .arg(format!("ubda={},{}", share.join("root.cow").display(), kit.join("root.img").display()))
         .arg(format!("hostdir={}", share.display()))
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -185,7 +186,7 @@ fn boot(kit: &Path, share: &Path, scene: &Scene) -> Result<(), String> {
     let ended = loop {
         match child.try_wait() {
             Ok(Some(_)) => break true,
-            Ok(None) if started.elapsed() > scene.limit => break false,
+            Ok(None) if started.elapsed() > size.1 => break false,
             Ok(None) => thread::sleep(Duration::from_millis(100)),
             Err(e) => return Err(fault("waiting for the guest", e)),
         }
@@ -195,10 +196,9 @@ fn boot(kit: &Path, share: &Path, scene: &Scene) -> Result<(), String> {
         let _ = child.wait();
     }
     drop(silent);
-    let _ = fs::remove_file(&changes);
-    if ended && share.join("seen/start.rc").exists() {
+    if ended && share.join("seen").join(begun).exists() {
         return Ok(());
     }
-    let how = if ended { "the guest ended before the unit was started" } else { "the guest did not end in time" };
-    Err(format!("{how}; what it left is in {}", share.display()))
+    let how = if ended { "ended before its script had begun" } else { "did not end in time" };
+    Err(format!("boot {number} of the guest {how}; what it left is in {}", share.display()))
 }

@@ -200,7 +200,7 @@ sleep 1 # RestartSec is 0.2 s: a restart would have come
 saw down.state "$(systemctl show -P ActiveState "$unit")" "$(systemctl show -P NRestarts "$unit")"
 saw down.left "$(of_user)"
 
-step "a stop that takes too long: the nodes are stopped through their shims"
+step "a stop that needs more than TimeoutStopSec= has its graces"
 cp /etc/cdc-supervisor/supervisor.toml /var/tmp/good.toml
 cat >>/etc/cdc-supervisor/supervisor.toml <<'TOML'
 [command.stubborn]
@@ -211,6 +211,18 @@ grace = "6s"
 TOML
 overrule TimeoutStopSec=4
 systemctl start "$unit"
+systemctl stop "$unit"
+saw extended.result "$(systemctl show -P Result "$unit")"
+saw extended.left "$(of_user)"
+
+step "a stop that takes too long: the nodes are stopped through their shims"
+# without the daemon's word for it systemd knows of no progress (a watchdog would let it speak all the same)
+overrule 'Type=exec
+NotifyAccess=none
+WatchdogSec=0
+TimeoutStopSec=4'
+systemctl start "$unit"
+await "stubborn is ready" is stubborn .state ready
 systemctl stop "$unit"
 saw late.result "$(systemctl show -P Result "$unit")"
 saw late.left "$(of_user)"

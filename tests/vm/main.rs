@@ -5,7 +5,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
 mod guest;
+mod life;
 mod memory;
+mod packed;
 mod stack;
 #[path = "../support/mod.rs"]
 mod support;
@@ -16,7 +18,7 @@ use std::path::{Path, PathBuf};
 
 const CAP: u64 = 64 << 20;
 
-fn node(status: &Value, name: &str) -> Value {
+pub(crate) fn node(status: &Value, name: &str) -> Value {
     support::node_of(status, name)
 }
 
@@ -296,6 +298,12 @@ fn down_leaves_the_unit_inactive_and_no_process() {
     assert_eq!(guest.saw("down.rc"), "0", "{}", guest.saw("down.text"));
     assert_eq!(guest.saw("down.state"), "inactive\n0", "systemd started it again");
     assert_eq!(guest.saw("down.left"), "");
+}
+
+#[test]
+fn a_stop_that_gets_on_has_its_graces_whatever_the_unit_says() {
+    let guest = guest_or_skip!("a_stop_that_gets_on_has_its_graces_whatever_the_unit_says");
+    assert_eq!((guest.saw("extended.result"), guest.saw("extended.left")), ("success".into(), String::new()));
 }
 
 #[test]

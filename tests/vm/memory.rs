@@ -2,11 +2,11 @@
 //! one test per fact.
 
 use super::{
-    guest::{self, Booted, Guest, Scene},
+    guest::{Guest, Size, booted},
     script, support,
 };
 use serde_json::Value;
-use std::{sync::OnceLock, time::Duration};
+use std::{fs, sync::OnceLock, time::Duration};
 
 const MIB: u64 = 1 << 20;
 
@@ -17,12 +17,13 @@ fn oom_rounds() -> u32 {
 
 /// The guest in which memory runs out, in every way.
 fn hungry() -> Result<&'static Guest, &'static str> {
-    static GUEST: Booted = OnceLock::new();
-    guest::once(&GUEST, || {
-        let small = Scene::new("hungry", script("memory.sh"));
-        let limit = small.limit + Duration::from_secs(6) * oom_rounds();
+    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
+    let Size(memory, limit) = Size::SMALL;
+    let size = Size(memory, limit + Duration::from_secs(6) * oom_rounds());
+    booted(&GUEST, "hungry", (1, size), &script("memory.sh"), |share| {
         let seed = std::env::var("CDC_OOM_SEED").unwrap_or_else(|_| "7".into());
-        Ok(Scene { limit, files: vec![("rounds", oom_rounds().to_string()), ("seed", seed)], ..small })
+        fs::write(share.join("seed"), seed)?;
+        fs::write(share.join("rounds"), oom_rounds().to_string())
     })
 }
 

@@ -2,7 +2,7 @@
 //! (`stack.sh`), one test per fact.
 
 use super::{
-    guest::{self, Booted, Guest, Scene},
+    guest::{Guest, Size, booted},
     script, support,
 };
 use std::{fs, path::Path, sync::OnceLock, time::Duration};
@@ -16,20 +16,17 @@ fn kill_rounds() -> u32 {
 
 /// The guest with the real programs of the store that `CDC_TEST_STORE` names.
 fn stack() -> Result<&'static Guest, &'static str> {
-    static GUEST: Booted = OnceLock::new();
-    guest::once(&GUEST, || {
-        let store = std::env::var("CDC_TEST_STORE").map_err(|_| "CDC_TEST_STORE names no filled store".to_owned())?;
-        let lock = fs::read_to_string(Path::new(&store).join("lock.toml")).map_err(|e| format!("{store}: {e}"))?;
+    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
+    let store = std::env::var("CDC_TEST_STORE").map_err(|_| "CDC_TEST_STORE names no filled store")?;
+    // The caps of the default stack must fit, as the ledger reckons.
+    let size = Size("4300M", Size::SMALL.1 * 2 + Duration::from_secs(10) * kill_rounds());
+    booted(&GUEST, "stack", (1, size), &script("stack.sh"), |share| {
+        let lock = fs::read_to_string(Path::new(&store).join("lock.toml"))?;
         let java = lock.lines().find_map(|l| l.strip_prefix("home = \"")?.strip_suffix('"'));
-        let java = java.ok_or("no Java in the store")?.to_owned();
-        let small = Scene::new("stack", script("stack.sh"));
-        Ok(Scene {
-            // the caps of the default stack must fit, as the ledger reckons
-            memory: "4300M",
-            limit: small.limit * 2 + Duration::from_secs(10) * kill_rounds(),
-            files: vec![("rounds", kill_rounds().to_string()), ("java", java), ("store", store)],
-            ..small
-        })
+        let java = java.ok_or_else(|| std::io::Error::other(format!("{store} has no Java")))?;
+        fs::write(share.join("java"), java)?;
+        fs::write(share.join("store"), &store)?;
+        fs::write(share.join("rounds"), kill_rounds().to_string())
     })
 }
 

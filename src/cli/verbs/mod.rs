@@ -9,9 +9,11 @@ mod events;
 mod fetch;
 mod incidents;
 mod logs;
+mod man;
 mod nodes;
 mod orders;
 mod plan;
+mod port_owners;
 mod reload;
 mod status;
 mod up;
@@ -42,6 +44,8 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Bundle(asked) => bundle::run(context, asked).await,
         Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
+        Verb::PortOwners => port_owners::run(context),
+        Verb::Man { dir } => man::run(context, &dir),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.
         Verb::Run(_) => Ok(Exit::Done),
     }

@@ -263,7 +263,10 @@ fn root_row(site: &Site, facts: &Facts) -> Check {
     }
     if let Some(bad) = &facts.unwritable {
         let remedy = match bad.kind {
-            io::ErrorKind::PermissionDenied => format!("run it as the owner of the root, or {another}"),
+            io::ErrorKind::PermissionDenied => {
+                let me = host::user_name(site.euid);
+                format!("give it to {me} (`chown -R {me} {path}`), run it as the owner of the root, or {another}")
+            }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!("free some space, or {another}"),
             io::ErrorKind::ReadOnlyFilesystem => {
                 format!(

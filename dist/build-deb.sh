@@ -1,0 +1,113 @@
+#!/bin/bash
+# build-deb.sh OUT [DIR] - packs the release tree DIR (without it: one that is built now by release.sh) as a Debian package into
+# the directory OUT. Its maintainer scripts are setup.sh, as install.sh uses it. Needs dpkg-deb.
+set -euo pipefail
+[ $# = 1 ] || [ $# = 2 ] || { sed -n '2,3s/^# //p' "$0" >&2; exit 2; }
+here=$(cd "$(dirname "$0")" && pwd)
+command -v dpkg-deb >/dev/null || { echo "error: dpkg-deb is missing (package dpkg)" >&2; exit 4; }
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+release=${2-}
+if [ -z "$release" ]; then
+  release=$work/release
+  "$here/release.sh" "$release"
+fi
+field() { sed -n "s/^$1=//p" "$release/RELEASE"; }
+version=$(field version) machine=$(field machine) glibc=$(field glibc) state=$(field state)
+case $machine in
+  x86_64) architecture=amd64 ;;
+  aarch64) architecture=arm64 ;;
+  *) echo "error: no Debian architecture is known for $machine" >&2; exit 4 ;;
+esac
+
+tree=$work/tree
+"$release/dist/install.sh" --release "$release" --root "$tree"
+doc=$tree/usr/share/doc/cdc-supervisor
+{
+  echo "Format: https://www.debian.org/doc/packaging-manuals/copyright-format/1.0/"
+  printf 'Upstream-Name: cdc-supervisor\n\nFiles: *\nCopyright: the authors of cdc-supervisor\nLicense: MIT or Apache-2.0\n\n'
+  printf 'License: MIT or Apache-2.0\n The texts are in LICENSE-MIT and LICENSE-APACHE beside this file.\n'
+} >"$doc/copyright"
+# of the day of the tree, so that the same tree gives the same bytes
+SOURCE_DATE_EPOCH=$(stat -c %Y "$release/SHA256SUMS")
+export SOURCE_DATE_EPOCH
+{
+  printf 'cdc-supervisor (%s) stable; urgency=medium\n\n  * Version %s.\n\n' "$version" "$version"
+  printf ' -- cdc-supervisor <cdc-supervisor@localhost>  %s\n' "$(date -R -u -d "@$SOURCE_DATE_EPOCH")"
+} | gzip -9n >"$doc/changelog.gz"
+
+mkdir "$tree/DEBIAN"
+cat >"$tree/DEBIAN/control" <<CONTROL
+Package: cdc-supervisor
+Version: $version
+Architecture: $architecture
+Maintainer: cdc-supervisor <cdc-supervisor@localhost>
+Section: database
+Priority: optional
+Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
+Depends: libc6 (>= $glibc), libgcc-s1, systemd (>= 254)
+Recommends: ca-certificates
+Suggests: openjdk-17-jre-headless | openjdk-21-jre-headless, maven, gpgv
+Description: ZooKeeper, Kafka brokers and MySQL under one supervisor
+ Turns a machine into a source for change data capture: ZooKeeper, three Kafka
+ brokers and MySQL with a readable binlog, run natively, each under a memory
+ cap, started again when they die, and independent of the supervisor's own
+ life.
+CONTROL
+printf '%s\n' /etc/cdc-supervisor/supervisor.toml /etc/needrestart/conf.d/cdc-supervisor.conf >"$tree/DEBIAN/conffiles"
+
+script() { # NAME: its own part comes on standard input
+  {
+    printf '#!/bin/sh\nset -eu\n'
+    sed 1d "$release/dist/setup.sh"
+    cat
+  } >"$tree/DEBIAN/$1"
+  chmod 755 "$tree/DEBIAN/$1"
+}
+script preinst <<SCRIPT
+case \$1 in
+  install | upgrade)
+    check_host
+    check_state $state
+    ;;
+esac
+SCRIPT
+script postinst <<'SCRIPT'
+case $1 in
+  configure)
+    first=no
+    [ -n "${2-}" ] || first=yes
+    set_up $first
+    if booted && is_replaced; then
+      take_over || fail 8 "the running daemon is still the program of before; it and its nodes run on" \
+        "journalctl -u $unit says why; then: dpkg --configure cdc-supervisor"
+    fi
+    [ $first = no ] || echo "cdc-supervisor: look through $config, then: systemctl start cdc-supervisor"
+    ;;
+esac
+SCRIPT
+script prerm <<'SCRIPT'
+case $1 in
+  remove) take_down ;;
+esac
+SCRIPT
+script postrm <<'SCRIPT'
+case $1 in
+  remove) forget_unit ;;
+  purge)
+    # Databases are not deleted in passing. The path in this variable is what a typed confirmation would be.
+    if [ "${CDC_PURGE_DATA-}" != "" ] && [ -d "$CDC_PURGE_DATA/state" ] && [ -d "$CDC_PURGE_DATA/nodes" ]; then
+      purge_data "$CDC_PURGE_DATA"
+    else
+      rm -rf -- "$etc"
+      [ ! -d /var/lib/cdc-supervisor ] || say kept "/var/lib/cdc-supervisor, with all data: delete it when nobody needs it"
+    fi
+    ;;
+esac
+SCRIPT
+
+mkdir -p "$1"
+out=$1/cdc-supervisor_${version}_$architecture.deb
+find "$tree" -newermt "@$SOURCE_DATE_EPOCH" -exec touch -h -d "@$SOURCE_DATE_EPOCH" {} +
+dpkg-deb --root-owner-group --build "$tree" "$out" >/dev/null
+echo "$out"

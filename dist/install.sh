@@ -1,0 +1,295 @@
+#!/bin/sh
+# install.sh [--release DIR] [--bundle FILE] - installs the tree that dist/release.sh made, or this one when it lies in it:
+#   programs, unit, configuration, manual pages, completions. Run again it brings a newer version, and no node restarts.
+#   --bundle FILE     the programs that nodes run, from `cdc-supervisor bundle create`; no network is used then
+#   --root DIR        only the files, below DIR, for packaging
+# install.sh uninstall [--purge [--confirm TEXT]] - stops everything and removes it; --purge also the data. TEXT is what it
+#   asks for: the root's path.
+# Everything is looked at before anything is changed. Exit codes are those of cdc-supervisor: 2 usage, 4 the machine,
+# 5 the tree or the bundle, 8 refused.
+set -eu
+umask 022
+here=$(cd "$(dirname "$0")" && pwd)
+# shellcheck source=dist/setup.sh
+. "$here/setup.sh"
+lib=/usr/lib/cdc-supervisor
+manifest=$lib/installed
+usage() { sed -n '2,9s/^# //p' "$0" >&2; exit 2; }
+given() { [ -n "$1" ] || usage; }
+
+do=install release='' bundle='' target='' purge=no text=''
+while [ $# -gt 0 ]; do
+  case $1 in
+    uninstall) do=uninstall ;;
+    --release) given "${2-}"; release=$2; shift ;;
+    --bundle) given "${2-}"; bundle=$2; shift ;;
+    --root) given "${2-}"; target=$2; shift ;;
+    --purge) purge=yes ;;
+    --purge=*) purge=yes text=${1#*=} ;;
+    --confirm) given "${2-}"; text=$2; shift ;;
+    *) usage ;;
+  esac
+  shift
+done
+
+is_packaged() { [ "$(dpkg-query -W -f '${db:Status-Status}' cdc-supervisor 2>/dev/null)" = installed ]; }
+
+uninstall() {
+  [ "$(id -u)" = 0 ] || fail 4 "root is needed to remove a system service" "sudo $0 uninstall"
+  ! is_packaged || fail 8 "it was installed as a package" "apt-get remove cdc-supervisor, or purge"
+  [ -e "$manifest" ] || fail 8 "install.sh has installed nothing here ($manifest is missing)"
+  data=$(data_root)
+  if [ $purge = yes ] && [ -z "$text" ]; then
+    [ -t 0 ] || fail 8 "--purge deletes $data with all data, and nobody is there to confirm it" "--confirm $data"
+    printf 'This deletes %s with all data, and %s. Type the path to go on: ' "$data" "$etc"
+    read -r text
+  fi
+  [ $purge = no ] || [ "$text" = "$data" ] || fail 8 "\"$text\" is not $data: nothing was done"
+  take_down
+  say stopped "$unit"
+  while read -r _ path; do
+    case $path in
+      "$config") continue ;;
+    esac
+    rm -f -- "$path"
+  done <"$manifest"
+  rm -f "$manifest"
+  rmdir "$lib" /usr/share/doc/cdc-supervisor 2>/dev/null || true
+  forget_unit
+  say removed "the programs and the unit"
+  if [ $purge = yes ]; then
+    purge_data "$data"
+    say purged "$data and $etc"
+  else
+    say kept "$config and $data; install.sh uses them again"
+  fi
+}
+
+# every file of the tree: SOURCE MODE PLACE
+layout() {
+  echo "bin/cdc-shim 755 /usr/bin/cdc-shim"
+  echo "bin/cdc-supervisor 755 /usr/bin/cdc-supervisor"
+  for file in "$release"/systemd/*.service; do
+    echo "systemd/${file##*/} 644 /usr/lib/systemd/system/${file##*/}"
+  done
+  echo "systemd/cdc-supervisor.sysusers 644 /usr/lib/sysusers.d/cdc-supervisor.conf"
+  echo "systemd/cdc-supervisor.tmpfiles 644 /usr/lib/tmpfiles.d/cdc-supervisor.conf"
+  echo "systemd/needrestart.conf 644 /etc/needrestart/conf.d/cdc-supervisor.conf"
+  echo "systemd/README.md 644 /usr/share/doc/cdc-supervisor/systemd.md"
+  for file in README.md LICENSE-MIT LICENSE-APACHE dist/artifacts.toml; do
+    echo "$file 644 /usr/share/doc/cdc-supervisor/${file##*/}"
+  done
+  echo "completions/cdc-supervisor.bash 644 /usr/share/bash-completion/completions/cdc-supervisor"
+  echo "completions/cdc-supervisor.zsh 644 /usr/share/zsh/vendor-completions/_cdc-supervisor"
+  echo "completions/cdc-supervisor.fish 644 /usr/share/fish/vendor_completions.d/cdc-supervisor.fish"
+  for file in "$release"/man/man*/*; do
+    echo "${file#"$release"/} 644 /usr/share/man/${file#"$release"/man/}"
+  done
+  echo "supervisor.toml 644 $config"
+  if [ -z "$target" ]; then # the package manager knows how to remove it
+    echo "dist/setup.sh 644 $lib/setup.sh"
+    echo "dist/install.sh 755 $lib/install.sh"
+  fi
+}
+
+put() { # SOURCE MODE PLACE: by rename, so that a running program is never written into
+  mkdir -p "$(dirname "$3")"
+  cp -- "$1" "$3.cdc-new"
+  chmod "$2" "$3.cdc-new"
+  mv -f -- "$3.cdc-new" "$3"
+}
+
+check_release() {
+  if [ -z "$release" ]; then
+    release=${here%/dist}
+    [ -e "$release/RELEASE" ] || fail 2 "$release is no release tree" "dist/release.sh DIR makes one; then --release DIR"
+  fi
+  [ -e "$release/RELEASE" ] ||
+    fail 5 "$release is no release tree: it has no file RELEASE" "dist/release.sh DIR makes one"
+  release=$(cd "$release" && pwd)
+  (cd "$release" && sha256sum --quiet --strict -c SHA256SUMS) ||
+    fail 5 "$release is not as it was made" "copy it again"
+  version=$(field version) machine=$(field machine) glibc=$(field glibc)
+}
+field() { sed -n "s/^$1=//p" "$release/RELEASE"; }
+
+check_machine() { # of the tree, against this machine
+  [ "$(uname -m)" = "$machine" ] || fail 4 "the programs are for $machine, this machine is $(uname -m)"
+  have=$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/^glibc //')
+  [ -n "$have" ] || fail 4 "this system has no GNU C library, which the programs need ($glibc)"
+  [ "$(printf '%s\n' "$glibc" "$have" | sort -V | tail -1)" = "$have" ] ||
+    fail 4 "the programs need a GNU C library of $glibc or newer, this system has $have" \
+      "build the tree on a system as old as this one"
+  "$release/bin/cdc-supervisor" --version >/dev/null || fail 4 "$release/bin/cdc-supervisor does not run here"
+}
+
+check_room() {
+  need=$(($(du -sk "$release" | cut -f1) * 2 + 10240))
+  free=$(df -Pk /usr | awk 'NR == 2 { print $4 }')
+  [ "$free" -ge "$need" ] || fail 4 "/usr has $((free / 1024)) MB free, $((need / 1024)) MB are needed"
+  [ -n "$bundle" ] || return 0
+  need=$(($(du -Lsk "$bundle" | cut -f1) * 4)) # unpacked, and once more while it is compared
+  free=$(df -Pk /var/lib | awk 'NR == 2 { print $4 }')
+  [ "$free" -ge "$need" ] ||
+    fail 4 "/var/lib has $((free / 1024)) MB free, $((need / 1024)) MB are needed for the programs in $bundle"
+}
+
+check_daemons() { # one that is not the unit's has our ports, and perhaps our data
+  ours=0
+  ! booted || ours=$(main_pid)
+  for process in /proc/[0-9]*; do
+    [ "$(cat "$process/comm" 2>/dev/null)" = cdc-supervisor ] || continue
+    [ "${process#/proc/}" != "$ours" ] || continue
+    words=" $(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) "
+    case $words in
+      *" run "*) fail 8 "another daemon runs:$words(pid ${process#/proc/})" "cdc-supervisor --root ITS-ROOT down" ;;
+    esac
+  done
+}
+
+sum() { sha256sum "$1" | cut -d' ' -f1; }
+known() { # FILE PLACE: an install.sh of ours has put FILE there, or left it beside
+  [ -e "$manifest" ] && grep -qxF "$(sum "$1")  $2" "$manifest"
+}
+is_ours() { known "$1" "$1"; }
+
+# What differs, into $work/changed; refuses what is somebody else's.
+check_files() {
+  : >"$work/changed"
+  while read -r source mode place; do
+    if [ ! -e "$place" ]; then
+      [ ! -L "$place" ] || fail 8 "$place is a link that leads nowhere" "remove it"
+      echo "$source $mode $place" >>"$work/changed"
+    elif cmp -s "$release/$source" "$place"; then
+      continue
+    elif [ "${place#/etc/}" != "$place" ]; then # the administrator's, for ever
+      if known "$release/$source" "$place"; then
+        continue # changed here, and the defaults are those it was changed from
+      elif is_ours "$place" && [ "$place" != "$config" ]; then
+        echo "$source $mode $place" >>"$work/changed"
+      elif ! cmp -s "$release/$source" "$place.default"; then
+        echo "$source $mode $place.default" >>"$work/changed"
+      fi
+    elif is_ours "$place"; then
+      echo "$source $mode $place" >>"$work/changed"
+    else
+      fail 8 "$place is there and is not what install.sh put there" \
+        "move it away; changes to the unit belong into \`systemctl edit $unit\`, which no version overwrites"
+    fi
+  done <"$work/layout"
+}
+
+check_upgrade() { # the new program looks at the state itself (run --check), as the unit's user
+  [ -e "$config" ] && [ -d "$(data_root)" ] && id "$user" >/dev/null 2>&1 || return 0
+  mkdir "$work/pair"
+  cp "$release/bin/cdc-supervisor" "$release/bin/cdc-shim" "$work/pair"
+  chmod 755 "$work" "$work/pair"
+  code=0
+  (cd / && as_user "$work/pair/cdc-supervisor" --config "$config" run --check) >"$work/check" 2>&1 || code=$?
+  case $code in
+    0) return ;;
+    8) ;;
+    # nothing runs: what is missing or wrong is told at the start
+    *) is_active || return 0 ;;
+  esac
+  cat "$work/check" >&2
+  fail "$code" "version $version cannot go on with what is here; nothing was changed"
+}
+
+install_all() {
+  check_release
+  if [ -n "$target" ]; then
+    layout | while read -r source mode place; do put "$release/$source" "$mode" "$target$place"; done
+    exit 0
+  fi
+  check_host
+  booted || fail 4 "systemd does not run here" "\`cdc-supervisor up\` runs without it; --root DIR only copies the files"
+  ! is_packaged || fail 8 "it was installed as a package" "dpkg -i of a newer package; or remove that one first"
+  check_machine
+  [ -z "$bundle" ] || [ -f "$bundle" ] || fail 2 "$bundle is no file"
+  check_room
+  check_daemons
+  work=$(mktemp -d /usr/lib/.cdc-supervisor.XXXXXX)
+  trap 'rm -rf "$work" "${probe-}"' EXIT
+  layout >"$work/layout"
+  check_files
+  check_upgrade
+  if [ -n "$bundle" ]; then
+    probe=$(mktemp -d /var/lib/.cdc-supervisor.XXXXXX)
+    # as on the machine where it was made: what this configuration wants must be in it
+    wanted=$config
+    [ -e "$wanted" ] || wanted=$release/supervisor.toml
+    "$release/bin/cdc-supervisor" --config "$wanted" --root "$probe" bundle verify "$bundle" >/dev/null ||
+      fail 5 "$bundle cannot be used; nothing was changed"
+    rm -rf "$probe"
+  fi
+
+  first=no
+  [ -e "$manifest" ] || first=yes
+  count=$(wc -l <"$work/changed")
+  # from here on to the end: a half of it would be worse
+  trap '' HUP INT TERM
+  if [ "$count" != 0 ]; then
+    mkdir -p "$lib" "$work/old"
+    for program in cdc-supervisor cdc-shim; do
+      [ ! -e "/usr/bin/$program" ] || cp -p "/usr/bin/$program" "$work/old"
+    done
+    # old and new sums: whatever becomes of this run, the next one knows both
+    while read -r source _ place; do
+      printf '%s  %s\n' "$(sum "$release/$source")" "$place"
+      # a file that is kept is kept against these defaults
+      [ "${place%.default}" = "$place" ] || printf '%s  %s\n' "$(sum "$release/$source")" "${place%.default}"
+    done <"$work/changed" >"$work/sums"
+    cat "$work/sums" >>"$manifest"
+    while read -r source mode place; do put "$release/$source" "$mode" "$place"; done <"$work/changed"
+    awk 'NR == FNR { new[$2]; print; next } !($2 in new)' "$work/sums" "$manifest" >"$work/manifest"
+    mv -f "$work/manifest" "$manifest"
+    if [ -n "$bundle" ] && [ $first = yes ] && grep -qx "supervisor.toml 644 $config" "$work/changed"; then
+      # a machine that gets its programs in a file asks no network for them
+      sed -i 's/^offline = false$/offline = true/' "$config"
+    fi
+    set_up $first
+  fi
+  replaced=no
+  if is_replaced; then
+    replaced=yes
+    if ! take_over; then
+      for program in cdc-supervisor cdc-shim; do
+        [ -e "$work/old/$program" ] || continue
+        put "$work/old/$program" 755 "/usr/bin/$program"
+        printf '%s  %s\n' "$(sum "/usr/bin/$program")" "/usr/bin/$program" >>"$manifest"
+      done
+      fail 8 "the running daemon did not become version $version; the programs of before are back, and nodes run on" \
+        "journalctl -u $unit says why"
+    fi
+  fi
+  trap - HUP INT TERM
+  if [ -n "$bundle" ]; then
+    install -d -o "$user" -g "$user" -m 750 "$(data_root)"
+    readable=$bundle
+    if ! as_user test -r "$bundle"; then
+      readable=$(data_root)/.bundle
+      install -o "$user" -g "$user" -m 600 "$bundle" "$readable"
+    fi
+    code=0
+    (cd / && as_user cdc-supervisor --config "$config" bundle install "$readable") || code=$?
+    [ "$readable" = "$bundle" ] || rm -f "$readable"
+    [ $code = 0 ] || fail "$code" "the programs of $bundle were not installed; everything else was"
+  fi
+  if [ "$count" = 0 ] && [ $replaced = no ]; then
+    say unchanged "cdc-supervisor $version is installed already"
+    exit 0
+  fi
+  say installed "cdc-supervisor $version ($count files)"
+  while read -r _ _ place; do
+    case $place in
+      *.default) say kept "${place%.default} as it is; what is new by default: $place" ;;
+    esac
+  done <"$work/changed"
+  is_active || say next "look through $config, then: systemctl start cdc-supervisor"
+}
+
+case $do in
+  uninstall) uninstall ;;
+  install) install_all ;;
+esac

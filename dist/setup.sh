@@ -1,0 +1,113 @@
+# shellcheck shell=sh
+# setup.sh - what an installation does besides copying files, and what it looks at before. Read by install.sh, and written into
+# the maintainer scripts of the package by build-deb.sh, so that both ways do the same.
+unit=cdc-supervisor.service
+user=cdc-supervisor
+etc=/etc/cdc-supervisor
+config=$etc/supervisor.toml
+oldest_systemd=254 # the first with DelegateSubgroup= (systemd.resource-control(5))
+
+say() { printf '%-10s %s\n' "$1" "$2"; } # LABEL TEXT
+fail() { # CODE TEXT [HINT]
+  printf 'error: %s\n' "$2" >&2
+  [ -z "${3-}" ] || printf 'hint: %s\n' "$3" >&2
+  exit "$1"
+}
+booted() { [ -d /run/systemd/system ]; } # sd_booted(3); not while an image is being made
+is_active() { systemctl -q is-active "$unit"; }
+main_pid() { systemctl show -P MainPID "$unit"; }
+is_replaced() { # the daemon that runs is not the program that is installed (proc_pid_exe(5))
+  is_active || return 1
+  case $(readlink "/proc/$(main_pid)/exe") in
+    *' (deleted)') ;;
+    *) return 1 ;;
+  esac
+}
+as_user() { setpriv --reuid="$user" --regid="$user" --init-groups -- "$@"; }
+data_root() { # the root that the unit's configuration names
+  found=$(sed -n 's/^root *= *"\(\/[^"]*\)".*/\1/p' "$config" 2>/dev/null | head -1)
+  printf '%s\n' "${found:-/var/lib/cdc-supervisor}"
+}
+node_pids() { # NAME PID of every node, from the daemon
+  cdc-supervisor --config "$config" status --json | tr '{' '\n' |
+    sed -n 's/^"name":"\([^"]*\)".*"pid":\([0-9]*\)[,}].*/\1 \2/p'
+}
+
+check_host() { # whether the unit can run here; changes nothing
+  [ "$(id -u)" = 0 ] || fail 4 "root is needed to install a system service" "sudo $0"
+  booted || return 0
+  systemd=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
+  [ "${systemd:-0}" -ge "$oldest_systemd" ] ||
+    fail 4 "systemd ${systemd:-of unknown version} is too old: $oldest_systemd is needed (DelegateSubgroup=)" \
+      "Ubuntu 24.04 and Debian 13 have a newer one; \`cdc-supervisor up\` runs without systemd, and without caps"
+  kind=$(stat -f -c %T /sys/fs/cgroup)
+  [ "$kind" = cgroup2fs ] ||
+    fail 4 "cgroup v2 is not what systemd uses here: /sys/fs/cgroup is $kind, so no memory cap could be set" \
+      "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line"
+  case " $(cat /sys/fs/cgroup/cgroup.controllers) " in
+    *" memory "*) ;;
+    *) fail 4 "the memory controller of cgroup v2 is not there (/sys/fs/cgroup/cgroup.controllers)" \
+      "boot with cgroup_enable=memory on the kernel's command line" ;;
+  esac
+}
+
+check_state() { # NEWEST SCHEMA: the files of a newer program are not handed to an older one
+  for file in "$(data_root)"/state/nodes/*.json; do
+    [ -e "$file" ] || continue
+    schema=$(sed -n 's/^[^}]*"schema": *\([0-9]*\).*/\1/p' "$file" | head -1)
+    [ "${schema:-0}" -le "$1" ] ||
+      fail 8 "$file was written by a newer version (schema $schema, this one knows $1)" "install that version or a newer one"
+  done
+}
+
+set_up() { # FIRST: user, directories, unit; `yes` enables it
+  systemd-sysusers /usr/lib/sysusers.d/cdc-supervisor.conf
+  systemd-tmpfiles --create /usr/lib/tmpfiles.d/cdc-supervisor.conf
+  ! booted || systemctl daemon-reload
+  [ "$1" != yes ] || systemctl -q enable "$unit"
+}
+
+take_over() { # the running daemon becomes the installed program; every node keeps its pid
+  # what stops with the unit, and came with this version
+  systemctl -q is-active cdc-supervisor-nodes.service || systemctl start cdc-supervisor-nodes.service
+  pid_before=$(main_pid)
+  nodes_before=$(node_pids)
+  cdc-supervisor --config "$config" upgrade-self || return
+  [ "$(main_pid)" = "$pid_before" ] || { echo "error: the unit's main process is another one now" >&2; return 1; }
+  lost=$(printf '%s\n' "$nodes_before" | while read -r name pid; do
+    [ -z "$name" ] || [ -d "/proc/$pid" ] || printf '%s (pid %s) ' "$name" "$pid"
+  done)
+  [ -z "$lost" ] || { echo "error: these nodes did not outlive it: $lost" >&2; return 1; }
+  say checked "$(printf '%s\n' "$nodes_before" | grep -c .) nodes run on with their pids"
+}
+
+take_down() { # stops every node in order, then the unit is no more
+  if booted; then
+    systemctl stop "$unit" cdc-supervisor-nodes.service || true
+  fi
+  # what is left when there was no daemon to stop it
+  if [ -e "$(data_root)/run" ] && id "$user" >/dev/null 2>&1; then
+    as_user cdc-supervisor --config "$config" down >/dev/null ||
+      fail 8 "not every node could be stopped, so nothing was removed" "cdc-supervisor --config $config down --now"
+  fi
+  systemctl -q disable "$unit" 2>/dev/null || true
+}
+
+forget_unit() { # after its files went
+  rm -rf /run/cdc-supervisor
+  booted || return 0
+  systemctl daemon-reload
+  systemctl reset-failed "$unit" cdc-supervisor-fetch.service cdc-supervisor-nodes.service 2>/dev/null || true
+}
+
+purge_data() { # ROOT: configuration, programs, data, logs, secrets
+  case $1 in
+    /*/*) ;;
+    *) fail 8 "$1 is no directory to delete" ;;
+  esac
+  elsewhere=$(sed -n 's/^\(data_dir\|store\|files\) *= *"\(\/[^"]*\)".*/\2/p' "$config" 2>/dev/null | paste -sd' ' -)
+  rm -rf -- "$1"
+  rm -rf -- "$etc"
+  [ -z "$elsewhere" ] || say kept "$elsewhere (named in the configuration)"
+  say kept "the user $user: its number shall not go to somebody who would then own what is left of it, in backups too"
+}

@@ -1,0 +1,396 @@
+//! The life of an installation: installed, upgraded, crashed, switched off and on, removed; by `dist/install.sh` and as a package.
+//! `life.sh` does it over several boots of one disk; here is one test per fact about what was seen.
+
+use super::{
+    guest::{Guest, Size, booted},
+    node,
+    packed::{LATER, pack},
+    support,
+};
+use serde_json::Value;
+use std::{path::Path, sync::OnceLock};
+
+const NOW: &str = env!("CARGO_PKG_VERSION");
+
+/// How often the guest is booted.
+const BOOTS: u32 = 4;
+
+fn life() -> Result<&'static Guest, &'static str> {
+    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
+    let here = Path::new(env!("CARGO_MANIFEST_DIR"));
+    booted(&GUEST, "life", (BOOTS, Size::SMALL), &here.join("tests/vm/life.sh"), |share| {
+        pack(share, &here.join("dist"))
+    })
+}
+
+/// The guest, or nothing when the test has been skipped.
+macro_rules! life_or_skip {
+    ($test:literal) => {
+        match life() {
+            Ok(guest) => guest,
+            Err(reason) => return support::skip($test, reason),
+        }
+    };
+}
+
+/// A command that was run in the guest ended with `code` and said all of `words`.
+fn ended(guest: &Guest, name: &str, code: i32, words: &[&str]) {
+    let text = guest.saw(&format!("{name}.text"));
+    assert_eq!(guest.saw(&format!("{name}.rc")), code.to_string(), "{name}: {text}\n{}", guest.journal());
+    for word in words {
+        assert!(text.contains(word), "{name}: {word:?} is not in:\n{text}");
+    }
+}
+
+/// Both nodes are the same processes in both looks.
+fn nodes_ran_on(before: &Value, after: &Value) {
+    for name in ["calm", "second"] {
+        for key in ["pid", "incarnation", "restarts"] {
+            assert_eq!(node(before, name)[key], node(after, name)[key], "{name}: {key}");
+        }
+        assert_eq!(node(after, name)["state"], "ready", "{after}");
+    }
+}
+
+fn contains(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in:\n{text}");
+    }
+}
+
+#[test]
+fn everything_in_the_life_of_an_installation_came() {
+    let guest = life_or_skip!("everything_in_the_life_of_an_installation_came");
+    assert_eq!(guest.saw("end"), "reached", "{}", guest.journal());
+    assert_eq!(guest.saw("never"), "", "{}", guest.journal());
+    assert_eq!(guest.saw(&format!("boot-{BOOTS}")), "begun");
+}
+
+#[test]
+fn install_refuses_before_it_changes_anything() {
+    let guest = life_or_skip!("install_refuses_before_it_changes_anything");
+    ended(guest, "foreign", 8, &["/usr/bin/cdc-shim is there", "hint:"]);
+    ended(guest, "old", 4, &["systemd 252 is too old: 254 is needed"]);
+    ended(guest, "hybrid", 4, &["/sys/fs/cgroup is tmpfs", "systemd.unified_cgroup_hierarchy=1"]);
+    ended(guest, "room", 4, &["/usr has 1 MB free"]);
+    ended(guest, "user", 4, &["root is needed"]);
+    ended(guest, "torn", 5, &["not as it was made"]);
+    ended(guest, "machine", 4, &["are for riscv64"]);
+    ended(guest, "another", 8, &["another daemon runs", "/var/tmp/x", "down"]);
+    assert_eq!((guest.saw("empty.before"), guest.saw("empty.after")), (String::new(), String::new()));
+}
+
+#[test]
+fn install_puts_everything_in_its_place_and_a_second_run_changes_nothing() {
+    let guest = life_or_skip!("install_puts_everything_in_its_place_and_a_second_run_changes_nothing");
+    ended(guest, "install", 0, &[&format!("installed  cdc-supervisor {NOW}"), "systemctl start cdc-supervisor"]);
+    let files = guest.saw("install.files");
+    for file in [
+        "755 root /usr/bin/cdc-supervisor",
+        "755 root /usr/bin/cdc-shim",
+        "640 root /etc/cdc-supervisor/supervisor.toml",
+        "644 root /usr/lib/systemd/system/cdc-supervisor.service",
+        "644 root /usr/lib/systemd/system/cdc-supervisor-fetch.service",
+        "644 root /usr/lib/systemd/system/cdc-supervisor-nodes.service",
+        "644 root /usr/lib/sysusers.d/cdc-supervisor.conf",
+        "644 root /usr/lib/tmpfiles.d/cdc-supervisor.conf",
+        "644 root /etc/needrestart/conf.d/cdc-supervisor.conf",
+        "644 root /usr/share/man/man1/cdc-supervisor-up.1.gz",
+        "644 root /usr/share/man/man5/supervisor.toml.5.gz",
+        "644 root /usr/share/bash-completion/completions/cdc-supervisor",
+        "644 root /usr/share/zsh/vendor-completions/_cdc-supervisor",
+        "644 root /usr/share/fish/vendor_completions.d/cdc-supervisor.fish",
+        "644 root /usr/share/doc/cdc-supervisor/README.md",
+    ] {
+        assert!(files.lines().any(|line| line == file), "{file} is missing:\n{files}");
+    }
+    assert_eq!((guest.saw("install.enabled"), guest.saw("install.active")), ("enabled".into(), "inactive".into()));
+    ended(guest, "again", 0, &[&format!("cdc-supervisor {NOW} is installed already")]);
+    assert_eq!(guest.saw("install.sums"), guest.saw("again.sums"));
+}
+
+#[test]
+fn a_newer_version_takes_over_and_every_node_keeps_its_pid() {
+    let guest = life_or_skip!("a_newer_version_takes_over_and_every_node_keeps_its_pid");
+    ended(guest, "start", 0, &[]);
+    let taken_over = format!("daemon replaced: {NOW} -> {LATER}");
+    ended(
+        guest,
+        "upgrade",
+        0,
+        &[&taken_over, "2 nodes run on with their pids", &format!("installed  cdc-supervisor {LATER}")],
+    );
+    assert_eq!(guest.saw("upgrade.before"), guest.saw("upgrade.after"), "another main process");
+    assert_eq!(guest.saw("upgrade.version"), format!("cdc-supervisor {LATER}"));
+    let (before, after) = (guest.json("start"), guest.json("upgrade"));
+    assert_eq!(after["supervisor"]["version"], LATER);
+    nodes_ran_on(&before, &after);
+    ended(guest, "upgrade-again", 0, &["installed already"]);
+    nodes_ran_on(&before, &guest.json("upgrade-again"));
+}
+
+#[test]
+fn a_configuration_of_ones_own_is_never_overwritten() {
+    let guest = life_or_skip!("a_configuration_of_ones_own_is_never_overwritten");
+    assert!(!guest.saw("own.before").is_empty());
+    assert_eq!(guest.saw("own.before"), guest.saw("own.after"));
+    assert_eq!(guest.saw("own.before"), guest.saw("own.deb"));
+}
+
+#[test]
+fn a_unit_that_was_edited_in_place_is_refused_with_the_place_for_changes() {
+    let guest = life_or_skip!("a_unit_that_was_edited_in_place_is_refused_with_the_place_for_changes");
+    ended(guest, "edited", 8, &["cdc-supervisor.service is there and is not what", "systemctl edit"]);
+}
+
+#[test]
+fn a_downgrade_that_the_state_cannot_take_changes_nothing() {
+    let guest = life_or_skip!("a_downgrade_that_the_state_cannot_take_changes_nothing");
+    ended(guest, "downgrade", 8, &["newer version", "nothing was changed"]);
+    assert_eq!(guest.saw("downgrade.version"), format!("cdc-supervisor {LATER}"));
+    nodes_ran_on(&guest.json("start"), &guest.json("downgrade"));
+}
+
+#[test]
+fn uninstall_stops_everything_and_keeps_configuration_and_data() {
+    let guest = life_or_skip!("uninstall_stops_everything_and_keeps_configuration_and_data");
+    ended(guest, "uninstall", 0, &["kept", "/etc/cdc-supervisor/supervisor.toml and /var/lib/cdc-supervisor"]);
+    assert_eq!(guest.saw("uninstall.left"), "");
+    assert_eq!(guest.saw("uninstall.files"), "640 root /etc/cdc-supervisor/supervisor.toml");
+    contains(&guest.saw("uninstall.kept"), &["calm.json", "second.json"]);
+}
+
+#[test]
+fn the_package_brings_what_install_brings() {
+    let guest = life_or_skip!("the_package_brings_what_install_brings");
+    ended(guest, "deb-install", 0, &[]);
+    let only_script = ["/usr/lib/cdc-supervisor/", "supervisor.toml"];
+    let only_package = ["copyright", "changelog", "supervisor.toml"];
+    let of = |look: &str, without: &[&str]| -> Vec<String> {
+        let all = guest.saw(look);
+        all.lines().filter(|l| !without.iter().any(|w| l.contains(w))).map(str::to_owned).collect()
+    };
+    assert_eq!(of("install.files", &only_script), of("deb.files", &only_package));
+    ended(guest, "deb-foreign", 8, &["installed as a package", "dpkg -i"]);
+}
+
+#[test]
+fn an_upgrade_of_the_package_keeps_main_process_and_nodes() {
+    let guest = life_or_skip!("an_upgrade_of_the_package_keeps_main_process_and_nodes");
+    ended(guest, "deb-start", 0, &[]);
+    ended(guest, "deb-upgrade", 0, &["2 nodes run on with their pids"]);
+    assert_eq!(guest.saw("deb.before"), guest.saw("deb.after"), "another main process");
+    let (before, after) = (guest.json("deb-start"), guest.json("deb-upgrade"));
+    assert_eq!((&before["supervisor"]["version"], &after["supervisor"]["version"]), (&NOW.into(), &LATER.into()));
+    nodes_ran_on(&before, &after);
+}
+
+#[test]
+fn a_downgrade_of_the_package_that_the_state_cannot_take_is_refused_before_it_is_unpacked() {
+    let guest = life_or_skip!("a_downgrade_of_the_package_that_the_state_cannot_take_is_refused_before_it_is_unpacked");
+    ended(guest, "deb-downgrade", 1, &["written by a newer version (schema 99"]);
+    assert_eq!(guest.saw("deb-downgrade.version"), format!("cdc-supervisor {LATER}"));
+    nodes_ran_on(&guest.json("deb-upgrade"), &guest.json("deb-downgrade"));
+}
+
+#[test]
+fn needrestart_is_told_to_leave_the_unit_alone() {
+    let guest = life_or_skip!("needrestart_is_told_to_leave_the_unit_alone");
+    assert_eq!(guest.saw("needrestart"), "0");
+}
+
+#[test]
+fn five_crashes_in_a_row_leave_the_unit_active_and_the_nodes_alone() {
+    let guest = life_or_skip!("five_crashes_in_a_row_leave_the_unit_active_and_the_nodes_alone");
+    assert_eq!(guest.saw("crashes.state"), "active\n5", "{}", guest.journal());
+    nodes_ran_on(&guest.json("crashes-before"), &guest.json("crashes"));
+}
+
+#[test]
+fn a_stop_while_the_daemon_is_dead_stops_the_nodes_all_the_same() {
+    let guest = life_or_skip!("a_stop_while_the_daemon_is_dead_stops_the_nodes_all_the_same");
+    assert_eq!((guest.saw("dead.nodes"), guest.saw("failed.nodes")), ("2".into(), "2".into()), "nodes ran on");
+    ended(guest, "dead-stop", 0, &[]);
+    assert_eq!(guest.saw("dead.left"), "", "{}", guest.journal());
+    assert_eq!(guest.saw("dead.state"), "inactive");
+    ended(guest, "failed-stop", 0, &[]);
+    assert_eq!(guest.saw("failed.left"), "", "{}", guest.journal());
+}
+
+#[test]
+fn a_reboot_stops_in_order_and_starts_by_itself() {
+    let guest = life_or_skip!("a_reboot_stops_in_order_and_starts_by_itself");
+    assert!(guest.saw("reboot.ended").contains("all nodes are down"), "{}", guest.journal());
+    let (before, after) = (guest.json("off"), guest.json("reboot"));
+    for name in ["calm", "second"] {
+        assert_ne!(node(&before, name)["pid"], Value::Null);
+        assert_eq!(node(&after, name)["last_exit"]["cause"], "stopped", "{after}");
+        assert_eq!(node(&after, name)["state"], "ready");
+    }
+}
+
+#[test]
+fn a_shutdown_with_a_deadline_ends_and_the_next_boot_starts_everything() {
+    let guest = life_or_skip!("a_shutdown_with_a_deadline_ends_and_the_next_boot_starts_everything");
+    let after = guest.json("elsewhere");
+    for name in ["calm", "second", "stubborn"] {
+        assert_eq!(node(&after, name)["state"], "ready", "{after}");
+        assert_ne!(node(&after, name)["last_exit"], Value::Null, "its end is on record: {after}");
+    }
+}
+
+#[test]
+fn data_on_another_machine_is_noticed_and_runs() {
+    let guest = life_or_skip!("data_on_another_machine_is_noticed_and_runs");
+    contains(&guest.saw("elsewhere.event"), &["machine id"]);
+}
+
+#[test]
+fn files_of_root_in_the_state_tree_fail_the_unit_once_with_the_path_in_its_status() {
+    let guest = life_or_skip!("files_of_root_in_the_state_tree_fail_the_unit_once_with_the_path_in_its_status");
+    assert_ne!(guest.saw("rooted.rc"), "0");
+    assert_eq!(guest.saw("rooted.state"), "failed\n0\n4", "{}", guest.saw("rooted.status"));
+    contains(&guest.saw("rooted.status"), &["/var/lib/cdc-supervisor/state", "chown"]);
+}
+
+#[test]
+fn a_unit_without_delegation_is_refused_with_the_line_that_is_missing() {
+    let guest = life_or_skip!("a_unit_without_delegation_is_refused_with_the_line_that_is_missing");
+    assert_eq!(guest.saw("undelegated.state"), "failed\n0\n4", "{}", guest.saw("undelegated.status"));
+    contains(
+        &guest.saw("undelegated.status"),
+        &["memory caps cannot be set", "not delegated", "Delegate=cpu memory pids io"],
+    );
+}
+
+#[test]
+fn a_read_only_cgroup_mount_is_refused_with_what_makes_it_so() {
+    let guest = life_or_skip!("a_read_only_cgroup_mount_is_refused_with_what_makes_it_so");
+    assert_eq!(guest.saw("readonly.state"), "failed\n0\n4", "{}", guest.saw("readonly.status"));
+    contains(&guest.saw("readonly.status"), &["memory caps cannot be set", "Read-only", "ProtectControlGroups="]);
+}
+
+#[test]
+fn a_unit_that_would_kill_nodes_runs_and_says_so_in_its_status() {
+    let guest = life_or_skip!("a_unit_that_would_kill_nodes_runs_and_says_so_in_its_status");
+    ended(guest, "killmode", 0, &[]);
+    let status = guest.saw("killmode.status");
+    contains(&status, &["2 of 2 nodes ready", "KillMode=control-group", "DelegateSubgroup=", "systemctl edit"]);
+    assert_eq!(node(&guest.json("killmode"), "calm")["state"], "ready");
+}
+
+#[test]
+fn a_user_that_is_gone_is_named_in_the_status() {
+    let guest = life_or_skip!("a_user_that_is_gone_is_named_in_the_status");
+    assert_ne!(guest.saw("userless.rc"), "0");
+    // systemd's own words (217/USER): nothing of ours has run
+    contains(&guest.saw("userless.status"), &["217/USER"]);
+    assert_eq!(guest.saw("userless.left"), "0");
+}
+
+#[test]
+fn a_broken_configuration_at_boot_fails_the_unit_with_its_message_in_the_status() {
+    let guest = life_or_skip!("a_broken_configuration_at_boot_fails_the_unit_with_its_message_in_the_status");
+    assert_eq!(guest.saw("broken.state"), "3\n0", "{}", guest.saw("broken.status"));
+    contains(&guest.saw("broken.status"), &["memmory: unknown key", "supervisor.toml"]);
+}
+
+#[test]
+fn a_full_disk_is_named_and_the_stack_starts_when_there_is_room() {
+    let guest = life_or_skip!("a_full_disk_is_named_and_the_stack_starts_when_there_is_room");
+    contains(&guest.saw("full.status"), &["No space left"]);
+    let status = guest.json("roomy");
+    assert_eq!(node(&status, "second")["state"], "ready", "{status}");
+}
+
+#[test]
+fn removing_the_package_keeps_the_data_and_purging_it_too_unless_it_is_named() {
+    let guest = life_or_skip!("removing_the_package_keeps_the_data_and_purging_it_too_unless_it_is_named");
+    ended(guest, "remove", 0, &[]);
+    assert_eq!(guest.saw("remove.left"), "");
+    let left = guest.saw("remove.files");
+    let conffiles = ["supervisor.toml", "supervisor.toml.dpkg-dist", "/needrestart/conf.d/cdc-supervisor.conf"];
+    let other: Vec<&str> = left.lines().filter(|line| !conffiles.iter().any(|file| line.ends_with(file))).collect();
+    assert_eq!(other, Vec::<&str>::new());
+    ended(guest, "purge", 0, &["kept", "/var/lib/cdc-supervisor"]);
+    contains(&guest.saw("purge.etc"), &["No such file"]);
+    contains(&guest.saw("purge.data"), &["state", "nodes"]);
+}
+
+#[test]
+fn purge_deletes_the_data_only_for_who_types_their_place() {
+    let guest = life_or_skip!("purge_deletes_the_data_only_for_who_types_their_place");
+    ended(guest, "purge-unasked", 8, &["nobody is there to confirm it", "--confirm /var/lib/cdc-supervisor"]);
+    ended(guest, "purge-wrong", 8, &["\"yes\" is not /var/lib/cdc-supervisor"]);
+    contains(&guest.saw("purge-wrong.data"), &["state", "nodes"]);
+    ended(guest, "purge-right", 0, &["purged"]);
+    assert_eq!(guest.saw("purge-right.data").matches("No such file").count(), 2);
+    assert_eq!(guest.saw("purge-right.files"), "");
+}
+
+#[test]
+fn the_owner_of_a_taken_port_is_named_though_the_daemon_may_not_look() {
+    let guest = life_or_skip!("the_owner_of_a_taken_port_is_named_though_the_daemon_may_not_look");
+    assert_eq!(guest.saw("squatted.state"), "failed\n4", "{}", guest.saw("squatted.status"));
+    contains(&guest.saw("squatted.status"), &["port 19092", "fake-daemon", "pid ", "user nobody"]);
+    assert_eq!(guest.saw("squatted.mode"), "2750 root cdc-supervisor 640 root cdc-supervisor");
+}
+
+#[test]
+fn the_daemon_is_the_last_to_go_when_the_host_runs_out_of_memory() {
+    let guest = life_or_skip!("the_daemon_is_the_last_to_go_when_the_host_runs_out_of_memory");
+    let scores = guest.saw("start.oom");
+    let (daemon, calm) = scores.split_once('\n').unwrap_or_default();
+    assert_eq!(daemon, "-900");
+    assert!(calm.parse::<i32>().is_ok_and(|score| score > -900), "{scores}");
+}
+
+#[test]
+fn the_limits_of_the_unit_reach_the_nodes() {
+    let guest = life_or_skip!("the_limits_of_the_unit_reach_the_nodes");
+    assert_eq!(guest.saw("start.limits"), "262144 262144\n16384");
+}
+
+/// What `systemd-analyze security` still counts against the unit, each with the reason why it stays. A line of the sandbox that
+/// goes from the unit adds to these.
+const OPEN: [&str; 14] = [
+    "Delegate",                              // nodes have cgroups of their own
+    "DeviceAllow",                           // of systemd's own making: ProtectClock= allows reading the clock device
+    "IPAddressDeny",                         // clients on this machine
+    "MemoryDenyWriteExecute",                // a JVM compiles at run time
+    "PrivateNetwork",                        // clients on this machine
+    "PrivateUsers",                          // root's files would be nobody's, and doctor could not name owners
+    "ProcSubset",                            // the host's memory, cores and limits are looked at
+    "ProtectControlGroups",                  // caps are written there
+    "RemoveIPC",                             // nodes outlive the daemon
+    "RestrictAddressFamilies_AF_INET_INET6", // what the nodes serve
+    "RestrictAddressFamilies_AF_UNIX",       // control sockets, mysqld's, notify
+    "RootDirectoryOrRootImage",              // the machine's Java
+    "SystemCallFilter_privileged",           // part of @system-service: chown
+    "SystemCallFilter_resources",            // part of @system-service: prlimit for the nodes
+];
+
+#[test]
+fn each_line_of_the_sandbox_is_in_force() {
+    let guest = life_or_skip!("each_line_of_the_sandbox_is_in_force");
+    let list = guest.json("security");
+    let mut open: Vec<&str> = list
+        .as_array()
+        .into_iter()
+        .flatten()
+        .filter(|row| row["set"] == false)
+        .filter_map(|row| row["json_field"].as_str())
+        .collect();
+    open.sort_unstable();
+    assert_eq!(open, OPEN, "{list}");
+}
+
+#[test]
+fn a_bundle_is_looked_at_before_anything_is_changed_and_installed_with_the_rest() {
+    let guest = life_or_skip!("a_bundle_is_looked_at_before_anything_is_changed_and_installed_with_the_rest");
+    ended(guest, "bundle-torn", 5, &["torn.bundle cannot be used; nothing was changed"]);
+    assert_eq!(guest.saw("bundle-torn.files"), "");
+    ended(guest, "reinstall", 0, &[&format!("installed  cdc-supervisor {NOW}")]);
+    assert_eq!(guest.saw("reinstall.offline"), "offline = true", "no network is asked from now on");
+    ended(guest, "reinstall-again", 0, &["installed already"]);
+}

@@ -1,0 +1,363 @@
+#!/bin/bash
+# Runs in the guest as root, once per boot of the same disk: installs, upgrades, crashes, switches off and on, removes, and leaves
+# what it saw in /run/host/seen, one file per look. It judges nothing; life.rs does.
+set -u
+share=/run/host
+seen=$share/seen
+unit=cdc-supervisor.service
+root=/var/lib/cdc-supervisor
+etc=/etc/cdc-supervisor
+boot=$(cat $share/boot)
+step() { echo "boot $boot $(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; }
+saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                              # NAME VALUE...
+# a command that hangs would take the whole boot with it
+ran() { timeout 90 "${@:2}" >"$seen/$1.text" 2>&1 </dev/null; saw "$1.rc" $?; }       # NAME COMMAND...: its output and code
+status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
+node() { cdc-supervisor status --json 2>/dev/null | jq -r ".nodes[] | select(.name == \"$1\") | $2"; }
+await() { # WHAT COMMAND... - up to 40 s; what never came is named
+  local what=$1
+  shift
+  for _ in $(seq 200); do "$@" && return; sleep .2; done
+  echo "boot $boot: $what" >>"$seen/never"
+}
+is() { [ "$(node "$1" "$2")" = "$3" ]; } # NODE FIELD VALUE
+main_pid() { systemctl show -P MainPID "$unit"; }
+state() { systemctl show -P ActiveState "$unit"; }
+overrule() { # KEY=VALUE... of the unit's [Service], until the next one; nothing: as shipped
+  mkdir -p "/etc/systemd/system/$unit.d"
+  printf '%s\n' '[Service]' "$@" >"/etc/systemd/system/$unit.d/test.conf"
+  systemctl daemon-reload
+}
+of_user() { ps -o pid=,args= -u cdc-supervisor 2>/dev/null; }
+configure() { # the small stack of this guest
+  mkdir -p $etc
+  cat >$etc/supervisor.toml <<'TOML'
+[host]
+os_floor = "64M"
+[command.calm]
+argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
+memory_max = "64M"
+[command.second]
+argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
+memory_max = "64M"
+after = ["calm"]
+TOML
+}
+unpacked() { # everything a package or a tree brings, by name, size and owner, without the two programs
+  find /usr/lib/systemd/system /usr/lib/sysusers.d /usr/lib/tmpfiles.d /usr/share/man /usr/share/bash-completion /usr/share/zsh \
+    /usr/share/fish /etc/needrestart /usr/share/doc/cdc-supervisor /usr/lib/cdc-supervisor /usr/bin $etc \
+    \( -name '*cdc*' -o -path '*cdc-supervisor*' -o -name 'supervisor.toml*' \) -type f -printf '%m %u %p\n' 2>/dev/null | sort
+}
+sums() { unpacked | cut -d' ' -f3 | xargs -r sha256sum; }
+powered_off() { # in order, as a person does it; the script's own unit must not cut it short
+  mkdir -p /run/systemd/system/guest-test.service.d
+  printf '[Service]\nExecStopPost=\n' >/run/systemd/system/guest-test.service.d/in-order.conf
+  systemctl daemon-reload
+  keep_journal
+  systemctl --no-block poweroff
+  exit 0
+}
+keep_journal() {
+  journalctl --no-pager -b -o short-precise -u "$unit" -u cdc-supervisor-fetch.service -u cdc-supervisor-nodes.service \
+    >>"$seen/journal" 2>&1
+  cp $root/state/events.jsonl $root/state/supervisor.log "$seen/" 2>/dev/null
+}
+saw "boot-$boot" begun
+PATH=/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin
+
+boot_1() {
+  install -m 755 $share/bin/fake-daemon /usr/local/bin/
+  later=$share/packed/later
+  now=$share/packed/now
+
+  step "refused before anything is changed"
+  saw empty.before "$(unpacked)"
+  echo foreign >/usr/bin/cdc-shim
+  ran foreign $now/dist/install.sh
+  rm /usr/bin/cdc-shim
+  pretend() { # NAME PROGRAM WORDS: install.sh where a program of the system says this
+    mkdir -p "/run/pretend/$1"
+    printf '#!/bin/sh\ncase " $* " in *"%s"*) printf "%s\\n" ;; *) exec "/usr/bin/%s" "$@" ;; esac\n' "$3" "$4" "$2" \
+      >"/run/pretend/$1/$2"
+    chmod 755 "/run/pretend/$1/$2"
+    ran "$1" env "PATH=/run/pretend/$1:$PATH" $now/dist/install.sh
+  }
+  pretend old systemctl ' --version ' 'systemd 252 (252.39)'
+  pretend hybrid stat ' -f -c %T /sys/fs/cgroup ' tmpfs
+  pretend room df ' -Pk /usr ' 'Filesystem 1024-blocks Used Available\\n/dev/x 9 8 1024'
+  ran user setpriv --reuid=65534 --regid=65534 --clear-groups $now/dist/install.sh
+  cp -r $now /var/tmp/torn && echo >>/var/tmp/torn/supervisor.toml
+  ran torn /var/tmp/torn/dist/install.sh
+  sed 's/^machine=.*/machine=riscv64/' $now/RELEASE >/var/tmp/torn/RELEASE
+  cp $now/supervisor.toml /var/tmp/torn/
+  (cd /var/tmp/torn && sed -i "s/^[0-9a-f]*  RELEASE$/$(sha256sum RELEASE | cut -d' ' -f1)  RELEASE/" SHA256SUMS)
+  ran machine /var/tmp/torn/dist/install.sh
+  rm -r /var/tmp/torn
+  printf '[host]\nos_floor = "64M"\n[command.x]\nargv = ["/bin/sleep", "1000"]\nmemory_max = "16M"\n' >/var/tmp/x.toml
+  $share/bin/cdc-supervisor --config /var/tmp/x.toml --root /var/tmp/x up --detach >/dev/null 2>&1
+  ran another $now/dist/install.sh
+  $share/bin/cdc-supervisor --config /var/tmp/x.toml --root /var/tmp/x down >/dev/null 2>&1
+  saw empty.after "$(unpacked)"
+
+  step "install.sh, twice"
+  ran install $now/dist/install.sh
+  saw install.files "$(unpacked)"
+  saw install.enabled "$(systemctl is-enabled "$unit")"
+  saw install.active "$(state)"
+  sums >"$seen/install.sums"
+  systemd-analyze security --no-pager --json=short "$unit" >"$seen/security.json" 2>&1
+  ran again $now/dist/install.sh
+  sums >"$seen/again.sums"
+
+  step "a configuration of one's own is kept"
+  configure
+  chown root:cdc-supervisor $etc/supervisor.toml
+  sha256sum <$etc/supervisor.toml >"$seen/own.before"
+  ran start systemctl start "$unit"
+  status start
+  systemctl status --no-pager -n 0 "$unit" >"$seen/start.status" 2>&1
+  saw start.oom "$(cat "/proc/$(main_pid)/oom_score_adj")" "$(cat "/proc/$(node calm .pid)/oom_score_adj")"
+  saw start.limits "$(awk '/^Max open files/ { print $4, $5 }' "/proc/$(main_pid)/limits")" \
+    "$(cat /sys/fs/cgroup/system.slice/$unit/pids.max)"
+
+  step "a newer version: the nodes keep their pids"
+  saw upgrade.before "$(main_pid)"
+  ran upgrade $later/dist/install.sh
+  saw upgrade.after "$(main_pid)"
+  status upgrade
+  sha256sum <$etc/supervisor.toml >"$seen/own.after"
+  saw upgrade.version "$(cdc-supervisor --version)"
+  ran upgrade-again $later/dist/install.sh
+  status upgrade-again
+
+  step "a unit that was edited in place is not overwritten"
+  sed -i 's/^KillMode=.*/KillMode=control-group/' /usr/lib/systemd/system/$unit
+  ran edited $now/dist/install.sh
+  sed -i 's/^KillMode=.*/KillMode=process/' /usr/lib/systemd/system/$unit
+
+  step "a downgrade that the state cannot take"
+  cp $root/state/nodes/calm.json /var/tmp/calm.json
+  sed -i 's/"schema": *1/"schema":99/' $root/state/nodes/second.json
+  ran downgrade $now/dist/install.sh
+  saw downgrade.version "$(cdc-supervisor --version)"
+  status downgrade
+  sed -i 's/"schema":99/"schema":1/' $root/state/nodes/second.json
+
+  step "uninstall keeps configuration and data"
+  ran uninstall /usr/lib/cdc-supervisor/install.sh uninstall
+  saw uninstall.left "$(of_user)"
+  saw uninstall.files "$(unpacked)"
+  saw uninstall.kept "$(ls $root/state/nodes 2>&1)"
+
+  step "the package"
+  ran deb-install dpkg --force-confold -i $share/packed/cdc-supervisor_0*.deb
+  saw deb.files "$(unpacked)"
+  ran deb-foreign $now/dist/install.sh
+  ran deb-start systemctl start "$unit"
+  status deb-start
+  saw deb.before "$(main_pid)"
+  ran deb-upgrade env DEBIAN_FRONTEND=noninteractive dpkg --force-confold -i $share/packed/cdc-supervisor_9*.deb
+  saw deb.after "$(main_pid)"
+  status deb-upgrade
+  sha256sum <$etc/supervisor.toml >"$seen/own.deb"
+  sed -i 's/"schema": *1/"schema":99/' $root/state/nodes/second.json
+  ran deb-downgrade dpkg -i $share/packed/cdc-supervisor_0*.deb
+  saw deb-downgrade.version "$(cdc-supervisor --version)"
+  status deb-downgrade
+  sed -i 's/"schema":99/"schema":1/' $root/state/nodes/second.json
+
+  step "needrestart leaves the unit alone"
+  # as needrestart reads its rules: each file is Perl, the keys are patterns for a unit's name, 0 means no restart
+  perl -e 'our $nrconf = {}; our %nrconf = (override_rc => {}); do "/etc/needrestart/conf.d/cdc-supervisor.conf"; die $@ if $@;
+    for my $rule (keys %{$nrconf{override_rc}}) { print "$nrconf{override_rc}{$rule}\n" if "cdc-supervisor.service" =~ /$rule/ }
+    for my $rule (keys %{$nrconf{override_rc}}) { print "other\n" if "ssh.service" =~ /$rule/ }' >"$seen/needrestart" 2>&1
+
+  step "five crashes in ten seconds"
+  status crashes-before
+  for _ in 1 2 3 4 5; do
+    before=$(main_pid)
+    kill -9 "$before"
+    changed() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ]; }
+    await "a daemon after a crash" changed
+  done
+  active() { [ "$(state)" = active ]; }
+  await "the unit is active after five crashes" active
+  await "calm is ready after five crashes" is calm .state ready
+  status crashes
+  saw crashes.state "$(state)" "$(systemctl show -P NRestarts "$unit")"
+
+  step "stop while the daemon is dead and waits for its restart"
+  overrule RestartSec=60
+  kill -9 "$(main_pid)"
+  waits() { [ "$(systemctl show -P SubState "$unit")" = auto-restart ]; }
+  await "the unit waits for its restart" waits
+  saw dead.nodes "$(pgrep -c fake-daemon)"
+  ran dead-stop systemctl stop "$unit"
+  saw dead.left "$(of_user)"
+  saw dead.state "$(state)"
+
+  step "stop while the daemon is dead and the unit has failed"
+  overrule Restart=no
+  systemctl start "$unit"
+  kill -9 "$(main_pid)"
+  failed() { [ "$(state)" = failed ]; }
+  await "the unit has failed" failed
+  saw failed.nodes "$(pgrep -c fake-daemon)"
+  ran failed-stop systemctl stop "$unit"
+  saw failed.left "$(of_user)"
+  overrule
+  systemctl reset-failed "$unit"
+
+  step "the machine is switched off in order"
+  systemctl start "$unit"
+  status off
+  powered_off
+}
+
+boot_2() {
+  step "after a reboot"
+  await "calm is ready after a reboot" is calm .state ready
+  status reboot
+  saw reboot.ended "$(jq -r 'select(.kind == "daemon-ended") | .text' $root/state/events.jsonl | tail -1)"
+  cdc-supervisor incidents --json >"$seen/reboot-incidents.json" 2>"$seen/reboot-incidents.err"
+
+  step "files of the state tree that belong to root"
+  systemctl stop "$unit"
+  chown root:root $root/state $root/state/nodes/calm.json
+  chmod 700 $root/state
+  ran rooted systemctl start "$unit"
+  saw rooted.state "$(state)" "$(systemctl show -P NRestarts "$unit")" "$(systemctl show -P ExecMainStatus "$unit")"
+  systemctl status --no-pager -n 20 "$unit" >"$seen/rooted.status" 2>&1
+  chown cdc-supervisor:cdc-supervisor $root/state $root/state/nodes/calm.json
+  systemctl reset-failed "$unit"
+
+  step "the user is gone"
+  cp /etc/passwd /var/tmp/passwd
+  sed -i '/^cdc-supervisor:/d' /etc/passwd
+  ran userless systemctl start "$unit"
+  systemctl status --no-pager -n 20 "$unit" >"$seen/userless.status" 2>&1
+  saw userless.left "$(pgrep -c fake-daemon)"
+  cp /var/tmp/passwd /etc/passwd
+  systemctl stop "$unit"
+  systemctl reset-failed "$unit"
+
+  step "units that were edited"
+  refused() { # NAME KEY=VALUE...: a start that the unit's lines do not allow
+    overrule "${@:2}"
+    ran "$1" systemctl start "$unit"
+    saw "$1.state" "$(state)" "$(systemctl show -P NRestarts "$unit")" "$(systemctl show -P ExecMainStatus "$unit")"
+    systemctl status --no-pager -n 20 "$unit" >"$seen/$1.status" 2>&1
+    systemctl stop "$unit"
+    systemctl reset-failed "$unit"
+  }
+  refused undelegated Delegate=no DelegateSubgroup=
+  refused readonly ProtectControlGroups=yes
+  overrule KillMode=control-group DelegateSubgroup=
+  ran killmode systemctl start "$unit"
+  complains() { systemctl show -P StatusText "$unit" | grep -q KillMode; }
+  await "the status names what was edited" complains
+  systemctl status --no-pager -n 20 "$unit" >"$seen/killmode.status" 2>&1
+  status killmode
+  systemctl stop "$unit"
+  overrule
+
+  step "a port that another user's program has"
+  cp $etc/supervisor.toml /var/tmp/small.toml
+  cat >>$etc/supervisor.toml <<'TOML'
+[command.porter]
+argv = ["/usr/local/bin/fake-daemon", "listen=19092"]
+memory_max = "16M"
+ports = ["127.0.0.1:19092"]
+TOML
+  setpriv --reuid=65534 --regid=65534 --clear-groups /usr/local/bin/fake-daemon listen=19092 >/dev/null 2>&1 &
+  squatter=$!
+  listens() { ss -Hltn 'sport = :19092' | grep -q .; }
+  await "the other program listens" listens
+  ran squatted systemctl start "$unit"
+  saw squatted.state "$(state)" "$(systemctl show -P ExecMainStatus "$unit")"
+  systemctl status --no-pager -n 20 "$unit" >"$seen/squatted.status" 2>&1
+  saw squatted.mode "$(stat -c '%a %U %G' /run/cdc-supervisor /run/cdc-supervisor/port-owners.json | paste -sd' ')"
+  kill $squatter
+  wait $squatter
+  systemctl reset-failed "$unit"
+  cp /var/tmp/small.toml $etc/supervisor.toml
+
+  step "the disk is carried to another machine, and switched off by a deadline"
+  cat >>$etc/supervisor.toml <<'TOML'
+[command.stubborn]
+argv = ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"]
+env = { PATH = "/usr/bin:/bin" }
+memory_max = "16M"
+grace = "4s"
+TOML
+  # as it is written when products have been ready
+  printf '{"schema":1,"machine":{"id":"%s","boot":"b"}}' "$(cat /etc/machine-id)" >$root/state/identity.json
+  chown cdc-supervisor:cdc-supervisor $root/state/identity.json
+  tr 0-9a-f 1-9a-f0 </etc/machine-id >/var/tmp/machine-id && cp /var/tmp/machine-id /etc/machine-id
+  # without the daemon's word for it systemd knows of no progress (a watchdog would let it speak all the same)
+  overrule Type=exec NotifyAccess=none WatchdogSec=0 TimeoutStopSec=2
+  systemctl start "$unit"
+  await "stubborn is ready" is stubborn .state ready
+  powered_off
+}
+
+boot_3() {
+  step "after a shutdown with a deadline, on another machine"
+  overrule
+  await "calm is ready on another machine" is calm .state ready
+  status elsewhere
+  saw elsewhere.event "$(jq -r .text $root/state/events.jsonl | grep 'machine id')"
+  sed -i '/^.command.stubborn/,$d' $etc/supervisor.toml
+  systemctl stop "$unit"
+  cp $etc/supervisor.toml /var/tmp/good.toml
+  echo 'memmory = "1G"' >>$etc/supervisor.toml
+  powered_off
+}
+
+boot_4() {
+  step "a boot with a broken configuration"
+  settled() { [ "$(state)" = failed ]; }
+  await "the unit has failed with a broken configuration" settled
+  saw broken.state "$(systemctl show -P ExecMainStatus "$unit")" "$(systemctl show -P NRestarts "$unit")"
+  systemctl status --no-pager -n 20 "$unit" >"$seen/broken.status" 2>&1
+  cp /var/tmp/good.toml $etc/supervisor.toml
+  systemctl reset-failed "$unit"
+
+  step "a full disk"
+  # the last blocks are root's: for the unit's user it is full before
+  fallocate -l "$(df --output=avail -k / | tail -1 | tr -d ' ')K" /var/tmp/filler
+  head -c 512M /dev/zero >/var/tmp/rest 2>/dev/null
+  saw full.free "$(df --output=avail / | tail -1)"
+  ran full systemctl start "$unit"
+  saw full.state "$(state)" "$(systemctl show -P ExecMainStatus "$unit")"
+  systemctl status --no-pager -n 20 "$unit" >"$seen/full.status" 2>&1
+  status full
+  rm /var/tmp/filler /var/tmp/rest
+  systemctl reset-failed "$unit"
+  systemctl start "$unit"
+  await "calm is ready when the disk has room" is calm .state ready
+  status roomy
+
+  step "remove and purge"
+  ran remove dpkg -r cdc-supervisor
+  saw remove.left "$(of_user)"
+  saw remove.files "$(unpacked)"
+  ran purge dpkg --purge cdc-supervisor
+  saw purge.etc "$(ls -d $etc 2>&1)"
+  saw purge.data "$(ls $root 2>&1)"
+  ran bundle-torn $share/packed/now/dist/install.sh --bundle $share/packed/torn.bundle
+  saw bundle-torn.files "$(unpacked)"
+  ran reinstall $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle
+  saw reinstall.offline "$(grep '^offline' $etc/supervisor.toml)"
+  ran reinstall-again $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle
+  ran purge-unasked /usr/lib/cdc-supervisor/install.sh uninstall --purge
+  ran purge-wrong /usr/lib/cdc-supervisor/install.sh uninstall --purge=yes
+  saw purge-wrong.data "$(ls $root 2>&1)"
+  ran purge-right /usr/lib/cdc-supervisor/install.sh uninstall --purge --confirm $root
+  saw purge-right.data "$(ls -d $root $etc 2>&1)"
+  saw purge-right.files "$(unpacked)"
+  keep_journal
+  saw end reached
+}
+
+"boot_$boot"
