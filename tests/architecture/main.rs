@@ -214,3 +214,26 @@ fn design_md_lists_every_source_file_with_its_job() {
         stale.join("\n")
     );
 }
+
+#[test]
+fn every_test_that_the_readme_of_the_units_names_exists() {
+    let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
+    let root = source::repository();
+    let mut tests = String::new();
+    for file in std::fs::read_dir(root.join("tests/vm")).unwrap().flatten() {
+        if file.path().extension().is_some_and(|e| e == "rs") {
+            tests.push_str(&read(&file.path()));
+        }
+    }
+    let readme = read(&root.join("systemd/README.md"));
+    let words = readme.split('`').skip(1).step_by(2);
+    // a test's name is a sentence
+    let names: Vec<&str> = words
+        .filter(|w| {
+            w.matches('_').count() > 2 && w.chars().all(|c| c == '_' || c.is_ascii_lowercase() || c.is_ascii_digit())
+        })
+        .collect();
+    assert!(names.len() > 30, "{names:?}");
+    let missing = names.iter().filter(|name| !tests.contains(&format!("fn {name}("))).map(|name| (*name).to_owned());
+    none("named in systemd/README.md and not in tests/vm", &missing.collect::<Vec<_>>());
+}
