@@ -87,11 +87,14 @@ impl<S: Subscriber> Layer<S> for Journal {
         let mut fields = Fields::default();
         event.record(&mut fields);
         let meta = event.metadata();
-        let mut entry = Entry::new(*meta.level(), meta.target()).with("MESSAGE", &fields.message());
-        for (name, value) in &fields.others {
-            entry = entry.with(&journal_name(name), value);
+        // One entry per line: of one with many, `systemctl status` shows a person on a terminal only the first few.
+        for line in fields.message().lines() {
+            let mut entry = Entry::new(*meta.level(), meta.target()).with("MESSAGE", line);
+            for (name, value) in &fields.others {
+                entry = entry.with(&journal_name(name), value);
+            }
+            self.send(&entry);
         }
-        self.send(&entry);
     }
 }
 
@@ -207,6 +210,7 @@ mod tests {
         let said = said(|| {
             tracing::info!(node = %node, incarnation = 3_u64, pid = 17, "started");
             tracing::warn!("caps are not enforced");
+            tracing::error!("first\nsecond");
         });
         let has = |at: usize, line: &str| said[at].lines().any(|l| l == line);
         for line in [
@@ -220,6 +224,7 @@ mod tests {
             assert!(has(0, line), "{line}: {said:?}");
         }
         assert!(has(1, "PRIORITY=4") && has(1, "MESSAGE=caps are not enforced"));
+        assert!(has(2, "MESSAGE=first") && has(3, "MESSAGE=second") && has(3, "PRIORITY=3"), "a line each");
     }
 
     #[test]
