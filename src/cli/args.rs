@@ -55,6 +55,9 @@ pub enum Verb {
     Restart(Nodes),
     /// Send a signal to a node's main process
     Kill(Kill),
+    /// Look whether the stack keeps its promises, as its clients meet it; exit code 9 when it does not
+    #[command(after_long_help = VERIFY_HELP)]
+    Verify(Verify),
     /// Close the ZooKeeper session that a dead broker has left; refused without proof of its death
     #[command(after_long_help = FENCE_HELP)]
     Fence(Fence),
@@ -132,6 +135,20 @@ pub struct Down {
     #[arg(long)]
     pub now: bool,
 }
+
+/// `verify`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct Verify {
+    /// As JSON (schema 1)
+    #[arg(long)]
+    pub json: bool,
+}
+
+const VERIFY_HELP: &str = "\
+Looked at: broker lists, leaders, replicas in sync and min.insync.replicas; a record through each partition, and through each
+EXTERNAL listener as a client that knows only that one; MySQL's binlog settings, the grants of debezium, its login and its calls;
+a row inserted, updated and deleted, read back from the binlog with whole row images and its GTIDs. It leaves records in the topic
+test-phase1 and the empty table cdc_supervisor.verify; no topic or table of yours is touched.";
 
 /// `fence`.
 #[derive(Clone, Debug, ClapArgs)]

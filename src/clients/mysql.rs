@@ -2,6 +2,10 @@
 //!
 //! A single connection without a pool. No error ever holds a password.
 
+mod binlog;
+
+pub use binlog::{BinlogPlace, Image, RowChange, Stretch, gtids_in};
+
 use super::{ClientError, error::bounded};
 use crate::sys;
 use mysql_async::{Conn, OptsBuilder, prelude::Queryable};
@@ -113,6 +117,12 @@ impl Mysql {
         let query = format!("SHOW GRANTS FOR {}@{}", quoted(user), quoted(host));
         let lines: Vec<String> = self.call(&doing, async |conn| conn.query(query).await).await?;
         Ok(lines.iter().map(|line| Grant::read(line)).collect())
+    }
+
+    /// The first column of every row that a query gives, as text.
+    pub async fn texts(&mut self, query: &str) -> Result<Vec<String>, ClientError> {
+        let doing = format!("run {} … at {}", first_words(query), self.place);
+        self.call(&doing, async |conn| conn.query(query).await).await
     }
 
     /// Rows in a table.

@@ -197,6 +197,7 @@ async fn connection(
         | Order::Down { .. }
         | Order::Reload { .. }
         | Order::Prove
+        | Order::Verify
         | Order::UpgradeSelf => tracing::info!(%peer, ?order, "order"),
     }
     let watching = matches!(order, Order::Watch);

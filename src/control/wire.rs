@@ -79,6 +79,8 @@ pub enum Order {
     },
     /// Prove that the cluster works (see `operate::prove`): `Progress` lines, then `Done` or `Refused` with exit 9.
     Prove,
+    /// Look at everything the box promises (see `operate::verify`): `Progress` lines, then one `Verdict`.
+    Verify,
     /// Run the program that lies at the daemon's own path now, in the same process; nodes run on. `Done` right before the
     /// step that cannot be told of: what came of it is in the next `Hello`.
     UpgradeSelf,
@@ -102,6 +104,8 @@ pub enum Answer {
     Hello(Hello),
     /// The state of everything.
     Status(Box<Status>),
+    /// What a verification found.
+    Verdict(Verdict),
     /// A step on the way, for people.
     Progress {
         /// Which node, when one.
@@ -125,6 +129,34 @@ pub enum Answer {
         /// What to do.
         hint: Option<String>,
     },
+}
+
+/// What a verification found: `verify --json`. Keys are never missing.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Verdict {
+    /// 1.
+    pub schema: u32,
+    /// When it was made.
+    pub at: Timestamp,
+    /// Every check holds.
+    pub ok: bool,
+    /// In the order they were made.
+    pub checks: Vec<Checked>,
+}
+
+/// One thing that a verification looked at.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checked {
+    /// `kafka` or `mysql`.
+    pub part: String,
+    /// What, in a few words.
+    pub check: String,
+    /// It holds.
+    pub ok: bool,
+    /// How it should be; null when it holds.
+    pub expected: Option<String>,
+    /// How it is, or why it could not be looked at; null when it holds.
+    pub found: Option<String>,
 }
 
 /// Who answers.

@@ -12,11 +12,11 @@ use crate::{
     },
     control::{
         server::{AnswerSink, BoxFuture, Handler, Peer},
-        wire::{Answer, Caps, Hello, Order, VERSION},
+        wire::{Answer, Caps, Checked, Hello, Order, VERSION, Verdict},
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
-    operate::prove,
-    sys::cgroup::CgroupRoot,
+    operate::{prove, verify},
+    sys::{cgroup::CgroupRoot, clock},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -81,7 +81,8 @@ impl Shared {
             | Order::Fence { .. }
             | Order::Down { .. }
             | Order::Reload { .. }
-            | Order::Prove => match self.handover.work.begin() {
+            | Order::Prove
+            | Order::Verify => match self.handover.work.begin() {
                 None => {
                     let hint = Some("try again in a moment");
                     return out.send(refused(8, "the daemon's program is being replaced just now".into(), hint));
@@ -129,6 +130,7 @@ impl Shared {
                 self.reloads.reload(&self.engine, config, max_wait, by, out).await;
             }
             Order::Prove => self.prove(out).await,
+            Order::Verify => self.verify(out).await,
             Order::UpgradeSelf if self.reloads.is_running() => {
                 out.send(refused(8, "a reload is under way: the program is replaced after it".into(), None));
             }
@@ -212,6 +214,18 @@ impl Shared {
         self.engine.journal().note(EventLine::new(EventKind::Refused, why).by(by));
     }
 
+    async fn verify(&self, out: &AnswerSink) {
+        let mut report = |text: String| out.progress(text);
+        let found = verify::verify(&self.reloads.applied().targets, &mut report).await;
+        if found.is_empty() {
+            let hint = "it looks at brokers and at a MySQL server that the supervisor has set up";
+            return out.send(refused(8, "there is nothing to verify in this configuration".into(), Some(hint)));
+        }
+        let checks: Vec<Checked> = found.into_iter().map(checked).collect();
+        let ok = checks.iter().all(|c| c.ok);
+        out.send(Answer::Verdict(Verdict { schema: 1, at: clock::wall(), ok, checks }));
+    }
+
     async fn prove(&self, out: &AnswerSink) {
         let mut report = |text: String| out.progress(text);
         match prove::prove(&self.reloads.applied().targets, &mut report).await {
@@ -224,6 +238,11 @@ impl Shared {
             }),
         }
     }
+}
+
+fn checked(check: verify::Check) -> Checked {
+    let (expected, found) = check.wrong.map(|w| (w.expected, w.found)).unzip();
+    Checked { part: check.part.to_owned(), check: check.what, ok: found.is_none(), expected, found }
 }
 
 /// What an order is called in the event log, and the node it is about when it is one; none for questions.
@@ -245,7 +264,7 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Down { now: true } => Some((None, "kill everything, the daemon included".into())),
         Order::Reload { .. } => Some((None, "reload".into())),
         Order::UpgradeSelf => Some((None, "replace the daemon's program; nodes run on".into())),
-        Order::Hello | Order::Status | Order::Watch | Order::Prove => None,
+        Order::Hello | Order::Status | Order::Watch | Order::Prove | Order::Verify => None,
     }
 }
 

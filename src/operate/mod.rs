@@ -2,4 +2,5 @@
 
 pub mod prove;
 pub mod reload;
+pub mod verify;
 pub mod whole;

@@ -28,7 +28,7 @@ const MAIN_CLASS: &str = "kafka.Kafka";
 const CLEAN_CODES: [i32; 1] = [143];
 
 /// `KafkaServer.shutdown` throws while it starts, and `Kafka.main`'s hook then halts the JVM with 1: nothing is flushed and
-/// no `.kafka_cleanshutdown` is written (facts/distributions.md 5.3).
+/// no `.kafka_cleanshutdown` is written (source read at 3.5.2).
 const PRICE_OF_TERM: &str =
     "a SIGTERM now would halt it without closing its logs, and its next start checks them all again";
 

@@ -118,7 +118,7 @@ pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<R
             // snapshot and log replay are shown as progress and move it
             start_deadline: Duration::from_secs(30),
         },
-        // No shutdown hook and every transaction synced: it can be asked at any time (facts/distributions.md 7).
+        // No shutdown hook and every transaction synced: it can be asked at any time (ZooKeeperServerMain, 3.6.4).
         stop: Stop {
             signal: 15,
             grace: zookeeper.care.grace,

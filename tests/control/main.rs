@@ -74,6 +74,7 @@ impl Handler for Shared {
                 | Order::Stop { .. }
                 | Order::Restart { .. }
                 | Order::Fence { .. }
+                | Order::Verify
                 | Order::Reload { .. }
                 | Order::UpgradeSelf => {}
             }

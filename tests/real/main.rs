@@ -25,3 +25,4 @@ mod kills;
 mod libraries;
 mod proven;
 mod reload;
+mod verify;

@@ -18,6 +18,7 @@ mod reload;
 mod status;
 mod up;
 mod upgrade_self;
+mod verify;
 
 use super::{args::Verb, context::Context, error::CliError, exit::Exit};
 use crate::control::wire::Order;
@@ -35,6 +36,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Stop(args) => orders::run(context, "stop", Order::Stop { nodes: args.nodes, now: args.now }).await,
         Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,
         Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
+        Verb::Verify(args) => verify::run(context, args.json).await,
         Verb::Fence(args) => orders::run(context, "fence", Order::Fence { node: args.node }).await,
         Verb::Doctor(args) => doctor::run(context, &args).await,
         Verb::Plan(args) => plan::run(context, args.json).await,

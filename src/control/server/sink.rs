@@ -96,7 +96,7 @@ impl Queue {
     fn push(&self, answer: Answer) {
         let last = match answer {
             Answer::Status(_) => self.status_ends,
-            Answer::Hello(_) | Answer::Done { .. } | Answer::Refused { .. } => true,
+            Answer::Hello(_) | Answer::Verdict(_) | Answer::Done { .. } | Answer::Refused { .. } => true,
             Answer::Progress { .. } => false,
         };
         let mut inner = self.lock();
@@ -106,7 +106,11 @@ impl Queue {
         match answer {
             Answer::Status(_) => inner.answers.retain(|(queued, _)| !matches!(queued, Answer::Status(_))),
             Answer::Progress { .. } if inner.answers.len() >= STEPS_MAX => drop(inner.answers.pop_front()),
-            Answer::Progress { .. } | Answer::Hello(_) | Answer::Done { .. } | Answer::Refused { .. } => {}
+            Answer::Progress { .. }
+            | Answer::Hello(_)
+            | Answer::Verdict(_)
+            | Answer::Done { .. }
+            | Answer::Refused { .. } => {}
         }
         inner.answers.push_back((answer, last));
         inner.ended = last;

@@ -1,7 +1,7 @@
 //! May a broker start: ZooKeeper's cluster id and topics, every broker's `meta.properties`, this root's record, as one table.
 //!
 //! The trap: an empty ZooKeeper beside kept broker data. The first broker that starts writes a new cluster id, and every
-//! directory of the old cluster is refused for ever (facts/distributions.md 5.5). So all brokers are looked at before any
+//! directory of the old cluster is refused for ever (InconsistentClusterIdException, KafkaServer.scala, 3.5.2). So all brokers are looked at before any
 //! starts. The reverse is worse, because nothing complains: brokers that lost their data under a ZooKeeper that knows their
 //! topics serve empty partitions, and an empty replica that leads makes the full ones cut theirs off (a leader is elected from
 //! the last ISR, in which the empty one still is). So an empty broker starts behind those that have data.

@@ -1,0 +1,154 @@
+//! Reads a binlog as a replica does, from a place to its present end: what a change-data-capture client would see of one table.
+
+use super::{Mysql, driver_error};
+use crate::clients::{ClientError, error::bounded};
+use futures_util::StreamExt;
+use mysql_async::{
+    BinlogStreamRequest, Value,
+    binlog::{events::EventData, row::BinlogRow, value::BinlogValue},
+};
+use std::fmt;
+
+/// A place in a server's binlog.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BinlogPlace {
+    /// The file.
+    pub file: String,
+    /// Bytes into it.
+    pub position: u64,
+}
+
+impl fmt::Display for BinlogPlace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.file, self.position)
+    }
+}
+
+/// Columns of a row as text; none is NULL, or a column that is not in the image.
+pub type Image = Vec<Option<String>>;
+
+/// One changed row: an insert has no image before, a delete none after.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowChange {
+    /// As it was.
+    pub before: Option<Image>,
+    /// As it is.
+    pub after: Option<Image>,
+}
+
+/// What a stretch of the binlog holds.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Stretch {
+    /// Transactions of anybody, each with its GTID.
+    pub transactions: u64,
+    /// Changes of the table that was asked for, in order.
+    pub rows: Vec<RowChange>,
+}
+
+/// Ids of replicas are 32 bits, and two with the same id throw each other out: a random one in the range of `0xCDC.....`.
+fn replica_id() -> u32 {
+    0xCDC0_0000 | (rand::random::<u32>() & 0x000F_FFFF)
+}
+
+impl Mysql {
+    /// The end of the server's binlog, which takes REPLICATION CLIENT.
+    pub async fn binlog_place(&mut self) -> Result<BinlogPlace, ClientError> {
+        let doing = format!("ask for the place in the binlog at {}", self.place);
+        // the new words since 8.2, the only ones since 8.4
+        let place = match self.place_by("SHOW BINARY LOG STATUS", &doing).await {
+            Err(ClientError::Server { .. }) => self.place_by("SHOW MASTER STATUS", &doing).await?,
+            other => other?,
+        };
+        place.ok_or_else(|| ClientError::malformed(&doing, "its answer has no row: the binlog is off"))
+    }
+
+    async fn place_by(&mut self, query: &str, doing: &str) -> Result<Option<BinlogPlace>, ClientError> {
+        use mysql_async::{Row, prelude::Queryable};
+        let row: Option<Row> = self.call(doing, async |conn| conn.query_first(query).await).await?;
+        Ok(row.and_then(|row| Some(BinlogPlace { file: row.get(0)?, position: row.get(1)? })))
+    }
+
+    /// Reads from `from` to the end of the binlog, which takes REPLICATION SLAVE, and ends the connection.
+    pub async fn read_binlog(self, from: &BinlogPlace, table: (&str, &str)) -> Result<Stretch, ClientError> {
+        let doing = format!("read the binlog from {from} at {}", self.place);
+        let (conn, limit) = (self.conn, self.limit);
+        bounded(&doing, limit, async {
+            let failed = |e| driver_error(&doing, e);
+            let request = BinlogStreamRequest::new(replica_id())
+                .with_non_blocking()
+                .with_filename(from.file.as_bytes())
+                .with_pos(from.position);
+            let mut stream = conn.get_binlog_stream(request).await.map_err(failed)?;
+            let mut stretch = Stretch::default();
+            while let Some(event) = stream.next().await {
+                let event = event.map_err(failed)?;
+                let data = event.read_data().map_err(|e| ClientError::io(&doing, e))?;
+                match data {
+                    Some(EventData::GtidEvent(_) | EventData::AnonymousGtidEvent(_)) => stretch.transactions += 1,
+                    Some(EventData::RowsEvent(rows)) => {
+                        let Some(map) = stream.get_tme(rows.table_id()) else { continue };
+                        if (map.database_name().as_ref(), map.table_name().as_ref()) != table {
+                            continue;
+                        }
+                        for row in rows.rows(map) {
+                            let (before, after) = row.map_err(|e| ClientError::io(&doing, e))?;
+                            stretch.rows.push(RowChange { before: before.map(image), after: after.map(image) });
+                        }
+                    }
+                    // of other kinds nothing is wanted
+                    Some(_) | None => {}
+                }
+            }
+            // What was read counts, also when the goodbye fails.
+            let _ = stream.close().await;
+            Ok(stretch)
+        })
+        .await
+    }
+}
+
+fn image(row: BinlogRow) -> Image {
+    row.unwrap().into_iter().map(text).collect()
+}
+
+fn text(value: BinlogValue<'_>) -> Option<String> {
+    match Value::try_from(value).ok()? {
+        Value::NULL => None,
+        Value::Bytes(bytes) => Some(String::from_utf8_lossy(&bytes).into_owned()),
+        number @ (Value::Int(_) | Value::UInt(_) | Value::Float(_) | Value::Double(_)) => Some(number.as_sql(true)),
+        moment @ (Value::Date(..) | Value::Time(..)) => Some(moment.as_sql(true)),
+    }
+}
+
+/// Transactions in a set of GTIDs (`UUID:1-5:7,UUID:TAG:1-3`).
+pub fn gtids_in(set: &str) -> u64 {
+    let parts = set.split([',', ':']).map(str::trim);
+    let interval = |part: &str| match part.split_once('-') {
+        Some((first, last)) => {
+            let (first, last) = (first.parse::<u64>().ok()?, last.parse::<u64>().ok()?);
+            Some(last.saturating_sub(first).saturating_add(1))
+        }
+        // a server's id has hyphens, a tag a letter or an underscore first
+        None => part.parse::<u64>().ok().map(|_| 1),
+    };
+    parts.filter_map(interval).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn transactions_of_a_set_are_counted_over_servers_gaps_and_tags() {
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        for (set, count) in [
+            (String::new(), 0),
+            (format!("{uuid}:23"), 1),
+            (format!("{uuid}:1-5:7:9-10"), 8),
+            (format!("{uuid}:1-3,\n11111111-2222-3333-4444-555555555555:4"), 4),
+            (format!("{uuid}:audit:1-2:other:5"), 3),
+        ] {
+            assert_eq!(gtids_in(&set), count, "{set}");
+        }
+    }
+}
