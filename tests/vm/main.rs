@@ -7,6 +7,7 @@
 mod guest;
 mod life;
 mod packed;
+mod prepared;
 #[path = "../support/mod.rs"]
 mod support;
 
