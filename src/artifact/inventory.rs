@@ -1,7 +1,7 @@
 //! What a store holds and who uses it; what may be removed, and the removal; whether every byte is the one that was stored.
 
 use super::{
-    ArtifactError, Part, Progress,
+    ArtifactError, Part, Progress, Settings,
     lockfile::LockFile,
     manifest::{self, Care, Manifest},
     store::Store,
@@ -94,10 +94,10 @@ pub struct Item {
     paths: Vec<PathBuf>,
 }
 
-/// Looks at a store. `class_data` are the archives that the configuration's nodes use; none: nobody can tell, and then
-/// all are taken for used.
-pub fn look(store: &Path, class_data: Option<&BTreeSet<PathBuf>>) -> Result<Vec<Item>, ArtifactError> {
-    let record = LockFile::read(store)?;
+/// Looks at the store of `settings`, which also choose what the next start runs. `class_data` are the archives that the
+/// configuration's nodes use; none: nobody can tell, and then all are taken for used.
+pub fn look(settings: &Settings, class_data: Option<&BTreeSet<PathBuf>>) -> Result<Vec<Item>, ArtifactError> {
+    let (store, record) = (&settings.store, record(settings)?);
     let mut items = Vec::new();
     for entry in list(store)? {
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
@@ -163,6 +163,11 @@ pub fn look(store: &Path, class_data: Option<&BTreeSet<PathBuf>>) -> Result<Vec<
     Ok(items)
 }
 
+/// The record, with what is chosen now as what is used.
+fn record(settings: &Settings) -> Result<LockFile, ArtifactError> {
+    Ok(LockFile::read(&settings.store)?.turned_to(&settings.kafka_choice, settings.mysql_choice.as_deref()))
+}
+
 /// Finds who runs from an item: by its path in command lines, which everybody may read, and by programs.
 fn see_processes(items: &mut [Item]) {
     for pid in process::all() {
@@ -206,19 +211,20 @@ pub fn disposable(items: &[Item], earlier: bool) -> Vec<&Item> {
 
 /// Removes what may go, and returns it. Holds the store's lock meanwhile.
 pub fn collect(
-    store: &Path,
+    settings: &Settings,
     class_data: Option<&BTreeSet<PathBuf>>,
     earlier: bool,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Vec<Item>, ArtifactError> {
+    let store = &settings.store;
     let held = Store::take(store, progress, cancel)?;
-    let items = look(store, class_data)?;
+    let items = look(settings, class_data)?;
     let going: Vec<Item> = disposable(&items, earlier).into_iter().cloned().collect();
     // The record first: a tree without a record is removed by the next run, a record without a tree would mislead.
-    let mut record = LockFile::read(store)?;
+    let mut record = record(settings)?;
     let gone = |directory: &str| going.iter().any(|item| item.what == What::Tree && item.name == directory);
-    let before = record.clone();
+    let before = LockFile::read(store)?;
     record.earlier_kafka.retain(|k| !gone(&k.tree.directory));
     record.earlier_mysql.retain(|m| !gone(&m.tree.directory));
     if record != before {
@@ -350,6 +356,10 @@ mod tests {
         names.iter().map(|n| dir.join(n)).collect()
     }
 
+    fn settings(store: &Path) -> Settings {
+        Settings::new(store)
+    }
+
     fn states(items: &[Item]) -> Vec<(String, What, State)> {
         items.iter().map(|i| (i.name.split("-").take(2).collect::<Vec<_>>().join("-"), i.what, i.state)).collect()
     }
@@ -357,7 +367,7 @@ mod tests {
     #[test]
     fn everything_in_a_store_is_listed_with_what_it_is() {
         let (dir, names) = filled();
-        let items = look(dir.path(), Some(&used(dir.path(), &names))).unwrap();
+        let items = look(&settings(dir.path()), Some(&used(dir.path(), &names))).unwrap();
         assert_eq!(
             states(&items),
             [
@@ -389,24 +399,40 @@ mod tests {
             all.retain(|n| n.starts_with("kafka-") || n == "notes");
             all.iter().map(|n| n.split('-').take(2).collect::<Vec<_>>().join("-")).collect::<BTreeSet<_>>()
         };
-        let gone = collect(dir.path(), Some(&needed), false, &Silent, &Cancel::default()).unwrap();
+        let gone = collect(&settings(dir.path()), Some(&needed), false, &Silent, &Cancel::default()).unwrap();
         assert_eq!(gone.len(), 4, "{gone:?}");
         assert_eq!(there(), ["kafka-new", "kafka-old", "notes"].map(str::to_owned).into());
         assert!(dir.path().join("class-data/kafka-1.size").exists() && dir.path().join("files/a.tgz").exists());
         assert!(!dir.path().join("class-data/kafka-2.size").exists());
         assert_eq!(fs::read_dir(dir.path().join("downloads")).unwrap().count(), 0);
-        let gone = collect(dir.path(), Some(&needed), true, &Silent, &Cancel::default()).unwrap();
+        let gone = collect(&settings(dir.path()), Some(&needed), true, &Silent, &Cancel::default()).unwrap();
         assert_eq!(gone.len(), 1);
         assert_eq!(there(), ["kafka-new", "notes"].map(str::to_owned).into());
         assert!(LockFile::read(dir.path()).unwrap().earlier_kafka.is_empty());
-        assert!(collect(dir.path(), None, true, &Silent, &Cancel::default()).unwrap().is_empty());
+        assert!(collect(&settings(dir.path()), None, true, &Silent, &Cancel::default()).unwrap().is_empty());
+    }
+
+    #[test]
+    fn what_was_gone_back_to_is_current_and_the_other_is_what_goes() {
+        let (dir, names) = filled();
+        let needed = used(dir.path(), &names);
+        let back = Settings { kafka_choice: "old".into(), ..settings(dir.path()) };
+        let items = look(&back, Some(&needed)).unwrap();
+        let state = |name: &str| items.iter().find(|i| i.name.starts_with(name)).unwrap().state;
+        assert_eq!((state("kafka-old"), state("kafka-new")), (State::Current, State::Earlier));
+        let gone = collect(&back, Some(&needed), true, &Silent, &Cancel::default()).unwrap();
+        assert!(gone.iter().any(|i| i.name.starts_with("kafka-new")), "{gone:?}");
+        let record = LockFile::read(dir.path()).unwrap();
+        assert_eq!(record.kafka.map(|k| k.version), Some("old".into()));
+        assert!(record.earlier_kafka.is_empty());
     }
 
     #[test]
     fn what_a_process_runs_from_is_never_removed() {
         let (dir, names) = filled();
         let store = fs::canonicalize(dir.path()).unwrap();
-        let lost = look(&store, None).unwrap().into_iter().find(|i| i.name.starts_with("kafka-lost")).unwrap();
+        let lost =
+            look(&settings(&store), None).unwrap().into_iter().find(|i| i.name.starts_with("kafka-lost")).unwrap();
         let mut node = std::process::Command::new("sh")
             .args(["-c", "sleep 60", "-cp"])
             .arg(store.join(&lost.name).join("f:/x"))
@@ -416,9 +442,9 @@ mod tests {
         // between fork and exec the child still has our command line
         let seen = (0..500).any(|_| {
             std::thread::sleep(std::time::Duration::from_millis(10));
-            look(&store, None).unwrap().iter().any(|i| i.name == lost.name && i.pids.contains(&pid))
+            look(&settings(&store), None).unwrap().iter().any(|i| i.name == lost.name && i.pids.contains(&pid))
         });
-        let gone = collect(&store, Some(&used(&store, &names)), true, &Silent, &Cancel::default());
+        let gone = collect(&settings(&store), Some(&used(&store, &names)), true, &Silent, &Cancel::default());
         node.kill().unwrap();
         node.wait().unwrap();
         assert!(seen);

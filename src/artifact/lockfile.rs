@@ -301,6 +301,18 @@ impl LockFile {
         all.find(|m| choice.is_none_or(|c| fits(m, c)))
     }
 
+    /// The record as it is when these choices are what is used: going back to a program that is there fetches nothing, and so
+    /// records nothing.
+    pub fn turned_to(mut self, kafka: &str, mysql: Option<&str>) -> Self {
+        if let Some(kafka) = self.kafka_of(kafka).cloned() {
+            self.put_kafka(kafka);
+        }
+        if let Some(mysql) = self.mysql_of(mysql).cloned() {
+            self.put_mysql(mysql);
+        }
+        self
+    }
+
     /// Every tree on record.
     pub fn trees(&self) -> Vec<Known<'_>> {
         // Taken apart whole: a tree that is forgotten here is one that gc removes.
@@ -371,6 +383,10 @@ mod tests {
         assert!(record.kafka_of("apache-3.9.2").is_none());
         record.put_kafka(kafka("apache-3.5.2"));
         assert_eq!(record.earlier_kafka.iter().map(KafkaRecord::choice).collect::<Vec<_>>(), ["confluent-7.5.3"]);
+        assert_eq!(record.clone().turned_to("apache-3.9.2", None), record, "that one is not there");
+        let back = record.clone().turned_to("confluent-7.5.3", None);
+        assert_eq!(back.kafka.as_ref().map(KafkaRecord::choice), Some("confluent-7.5.3"));
+        assert_eq!(back.turned_to("apache-3.5.2", None), record);
     }
 
     #[test]

@@ -146,15 +146,14 @@ async fn serve(
             tracing::error!("nodes run, so the daemon goes on: {refused}");
         }
     }
-    let restore_wishes = session::begin(&layout).map_err(StartError::file)?;
+    let past = session::begin(&layout, inputs.nodes_live).map_err(StartError::file)?;
     let written = plan::enclosed(&inputs.plan_text);
     fs::write_if_different(&layout.plan(), written.as_bytes(), 0o640, fs::Durability::PowerLoss)
         .map_err(StartError::file)?;
     fail_point!("daemon.planned");
     systemd.step("looking through the store of programs");
     let mut recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
-    let goes_on = restore_wishes || inputs.nodes_live;
-    if goes_on {
+    if past.wishes_hold || inputs.nodes_live {
         recipes.extend(inputs::added_by_unfinished_reload(&inputs.plan, &layout).await);
     } else {
         reload::forget_unfinished(&layout);
@@ -170,7 +169,7 @@ async fn serve(
             std::process::id(),
             match &from {
                 Some(from) => format!(", handed over by version {from}"),
-                None if restore_wishes => "; the last daemon had not ended in order".into(),
+                None if past.unended => "; the last daemon had not ended in order".into(),
                 None => String::new(),
             }
         ),
@@ -184,7 +183,7 @@ async fn serve(
         },
         cgroup: cgroup.clone(),
         only,
-        restore_wishes: goes_on,
+        restore_wishes: past.wishes_hold,
         journal,
     };
     if inputs.nodes_live {
@@ -194,6 +193,10 @@ async fn serve(
     let bounds = logs::keep_within_bounds(&layout, &inputs.plan);
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     fail_point!("daemon.adopted");
+    if !past.wishes_hold {
+        let layout = layout.clone();
+        engine.when_written(move || session::wishes_written(&layout));
+    }
     // Children of the program before this one are ours too, and one may have ended when nobody listened.
     children::reap_orphans();
     let door = Arc::new(match listener {

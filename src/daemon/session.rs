@@ -15,27 +15,54 @@ struct Session {
     boot_id: String,
     daemon_pid: u32,
     started_at: Timestamp,
+    /// The nodes' own files do not say yet what this start wants of them. Absent in files of older versions, and when they do.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    wishes_unwritten: bool,
+}
+
+/// What the last session leaves to the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Past {
+    /// A daemon of this boot did not end in order.
+    pub(super) unended: bool,
+    /// What the nodes' own files want of each node still holds. Otherwise the start of now wants what it was told to want:
+    /// the last session was ended, or its daemon died before a file said what it wanted.
+    pub(super) wishes_hold: bool,
 }
 
 fn first() -> u32 {
     1
 }
 
-/// Begins a session; true when the last one of this boot never ended, so that what it wanted of each node still holds.
-pub(super) fn begin(layout: &Layout) -> Result<bool, SysError> {
-    let path = layout.session();
-    // An unreadable session file is one that was cut short: the nodes' own files say what was wanted.
-    let earlier = fs::read_optional(&path)?.map(|text| serde_json::from_str::<Session>(&text));
-    let unended = earlier.is_some_and(|session| session.is_ok_and(|s| s.boot_id == clock::boot_id()));
+/// Begins a session. Nodes that live without one (`nodes_live`) are of one whose file is lost: the nodes' own files say what
+/// was wanted.
+pub(super) fn begin(layout: &Layout, nodes_live: bool) -> Result<Past, SysError> {
+    let text = fs::read_optional(&layout.session())?;
+    // An unreadable session file is one that was cut short.
+    let earlier = text.and_then(|text| serde_json::from_str::<Session>(&text).ok());
+    let past = match earlier.filter(|session| session.boot_id == clock::boot_id()) {
+        Some(session) => Past { unended: true, wishes_hold: !session.wishes_unwritten },
+        None => Past { unended: false, wishes_hold: nodes_live },
+    };
+    write(layout, !past.wishes_hold)?;
+    Ok(past)
+}
+
+/// The nodes' files say what is wanted of each: from now on a daemon that comes after a crash goes by them.
+pub(super) fn wishes_written(layout: &Layout) -> Result<(), SysError> {
+    write(layout, false)
+}
+
+fn write(layout: &Layout, wishes_unwritten: bool) -> Result<(), SysError> {
     let session = Session {
         schema: first(),
         boot_id: clock::boot_id().to_owned(),
         daemon_pid: std::process::id(),
         started_at: clock::wall(),
+        wishes_unwritten,
     };
     let text = serde_json::to_string_pretty(&session).unwrap_or_default();
-    fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash)?;
-    Ok(unended)
+    fs::write_atomic(&layout.session(), text.as_bytes(), 0o640, fs::Durability::ProcessCrash)
 }
 
 /// Ends the session in order.
@@ -47,6 +74,10 @@ pub(super) fn end(layout: &Layout) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FRESH: Past = Past { unended: false, wishes_hold: false };
+    const GOES_ON: Past = Past { unended: true, wishes_hold: true };
+    const BARELY_BEGUN: Past = Past { unended: true, wishes_hold: false };
 
     fn with(text: &str) -> (tempfile::TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
@@ -60,15 +91,32 @@ mod tests {
     fn a_session_of_this_boot_in_the_words_of_version_1_or_later_goes_on_and_others_do_not() {
         let golden = include_str!("../../tests/golden/v1/session.json");
         let (_dir, layout) = with(golden);
-        assert!(!begin(&layout).unwrap(), "of another boot");
-        assert!(begin(&layout).unwrap(), "the one just begun");
+        assert_eq!(begin(&layout, false).unwrap(), FRESH, "of another boot");
         let ours = golden.replace("3f6f8f6e-7a5c-4f0e-9d0c-0f2f4f6f8f00", clock::boot_id());
         let (_dir, layout) = with(&ours);
-        assert!(begin(&layout).unwrap());
+        assert_eq!(begin(&layout, false).unwrap(), GOES_ON);
+        assert_eq!(begin(&layout, false).unwrap(), GOES_ON, "and what holds needs not be written again");
         let (_dir, layout) = with(&ours.replacen('{', "{\"schema\": 9, \"weather\": \"fine\",", 1));
-        assert!(begin(&layout).unwrap(), "a later version's");
+        assert_eq!(begin(&layout, false).unwrap(), GOES_ON, "a later version's");
         end(&layout);
-        assert!(!begin(&layout).unwrap(), "ended in order");
+        assert_eq!(begin(&layout, false).unwrap(), FRESH, "ended in order");
+    }
+
+    #[test]
+    fn a_session_whose_wishes_were_not_written_is_begun_anew() {
+        let (_dir, layout) = with("");
+        for past in [FRESH, BARELY_BEGUN, BARELY_BEGUN] {
+            assert_eq!(begin(&layout, false).unwrap(), past);
+        }
+        assert_eq!(begin(&layout, true).unwrap(), BARELY_BEGUN, "some of its nodes run already");
+        wishes_written(&layout).unwrap();
+        assert_eq!(begin(&layout, false).unwrap(), GOES_ON);
+        end(&layout);
+        assert_eq!(
+            begin(&layout, true).unwrap(),
+            Past { unended: false, wishes_hold: true },
+            "nodes of a lost session"
+        );
     }
 
     #[test]
@@ -76,8 +124,8 @@ mod tests {
         let golden = include_str!("../../tests/golden/v1/session.json").trim_end();
         for at in 0..golden.len() {
             let (_dir, layout) = with(&golden[..at]);
-            assert!(!begin(&layout).unwrap(), "torn at {at}");
-            assert!(begin(&layout).unwrap(), "a whole one lies there now");
+            assert_eq!(begin(&layout, false).unwrap(), FRESH, "torn at {at}");
+            assert_eq!(begin(&layout, false).unwrap(), BARELY_BEGUN, "a whole one lies there now");
         }
     }
 }

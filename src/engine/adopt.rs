@@ -70,9 +70,10 @@ impl FoundNode {
         self.highest.max(self.state.incarnation)
     }
 
-    /// Starts that nobody ordered.
+    /// Starts that nobody ordered. One that the last daemon counted and did not live to begin is counted by who begins it.
     pub(super) fn restarts(&self) -> u32 {
-        self.state.restarts
+        let begun = self.live.is_some() || self.unheard.is_some();
+        self.state.restarts.saturating_sub(u32::from(self.state.restart_due && !begun))
     }
 
     /// Deaths in a row; an end that no daemon saw counts as the daemon would have counted it.

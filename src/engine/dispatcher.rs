@@ -22,7 +22,7 @@ use crate::{
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
     logs::tail::{self, LogMark},
     services,
-    sys::{cgroup::CgroupRoot, children, clock, failpoint::fail_point},
+    sys::{cgroup::CgroupRoot, children, clock, error::SysError, failpoint::fail_point},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -47,7 +47,7 @@ pub struct Settings {
     pub cgroup: Option<CgroupRoot>,
     /// Nodes wanted up from the start; none: all.
     pub only: Option<BTreeSet<NodeName>>,
-    /// A daemon of this boot ended without an ordered stop: what it wanted of each node still holds.
+    /// A daemon ended without an ordered stop: what the state files say it wanted of each node still holds.
     pub restore_wishes: bool,
     /// Where events go.
     pub journal: Journal,
@@ -192,6 +192,11 @@ impl Engine {
         let _ = tokio::task::spawn_blocking(move || journal.flush()).await;
     }
 
+    /// Has this done when the state files say what was wanted of each node until now; again later while it fails.
+    pub fn when_written(&self, what: impl FnMut() -> Result<(), SysError> + Send + 'static) {
+        self.writer.when_written(Box::new(what));
+    }
+
     fn all_down(&self) -> bool {
         self.fleet.nodes().all(|n| matches!(n.state(), State::Down { .. } | State::Failed { .. }))
     }
@@ -246,6 +251,7 @@ impl Engine {
                     wanted_up: node.wanted() == Wanted::Up,
                     incarnation: node.incarnation(),
                     restarts: node.restarts(),
+                    restart_due: node.restart_is_due(),
                     deaths_in_a_row: node.deaths_in_a_row(),
                     process: runtime.process.clone(),
                     ready_since: runtime.ready_since,

@@ -30,6 +30,10 @@ pub struct NodeState {
     pub incarnation: Incarnation,
     /// Starts that nobody ordered.
     pub restarts: u32,
+    /// The last of them is counted and not yet begun: waits or is being prepared. Absent in files of older versions, and when
+    /// it is begun.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restart_due: bool,
     /// Deaths in a row without a healthy run between them. Absent in files of older versions.
     #[serde(default)]
     pub deaths_in_a_row: u32,
@@ -67,6 +71,7 @@ impl Default for NodeState {
             wanted_up: false,
             incarnation: Incarnation::default(),
             restarts: 0,
+            restart_due: false,
             deaths_in_a_row: 0,
             process: None,
             ready_since: None,
@@ -170,12 +175,16 @@ pub fn newer_state(layout: &Layout) -> Vec<String> {
 /// this time is written together, and of a node only its newest: a start alone makes four.
 const GATHER: Duration = Duration::from_millis(20);
 
+/// What is done when all states are written; again later while it fails.
+pub(super) type WhenWritten = Box<dyn FnMut() -> Result<(), SysError> + Send>;
+
 /// What the writer is given.
-#[derive(Debug)]
 enum Work {
     Write(NodeName, NodeState),
-    /// Answered when everything before it is written.
+    /// Answered when everything before it has been tried.
     Flush(oneshot::Sender<()>),
+    /// Done when everything before it is written.
+    Then(WhenWritten),
 }
 
 /// Writes state files on a thread of its own, so that a slow disk never holds up the dispatcher. Only the newest state of
@@ -195,8 +204,13 @@ fn send_to_disk(layout: &Layout, nodes: &BTreeSet<NodeName>) {
     }
 }
 
-/// States to be written, and who waits for that.
-type Batch = (BTreeMap<NodeName, NodeState>, Vec<oneshot::Sender<()>>);
+/// States to be written, who waits for that, and what comes after it.
+#[derive(Default)]
+struct Batch {
+    newest: BTreeMap<NodeName, NodeState>,
+    flushed: Vec<oneshot::Sender<()>>,
+    then: Vec<WhenWritten>,
+}
 
 /// Pause between two attempts at a disk that takes nothing, and how long states that were written stay in memory alone.
 const LATER: Duration = Duration::from_secs(1);
@@ -204,20 +218,21 @@ const LATER: Duration = Duration::from_secs(1);
 /// What is to be written next: at once, or when [`GATHER`] has passed since the last time. None at the end. Somebody who
 /// waits ends the gathering. `more`: something is left to do, so it comes back after [`LATER`] with nothing new.
 fn gather(waiting: &Receiver<Work>, written: Option<Instant>, more: bool) -> Option<Batch> {
-    let (mut newest, mut flushed) = (BTreeMap::new(), Vec::new());
+    let mut batch = Batch::default();
     let first = if more { waiting.recv_timeout(LATER) } else { waiting.recv().map_err(RecvTimeoutError::from) };
     let mut work = match first {
         Ok(work) => work,
-        Err(RecvTimeoutError::Timeout) => return Some((newest, flushed)),
+        Err(RecvTimeoutError::Timeout) => return Some(batch),
         Err(RecvTimeoutError::Disconnected) => return None,
     };
     loop {
         match work {
-            Work::Write(node, state) => drop(newest.insert(node, state)),
-            Work::Flush(reply) => flushed.push(reply),
+            Work::Write(node, state) => drop(batch.newest.insert(node, state)),
+            Work::Flush(reply) => batch.flushed.push(reply),
+            Work::Then(what) => batch.then.push(what),
         }
         let rest = written.map_or(Duration::ZERO, |at| GATHER.saturating_sub(at.elapsed()));
-        let next = if flushed.is_empty() {
+        let next = if batch.flushed.is_empty() {
             waiting.recv_timeout(rest)
         } else {
             waiting.try_recv().map_err(|_| RecvTimeoutError::Timeout)
@@ -225,7 +240,7 @@ fn gather(waiting: &Receiver<Work>, written: Option<Instant>, more: bool) -> Opt
         match next {
             Ok(more) => work = more,
             // The end is met by the next call.
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Some((newest, flushed)),
+            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return Some(batch),
         }
     }
 }
@@ -239,7 +254,14 @@ impl Writer {
             let mut owed: BTreeMap<NodeName, NodeState> = BTreeMap::new();
             // Written, and perhaps not on the disk yet.
             let mut in_memory: BTreeSet<NodeName> = BTreeSet::new();
-            while let Some((newest, flushed)) = gather(&waiting, written, !owed.is_empty() || !in_memory.is_empty()) {
+            // Done as soon as nothing is owed.
+            let mut then: Vec<WhenWritten> = Vec::new();
+            let left = |owed: &BTreeMap<_, _>, in_memory: &BTreeSet<_>, then: &Vec<_>| {
+                !owed.is_empty() || !in_memory.is_empty() || !then.is_empty()
+            };
+            while let Some(batch) = gather(&waiting, written, left(&owed, &in_memory, &then)) {
+                let Batch { newest, flushed, then: more } = batch;
+                then.extend(more);
                 if newest.is_empty() && flushed.is_empty() {
                     send_to_disk(&layout, &std::mem::take(&mut in_memory));
                 }
@@ -262,6 +284,10 @@ impl Writer {
                     }
                 });
                 written = Some(Instant::now());
+                if owed.is_empty() {
+                    // A disk that takes no more has been named where a state was refused, or is named there soon.
+                    then.retain_mut(|what| what().is_err());
+                }
                 for reply in flushed {
                     // Who asked may have given up waiting.
                     let _ = reply.send(());
@@ -280,6 +306,14 @@ impl Writer {
         if let Some(queue) = &self.queue {
             // The thread ends only with this value.
             let _ = queue.send(Work::Write(node.clone(), state));
+        }
+    }
+
+    /// Has this done when everything saved so far is written.
+    pub(super) fn when_written(&self, what: WhenWritten) {
+        if let Some(queue) = &self.queue {
+            // The thread ends only with this value.
+            let _ = queue.send(Work::Then(what));
         }
     }
 

@@ -65,6 +65,7 @@ impl Change {
 
     /// Nothing runs, nothing is about to.
     pub(super) fn down(mut self) -> Self {
+        self.node.restart_due = false;
         self.node.bounce = false;
         self.node.kill = false;
         let last = self.node.last_end;
@@ -79,6 +80,7 @@ impl Change {
 
     /// Stopped for good.
     pub(super) fn fail(mut self, failure: Failure, now: Moment) -> Self {
+        self.node.restart_due = false;
         self.node.bounce = false;
         self.node.kill = false;
         self.into(State::Failed { failure, since: now })
@@ -104,6 +106,7 @@ impl Change {
     /// As `begin`, when nobody ordered it and a run has ended before.
     pub(super) fn begin_counted(mut self, around: &Around, now: Moment) -> Self {
         self.node.restarts = self.node.restarts.saturating_add(1);
+        self.node.restart_due = true;
         self.begin(around, now)
     }
 
@@ -113,6 +116,7 @@ impl Change {
             return self.await_dependencies(around);
         }
         self.node.incarnation = self.node.incarnation.next();
+        self.node.restart_due = false;
         self.actions.push(Action::Spawn { node: self.node.name.clone(), incarnation: self.node.incarnation });
         let deadline = now + self.node.start_deadline;
         self.into(State::Starting { run: None, since: now, deadline, progress: None, why: words::LAUNCHING.into() })

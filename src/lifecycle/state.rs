@@ -32,6 +32,8 @@ pub struct Node {
     pub(super) incarnation: Incarnation,
     /// Starts since the fleet was made that nobody ordered.
     pub(super) restarts: u32,
+    /// The last of them is counted and not yet launched.
+    pub(super) restart_due: bool,
     /// Deaths in a row without a healthy run between them.
     pub(super) deaths_in_a_row: u32,
     /// A restart, or a start of a node on its way out, was ordered: start again once it is gone, whatever the policy says.
@@ -64,6 +66,10 @@ impl Node {
     /// Starts that nobody ordered.
     pub fn restarts(&self) -> u32 {
         self.restarts
+    }
+    /// Whether the last of them is counted and not yet launched.
+    pub fn restart_is_due(&self) -> bool {
+        self.restart_due
     }
     /// Deaths in a row without a healthy run between them.
     pub fn deaths_in_a_row(&self) -> u32 {

@@ -43,6 +43,7 @@ fn node(wanted: Wanted, state: State) -> Node {
         state,
         incarnation: CURRENT,
         restarts: 2,
+        restart_due: false,
         deaths_in_a_row: 0,
         bounce: false,
         kill: false,

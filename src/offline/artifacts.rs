@@ -112,7 +112,7 @@ pub struct ReadTree {
 pub fn list(plan: &Plan) -> Result<Listing, ArtifactError> {
     let layout = plan.layout();
     let store = plan.artifacts.store(&layout);
-    let items = inventory::look(&store, class_data(plan, &layout).as_ref())?;
+    let items = inventory::look(&settings(plan, &layout), class_data(plan, &layout).as_ref())?;
     Ok(Listing::new(&store, items.iter().map(Row::from).collect(), None))
 }
 
@@ -126,12 +126,12 @@ pub fn gc(
 ) -> Result<Listing, ArtifactError> {
     let layout = plan.layout();
     let store = plan.artifacts.store(&layout);
-    let used = class_data(plan, &layout);
+    let (settings, used) = (settings(plan, &layout), class_data(plan, &layout));
     let rows = if dry_run || !store.is_dir() {
-        let items = inventory::look(&store, used.as_ref())?;
+        let items = inventory::look(&settings, used.as_ref())?;
         inventory::disposable(&items, earlier).into_iter().map(Row::from).collect()
     } else {
-        inventory::collect(&store, used.as_ref(), earlier, progress, cancel)?.iter().map(Row::from).collect()
+        inventory::collect(&settings, used.as_ref(), earlier, progress, cancel)?.iter().map(Row::from).collect()
     };
     Ok(Listing::new(&store, rows, Some(dry_run)))
 }

@@ -8,6 +8,7 @@
 #[path = "../fetch/archives.rs"]
 #[allow(dead_code)]
 mod archives;
+mod begun;
 mod bench;
 mod bundle;
 mod exhausted;

@@ -245,6 +245,33 @@ fn a_row_of_deaths_goes_on_under_the_next_daemon() {
 }
 
 #[test]
+fn a_restart_that_a_daemon_counted_and_did_not_live_to_begin_is_one_restart() {
+    let root = Root::new(&[]);
+    let open = root.file("open");
+    root.configure(&[fake("a", &[]).exec(&["/usr/bin/test", "-e", &open]), fake("b", &[]).after(&["a"])]);
+    root.expect_log("node=");
+    std::fs::write(&open, "").unwrap();
+    root.up();
+    std::fs::remove_file(&open).unwrap();
+    process::kill(root.pid("a"), 9);
+    process::kill(root.pid("b"), 9);
+    root.await_node("b", "waits for a", |n| n["state"] == "waiting" && n["restarts"] == 1);
+    crate::support::until(crate::support::STATE_LIMIT, "that is written", || {
+        let text = std::fs::read_to_string(root.path().join("state/nodes/b.json")).unwrap_or_default();
+        let state: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+        if state["restarts"] == 1 { Ok(()) } else { Err(text) }
+    });
+    kill_daemon(&root);
+    let run = root.spawn(&["run"]);
+    std::fs::write(&open, "").unwrap();
+    root.await_daemon_node("b");
+    let b = root.await_node("b", "back", |n| n["state"] == "ready");
+    assert_eq!((&b["incarnation"], &b["restarts"]), (&2.into(), &1.into()), "{b}");
+    root.down();
+    assert_eq!(run.wait(crate::support::VERB_LIMIT).code, Some(0));
+}
+
+#[test]
 fn shim_and_daemon_killed_together_cost_at_most_a_pipe_of_output_and_the_log_says_so() {
     let root = Root::new(&[fake("a", &["tick=1"]), fake("quiet", &[])]);
     root.expect_log("node=");

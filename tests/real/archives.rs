@@ -139,6 +139,59 @@ fn is_proven(output: &crate::support::Output) {
     }
 }
 
+/// Data that newer programs have written stop the way back before anything starts, each with the way out. The marks are what
+/// such programs would have left.
+fn older_programs_are_refused(stack: &Stack, configure: &dyn Fn(&str)) {
+    let marks: [(&str, &str, &[&str]); 3] = [
+        (
+            "zookeeper",
+            r#"{"schema":1,"product":"ZooKeeper","version":"3.8.3","protocol":null}"#,
+            &[
+                "written by ZooKeeper 3.8.3",
+                "this is ZooKeeper 3.6.4",
+                "restore ZooKeeper's and the brokers' data from a snapshot",
+            ],
+        ),
+        (
+            "broker-1",
+            r#"{"schema":1,"product":"Kafka","version":"3.5.2","protocol":"3.9"}"#,
+            &[
+                "inter.broker.protocol.version 3.9, and 3.5 is set now",
+                "set inter.broker.protocol.version to 3.9 or newer",
+            ],
+        ),
+        (
+            "mysql",
+            r#"{"schema":1,"product":"MySQL","version":"99.1.0","protocol":null}"#,
+            &["written by MySQL 99.1.0", "load a dump into it"],
+        ),
+    ];
+    configure("[kafka.properties]\n\"inter.broker.protocol.version\" = \"3.5\"");
+    let file = |node: &str| stack.path().join("nodes").join(node).join("data/cdc-supervisor.json");
+    // Brokers are looked at when their ZooKeeper is up, so its own turn comes apart.
+    let [zookeeper, broker, mysql] = marks;
+    for marks in [vec![zookeeper, mysql], vec![broker]] {
+        let mut kept = Vec::new();
+        for (node, mark, _) in &marks {
+            stack.expect_log(&format!("node={node}"));
+            kept.push(fs::read(file(node)).unwrap());
+            fs::write(file(node), mark).unwrap();
+        }
+        let up = stack.fails(8, &["up", "--detach"]);
+        for (node, _, words) in &marks {
+            let failure = stack.await_state(node, "failed")["failure"].clone();
+            assert_eq!(failure["cause"], "newer-data", "{failure}");
+            for words in *words {
+                assert!(failure.to_string().contains(words), "{words}: {failure}\n{up}");
+            }
+        }
+        stack.down();
+        for ((node, ..), bytes) in marks.iter().zip(kept) {
+            fs::write(file(node), bytes).unwrap();
+        }
+    }
+}
+
 #[test]
 fn the_stack_runs_from_archives_in_the_vendors_layouts_and_from_a_bundle_of_them() {
     let stack = Stack::new();
@@ -191,14 +244,35 @@ fn the_stack_runs_from_archives_in_the_vendors_layouts_and_from_a_bundle_of_them
     let bundle = stack.file("stack.bundle");
     let made = stack.ok(&["bundle", "create", &bundle]).stdout;
     let sha256 = made.lines().find_map(|l| l.strip_prefix("sha256 ")).unwrap().to_owned();
-    stack.down();
 
-    // Apache's layout, in the same store; the broker's data are of the same Kafka.
+    // Apache's layout, in the same store; the brokers' data are of the same Kafka. Not while they run.
     configure("sources = [\"vendor\"]", "apache-3.5.2");
+    stack.expect_log("kafka.distribution would change from confluent-7.5.3");
+    let refused = stack.fails(8, &["reload"]);
+    for words in ["would change from confluent-7.5.3 to apache-3.5.2", "hint: `cdc-supervisor down`, then `up`"] {
+        assert!(refused.stderr.contains(words), "{words}\n{refused}");
+    }
+    let plan = stack.run(&["plan"]);
+    assert!(plan.stdout.contains("would change from confluent-7.5.3"), "{plan}");
+    assert_eq!(stack.node("broker-1")["state"], "ready", "nothing was stopped");
+    stack.down();
     stack.up();
     let listed = stack.ok(&["artifacts", "list"]).stdout;
     assert!(listed.contains("earlier") && listed.contains("a.tgz"), "{listed}");
     stack.down();
+    older_programs_are_refused(&stack, &|more| {
+        configure(&format!("sources = [\"vendor\"]\n{more}"), "confluent-7.5.3");
+    });
+
+    // Back to the first, without the network: the programs are there, and the data are of no newer ones.
+    configure("offline = true", "confluent-7.5.3");
+    is_proven(&stack.up());
+    let listed = stack.ok(&["artifacts", "list"]).stdout;
+    let confluent = listed.lines().find(|l| l.contains("c.tgz")).unwrap_or_else(|| panic!("{listed}"));
+    assert!(confluent.contains("current"), "{listed}");
+    stack.down();
+    configure("sources = [\"vendor\"]", "apache-3.5.2");
+    stack.ok(&["fetch"]);
     let gone = stack.ok(&["artifacts", "gc", "--earlier"]).stdout;
     assert!(gone.contains("confluent") && gone.contains("freed"), "{gone}");
 
