@@ -49,8 +49,12 @@ tests() { # LAYER - how the test program tests/LAYER is run
     artifact) layer "$1" cargo test --locked --test "$1" ;;
     # five real nodes at once: one test at a time on a small machine
     real) layer "$1" isolated cargo test --locked --test "$1" -- --test-threads=1 ;;
-    # the programs with failpoints; the plain ones come back with the next layer's build
-    faults) layer "$1" isolated cargo test --locked --features failpoints --test "$1" ;;
+    # the programs with failpoints; the plain ones come back with the next layer's build. Its guest is made before, while there
+    # is a network to get packages from
+    faults)
+      [ "$(id -u)" != 0 ] || layer guest tests/vm/build-guest.sh
+      layer "$1" isolated cargo test --locked --features failpoints --test "$1"
+      ;;
     # the guest itself has no network
     vm) layer "$1" cargo test --locked --test "$1" ;;
     *) layer "$1" isolated cargo test --locked --test "$1" ;;

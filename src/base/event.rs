@@ -50,6 +50,12 @@ pub enum EventKind {
     ShimLost,
     /// Something about it is not as it should be, and it runs on.
     Trouble,
+    /// Its own memory is close to its cap.
+    MemoryHigh,
+    /// It is not any more.
+    MemoryEased,
+    /// A limit of its cgroup was not as it should be, or its process elsewhere: put right, or why not.
+    LimitDrift,
     /// A death was put on record (`incidents`).
     Incident,
     /// The death's record says now what became of it.
@@ -68,7 +74,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for help texts and tests.
-    pub const ALL: [EventKind; 27] = [
+    pub const ALL: [EventKind; 30] = [
         EventKind::DaemonStarted,
         EventKind::DaemonEnded,
         EventKind::Adopted,
@@ -89,6 +95,9 @@ impl EventKind {
         EventKind::Fenced,
         EventKind::ShimLost,
         EventKind::Trouble,
+        EventKind::MemoryHigh,
+        EventKind::MemoryEased,
+        EventKind::LimitDrift,
         EventKind::Incident,
         EventKind::IncidentClosed,
         EventKind::ReloadBegun,
@@ -121,6 +130,9 @@ impl EventKind {
             EventKind::Fenced => "fenced",
             EventKind::ShimLost => "shim-lost",
             EventKind::Trouble => "trouble",
+            EventKind::MemoryHigh => "memory-high",
+            EventKind::MemoryEased => "memory-eased",
+            EventKind::LimitDrift => "limit-drift",
             EventKind::Incident => "incident",
             EventKind::IncidentClosed => "incident-closed",
             EventKind::ReloadBegun => "reload-begun",

@@ -97,7 +97,27 @@ pub struct Memory {
     pub file_bytes: Option<u64>,
     /// When that was.
     pub seen_at: Option<Timestamp>,
+    /// What the kernel kept for it then.
+    #[serde(default)]
+    pub kernel_bytes: Option<u64>,
+    /// Which limit was met: a word of [`LIMITS`]; null: none, or not known.
+    #[serde(default)]
+    pub limit: Option<String>,
+    /// The settings that bound its memory, as the program was given them.
+    #[serde(default)]
+    pub settings: Vec<String>,
+    /// Out-of-memory kills of this node that are on record, this one counted; 0: this was none.
+    #[serde(default)]
+    pub oom_times: u32,
+    /// When the first of them was.
+    #[serde(default)]
+    pub oom_first_at: Option<Timestamp>,
 }
+
+/// Limits on memory that end a node: its own cap, a limit on a group above it, the whole machine; and those that a JVM keeps by
+/// itself (`OutOfMemoryError`), under which the kernel did nothing.
+pub const LIMITS: [&str; 7] =
+    ["cap", "group-above", "host", "java-heap", "java-metaspace", "java-direct", "java-threads"];
 
 /// What there is to see.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -106,6 +126,9 @@ pub struct Evidence {
     pub log: Vec<String>,
     /// The line that explains the end, where one is known.
     pub known: Option<KnownLine>,
+    /// The last of them that tell about memory or a fault, where memory was the matter.
+    #[serde(default)]
+    pub telling: Vec<String>,
     /// Events of all nodes from a minute before until it was over.
     pub around: Vec<EventLine>,
 }

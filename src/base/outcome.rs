@@ -51,6 +51,32 @@ pub fn parse_signal(text: &str) -> Result<i32, String> {
     name.parse::<nix::sys::signal::Signal>().map(|s| s as i32).map_err(|_| bad())
 }
 
+/// Whose limit an out-of-memory kill was about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum OomBy {
+    /// The node's own cap.
+    Cap,
+    /// A limit on a group above it: of the unit, of its slice.
+    GroupAbove,
+    /// None: the machine had no memory left.
+    Host,
+}
+
+impl OomBy {
+    /// Every one.
+    pub const ALL: [OomBy; 3] = [OomBy::Cap, OomBy::GroupAbove, OomBy::Host];
+
+    /// The word in exit records and in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OomBy::Cap => "cap",
+            OomBy::GroupAbove => "group-above",
+            OomBy::Host => "host",
+        }
+    }
+}
+
 /// What a shim writes down about the end of its node, before it tells anyone. Kept in `run/exit.INCARNATION`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ExitRecord {
@@ -72,6 +98,8 @@ pub struct ExitRecord {
     pub cgroup_peak_bytes: Option<u64>,
     /// Out-of-memory incidents in its cgroup (`oom_group_kill`; `oom_kill` counts victims: 3 for a group of two, seen on 7.2); none without cgroup v2.
     pub oom_kills: Option<u64>,
+    /// Whose limit that was about; none: no such kill, or a shim older than this field.
+    pub oom_by: Option<OomBy>,
     /// Signals that reached the node through the shim on our order, in order (15, then 9, ...).
     pub signals_sent: Vec<i32>,
 }
@@ -88,7 +116,7 @@ pub enum Cause {
     KilledByOrder,
     /// A signal that neither we nor the kernel's OOM killer sent.
     KilledByOther,
-    /// The kernel killed it at its memory cap.
+    /// The kernel killed it for want of memory: at its own cap, or because a group above it or the machine had none left.
     OutOfMemory,
     /// It ended by itself with code 0.
     Completed,

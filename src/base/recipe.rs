@@ -188,12 +188,38 @@ pub struct Launch {
     pub heap: Option<ByteSize>,
     /// `pids.max`.
     pub tasks_max: u64,
+    /// What else its cgroup is given.
+    pub share: Share,
     /// `RLIMIT_NOFILE`, soft and hard, as far as the hard limit of the daemon allows.
     pub nofile: u64,
     /// `oom_score_adj` wanted; raised to what the daemon may set.
     pub oom_score_adj: i32,
     /// Whether a `NOTIFY_SOCKET` of its own is given to it (sd_notify protocol).
     pub notify: bool,
+}
+
+/// Limits and shares of a node beside its cap and its tasks (cgroup-v2.rst).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// `memory.high`: above it the node is slowed down and its memory reclaimed; none: no such limit.
+    pub memory_high: Option<ByteSize>,
+    /// `memory.low`: memory that is spared while others have some to reclaim; none: none.
+    pub memory_low: Option<ByteSize>,
+    /// `cpu.weight`, 1 to 10,000.
+    pub cpu_weight: u16,
+    /// `io.weight`, 1 to 10,000.
+    pub io_weight: u16,
+}
+
+impl Share {
+    /// What every cgroup has by itself.
+    pub const KERNEL: Self = Self { memory_high: None, memory_low: None, cpu_weight: 100, io_weight: 100 };
+}
+
+impl Default for Share {
+    fn default() -> Self {
+        Self::KERNEL
+    }
 }
 
 /// How readiness is seen.

@@ -24,6 +24,12 @@ impl ByteSize {
         self.0 >> 20
     }
 
+    /// In whole MiB, rounded down, from one MiB on: for people.
+    #[must_use]
+    pub const fn rounded(self) -> Self {
+        if self.0 < 1 << 20 { self } else { Self::mib(self.whole_mib()) }
+    }
+
     /// Reads `768M`, `1G`, `64K`, `2T`, `4096`, also with `B`/`iB` behind the letter. The error names the accepted forms.
     pub fn parse(text: &str) -> Result<Self, String> {
         let bad = || format!("{text:?} is not a byte size; write a whole number with K, M, G or T, such as \"768M\"");

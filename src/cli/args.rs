@@ -180,6 +180,9 @@ pub struct Status {
     /// As JSON (schema 1)
     #[arg(long)]
     pub json: bool,
+    /// What memory is made of, per node, in sum and of the supervisor itself: cap, current, anon, file, kernel, peak, trend
+    #[arg(long, conflicts_with = "json")]
+    pub memory: bool,
     /// Go on showing it
     #[arg(long)]
     pub watch: bool,
@@ -320,6 +323,9 @@ pub struct Logs {
     /// The bytes as they are, of one node: nothing is cut, marked or made harmless for a terminal
     #[arg(long)]
     pub raw: bool,
+    /// Also the daemon's own log, out of systemd's journal, merged by time
+    #[arg(long, conflicts_with = "raw")]
+    pub journal: bool,
     /// No colours
     #[arg(long)]
     pub no_color: bool,

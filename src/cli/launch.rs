@@ -7,6 +7,7 @@ use crate::{
         client::Client,
         wire::{Answer, Order},
     },
+    offline::scope::Scope,
 };
 use std::{
     env,
@@ -44,6 +45,8 @@ pub struct Launch {
     pub config: Option<PathBuf>,
     /// Only these nodes; empty: all.
     pub only: Vec<NodeName>,
+    /// A scope that it is started in; none: the caller's own group.
+    pub scope: Option<Scope>,
 }
 
 /// A daemon that this process started.
@@ -83,7 +86,14 @@ impl Launch {
         let log_from = file.metadata().map_or(0, |m| m.len());
         let second = file.try_clone().map_err(failed(format!("cannot open {}", log.display())))?;
         let program = own_program()?;
-        let mut command = Command::new(&program);
+        let mut command = match &self.scope {
+            Some(Scope { argv, .. }) => {
+                let mut command = Command::new(&argv[0]);
+                command.args(&argv[1..]).arg(&program);
+                command
+            }
+            None => Command::new(&program),
+        };
         if let Some(config) = &self.config {
             command.arg("--config").arg(config);
         }
@@ -92,6 +102,7 @@ impl Launch {
             command.arg("--only").args(self.only.iter().map(NodeName::as_str));
         }
         command.env_clear().envs(PASSED.iter().filter_map(|name| Some((name, env::var_os(name)?))));
+        command.envs(self.scope.iter().flat_map(|scope| scope.env.iter().cloned()));
         command.current_dir("/").stdin(Stdio::null()).stdout(file).stderr(second);
         let child = command.spawn().map_err(failed(format!("cannot run {}", program.display())))?;
         Ok(Daemon { child, log, log_from })

@@ -9,6 +9,7 @@ pub mod exit;
 pub mod launch;
 pub mod live;
 pub mod man;
+pub mod memory_table;
 pub mod plan_text;
 pub mod printer;
 pub mod signals;

@@ -44,6 +44,7 @@ pub(super) fn stack() -> Status {
             up_ms: None,
             root: "/var/lib/cdc-supervisor".into(),
             caps: Caps { enforced: true, why: None },
+            memory: None,
         },
         nodes: vec![
             node("zookeeper", "zookeeper", 4, 54, 384, &[("client", 2181)]),

@@ -88,6 +88,21 @@ fn row(node: &Node, now: Timestamp) -> [String; COLUMNS] {
 /// In the detail of a node that runs by other settings than the applied ones (a reload that was cut short).
 const OTHER_SETTINGS: &str = "runs with other settings";
 
+/// In the detail of a node whose cgroup does not hold what it should.
+const LIMITS: &str = "its limits do not hold";
+
+/// From which part of its cap on a node's own memory is worth a word, per cent: where the daemon warns (README, "Memory").
+const MEMORY_HIGH: u64 = 85;
+
+/// `its own memory (anon) is 661M, 86 % of its cap of 768M; as it grows, there in 9 h`; none: far from it.
+fn memory_words(node: &Node) -> Option<String> {
+    let (anon, cap) = (node.memory.anon_bytes?, node.memory.cap_bytes.filter(|cap| *cap > 0)?);
+    let per_cent = anon.saturating_mul(100) / cap;
+    let close = per_cent >= MEMORY_HIGH || node.memory.hours_to_cap.is_some_and(|hours| hours <= 24.0);
+    let when = node.memory.hours_to_cap.map_or_else(String::new, |hours| format!("; as it grows, there in {hours} h"));
+    close.then(|| format!("its own memory (anon) is {}, {per_cent} % of its cap of {}{when}", size(anon), size(cap)))
+}
+
 /// What is not as it should be, one line per node, and why caps are not enforced.
 pub fn remarks(status: &Status, now: Timestamp) -> Vec<String> {
     let mut lines = Vec::new();
@@ -98,9 +113,11 @@ pub fn remarks(status: &Status, now: Timestamp) -> Vec<String> {
             _ => false,
         };
         let mut parts = Vec::new();
-        if (!settled || node.detail.contains(OTHER_SETTINGS)) && !node.detail.is_empty() {
+        let said = [OTHER_SETTINGS, LIMITS].iter().any(|words| node.detail.contains(words));
+        if (!settled || said) && !node.detail.is_empty() {
             parts.push(node.detail.clone());
         }
+        parts.extend(memory_words(node));
         if let Some(exit) = node.last_exit.as_ref().filter(|_| node.restarts > 0 || !settled) {
             let incident = node.incident.map_or_else(String::new, |id| format!(", incident #{id}"));
             parts.push(format!("last exit {}{incident}", exit_words(exit, now)));
@@ -203,6 +220,7 @@ sum                              739 MB  of 3.6G caps; 11.8G stay for the rest o
             signal: Some("SIGKILL".into()),
             cause: Cause::KilledByOther,
             at: Timestamp(NOW.0 - 185_000),
+            oom_by: None,
         });
         let mut tool = node("a-tool-with-a-long-name", "command", 0, 3, 0, &[]);
         tool.state = "down".into();
@@ -231,6 +249,22 @@ sum                                              57 MB  of 1.1G caps";
         let painted = nodes(&stack(), NOW, None, Paint { on: true });
         assert!(painted.contains("\u{1b}["));
         assert_eq!(anstream::adapter::strip_str(&painted).to_string(), nodes(&stack(), NOW, None, PLAIN));
+    }
+
+    #[test]
+    fn memory_close_to_the_cap_has_a_line() {
+        let mut status = stack();
+        status.nodes[1].memory.anon_bytes = Some(661 << 20);
+        status.nodes[2].memory.anon_bytes = Some(300 << 20);
+        status.nodes[2].memory.hours_to_cap = Some(9.5);
+        status.nodes[3].memory.hours_to_cap = Some(90.0);
+        assert_eq!(
+            remarks(&status, NOW),
+            [
+                "broker-1: its own memory (anon) is 661M, 86 % of its cap of 768M",
+                "broker-2: its own memory (anon) is 300M, 39 % of its cap of 768M; as it grows, there in 9.5 h"
+            ]
+        );
     }
 
     #[test]

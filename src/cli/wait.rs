@@ -267,7 +267,7 @@ mod tests {
         let mut status = one(state, "starts again in 1.0 s");
         status.nodes[0].restarts = restarts;
         status.nodes[0].pid = None;
-        status.nodes[0].last_exit = Some(LastExit { code: Some(1), signal: None, cause, at: NOW });
+        status.nodes[0].last_exit = Some(LastExit { code: Some(1), signal: None, cause, at: NOW, oom_by: None });
         status
     }
 

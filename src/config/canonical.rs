@@ -239,6 +239,14 @@ impl Put for Table {
         self.put_time("healthy_after", care.healthy_after);
         self.put_number("tasks_max", care.tasks_max);
         self.put_number("nofile", care.nofile);
+        self.put_size("memory_high", care.share.memory_high);
+        self.put_size("memory_low", care.share.memory_low);
+        // Only what differs: a plan of before these keys has the same digest.
+        for (key, weight) in [("cpu_weight", care.share.cpu_weight), ("io_weight", care.share.io_weight)] {
+            if weight != 100 {
+                self.put_number(key, weight.into());
+            }
+        }
         let mut log = Table::new();
         log.put_size("max_bytes", Some(care.log.max_bytes));
         log.put_number("keep", care.log.keep.into());

@@ -6,7 +6,7 @@ use super::{
     read::{Reading, did_you_mean},
     suggest::closest,
 };
-use crate::base::{ByteSize, Incarnation, NodeName, paths::SOCKET_PATH_MAX, recipe::PortUse};
+use crate::base::{ByteSize, Incarnation, NodeKind, NodeName, paths::SOCKET_PATH_MAX, recipe::PortUse};
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::IpAddr,
@@ -27,6 +27,7 @@ pub(super) fn all(plan: &Plan, reading: &Reading, root_from: RootFrom) {
     session(plan, reading);
     flush(plan, reading);
     logs(plan, reading);
+    shares(plan, reading);
 }
 
 fn ports(plan: &Plan, reading: &Reading) {
@@ -370,6 +371,30 @@ fn flush(plan: &Plan, reading: &Reading) {
             reading.fault(at, message).hint(format!("take {FLUSH} out, or set kafka.durability = \"page-cache\"")),
         );
         return;
+    }
+}
+
+/// What is spared or slowed down lies under the cap: above it neither would ever come about.
+fn shares(plan: &Plan, reading: &Reading) {
+    for (node, view) in plan.each_node() {
+        let table = Plan::node_key(&node);
+        let keys = |name: &str| {
+            let own = format!("{table}.{name}");
+            let for_all = if matches!(view.kind, NodeKind::Broker(_)) { format!("kafka.{name}") } else { own.clone() };
+            [own, for_all]
+        };
+        let cap_keys = keys("memory_max");
+        for (name, size) in [("memory_high", view.care.share.memory_high), ("memory_low", view.care.share.memory_low)] {
+            let Some(size) = size.filter(|size| *size > view.memory_max) else { continue };
+            let own_keys = keys(name);
+            if own_keys.iter().chain(&cap_keys).any(|key| reading.failed(key)) {
+                continue;
+            }
+            let key = reading.written(&[&own_keys[0], &own_keys[1]]);
+            let message = format!("a {name} of {size} is above the cap of {}, so it would never hold", view.memory_max);
+            let error = reading.fault(key, message).other(reading.span(&cap_keys[0]), "with this");
+            reading.report(error.hint(format!("set {key} below {}", view.memory_max)));
+        }
     }
 }
 

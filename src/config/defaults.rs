@@ -3,7 +3,7 @@
 use super::{Care, SourceKind};
 use crate::base::{
     ByteSize,
-    recipe::{LogPolicy, RestartWhen},
+    recipe::{LogPolicy, RestartWhen, Share},
 };
 use std::{
     net::{IpAddr, Ipv4Addr},
@@ -83,6 +83,7 @@ const fn care(grace_s: u64, tasks_max: u64, nofile: u64) -> Care {
         restart: RestartWhen::Always,
         healthy_after: Duration::from_secs(30),
         tasks_max,
+        share: Share::KERNEL,
         nofile,
         log: LOG,
     }

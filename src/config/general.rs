@@ -8,9 +8,9 @@ use super::{
 };
 use crate::base::{
     ByteSize,
-    recipe::{LogPolicy, RestartWhen},
+    recipe::{LogPolicy, RestartWhen, Share},
 };
-use std::{path::PathBuf, time::Duration};
+use std::{ops::RangeInclusive, path::PathBuf, time::Duration};
 
 /// Where the root of a plan came from, for messages.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -148,12 +148,17 @@ pub(super) fn authority(url: &str, rest: &str) -> Result<(), String> {
     }
 }
 
-/// `enabled`, `user`, `grace`, `restart`, `healthy_after`, `tasks_max`, `nofile` and `[*.log]` of a node's table, each
-/// falling back to `otherwise`. The first value says whether the node is enabled.
+/// What `memory_high` and `memory_low` may be; that they fit under the cap is a rule of its own.
+const MEMORY_BOUND: RangeInclusive<ByteSize> = ByteSize::mib(1)..=ByteSize::gib(1024);
+
+/// `enabled`, `user`, `grace`, `restart`, `healthy_after`, `tasks_max`, `nofile`, `memory_high`, `memory_low`, `cpu_weight`,
+/// `io_weight` and `[*.log]` of a node's table, each falling back to `otherwise`. The first value says whether the node is enabled.
 pub(super) fn care(s: &Section<'_, '_>, otherwise: &Care) -> (bool, Care) {
     let enabled = s.flag("enabled").unwrap_or(true);
     let restarts = [RestartWhen::Always, RestartWhen::OnFailure, RestartWhen::Never].map(|w| (restart_word(w), w));
     let log = s.sub("log");
+    // cgroup-v2.rst: "in the range [1, 10000]".
+    let weight = |key: &str| s.count(key, 1..=10_000).and_then(|n| u16::try_from(n).ok());
     let care = Care {
         user: s.text("user", "the name of a user of this host", user).or_else(|| otherwise.user.clone()),
         grace: s.time("grace", Duration::ZERO..=Duration::from_secs(3_600)).unwrap_or(otherwise.grace),
@@ -163,6 +168,12 @@ pub(super) fn care(s: &Section<'_, '_>, otherwise: &Care) -> (bool, Care) {
             .unwrap_or(otherwise.healthy_after),
         // The kernel's own bound: PID_MAX_LIMIT, 2^22 on 64-bit hosts (proc(5), pid_max).
         tasks_max: s.count("tasks_max", 1..=4_194_304).unwrap_or(otherwise.tasks_max),
+        share: Share {
+            memory_high: s.size("memory_high", MEMORY_BOUND).or(otherwise.share.memory_high),
+            memory_low: s.size("memory_low", MEMORY_BOUND).or(otherwise.share.memory_low),
+            cpu_weight: weight("cpu_weight").unwrap_or(otherwise.share.cpu_weight),
+            io_weight: weight("io_weight").unwrap_or(otherwise.share.io_weight),
+        },
         // fs.nr_open is 2^20 by default (proc(5)); no limit can be above it.
         nofile: s.count("nofile", 64..=1_048_576).unwrap_or(otherwise.nofile),
         log: LogPolicy {

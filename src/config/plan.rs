@@ -5,7 +5,7 @@
 use super::places::Places;
 use crate::base::{
     ByteSize, Layout, NodeKind, NodeName, Port,
-    recipe::{LogPolicy, PortUse, RestartWhen},
+    recipe::{LogPolicy, PortUse, RestartWhen, Share},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -140,6 +140,8 @@ pub struct Care {
     pub healthy_after: Duration,
     /// `pids.max`: processes and threads.
     pub tasks_max: u64,
+    /// `memory.high`, `memory.low` and weights.
+    pub share: Share,
     /// `RLIMIT_NOFILE`.
     pub nofile: u64,
     /// How the log is kept.

@@ -205,6 +205,9 @@ pub struct Supervisor {
     pub root: String,
     /// Whether memory caps are enforced.
     pub caps: Caps,
+    /// What the daemon and the shims hold themselves; null: not known, or a daemon older than this key.
+    #[serde(default)]
+    pub memory: Option<OwnMemory>,
 }
 
 /// Whether memory caps are enforced.
@@ -272,10 +275,13 @@ pub struct LastExit {
     pub cause: Cause,
     /// When.
     pub at: Timestamp,
+    /// Of an out-of-memory kill, whose limit was met: `cap`, `group-above` or `host`; null: no such kill, or not known.
+    #[serde(default)]
+    pub oom_by: Option<String>,
 }
 
 /// Memory of a node.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Memory {
     /// The configured cap.
     pub cap_bytes: Option<u64>,
@@ -289,6 +295,32 @@ pub struct Memory {
     pub peak_bytes: Option<u64>,
     /// Out-of-memory incidents in this run.
     pub oom_kills: Option<u64>,
+    /// What the kernel keeps for it: page tables, stacks, slab.
+    #[serde(default)]
+    pub kernel_bytes: Option<u64>,
+    /// The slope of the anonymous part in this run, bytes an hour; null: not enough was seen.
+    #[serde(default)]
+    pub trend_bytes_per_hour: Option<i64>,
+    /// At that slope; null: it does not rise steadily, or not within four weeks.
+    #[serde(default)]
+    pub hours_to_cap: Option<f64>,
+}
+
+/// Memory of the daemon and the shims together.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnMemory {
+    /// Of their group; null without cgroup v2.
+    pub current_bytes: Option<u64>,
+    /// Anonymous part.
+    pub anon_bytes: Option<u64>,
+    /// File-backed part; null without cgroup v2.
+    pub file_bytes: Option<u64>,
+    /// What the kernel keeps for them; null without cgroup v2.
+    pub kernel_bytes: Option<u64>,
+    /// Highest since the group was made; null without cgroup v2.
+    pub peak_bytes: Option<u64>,
+    /// How many processes that is: the daemon, a shim for each node that runs, one in reserve.
+    pub processes: u64,
 }
 
 /// A port a node binds.

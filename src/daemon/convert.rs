@@ -2,11 +2,11 @@
 
 use crate::{
     base::{ExitStatus, Layout, Moment, Timestamp, outcome::signal_name},
-    control::wire::{Caps, LastExit, Memory, Node, PortDoc, Status, Supervisor},
-    engine::{NodeSnapshot, Snapshot},
+    control::wire::{Caps, LastExit, Memory, Node, OwnMemory, PortDoc, Status, Supervisor},
+    engine::{NodeSnapshot, Snapshot, hours_to_cap},
     lifecycle::Wanted,
     offline::incidents,
-    sys::{cgroup, cgroup::CgroupRoot, clock, memory},
+    sys::{cgroup, cgroup::CgroupRoot, clock, memory, process},
 };
 
 /// Status of everything; reads memory counters, so it blocks on /proc for a few milliseconds.
@@ -41,9 +41,16 @@ fn millis_since(at: Moment) -> u64 {
     u64::try_from(clock::now().since(at).as_millis()).unwrap_or(u64::MAX)
 }
 
-/// The daemon's own part.
-pub(super) fn supervisor(layout: &Layout, since: Started, caps: Caps) -> Supervisor {
+/// The daemon's own part; blocks on /proc or /sys like [`status`].
+pub(super) fn supervisor(
+    snapshot: &Snapshot,
+    layout: &Layout,
+    since: Started,
+    caps: Caps,
+    cgroup: Option<&CgroupRoot>,
+) -> Supervisor {
     Supervisor {
+        memory: own_memory(snapshot, cgroup),
         pid: i32::try_from(std::process::id()).ok(),
         version: env!("CARGO_PKG_VERSION").to_owned(),
         started_at: Some(since.wall),
@@ -80,6 +87,7 @@ fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>, incident
             },
             cause: e.cause,
             at: e.at,
+            oom_by: e.oom_by.map(|by| by.as_str().to_owned()),
         }),
         memory: memory_of(n, cgroup),
         ports: n.ports.iter().map(|p| PortDoc { name: p.name.clone(), port: p.port().0 }).collect(),
@@ -93,26 +101,50 @@ fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>, incident
 fn memory_of(n: &NodeSnapshot, cgroup: Option<&CgroupRoot>) -> Memory {
     let cap_bytes = n.cap_bytes;
     let Some(process) = &n.process else { return Memory { cap_bytes, ..Memory::default() } };
-    if let Some(root) = cgroup {
-        let now = cgroup::memory_now(&root.node(&n.name));
-        return Memory {
-            cap_bytes,
-            current_bytes: now.current,
-            anon_bytes: now.anon,
-            file_bytes: now.file,
-            peak_bytes: now.peak,
-            oom_kills: now.oom_kills,
-        };
-    }
-    match memory::of_tree(process.pid) {
-        Some(tree) => Memory {
-            cap_bytes,
+    let seen = match cgroup {
+        Some(root) => {
+            let now = cgroup::memory_now(&root.node(&n.name));
+            Memory {
+                current_bytes: now.current,
+                anon_bytes: now.anon,
+                file_bytes: now.file,
+                peak_bytes: now.peak,
+                oom_kills: now.oom_kills,
+                kernel_bytes: now.kernel,
+                ..Memory::default()
+            }
+        }
+        None => memory::of_tree(process.pid).map_or_else(Memory::default, |tree| Memory {
             current_bytes: Some(tree.pss),
             anon_bytes: Some(tree.anon),
             file_bytes: Some(tree.file),
-            peak_bytes: None,
-            oom_kills: None,
-        },
-        None => Memory { cap_bytes, ..Memory::default() },
+            ..Memory::default()
+        }),
+    };
+    Memory {
+        cap_bytes,
+        trend_bytes_per_hour: n.trend.map(|t| t.bytes_per_hour),
+        hours_to_cap: hours_to_cap(n.trend, seen.anon_bytes, cap_bytes),
+        ..seen
     }
+}
+
+/// What the daemon and the shims hold: their group's memory; without one the anonymous part of each, which is cheap to ask.
+fn own_memory(snapshot: &Snapshot, cgroup: Option<&CgroupRoot>) -> Option<OwnMemory> {
+    if let Some(root) = cgroup {
+        let group = root.own();
+        let now = cgroup::memory_now(&group);
+        return Some(OwnMemory {
+            current_bytes: Some(now.current?),
+            anon_bytes: now.anon,
+            file_bytes: now.file,
+            kernel_bytes: now.kernel,
+            peak_bytes: now.peak,
+            processes: cgroup::members(&group).len() as u64,
+        });
+    }
+    let shims = snapshot.nodes.iter().filter_map(|n| process::parent(n.process.as_ref()?.pid));
+    let own = i32::try_from(std::process::id()).ok()?;
+    let parts: Vec<u64> = shims.chain([own]).filter_map(memory::anon_and_file).map(|(anon, _)| anon).collect();
+    Some(OwnMemory { anon_bytes: Some(parts.iter().sum()), processes: parts.len() as u64, ..OwnMemory::default() })
 }

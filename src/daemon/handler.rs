@@ -45,7 +45,7 @@ pub(super) struct DaemonHandler(Arc<Shared>);
 
 impl DaemonHandler {
     pub(super) fn new(layout: Layout, engine: Handle, caps: Caps, reloads: Reloads, handover: Handover) -> Self {
-        let cgroup = if caps.enforced { super::inputs::caps().0 } else { None };
+        let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
         Self(Arc::new(Shared { layout, engine, cgroup, caps, started: Started::now(), reloads, handover }))
     }
 
@@ -145,8 +145,9 @@ impl Shared {
         let shared = Arc::clone(self);
         let snapshot = self.engine.snapshot();
         let made = tokio::task::spawn_blocking(move || {
-            let supervisor = convert::supervisor(&shared.layout, shared.started, shared.caps.clone());
-            convert::status(&snapshot, supervisor, &shared.layout, shared.cgroup.as_ref())
+            let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());
+            let supervisor = convert::supervisor(&snapshot, layout, shared.started, shared.caps.clone(), cgroup);
+            convert::status(&snapshot, supervisor, layout, cgroup)
         })
         .await;
         match made {

@@ -10,7 +10,7 @@ use crate::{
     offline::{
         config_file, plan,
         preflight::{self, Preflight, Problem},
-        programs,
+        programs, status,
     },
     operate::prove,
     services,
@@ -308,8 +308,20 @@ impl artifact::Progress for Quiet {
     }
 }
 
-/// Whether memory caps can be enforced here, and through which group.
-pub(super) fn caps() -> (Option<CgroupRoot>, Caps) {
+/// Whether memory caps can be enforced here, and through which group. `live`: nodes of an earlier daemon run on in their groups.
+/// This daemon then goes to where their shims are, so that it looks after the same ones (another scope of the same user).
+pub(super) fn caps(layout: &Layout, live: bool) -> (Option<CgroupRoot>, Caps) {
+    let shims = if live { status::nodes_that_run(layout) } else { Vec::new() };
+    for shim in shims {
+        if cgroup::join_group_of(shim.shim_pid) {
+            break;
+        }
+    }
+    enforced()
+}
+
+/// [`caps`] once this process is where it belongs.
+pub(super) fn enforced() -> (Option<CgroupRoot>, Caps) {
     match cgroup::detect() {
         Ok(root) => (Some(root), Caps { enforced: true, why: None }),
         Err(why) => (None, Caps { enforced: false, why: Some(why) }),

@@ -118,6 +118,7 @@ async fn serve(
     let layout = inputs.layout.clone();
     make_base(&layout)?;
     telemetry::keep_within_bound(&layout.supervisor_log());
+    telemetry::serve(layout.root());
     let from = inherited.as_ref().map(|i| i.from.clone());
     let (lock, listener) = inherited.map_or((None, None), |i| i.go_on(&layout));
     let lock = match lock {
@@ -133,7 +134,9 @@ async fn serve(
     if inputs.nodes_live {
         inputs::no_foreign_shims(&layout).await?;
     }
-    let (cgroup, caps) = inputs::caps();
+    let (at, live) = (layout.clone(), inputs.nodes_live);
+    let caps = tokio::task::spawn_blocking(move || inputs::caps(&at, live)).await;
+    let (cgroup, caps) = caps.map_err(|e| StartError::other("look for memory caps", e))?;
     if let Some(why) = &caps.why {
         tracing::info!("memory caps are not enforced: {why}");
         if args.require_caps {

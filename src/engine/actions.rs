@@ -4,10 +4,10 @@ use super::{
     Engine,
     link::{self, Launch, LinkContext},
     node::{Asked, Link},
-    orders, persist, prepare, watch,
+    persist, prepare, watch,
 };
 use crate::{
-    base::{Incarnation, Launched, NodeName, recipe::Recipe},
+    base::{EventKind, EventLine, Incarnation, Launched, NodeName, recipe::Recipe},
     lifecycle::{Action, StopReason},
     logs::tail::LogMark,
     shim::wire::{Credentials, LaunchOrder, Notified, Request},
@@ -68,8 +68,8 @@ fn tell(engine: &Engine, node: &NodeName, incarnation: Incarnation, request: Req
 fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
     let recipe = Arc::clone(&runtime.recipe);
-    let cgroup = match cgroup_of(engine, node, &recipe) {
-        Ok(cgroup) => cgroup,
+    let cgroup = match cgroup_of(engine, &recipe) {
+        Ok(made) => made,
         Err(why) => {
             engine.launch_failed(node, incarnation, "cgroup", 0, &why);
             return;
@@ -146,11 +146,16 @@ pub(super) fn connect(
 }
 
 /// Makes the node's cgroup with its limits, when caps are enforced here.
-fn cgroup_of(engine: &Engine, node: &NodeName, recipe: &Recipe) -> Result<Option<PathBuf>, String> {
-    let Some(root) = &engine.cgroup else { return Ok(None) };
-    root.make_node(node, &orders::caps(recipe))
-        .map(Some)
-        .map_err(|e| format!("its cgroup could not be made: {e}: {}", e.source))
+fn cgroup_of(engine: &Engine, recipe: &Recipe) -> Result<Option<PathBuf>, String> {
+    let Some(limits) = &engine.limits else { return Ok(None) };
+    let (dir, missing) =
+        limits.start(recipe).map_err(|e| format!("its cgroup could not be made: {e}: {}", e.source))?;
+    for what in missing {
+        // At each start: nobody else looks.
+        tracing::warn!(node = %recipe.node, "{what}");
+        engine.journal.note(EventLine::new(EventKind::Trouble, what).node(&recipe.node));
+    }
+    Ok(Some(dir))
 }
 
 fn launch_order(

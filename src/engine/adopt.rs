@@ -261,7 +261,13 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
             if let Some(runtime) = engine.nodes.get_mut(&name) {
                 runtime.last_exit = Some(LastExit::of(&record, cause));
             }
-            let end = End { cause, status: record.status, ran_ms: ran_ms(&record), oom_kills: record.oom_kills };
+            let end = End {
+                cause,
+                status: record.status,
+                ran_ms: ran_ms(&record),
+                oom_kills: record.oom_kills,
+                oom_by: record.oom_by,
+            };
             let line = EventLine::new(
                 EventKind::Ended,
                 format!("{}, at {}, while no daemon ran", end.clause(), record.ended_at),
@@ -424,6 +430,7 @@ fn adopt(
             runtime.ready_since.map(|since| unset(since, clock::wall(), clock::now(), process::started(&shim.process)));
         runtime.asked = shim.stopping.then_some(Asked::ToStop);
     }
+    engine.rounds.node_started(clock::now());
     tokio::spawn(link::adopt(context, connection, hold));
     engine.event(name, Event::Adopted { incarnation: shim.incarnation, process: shim.process, wanted, restarts });
 }

@@ -139,7 +139,7 @@ fn of_node(before: &Before<'_>, node: &NodeSnapshot, events: &mut Vec<EventLine>
 
 /// The event of an end.
 pub(super) fn ended_line(node: &NodeSnapshot, exit: &LastExit) -> EventLine {
-    let end = End { cause: exit.cause, status: exit.status, ran_ms: exit.ran_ms, oom_kills: None };
+    let end = End { cause: exit.cause, status: exit.status, ran_ms: exit.ran_ms, oom_kills: None, oom_by: exit.oom_by };
     let line = EventLine::new(EventKind::Ended, end.clause());
     let line = line.node(&node.name).incarnation(exit.incarnation).cause(exit.cause);
     match exit.ran_ms {

@@ -7,10 +7,12 @@ use super::{
     identity::{self, Identities},
     incidents::{Incidents, Obituary},
     journal::Journal,
+    limits::Limits,
     node::{Asked, Happening, NodeRuntime},
     orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
     persist::{Failed, NodeState, Writer},
     reserve::Reserve,
+    rounds::{self, Rounds},
     snapshot::{LastExit, NodeSnapshot, Snapshot, note_times},
     still::StillRequest,
 };
@@ -61,6 +63,8 @@ pub(super) type Waited = (BTreeMap<NodeName, Goal>, String);
 pub struct Engine {
     pub(super) layout: Layout,
     pub(super) cgroup: Option<CgroupRoot>,
+    pub(super) limits: Option<Limits>,
+    pub(super) rounds: Rounds,
     pub(super) fleet: Fleet,
     pub(super) nodes: BTreeMap<NodeName, NodeRuntime>,
     pub(super) order: Vec<NodeName>,
@@ -118,7 +122,9 @@ impl Engine {
             incidents,
             layout,
             reserve,
+            limits: cgroup.clone().map(Limits::new),
             cgroup,
+            rounds: Rounds::default(),
             ending: false,
             stills,
             still_wanted: None,
@@ -134,7 +140,7 @@ impl Engine {
             snapshot: snapshots,
             stills: still_sender,
             layout: engine.layout.clone(),
-            cgroup: engine.cgroup.clone(),
+            limits: engine.limits.clone(),
             journal: engine.journal.clone(),
         };
         Ok((engine, handle))
@@ -150,9 +156,12 @@ impl Engine {
             if self.ending && self.nodes.values().all(|n| n.link.is_none()) && self.all_down() {
                 break;
             }
-            let next =
-                self.fleet.next_deadline().into_iter().chain(self.still_wanted.as_ref().map(StillRequest::until));
-            let deadline = next.min().map_or(far, |at| at.since(clock::now()));
+            let next = [
+                self.fleet.next_deadline(),
+                self.still_wanted.as_ref().map(StillRequest::until),
+                self.rounds.deadline(),
+            ];
+            let deadline = next.into_iter().flatten().min().map_or(far, |at| at.since(clock::now()));
             tokio::select! {
                 Some((node, what)) = self.happenings.recv() => {
                     self.happened(&node, what);
@@ -177,6 +186,7 @@ impl Engine {
                 () = tokio::time::sleep(pulse_every.unwrap_or(far)) => {}
             }
             self.settle();
+            rounds::turn(&mut self);
             pulse(&self.snapshot.borrow());
             self.maybe_hold_still(&mut pulse, pulse_every).await;
         }
@@ -413,14 +423,11 @@ impl Engine {
                 }
             }
             Happening::Probed(event) => self.event(node, event),
-            Happening::Memory(incarnation, seen) => {
-                if self.fleet.node(node).is_some_and(|n| n.incarnation() == incarnation) {
-                    runtime.memory = Some(seen);
-                }
-            }
+            Happening::Looked(look) => rounds::looked(self, node, look),
             Happening::Spawned(state) => {
                 tracing::info!(node = %node, incarnation = state.incarnation.0, pid = state.process.pid, "started");
                 runtime.started_at = Some(state.started_at);
+                self.rounds.node_started(clock::now());
                 self.event(node, Event::Spawned { incarnation: state.incarnation, process: state.process });
                 if !self.ending {
                     // for the next death
@@ -468,8 +475,14 @@ impl Engine {
         let terminal = matches!(step, "exec" | "user" | "dir")
             && !matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ETXTBSY);
         let cause = if terminal { Cause::CouldNotStart } else { Cause::Crashed };
-        runtime.last_exit =
-            Some(LastExit { incarnation, status: ExitStatus::Unknown, cause, at: clock::wall(), ran_ms: None });
+        runtime.last_exit = Some(LastExit {
+            incarnation,
+            status: ExitStatus::Unknown,
+            cause,
+            at: clock::wall(),
+            oom_by: None,
+            ran_ms: None,
+        });
         if !terminal {
             runtime.trouble(format!("could not be launched: {text}"));
         }

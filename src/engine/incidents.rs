@@ -82,6 +82,8 @@ pub(super) struct MemorySeen {
     pub(super) anon: Option<u64>,
     /// File-backed bytes.
     pub(super) file: Option<u64>,
+    /// What the kernel keeps for it, bytes.
+    pub(super) kernel: Option<u64>,
 }
 
 /// The numbers that are taken, and the incidents that are not over.
@@ -216,6 +218,7 @@ impl Incidents {
             status: obituary.record.as_ref().map_or(ExitStatus::Unknown, |r| r.status),
             ran_ms: obituary.record.as_ref().and_then(ran_ms),
             oom_kills: obituary.record.as_ref().and_then(|r| r.oom_kills),
+            oom_by: obituary.record.as_ref().and_then(|r| r.oom_by),
         };
         let event = EventLine::new(EventKind::Incident, format!("#{id}: {}", end.clause()));
         journal.note(event.node(&node.name).incarnation(obituary.incarnation).cause(obituary.cause).incident(id));

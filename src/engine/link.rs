@@ -376,6 +376,7 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
         peak_rss_bytes: 0,
         cgroup_peak_bytes: None,
         oom_kills: None,
+        oom_by: None,
         signals_sent: signals,
     };
     let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
@@ -482,6 +483,7 @@ pub(super) fn unseen_end(incarnation: Incarnation, pid: i32, started_at: Timesta
         peak_rss_bytes: 0,
         cgroup_peak_bytes: None,
         oom_kills: None,
+        oom_by: None,
         signals_sent: Vec::new(),
     }
 }

@@ -3,7 +3,9 @@
 use super::{
     incidents::{MemorySeen, Obituary},
     link::LinkCommand,
+    rounds::Look,
     snapshot::LastExit,
+    trend::Trend,
 };
 use crate::{
     base::{
@@ -29,8 +31,8 @@ pub(super) enum Happening {
     Prepared(u64, Event),
     /// A probe attempt of this incarnation ended.
     Probed(Event),
-    /// Its memory was looked at, of this incarnation.
-    Memory(Incarnation, MemorySeen),
+    /// A round has looked at it.
+    Looked(Look),
     /// A shim launched its node.
     Spawned(ShimState),
     /// A shim could not launch its node.
@@ -82,6 +84,12 @@ pub(super) struct NodeRuntime {
     pub(super) started_at: Option<Timestamp>,
     /// Its memory as last looked at in this run.
     pub(super) memory: Option<MemorySeen>,
+    /// Where its memory goes in this run; none: not enough is known.
+    pub(super) trend: Option<Trend>,
+    /// It was warned of for its memory, and that is not over.
+    pub(super) memory_high: bool,
+    /// Limits that do not hold and could not be put right.
+    pub(super) unmended: Option<String>,
     /// Ends that were seen and are not on record yet.
     pub(super) obituaries: Vec<Obituary>,
     /// When it was last spawned, for "ready after".
@@ -154,6 +162,9 @@ impl NodeRuntime {
             ready_at: None,
             started_at: None,
             memory: None,
+            trend: None,
+            memory_high: false,
+            unmended: None,
             obituaries: Vec::new(),
             spawned: None,
             ready_after: None,
@@ -215,8 +226,11 @@ impl NodeRuntime {
         self.leaving.as_ref().unwrap_or(&self.recipe.stop)
     }
 
-    /// Ends the tasks of a run that is over.
+    /// Ends the tasks of a run that is over, and forgets what was true of it alone.
     pub(super) fn end_run(&mut self) {
+        self.trend = None;
+        self.memory_high = false;
+        self.unmended = None;
         self.link = None;
         self.leaving = None;
         self.differs = None;

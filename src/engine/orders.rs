@@ -4,13 +4,13 @@ use super::{
     adopt,
     change::{Change, Past},
     journal::Journal,
+    limits::Limits,
     snapshot::Snapshot,
     still::{Still, StillRequest},
 };
 use crate::{
-    base::{Incarnation, Layout, NodeName, recipe::Recipe},
+    base::{EventKind, EventLine, Incarnation, Layout, NodeName, recipe::Recipe},
     lifecycle::{Fleet, State, Wanted},
-    sys::cgroup::{Caps, CgroupRoot},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -83,11 +83,6 @@ pub enum Goal {
     ServesAfter(Incarnation),
     /// Nothing of it runs.
     IsDown,
-}
-
-/// The caps of a recipe.
-pub(super) fn caps(recipe: &Recipe) -> Caps {
-    Caps { memory_max: recipe.launch.memory_max, pids_max: Some(recipe.launch.tasks_max), oom_group: true }
 }
 
 /// A ticket: who waits, and for what.
@@ -166,7 +161,7 @@ pub struct Handle {
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(super) stills: mpsc::Sender<StillRequest>,
     pub(super) layout: Layout,
-    pub(super) cgroup: Option<CgroupRoot>,
+    pub(super) limits: Option<Limits>,
     pub(super) journal: Journal,
 }
 
@@ -193,11 +188,16 @@ impl Handle {
     /// Gives a node that runs other settings. Caps are in force when this returns; writing them is kept from the
     /// dispatcher, because the kernel reclaims memory while a lower `memory.max` is being written (cgroup-v2.rst).
     pub async fn take(&self, recipe: Recipe) -> OrderReply {
-        if let Some(root) = self.cgroup.clone() {
-            let (node, caps) = (recipe.node.clone(), caps(&recipe));
-            let written = tokio::task::spawn_blocking(move || root.set_caps(&node, &caps)).await;
+        if let Some(limits) = self.limits.clone() {
+            let wanted = recipe.clone();
+            let written = tokio::task::spawn_blocking(move || limits.change(&wanted)).await;
             match written {
-                Ok(Ok(())) => {}
+                Ok(Ok(missing)) => {
+                    for what in missing {
+                        tracing::warn!(node = %recipe.node, "{what}");
+                        self.journal.note(EventLine::new(EventKind::Trouble, what).node(&recipe.node));
+                    }
+                }
                 Ok(Err(e)) => return Err(Rejection::NotNow(format!("{}: {e}: {}", recipe.node, e.source))),
                 Err(e) => return Err(Rejection::NotNow(format!("{}: its caps could not be set: {e}", recipe.node))),
             }

@@ -4,7 +4,7 @@ use crate::{
     base::{
         Cause, ExitRecord, ExitStatus, Incarnation, Moment, NodeKind, NodeName, Timestamp,
         ids::ProcessId,
-        outcome::Failure,
+        outcome::{Failure, OomBy},
         recipe::{PortUse, Recipe},
     },
     lifecycle::{Dying, Node, State, StopReason, Wait, Wanted},
@@ -13,7 +13,10 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use std::{sync::Arc, time::Duration};
 
-use super::node::NodeRuntime;
+use super::{node::NodeRuntime, trend::Trend};
+
+/// In the detail of a node whose limits do not hold; `status` shows it of a ready node, too.
+const UNMENDED: &str = "its limits do not hold";
 
 /// The state of everything at one moment.
 #[derive(Clone, Debug, PartialEq, Default)]
@@ -59,6 +62,8 @@ pub struct NodeSnapshot {
     pub last_exit: Option<LastExit>,
     /// The configured cap, bytes.
     pub cap_bytes: Option<u64>,
+    /// Where its memory goes; none: not enough is known.
+    pub trend: Option<Trend>,
     /// Ports it binds.
     pub ports: Vec<PortUse>,
     /// Why it is in this state.
@@ -99,6 +104,9 @@ pub struct LastExit {
     pub cause: Cause,
     /// When.
     pub at: Timestamp,
+    /// Of an out-of-memory kill: whose limit it was about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub oom_by: Option<OomBy>,
     /// How long the run was, milliseconds; none: it never ran, nobody knows, or an older version wrote this.
     #[serde(default)]
     pub ran_ms: Option<u64>,
@@ -112,6 +120,7 @@ impl LastExit {
             status: record.status,
             cause,
             at: record.ended_at,
+            oom_by: record.oom_by,
             ran_ms: ran_ms(record),
         }
     }
@@ -130,6 +139,9 @@ impl NodeSnapshot {
         let mut detail = node.detail(now);
         if let Some(trouble) = runtime.troubles.back() {
             detail = format!("{detail}; {trouble}");
+        }
+        if let Some(unmended) = &runtime.unmended {
+            detail = format!("{detail}; {UNMENDED}: {unmended}");
         }
         if let Some(differs) = &runtime.differs {
             detail = format!("{detail}; {differs}");
@@ -151,6 +163,7 @@ impl NodeSnapshot {
             deaths_in_a_row: node.deaths_in_a_row(),
             last_exit: runtime.last_exit.clone(),
             cap_bytes: recipe.launch.memory_max.map(|b| b.0),
+            trend: runtime.trend,
             ports: recipe.ports.clone(),
             detail,
             adopted: runtime.adopted,
@@ -209,6 +222,7 @@ impl NodeSnapshot {
             deaths_in_a_row: 0,
             last_exit: None,
             cap_bytes: None,
+            trend: None,
             ports: vec![],
             detail: format!("{state}: words"),
             adopted: false,

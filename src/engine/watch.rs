@@ -1,16 +1,15 @@
 //! The probing task of one run: when to look, never what it means.
 
-use super::{Engine, incidents::MemorySeen, node::Happening};
+use super::{Engine, node::Happening};
 use crate::{
     base::{
-        Incarnation, Moment, NodeKind, NodeName, Verdict,
+        Incarnation, NodeKind, NodeName, Verdict,
         recipe::{ProbeKind, Recipe},
     },
     lifecycle::Event,
     probe::{self, Context},
     services,
     shim::wire::Notified,
-    sys::{cgroup, clock, memory},
 };
 use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, watch};
@@ -26,12 +25,6 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName, incarnation: Incarnati
         | ProbeKind::Broker { .. }
         | ProbeKind::Mysql { .. } => None,
     });
-    let process = engine.fleet.node(node).and_then(|n| n.state().run()).map(|run| run.process.pid);
-    let memory = match (&engine.cgroup, process) {
-        (Some(root), _) => Some(MemoryOf::Group(root.node(node))),
-        (None, Some(pid)) => Some(MemoryOf::Process(pid)),
-        (None, None) => None,
-    };
     let log = engine.layout.log(node);
     let sink = engine.sink.clone();
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
@@ -44,8 +37,6 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName, incarnation: Incarnati
         zookeeper,
         log,
         sink,
-        memory,
-        looked: None,
     };
     if let Some(old) = runtime.watch.replace(tokio::spawn(looking.run())) {
         old.abort();
@@ -60,19 +51,7 @@ struct Looking {
     zookeeper: Option<SocketAddr>,
     log: PathBuf,
     sink: mpsc::UnboundedSender<(NodeName, Happening)>,
-    memory: Option<MemoryOf>,
-    looked: Option<Moment>,
 }
-
-/// Where a node's memory is read.
-#[derive(Clone, Debug)]
-enum MemoryOf {
-    Group(PathBuf),
-    Process(i32),
-}
-
-/// Shortest time between two looks at the memory of a node. They ride on due probes and wake nobody.
-const MEMORY_EVERY: Duration = Duration::from_secs(10);
 
 impl Looking {
     async fn run(mut self) {
@@ -84,36 +63,11 @@ impl Looking {
             if self.sink.send((self.node.clone(), Happening::Probed(event))).is_err() {
                 return;
             }
-            self.look_at_memory().await;
             let pause = if ready { probe.ready_interval } else { probe.start_interval };
             if pause.is_zero() {
                 return;
             }
             self.pause(pause).await;
-        }
-    }
-
-    /// Memory as it is now, for the record of a death that may come: afterwards there is nothing to read.
-    async fn look_at_memory(&mut self) {
-        let Some(of) = self.memory.clone() else { return };
-        let now = clock::now();
-        if self.looked.is_some_and(|last| now.since(last) < MEMORY_EVERY) {
-            return;
-        }
-        self.looked = Some(now);
-        let read = tokio::task::spawn_blocking(move || match of {
-            MemoryOf::Group(dir) => {
-                let memory = cgroup::memory_now(&dir);
-                (memory.anon, memory.file)
-            }
-            MemoryOf::Process(pid) => memory::anon_and_file(pid).unzip(),
-        });
-        if let Ok((anon, file)) = read.await
-            && anon.is_some()
-        {
-            let seen = MemorySeen { at: clock::wall(), anon, file };
-            // The dispatcher ends last.
-            let _ = self.sink.send((self.node.clone(), Happening::Memory(self.incarnation, seen)));
         }
     }
 

@@ -1,6 +1,10 @@
 //! Sentences about ends of runs, for events and incidents. Pure.
 
-use crate::base::{Cause, ExitStatus, outcome::signal_name, units::human_duration};
+use crate::base::{
+    Cause, ExitStatus,
+    outcome::{OomBy, signal_name},
+    units::human_duration,
+};
 use std::time::Duration;
 
 /// What is known of an end, for its sentence.
@@ -14,6 +18,8 @@ pub(super) struct End {
     pub(super) ran_ms: Option<u64>,
     /// Out-of-memory kills that the kernel counted in its cgroup; none: there was no cgroup to count in.
     pub(super) oom_kills: Option<u64>,
+    /// Of such a kill: whose limit it was about.
+    pub(super) oom_by: Option<OomBy>,
 }
 
 impl End {
@@ -28,7 +34,11 @@ impl End {
                 Some(_) => format!("killed by {} (not by us, not by the kernel's OOM killer)", signal_of(self.status)),
                 None => format!("killed by {} (not by us)", signal_of(self.status)),
             },
-            Cause::OutOfMemory => "killed by the kernel at its memory cap".into(),
+            Cause::OutOfMemory => match self.oom_by {
+                Some(OomBy::Host) => "killed by the kernel, because the machine was out of memory".into(),
+                Some(OomBy::GroupAbove) => "killed by the kernel at a memory limit of a group above its own".into(),
+                Some(OomBy::Cap) | None => "killed by the kernel at its memory cap".into(),
+            },
             Cause::Completed => format!("ended by itself ({how})"),
             Cause::Crashed => match self.status {
                 ExitStatus::Code(_) | ExitStatus::Signal(_) => format!("crashed ({how})"),
@@ -80,7 +90,8 @@ mod tests {
     fn every_cause_has_its_clause() {
         let mut clauses = std::collections::BTreeSet::new();
         for cause in Cause::ALL {
-            let end = End { cause, status: ExitStatus::Code(1), ran_ms: Some(11_520_000), oom_kills: Some(0) };
+            let end =
+                End { cause, status: ExitStatus::Code(1), ran_ms: Some(11_520_000), oom_kills: Some(0), oom_by: None };
             let clause = end.clause();
             assert!(clause.ends_with(" after 3h12m"), "{clause}");
             clauses.insert(clause);
@@ -92,11 +103,17 @@ mod tests {
     fn the_kernel_is_only_ruled_out_where_it_was_asked() {
         let end = |oom_kills| {
             let (cause, status) = (Cause::KilledByOther, ExitStatus::Signal(9));
-            End { cause, status, ran_ms: None, oom_kills }.clause()
+            End { cause, status, ran_ms: None, oom_kills, oom_by: None }.clause()
         };
         assert_eq!(end(Some(0)), "killed by SIGKILL (not by us, not by the kernel's OOM killer)");
         assert_eq!(end(None), "killed by SIGKILL (not by us)");
-        let jvm = End { cause: Cause::Stopped, status: ExitStatus::Code(143), ran_ms: Some(900), oom_kills: None };
+        let jvm = End {
+            cause: Cause::Stopped,
+            status: ExitStatus::Code(143),
+            ran_ms: Some(900),
+            oom_kills: None,
+            oom_by: None,
+        };
         assert_eq!(jvm.clause(), "stopped (exit 143, as after SIGTERM) after 0.9 s");
     }
 }

@@ -182,7 +182,7 @@ impl Row<'_> {
 /// The whole story of one incident, for people. Nothing in it controls a terminal.
 pub fn story(i: &Incident) -> Vec<String> {
     let mut lines = vec![format!("#{}  {}  {}", i.id, i.node, i.summary)];
-    let mut part = |name: &str, text: String| lines.push(format!("  {name:<9}{text}"));
+    let mut part = |name: &str, text: String| lines.push(format!("  {name:<10}{text}"));
     let when = match i.incarnation {
         Some(n) => format!("{}, start {n}", local(i.at)),
         None => local(i.at),
@@ -210,12 +210,27 @@ pub fn story(i: &Incident) -> Vec<String> {
     if !memory.is_empty() {
         part("memory", memory.join(", "));
     }
+    if let Some(limit) = &i.memory.limit {
+        part("limit", limit_words(limit));
+    }
+    if i.memory.limit.is_some() && !i.memory.settings.is_empty() {
+        part("settings", i.memory.settings.join(" "));
+    }
+    if i.memory.oom_times > 1 {
+        let since = i.memory.oom_first_at.map_or_else(String::new, |at| format!(" since {}", local(at)));
+        part("how often", format!("{} out-of-memory kills of {} on record{since}", i.memory.oom_times, i.node));
+    }
     part("did", i.did.clone());
     part("outcome", i.outcome.text.clone());
     part("to do", i.remedy.clone().unwrap_or_else(|| "nothing".into()));
     if let Some(known) = &i.evidence.known {
         part("known", format!("{}; {}", known.meaning, known.remedy));
         part("", format!("in its log: {}", known.line));
+    }
+    if !i.evidence.telling.is_empty() {
+        lines.push(String::new());
+        lines.push("what its log told of memory and faults".into());
+        lines.extend(i.evidence.telling.iter().map(|l| format!("  | {l}")));
     }
     if !i.evidence.log.is_empty() {
         lines.push(String::new());
@@ -256,12 +271,26 @@ fn memory_words(i: &Incident) -> Vec<String> {
     words.extend(size("peak", m.peak_bytes));
     words.extend(size("peak of the main process", i.exit.as_ref().and_then(|e| e.peak_rss_bytes)));
     if let (Some(anon), Some(at)) = (m.anon_bytes, m.seen_at) {
-        let file = m.file_bytes.map_or_else(String::new, |f| format!(" and {} of files", ByteSize(f)));
-        let before = human_ms(u64::try_from(i.at.0.saturating_sub(at.0)).unwrap_or(0));
-        words.push(format!("{} of its own{file} {before} before", ByteSize(anon)));
+        let part =
+            |name: &str, bytes: Option<u64>| bytes.map_or_else(String::new, |b| format!(" + {name} {}", ByteSize(b)));
+        let parts = format!("anon {}{}{}", ByteSize(anon), part("file", m.file_bytes), part("kernel", m.kernel_bytes));
+        words.push(format!("{parts} {} before", human_ms(u64::try_from(i.at.0.saturating_sub(at.0)).unwrap_or(0))));
     }
-    words.extend(m.oom_kills.filter(|n| *n > 0).map(|n| format!("{n} out-of-memory kills")));
     words
+}
+
+/// Which limit on memory was met, in words.
+fn limit_words(limit: &str) -> String {
+    match limit {
+        "cap" => "its own cap (memory.max of its cgroup)".to_owned(),
+        "group-above" => "a limit on a group above it: of the unit, or of its slice".to_owned(),
+        "host" => "none of its own: the whole machine was out of memory".to_owned(),
+        "java-heap" => "the Java heap (-Xmx), not the cap: the JVM ended itself".to_owned(),
+        "java-metaspace" => "the JVM's room for classes (-XX:MaxMetaspaceSize), not the cap".to_owned(),
+        "java-direct" => "the JVM's direct buffers (-XX:MaxDirectMemorySize), not the cap".to_owned(),
+        "java-threads" => "threads: the JVM could make no more (tasks_max, or the host's limits)".to_owned(),
+        other => other.to_owned(),
+    }
 }
 
 fn human_ms(ms: u64) -> String {
@@ -334,6 +363,20 @@ mod tests {
         let mut i = incident(7, "a");
         i.evidence.log.push("\u{1b}]0;owned\u{7}\u{1b}[2Jx".into());
         i.summary.push_str("\u{1b}[31m");
+        let mib = |n: u64| Some(n << 20);
+        i.memory = Memory {
+            cap_bytes: mib(64),
+            limit: Some("cap".into()),
+            settings: vec!["-Xmx64m".into()],
+            anon_bytes: mib(60),
+            file_bytes: mib(1),
+            kernel_bytes: mib(2),
+            seen_at: Some(Timestamp(i.at.0 - 1_000)),
+            oom_times: 3,
+            oom_first_at: Some(i.at),
+            ..Memory::default()
+        };
+        i.evidence.telling = vec!["x ERROR y".into()];
         let text = story(&i).join("\n");
         for part in [
             "#7  a  crashed (exit 3)",
@@ -341,7 +384,12 @@ mod tests {
             "never been ready",
             "cap 64M",
             "| last words",
-            "to do    read its log",
+            "limit     its own cap",
+            "settings  -Xmx64m",
+            "3 out-of-memory kills of a on record since",
+            "anon 60M + file 1M + kernel 2M 1.0 s before",
+            "| x ERROR y",
+            "to do     read its log",
         ] {
             assert!(text.contains(part), "{part}:\n{text}");
         }

@@ -18,6 +18,12 @@ pub struct Facts<'a> {
     pub heap: Option<ByteSize>,
     /// The highest its cgroup counted.
     pub peak: Option<ByteSize>,
+    /// Its anonymous memory when it was last looked at.
+    pub anon: Option<ByteSize>,
+    /// Which limit on memory was met: a word of `base::incident::LIMITS`.
+    pub limit: Option<&'a str>,
+    /// Out-of-memory kills of this node on record, this one counted.
+    pub times: u32,
     /// The time it has to stop.
     pub grace: Duration,
     /// What the fault that was found, or the known line of its log, says to do.
@@ -44,6 +50,7 @@ pub fn advise(facts: &Facts<'_>) -> (Option<String>, &'static str) {
             (Some(facts.remedy.map_or_else(general, str::to_owned)), "act")
         }
         Cause::Crashed => match facts.remedy {
+            Some(remedy) if facts.limit == Some("java-heap") => (Some(raise_the_heap(facts, remedy)), "act"),
             Some(remedy) => (Some(remedy.to_owned()), "act"),
             None => {
                 (Some(format!("nothing known was written; read on with `cdc-supervisor logs {node}`")), "unexplained")
@@ -82,16 +89,29 @@ pub fn advise(facts: &Facts<'_>) -> (Option<String>, &'static str) {
 }
 
 fn raise_the_cap(facts: &Facts<'_>) -> String {
-    let Some(cap) = facts.cap else {
-        return "the machine is out of memory: give its programs less, or the machine more".into();
+    let machine = "the machine was out of memory, not this node: give its programs less, or the machine more \
+                   (`cdc-supervisor status --memory` shows what each node holds, `plan` what their caps add up to)";
+    let cap = match (facts.limit, facts.cap) {
+        (Some("host"), _) | (_, None) => return machine.into(),
+        (Some("group-above"), Some(_)) => {
+            return "a group above it has a limit that is lower than what its nodes may take: raise or remove MemoryMax= \
+                    (systemctl show -p MemoryMax cdc-supervisor.service, and its slice)"
+                .into();
+        }
+        (_, Some(cap)) => cap,
     };
     let mut had = Vec::new();
     if let Some(heap) = facts.heap {
         had.push(format!("heap {heap}"));
     }
+    if let Some(anon) = facts.anon.filter(|_| facts.heap.is_some()) {
+        had.push(format!("anon {}", anon.rounded()));
+    }
     had.push(format!("peak {}", facts.peak.unwrap_or(cap)));
     let key = key(facts, "memory_max");
-    let mut text = format!("{}: set {key} = \"{}\"", had.join(", "), raised(cap));
+    // What a sixth more did not cure before needs more than that.
+    let wanted = if facts.times >= 3 { raised(raised(cap)) } else { raised(cap) };
+    let mut text = format!("{}: set {key} = \"{wanted}\"", had.join(", "));
     match facts.heap {
         // What a JVM needs beside its heap is a quarter of the cap and more (services::jvm).
         Some(heap) if heap.0.saturating_mul(4) > cap.0.saturating_mul(3) => {
@@ -103,6 +123,18 @@ fn raise_the_cap(facts: &Facts<'_>) -> String {
         Some(_) | None => {}
     }
     text
+}
+
+/// The heap was full: it and the cap by the same step, so that what is beside the heap keeps its room.
+fn raise_the_heap(facts: &Facts<'_>, remedy: &str) -> String {
+    let (Some(heap), Some(cap)) = (facts.heap, facts.cap) else { return remedy.to_owned() };
+    let wanted = raised(heap);
+    let cap = ByteSize::mib((cap.0 + (wanted.0 - heap.0)).div_ceil(1 << 20).div_ceil(32) * 32);
+    format!(
+        "the heap of {heap} was full, the cap of the kernel was not met: set {} = \"{wanted}\" and {} = \"{cap}\"",
+        key(facts, "heap"),
+        key(facts, "memory_max")
+    )
 }
 
 /// A cap that is a sixth higher, rounded up to a step a person would choose: 768M gives 896M, 1G gives 1280M.
@@ -146,6 +178,9 @@ mod tests {
             cap: Some(ByteSize::mib(768)),
             heap: Some(ByteSize::mib(384)),
             peak: Some(ByteSize::mib(768)),
+            anon: None,
+            limit: None,
+            times: 1,
             grace: Duration::from_secs(60),
             remedy: None,
             counted: true,
@@ -161,6 +196,35 @@ mod tests {
         assert_eq!(verdict, "act");
         let tight = Facts { heap: Some(ByteSize::mib(640)), ..facts(&node, NodeKind::Broker(2), Cause::OutOfMemory) };
         assert!(advise(&tight).0.unwrap().contains("or lower kafka.brokers.2.heap"));
+        let seen = Facts {
+            anon: Some(ByteSize(741 << 20)),
+            times: 3,
+            ..facts(&node, NodeKind::Broker(2), Cause::OutOfMemory)
+        };
+        assert_eq!(
+            advise(&seen).0.unwrap(),
+            "heap 384M, anon 741M, peak 768M: set kafka.brokers.2.memory_max = \"1088M\"",
+            "the third time by two steps"
+        );
+    }
+
+    #[test]
+    fn a_full_machine_a_full_group_above_and_a_full_heap_have_advice_of_their_own() {
+        let node = NodeName::broker(2);
+        let of = |cause, limit, remedy| {
+            let facts = Facts { limit: Some(limit), remedy, ..facts(&node, NodeKind::Broker(2), cause) };
+            let (text, verdict) = advise(&facts);
+            assert_eq!(verdict, "act");
+            text.unwrap()
+        };
+        assert!(of(Cause::OutOfMemory, "host", None).starts_with("the machine was out of memory"));
+        assert!(of(Cause::OutOfMemory, "group-above", None).contains("MemoryMax="));
+        assert_eq!(
+            of(Cause::Crashed, "java-heap", Some("raise heap")),
+            "the heap of 384M was full, the cap of the kernel was not met: \
+             set kafka.brokers.2.heap = \"448M\" and kafka.brokers.2.memory_max = \"832M\""
+        );
+        assert_eq!(of(Cause::Crashed, "java-direct", Some("raise it")), "raise it");
     }
 
     #[test]

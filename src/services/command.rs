@@ -39,6 +39,7 @@ pub(super) fn recipe(site: &Site<'_>, command: &config::Command) -> Result<Recip
             memory_max: Some(command.memory_max),
             heap: None,
             tasks_max: command.care.tasks_max,
+            share: command.care.share,
             nofile: command.care.nofile,
             // no guess about a stranger's worth
             oom_score_adj: 0,

@@ -124,6 +124,7 @@ pub(super) fn recipe(
             memory_max: Some(broker.memory_max),
             heap: Some(made.limits.heap),
             tasks_max: broker.care.tasks_max,
+            share: broker.care.share,
             nofile: broker.care.nofile,
             // behind MySQL and ZooKeeper: one broker of three can be missed
             oom_score_adj: -400,

@@ -61,6 +61,7 @@ pub(super) fn recipe(site: &Site<'_>, ui: &config::KafkaUi, kafka: &config::Kafk
             memory_max: Some(ui.memory_max),
             heap: Some(limits.heap),
             tasks_max: ui.care.tasks_max,
+            share: ui.care.share,
             nofile: ui.care.nofile,
             // the first to go when the host is out of memory: nothing depends on it
             oom_score_adj: 300,

@@ -10,6 +10,7 @@ mod class_data;
 pub mod classify;
 mod command;
 mod error;
+pub mod evidence;
 pub mod fence;
 pub mod identity;
 mod jar_node;

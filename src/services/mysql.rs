@@ -62,6 +62,7 @@ pub(super) fn recipe(site: &Site<'_>, mysql: &config::Mysql) -> Result<Recipe, S
             memory_max: Some(mysql.memory_max),
             heap: None,
             tasks_max: mysql.care.tasks_max,
+            share: mysql.care.share,
             nofile: mysql.care.nofile,
             // the only copy of its data: the last to go when the host is out of memory
             oom_score_adj: -800,

@@ -102,6 +102,7 @@ pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<R
             memory_max: Some(zookeeper.memory_max),
             heap: Some(made.limits.heap),
             tasks_max: zookeeper.care.tasks_max,
+            share: zookeeper.care.share,
             nofile: zookeeper.care.nofile,
             // a host out of memory takes what can be replaced first
             oom_score_adj: -600,

@@ -3,7 +3,7 @@
 use super::wire::{
     Credentials, FRAME_MAX, Frame, LaunchOrder, Notified, Report, Request, ShimState, VERSION, WireError,
 };
-use crate::base::{ExitRecord, ExitStatus, Incarnation, NodeName, Timestamp, ids::ProcessId};
+use crate::base::{ExitRecord, ExitStatus, Incarnation, NodeName, Timestamp, ids::ProcessId, outcome::OomBy};
 use std::{
     ffi::OsString,
     os::unix::ffi::{OsStrExt, OsStringExt},
@@ -174,6 +174,9 @@ fn put_record(f: &mut Fields, e: &ExitRecord) {
     for s in signals {
         f.i32(*s);
     }
+    // Behind the last field of version 1: older readers leave it.
+    let by = e.oom_by.and_then(|by| OomBy::ALL.iter().position(|b| *b == by));
+    f.u8(by.and_then(|n| u8::try_from(n + 1).ok()).unwrap_or(0));
 }
 
 fn get_record(r: &mut Reader) -> Result<ExitRecord, WireError> {
@@ -193,6 +196,8 @@ fn get_record(r: &mut Reader) -> Result<ExitRecord, WireError> {
         cgroup_peak_bytes: r.optional(Reader::u64)?,
         oom_kills: r.optional(Reader::u64)?,
         signals_sent: r.list(Reader::i32)?,
+        // An older shim ends here; a number that only a later one knows is as good as none.
+        oom_by: r.u8().ok().and_then(|n| OomBy::ALL.get(usize::from(n).checked_sub(1)?).copied()),
     })
 }
 

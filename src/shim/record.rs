@@ -13,7 +13,7 @@
 //! ```
 
 use super::wire::WireError;
-use crate::base::{ExitRecord, ExitStatus, Incarnation, Timestamp};
+use crate::base::{ExitRecord, ExitStatus, Incarnation, Timestamp, outcome::OomBy};
 use std::fmt::{Display, Write};
 
 /// Version of the file. Keys may be added within a version.
@@ -56,6 +56,9 @@ pub fn format_exit_record(record: &ExitRecord, failure: Option<&LaunchFailure>) 
     line("cgroup_peak_bytes", &optional(record.cgroup_peak_bytes));
     line("oom_kills", &optional(record.oom_kills));
     line("signals_sent", &signals.join(","));
+    if let Some(by) = record.oom_by {
+        line("oom_by", &by.as_str());
+    }
     if let Some(failure) = failure {
         line("failed_step", &failure.step.replace('\n', " "));
         line("failed_errno", &failure.errno);
@@ -113,6 +116,8 @@ pub fn parse_exit_record(text: &str) -> Result<ExitRecord, WireError> {
         peak_rss_bytes: number(body, "peak_rss_bytes")?,
         cgroup_peak_bytes: optional(body, "cgroup_peak_bytes")?,
         oom_kills: optional(body, "oom_kills")?,
+        // A word that only a later version knows is as good as none.
+        oom_by: OomBy::ALL.into_iter().find(|by| value(body, "oom_by") == Some(by.as_str())),
         signals_sent: signals
             .split(',')
             .filter(|s| !s.is_empty())
@@ -148,6 +153,7 @@ mod tests {
             peak_rss_bytes: 1 << 20,
             cgroup_peak_bytes: peak,
             oom_kills: peak.map(|_| 0),
+            oom_by: peak.map(|p| OomBy::ALL[usize::try_from(p % 3).unwrap_or(0)]),
             signals_sent,
         }
     }

@@ -19,7 +19,8 @@ use crate::{
         writer::{LogWriter, Trouble},
     },
     sys::{
-        cgroup, clock,
+        cgroup::{self, OomCounts},
+        clock,
         error::SysError,
         failpoint::fail_point,
         fs::{self, Durability, Lock},
@@ -116,6 +117,7 @@ fn never_ran(order: &LaunchOrder) -> ExitRecord {
         peak_rss_bytes: 0,
         cgroup_peak_bytes: None,
         oom_kills: None,
+        oom_by: None,
         signals_sent: Vec::new(),
     }
 }
@@ -139,7 +141,7 @@ struct Shim {
     /// When the whole tree is killed.
     kill_at: Option<Moment>,
     killing: Option<Killing>,
-    oom_before: Option<u64>,
+    oom_before: Option<OomCounts>,
     log: LogWriter,
     block: Vec<u8>,
     pipe: OwnedFd,
@@ -225,7 +227,7 @@ impl Shim {
         layout: &Layout,
         lock: &Lock,
         listener: &UnixListener,
-    ) -> Result<(Launched, OwnedFd, SignalFd, Option<NotifySocket>, Option<u64>), LaunchFailure> {
+    ) -> Result<(Launched, OwnedFd, SignalFd, Option<NotifySocket>, Option<OomCounts>), LaunchFailure> {
         let socket_failure = |e: io::Error| failure("socket", "set up the sockets", &e);
         listener.set_nonblocking(true).map_err(socket_failure)?;
         let notify = if order.notify {
@@ -243,7 +245,7 @@ impl Shim {
         let (pipe, output) = pipe2(OFlag::O_CLOEXEC).map_err(|e| socket_failure(e.into()))?;
         nix::fcntl::fcntl(&pipe, nix::fcntl::FcntlArg::F_SETFL(OFlag::O_NONBLOCK))
             .map_err(|e| socket_failure(e.into()))?;
-        let oom_before = order.cgroup.as_deref().and_then(cgroup::oom_incidents);
+        let oom_before = order.cgroup.as_deref().and_then(cgroup::oom_counts);
         fail_point!("shim.before-fork");
         let main = launch::launch(order, notify.as_ref().map(NotifySocket::path), output, lock.file().as_fd())?;
         Ok((main, pipe, signals, notify, oom_before))
@@ -397,6 +399,7 @@ impl Shim {
         self.pump(PIPE_BLOCKS_MAX);
         fail_point!("shim.output-read");
         let group = self.order.cgroup.as_deref();
+        let (before, counts) = (self.oom_before.unwrap_or_default(), group.and_then(cgroup::oom_counts));
         let record = ExitRecord {
             incarnation: self.order.incarnation,
             pid: self.main.process.pid,
@@ -406,7 +409,8 @@ impl Shim {
             cpu_ms: end.cpu_ms,
             peak_rss_bytes: end.peak_rss_bytes,
             cgroup_peak_bytes: group.and_then(cgroup::memory_peak),
-            oom_kills: group.and_then(cgroup::oom_incidents).map(|n| n.saturating_sub(self.oom_before.unwrap_or(0))),
+            oom_kills: counts.map(|now| now.incidents.saturating_sub(before.incidents)),
+            oom_by: counts.and_then(|now| cgroup::oom_by(before, now)),
             signals_sent: self.signals_sent.clone(),
         };
         // on record before anybody is told

@@ -2,8 +2,15 @@
 //!
 //! Sources: the kernel's Documentation/admin-guide/cgroup-v2.rst and systemd's "Control Group APIs and Delegation".
 
-use super::{error::SysError, failpoint::fail_point, mounts::unescape, process};
-use crate::base::{ByteSize, NodeName};
+mod limits;
+mod usage;
+
+pub use limits::{Caps, Deviation, Limit, read_limit};
+pub use usage::{MemoryNow, OomCounts, memory_now, memory_peak, oom_by, oom_counts};
+
+use super::{error::SysError, mounts::unescape, process};
+use crate::base::NodeName;
+use limits::read_number;
 use nix::unistd::{AccessFlags, access};
 use std::{
     fs::{self, OpenOptions},
@@ -12,6 +19,7 @@ use std::{
     thread,
     time::Duration,
 };
+use usage::keyed;
 
 /// The group that the daemon and its shims sit in: `DelegateSubgroup=` of the unit (systemd.resource-control(5)).
 pub const OWN_GROUP: &str = "supervisor";
@@ -45,43 +53,6 @@ pub struct CgroupRoot {
     unit: PathBuf,
 }
 
-/// Limits of one node.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Caps {
-    /// `memory.max`; none: no cap.
-    pub memory_max: Option<ByteSize>,
-    /// `pids.max`; none: no cap.
-    pub pids_max: Option<u64>,
-    /// `memory.oom.group`: an out-of-memory kill takes the whole node, so that no half of it stays.
-    pub oom_group: bool,
-}
-
-/// What a limit file holds. An absent file is a `None` around it: absent, unlimited and zero are three things.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// `max`.
-    Unlimited,
-    /// A number.
-    At(u64),
-}
-
-/// What a group's memory files say now. A value is none when its file or key is absent (`memory.peak` came with Linux 5.19).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct MemoryNow {
-    /// `memory.current`, bytes.
-    pub current: Option<u64>,
-    /// `anon` of `memory.stat`, bytes.
-    pub anon: Option<u64>,
-    /// `file` of `memory.stat`, bytes.
-    pub file: Option<u64>,
-    /// `memory.peak`, bytes, since the group was made.
-    pub peak: Option<u64>,
-    /// Out-of-memory incidents since the group was made, see [`oom_incidents`].
-    pub oom_kills: Option<u64>,
-    /// `memory.max`.
-    pub max: Option<Limit>,
-}
-
 /// Finds this process's delegated group and makes it ready for nodes; the error says in words why there is none.
 pub fn detect() -> Result<CgroupRoot, String> {
     detect_at(&Places::default())
@@ -94,6 +65,16 @@ pub fn detect_at(places: &Places) -> Result<CgroupRoot, String> {
     let all_ours = !places.systemd.exists() || is_delegated(&root.unit);
     root.prepare(in_subgroup, all_ours).map_err(|e| format!("{e}: {}", e.source))?;
     Ok(root)
+}
+
+/// Moves this process into the group of that one, when that is a supervisor's group other than its own; true when it is there.
+pub fn join_group_of(pid: i32) -> bool {
+    let (Some((_, theirs)), Some((_, own))) = (group_of(Some(pid)), group_of(None)) else { return false };
+    if own == theirs || theirs.file_name().is_none_or(|name| name != OWN_GROUP) {
+        return own == theirs;
+    }
+    // Refused where the two have no group in common that is this user's: then it stays where it is.
+    write(&theirs.join("cgroup.procs"), "0").is_ok()
 }
 
 /// What this process could use, and nothing is changed: the group that was delegated to it, or in words why there is none.
@@ -232,8 +213,10 @@ impl CgroupRoot {
             let own = self.unit.join(OWN_GROUP);
             make_group(&own)?;
             write(&own.join("cgroup.procs"), "0")?;
-            // in a scope: the shell or the `up` that started us
-            for pid in if all_ours { members(&self.unit) } else { Vec::new() } {
+            // Shims that wait in reserve; in a scope also the shell or the `up` that started us.
+            let own_pid = Some(std::process::id().cast_signed());
+            let ours = |pid: &i32| all_ours || process::parent(*pid) == own_pid;
+            for pid in members(&self.unit).into_iter().filter(ours) {
                 // one that has ended meanwhile needs no move; one that stays is told by the next write
                 let _ = write(&own.join("cgroup.procs"), &pid.to_string());
             }
@@ -253,33 +236,14 @@ impl CgroupRoot {
         self.unit.join(NODES_GROUP)
     }
 
+    /// The group of the daemon and its shims.
+    pub fn own(&self) -> PathBuf {
+        self.unit.join(OWN_GROUP)
+    }
+
     /// The group of one node.
     pub fn node(&self, node: &NodeName) -> PathBuf {
         self.nodes().join(node.as_str())
-    }
-
-    /// Makes the group of a node, or takes the one that is there, and sets its limits; each is read back. Swap is forbidden
-    /// under a memory cap: a JVM that swaps is worse than one that is killed.
-    pub fn make_node(&self, node: &NodeName, caps: &Caps) -> Result<PathBuf, SysError> {
-        let dir = self.node(node);
-        // lost when somebody else rewrote the parent (systemd does on daemon-reload in some versions)
-        enable(&self.nodes())?;
-        make_group(&dir)?;
-        fail_point!("cgroup.made");
-        set(&dir.join("memory.max"), caps.memory_max.map(|b| b.0))?;
-        let swap = dir.join("memory.swap.max");
-        if swap.exists() {
-            set(&swap, caps.memory_max.map(|_| 0))?;
-        }
-        set(&dir.join("memory.oom.group"), Some(caps.oom_group.into()))?;
-        set(&dir.join("pids.max"), caps.pids_max)?;
-        fail_point!("cgroup.limited");
-        Ok(dir)
-    }
-
-    /// Sets the limits of a node's group while it runs; one that has no group gets them with its next start.
-    pub fn set_caps(&self, node: &NodeName, caps: &Caps) -> Result<(), SysError> {
-        if self.node(node).exists() { self.make_node(node, caps).map(drop) } else { Ok(()) }
     }
 
     /// Removes the group of a node, and groups its processes made below. Processes that are being reaped keep it busy for
@@ -327,67 +291,6 @@ fn remove_tree(dir: &Path) -> io::Result<()> {
         Err(e) => return Err(e),
     }
     fs::remove_dir(dir)
-}
-
-fn set(path: &Path, value: Option<u64>) -> Result<(), SysError> {
-    let text = value.map_or_else(|| "max".to_owned(), |v| v.to_string());
-    // oom.group is the one file here that is never "max"; it is always given
-    write(path, &text)?;
-    let wanted = value.map_or(Limit::Unlimited, Limit::At);
-    let held = match (read_limit(path), wanted) {
-        // the kernel keeps whole pages, rounded down; 64 KiB is the largest page
-        (Some(Limit::At(is)), Limit::At(want)) => is <= want && want - is < 65536,
-        (is, want) => is == Some(want),
-    };
-    if held {
-        return Ok(());
-    }
-    let is = fs::read_to_string(path).unwrap_or_default();
-    let why = io::Error::other(format!("it holds {:?} afterwards", is.trim()));
-    Err(SysError::new(format!("set {} to {text}", path.display()), why))
-}
-
-/// Reads a limit file; none when there is no such file or it holds something else.
-pub fn read_limit(path: &Path) -> Option<Limit> {
-    match fs::read_to_string(path).ok()?.trim() {
-        "max" => Some(Limit::Unlimited),
-        number => number.parse().ok().map(Limit::At),
-    }
-}
-
-fn read_number(path: &Path) -> Option<u64> {
-    fs::read_to_string(path).ok()?.trim().parse().ok()
-}
-
-/// The value of `key` in a file of `key value` lines.
-fn keyed(text: &str, key: &str) -> Option<u64> {
-    text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(' ')?.trim().parse().ok())
-}
-
-/// Out-of-memory incidents since the group was made: `oom_group_kill` of memory.events, because `oom_kill` counts
-/// processes and can exceed even those (seen on 7.2). Before Linux 5.17 there is no such key; then `oom_kill` is all
-/// there is to tell an incident from none.
-pub fn oom_incidents(dir: &Path) -> Option<u64> {
-    let text = fs::read_to_string(dir.join("memory.events")).ok()?;
-    keyed(&text, "oom_group_kill").or_else(|| keyed(&text, "oom_kill"))
-}
-
-/// `memory.peak`, bytes; none on kernels before 5.19.
-pub fn memory_peak(dir: &Path) -> Option<u64> {
-    read_number(&dir.join("memory.peak"))
-}
-
-/// Reads a group's memory.
-pub fn memory_now(dir: &Path) -> MemoryNow {
-    let stat = fs::read_to_string(dir.join("memory.stat")).unwrap_or_default();
-    MemoryNow {
-        current: read_number(&dir.join("memory.current")),
-        anon: keyed(&stat, "anon"),
-        file: keyed(&stat, "file"),
-        peak: memory_peak(dir),
-        oom_kills: oom_incidents(dir),
-        max: read_limit(&dir.join("memory.max")),
-    }
 }
 
 /// SIGKILL to everything in the group, forks included (`cgroup.kill`, Linux 5.14); on older kernels to each member.

@@ -106,6 +106,12 @@ pub fn lower_priority_of_this_thread() {
     }
 }
 
+/// The cgroup v2 group of a process, as its own `/proc` shows it (cgroups(7)); none when it is gone or in none.
+pub fn cgroup_of(pid: i32) -> Option<String> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    text.lines().find_map(|l| l.strip_prefix("0::")).map(str::to_owned)
+}
+
 /// Direct children of every thread of `pid` (`/proc/PID/task/*/children`; needs CONFIG_PROC_CHILDREN, on in Debian and
 /// Ubuntu). Zombies are among them.
 pub fn children_of(pid: i32) -> Vec<i32> {

@@ -11,7 +11,10 @@ mod archives;
 mod begun;
 mod bench;
 mod bundle;
+mod cgroups;
 mod exhausted;
+#[path = "../vm/guest.rs"]
+mod guest;
 mod hindered;
 mod mysql;
 mod points;

@@ -58,7 +58,8 @@ fn status_json_has_exactly_the_keys_of_the_contract() {
     let status = root.status();
     keys(&status, "schema supervisor nodes");
     assert_eq!(status["schema"], 1);
-    keys(&status["supervisor"], "pid version started_at up_ms root caps");
+    keys(&status["supervisor"], "pid version started_at up_ms root caps memory");
+    keys(&status["supervisor"]["memory"], "current_bytes anon_bytes file_bytes kernel_bytes peak_bytes processes");
     keys(&status["supervisor"]["caps"], "enforced why");
     assert!(status["supervisor"]["caps"]["enforced"].is_boolean());
     assert_eq!(status["supervisor"]["root"], root.path().display().to_string());
@@ -67,8 +68,11 @@ fn status_json_has_exactly_the_keys_of_the_contract() {
         "name kind wanted state pid incarnation since ready_since up_ms restarts last_exit memory ports log detail incident",
     );
     assert_eq!(node["incident"], 1, "its death is on record");
-    keys(&node["last_exit"], "code signal cause at");
-    keys(&node["memory"], "cap_bytes current_bytes anon_bytes file_bytes peak_bytes oom_kills");
+    keys(&node["last_exit"], "code signal cause at oom_by");
+    keys(
+        &node["memory"],
+        "cap_bytes current_bytes anon_bytes file_bytes peak_bytes oom_kills kernel_bytes trend_bytes_per_hour hours_to_cap",
+    );
     assert_eq!(node["memory"]["cap_bytes"], 64 << 20, "the configured cap is shown whether it is enforced or not");
     keys(&node["ports"][0], "name port");
     assert_eq!(node["ports"][0]["port"], port);

@@ -7,7 +7,8 @@
 //! `notify=TEXT` send sd_notify text · `touch=FILE` · `once=FILE:CODE` end with CODE unless FILE exists, then make it ·
 //! `lines=N` write N numbered lines · `bytes=N` write N bytes without a newline · `tick=MS` a numbered line every MS ·
 //! `alone=FILE` hold a lock on FILE as long as it lives, or make FILE.twice and end with 99 ·
-//! `eat=MIB` touch that much memory · `close-output` · `print=TEXT` · `env` print its environment.
+//! `eat=MIB` touch that much memory · `brood=N:MIB` N children that touch that much each and sleep ·
+//! `hungry=MIB` touch that much at SIGUSR1, at SIGUSR2 in a child of its own; 0: without end · `close-output` · `print=TEXT` · `env` print its environment.
 
 // A test program: it prints, and a panic is its way to say that the test is wrong.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stdout, clippy::print_stderr, clippy::exit)]
@@ -31,9 +32,14 @@ fn main() {
     // SIGTERM is blocked in every thread and waited for at the end, so that what happens at a stop is under control.
     let mut term = SigSet::empty();
     term.add(Signal::SIGTERM);
+    if std::env::args().any(|a| a.starts_with("hungry=")) {
+        term.add(Signal::SIGUSR1);
+        term.add(Signal::SIGUSR2);
+    }
     term.thread_block().expect("block SIGTERM");
     let mut trace = None;
     let mut on_term = (0, 0);
+    let mut hunger = 0;
     for argument in std::env::args().skip(1) {
         let (habit, value) = argument.split_once('=').unwrap_or((&argument, ""));
         match habit {
@@ -76,13 +82,24 @@ fn main() {
             "tick" => tick(Duration::from_millis(number(value))),
             "alone" => alone(value),
             "eat" => eat(number(value)),
+            "hungry" => hunger = number(value),
+            "brood" => {
+                let (children, mib) = value.split_once(':').expect("brood=N:MIB");
+                (0..number(children)).for_each(|_: u32| child_that_eats(number(mib)));
+            }
             "close-output" => close_output(),
             "print" => println!("{value}"),
             "env" => std::env::vars().for_each(|(k, v)| println!("{k}={v}")),
             _ => panic!("no such habit: {argument}"),
         }
     }
-    let _ = term.wait().expect("sigwait");
+    loop {
+        match term.wait().expect("sigwait") {
+            Signal::SIGUSR1 => eat_on(hunger),
+            Signal::SIGUSR2 => child_that_eats(hunger),
+            _ => break,
+        }
+    }
     if let Some((file, name)) = &trace {
         append(file, &format!("stop {name}\n"));
     }
@@ -212,6 +229,25 @@ fn eat(mib: usize) {
     memory.iter_mut().step_by(4096).for_each(|b| *b = 1);
     println!("ate {mib} MiB, last byte {}", memory[memory.len() - 1]);
     std::mem::forget(memory);
+}
+
+/// Bit by bit, so that no single request is refused for its size; 0: without end.
+fn eat_on(mib: usize) {
+    for _ in 0..if mib == 0 { usize::MAX } else { mib } {
+        let mut memory = vec![0u8; 1 << 20];
+        memory.iter_mut().step_by(4096).for_each(|b| *b = 1);
+        std::mem::forget(memory);
+    }
+}
+
+fn child_that_eats(mib: usize) {
+    // SAFETY: as in `grandchild`; the child only allocates and sleeps.
+    if let ForkResult::Child = unsafe { fork() }.expect("fork") {
+        eat_on(mib);
+        loop {
+            thread::sleep(Duration::from_secs(3600));
+        }
+    }
 }
 
 fn close_output() {

@@ -10,7 +10,7 @@ set -euo pipefail
 suite=${CDC_VM_SUITE:-trixie}
 kernel_suite=${CDC_VM_KERNEL_SUITE:-sid}
 cache=${CDC_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cdc-supervisor-vm}
-packages=systemd,systemd-sysv,dbus,procps,iproute2,jq
+packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,jq
 key=$({ echo "$suite $kernel_suite $packages"; cat "$0"; } | sha256sum | cut -c1-12)
 guest=$cache/$key
 say() { echo "build-guest: $*" >&2; }
@@ -91,7 +91,7 @@ for unit in systemd-udevd.service systemd-udev-trigger.service systemd-udevd-con
 done
 rm -rf "$root"/usr/share/{doc,man,locale,info}/* "$root"/var/cache/apt/* "$root"/var/lib/apt/lists/*
 
-truncate -s 3G "$work/guest/root.img" # sparse
+truncate -s 8G "$work/guest/root.img" # sparse; a start wants 5G free where its data lies
 mke2fs -q -t ext4 -E lazy_itable_init=1,lazy_journal_init=1 -d "$root" "$work/guest/root.img" || fail "mke2fs failed"
 rm -rf "$guest"
 mv -T "$work/guest" "$guest"

@@ -59,20 +59,29 @@ impl Guest {
 pub fn guest(script: &Path, files: &[(&str, String)]) -> Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
     let more = |share: &Path| files.iter().try_for_each(|(name, text)| fs::write(share.join(name), text));
-    booted(&GUEST, "guest", 1, script, more)
+    booted(&GUEST, "guest", (1, Size::SMALL), script, more)
 }
 
-/// The same for one guest of several, in a directory called `name`: its disk is booted `boots` times, and `more` puts what else
+/// How much memory a guest has, for its kernel's command line, and how long a boot may take.
+#[derive(Clone, Copy)]
+pub struct Size(pub &'static str, pub Duration);
+
+impl Size {
+    /// Enough for small programs.
+    pub const SMALL: Self = Self("1G", BOOT_LIMIT);
+}
+
+/// The same for one guest of several, in a directory called `name`: its disk is booted `boots` times with so much memory, and `more` puts what else
 /// it needs into the directory that it shares. The script finds the number of the boot in `/run/host/boot`; of several boots it
 /// leaves `seen/boot-NUMBER` when it has begun, of one `seen/start.rc`.
 pub fn booted(
     guest: &'static OnceLock<Result<Guest, String>>,
     name: &str,
-    boots: u32,
+    (boots, size): (u32, Size),
     script: &Path,
     more: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<&'static Guest, &'static str> {
-    let guest = guest.get_or_init(|| run(name, boots, script, more)).as_ref().map_err(String::as_str)?;
+    let guest = guest.get_or_init(|| run(name, (boots, size), script, more)).as_ref().map_err(String::as_str)?;
     if let Some(why) = &guest.broken {
         panic!("{why}\n{}", guest.journal());
     }
@@ -81,7 +90,7 @@ pub fn booted(
 
 fn run(
     name: &str,
-    boots: u32,
+    (boots, size): (u32, Size),
     script: &Path,
     more: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<Guest, String> {
@@ -104,7 +113,7 @@ fn run(
     // What the guest changes on its disk goes here and is thrown away.
     let changes = share.join("root.cow");
     let begun = |number| if boots == 1 { "start.rc".to_owned() } else { format!("boot-{number}") };
-    let broken = (1..=boots).find_map(|number| boot(&kit, &share, &changes, (number, &begun(number))).err());
+    let broken = (1..=boots).find_map(|number| boot(&kit, &share, size, (number, &begun(number))).err());
     let _ = fs::remove_file(&changes);
     let guest = Guest { seen: share.join("seen"), console: share.join("console"), broken };
     tell_steps(&guest);
@@ -143,7 +152,7 @@ fn fill(share: &Path, here: &Path, script: &Path) -> std::io::Result<()> {
 }
 
 /// Boots the guest and waits until it has switched itself off. `begun`: what its script leaves in `seen` at its beginning.
-fn boot(kit: &Path, share: &Path, changes: &Path, (number, begun): (u32, &str)) -> Result<(), String> {
+fn boot(kit: &Path, share: &Path, size: Size, (number, begun): (u32, &str)) -> Result<(), String> {
     let fault = |what: &str, e: std::io::Error| format!("{what}: {e}");
     fs::write(share.join("boot"), format!("{number}\n")).map_err(|e| fault("the number of the boot", e))?;
     let console = File::options().create(true).append(true).open(share.join("console"));
@@ -156,10 +165,11 @@ fn boot(kit: &Path, share: &Path, changes: &Path, (number, begun): (u32, &str)) 
     command
         // for the kernel alone: the programs in front of it need this machine's own C library
         .args(["env", "LD_LIBRARY_PATH=.", "./linux"])
-        .args(["mem=1G", "seccomp=auto", "umid=guest", "root=/dev/ubda", "rw", "quiet", "systemd.show_status=no"])
+        .args([format!("mem={}", size.0), "seccomp=auto".into(), "umid=guest".into()])
+        .args(["root=/dev/ubda", "rw", "quiet", "systemd.show_status=no"])
         .args(["systemd.unified_cgroup_hierarchy=1", "cgroup_no_v1=all", "con=null", "con0=fd:0,fd:1"])
         .arg(format!("uml_dir={}", share.display()))
-        .arg(format!("ubda={},{}", changes.display(), kit.join("root.img").display()))
+        .arg(format!("ubda={},{}", share.join("root.cow").display(), kit.join("root.img").display()))
         .arg(format!("hostdir={}", share.display()))
         .env_clear()
         .env("PATH", std::env::var_os("PATH").unwrap_or_default())
@@ -176,7 +186,7 @@ fn boot(kit: &Path, share: &Path, changes: &Path, (number, begun): (u32, &str)) 
     let ended = loop {
         match child.try_wait() {
             Ok(Some(_)) => break true,
-            Ok(None) if started.elapsed() > BOOT_LIMIT => break false,
+            Ok(None) if started.elapsed() > size.1 => break false,
             Ok(None) => thread::sleep(Duration::from_millis(100)),
             Err(e) => return Err(fault("waiting for the guest", e)),
         }

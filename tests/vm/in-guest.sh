@@ -36,6 +36,7 @@ overrule() { # KEY=VALUE of the unit's [Service], until the next one; nothing: a
 }
 of_user() { ps -o pid=,args= -u cdc-supervisor; }
 
+saw boot-1 begun
 step "install, as a package would"
 install -m 755 $share/bin/cdc-supervisor $share/bin/cdc-shim /usr/bin/
 install -m 755 $share/bin/fake-daemon /usr/local/bin/

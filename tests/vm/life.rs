@@ -2,7 +2,7 @@
 //! `life.sh` does it over several boots of one disk; here is one test per fact about what was seen.
 
 use super::{
-    guest::{Guest, booted},
+    guest::{Guest, Size, booted},
     node,
     packed::{LATER, pack},
     support,
@@ -18,7 +18,9 @@ const BOOTS: u32 = 4;
 fn life() -> Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    booted(&GUEST, "life", BOOTS, &here.join("tests/vm/life.sh"), |share| pack(share, &here.join("dist")))
+    booted(&GUEST, "life", (BOOTS, Size::SMALL), &here.join("tests/vm/life.sh"), |share| {
+        pack(share, &here.join("dist"))
+    })
 }
 
 /// The guest, or nothing when the test has been skipped.

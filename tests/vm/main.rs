@@ -6,14 +6,16 @@
 
 mod guest;
 mod life;
+mod memory;
 mod packed;
 mod prepared;
+mod stack;
 #[path = "../support/mod.rs"]
 mod support;
 
 use guest::Guest;
 use serde_json::Value;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 const CAP: u64 = 64 << 20;
 
@@ -22,7 +24,11 @@ pub(crate) fn node(status: &Value, name: &str) -> Value {
 }
 
 fn guest() -> Result<&'static Guest, &'static str> {
-    guest::guest(&Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/in-guest.sh"), &[])
+    guest::guest(&script("in-guest.sh"), &[])
+}
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm").join(name)
 }
 
 /// The guest, or nothing when the test has been skipped.

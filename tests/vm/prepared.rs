@@ -2,7 +2,7 @@
 //! (`prepared.sh`), one test per fact.
 
 use super::{
-    guest::{Guest, booted},
+    guest::{Guest, Size, booted},
     support,
 };
 use std::{path::Path, sync::OnceLock};
@@ -14,7 +14,7 @@ const BEFORE: &str = "65530\n40000-40002";
 fn prepared() -> Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/prepared.sh");
-    booted(&GUEST, "prepared", 2, &script, |_| Ok(()))
+    booted(&GUEST, "prepared", (2, Size::SMALL), &script, |_| Ok(()))
 }
 
 /// The guest, or nothing when the test has been skipped.

@@ -13,6 +13,7 @@ use crate::{
         printer::Paint,
         signals::Signals,
     },
+    offline::journal::{self, FromJournal},
     offline::logs::{self, Entries, Entry, Follower, LogError, Piece, SUPERVISOR, Start, Wakeup},
 };
 use anstyle::{AnsiColor, Style};
@@ -46,7 +47,7 @@ struct Shown {
 
 pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, CliError> {
     let layout = context.layout()?;
-    let nodes = choose(context, &layout, &args.nodes)?;
+    let nodes = choose(context, &layout, &args.nodes, args.journal)?;
     let last = args.lines.or_else(|| args.since.is_none().then_some(LINES));
     if args.raw {
         let [node] = &nodes[..] else {
@@ -64,8 +65,12 @@ pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, Cli
     let start = Start { last: last.filter(|_| !filtered), since: args.since };
     let mut selected = Vec::with_capacity(nodes.len());
     let mut shown = Vec::with_capacity(nodes.len());
+    let journal = if args.journal { Some(from_journal(&layout, start, args.follow).await?) } else { None };
     for (at, node) in nodes.iter().enumerate() {
-        let path = logs::path(&layout, node);
+        let path = match &journal {
+            Some(journal) if node.as_str() == SUPERVISOR && !layout.log_dir(node).exists() => journal.path(),
+            Some(_) | None => logs::path(&layout, node),
+        };
         let entries = Entries::new(logs::follower_of(&path, start), filter.pattern.is_some());
         selected.push(Selected::new(entries, filter.clone(), last.filter(|_| filtered)).map_err(|e| failed(&e))?);
         let name = paint.with(COLOURS[at % COLOURS.len()].on_default(), &format!("{node:width$} |"));
@@ -76,6 +81,18 @@ pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, Cli
         return Ok(Exit::Done);
     }
     follow(&mut selected, &shown, paint).await
+}
+
+/// What the journal has of the daemon's own log.
+async fn from_journal(layout: &Layout, start: Start, follow: bool) -> Result<FromJournal, CliError> {
+    let (layout, wanted) = (layout.clone(), journal::Wanted { last: start.last, since: start.since, follow });
+    let read = tokio::task::spawn_blocking(move || FromJournal::read(&layout, wanted)).await;
+    let read = read.unwrap_or_else(|e| Err(format!("reading the journal ended early: {e}")));
+    read.map_err(|why| {
+        CliError::new(Exit::Unexpected, "the daemon's own log cannot be had from the journal")
+            .causes([why])
+            .hint("the journal may be read by root and by members of the groups adm and systemd-journal")
+    })
 }
 
 fn failed(e: &LogError) -> CliError {
@@ -113,7 +130,7 @@ fn write_entry(out: &mut impl Write, prefix: &str, entry: &Entry, paint: Paint) 
 }
 
 /// The nodes asked for, all of them when none is named; a name that nobody has is a mistake.
-fn choose(context: &Context, layout: &Layout, asked: &[NodeName]) -> Result<Vec<NodeName>, CliError> {
+fn choose(context: &Context, layout: &Layout, asked: &[NodeName], journal: bool) -> Result<Vec<NodeName>, CliError> {
     // Logs of a root can be read whatever is wrong with the configuration.
     let loaded = context.load().ok().filter(|loaded| loaded.plan.root == layout.root());
     let known = logs::nodes(layout, loaded.as_ref().map(|l| &l.plan));
@@ -128,10 +145,10 @@ fn choose(context: &Context, layout: &Layout, asked: &[NodeName]) -> Result<Vec<
         return Err(CliError::new(Exit::Usage, format!("there is no node {unknown}")).hint(hint));
     }
     let own = asked.iter().any(|n| n.as_str() == SUPERVISOR && !known.contains(n));
-    if own && !layout.supervisor_log().exists() {
+    if own && !journal && !layout.supervisor_log().exists() {
         let message = format!("the daemon has no log of its own under {}", layout.root().display());
         return Err(CliError::new(Exit::Unexpected, message)
-            .hint("under systemd it is in the journal: journalctl -u cdc-supervisor"));
+            .hint("under systemd it is in the journal: `cdc-supervisor logs --journal supervisor`"));
     }
     let mut nodes: Vec<NodeName> = Vec::new();
     for node in if asked.is_empty() { &known } else { asked } {
@@ -140,6 +157,8 @@ fn choose(context: &Context, layout: &Layout, asked: &[NodeName]) -> Result<Vec<
             nodes.push(node.clone());
         }
     }
+    let supervisor = journal.then(|| NodeName::new(SUPERVISOR).ok()).flatten();
+    nodes.extend(supervisor.filter(|name| !nodes.contains(name)));
     Ok(nodes)
 }
 

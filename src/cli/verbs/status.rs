@@ -7,7 +7,7 @@ use crate::{
         context::{Context, no_daemon, unexpected},
         error::{CliError, of_output, refusal},
         exit::Exit,
-        table,
+        memory_table, table,
     },
     control::{
         client::ClientError,
@@ -36,8 +36,8 @@ pub(super) async fn run(context: &Context, args: &args::Status) -> Result<Exit, 
         match answers.next().await {
             Ok(Some(Answer::Status(mut status))) => {
                 number_incidents(&mut status, &layout);
-                let text = text(context, &status, args.json)?;
-                let news = if args.json { self::text(context, &without_counts(&status), true)? } else { text.clone() };
+                let text = text(context, &status, args)?;
+                let news = if args.json { self::text(context, &without_counts(&status), args)? } else { text.clone() };
                 show(context, args, &text, news, &mut last)?;
                 if !args.watch {
                     return Ok(Exit::Done);
@@ -78,8 +78,8 @@ fn number_incidents(status: &mut Status, layout: &Layout) {
     }
 }
 
-fn text(context: &Context, status: &Status, json: bool) -> Result<String, CliError> {
-    if json {
+fn text(context: &Context, status: &Status, args: &args::Status) -> Result<String, CliError> {
+    if args.json {
         return serde_json::to_string(status)
             .map_err(|e| CliError::new(Exit::Unexpected, "cannot write the status as JSON").causes([e.to_string()]));
     }
@@ -93,7 +93,10 @@ fn text(context: &Context, status: &Status, json: bool) -> Result<String, CliErr
         head.push_str(&format!(", up {up}"));
     }
     head.push_str(&format!(", root {}", supervisor.root));
-    let nodes = table::nodes(status, now, status::host_memory(), context.printer.paint());
+    let nodes = match args.memory {
+        true => memory_table::table(status),
+        false => table::nodes(status, now, status::host_memory(), context.printer.paint()),
+    };
     let mut parts = vec![head, String::new(), nodes];
     let remarks = table::remarks(status, now);
     if !remarks.is_empty() {

@@ -24,7 +24,7 @@ use crate::{
     offline::{
         config_file::Loaded,
         preflight::{self, Preflight},
-        status,
+        scope, status,
     },
 };
 use ready::Reached;
@@ -202,13 +202,25 @@ impl Up<'_> {
     }
 
     async fn start_daemon(&mut self) -> Result<(), CliError> {
-        let launch =
-            Launch { layout: self.layout.clone(), config: self.loaded.path.clone(), only: self.args.only.clone() };
+        // Asked of the service manager, which answers within milliseconds.
+        let scope = tokio::task::spawn_blocking(scope::wanted).await.ok().flatten();
+        let until_logout = scope.as_ref().is_some_and(|scope| self.args.detach && !scope.lingers);
+        let launch = Launch {
+            layout: self.layout.clone(),
+            config: self.loaded.path.clone(),
+            only: self.args.only.clone(),
+            scope,
+        };
         for launched in 1..=LAUNCHES {
             let mut daemon = launch.start()?;
             match daemon.answers(&self.layout.control_socket()).await? {
                 Started::Answers => {
                     self.daemon = Some(daemon);
+                    if until_logout {
+                        self.context.printer.say(
+                            "caps    in a scope of your own service manager: it ends with your last logout, unless you run `loginctl enable-linger`",
+                        );
+                    }
                     return Ok(());
                 }
                 // Somebody else's was faster; or one that ends still held the root and is gone now: then again.
@@ -276,7 +288,7 @@ impl Up<'_> {
     /// Waits for ready, proves it, says so, and stays when it is in the foreground.
     async fn see_it_through(&mut self) -> Result<Exit, CliError> {
         let status = match self.until_ready().await? {
-            Reached::Ready(status) => status,
+            Reached::Ready(status) => *status,
             Reached::Interrupted => return self.interrupted_before_ready().await,
         };
         if !self.prove(&status).await? {

@@ -13,7 +13,7 @@ fn an_unknown_key_is_drawn_with_the_key_that_was_meant() {
 4 | external_prot = 9092
   | ^^^^^^^^^^^^^ did you mean external_port?
   |
-  = hint: known here: data_dir, enabled, external_port, grace, healthy_after, heap, internal_port, log, memory_max, nofile, properties, restart, tasks_max, user"#
+  = hint: known here: cpu_weight, data_dir, enabled, external_port, grace, healthy_after, heap, internal_port, io_weight, log, memory_high, memory_low, memory_max, nofile, properties, restart, tasks_max, user"#
     );
 }
 

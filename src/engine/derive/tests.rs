@@ -19,6 +19,7 @@ fn exit(incarnation: u64, cause: Cause) -> LastExit {
         status: ExitStatus::Signal(9),
         cause,
         at: Timestamp(5),
+        oom_by: None,
         ran_ms: Some(2_000),
     }
 }

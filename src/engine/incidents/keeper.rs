@@ -1,10 +1,10 @@
 //! Incidents on disk, on the journal's thread: written at the death, completed when the node is back, tried again while the
 //! disk takes nothing.
 
-use super::story::{self, Draft};
+use super::story::{self, Draft, Earlier};
 use crate::{
     base::{
-        EventLine, Layout, NodeName, Timestamp,
+        Cause, EventLine, Layout, NodeName, Timestamp,
         incident::{Incident, Outcome},
     },
     logs::incident_files,
@@ -45,7 +45,8 @@ impl Keeper {
     pub(in crate::engine) fn take(&mut self, change: Change, events: &[EventLine]) {
         match change {
             Change::New(draft) => {
-                let incident = draft.record(&self.secrets(), events);
+                let earlier = draft.out_of_memory().map(|node| self.earlier(node)).unwrap_or_default();
+                let incident = draft.record(&self.secrets(), events, earlier);
                 self.unwritten.insert(incident.id);
                 self.records.insert(incident.id, incident);
             }
@@ -112,6 +113,21 @@ impl Keeper {
             self.records.insert(id, incident_files::read(&entry.path).ok()?);
         }
         self.records.get_mut(&id)
+    }
+
+    /// Out-of-memory kills of a node that are on record, on disk or still waiting for it.
+    fn earlier(&self, node: &NodeName) -> Earlier {
+        let counts = |i: &Incident| i.node == *node && i.cause == Cause::OutOfMemory.as_str();
+        let on_disk = incident_files::list(&self.layout.incidents()).unwrap_or_default();
+        let on_disk = on_disk.into_iter().filter(|e| e.node == *node && !self.unwritten.contains(&e.id));
+        let read = on_disk.filter_map(|e| incident_files::read(&e.path).ok());
+        let waiting = self.unwritten.iter().filter_map(|id| self.records.get(id)).cloned();
+        let mut earlier = Earlier::default();
+        for incident in read.chain(waiting).filter(counts) {
+            earlier.times += 1;
+            earlier.first_at = Some(earlier.first_at.map_or(incident.at, |first| first.min(incident.at)));
+        }
+        earlier
     }
 
     /// The passwords we made, to be blanked.

@@ -5,7 +5,7 @@ use crate::{
     base::{
         ByteSize, Cause, EventLine, ExitRecord, ExitStatus, NodeKind, NodeName, Timestamp,
         incident::{Evidence, Exit, Incident, KnownLine, Memory, Outcome},
-        outcome::{Failure, signal_name},
+        outcome::{Failure, OomBy, signal_name},
         printable::printable,
         recipe::Recipe,
     },
@@ -16,7 +16,7 @@ use crate::{
     lifecycle::Wanted,
     services::{
         advice::{self, Facts},
-        catalogue, redact,
+        catalogue, evidence, redact,
     },
 };
 use std::time::Duration;
@@ -32,6 +32,15 @@ const WORDS_MAX: usize = 4_000;
 const AROUND: usize = 40;
 const MINUTE_MS: i64 = 60_000;
 
+/// Out-of-memory kills of a node that are on record.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Earlier {
+    /// How many.
+    pub(super) times: u32,
+    /// When the first was.
+    pub(super) first_at: Option<Timestamp>,
+}
+
 /// What the dispatcher knows of an incident; the rest is worked out where nobody waits for it.
 #[derive(Debug)]
 pub(in crate::engine) struct Draft {
@@ -41,6 +50,7 @@ pub(in crate::engine) struct Draft {
     noted_at: Timestamp,
     cap: Option<ByteSize>,
     heap: Option<ByteSize>,
+    settings: Vec<String>,
     grace: Duration,
     deaths_in_a_row: u32,
     did: String,
@@ -62,6 +72,7 @@ impl Draft {
             noted_at,
             cap: recipe.launch.memory_max,
             heap: recipe.launch.heap,
+            settings: evidence::memory_settings(recipe),
             grace: recipe.stop.grace,
             deaths_in_a_row: node.deaths_in_a_row,
             did,
@@ -88,8 +99,17 @@ impl Draft {
         Self::new(id, node, recipe, did, now, Happened::Refused(failure))
     }
 
-    /// The record. `secrets` are blanked wherever they stand; `events` are those in memory.
-    pub(super) fn record(self, secrets: &[String], events: &[EventLine]) -> Incident {
+    /// Whether the kernel killed it for want of memory; then whose it was.
+    pub(super) fn out_of_memory(&self) -> Option<&NodeName> {
+        match &self.what {
+            Happened::Died { obituary, .. } => (obituary.cause == Cause::OutOfMemory).then_some(&self.node),
+            Happened::Refused(_) => None,
+        }
+    }
+
+    /// The record. `secrets` are blanked wherever they stand; `events` are those in memory; `earlier` are out-of-memory kills of
+    /// this node that are on record, when this is one.
+    pub(super) fn record(self, secrets: &[String], events: &[EventLine], earlier: Earlier) -> Incident {
         let blank = |text: &str| clean(&redact::redact(text, secrets));
         let blank_line = |line: &str| printable(&redact::redact(line, secrets), LINE_MAX);
         let (end, obituary, failure) = match self.what {
@@ -109,7 +129,17 @@ impl Draft {
             meaning: known.meaning.to_owned(),
             remedy: known.remedy.to_owned(),
         });
+        let java = own_doing.then(|| known.as_ref().and_then(|k| evidence::java_limit(&k.line))).flatten();
+        let oom_by = record.and_then(|r| r.oom_by).filter(|_| cause == Cause::OutOfMemory);
+        let out_of_memory = cause == Cause::OutOfMemory;
+        let telling = if out_of_memory || java.is_some() { evidence::telling_lines(tail) } else { Vec::new() };
+        let at = obituary.as_ref().map_or(self.noted_at, |o| o.at);
         let memory = Memory {
+            kernel_bytes: obituary.as_ref().and_then(|o| o.memory).and_then(|m| m.kernel),
+            limit: oom_by.map(OomBy::as_str).or(java).map(str::to_owned),
+            settings: self.settings.iter().map(|s| blank(s)).collect(),
+            oom_times: if out_of_memory { earlier.times + 1 } else { 0 },
+            oom_first_at: out_of_memory.then(|| earlier.first_at.unwrap_or(at)),
             cap_bytes: self.cap.map(|b| b.0),
             heap_bytes: self.heap.map(|b| b.0),
             peak_bytes: record.and_then(|r| r.cgroup_peak_bytes),
@@ -125,6 +155,9 @@ impl Draft {
             cap: self.cap,
             heap: self.heap,
             peak: memory.peak_bytes.map(ByteSize),
+            anon: memory.anon_bytes.map(ByteSize),
+            limit: memory.limit.as_deref(),
+            times: memory.oom_times,
             grace: self.grace,
             remedy: failure.as_ref().map(|f| f.remedy.as_str()).or(known.as_ref().map(|k| k.remedy.as_str())),
             counted: memory.oom_kills.is_some(),
@@ -135,7 +168,6 @@ impl Draft {
             .map(|f| blank(&f.what))
             .or_else(|| obituary.as_ref().and_then(|o| o.trouble.as_deref()).map(blank))
             .or_else(|| known.as_ref().map(|k| k.meaning.clone()));
-        let at = obituary.as_ref().map_or(self.noted_at, |o| o.at);
         let outcome = Outcome::open();
         let mut incident = Incident {
             schema: 1,
@@ -152,6 +184,7 @@ impl Draft {
             while_no_daemon: obituary.as_ref().is_some_and(|o| o.while_no_daemon),
             evidence: Evidence {
                 log: last_lines(tail, &blank_line),
+                telling: telling.into_iter().map(&blank_line).collect(),
                 known,
                 around: around(at, self.noted_at, events, &blank),
             },

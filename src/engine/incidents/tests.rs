@@ -38,6 +38,7 @@ fn record(incarnation: u64, status: ExitStatus) -> ExitRecord {
         peak_rss_bytes: 1 << 20,
         cgroup_peak_bytes: Some(768 << 20),
         oom_kills: Some(0),
+        oom_by: None,
         signals_sent: vec![],
     }
 }

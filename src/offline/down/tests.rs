@@ -37,6 +37,7 @@ fn record() -> ExitRecord {
         peak_rss_bytes: 0,
         cgroup_peak_bytes: None,
         oom_kills: None,
+        oom_by: None,
         signals_sent: vec![15],
     }
 }

@@ -2,7 +2,7 @@
 
 use super::{Does, FileChange, Life, NodeChange, Present, Setting, When, With, text};
 use crate::base::{
-    Launched, NodeKind,
+    ByteSize, Launched, NodeKind,
     launched::LaunchedFile,
     recipe::{PrepareStep, ProbeKind, Recipe, RestartWhen},
     units::human_duration,
@@ -209,6 +209,12 @@ fn live(from: &Recipe, to: &Recipe) -> Vec<Setting> {
     let cap = |r: &Recipe| r.launch.memory_max.map_or_else(|| "none".to_owned(), |b| b.to_string());
     setting("memory_max", cap(from), cap(to));
     setting("tasks_max", from.launch.tasks_max.to_string(), to.launch.tasks_max.to_string());
+    let bound = |size: Option<ByteSize>| size.map_or_else(|| "none".to_owned(), |b| b.to_string());
+    let (old, new) = (from.launch.share, to.launch.share);
+    setting("memory_high", bound(old.memory_high), bound(new.memory_high));
+    setting("memory_low", bound(old.memory_low), bound(new.memory_low));
+    setting("cpu_weight", old.cpu_weight.to_string(), new.cpu_weight.to_string());
+    setting("io_weight", old.io_weight.to_string(), new.io_weight.to_string());
     let word = |r: &Recipe| {
         match r.restart.when {
             RestartWhen::Always => "always",

@@ -120,7 +120,7 @@ fn what_each_change_leads_to() {
             a(),
             command(
                 "a",
-                "tasks_max = 99\ngrace = \"3s\"\nhealthy_after = \"2s\"\nrestart = \"never\"\nstop_signal = \"INT\"",
+                "tasks_max = 99\ngrace = \"3s\"\nhealthy_after = \"2s\"\nrestart = \"never\"\nstop_signal = \"INT\"\nmemory_high = \"9M\"\nmemory_low = \"8M\"\ncpu_weight = 7\nio_weight = 6",
             ),
             &["a live"],
         ),

@@ -17,6 +17,7 @@ fn record(status: ExitStatus) -> ExitRecord {
         peak_rss_bytes: 0,
         cgroup_peak_bytes: None,
         oom_kills: Some(0),
+        oom_by: None,
         signals_sent: Vec::new(),
     }
 }

@@ -1,6 +1,7 @@
 //! Against a tree of plain files that looks like a delegated unit.
 
 use super::*;
+use crate::base::{ByteSize, outcome::OomBy, recipe::Share};
 
 struct Fake {
     dir: tempfile::TempDir,
@@ -43,7 +44,7 @@ fn node_files(root: &CgroupRoot, node: &NodeName) -> PathBuf {
     dir
 }
 
-const CAPS: Caps = Caps { memory_max: Some(ByteSize::mib(64)), pids_max: None, oom_group: true };
+const CAPS: Caps = Caps { memory_max: Some(ByteSize::mib(64)), pids_max: None, oom_group: true, share: Share::KERNEL };
 
 #[test]
 fn a_daemon_in_the_sub_group_finds_its_unit_and_enables_controllers() {
@@ -110,7 +111,7 @@ fn a_nodes_limits_are_written_and_read_back() {
     let root = detect_at(&fake.places).unwrap();
     let node = NodeName::mysql();
     let dir = node_files(&root, &node);
-    assert_eq!(root.make_node(&node, &CAPS).unwrap(), dir);
+    assert_eq!(root.make_node(&node, &CAPS).unwrap(), (dir.clone(), vec![]));
     assert_eq!(read_limit(&dir.join("memory.max")), Some(Limit::At(64 << 20)));
     assert_eq!(read_limit(&dir.join("memory.swap.max")), Some(Limit::At(0)));
     assert_eq!(read_limit(&dir.join("memory.oom.group")), Some(Limit::At(1)));
@@ -146,17 +147,92 @@ fn absent_unlimited_and_zero_are_three_values() {
 #[test]
 fn incidents_are_counted_by_group_kills_and_peak_may_be_missing() {
     let dir = tempfile::tempdir().unwrap();
-    assert_eq!(oom_incidents(dir.path()), None);
+    let incidents = || oom_counts(dir.path()).map(|c| c.incidents);
+    assert_eq!(incidents(), None);
     fs::write(dir.path().join("memory.events"), "low 0\noom 1\noom_kill 3\noom_group_kill 1\n").unwrap();
-    fs::write(dir.path().join("memory.stat"), "anon 10\nfile 20\nfile_mapped 5\n").unwrap();
+    fs::write(dir.path().join("memory.stat"), "anon 10\nfile 20\nkernel 7\nfile_mapped 5\n").unwrap();
     fs::write(dir.path().join("memory.current"), "33\n").unwrap();
     let now = memory_now(dir.path());
     assert_eq!(
-        (now.current, now.anon, now.file, now.peak, now.oom_kills),
-        (Some(33), Some(10), Some(20), None, Some(1))
+        (now.current, now.anon, now.file, now.kernel, now.peak, now.oom_kills),
+        (Some(33), Some(10), Some(20), Some(7), None, Some(1))
     );
+    // A kill in a group that the node made below its own is none of the node.
+    fs::write(dir.path().join("memory.events.local"), "oom 0\noom_kill 0\noom_group_kill 0\n").unwrap();
+    assert_eq!(incidents(), Some(0));
+    fs::remove_file(dir.path().join("memory.events.local")).unwrap();
     fs::write(dir.path().join("memory.events"), "oom_kill 2\n").unwrap();
-    assert_eq!(oom_incidents(dir.path()), Some(2));
+    fs::write(dir.path().join("memory.stat"), "slab 3\nkernel_stack 2\n").unwrap();
+    assert_eq!((incidents(), memory_now(dir.path()).kernel), (Some(2), Some(5)), "older kernels");
+}
+
+#[test]
+fn an_out_of_memory_kill_is_told_by_whose_limit_was_met() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = dir.path().join("unit/nodes/a");
+    fs::create_dir_all(&node).unwrap();
+    let events = |group: &str, oom: u64, kills: u64| {
+        let text = format!("oom {oom}\noom_kill {kills}\noom_group_kill {kills}\n");
+        for file in ["memory.events", "memory.events.local"] {
+            fs::write(dir.path().join(group).join(file), &text).unwrap();
+        }
+        oom_counts(&node).unwrap_or_default()
+    };
+    events("unit", 4, 0);
+    events("unit/nodes", 0, 0);
+    let before = events("unit/nodes/a", 2, 1);
+    assert_eq!(oom_by(before, before), None);
+    assert_eq!(oom_by(before, events("unit/nodes/a", 3, 2)), Some(OomBy::Cap));
+    assert_eq!(oom_by(before, events("unit/nodes/a", 2, 2)), Some(OomBy::Host), "no limit was met");
+    assert_eq!(oom_by(before, events("unit", 5, 0)), Some(OomBy::GroupAbove));
+}
+
+#[test]
+fn limits_that_have_drifted_are_named_and_put_right() {
+    let fake = fake("/unit.service/supervisor", "memory pids");
+    let root = detect_at(&fake.places).unwrap();
+    let node = NodeName::mysql();
+    let dir = node_files(&root, &node);
+    fs::write(dir.join("cgroup.controllers"), "memory pids\n").unwrap();
+    for (file, text) in
+        [("memory.high", "max"), ("memory.low", "0"), ("cpu.weight", "100"), ("io.weight", "default 100")]
+    {
+        fs::write(dir.join(file), text).unwrap();
+    }
+    let share = Share { memory_low: Some(ByteSize::mib(8)), cpu_weight: 300, ..Share::KERNEL };
+    let caps = Caps { share, ..CAPS };
+    fs::write(root.unit().join("memory.low"), "4096\n").unwrap();
+    let missing = root.make_node(&node, &caps).unwrap().1;
+    assert!(missing.len() == 1 && missing[0].contains("set MemoryLow= of the unit"), "{missing:?}");
+    let own = i32::try_from(std::process::id()).unwrap();
+    fs::write(dir.join("cgroup.procs"), format!("{own}\n")).unwrap();
+    assert_eq!(root.mend(&node, &caps, own), []);
+    fs::write(dir.join("memory.max"), "max\n").unwrap();
+    fs::write(dir.join("cpu.weight"), "50\n").unwrap();
+    let texts: Vec<String> = root.mend(&node, &caps, own).into_iter().map(|d| d.text).collect();
+    assert_eq!(texts, ["memory.max was max, not 67108864; put right", "cpu.weight was 50, not 300; put right"]);
+    assert_eq!(root.mend(&node, &caps, own), [], "once");
+    fs::remove_file(dir.join("pids.max")).unwrap();
+    let found = root.mend(&node, &caps, own);
+    assert!(!found[0].mended && found[0].text.contains("pids.max was not there"), "{found:?}");
+    fs::write(dir.join("pids.max"), "max\n").unwrap();
+    fs::write(dir.join("cgroup.procs"), "1\n").unwrap();
+    let found = root.mend(&node, &caps, own);
+    assert!(process::cgroup_of(own).is_none() || found.iter().any(|d| d.what == "cgroup"), "{found:?}");
+}
+
+#[test]
+fn a_weight_that_the_host_cannot_give_is_told_and_no_reason_not_to_start() {
+    let fake = fake("/unit.service/supervisor", "memory pids");
+    let root = detect_at(&fake.places).unwrap();
+    let node = NodeName::mysql();
+    node_files(&root, &node);
+    assert_eq!(root.make_node(&node, &CAPS).unwrap().1, Vec::<String>::new(), "nothing was asked for");
+    let caps = Caps { share: Share { io_weight: 300, ..Share::KERNEL }, ..CAPS };
+    let missing = root.make_node(&node, &caps).unwrap().1;
+    assert!(missing.len() == 1 && missing[0].starts_with("io.weight = 300 is not in force here"), "{missing:?}");
+    let caps = Caps { share: Share { memory_high: Some(ByteSize::mib(32)), ..Share::KERNEL }, ..CAPS };
+    assert!(root.make_node(&node, &caps).is_err(), "a limit on memory that was asked for must hold");
 }
 
 #[test]

@@ -54,6 +54,7 @@ mod tests {
             signal: None,
             cause,
             at: Timestamp(NOW.0 - ago * 1_000),
+            oom_by: None,
         });
         status.nodes = vec![one];
         status

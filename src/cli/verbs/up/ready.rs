@@ -24,7 +24,7 @@ const PREPARE_SHOWN: Duration = Duration::from_secs(1);
 /// How the wait ended.
 pub(super) enum Reached {
     /// All wanted nodes are ready.
-    Ready(Status),
+    Ready(Box<Status>),
     /// Ctrl-C.
     Interrupted,
 }
@@ -120,7 +120,7 @@ impl Up<'_> {
                             let what = format!("{node} is not ready, and the stack goes on without it\n{why}");
                             self.context.printer.warn(&what);
                         }
-                        return Ok(Reached::Ready(status));
+                        return Ok(Reached::Ready(Box::new(status)));
                     }
                     Judgement::Failed { .. } if ordered.is_some() && now < wait.deadline() => {}
                     Judgement::Failed { why, nodes } => {

@@ -1,0 +1,265 @@
+//! Rounds over all nodes that run: memory for the record and for its trend, and whether the limits still hold. They go on
+//! turns of the loop that come anyway (a probe, the service manager's watchdog), and once soon after a start: nothing is woken
+//! up for them while all is quiet.
+
+use super::{
+    Engine,
+    incidents::MemorySeen,
+    limits::Limits,
+    node::Happening,
+    trend::{self, History, Trend},
+};
+use crate::{
+    base::{ByteSize, EventKind, EventLine, Incarnation, Moment, NodeName, recipe::Recipe},
+    sys::{
+        cgroup::{self, Deviation},
+        clock, memory, process,
+    },
+};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
+
+/// Shortest time between two rounds.
+const EVERY: Duration = Duration::from_secs(10);
+/// Shortest time between two rounds that also look at limits.
+const LIMITS_EVERY: Duration = Duration::from_secs(30);
+/// How soon after a start there is a round: what is started together is looked at together.
+const AFTER_START: Duration = Duration::from_secs(1);
+
+/// When rounds went and what they have gathered.
+#[derive(Debug, Default)]
+pub(super) struct Rounds {
+    last: Option<Moment>,
+    limits: Option<Moment>,
+    /// A node was started or adopted since the last round.
+    started: Option<Moment>,
+    under_way: Arc<AtomicBool>,
+    /// Of each node, in its current run. Only the round that is under way has it.
+    histories: Arc<Mutex<BTreeMap<NodeName, (Incarnation, History)>>>,
+}
+
+/// What a round saw of one node.
+#[derive(Debug)]
+pub(super) struct Look {
+    incarnation: Incarnation,
+    memory: Option<MemorySeen>,
+    trend: Option<Trend>,
+    /// Limits were looked at, and these did not hold.
+    deviations: Option<Vec<Deviation>>,
+}
+
+impl Rounds {
+    /// A node runs that was not there at the last round.
+    pub(super) fn node_started(&mut self, now: Moment) {
+        self.started.get_or_insert(now);
+    }
+
+    /// When the loop has to turn for a round; none: whenever it turns next.
+    pub(super) fn deadline(&self) -> Option<Moment> {
+        self.started.map(|at| at + AFTER_START).filter(|_| !self.under_way.load(Ordering::Relaxed))
+    }
+
+    /// Whether a round is due, and whether it looks at limits.
+    fn due(&self, now: Moment) -> Option<bool> {
+        let passed = |since: Option<Moment>, time| since.is_none_or(|at| now.since(at) >= time);
+        let soon = self.started.is_some_and(|at| now.since(at) >= AFTER_START);
+        (soon || passed(self.last, EVERY)).then(|| soon || passed(self.limits, LIMITS_EVERY))
+    }
+}
+
+/// After a turn: begins a round when one is due and none is under way.
+pub(super) fn turn(engine: &mut Engine) {
+    let now = clock::now();
+    let Some(with_limits) = engine.rounds.due(now) else { return };
+    if engine.rounds.under_way.swap(true, Ordering::Relaxed) {
+        return;
+    }
+    let rounds = &mut engine.rounds;
+    (rounds.last, rounds.started) = (Some(now), None);
+    if with_limits {
+        rounds.limits = Some(now);
+    }
+    let nodes: Vec<Node> = engine
+        .nodes
+        .iter()
+        .filter_map(|(name, runtime)| {
+            let run = engine.fleet.node(name)?.state().run()?;
+            let incarnation = runtime.link.as_ref()?.incarnation;
+            Some(Node { incarnation, process: run.process.clone(), recipe: Arc::clone(&runtime.recipe) })
+        })
+        .collect();
+    let round = Round {
+        limits: engine.limits.clone(),
+        with_limits,
+        histories: Arc::clone(&engine.rounds.histories),
+        now,
+        nodes,
+    };
+    let (sink, under_way) = (engine.sink.clone(), Arc::clone(&engine.rounds.under_way));
+    // Files of /sys are read, and memory may be reclaimed while a limit is written.
+    tokio::task::spawn_blocking(move || {
+        round.go(&mut |node, look| {
+            // The dispatcher ends last.
+            let _ = sink.send((node, Happening::Looked(look)));
+        });
+        under_way.store(false, Ordering::Relaxed);
+    });
+}
+
+struct Node {
+    incarnation: Incarnation,
+    process: crate::base::ids::ProcessId,
+    recipe: Arc<Recipe>,
+}
+
+struct Round {
+    limits: Option<Limits>,
+    with_limits: bool,
+    histories: Arc<Mutex<BTreeMap<NodeName, (Incarnation, History)>>>,
+    now: Moment,
+    nodes: Vec<Node>,
+}
+
+impl Round {
+    fn go(self, tell: &mut dyn FnMut(NodeName, Look)) {
+        let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
+        histories.retain(|name, _| self.nodes.iter().any(|n| n.recipe.node == *name));
+        for node in &self.nodes {
+            let name = &node.recipe.node;
+            let memory = self.memory(node);
+            let (incarnation, history) = histories.entry(name.clone()).or_default();
+            if *incarnation != node.incarnation {
+                (*incarnation, *history) = (node.incarnation, History::default());
+            }
+            if let Some(anon) = memory.and_then(|m| m.anon) {
+                history.push(self.now, anon);
+            }
+            let trend = history.trend(node.recipe.launch.memory_max.map(|cap| cap.0));
+            let deviations = self.limits.as_ref().filter(|_| self.with_limits).map(|limits| self.mend(limits, node));
+            if memory.is_some() || deviations.is_some() {
+                tell(name.clone(), Look { incarnation: node.incarnation, memory, trend, deviations });
+            }
+        }
+    }
+
+    fn memory(&self, node: &Node) -> Option<MemorySeen> {
+        let at = clock::wall();
+        match &self.limits {
+            Some(limits) => {
+                let now = cgroup::memory_now(&limits.group(&node.recipe.node));
+                let seen = MemorySeen { at, anon: now.anon, file: now.file, kernel: now.kernel };
+                seen.anon.is_some().then_some(seen)
+            }
+            None => {
+                let (anon, file) = memory::anon_and_file(node.process.pid)?;
+                Some(MemorySeen { at, anon: Some(anon), file: Some(file), kernel: None })
+            }
+        }
+    }
+
+    fn mend(&self, limits: &Limits, node: &Node) -> Vec<Deviation> {
+        if !process::is_same_alive(&node.process) {
+            return Vec::new();
+        }
+        let deviations = limits.mend(&node.recipe, node.process.pid);
+        // One that ended meanwhile is in no group, and the next start makes its own anew.
+        if process::is_same_alive(&node.process) { deviations } else { Vec::new() }
+    }
+}
+
+/// What a round saw reaches the dispatcher.
+pub(super) fn looked(engine: &mut Engine, node: &NodeName, look: Look) {
+    if engine.fleet.node(node).is_none_or(|n| n.incarnation() != look.incarnation) {
+        return;
+    }
+    let Some(runtime) = engine.nodes.get_mut(node) else { return };
+    runtime.trend = look.trend;
+    let mut events = Vec::new();
+    if let Some(seen) = look.memory {
+        runtime.memory = Some(seen);
+        if let (Some(anon), Some(cap)) = (seen.anon, runtime.recipe.launch.memory_max) {
+            let was = runtime.memory_high;
+            runtime.memory_high = trend::is_high(was, anon, cap.0);
+            match (was, runtime.memory_high) {
+                (false, true) => {
+                    events.push(EventLine::new(EventKind::MemoryHigh, high_words(anon, cap.0, look.trend)));
+                }
+                (true, false) => {
+                    let words =
+                        format!("its own memory (anon) is {} again, of a cap of {cap}", ByteSize(anon).rounded());
+                    events.push(EventLine::new(EventKind::MemoryEased, words));
+                }
+                (true, true) | (false, false) => {}
+            }
+        }
+    }
+    if let Some(deviations) = look.deviations {
+        let unmended: Vec<&str> = deviations.iter().filter(|d| !d.mended).map(|d| d.text.as_str()).collect();
+        let words = (!unmended.is_empty()).then(|| unmended.join("; "));
+        let news = words != runtime.unmended;
+        for deviation in deviations.iter().filter(|d| d.mended || news) {
+            events.push(EventLine::new(EventKind::LimitDrift, &deviation.text));
+        }
+        runtime.unmended = words;
+    }
+    for event in events {
+        if event.is(EventKind::MemoryEased) {
+            tracing::info!(node = %node, incarnation = look.incarnation.0, "{}", event.text);
+        } else {
+            tracing::warn!(node = %node, incarnation = look.incarnation.0, "{}", event.text);
+        }
+        engine.journal.note(event.node(node).incarnation(look.incarnation));
+    }
+}
+
+/// What a node that is close to its cap is warned of.
+fn high_words(anon: u64, cap: u64, trend: Option<Trend>) -> String {
+    let per_cent = anon.saturating_mul(100).checked_div(cap).unwrap_or(0);
+    let mut words = format!(
+        "its own memory (anon) is {}, {per_cent} % of its cap of {}: at the cap the kernel kills it",
+        ByteSize(anon).rounded(),
+        ByteSize(cap)
+    );
+    if let Some(hours) = trend::hours_to_cap(trend, Some(anon), Some(cap)) {
+        words.push_str(&format!("; as it grows, in {hours} h"));
+    }
+    words
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rounds_go_on_turns_that_come_anyway_and_once_soon_after_a_start() {
+        let mut rounds = Rounds { last: Some(Moment(0)), limits: Some(Moment(0)), ..Rounds::default() };
+        assert_eq!(rounds.due(Moment(9_999)), None);
+        assert_eq!(rounds.deadline(), None, "nothing is woken up for a round");
+        assert_eq!(rounds.due(Moment(10_000)), Some(false), "memory");
+        assert_eq!(rounds.due(Moment(30_000)), Some(true), "and limits");
+        rounds.node_started(Moment(2_000));
+        rounds.node_started(Moment(2_900));
+        assert_eq!(rounds.deadline(), Some(Moment(3_000)), "the first of a burst counts");
+        assert_eq!(rounds.due(Moment(2_999)), None);
+        assert_eq!(rounds.due(Moment(3_000)), Some(true), "after a start limits are looked at");
+        rounds.under_way.store(true, Ordering::Relaxed);
+        assert_eq!(rounds.deadline(), None, "one at a time");
+    }
+
+    #[test]
+    fn a_warning_says_how_much_of_what_and_when() {
+        let mib = |n: u64| n << 20;
+        assert_eq!(
+            high_words(mib(661), mib(768), None),
+            "its own memory (anon) is 661M, 86 % of its cap of 768M: at the cap the kernel kills it"
+        );
+        let trend = Trend { bytes_per_hour: 12 << 20, steady_rise: true };
+        assert!(high_words(mib(660), mib(768), Some(trend)).ends_with("; as it grows, in 9 h"));
+    }
+}
