@@ -15,6 +15,7 @@
 
 mod adoption;
 mod child;
+mod durability;
 mod fetch;
 mod flood;
 mod idle;
@@ -37,7 +38,7 @@ use std::{
 /// Measures cdc-supervisor against its peers.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only these rows: respawn, start-9, start-200, flood, idle, adoption, fetch, real.
+    /// Only these rows: respawn, start-9, start-200, flood, idle, adoption, fetch, real, durability.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds of every row, instead of each row's own number.
@@ -81,7 +82,7 @@ impl Bench {
     }
 }
 
-const ROWS: [&str; 8] = ["respawn", "start-9", "start-200", "flood", "idle", "adoption", "fetch", "real"];
+const ROWS: [&str; 9] = ["respawn", "start-9", "start-200", "flood", "idle", "adoption", "fetch", "real", "durability"];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -116,6 +117,7 @@ fn run(arguments: &Arguments) -> Measured<bool> {
             "adoption" => adoption::figure(&bench).map(|f| vec![f]),
             "fetch" => fetch::figures(&bench),
             _ => match &arguments.store {
+                Some(store) if *row == "durability" => durability::figures(&bench, store),
                 Some(store) => real::figures(&bench, store),
                 None => Ok(vec![Figure::failed(row, "left out: CDC_TEST_STORE names no filled artifact store")]),
             },

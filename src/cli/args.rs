@@ -8,7 +8,7 @@ use crate::{
         ByteSize, Cause, EventKind, NodeName, Timestamp, incident::OUTCOMES, outcome::parse_signal,
         units::parse_duration,
     },
-    offline::{logs::parse_since, programs::Mirror},
+    offline::{doctor, logs::parse_since, programs::Mirror},
 };
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -436,6 +436,17 @@ pub struct Doctor {
     /// Show also what is as it should be
     #[arg(short, long)]
     pub all: bool,
+    /// Change the host where it is not as it should be: what is named, or everything after a question. Needs root
+    #[arg(long, value_name = "NAME", num_args = 0.., value_delimiter = ',', conflicts_with_all = ["json", "all", "script"])]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(doctor::fix::NAMES))]
+    pub fix: Option<Vec<String>>,
+    /// Print a shell script that makes these changes, and takes them back with `undo`
+    #[arg(long, value_name = "NAME", num_args = 0.., value_delimiter = ',', conflicts_with_all = ["json", "all"])]
+    #[arg(value_parser = clap::builder::PossibleValuesParser::new(doctor::fix::NAMES))]
+    pub script: Option<Vec<String>>,
+    /// Change everything without a question
+    #[arg(long, requires = "fix")]
+    pub yes: bool,
 }
 
 /// Reads `--mirror`: what has a scheme is an address.
@@ -542,6 +553,9 @@ mod tests {
             "kill mysql --signal KILL",
             "doctor",
             "doctor --json --all",
+            "doctor --fix swappiness,huge-pages",
+            "doctor --fix --yes",
+            "doctor --script",
             "plan",
             "plan --json",
             "reload",

@@ -45,6 +45,9 @@ fn drawn(check: &Check, paint: Paint) -> Vec<String> {
             if let Some(remedy) = &check.remedy {
                 below("fix: ", remedy);
             }
+            if let Some(fix) = &check.fix {
+                below("     ", &format!("(`doctor --fix {}` does it)", fix.name));
+            }
             if check.severity == Severity::Fail && !check.stops_start {
                 below("     ", "(a start goes on with this, and warns)");
             }

@@ -102,6 +102,7 @@ fn zookeeper(z: &Zookeeper) -> Table {
 fn kafka(k: &Kafka) -> Table {
     let mut t = Table::new();
     t.put_text("distribution", Some(k.distribution.as_str()));
+    t.put_text("durability", Some(k.durability.as_str()));
     t.put_time("session_timeout", k.session_timeout);
     t.insert("fencing".into(), k.fencing.into());
     t.put_text("bind", Some(&k.bind.to_string()));

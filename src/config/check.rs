@@ -1,7 +1,7 @@
 //! The rules between keys: ports, directories, socket lengths, order, heaps, sessions.
 
 use super::{
-    Command, ConfigError, Plan, defaults,
+    Command, ConfigError, Durability, Plan, defaults,
     general::RootFrom,
     read::{Reading, did_you_mean},
     suggest::closest,
@@ -14,6 +14,9 @@ use std::{
     time::Duration,
 };
 
+/// After how many records a broker syncs a partition (KafkaConfig 3.5; without it never by count).
+const FLUSH: &str = "log.flush.interval.messages";
+
 /// Reports every broken rule. Values that could not be read are left out: their stand-ins prove nothing.
 pub(super) fn all(plan: &Plan, reading: &Reading, root_from: RootFrom) {
     ports(plan, reading);
@@ -22,6 +25,7 @@ pub(super) fn all(plan: &Plan, reading: &Reading, root_from: RootFrom) {
     after(plan, reading);
     heaps(plan, reading);
     session(plan, reading);
+    flush(plan, reading);
     logs(plan, reading);
     shares(plan, reading);
 }
@@ -350,6 +354,24 @@ fn session(plan: &Plan, reading: &Reading) {
     reading.report(
         reading.fault(at, message).hint("sessions last 2 to 20 ticks: change kafka.session_timeout or zookeeper.tick"),
     );
+}
+
+/// A property that takes back what `durability` promises. Upstream's own name wins everywhere else; here nobody would notice
+/// before the power is gone.
+fn flush(plan: &Plan, reading: &Reading) {
+    let Some(k) = plan.kafka.as_ref().filter(|k| k.durability == Durability::PowerCut) else { return };
+    for (id, broker) in &k.brokers {
+        let Some(value) = broker.properties.get(FLUSH).filter(|value| value.trim() != "1") else { continue };
+        let own = format!("kafka.brokers.{id}.properties.{FLUSH}");
+        let shared = format!("kafka.properties.{FLUSH}");
+        let at = reading.written(&[own.as_str(), shared.as_str(), "kafka.durability"]);
+        let message =
+            format!("kafka.durability is \"power-cut\", but broker {id} would sync every {value} records only");
+        reading.report(
+            reading.fault(at, message).hint(format!("take {FLUSH} out, or set kafka.durability = \"page-cache\"")),
+        );
+        return;
+    }
 }
 
 /// What is spared or slowed down lies under the cap: above it neither would ever come about.

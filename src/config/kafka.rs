@@ -1,7 +1,7 @@
 //! Reads `[kafka]` and `[kafka.brokers.N]`.
 
 use super::{
-    Broker, Care, ConfigError, Distribution, Kafka, defaults, general, owned,
+    Broker, Care, ConfigError, Distribution, Durability, Kafka, defaults, general, owned,
     read::{Bad, Section, did_you_mean, no_control},
     suggest::closest,
     zookeeper::{HEAP, jvm_flags},
@@ -35,6 +35,7 @@ pub(super) fn read(s: Section<'_, '_>, disabled: &mut Vec<NodeName>) -> Option<K
     };
     let kafka = Kafka {
         distribution: distribution(&s).unwrap_or(Distribution::Apache352),
+        durability: s.word("durability", &Durability::ALL.map(|d| (d.as_str(), d))).unwrap_or_default(),
         session_timeout: s
             .time("session_timeout", Duration::from_millis(200)..=Duration::from_secs(1_200))
             .unwrap_or(defaults::SESSION),

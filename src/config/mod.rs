@@ -36,8 +36,8 @@ pub use check::{
 pub use error::{ConfigError, ConfigErrors};
 pub use ledger::{Ledger, LedgerLine, check_ledger};
 pub use plan::{
-    Artifacts, Broker, Care, Command, CommandProbe, CommandProbeKind, Distribution, Host, Kafka, KafkaUi, Logs, Mysql,
-    MysqlRelease, NodeView, Plan, SourceKind, UiRelease, Zookeeper,
+    Artifacts, Broker, Care, Command, CommandProbe, CommandProbeKind, Distribution, Durability, Host, Kafka, KafkaUi,
+    Logs, Mysql, MysqlRelease, NodeView, Plan, SourceKind, UiRelease, Zookeeper,
 };
 pub use root::{SYSTEM_FILE, SYSTEM_ROOT, default_root};
 

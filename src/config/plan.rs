@@ -196,6 +196,29 @@ impl Distribution {
     }
 }
 
+/// What an acknowledged record survives.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Durability {
+    /// The death of processes: brokers acknowledge from the page cache, and the kernel writes it back within some 30 s.
+    #[default]
+    PageCache,
+    /// Loss of power: every broker syncs what it is sent before it acknowledges.
+    PowerCut,
+}
+
+impl Durability {
+    /// Every one, the default first.
+    pub const ALL: [Durability; 2] = [Durability::PageCache, Durability::PowerCut];
+
+    /// The word in the file.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Durability::PageCache => "page-cache",
+            Durability::PowerCut => "power-cut",
+        }
+    }
+}
+
 /// A release of MySQL that can be chosen by name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MysqlRelease {
@@ -226,6 +249,8 @@ impl MysqlRelease {
 pub struct Kafka {
     /// Which distribution runs.
     pub distribution: Distribution,
+    /// What an acknowledged record survives.
+    pub durability: Durability,
     /// `zookeeper.session.timeout.ms`.
     pub session_timeout: Duration,
     /// The session of a broker that is proven dead is closed at once.

@@ -194,7 +194,8 @@ fn properties(
     // Falls back to the session timeout, and no connection in that time is exit 1: a busy box may take longer at boot.
     p.set("zookeeper.connection.timeout.ms", "30000", "");
     p.set("log.dirs", data, "");
-    durability(&mut p, kafka.brokers.len());
+    copies(&mut p, kafka.brokers.len());
+    on_disk(&mut p, kafka.durability);
     retention(&mut p);
     size(&mut p, site.cores);
     recovery(&mut p);
@@ -211,7 +212,7 @@ fn advertised_host(host: &str) -> String {
 
 /// Copies, and how many must confirm. With three brokers three copies and two confirmations (the mission); with fewer as
 /// many copies as there are brokers, and one broker may always be missing where there are two.
-fn durability(p: &mut Properties, brokers: usize) {
+fn copies(p: &mut Properties, brokers: usize) {
     let copies = brokers.clamp(1, 3);
     let confirm = copies.saturating_sub(1).max(1).to_string();
     let copies = copies.to_string();
@@ -227,6 +228,19 @@ fn durability(p: &mut Properties, brokers: usize) {
     // consumer groups. A topic that exists keeps its count (GroupCoordinator reads it from ZooKeeper).
     p.set("offsets.topic.num.partitions", "12", "the default, 50, is for hundreds of consumer groups");
     p.set("transaction.state.log.num.partitions", "12", "");
+}
+
+/// All replicas are on one host with one power supply. `UnifiedLog.append` syncs the segment when this many records were not
+/// synced yet, on the leader before it counts itself and on a follower before it asks for the next records; a new segment's
+/// directory is synced with it (3.5: UnifiedLog.scala, LocalLog.flush). So `acks=all` means: on the disk, as often as
+/// `min.insync.replicas` says. A topic's own `flush.messages` comes before it.
+fn on_disk(p: &mut Properties, durability: config::Durability) {
+    match durability {
+        config::Durability::PageCache => {}
+        config::Durability::PowerCut => {
+            p.set("log.flush.interval.messages", "1", "durability = \"power-cut\": synced before it is acknowledged");
+        }
+    }
 }
 
 /// 72 hours and 1 GB per partition (the mission).
@@ -272,7 +286,7 @@ fn training(command: &jvm::CommandLine<'_>) -> Training {
     p.set("listeners", "PLAINTEXT://127.0.0.1:@PORT@", "");
     p.set("zookeeper.connect", "@ZOOKEEPER@", "");
     p.set("log.dirs", "@DATA@", "");
-    durability(&mut p, 1);
+    copies(&mut p, 1);
     size(&mut p, 1);
     recovery(&mut p);
     let broker = TrainingJvm { java: command.training(), main_class: MAIN_CLASS.into(), properties: p.render() };

@@ -177,6 +177,14 @@ fn fewer_brokers_ask_for_fewer_copies() {
 }
 
 #[test]
+fn a_broker_that_shall_survive_a_power_cut_syncs_every_record() {
+    let properties = |text: &str| file(&one(text, "broker-2"), "server.properties");
+    assert!(!properties(STACK).contains("flush.interval"));
+    let safe = properties("[zookeeper]\n[kafka]\ndurability = \"power-cut\"");
+    assert!(safe.contains("\nlog.flush.interval.messages=1\n"), "{safe}");
+}
+
+#[test]
 fn a_server_that_binds_every_address_is_reached_over_loopback() {
     let text = "[zookeeper]\nbind = \"0.0.0.0\"\n[kafka]\nbind = \"0.0.0.0\"\nadvertised_host = \"box.lan\"\n";
     let broker = one(text, "broker-1");

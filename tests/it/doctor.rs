@@ -30,11 +30,25 @@ fn a_fit_host_is_exit_0_and_nothing_is_made() {
     assert_ne!(table["verdict"], "fail");
     assert_eq!(table["root"].as_str().unwrap(), root.path().display().to_string());
     for c in table["checks"].as_array().unwrap() {
-        for key in ["name", "required", "found", "severity", "why", "remedy", "problem", "stops_start"] {
+        for key in ["name", "required", "found", "severity", "why", "remedy", "problem", "stops_start", "fix"] {
             assert!(c.get(key).is_some(), "{key} is missing in {c}");
         }
     }
     assert!(!root.path().exists(), "a look makes no root");
+}
+
+#[test]
+fn the_script_that_prepares_a_host_is_printed_and_changes_nothing() {
+    let root = root_of(&[fake("a", &[])]);
+    let script = root.ok(&["doctor", "--script"]).stdout;
+    assert!(script.starts_with("#!/bin/sh\n") && script.contains(&root.path().display().to_string()), "{script}");
+    let file = root.file("script.sh");
+    fs::write(&file, &script).unwrap();
+    let reads = std::process::Command::new("sh").args(["-n", file.as_str()]).status().unwrap();
+    assert!(reads.success(), "{script}");
+    let output = root.fails(2, &["doctor", "--fix", "everything"]);
+    assert!(output.stderr.contains("swappiness"), "the names are told: {output}");
+    root.fails(2, &["doctor", "--yes"]);
 }
 
 #[test]

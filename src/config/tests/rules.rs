@@ -232,6 +232,22 @@ fn a_buffer_pool_fits_under_the_cap() {
 }
 
 #[test]
+fn a_property_that_takes_back_the_durability_is_refused() {
+    let text =
+        "[zookeeper]\n[kafka]\ndurability = \"power-cut\"\n[kafka.properties]\nlog.flush.interval.messages = 100\n";
+    assert_eq!(
+        messages(text),
+        [
+            "kafka.properties.log.flush.interval.messages: kafka.durability is \"power-cut\", but broker 1 would sync every 100 records only"
+        ]
+    );
+    accepted(&text.replace("100", "1"));
+    accepted(&text.replace("power-cut", "page-cache"));
+    assert_eq!(accepted("[zookeeper]\n[kafka]").kafka.unwrap().durability, Durability::PageCache);
+    assert_eq!(messages("[zookeeper]\n[kafka]\ndurability = \"power\"").len(), 1);
+}
+
+#[test]
 fn a_session_that_zookeeper_would_change_is_refused() {
     assert_eq!(
         messages("[zookeeper]\n[kafka]\nsession_timeout = \"2s\""),

@@ -1,5 +1,6 @@
 //! A row of the preflight table: condition, what is required, what was found, how bad that is, why, and what to do.
 
+use super::fix::Fix;
 use serde::Serialize;
 
 /// How bad what was found is, the worst first.
@@ -53,6 +54,8 @@ pub struct Check {
     pub problem: Option<String>,
     /// `up` and `run` refuse to start because of it. A failure that only a later event makes a loss is a warning there.
     pub stops_start: bool,
+    /// What `doctor --fix` would change; null where it is nothing that this program changes.
+    pub fix: Option<Fix>,
 }
 
 impl Check {
@@ -72,6 +75,7 @@ impl Check {
             remedy: None,
             problem: None,
             stops_start: false,
+            fix: None,
         }
     }
 
@@ -95,6 +99,13 @@ impl Check {
     #[must_use]
     pub fn and_starts(mut self) -> Self {
         self.stops_start = false;
+        self
+    }
+
+    /// The row with the change of the host that puts it right.
+    #[must_use]
+    pub fn fixed_by(mut self, fix: Fix) -> Self {
+        self.fix = Some(fix);
         self
     }
 
@@ -179,7 +190,7 @@ mod tests {
             json,
             serde_json::json!({"schema": 1, "verdict": "ok", "root": "/r", "checks": [{
                 "name": "a", "required": "b", "found": "c", "severity": "ok", "why": "d", "remedy": null,
-                "problem": null, "stops_start": false}]})
+                "problem": null, "stops_start": false, "fix": null}]})
         );
     }
 

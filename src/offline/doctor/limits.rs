@@ -3,6 +3,7 @@
 use super::{
     Site,
     check::{Check, Severity},
+    fix::Fix,
     starter::Who,
 };
 use crate::{
@@ -51,19 +52,27 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
         rows.push(aio(site, facts));
     }
     let jvm = site.plan.zookeeper.is_some();
-    let at_least = |name: &str, key: &str, least: u64, found: Option<u64>, bad: Severity, why: &str| {
-        let row = |found: String| Check::ok(name, format!("{key} {least} or more"), found, why);
-        match found {
-            None => row("not readable".into()).unknown(),
-            Some(value) if value < least => {
-                row(value.to_string()).but(bad, format!("sysctl -w {key}={least}, and the same in /etc/sysctl.d/"))
+    let at_least =
+        |fix: &'static str, name: &str, key: &str, least: u64, found: Option<u64>, bad: Severity, why: &str| {
+            let row = |found: String| Check::ok(name, format!("{key} {least} or more"), found, why);
+            match found {
+                None => row("not readable".into()).unknown(),
+                Some(value) if value < least => {
+                    let remedy = format!("sysctl -w {key}={least}, and the same in /etc/sysctl.d/");
+                    row(value.to_string()).but(bad, remedy).fixed_by(Fix::sysctl(
+                        fix,
+                        key,
+                        value.to_string(),
+                        least.to_string(),
+                    ))
+                }
+                // shown in full it would be 9223372036854775807
+                Some(value) if value > 1 << 40 => row("no bound".into()),
+                Some(value) => row(value.to_string()),
             }
-            // shown in full it would be 9223372036854775807
-            Some(value) if value > 1 << 40 => row("no bound".into()),
-            Some(value) => row(value.to_string()),
-        }
-    };
+        };
     rows.push(at_least(
+        "file-max",
         "open files of the host",
         "fs.file-max",
         1_000_000,
@@ -74,6 +83,7 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
     if jvm {
         // three index files a segment are mapped; the kernel's old default, 65530, ends a broker with "Map failed"
         rows.push(at_least(
+            "max-map-count",
             "memory maps",
             "vm.max_map_count",
             262_144,
@@ -83,6 +93,7 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
         ));
     }
     rows.push(at_least(
+        "somaxconn",
         "connection queue",
         "net.core.somaxconn",
         1_024,
@@ -91,6 +102,7 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
         "many clients that connect at once wait in it",
     ));
     rows.push(at_least(
+        "syn-backlog",
         "half-open connections",
         "net.ipv4.tcp_max_syn_backlog",
         1_024,
@@ -116,8 +128,11 @@ fn open_files(site: &Site) -> Check {
     let row = row(format!("{bound} {}", site.starter.words()));
     let remedy = site.starter.raise("LimitNOFILE", "nofile", "-Hn", wanted);
     if hard >= wanted {
-        row
-    } else if hard < LEAST && site.plan.kafka.is_some() {
+        return row;
+    }
+    // A limit of logins changes nothing for a unit, and nothing for a daemon that runs.
+    let row = if site.starter.who == Who::Here { row.fixed_by(Fix::open_files(hard, wanted)) } else { row };
+    if hard < LEAST && site.plan.kafka.is_some() {
         row.fails(format!("the hard limit of open files is {hard}, a broker runs out of them below {LEAST}"), remedy)
     } else {
         row.but(Severity::Warn, remedy)
@@ -215,18 +230,19 @@ fn aio(site: &Site, facts: &Facts) -> Check {
     let Some(max) = facts.aio_max else { return row("not readable".into()).unknown() };
     let used = facts.aio_now.unwrap_or(0);
     let row = row(format!("{max}, {used} in use"));
-    let remedy =
-        format!("sysctl -w fs.aio-max-nr={}, and the same in /etc/sysctl.d/", (used + GOOD).next_power_of_two());
+    let wanted = (used + GOOD).next_power_of_two();
+    let remedy = format!("sysctl -w fs.aio-max-nr={wanted}, and the same in /etc/sysctl.d/");
+    let fixed = |row: Check| row.fixed_by(Fix::sysctl("aio", "fs.aio-max-nr", max.to_string(), wanted.to_string()));
     let starts = site.to_start().any(|n| *n == NodeName::mysql());
     if starts && max.saturating_sub(used) < SERVER {
-        row.fails(
+        fixed(row).fails(
             format!(
                 "asynchronous I/O is used up: fs.aio-nr is {used} of fs.aio-max-nr {max}, and mysqld needs {SERVER}"
             ),
             remedy,
         )
     } else if max < GOOD {
-        row.but(Severity::Warn, remedy)
+        fixed(row).but(Severity::Warn, remedy)
     } else {
         row
     }

@@ -3,6 +3,7 @@
 use super::{
     Site,
     check::{Check, Severity},
+    fix::Fix,
 };
 use crate::sys::{
     command::{Cancel, Command},
@@ -19,6 +20,8 @@ pub(super) struct Facts {
     release: Option<String>,
     cores: usize,
     clock: Option<ClockState>,
+    /// An NTP client is installed and off, so that `timedatectl set-ntp` can put it on.
+    ntp_off: bool,
     clock_source: Option<String>,
     /// The zone that `/etc/localtime` leads to, and the one that `/etc/timezone` names.
     zones: (Option<String>, Option<String>),
@@ -41,11 +44,14 @@ enum Trim {
 }
 
 pub(super) fn look(site: &Site) -> Facts {
+    let clock = kernel::clock_state();
     Facts {
         os: host::os_release(),
         release: kernel::text("kernel.osrelease"),
         cores: host::cores(),
-        clock: kernel::clock_state(),
+        clock,
+        // D-Bus starts a service to answer this: only where the answer is of use
+        ntp_off: clock.is_some_and(|state| !state.synchronised) && ntp_is_off(),
         clock_source: kernel::read("/sys/devices/system/clocksource/clocksource0/current_clocksource"),
         zones: (local_zone(), kernel::read("/etc/timezone")),
         governor: kernel::read("/sys/devices/system/cpu/cpu0/cpufreq/scaling_governor"),
@@ -67,10 +73,20 @@ fn systemd_version() -> Option<u32> {
 
 /// What systemctl(1) prints; none when it is not there or does not answer.
 pub(super) fn systemctl(arguments: &[&str]) -> Option<String> {
-    let argv = ["systemctl"].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
+    ask("systemctl", arguments)
+}
+
+fn ask(program: &str, arguments: &[&str]) -> Option<String> {
+    let argv = [program].iter().chain(arguments).map(|word| (*word).to_owned()).collect();
     let env = std::env::var("PATH").map(|path| vec![("PATH".to_owned(), path)]).unwrap_or_default();
     let command = Command { argv, env, dir: "/".into(), stdin: None };
     command.run(Duration::from_secs(2), &Cancel::default()).ok().map(|said| said.stdout)
+}
+
+/// `CanNTP=yes` and `NTP=no` (org.freedesktop.timedate1(5)).
+fn ntp_is_off() -> bool {
+    let said = ask("timedatectl", &["show", "-p", "CanNTP", "-p", "NTP"]).unwrap_or_default();
+    ["CanNTP=yes", "NTP=no"].iter().all(|line| said.lines().any(|l| l == *line))
 }
 
 fn trim_of(root: &Path) -> Trim {
@@ -93,7 +109,7 @@ fn version(said: &str) -> Option<u32> {
 
 pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
     let mut rows = vec![system(&facts.os), release(facts.release.as_deref()), cores(facts.cores)];
-    rows.push(clock(facts.clock));
+    rows.push(clock(facts.clock, facts.ntp_off));
     rows.push(clock_source(facts.clock_source.as_deref()));
     rows.push(zone(site, &facts.zones));
     rows.push(governor(facts.governor.as_deref()));
@@ -141,7 +157,7 @@ fn cores(cores: usize) -> Check {
     if cores < 4 { row.but(Severity::Warn, "nothing for trials: starts and recoveries take longer") } else { row }
 }
 
-fn clock(state: Option<ClockState>) -> Check {
+fn clock(state: Option<ClockState>, ntp_off: bool) -> Check {
     let why =
         "times of records, binlog events and logs are compared with those of other machines, and a step ends sessions";
     let row = |found: String| Check::ok("clock", "synchronised, within 500 ms", found, why);
@@ -153,7 +169,8 @@ fn clock(state: Option<ClockState>) -> Check {
     if state.synchronised && state.offset < Duration::from_millis(500) {
         return row;
     }
-    row.but(Severity::Warn, "run an NTP client: apt-get install chrony, or timedatectl set-ntp true")
+    let row = row.but(Severity::Warn, "run an NTP client: apt-get install chrony, or timedatectl set-ntp true");
+    if ntp_off { row.fixed_by(Fix::time_sync()) } else { row }
 }
 
 /// A slow source costs a system call per reading, and brokers read the clock for every record batch.
@@ -263,6 +280,7 @@ mod tests {
                 offset: Duration::from_millis(3),
                 max_error: Duration::from_millis(40),
             }),
+            ntp_off: false,
             clock_source: Some("tsc".into()),
             zones: (Some("Asia/Seoul".into()), Some("Asia/Seoul".into())),
             governor: Some("schedutil".into()),
@@ -276,6 +294,12 @@ mod tests {
         let checks = judge(&site(""), &noble());
         assert!(checks.iter().all(|c| c.severity == Severity::Ok), "{checks:#?}");
         assert_eq!(named(&checks, "clock").found, "synchronised, 3 ms off");
+        let off = Facts {
+            clock: Some(ClockState { synchronised: false, ..noble().clock.unwrap() }),
+            ntp_off: true,
+            ..noble()
+        };
+        assert_eq!(named(&judge(&site(""), &off), "clock").fix, Some(Fix::time_sync()));
         assert_eq!(named(&checks, "time zone").found, "host Asia/Seoul, nodes UTC");
     }
 

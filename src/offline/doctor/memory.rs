@@ -3,6 +3,7 @@
 use super::{
     Site,
     check::{Check, Severity, size},
+    fix::Fix,
 };
 use crate::{
     base::{ByteSize, NodeKind},
@@ -140,6 +141,7 @@ fn overcommit(site: &Site, facts: &Facts) -> Check {
         (None, _) | (_, None) => 0,
     };
     let row = row(format!("2, {} may still be reserved", size(left)));
+    let row = row.fixed_by(Fix::sysctl("overcommit", "vm.overcommit_memory", mode.to_string(), "0"));
     let remedy = "sysctl -w vm.overcommit_memory=0, and the same in /etc/sysctl.d/";
     if left < caps {
         let problem = format!(
@@ -170,7 +172,7 @@ fn swap(site: &Site, facts: &Facts) -> Check {
     }
     let remedy = "sysctl -w vm.swappiness=1, and the same in /etc/sysctl.d/; or swapoff -a";
     let severity = if site.starter.caps.is_ok() { Severity::Info } else { Severity::Warn };
-    row.but(severity, remedy)
+    row.but(severity, remedy).fixed_by(Fix::sysctl("swappiness", "vm.swappiness", swappiness.to_string(), "1"))
 }
 
 fn huge_pages(chosen: Option<&str>) -> Check {
@@ -178,10 +180,12 @@ fn huge_pages(chosen: Option<&str>) -> Check {
     let row = |found: &str| Check::ok("transparent huge pages", "madvise or never", found, why);
     match chosen {
         None => row("no such setting here"),
-        Some(word @ "always") => row(word).but(
-            Severity::Warn,
-            "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled; for every boot transparent_hugepage=madvise on the kernel's command line",
-        ),
+        Some(word @ "always") => row(word)
+            .but(
+                Severity::Warn,
+                "echo madvise > /sys/kernel/mm/transparent_hugepage/enabled; for every boot transparent_hugepage=madvise on the kernel's command line",
+            )
+            .fixed_by(Fix::huge_pages(word)),
         Some(word) => row(word),
     }
 }

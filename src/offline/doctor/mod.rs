@@ -4,6 +4,7 @@
 
 mod check;
 mod confinement;
+pub mod fix;
 mod identity;
 mod limits;
 mod machine;

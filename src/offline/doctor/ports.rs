@@ -4,6 +4,7 @@
 use super::{
     Site,
     check::{Check, Severity},
+    fix::Fix,
 };
 use crate::{
     base::{NodeName, Timestamp, recipe::PortUse},
@@ -158,12 +159,27 @@ fn ephemeral(facts: &Facts) -> Check {
     let list: Vec<String> = inside.iter().map(u16::to_string).collect();
     let list = list.join(",");
     // the kernel replaces the whole list
-    let kept = facts.reserved.iter().map(|(a, b)| if a == b { format!("{a},") } else { format!("{a}-{b},") });
-    let all: String = kept.collect::<String>() + &list;
-    row(format!("{list} inside")).but(
-        Severity::Warn,
-        format!("sysctl -w net.ipv4.ip_local_reserved_ports={all}, and the same in /etc/sysctl.d/"),
-    )
+    let all = ranges(facts.reserved.iter().copied().chain(inside.iter().map(|port| (*port, *port))));
+    let now = ranges(facts.reserved.iter().copied());
+    let key = "net.ipv4.ip_local_reserved_ports";
+    row(format!("{list} inside"))
+        .but(Severity::Warn, format!("sysctl -w {key}={all}, and the same in /etc/sysctl.d/"))
+        .fixed_by(Fix::sysctl("reserved-ports", key, now, all))
+}
+
+/// As the kernel shows a list of ports: in order, neighbours as a range.
+fn ranges(ports: impl Iterator<Item = (u16, u16)>) -> String {
+    let mut all: Vec<(u16, u16)> = ports.collect();
+    all.sort_unstable();
+    let mut merged: Vec<(u16, u16)> = Vec::new();
+    for (from, to) in all {
+        match merged.last_mut() {
+            Some((_, end)) if from <= end.saturating_add(1) => *end = (*end).max(to),
+            Some(_) | None => merged.push((from, to)),
+        }
+    }
+    let shown = merged.iter().map(|(a, b)| if a == b { a.to_string() } else { format!("{a}-{b}") });
+    shown.collect::<Vec<_>>().join(",")
 }
 
 fn purpose(name: &str) -> String {
@@ -290,7 +306,11 @@ mod tests {
         assert_eq!(ephemeral(&facts(9_000, &[(9_000, 9_100)])).severity, Severity::Ok);
         let row = ephemeral(&facts(1_024, &[(8_080, 8_080), (10_000, 10_010)]));
         assert_eq!((row.severity, row.found.as_str()), (Severity::Warn, "9092 inside"));
-        assert!(row.remedy.unwrap().contains("reserved_ports=8080,10000-10010,9092,"));
+        assert!(row.remedy.unwrap().contains("reserved_ports=8080,9092,10000-10010,"));
+        // as the kernel shows it, so that it can be seen whether it holds
+        let row = ephemeral(&facts(1_024, &[(9_093, 9_094), (8_080, 8_080)]));
+        let fix = row.fix.unwrap();
+        assert_eq!((fix.now.as_str(), fix.wanted.as_str()), ("8080,9093-9094", "8080,9092-9094"));
     }
 
     #[test]

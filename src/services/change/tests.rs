@@ -70,6 +70,12 @@ fn what_each_change_leads_to() {
             &brokers,
         ),
         (
+            "what an acknowledged record survives",
+            STACK.into(),
+            "[zookeeper]\n[kafka]\ndurability = \"power-cut\"\n[mysql]\n".into(),
+            &brokers,
+        ),
+        (
             "a property of one",
             STACK.into(),
             format!(
