@@ -13,6 +13,7 @@ mod bench;
 mod bundle;
 mod cgroups;
 mod exhausted;
+mod fence;
 #[path = "../vm/guest.rs"]
 mod guest;
 mod hindered;

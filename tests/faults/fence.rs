@@ -1,0 +1,33 @@
+//! kill -9 of the daemon right before and right after it closes a dead broker's session: the next one ends what was begun.
+
+use crate::{
+    bench::Bench,
+    support::{STATE_LIMIT, pid_of, process, skip, until},
+};
+
+#[test]
+fn a_session_is_closed_once_wherever_the_daemon_that_closes_it_dies() {
+    let Ok(store) = std::env::var("CDC_TEST_STORE") else {
+        return skip("a_session_is_closed_once", "CDC_TEST_STORE names no filled artifact store");
+    };
+    let text = format!("[artifacts]\nstore = \"{store}\"\noffline = true\n[zookeeper]\n[kafka.brokers.1]\n");
+    let bench = Bench::with(&text);
+    for (round, point) in ["fence.closing", "fence.closed"].into_iter().enumerate() {
+        let output = bench.run(&["up", "--detach"]);
+        assert_eq!(output.code, Some(0), "{point}\n{output}");
+        let before = pid_of(&bench.node("broker-1").expect("a daemon that answers"));
+        bench.arm(&format!("{point} kill"));
+        process::kill(before, 9);
+        until(STATE_LIMIT, point, || if bench.hit() { Ok(()) } else { Err("not reached".to_owned()) });
+        bench.disarm();
+        std::fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
+        let output = bench.run(&["up", "--detach"]);
+        assert_eq!(output.code, Some(0), "{point}\n{output}");
+        let back = bench.node("broker-1").expect("a daemon that answers");
+        assert_eq!((&back["state"], &back["incarnation"]), (&"ready".into(), &(round + 2).into()), "{point}: {back}");
+        let events = bench.run(&["events", "--json", "broker-1"]).stdout;
+        assert!(!events.contains("old session"), "{point}: nobody had to wait for it\n{events}");
+    }
+    assert_eq!(bench.run(&["down"]).code, Some(0));
+    bench.root.await_empty();
+}
