@@ -51,6 +51,7 @@ fn http_503_is_not_ready_and_the_status_says_so() {
     let root = Root::new(&[fake("a", &[&format!("http={port}:503")]).http(port)]);
     root.expect_log("node=a");
     let up = root.spawn(&["up", "--detach"]);
+    root.await_daemon_node("a");
     // not in the number of the port
     root.await_node("a", "the answer is named", |n| {
         n["detail"].as_str().is_some_and(|detail| detail.replace(&port.to_string(), "").contains("503"))
