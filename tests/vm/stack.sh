@@ -12,6 +12,15 @@ saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                              # NAM
 status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
 main_pid() { systemctl show -P MainPID "$unit"; }
 now() { date +%s%3N; }
+next_pid() { # the pid of a daemon that is not this one any more; 0 is between two, and kill -9 0 would end this script
+  for _ in $(seq 600); do
+    next=$(main_pid)
+    [ "$next" != "$1" ] && [ "$next" != 0 ] && break
+    sleep .05
+  done
+  [ "$next" != 0 ] || { saw end "no daemon came after pid $1"; keep_journal; exit 1; }
+  daemon=$next
+}
 keep_journal() {
   journalctl --no-pager -o short-precise -u "$unit" -u cdc-supervisor-fetch.service >"$seen/journal" 2>&1
   cp $root/state/events.jsonl "$seen/" 2>/dev/null
@@ -80,12 +89,7 @@ for round in $(seq "$rounds"); do
   sleep ".$((RANDOM % 9))"
   if [ $((round % 4)) = 0 ]; then # in the middle of an adoption
     kill -9 "$daemon"
-    for _ in $(seq 200); do
-      next=$(main_pid)
-      [ "$next" != "$daemon" ] && [ "$next" != 0 ] && break
-      sleep .02
-    done
-    daemon=$next
+    next_pid "$daemon"
     sleep ".0$((RANDOM % 9))"
   fi
   began=$(now)
@@ -97,7 +101,7 @@ for round in $(seq "$rounds"); do
       sort -u | wc -l)" -ge 6 ] && break
     sleep .05
   done
-  daemon=$(main_pid)
+  next_pid "$daemon"
   # When the daemon began and when the last node was its own, milliseconds since the kill.
   tail -n 60 $root/state/events.jsonl | jq -r --argjson began "$began" '
     def ms: capture("(?<t>.*)\\.(?<ms>[0-9]+)Z$") | (.t + "Z" | fromdate) * 1000 + (.ms | tonumber);
