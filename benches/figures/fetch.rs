@@ -187,7 +187,7 @@ fn rows(bench: &Bench, place: &Path, packing: &Packing, archive: &Path) -> Measu
                     "at least {least} x as fast: {faster:.2} x; ours verified, synced and renamed it; theirs did not sync"
                 ),
                 None => format!(
-                    "what a fetch with this decompressor cannot be faster than; {} is {:.2} of `curl; sha256sum; tar x`",
+                    "decompression alone by the system's program, one thread; ours is another decompressor; {} is {:.2} of `curl; sha256sum; tar x`",
                     packing.unpack[0],
                     median(theirs).as_secs_f64() / median(&stepped).as_secs_f64()
                 ),
