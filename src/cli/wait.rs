@@ -112,6 +112,12 @@ impl Wait {
                 list.push((node.name.clone(), reason(node)));
             }
         }
+        // One that was waited for and is wanted down now will not come: that is no stack that is ready.
+        for node in status.nodes.iter().filter(|n| n.wanted != "up") {
+            if self.nodes.get(&node.name).is_some_and(|seen| !seen.ready) {
+                hopeless.push((node.name.clone(), "somebody else has ordered it down meanwhile".to_owned()));
+            }
+        }
         // It is waited for as the others are; when nothing moves any more it is what is done without.
         let over = now.saturating_sub(self.progress) >= self.timeout;
         if not_ready.is_empty() && over {
@@ -312,6 +318,16 @@ mod tests {
         let mut status = one("down", "");
         status.nodes[0].wanted = "down".into();
         assert_eq!(wait().look(&status, at(0)).0, Judgement::Ready);
+    }
+
+    #[test]
+    fn a_node_that_is_ordered_down_while_it_is_waited_for_never_counts_as_ready() {
+        let mut wait = wait();
+        assert!(matches!(wait.look(&one("starting", "503"), at(0)).0, Judgement::Waiting(_)));
+        let mut status = one("stopping", "");
+        status.nodes[0].wanted = "down".into();
+        let Judgement::Failed { nodes, .. } = wait.look(&status, at(1)).0 else { panic!("it is no success") };
+        assert!(nodes[0].1.contains("ordered it down"), "{nodes:?}");
     }
 
     #[test]

@@ -58,7 +58,8 @@ fn http_503_is_not_ready_and_the_status_says_so() {
     });
     assert_eq!(root.node("a")["state"], "starting");
     root.ok(&["down", "--now"]);
-    assert_ne!(up.wait(crate::support::VERB_LIMIT).code, Some(0));
+    let up = up.wait(crate::support::VERB_LIMIT);
+    assert_ne!(up.code, Some(0), "{up}");
 }
 
 #[test]
