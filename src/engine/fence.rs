@@ -202,6 +202,8 @@ impl Fence {
                 let why = closed.err().map_or_else(|| "ZooKeeper still holds it".to_owned(), |e| e.to_string());
                 Ok(Fenced::Refused(seen.session, why))
             }
+            // It went by itself while we tried, or the answer was lost: gone, and nothing that we may call ours.
+            Some(_) | None if closed.is_err() => Ok(Fenced::NobodyThere),
             Some(_) | None => {
                 self.note(seen.session);
                 Ok(Fenced::Closed(seen.session))
