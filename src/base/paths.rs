@@ -63,6 +63,16 @@ impl Layout {
         self.state().join("identity.json")
     }
 
+    /// Copies of the stores that belong together, a directory each.
+    pub fn snapshots(&self) -> PathBuf {
+        self.root.join("snapshots")
+    }
+
+    /// An exchange of data directories that is under way; gone when it is done.
+    pub fn exchange(&self) -> PathBuf {
+        self.state().join("exchange.json")
+    }
+
     /// The event log.
     pub fn events(&self) -> PathBuf {
         self.state().join("events.jsonl")

@@ -16,3 +16,4 @@ pub mod programs;
 pub mod scope;
 mod shims;
 pub mod status;
+pub mod stores;

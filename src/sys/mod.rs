@@ -4,6 +4,7 @@ pub mod cgroup;
 pub mod children;
 pub mod clock;
 pub mod command;
+pub mod copy;
 pub mod elf;
 pub mod error;
 pub mod failpoint;

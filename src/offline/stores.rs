@@ -1,0 +1,356 @@
+//! The stores of a stack as things that belong together: copies of all of them at one moment, and their return.
+//!
+//! ZooKeeper has the cluster's id and its topics, the brokers have the records, MySQL has the rows and the binlog that was read from:
+//! a copy is made of all of them while nothing runs, and ZooKeeper's and the brokers' are never separated. A copy is complete files,
+//! shared block by block where the file system can (never hard links: mysqld, Kafka's indexes and ZooKeeper's log are written in
+//! place). A snapshot has its name only when it is whole and on disk; half a one has a name that is none.
+
+mod copy;
+pub mod exchange;
+mod manifest;
+
+pub use manifest::{Manifest, Set, name_at, snapshot_name};
+
+use super::status;
+use crate::{
+    base::{ByteSize, Layout, NodeName, Timestamp},
+    config::Plan,
+    services::identity::{self, MARKER, Marker},
+    sys::{copy::share_blocks, error::SysError, fs, host},
+};
+use manifest::StoreCopy;
+use std::{
+    fmt,
+    fs::File,
+    path::{Path, PathBuf},
+};
+
+/// One node's data.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Store {
+    /// Whose.
+    pub node: NodeName,
+    /// What it belongs to.
+    pub set: Set,
+    /// Where it is.
+    pub dir: PathBuf,
+}
+
+/// The stores of a plan: ZooKeeper, brokers, MySQL.
+pub fn of_plan(plan: &Plan) -> Vec<Store> {
+    let set = |node: &NodeName| if *node == NodeName::mysql() { Set::Mysql } else { Set::Kafka };
+    plan.data_directories().into_iter().map(|(node, dir)| Store { set: set(&node), node, dir }).collect()
+}
+
+/// Why nothing was done, or not all of it.
+#[derive(Debug)]
+pub enum StoreError {
+    /// A request that makes no sense as it is; nothing was done.
+    Asked(String, Option<String>),
+    /// Refused, because it would harm data; nothing was done.
+    Refused(String, Option<String>),
+    /// The system said no. What was there before is there still.
+    System(SysError),
+}
+
+impl fmt::Display for StoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Asked(what, _) | Self::Refused(what, _) => f.write_str(what),
+            Self::System(e) => e.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for StoreError {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Self::System(e) => e.source(),
+            Self::Asked(..) | Self::Refused(..) => None,
+        }
+    }
+}
+
+impl From<SysError> for StoreError {
+    fn from(e: SysError) -> Self {
+        Self::System(e)
+    }
+}
+
+impl StoreError {
+    /// What to do about it.
+    pub fn hint(&self) -> Option<&str> {
+        match self {
+            Self::Asked(_, hint) | Self::Refused(_, hint) => hint.as_deref(),
+            Self::System(_) => None,
+        }
+    }
+
+    fn refused(what: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::Refused(what.into(), Some(hint.into()))
+    }
+}
+
+/// Hears what is being done, in words.
+pub type Told<'a> = dyn FnMut(String) + 'a;
+
+/// Makes a snapshot. Nothing of the stack may run, and the caller sees to it that nothing is started meanwhile. Blocks for as long
+/// as reading all data takes.
+pub fn create(
+    layout: &Layout,
+    stores: &[Store],
+    name: &str,
+    now: Timestamp,
+    told: &mut Told<'_>,
+) -> Result<Manifest, StoreError> {
+    at_rest(layout, stores)?;
+    let place = layout.snapshots();
+    let whole = place.join(name);
+    if whole.exists() {
+        let hint = format!("choose another name, or `cdc-supervisor snapshot remove {name} --confirm {name}` first");
+        return Err(StoreError::refused(format!("there is a snapshot {name} already"), hint));
+    }
+    if !stores.iter().any(|store| store.dir.exists()) {
+        return Err(StoreError::Asked("there is no data yet: nothing to copy".into(), None));
+    }
+    // What one that was killed has left goes first: its room is wanted.
+    clear_parts(layout)?;
+    fs::make_dir(&place, 0o700)?;
+    enough_room(stores, &place)?;
+    let part = place.join(format!(".{name}.part"));
+    let made = into(layout, stores, &part, name, now, told).and_then(|manifest| {
+        std::fs::rename(&part, &whole)
+            .and_then(|()| fs::sync_parent(&whole))
+            .map_err(|e| SysError::path("put in place", &whole, e))?;
+        Ok(manifest)
+    });
+    if made.is_err() {
+        // Half a copy is worth nothing; the error is what must be heard.
+        let _ = fs::remove_dir_all_optional(&part);
+    }
+    made
+}
+
+fn into(
+    layout: &Layout,
+    stores: &[Store],
+    part: &Path,
+    name: &str,
+    now: Timestamp,
+    told: &mut Told<'_>,
+) -> Result<Manifest, StoreError> {
+    fs::make_dir(part, 0o700)?;
+    let mut manifest = Manifest {
+        schema: 1,
+        name: name.to_owned(),
+        made_at: now,
+        supervisor: env!("CARGO_PKG_VERSION").to_owned(),
+        cluster: None,
+        mysql: None,
+        secrets: Vec::new(),
+        stores: Vec::new(),
+    };
+    for store in stores.iter().filter(|store| store.dir.exists()) {
+        let mut progress = Bytes::new(format!("copying {}", store.node), told);
+        let entries = copy::tree(&store.dir, &part.join(store.node.as_str()), &mut |bytes| progress.add(bytes))?;
+        manifest.stores.push(StoreCopy {
+            node: store.node.clone(),
+            set: store.set,
+            written_by: marker(&store.dir)?,
+            entries,
+        });
+        match (store.set, store.node == NodeName::zookeeper()) {
+            (Set::Kafka, false) => {
+                if let Some(text) = fs::read_lossy_optional(&store.dir.join("meta.properties"))?
+                    && let identity::Found::Data { cluster, .. } = identity::meta_properties(&text)
+                {
+                    manifest.cluster = Some(cluster);
+                }
+            }
+            (Set::Kafka, true) => {}
+            (Set::Mysql, _) => {
+                let text = fs::read_lossy_optional(&store.dir.join("auto.cnf"))?.unwrap_or_default();
+                manifest.mysql = identity::server_uuid(&text);
+            }
+        }
+    }
+    if manifest.sets().contains(&Set::Mysql) {
+        manifest.secrets = copy_secrets(&layout.secrets(), &part.join(SECRETS))?;
+    }
+    told("waiting for the disk".into());
+    fs::sync_file_system(part).map_err(|e| SysError::path("sync the file system of", part, e))?;
+    // Without it there is no snapshot: written last.
+    let text =
+        serde_json::to_string(&manifest).map_err(|e| SysError::new("write the manifest", std::io::Error::from(e)))?;
+    fs::write_atomic(&part.join(manifest::FILE), text.as_bytes(), 0o600, fs::Durability::PowerLoss)?;
+    Ok(manifest)
+}
+
+/// The directory of passwords inside a snapshot.
+const SECRETS: &str = "secrets";
+
+fn copy_secrets(from: &Path, to: &Path) -> Result<Vec<String>, SysError> {
+    let mut names = fs::names_in(from)?;
+    names.retain(|name| !name.starts_with('.') && from.join(name).is_file());
+    names.sort();
+    fs::make_dir(to, 0o700)?;
+    for name in &names {
+        let bytes = std::fs::read(from.join(name)).map_err(|e| SysError::path("read", &from.join(name), e))?;
+        fs::write_atomic(&to.join(name), &bytes, 0o600, fs::Durability::ProcessCrash)?;
+    }
+    Ok(names)
+}
+
+/// Who wrote a data directory, as its mark says; a mark that cannot be read says nothing.
+fn marker(dir: &Path) -> Result<Option<Marker>, SysError> {
+    Ok(fs::read_lossy_optional(&dir.join(MARKER))?.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+/// Whether every store is at rest: nobody holds its node's lock.
+fn at_rest(layout: &Layout, stores: &[Store]) -> Result<(), StoreError> {
+    let lives: Vec<String> = status::nodes_that_live(layout)
+        .into_iter()
+        .filter(|node| stores.iter().any(|store| store.node == *node))
+        .map(|node| node.to_string())
+        .collect();
+    if lives.is_empty() {
+        return Ok(());
+    }
+    let what = format!("{} run: data that is being written cannot be copied or replaced", lives.join(", "));
+    Err(StoreError::refused(what, "stop them first, or add --stop: they are started again afterwards"))
+}
+
+/// Whether copies of these stores fit below `place`; where blocks can be shared they take next to nothing.
+fn enough_room(stores: &[Store], place: &Path) -> Result<(), StoreError> {
+    let mut wanted = 0;
+    for store in stores.iter().filter(|store| !shares(&store.dir, place)) {
+        wanted += copy::taken(&store.dir)?;
+    }
+    let free = host::free_space(place)?.0;
+    // File systems slow down and fragment near their end, and mysqld and the brokers must go on afterwards.
+    let needed = wanted + wanted / 20;
+    if needed <= free {
+        return Ok(());
+    }
+    Err(StoreError::refused(
+        format!("the copy needs {} below {}, and {} are free", ByteSize(needed), place.display(), ByteSize(free)),
+        "make room, or make that directory a link to one on another disk",
+    ))
+}
+
+/// Whether a file of `dir` can share its blocks with one in `place`: tried with an empty-handed file of our own.
+fn shares(dir: &Path, place: &Path) -> bool {
+    let (a, b) = (dir.join(".cdc-share.tmp"), place.join(".cdc-share.tmp"));
+    let tried = || -> std::io::Result<bool> {
+        std::fs::write(&a, vec![1; 4096])?;
+        Ok(share_blocks(&File::open(&a)?, &File::create(&b)?))
+    };
+    let shared = tried().unwrap_or(false);
+    for file in [a, b] {
+        // best effort: a leftover of one block
+        let _ = std::fs::remove_file(file);
+    }
+    shared
+}
+
+/// Removes what was not finished.
+fn clear_parts(layout: &Layout) -> Result<(), SysError> {
+    let place = layout.snapshots();
+    for name in fs::names_in(&place)?.iter().filter(|n| n.starts_with('.') && n.ends_with(".part")) {
+        fs::remove_dir_all_optional(&place.join(name))?;
+    }
+    Ok(())
+}
+
+/// All snapshots, oldest first; what cannot be read is named with the reason.
+pub fn list(layout: &Layout) -> Result<Vec<Result<Manifest, String>>, StoreError> {
+    let mut found = Vec::new();
+    for name in fs::names_in(&layout.snapshots())?.into_iter().filter(|n| !n.starts_with('.')) {
+        found.push(read(layout, &name).map_err(|e| match e.hint() {
+            Some(hint) => format!("{name}: {e}; {hint}"),
+            None => format!("{name}: {e}"),
+        }));
+    }
+    found.sort_by_key(|one| one.as_ref().map_or(Timestamp(i64::MAX), |m| m.made_at));
+    Ok(found)
+}
+
+/// One snapshot's manifest.
+pub fn read(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
+    let dir = layout.snapshots().join(name);
+    let path = dir.join(manifest::FILE);
+    let Some(text) = fs::read_optional(&path)? else {
+        if dir.exists() {
+            let hint = "it is no snapshot of ours, or was not finished; remove it by hand";
+            return Err(StoreError::refused(format!("{} has no manifest", dir.display()), hint));
+        }
+        let names: Vec<String> =
+            fs::names_in(&layout.snapshots())?.into_iter().filter(|n| !n.starts_with('.')).collect();
+        let hint = if names.is_empty() {
+            "there is none at all".to_owned()
+        } else {
+            format!("there are: {}", names.join(", "))
+        };
+        return Err(StoreError::Asked(format!("there is no snapshot {name}"), Some(hint)));
+    };
+    serde_json::from_str(&text).map_err(|e| {
+        StoreError::refused(
+            format!("{} cannot be read: {e}", path.display()),
+            "it was damaged: what it lists cannot be proven",
+        )
+    })
+}
+
+/// Reads all of a snapshot; what is not as it was. Blocks.
+pub fn verify(layout: &Layout, name: &str, told: &mut Told<'_>) -> Result<(Manifest, Vec<String>), StoreError> {
+    let manifest = read(layout, name)?;
+    let dir = layout.snapshots().join(name);
+    let mut wrong = Vec::new();
+    for store in &manifest.stores {
+        let mut progress = Bytes::new(format!("reading {}", store.node), told);
+        wrong.extend(copy::differences(&dir.join(store.node.as_str()), store, &mut |bytes| progress.add(bytes))?);
+    }
+    wrong.extend(
+        manifest
+            .secrets
+            .iter()
+            .filter(|s| !dir.join(SECRETS).join(s).is_file())
+            .map(|s| format!("secret {s} is missing")),
+    );
+    Ok((manifest, wrong))
+}
+
+/// Removes one snapshot.
+pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
+    let manifest = read(layout, name)?;
+    let place = layout.snapshots();
+    // Out of sight first: half a snapshot must not be taken for one.
+    let part = place.join(format!(".{name}.part"));
+    fs::remove_dir_all_optional(&part)?;
+    std::fs::rename(place.join(name), &part).map_err(|e| SysError::path("remove", &place.join(name), e))?;
+    fs::remove_dir_all_optional(&part)?;
+    Ok(manifest)
+}
+
+/// Tells how far the bytes of something are, every 256 MB.
+struct Bytes<'a, 'b> {
+    what: String,
+    done: u64,
+    said: u64,
+    told: &'a mut Told<'b>,
+}
+
+impl<'a, 'b> Bytes<'a, 'b> {
+    fn new(what: String, told: &'a mut Told<'b>) -> Self {
+        told(what.clone());
+        Self { what, done: 0, said: 0, told }
+    }
+
+    fn add(&mut self, bytes: u64) {
+        self.done += bytes;
+        if self.done - self.said >= 256 << 20 {
+            self.said = self.done;
+            (self.told)(format!("{}: {}", self.what, ByteSize(self.done)));
+        }
+    }
+}

@@ -1,0 +1,271 @@
+//! Replaces data directories by those of a snapshot, or by nothing: prepared beside them, recorded, then renamed one after the
+//! other. Whoever is killed before the record has changed nothing; after it the next one finishes ([`finish`]).
+
+use super::{
+    SECRETS, Store, StoreCopy, StoreError, Told, at_rest, copy, enough_room,
+    manifest::{Manifest, Set},
+    marker, read,
+};
+use crate::{
+    base::{Layout, NodeName, recipe::DataVersion},
+    services::identity,
+    sys::{error::SysError, fs},
+};
+use serde::{Deserialize, Serialize};
+use std::{
+    collections::BTreeSet,
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+};
+
+/// `state/exchange.json`: there while directories are being renamed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Exchange {
+    /// 1.
+    schema: u32,
+    /// `restore before-upgrade`, `reset kafka`.
+    what: String,
+    swaps: Vec<Swap>,
+    /// Where the passwords of the new MySQL data are; none: those that are there stay.
+    #[serde(default)]
+    secrets: Option<PathBuf>,
+}
+
+/// One directory.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+struct Swap {
+    dir: PathBuf,
+    /// A new one waits beside it.
+    new: bool,
+}
+
+/// The next thing to do with one directory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Step {
+    /// The old one goes aside.
+    Aside,
+    /// The new one comes.
+    Come,
+    Done,
+}
+
+/// What is to be done, from what is there: the directory, the new one, the old one put aside.
+fn step(new: bool, dir: bool, incoming: bool, outgoing: bool) -> Step {
+    match (new, dir, incoming, outgoing) {
+        (true, true, true, _) | (false, true, _, false) => Step::Aside,
+        (true, false, true, _) => Step::Come,
+        (true, _, false, _) | (false, false, ..) | (false, true, _, true) => Step::Done,
+    }
+}
+
+fn beside(dir: &Path, ending: &str) -> PathBuf {
+    let mut name = dir.file_name().unwrap_or_default().to_os_string();
+    name.push(ending);
+    dir.with_file_name(name)
+}
+
+fn incoming(dir: &Path) -> PathBuf {
+    beside(dir, ".incoming")
+}
+
+fn outgoing(dir: &Path) -> PathBuf {
+    beside(dir, ".outgoing")
+}
+
+/// Puts the data of a snapshot in the place of what is there. `only`: that set of it. `versions` are the programs that will run on
+/// it. Nothing of these stores may run. Blocks for as long as copying takes. What was done, in words.
+pub fn restore(
+    layout: &Layout,
+    stores: &[Store],
+    versions: &[DataVersion],
+    (name, only): (&str, Option<Set>),
+    told: &mut Told<'_>,
+) -> Result<Vec<String>, StoreError> {
+    let manifest = read(layout, name)?;
+    let chosen = chosen(&manifest, stores, only)?;
+    at_rest(layout, stores)?;
+    for (store, copy) in &chosen {
+        if let Some(wanted) = versions.iter().find(|v| v.data_dir == store.dir) {
+            identity::judge_version(wanted, copy.written_by.as_ref(), None)
+                .map_err(|failure| StoreError::Refused(failure.what, Some(failure.remedy)))?;
+        }
+        replaceable(&store.dir)?;
+    }
+    clear(stores)?;
+    let from = layout.snapshots().join(name);
+    let copied = copies(&from, &chosen, told);
+    if copied.is_err() {
+        // Half a copy beside the data; the error is what must be heard.
+        let _ = clear(stores);
+    }
+    copied?;
+    let mysql = chosen.iter().any(|(store, _)| store.set == Set::Mysql);
+    let exchange = Exchange {
+        schema: 1,
+        what: format!("restore {name}"),
+        swaps: chosen.iter().map(|(store, _)| Swap { dir: store.dir.clone(), new: true }).collect(),
+        secrets: mysql.then(|| from.join(SECRETS)),
+    };
+    record_and_carry_out(layout, &exchange)?;
+    Ok(chosen
+        .iter()
+        .map(|(store, copy)| format!("{}: {} of {}", store.node, crate::base::ByteSize(copy.bytes()), manifest.made_at))
+        .collect())
+}
+
+/// The stores to replace, each with its copy. A set is taken whole, and only where the plan has the same nodes in it.
+fn chosen<'a>(
+    manifest: &'a Manifest,
+    stores: &'a [Store],
+    only: Option<Set>,
+) -> Result<Vec<(&'a Store, &'a StoreCopy)>, StoreError> {
+    let sets = match only {
+        None => manifest.sets(),
+        Some(set) if manifest.sets().contains(&set) => vec![set],
+        Some(set) => return Err(StoreError::Asked(format!("the snapshot {} has no {set} data", manifest.name), None)),
+    };
+    let mut chosen = Vec::new();
+    for set in sets {
+        let there: BTreeSet<&NodeName> = stores.iter().filter(|s| s.set == set).map(|s| &s.node).collect();
+        let copied: BTreeSet<&NodeName> = manifest.stores.iter().filter(|s| s.set == set).map(|s| &s.node).collect();
+        if there != copied {
+            let list = |names: &BTreeSet<&NodeName>| names.iter().map(|n| n.as_str()).collect::<Vec<_>>().join(", ");
+            let what = format!("the snapshot has {}, the configuration has {}", list(&copied), list(&there));
+            let hint = "data of one moment belong together: configure the nodes that the snapshot has";
+            return Err(StoreError::Refused(what, Some(hint.into())));
+        }
+        for store in stores.iter().filter(|s| s.set == set) {
+            chosen.extend(manifest.stores.iter().find(|copy| copy.node == store.node).map(|copy| (store, copy)));
+        }
+    }
+    Ok(chosen)
+}
+
+fn copies(from: &Path, chosen: &[(&Store, &StoreCopy)], told: &mut Told<'_>) -> Result<(), StoreError> {
+    for (store, copy) in chosen {
+        let source = from.join(store.node.as_str());
+        let target = incoming(&store.dir);
+        let parent = target.parent().unwrap_or(Path::new("/"));
+        let of_copy = Store { dir: source.clone(), ..(*store).clone() };
+        enough_room(&[of_copy], parent)?;
+        told(format!("copying {} back", store.node));
+        let entries = copy::tree(&source, &target, &mut |_| ())?;
+        // What was read is what was listed, or nothing is replaced.
+        if entries != copy.entries {
+            let wrong = copy::differences(&source, copy, &mut |_| ())?;
+            let first = wrong.first().map_or("owners or modes of its files were changed", String::as_str);
+            let hint = "it was changed after it was made; `cdc-supervisor snapshot verify` names all of it";
+            return Err(StoreError::Refused(format!("the snapshot is not what it was: {first}"), Some(hint.into())));
+        }
+    }
+    told("waiting for the disk".into());
+    for (store, _) in chosen {
+        let target = incoming(&store.dir);
+        fs::sync_file_system(&target).map_err(|e| SysError::path("sync the file system of", &target, e))?;
+    }
+    Ok(())
+}
+
+/// Removes the data of one set, so that its nodes begin anew. Nothing of it may run. What was done, in words.
+pub fn reset(layout: &Layout, stores: &[Store], set: Set) -> Result<Vec<String>, StoreError> {
+    let chosen: Vec<&Store> = stores.iter().filter(|store| store.set == set).collect();
+    if chosen.is_empty() {
+        return Err(StoreError::Asked(format!("the configuration has no {set} node"), None));
+    }
+    at_rest(layout, stores)?;
+    clear(stores)?;
+    for store in &chosen {
+        replaceable(&store.dir)?;
+    }
+    let done = chosen
+        .iter()
+        .map(|store| match marker(&store.dir)? {
+            Some(mark) => Ok(format!("{}: removed what {} {} had written", store.node, mark.product, mark.version)),
+            None => Ok(format!("{}: removed", store.node)),
+        })
+        .collect::<Result<Vec<_>, SysError>>()?;
+    let swaps = chosen.iter().map(|store| Swap { dir: store.dir.clone(), new: false }).collect();
+    record_and_carry_out(layout, &Exchange { schema: 1, what: format!("reset {set}"), swaps, secrets: None })?;
+    Ok(done)
+}
+
+/// Whether a directory can be renamed away: it is none that a file system is mounted on, and its parent can be written.
+fn replaceable(dir: &Path) -> Result<(), StoreError> {
+    let parent = dir.parent().unwrap_or(Path::new("/"));
+    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev());
+    let (Ok(own), Ok(of_parent)) = (device(dir), device(parent)) else {
+        // Not there yet: nothing to rename. What is wrong with the parent shows when it is written.
+        return Ok(());
+    };
+    if own != of_parent {
+        return Err(StoreError::refused(
+            format!("{} is a mount point: a directory in its place cannot be exchanged in one step", dir.display()),
+            "set data_dir to a directory below it",
+        ));
+    }
+    let tried = fs::make_temporary_dir(parent, ".cdc-probe")?;
+    fs::remove_dir_all_optional(&tried)?;
+    Ok(())
+}
+
+fn record_and_carry_out(layout: &Layout, exchange: &Exchange) -> Result<(), SysError> {
+    let text = serde_json::to_string(exchange).map_err(|e| SysError::new("write the record", io::Error::from(e)))?;
+    fs::write_atomic(&layout.exchange(), text.as_bytes(), 0o600, fs::Durability::PowerLoss)?;
+    carry_out(layout, exchange)
+}
+
+fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<(), SysError> {
+    for swap in &exchange.swaps {
+        let (new, old) = (incoming(&swap.dir), outgoing(&swap.dir));
+        loop {
+            let (from, to) = match step(swap.new, swap.dir.exists(), new.exists(), old.exists()) {
+                Step::Aside => (&swap.dir, &old),
+                Step::Come => (&new, &swap.dir),
+                Step::Done => break,
+            };
+            std::fs::rename(from, to)
+                .and_then(|()| fs::sync_parent(to))
+                .map_err(|e| SysError::new(format!("rename {} to {}", from.display(), to.display()), e))?;
+        }
+    }
+    if let Some(secrets) = &exchange.secrets {
+        for name in fs::names_in(secrets)?.into_iter().filter(|n| !n.starts_with('.')) {
+            let bytes =
+                std::fs::read(secrets.join(&name)).map_err(|e| SysError::path("read", &secrets.join(&name), e))?;
+            fs::write_atomic(&layout.secret(&name), &bytes, 0o600, fs::Durability::PowerLoss)?;
+        }
+    }
+    // Whose data this root has is learned again from what is there now.
+    fs::remove_optional(&layout.identity())?;
+    fs::remove_optional(&layout.exchange())?;
+    fs::sync_parent(&layout.exchange()).map_err(|e| SysError::path("sync", &layout.state(), e))?;
+    for swap in &exchange.swaps {
+        fs::remove_dir_all_optional(&outgoing(&swap.dir))?;
+    }
+    Ok(())
+}
+
+/// Finishes an exchange that was recorded and not finished, and removes what one that was not recorded has left. Before any node
+/// is started. The words for it; none: there was nothing.
+pub fn finish(layout: &Layout, stores: &[Store]) -> Result<Option<String>, SysError> {
+    let Some(text) = fs::read_optional(&layout.exchange())? else {
+        clear(stores)?;
+        return Ok(None);
+    };
+    let exchange: Exchange =
+        serde_json::from_str(&text).map_err(|e| SysError::path("read", &layout.exchange(), io::Error::from(e)))?;
+    carry_out(layout, &exchange)?;
+    Ok(Some(format!("`{}` was cut short while directories were being exchanged, and is finished now", exchange.what)))
+}
+
+fn clear(stores: &[Store]) -> Result<(), SysError> {
+    for store in stores {
+        fs::remove_dir_all_optional(&incoming(&store.dir))?;
+        fs::remove_dir_all_optional(&outgoing(&store.dir))?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,156 @@
+//! Snapshot, restore and reset on directories of our own, cut short at every step.
+
+use super::*;
+use crate::{
+    base::Timestamp,
+    offline::stores::{create, list, remove, verify},
+};
+
+fn stack() -> (tempfile::TempDir, Layout, Vec<Store>) {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    for place in [layout.state(), layout.secrets()] {
+        std::fs::create_dir_all(place).unwrap();
+    }
+    let store = |node: NodeName, set| Store { dir: layout.data(&node), node, set };
+    let stores = vec![
+        store(NodeName::zookeeper(), Set::Kafka),
+        store(NodeName::broker(1), Set::Kafka),
+        store(NodeName::mysql(), Set::Mysql),
+    ];
+    write_all(&layout, &stores, "old");
+    (dir, layout, stores)
+}
+
+fn write_all(layout: &Layout, stores: &[Store], text: &str) {
+    for store in stores {
+        std::fs::create_dir_all(store.dir.join("sub")).unwrap();
+        std::fs::write(store.dir.join("sub/file"), format!("{text} {}", store.node)).unwrap();
+    }
+    let meta = format!("version=0\nbroker.id=1\ncluster.id={text}\n");
+    std::fs::write(stores[1].dir.join("meta.properties"), meta).unwrap();
+    std::fs::write(layout.secret("root"), text).unwrap();
+    std::fs::write(layout.identity(), "{}").unwrap();
+}
+
+fn seen(stores: &[Store]) -> Vec<String> {
+    stores.iter().map(|s| std::fs::read_to_string(s.dir.join("sub/file")).unwrap_or_else(|_| "-".into())).collect()
+}
+
+fn quiet() -> impl FnMut(String) {
+    |_| ()
+}
+
+#[test]
+fn what_was_copied_comes_back_and_nothing_is_left_beside_it() {
+    let (_dir, layout, stores) = stack();
+    let manifest = create(&layout, &stores, "first", Timestamp(1_000), &mut quiet()).unwrap();
+    assert_eq!((manifest.cluster.as_deref(), &manifest.secrets[..]), (Some("old"), &["root".to_owned()][..]));
+    write_all(&layout, &stores, "new");
+    let e = create(&layout, &stores, "first", Timestamp(2_000), &mut quiet()).unwrap_err();
+    assert!(e.to_string().contains("already"), "{e}");
+    restore(&layout, &stores, &[], ("first", Some(Set::Kafka)), &mut quiet()).unwrap();
+    assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "new mysql"], "a set, whole");
+    assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "new", "MySQL's passwords are MySQL's");
+    restore(&layout, &stores, &[], ("first", None), &mut quiet()).unwrap();
+    assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "old mysql"]);
+    assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "old");
+    assert!(!layout.identity().exists() && !layout.exchange().exists());
+    for store in &stores {
+        let names = fs::names_in(store.dir.parent().unwrap()).unwrap();
+        assert!(names.iter().all(|n| !n.contains("coming") && !n.contains("going")), "{names:?}");
+    }
+    assert_eq!(verify(&layout, "first", &mut quiet()).unwrap().1, Vec::<String>::new());
+    assert_eq!(list(&layout).unwrap().len(), 1);
+    remove(&layout, "first").unwrap();
+    assert!(list(&layout).unwrap().is_empty() && fs::names_in(&layout.snapshots()).unwrap().is_empty());
+}
+
+#[test]
+fn a_snapshot_that_was_changed_replaces_nothing() {
+    let (_dir, layout, stores) = stack();
+    create(&layout, &stores, "s", Timestamp(1_000), &mut quiet()).unwrap();
+    write_all(&layout, &stores, "new");
+    std::fs::write(layout.snapshots().join("s/broker-1/sub/file"), "forged").unwrap();
+    let e = restore(&layout, &stores, &[], ("s", None), &mut quiet()).unwrap_err();
+    assert!(matches!(&e, StoreError::Refused(what, _) if what.contains("broker-1/sub/file")), "{e}");
+    assert_eq!(seen(&stores), ["new zookeeper", "new broker-1", "new mysql"]);
+    assert_eq!(verify(&layout, "s", &mut quiet()).unwrap().1.len(), 1);
+    std::fs::remove_file(layout.snapshots().join("s/manifest.json")).unwrap();
+    assert!(restore(&layout, &stores, &[], ("s", None), &mut quiet()).is_err());
+    assert!(list(&layout).unwrap()[0].as_ref().unwrap_err().contains("no manifest"));
+}
+
+#[test]
+fn data_of_other_nodes_and_of_a_newer_program_are_refused() {
+    let (_dir, layout, stores) = stack();
+    let mark = r#"{"schema":1,"product":"MySQL","version":"9.7.2"}"#;
+    std::fs::write(stores[2].dir.join(identity::MARKER), mark).unwrap();
+    create(&layout, &stores, "s", Timestamp(1_000), &mut quiet()).unwrap();
+    let more = Store { node: NodeName::broker(2), set: Set::Kafka, dir: layout.data(&NodeName::broker(2)) };
+    let with_more: Vec<Store> = stores.iter().cloned().chain([more]).collect();
+    let e = restore(&layout, &with_more, &[], ("s", None), &mut quiet()).unwrap_err();
+    assert!(e.to_string().contains("broker-1, zookeeper, the configuration has broker-1, broker-2, zookeeper"), "{e}");
+    let older = DataVersion {
+        product: crate::base::recipe::DataProduct::Mysql,
+        version: "8.0.46".into(),
+        protocol: None,
+        data_dir: stores[2].dir.clone(),
+    };
+    let e = restore(&layout, &stores, &[older], ("s", None), &mut quiet()).unwrap_err();
+    assert!(matches!(&e, StoreError::Refused(what, _) if what.contains("9.7.2")), "{e}");
+    assert!(matches!(restore(&layout, &stores, &[], ("t", None), &mut quiet()), Err(StoreError::Asked(..))));
+}
+
+#[test]
+fn a_set_is_reset_whole_and_the_other_stays() {
+    let (_dir, layout, stores) = stack();
+    reset(&layout, &stores, Set::Kafka).unwrap();
+    assert_eq!(seen(&stores), ["-", "-", "old mysql"]);
+    assert!(!layout.identity().exists());
+    reset(&layout, &stores, Set::Kafka).unwrap();
+}
+
+#[test]
+fn an_exchange_cut_short_anywhere_is_finished_by_the_next_and_one_not_recorded_never_was() {
+    for steps in 0..=6 {
+        let (_dir, layout, stores) = stack();
+        // A restore up to its record: the new directories wait beside the old ones.
+        for store in &stores {
+            copy::tree(&store.dir, &incoming(&store.dir), &mut |_| ()).unwrap();
+        }
+        write_all(&layout, &stores, "new");
+        let swaps: Vec<Swap> = stores.iter().map(|s| Swap { dir: s.dir.clone(), new: true }).collect();
+        let exchange = Exchange { schema: 1, what: "restore s".into(), swaps, secrets: None };
+        std::fs::write(layout.exchange(), serde_json::to_string(&exchange).unwrap()).unwrap();
+        for done in 0..steps {
+            let dir = &stores[done / 2].dir;
+            let (from, to) = if done % 2 == 0 { (dir.clone(), outgoing(dir)) } else { (incoming(dir), dir.clone()) };
+            std::fs::rename(from, to).unwrap();
+        }
+        let words = finish(&layout, &stores).unwrap().unwrap();
+        assert!(words.contains("restore s"), "{words}");
+        assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "old mysql"], "after {steps} steps");
+        assert_eq!(finish(&layout, &stores).unwrap(), None);
+    }
+    let (_dir, layout, stores) = stack();
+    std::fs::create_dir_all(incoming(&stores[0].dir).join("half")).unwrap();
+    assert_eq!(finish(&layout, &stores).unwrap(), None);
+    assert!(!incoming(&stores[0].dir).exists());
+    assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "old mysql"]);
+}
+
+#[test]
+fn steps_follow_from_what_is_there() {
+    for (new, dir, coming, gone, expected) in [
+        (true, true, true, false, Step::Aside),
+        (true, false, true, true, Step::Come),
+        (true, false, true, false, Step::Come),
+        (true, true, false, true, Step::Done),
+        (false, true, false, false, Step::Aside),
+        (false, false, false, true, Step::Done),
+        (false, false, false, false, Step::Done),
+    ] {
+        assert_eq!(step(new, dir, coming, gone), expected, "{new} {dir} {coming} {gone}");
+    }
+}
