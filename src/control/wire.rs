@@ -81,6 +81,27 @@ pub enum Order {
     Prove,
     /// Look at everything the box promises (see `operate::verify`): `Progress` lines, then one `Verdict`.
     Verify,
+    /// Copy all data that belong together: `Progress` lines, then `Done`, or `Refused` with 8.
+    Snapshot {
+        /// The snapshot's name.
+        name: String,
+        /// Stop the nodes that have data, and start them again; false: refused while one of them runs.
+        #[serde(default, skip_serializing_if = "is_false")]
+        stop: bool,
+    },
+    /// Stop the nodes that have data, put a snapshot's in their place, start them again.
+    Restore {
+        /// The snapshot's name.
+        name: String,
+        /// One set of it (`kafka`, `mysql`); none: all.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        only: Option<String>,
+    },
+    /// Stop the nodes of one set, delete their data, start them again.
+    Reset {
+        /// `kafka` or `mysql`.
+        set: String,
+    },
     /// Run the program that lies at the daemon's own path now, in the same process; nodes run on. `Done` right before the
     /// step that cannot be told of: what came of it is in the next `Hello`.
     UpgradeSelf,

@@ -9,14 +9,14 @@ mod copy;
 pub mod exchange;
 mod manifest;
 
-pub use manifest::{Manifest, Set, name_at, snapshot_name};
+pub use manifest::{Manifest, Set, snapshot_name};
 
 use super::status;
 use crate::{
     base::{ByteSize, Layout, NodeName, Timestamp},
     config::Plan,
     services::identity::{self, MARKER, Marker},
-    sys::{copy::share_blocks, error::SysError, fs, host},
+    sys::{clock, copy::share_blocks, error::SysError, fs, host},
 };
 use manifest::StoreCopy;
 use std::{
@@ -91,22 +91,51 @@ impl StoreError {
     }
 }
 
+/// A root and its stores, kept from every daemon for as long as this lives.
+#[derive(Debug)]
+pub struct Alone {
+    /// The root.
+    pub layout: Layout,
+    /// The plan's.
+    pub stores: Vec<Store>,
+    _lock: fs::Lock,
+}
+
+impl Alone {
+    /// Takes the root's lock, and finishes what was cut short. Refused while a daemon has it. Blocks.
+    pub fn with(layout: Layout, plan: &Plan, told: &mut Told<'_>) -> Result<Self, StoreError> {
+        fs::make_dir(&layout.run(), 0o750)?;
+        let Some(lock) = fs::Lock::try_take(&layout.daemon_lock())? else {
+            let what = format!("a daemon holds {} and does not answer", layout.root().display());
+            return Err(StoreError::refused(what, "it starts or ends just now: try again"));
+        };
+        let stores = of_plan(plan);
+        if let Some(finished) = exchange::finish(&layout, &stores)? {
+            told(finished);
+        }
+        Ok(Self { layout, stores, _lock: lock })
+    }
+}
+
+/// One snapshot in a line.
+pub fn made(manifest: &Manifest) -> String {
+    let nodes: Vec<&str> = manifest.stores.iter().map(|s| s.node.as_str()).collect();
+    format!("{}  {}  {}  {}", manifest.name, manifest.made_at, ByteSize(manifest.bytes()), nodes.join(", "))
+}
+
+/// The name of one that nobody named.
+pub fn name_now() -> String {
+    manifest::name_at(clock::wall())
+}
+
 /// Hears what is being done, in words.
 pub type Told<'a> = dyn FnMut(String) + 'a;
 
-/// Makes a snapshot. Nothing of the stack may run, and the caller sees to it that nothing is started meanwhile. Blocks for as long
-/// as reading all data takes.
-pub fn create(
-    layout: &Layout,
-    stores: &[Store],
-    name: &str,
-    now: Timestamp,
-    told: &mut Told<'_>,
-) -> Result<Manifest, StoreError> {
-    at_rest(layout, stores)?;
+/// Whether a snapshot of this name could be made, were everything down: the name is free, there is something to copy, and room.
+pub fn could_create(layout: &Layout, stores: &[Store], name: &str) -> Result<(), StoreError> {
+    let name = snapshot_name(name).map_err(|why| StoreError::Asked(why, None))?;
     let place = layout.snapshots();
-    let whole = place.join(name);
-    if whole.exists() {
+    if place.join(&name).exists() {
         let hint = format!("choose another name, or `cdc-supervisor snapshot remove {name} --confirm {name}` first");
         return Err(StoreError::refused(format!("there is a snapshot {name} already"), hint));
     }
@@ -116,9 +145,23 @@ pub fn create(
     // What one that was killed has left goes first: its room is wanted.
     clear_parts(layout)?;
     fs::make_dir(&place, 0o700)?;
-    enough_room(stores, &place)?;
+    enough_room(stores, &place)
+}
+
+/// Makes a snapshot. Nothing of the stack may run, and the caller sees to it that nothing is started meanwhile. Blocks for as long
+/// as reading all data takes.
+pub fn create(
+    layout: &Layout,
+    stores: &[Store],
+    name: &str,
+    told: &mut Told<'_>,
+) -> Result<Manifest, StoreError> {
+    could_create(layout, stores, name)?;
+    at_rest(layout, stores)?;
+    let place = layout.snapshots();
+    let whole = place.join(name);
     let part = place.join(format!(".{name}.part"));
-    let made = into(layout, stores, &part, name, now, told).and_then(|manifest| {
+    let made = into(layout, stores, &part, name, told).and_then(|manifest| {
         std::fs::rename(&part, &whole)
             .and_then(|()| fs::sync_parent(&whole))
             .map_err(|e| SysError::path("put in place", &whole, e))?;
@@ -136,14 +179,13 @@ fn into(
     stores: &[Store],
     part: &Path,
     name: &str,
-    now: Timestamp,
     told: &mut Told<'_>,
 ) -> Result<Manifest, StoreError> {
     fs::make_dir(part, 0o700)?;
     let mut manifest = Manifest {
         schema: 1,
         name: name.to_owned(),
-        made_at: now,
+        made_at: clock::wall(),
         supervisor: env!("CARGO_PKG_VERSION").to_owned(),
         cluster: None,
         mysql: None,

@@ -15,6 +15,7 @@ mod orders;
 mod plan;
 mod port_owners;
 mod reload;
+mod snapshot;
 mod status;
 mod up;
 mod upgrade_self;
@@ -44,6 +45,9 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Fetch(asked) => fetch::run(context, asked).await,
         Verb::Artifacts(asked) => artifacts::run(context, asked).await,
         Verb::Bundle(asked) => bundle::run(context, asked).await,
+        Verb::Snapshot(asked) => snapshot::run(context, asked).await,
+        Verb::Restore(args) => snapshot::restore(context, args).await,
+        Verb::Reset(args) => snapshot::reset(context, args).await,
         Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
         Verb::PortOwners => port_owners::run(context),

@@ -73,25 +73,44 @@ fn outgoing(dir: &Path) -> PathBuf {
     beside(dir, ".outgoing")
 }
 
-/// Puts the data of a snapshot in the place of what is there. `only`: that set of it. `versions` are the programs that will run on
-/// it. Nothing of these stores may run. Blocks for as long as copying takes. What was done, in words.
-pub fn restore(
-    layout: &Layout,
-    stores: &[Store],
-    versions: &[DataVersion],
-    (name, only): (&str, Option<Set>),
-    told: &mut Told<'_>,
-) -> Result<Vec<String>, StoreError> {
-    let manifest = read(layout, name)?;
-    let chosen = chosen(&manifest, stores, only)?;
-    at_rest(layout, stores)?;
-    for (store, copy) in &chosen {
-        if let Some(wanted) = versions.iter().find(|v| v.data_dir == store.dir) {
-            identity::judge_version(wanted, copy.written_by.as_ref(), None)
+/// What a restore is about.
+#[derive(Clone, Copy, Debug)]
+pub struct Wanted<'a> {
+    /// The snapshot.
+    pub name: &'a str,
+    /// One set of it; none: all.
+    pub only: Option<Set>,
+    /// The programs that will run on the data; of one that is not named the next start decides.
+    pub versions: &'a [DataVersion],
+}
+
+/// Whether this could be restored, were everything down: there is such a snapshot, it has the configured nodes, their programs may
+/// have the data, and the directories can be exchanged.
+pub fn could_restore(layout: &Layout, stores: &[Store], wanted: Wanted<'_>) -> Result<(), StoreError> {
+    let manifest = read(layout, wanted.name)?;
+    for (store, copy) in chosen(&manifest, stores, wanted.only)? {
+        if let Some(version) = wanted.versions.iter().find(|v| v.data_dir == store.dir) {
+            identity::judge_version(version, copy.written_by.as_ref(), None)
                 .map_err(|failure| StoreError::Refused(failure.what, Some(failure.remedy)))?;
         }
         replaceable(&store.dir)?;
     }
+    Ok(())
+}
+
+/// Puts the data of a snapshot in the place of what is there. Nothing of these stores may run. Blocks for as long as copying takes.
+/// What was done, in words.
+pub fn restore(
+    layout: &Layout,
+    stores: &[Store],
+    wanted: Wanted<'_>,
+    told: &mut Told<'_>,
+) -> Result<Vec<String>, StoreError> {
+    could_restore(layout, stores, wanted)?;
+    at_rest(layout, stores)?;
+    let name = wanted.name;
+    let manifest = read(layout, name)?;
+    let chosen = chosen(&manifest, stores, wanted.only)?;
     clear(stores)?;
     let from = layout.snapshots().join(name);
     let copied = copies(&from, &chosen, told);
@@ -167,17 +186,21 @@ fn copies(from: &Path, chosen: &[(&Store, &StoreCopy)], told: &mut Told<'_>) -> 
     Ok(())
 }
 
-/// Removes the data of one set, so that its nodes begin anew. Nothing of it may run. What was done, in words.
-pub fn reset(layout: &Layout, stores: &[Store], set: Set) -> Result<Vec<String>, StoreError> {
-    let chosen: Vec<&Store> = stores.iter().filter(|store| store.set == set).collect();
-    if chosen.is_empty() {
+/// Whether this set could be reset, were it down.
+pub fn could_reset(stores: &[Store], set: Set) -> Result<(), StoreError> {
+    let mut chosen = stores.iter().filter(|store| store.set == set).peekable();
+    if chosen.peek().is_none() {
         return Err(StoreError::Asked(format!("the configuration has no {set} node"), None));
     }
-    at_rest(layout, stores)?;
+    chosen.try_for_each(|store| replaceable(&store.dir))
+}
+
+/// Removes the data of one set, so that its nodes begin anew. Nothing of it may run. What was done, in words.
+pub fn reset(layout: &Layout, stores: &[Store], set: Set) -> Result<Vec<String>, StoreError> {
+    could_reset(stores, set)?;
+    let chosen: Vec<&Store> = stores.iter().filter(|store| store.set == set).collect();
+    at_rest(layout, &chosen.iter().map(|store| (*store).clone()).collect::<Vec<_>>())?;
     clear(stores)?;
-    for store in &chosen {
-        replaceable(&store.dir)?;
-    }
     let done = chosen
         .iter()
         .map(|store| match marker(&store.dir)? {

@@ -145,7 +145,7 @@ pub fn snapshot_name(text: &str) -> Result<String, String> {
 }
 
 /// The name of one that nobody named: its time.
-pub fn name_at(now: Timestamp) -> String {
+pub(super) fn name_at(now: Timestamp) -> String {
     now.to_string().replace(':', "-").replace(".000", "").replace('.', "-")
 }
 

@@ -37,6 +37,10 @@ fn seen(stores: &[Store]) -> Vec<String> {
     stores.iter().map(|s| std::fs::read_to_string(s.dir.join("sub/file")).unwrap_or_else(|_| "-".into())).collect()
 }
 
+fn of(name: &str, only: Option<Set>) -> Wanted<'_> {
+    Wanted { name, only, versions: &[] }
+}
+
 fn quiet() -> impl FnMut(String) {
     |_| ()
 }
@@ -44,15 +48,15 @@ fn quiet() -> impl FnMut(String) {
 #[test]
 fn what_was_copied_comes_back_and_nothing_is_left_beside_it() {
     let (_dir, layout, stores) = stack();
-    let manifest = create(&layout, &stores, "first", Timestamp(1_000), &mut quiet()).unwrap();
+    let manifest = create(&layout, &stores, "first", &mut quiet()).unwrap();
     assert_eq!((manifest.cluster.as_deref(), &manifest.secrets[..]), (Some("old"), &["root".to_owned()][..]));
     write_all(&layout, &stores, "new");
-    let e = create(&layout, &stores, "first", Timestamp(2_000), &mut quiet()).unwrap_err();
+    let e = create(&layout, &stores, "first", &mut quiet()).unwrap_err();
     assert!(e.to_string().contains("already"), "{e}");
-    restore(&layout, &stores, &[], ("first", Some(Set::Kafka)), &mut quiet()).unwrap();
+    restore(&layout, &stores, of("first", Some(Set::Kafka)), &mut quiet()).unwrap();
     assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "new mysql"], "a set, whole");
     assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "new", "MySQL's passwords are MySQL's");
-    restore(&layout, &stores, &[], ("first", None), &mut quiet()).unwrap();
+    restore(&layout, &stores, of("first", None), &mut quiet()).unwrap();
     assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "old mysql"]);
     assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "old");
     assert!(!layout.identity().exists() && !layout.exchange().exists());
@@ -69,15 +73,15 @@ fn what_was_copied_comes_back_and_nothing_is_left_beside_it() {
 #[test]
 fn a_snapshot_that_was_changed_replaces_nothing() {
     let (_dir, layout, stores) = stack();
-    create(&layout, &stores, "s", Timestamp(1_000), &mut quiet()).unwrap();
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
     write_all(&layout, &stores, "new");
     std::fs::write(layout.snapshots().join("s/broker-1/sub/file"), "forged").unwrap();
-    let e = restore(&layout, &stores, &[], ("s", None), &mut quiet()).unwrap_err();
+    let e = restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err();
     assert!(matches!(&e, StoreError::Refused(what, _) if what.contains("broker-1/sub/file")), "{e}");
     assert_eq!(seen(&stores), ["new zookeeper", "new broker-1", "new mysql"]);
     assert_eq!(verify(&layout, "s", &mut quiet()).unwrap().1.len(), 1);
     std::fs::remove_file(layout.snapshots().join("s/manifest.json")).unwrap();
-    assert!(restore(&layout, &stores, &[], ("s", None), &mut quiet()).is_err());
+    assert!(restore(&layout, &stores, of("s", None), &mut quiet()).is_err());
     assert!(list(&layout).unwrap()[0].as_ref().unwrap_err().contains("no manifest"));
 }
 
@@ -86,10 +90,10 @@ fn data_of_other_nodes_and_of_a_newer_program_are_refused() {
     let (_dir, layout, stores) = stack();
     let mark = r#"{"schema":1,"product":"MySQL","version":"9.7.2"}"#;
     std::fs::write(stores[2].dir.join(identity::MARKER), mark).unwrap();
-    create(&layout, &stores, "s", Timestamp(1_000), &mut quiet()).unwrap();
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
     let more = Store { node: NodeName::broker(2), set: Set::Kafka, dir: layout.data(&NodeName::broker(2)) };
     let with_more: Vec<Store> = stores.iter().cloned().chain([more]).collect();
-    let e = restore(&layout, &with_more, &[], ("s", None), &mut quiet()).unwrap_err();
+    let e = restore(&layout, &with_more, of("s", None), &mut quiet()).unwrap_err();
     assert!(e.to_string().contains("broker-1, zookeeper, the configuration has broker-1, broker-2, zookeeper"), "{e}");
     let older = DataVersion {
         product: crate::base::recipe::DataProduct::Mysql,
@@ -97,9 +101,9 @@ fn data_of_other_nodes_and_of_a_newer_program_are_refused() {
         protocol: None,
         data_dir: stores[2].dir.clone(),
     };
-    let e = restore(&layout, &stores, &[older], ("s", None), &mut quiet()).unwrap_err();
+    let e = restore(&layout, &stores, Wanted { versions: &[older], ..of("s", None) }, &mut quiet()).unwrap_err();
     assert!(matches!(&e, StoreError::Refused(what, _) if what.contains("9.7.2")), "{e}");
-    assert!(matches!(restore(&layout, &stores, &[], ("t", None), &mut quiet()), Err(StoreError::Asked(..))));
+    assert!(matches!(restore(&layout, &stores, of("t", None), &mut quiet()), Err(StoreError::Asked(..))));
 }
 
 #[test]
