@@ -1,7 +1,7 @@
 //! Answers the control socket: orders go to the engine, statuses come from its snapshot.
 
 use super::{
-    convert::{self, Started},
+    convert::{self, Meters, Started},
     handover::Handover,
     reload::Reloads,
 };
@@ -16,7 +16,7 @@ use crate::{
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
     operate::{drill, operation::Operations, prove, verify},
-    sys::{cgroup::CgroupRoot, clock},
+    sys::{cgroup::CgroupRoot, clock, memory::Readings},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -34,6 +34,7 @@ struct Shared {
     engine: Handle,
     caps: Caps,
     cgroup: Option<CgroupRoot>,
+    readings: Readings,
     started: Started,
     reloads: Reloads,
     operations: Operations,
@@ -54,7 +55,17 @@ impl DaemonHandler {
         handover: Handover,
     ) -> Self {
         let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
-        Self(Arc::new(Shared { layout, engine, cgroup, caps, started: Started::now(), reloads, operations, handover }))
+        Self(Arc::new(Shared {
+            layout,
+            engine,
+            cgroup,
+            readings: Readings::default(),
+            caps,
+            started: Started::now(),
+            reloads,
+            operations,
+            handover,
+        }))
     }
 
     /// What is applied now.
@@ -133,7 +144,10 @@ impl Shared {
                 self.note_refusal(by, &reply);
                 out.send(answer_of(reply));
             }
-            Order::Down { now } => self.carry_out(EngineOrder::Down { now }, by, out).await,
+            Order::Down { now } => {
+                self.reloads.rest();
+                self.carry_out(EngineOrder::Down { now }, by, out).await;
+            }
             Order::Reload { config, max_wait_s } => {
                 let max_wait = Duration::from_secs(max_wait_s);
                 self.reloads.reload(&self.engine, config, max_wait, by, out).await;
@@ -157,7 +171,8 @@ impl Shared {
         let made = tokio::task::spawn_blocking(move || {
             let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());
             let supervisor = convert::supervisor(&snapshot, layout, shared.started, shared.caps.clone(), cgroup);
-            convert::status(&snapshot, supervisor, layout, cgroup)
+            let meters = Meters { cgroup, readings: &shared.readings };
+            convert::status(&snapshot, supervisor, layout, meters)
         })
         .await;
         match made {

@@ -72,6 +72,11 @@ impl Reloads {
         Arc::clone(&self.applied.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The daemon ends soon: nobody keeps logs within their bounds any more.
+    pub(super) fn rest(&self) {
+        self.bounds.rest();
+    }
+
     /// Carries out an order to reload and answers it.
     pub(super) async fn reload(
         &self,
