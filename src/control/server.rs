@@ -198,6 +198,10 @@ async fn connection(
         | Order::Reload { .. }
         | Order::Prove
         | Order::Verify
+        | Order::Snapshot { .. }
+        | Order::Restore { .. }
+        | Order::Reset { .. }
+        | Order::Drill(_)
         | Order::UpgradeSelf => tracing::info!(%peer, ?order, "order"),
     }
     let watching = matches!(order, Order::Watch);

@@ -4,10 +4,11 @@ use super::{
     convert::{self, Meters, Started},
     handover::Handover,
     reload::Reloads,
+    stores::{self, Errand, Site},
 };
 use crate::{
     base::{
-        EventKind, EventLine, Layout, NodeName, OrderedBy,
+        EventKind, EventLine, Layout, NodeName, OrderedBy, drill as drill_names,
         outcome::{is_signal, signal_name},
     },
     control::{
@@ -15,7 +16,7 @@ use crate::{
         wire::{Answer, Caps, Checked, Hello, Order, VERSION, Verdict},
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
-    operate::{prove, verify},
+    operate::{drill, operation::Operations, prove, verify},
     sys::{cgroup::CgroupRoot, clock, memory::Readings},
 };
 use std::{sync::Arc, time::Duration};
@@ -37,6 +38,7 @@ struct Shared {
     readings: Readings,
     started: Started,
     reloads: Reloads,
+    operations: Operations,
     handover: Handover,
 }
 
@@ -45,7 +47,14 @@ struct Shared {
 pub(super) struct DaemonHandler(Arc<Shared>);
 
 impl DaemonHandler {
-    pub(super) fn new(layout: Layout, engine: Handle, caps: Caps, reloads: Reloads, handover: Handover) -> Self {
+    pub(super) fn new(
+        layout: Layout,
+        engine: Handle,
+        caps: Caps,
+        reloads: Reloads,
+        operations: Operations,
+        handover: Handover,
+    ) -> Self {
         let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
         Self(Arc::new(Shared {
             layout,
@@ -55,6 +64,7 @@ impl DaemonHandler {
             caps,
             started: Started::now(),
             reloads,
+            operations,
             handover,
         }))
     }
@@ -92,7 +102,11 @@ impl Shared {
             | Order::Down { .. }
             | Order::Reload { .. }
             | Order::Prove
-            | Order::Verify => match self.handover.work.begin() {
+            | Order::Verify
+            | Order::Snapshot { .. }
+            | Order::Restore { .. }
+            | Order::Reset { .. }
+            | Order::Drill(_) => match self.handover.work.begin() {
                 None => {
                     let hint = Some("try again in a moment");
                     return out.send(refused(8, "the daemon's program is being replaced just now".into(), hint));
@@ -100,6 +114,11 @@ impl Shared {
                 working => working,
             },
         };
+        if starts_something(&order)
+            && let Some(other) = self.operations.keeps_down()
+        {
+            return out.send(refused(8, format!("{other}; nothing is started meanwhile"), None));
+        }
         match order {
             Order::Hello => out.send(Answer::Hello(Hello {
                 v: VERSION,
@@ -144,13 +163,23 @@ impl Shared {
             }
             Order::Prove => self.prove(out).await,
             Order::Verify => self.verify(out).await,
-            Order::UpgradeSelf if self.reloads.is_running() => {
-                out.send(refused(8, "a reload is under way: the program is replaced after it".into(), None));
-            }
-            Order::UpgradeSelf => {
-                let handler = Arc::new(DaemonHandler(Arc::clone(&self)));
-                self.handover.carry_out(handler, out).await;
-            }
+            Order::Snapshot { name, stop } => self.stores(Errand::Snapshot { name }, stop, by, out).await,
+            Order::Restore { name, only } => match only.map(|set| set.parse()).transpose() {
+                Ok(only) => self.stores(Errand::Restore { name, only }, true, by, out).await,
+                Err(why) => out.send(refused(2, why, None)),
+            },
+            Order::Reset { set } => match set.parse() {
+                Ok(set) => self.stores(Errand::Reset(set), true, by, out).await,
+                Err(why) => out.send(refused(2, why, None)),
+            },
+            Order::Drill(plan) => self.drill(&plan, by, out).await,
+            Order::UpgradeSelf => match self.operations.running() {
+                Some(other) => out.send(refused(8, format!("{other}; the program is replaced after it"), None)),
+                None => {
+                    let handler = Arc::new(DaemonHandler(Arc::clone(&self)));
+                    self.handover.carry_out(handler, out).await;
+                }
+            },
         }
     }
 
@@ -228,6 +257,19 @@ impl Shared {
         self.engine.journal().note(EventLine::new(EventKind::Refused, why).by(by));
     }
 
+    async fn stores(&self, errand: Errand, stop: bool, by: OrderedBy, out: &AnswerSink) {
+        let site = Site {
+            layout: &self.layout,
+            engine: &self.engine,
+            operations: &self.operations,
+            applied: self.reloads.applied(),
+        };
+        out.send(match stores::carry_out(&site, errand, stop, by, out).await {
+            Ok(text) => Answer::Done { text },
+            Err(answer) => answer,
+        });
+    }
+
     async fn verify(&self, out: &AnswerSink) {
         let mut report = |text: String| out.progress(text);
         let found = verify::verify(&self.reloads.applied().targets, &mut report).await;
@@ -238,6 +280,23 @@ impl Shared {
         let checks: Vec<Checked> = found.into_iter().map(checked).collect();
         let ok = checks.iter().all(|c| c.ok);
         out.send(Answer::Verdict(Verdict { schema: 1, at: clock::wall(), ok, checks }));
+    }
+
+    async fn drill(&self, plan: &drill_names::Plan, by: OrderedBy, out: &AnswerSink) {
+        let applied = self.reloads.applied();
+        let stage = drill::Stage {
+            layout: &self.layout,
+            engine: &self.engine,
+            targets: &applied.targets,
+            operations: &self.operations,
+        };
+        match drill::run(&stage, plan, Some(by), &mut |text| out.progress(text)).await {
+            Ok(report) => out.send(Answer::Drilled(Box::new(report))),
+            Err(drill::Refused { exit, message, causes, hint }) => {
+                self.engine.journal().note(EventLine::new(EventKind::Refused, &message).by(by));
+                out.send(Answer::Refused { exit, message, causes, hint });
+            }
+        }
     }
 
     async fn prove(&self, out: &AnswerSink) {
@@ -259,6 +318,28 @@ fn checked(check: verify::Check) -> Checked {
     Checked { part: check.part.to_owned(), check: check.what, ok: found.is_none(), expected, found }
 }
 
+/// Whether an order may start a node.
+fn starts_something(order: &Order) -> bool {
+    match order {
+        Order::Start { .. } | Order::Restart { .. } | Order::Reload { .. } => true,
+        Order::Hello
+        | Order::Status
+        | Order::Watch
+        | Order::Stop { .. }
+        | Order::Kill { .. }
+        | Order::Fence { .. }
+        | Order::Down { .. }
+        | Order::Prove
+        | Order::Verify
+        | Order::Snapshot { .. }
+        | Order::Restore { .. }
+        | Order::Reset { .. }
+        // refused by the record of operations itself
+        | Order::Drill(_)
+        | Order::UpgradeSelf => false,
+    }
+}
+
 /// What an order is called in the event log, and the node it is about when it is one; none for questions.
 fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
     let of = |verb: &str, nodes: &[NodeName]| {
@@ -277,6 +358,13 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
         Order::Down { now: true } => Some((None, "kill everything, the daemon included".into())),
         Order::Reload { .. } => Some((None, "reload".into())),
+        Order::Snapshot { name, .. } => Some((None, format!("snapshot {name}"))),
+        Order::Restore { name, only } => Some((
+            None,
+            format!("restore {name}{}", only.as_ref().map_or(String::new(), |set| format!(", only {set}"))),
+        )),
+        Order::Reset { set } => Some((None, format!("reset {set}"))),
+        Order::Drill(plan) => Some((None, format!("drill {}", plan.drill))),
         Order::UpgradeSelf => Some((None, "replace the daemon's program; nodes run on".into())),
         Order::Hello | Order::Status | Order::Watch | Order::Prove | Order::Verify => None,
     }
@@ -286,7 +374,7 @@ fn causes(e: &dyn std::error::Error) -> Vec<String> {
     std::iter::successors(e.source(), |inner| inner.source()).map(ToString::to_string).collect()
 }
 
-fn answer_of(reply: OrderReply) -> Answer {
+pub(super) fn answer_of(reply: OrderReply) -> Answer {
     match reply {
         Ok(text) => Answer::Done { text },
         Err(Rejection::UnknownNode(name)) => {

@@ -6,16 +6,19 @@ mod door;
 mod handler;
 mod handover;
 mod inputs;
+mod left;
 mod logs;
 mod reload;
 mod session;
+mod stores;
 mod systemd;
 mod unit;
 
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName},
     engine::{self, Engine, EngineOrder, Handle, Journal, Reserve, Settings},
-    offline::plan,
+    offline::{self, plan},
+    operate::operation::Operations,
     sys::{children, clock, failpoint::fail_point, fs, process},
     telemetry,
 };
@@ -127,6 +130,9 @@ async fn serve(
     };
     let Some(lock) = lock else { return Err(StartError::already_running(&layout)) };
     fail_point!("daemon.locked");
+    if let Some(finished) = finish_exchange(&layout, &inputs.plan).await? {
+        tracing::warn!("{finished}");
+    }
     for dir in [layout.state(), layout.node_states(), layout.secrets()] {
         fs::remove_torn(&dir);
     }
@@ -216,8 +222,10 @@ async fn serve(
         one: tokio::sync::Mutex::default(),
         failed: std::sync::Mutex::default(),
     };
-    let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds);
-    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, handover));
+    let operations = Operations::new(layout.clone(), handle.journal().clone());
+    let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone());
+    left::take_up(&layout, &handle, &operations, reloads.applied());
+    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, operations, handover));
     door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;
     fail_point!("daemon.serving");
     let signals = tokio::spawn(obey_signals(handle, rest));
@@ -254,6 +262,13 @@ async fn serve(
     door.close().await;
     tracing::info!("all nodes are down; the daemon ends");
     Ok(())
+}
+
+/// Sets data directories right that a restore or a reset was exchanging when it was cut short: before anything looks at them.
+async fn finish_exchange(layout: &Layout, plan: &crate::config::Plan) -> Result<Option<String>, StartError> {
+    let (layout, stores) = (layout.clone(), offline::stores::of_plan(plan));
+    let finished = tokio::task::spawn_blocking(move || offline::stores::exchange::finish(&layout, &stores)).await;
+    finished.map_err(|e| StartError::other("set the data directories right", e))?.map_err(StartError::file)
 }
 
 /// How long the lock of a daemon that dies may still be held: its threads end one after the other, and its files are closed

@@ -150,12 +150,7 @@ pub fn could_create(layout: &Layout, stores: &[Store], name: &str) -> Result<(),
 
 /// Makes a snapshot. Nothing of the stack may run, and the caller sees to it that nothing is started meanwhile. Blocks for as long
 /// as reading all data takes.
-pub fn create(
-    layout: &Layout,
-    stores: &[Store],
-    name: &str,
-    told: &mut Told<'_>,
-) -> Result<Manifest, StoreError> {
+pub fn create(layout: &Layout, stores: &[Store], name: &str, told: &mut Told<'_>) -> Result<Manifest, StoreError> {
     could_create(layout, stores, name)?;
     at_rest(layout, stores)?;
     let place = layout.snapshots();

@@ -75,6 +75,9 @@ impl Handler for Shared {
                 | Order::Restart { .. }
                 | Order::Fence { .. }
                 | Order::Verify
+                | Order::Snapshot { .. }
+                | Order::Restore { .. }
+                | Order::Reset { .. }
                 | Order::Reload { .. }
                 | Order::UpgradeSelf => {}
             }

@@ -1,0 +1,241 @@
+//! `snapshot`, `restore` and `reset` of a stack that a daemon runs: its nodes are stopped, the work is done, they are started again.
+//! The record of operations has which ones, so that the next daemon starts them when this one does not live to.
+
+use super::inputs::Applied;
+use crate::{
+    base::{Layout, NodeName, OrderedBy, recipe::PrepareStep},
+    control::{server::AnswerSink, wire::Answer},
+    engine::{EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection},
+    lifecycle::Wanted,
+    offline::stores::{
+        self, Set, Store, StoreError,
+        exchange::{self, Wanted as Restore},
+    },
+    operate::operation::{Kind, Operations, Record, Refused},
+};
+use std::sync::Arc;
+
+/// What is to be done with the stores.
+#[derive(Clone, Debug)]
+pub(super) enum Errand {
+    /// Copy them.
+    Snapshot {
+        /// Its name.
+        name: String,
+    },
+    /// Replace them.
+    Restore {
+        /// By which snapshot.
+        name: String,
+        /// One set of it.
+        only: Option<Set>,
+    },
+    /// Delete one set.
+    Reset(Set),
+}
+
+impl Errand {
+    fn kind(&self) -> Kind {
+        match self {
+            Errand::Snapshot { .. } => Kind::Snapshot,
+            Errand::Restore { .. } => Kind::Restore,
+            Errand::Reset(_) => Kind::Reset,
+        }
+    }
+
+    fn detail(&self) -> String {
+        match self {
+            Errand::Snapshot { name } | Errand::Restore { name, .. } => name.clone(),
+            Errand::Reset(set) => set.to_string(),
+        }
+    }
+
+    /// Whether it is about this store.
+    fn touches(&self, store: &Store) -> bool {
+        match self {
+            Errand::Snapshot { .. } | Errand::Restore { only: None, .. } => true,
+            Errand::Restore { only: Some(set), .. } | Errand::Reset(set) => store.set == *set,
+        }
+    }
+}
+
+/// What the work needs of the daemon.
+pub(super) struct Site<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) engine: &'a Handle,
+    pub(super) operations: &'a Operations,
+    pub(super) applied: Arc<Applied>,
+}
+
+/// Does it. `stop`: nodes that run are stopped for it. What was done in words, or the refusal.
+pub(super) async fn carry_out(
+    site: &Site<'_>,
+    errand: Errand,
+    stop: bool,
+    by: OrderedBy,
+    out: &AnswerSink,
+) -> Result<Vec<String>, Answer> {
+    let stores = stores::of_plan(&site.applied.plan);
+    let running = site.operations.begin(errand.kind(), errand.detail(), Some(by)).map_err(|e| busy(&e))?;
+    // Whatever can be said before anything is stopped is said before.
+    let (looked, first) = (site.blocking(&errand, &stores, out, Part::Look).await, errand.clone());
+    if let Err(answer) = looked {
+        running.end("refused");
+        return Err(answer);
+    }
+    let nodes: Vec<NodeName> = stores.iter().filter(|s| first.touches(s)).map(|s| s.node.clone()).collect();
+    let snapshot = site.engine.snapshot();
+    let of_stores = || snapshot.nodes.iter().filter(|n| nodes.contains(&n.name));
+    let again: Vec<NodeName> = of_stores().filter(|n| matches!(n.wanted, Wanted::Up)).map(|n| n.name.clone()).collect();
+    let rests = |n: &NodeSnapshot| n.process.is_none() && matches!(n.wanted, Wanted::Down);
+    let up: Vec<String> = of_stores().filter(|n| !rests(n)).map(|n| n.name.to_string()).collect();
+    if !up.is_empty() && !stop {
+        running.end("refused: nodes run");
+        return Err(refused(
+            8,
+            format!("{} run: data that is being written cannot be copied", up.join(", ")),
+            Some("add --stop: they are stopped for it and started again afterwards; or stop them yourself first"),
+        ));
+    }
+    let undo = serde_json::json!({ "start": again });
+    running
+        .step("stopping the nodes", Some(undo.clone()))
+        .map_err(|e| refused(1, format!("{e}: {}; nothing was done", e.source), None))?;
+    let done = async {
+        if !up.is_empty() {
+            out.progress(format!("stopping {}", up.join(", ")));
+            site.engine.order(EngineOrder::Stop { nodes: nodes.clone(), now: false }).await.map_err(rejected)?;
+        }
+        running
+            .step("the data is being worked on", Some(undo.clone()))
+            .map_err(|e| refused(1, format!("{e}: {}", e.source), None))?;
+        site.blocking(&errand, &stores, out, Part::Work).await
+    };
+    let done = done.await;
+    let started = start_again(site.engine, &again, out).await;
+    running.end(match (&done, &started) {
+        (Ok(_), Ok(())) => "done".to_owned(),
+        (Err(_), _) => "not done; the data are as they were".to_owned(),
+        (Ok(_), Err(_)) => "done; not all nodes serve again".to_owned(),
+    });
+    match (done, started) {
+        (Ok(mut lines), Ok(())) => {
+            if !again.is_empty() {
+                let names: Vec<&str> = again.iter().map(NodeName::as_str).collect();
+                lines.push(format!("started again: {}", names.join(", ")));
+            }
+            Ok(lines)
+        }
+        (Ok(lines), Err(Answer::Refused { exit, message, mut causes, hint })) => {
+            causes.extend(lines.into_iter().map(|line| format!("done: {line}")));
+            Err(Answer::Refused { exit, message, causes, hint })
+        }
+        (Ok(_), Err(other)) | (Err(other), _) => Err(other),
+    }
+}
+
+/// Starts the nodes that were wanted up; done when they serve.
+async fn start_again(engine: &Handle, nodes: &[NodeName], out: &AnswerSink) -> Result<(), Answer> {
+    if nodes.is_empty() {
+        return Ok(());
+    }
+    out.progress("starting the nodes again");
+    engine.order(start(nodes)).await.map(drop).map_err(rejected)
+}
+
+fn start(nodes: &[NodeName]) -> EngineOrder {
+    EngineOrder::Start { nodes: nodes.to_vec(), with_needs: false }
+}
+
+/// What the daemon after a killed one does: directories were set right before anything started (`exchange::finish`), so only the
+/// nodes are missing. The words for it.
+pub(super) async fn undo(record: &Record, engine: &Handle) -> String {
+    let start_of = |undo: &serde_json::Value| serde_json::from_value::<Vec<NodeName>>(undo.get("start")?.clone()).ok();
+    let nodes = record.undo::<serde_json::Value>().as_ref().and_then(start_of).unwrap_or_default();
+    if nodes.is_empty() {
+        return "nothing was left to undo".into();
+    }
+    let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+    let names = names.join(", ");
+    match engine.order(start(&nodes)).await {
+        Ok(_) => format!("{names} were stopped for it and serve again"),
+        Err(e) => format!("{names} were stopped for it and do not all serve again: {e:?}"),
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Part {
+    Look,
+    Work,
+}
+
+impl Site<'_> {
+    /// The part that reads and writes files, off the async threads.
+    async fn blocking(
+        &self,
+        errand: &Errand,
+        stores: &[Store],
+        out: &AnswerSink,
+        part: Part,
+    ) -> Result<Vec<String>, Answer> {
+        let (layout, errand, stores, out) = (self.layout.clone(), errand.clone(), stores.to_vec(), out.clone());
+        let steps = self.applied.recipes.iter().flat_map(|recipe| &recipe.prepare);
+        let versions: Vec<_> = steps
+            .filter_map(|step| if let PrepareStep::DataVersion(version) = step { Some(version.clone()) } else { None })
+            .collect();
+        let work = move || {
+            let mut told = |text: String| out.progress(text);
+            let restored = |name, only| Restore { name, only, versions: &versions };
+            match (part, &errand) {
+                (Part::Look, Errand::Snapshot { name }) => {
+                    stores::could_create(&layout, &stores, name).map(|()| Vec::new())
+                }
+                (Part::Look, Errand::Restore { name, only }) => {
+                    exchange::could_restore(&layout, &stores, restored(name, *only)).map(|()| Vec::new())
+                }
+                (Part::Look, Errand::Reset(set)) => exchange::could_reset(&stores, *set).map(|()| Vec::new()),
+                (Part::Work, Errand::Snapshot { name }) => {
+                    stores::create(&layout, &stores, name, &mut told).map(|made| vec![stores::made(&made)])
+                }
+                (Part::Work, Errand::Restore { name, only }) => {
+                    exchange::restore(&layout, &stores, restored(name, *only), &mut told)
+                }
+                (Part::Work, Errand::Reset(set)) => exchange::reset(&layout, &stores, *set),
+            }
+        };
+        match tokio::task::spawn_blocking(work).await {
+            Ok(done) => done.map_err(|e| of_store(&e)),
+            Err(e) => Err(refused(1, format!("the work ended early: {e}"), None)),
+        }
+    }
+}
+
+fn of_store(e: &StoreError) -> Answer {
+    let exit = match e {
+        StoreError::Asked(..) => 2,
+        StoreError::Refused(..) => 8,
+        StoreError::System(_) => 1,
+    };
+    let source = std::error::Error::source(e).map(ToString::to_string);
+    Answer::Refused {
+        exit,
+        message: e.to_string(),
+        causes: source.into_iter().collect(),
+        hint: e.hint().map(str::to_owned),
+    }
+}
+
+fn busy(e: &Refused) -> Answer {
+    match e {
+        Refused::Busy(_) => refused(8, e.to_string(), Some("`cdc-supervisor events -f` shows how far it is")),
+        Refused::NotRecorded(source) => refused(1, format!("{e}: {source}: {}", source.source), None),
+    }
+}
+
+fn rejected(rejection: Rejection) -> Answer {
+    super::handler::answer_of(OrderReply::Err(rejection))
+}
+
+fn refused(exit: u8, message: String, hint: Option<&str>) -> Answer {
+    Answer::Refused { exit, message, causes: Vec::new(), hint: hint.map(str::to_owned) }
+}
