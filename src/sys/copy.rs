@@ -14,15 +14,14 @@ use std::{
 /// Bytes per read.
 const BLOCK: usize = 256 << 10;
 
-// FICLONE of linux/fs.h: _IOW(0x94, 9, int); btrfs, XFS and bcachefs have it (ioctl_ficlone(2)).
-nix::ioctl_write_int!(ficlone, 0x94, 9);
+/// `FICLONE` of linux/fs.h, `_IOW(0x94, 9, int)`; btrfs, XFS and bcachefs have it (ioctl_ficlone(2)).
+const FICLONE: libc::Ioctl = 0x4004_9409;
 
 /// Makes `target`, which is empty, a file of its own that shares all blocks with `source`; false where that cannot be done
 /// (another file system, one without it). Never a hard link: a program that writes in place writes into its own file only.
 pub fn share_blocks(source: &File, target: &File) -> bool {
-    let Ok(from) = libc::c_ulong::try_from(source.as_raw_fd()) else { return false };
-    // SAFETY: both descriptors are open as long as they are borrowed, the request takes a descriptor number and no pointer.
-    unsafe { ficlone(target.as_raw_fd(), from) }.is_ok()
+    // SAFETY: both descriptors are open as long as they are borrowed; the request takes a descriptor number and no pointer.
+    unsafe { libc::ioctl(target.as_raw_fd(), FICLONE, source.as_raw_fd()) == 0 }
 }
 
 /// Copies the first `length` bytes of `source` into the empty `target` and hands all of them, holes as zeros, to `bytes`.
@@ -84,7 +83,7 @@ fn next(file: &File, at: u64, what: Whence) -> io::Result<Option<u64>> {
         Ok(place) => Ok(u64::try_from(place).ok()),
         Err(Errno::ENXIO) => Ok(None),
         // a file system that knows no holes: all is data
-        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok((what == Whence::SeekData).then_some(at)),
+        Err(Errno::EINVAL | Errno::EOPNOTSUPP) => Ok(matches!(what, Whence::SeekData).then_some(at)),
         Err(e) => Err(e.into()),
     }
 }

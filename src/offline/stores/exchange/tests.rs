@@ -1,10 +1,7 @@
 //! Snapshot, restore and reset on directories of our own, cut short at every step.
 
 use super::*;
-use crate::{
-    base::Timestamp,
-    offline::stores::{create, list, remove, verify},
-};
+use crate::offline::stores::{create, list, remove, verify};
 
 fn stack() -> (tempfile::TempDir, Layout, Vec<Store>) {
     let dir = tempfile::tempdir().unwrap();
