@@ -124,7 +124,10 @@ impl Shared {
                 self.note_refusal(by, &reply);
                 out.send(answer_of(reply));
             }
-            Order::Down { now } => self.carry_out(EngineOrder::Down { now }, by, out).await,
+            Order::Down { now } => {
+                self.reloads.rest();
+                self.carry_out(EngineOrder::Down { now }, by, out).await;
+            }
             Order::Reload { config, max_wait_s } => {
                 let max_wait = Duration::from_secs(max_wait_s);
                 self.reloads.reload(&self.engine, config, max_wait, by, out).await;

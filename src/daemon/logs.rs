@@ -11,8 +11,15 @@ use crate::{
     offline::logs::nodes,
     sys::{clock, fs, process},
 };
+use nix::{
+    fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    unistd::pipe2,
+};
 use std::{
     collections::BTreeMap,
+    io,
+    os::fd::{AsFd, OwnedFd},
     sync::{Arc, Mutex, PoisonError},
     thread,
     time::Duration,
@@ -27,34 +34,49 @@ const ROUND_UNWATCHED: Duration = Duration::from_secs(60);
 /// Nodes that rotate without pause get a round this often; a round takes all that has gathered.
 const PAUSE: Duration = Duration::from_secs(1);
 
-/// Starts the thread. It ends with the process, at any point: what it has begun is finished by a later one.
+/// Starts the thread. It ends with the process, at any point: what it has begun is finished by a later one. It is told when
+/// the daemon is about to end ([`Bounds::rest`]).
 pub(super) fn keep_within_bounds(layout: &Layout, plan: &Plan) -> Bounds {
     for name in plan.nodes() {
         // To be watched from the start. A failure is the node's own, later and with its words.
         let _ = fs::make_dir(&layout.log_dir(&name), 0o755);
     }
-    let bounds = Bounds(Arc::new(Mutex::new(Limits::of(plan))));
-    let (layout, shared) = (layout.clone(), bounds.clone());
-    let started = thread::Builder::new().name("logs".into()).spawn(move || keep(&layout, &shared));
-    if let Err(e) = started {
+    let limits = Arc::new(Mutex::new(Limits::of(plan)));
+    let started = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from).and_then(|(ours, its)| {
+        let bounds = Bounds { limits: Arc::clone(&limits), line: Arc::new(Mutex::new(Some(its))) };
+        let (layout, shared) = (layout.clone(), bounds.clone());
+        thread::Builder::new().name("logs".into()).spawn(move || keep(&layout, &shared, &ours)).map(|_| bounds)
+    });
+    started.unwrap_or_else(|e| {
         tracing::warn!("logs are not compressed, and their total is not bounded: no thread could be started: {e}");
-    }
-    bounds
+        Bounds { limits, line: Arc::default() }
+    })
 }
 
 /// The bounds in force; another configuration changes them, from the next round on.
 #[derive(Clone, Debug)]
-pub(super) struct Bounds(Arc<Mutex<Limits>>);
+pub(super) struct Bounds {
+    limits: Arc<Mutex<Limits>>,
+    /// Closed: the thread ends.
+    line: Arc<Mutex<Option<OwnedFd>>>,
+}
 
 impl Bounds {
     /// Takes those of another plan.
     pub(super) fn change(&self, plan: &Plan) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Limits::of(plan);
+        *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = Limits::of(plan);
+    }
+
+    /// Lets the thread end while the nodes stop. The kernel takes 11 to 18 ms to close an inotify instance that watches
+    /// something (it waits for all readers of its marks, fsnotify_destroy_group in fs/notify/group.c): the end of the process
+    /// would wait for that, long after the last node is gone.
+    pub(super) fn rest(&self) {
+        self.line.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     fn now(&self) -> Limits {
         // The value is replaced as a whole.
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+        self.limits.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
@@ -74,7 +96,7 @@ impl Limits {
     }
 }
 
-fn keep(layout: &Layout, bounds: &Bounds) {
+fn keep(layout: &Layout, bounds: &Bounds, line: &OwnedFd) {
     process::lower_priority_of_this_thread();
     let wakeup = Wakeup::on(On::Rotation)
         .inspect_err(|e| tracing::warn!("rotated logs are looked for every minute: {e}: {}", e.source))
@@ -97,13 +119,28 @@ fn keep(layout: &Layout, bounds: &Bounds) {
         });
         let done = housekeeping::round(&places, &budget, clock::wall());
         tell(&done, &names, &mut told);
-        match (watched, &wakeup) {
-            (Some(wakeup), _) if !wakeup.wait(ROUND) => {}
-            (None, Some(wakeup)) if !wakeup.wait(ROUND_UNWATCHED) => {}
-            (_, Some(_)) => thread::sleep(PAUSE),
-            (_, None) => thread::sleep(ROUND_UNWATCHED),
+        let rotated = match (watched, &wakeup) {
+            (Some(wakeup), _) => wakeup.wait_unless(ROUND, line),
+            (None, Some(wakeup)) => wakeup.wait_unless(ROUND_UNWATCHED, line),
+            (_, None) => ended_within(ROUND_UNWATCHED, line),
+        };
+        match rotated {
+            None => return,
+            Some(false) => {}
+            Some(true) => {
+                if ended_within(PAUSE, line).is_none() {
+                    return;
+                }
+            }
         }
     }
+}
+
+/// Rests; none: the thread is to end. For a caller without a watch, the time that has passed says nothing of a rotation.
+fn ended_within(limit: Duration, line: &OwnedFd) -> Option<bool> {
+    let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+    let closed = poll(&mut [PollFd::new(line.as_fd(), PollFlags::empty())], limit).is_ok_and(|ready| ready > 0);
+    (!closed).then_some(false)
 }
 
 /// One line per thing done; the same failure is told once.

@@ -194,6 +194,7 @@ async fn serve(
         systemd.nodes_ran_on();
     }
     let bounds = logs::keep_within_bounds(&layout, &inputs.plan);
+    let rest = bounds.clone();
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     fail_point!("daemon.adopted");
     if !past.wishes_hold {
@@ -219,7 +220,7 @@ async fn serve(
     let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, handover));
     door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;
     fail_point!("daemon.serving");
-    let signals = tokio::spawn(obey_signals(handle));
+    let signals = tokio::spawn(obey_signals(handle, rest));
     let version = env!("CARGO_PKG_VERSION");
     match from {
         Some(from) => {
@@ -288,7 +289,7 @@ fn make_base(layout: &Layout) -> Result<(), StartError> {
 }
 
 /// The first TERM, INT or HUP stops everything in order, a later one kills.
-async fn obey_signals(handle: Handle) {
+async fn obey_signals(handle: Handle, logs: logs::Bounds) {
     let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let Ok(mut signals) = kinds.into_iter().map(signal).collect::<Result<Vec<_>, _>>() else {
         tracing::error!("signals cannot be listened to; stop with `cdc-supervisor down`");
@@ -305,6 +306,7 @@ async fn obey_signals(handle: Handle) {
         let doing = if now { "killing all nodes" } else { "stopping all nodes in order" };
         tracing::info!(signal = name, "{doing}");
         handle.journal().note(EventLine::new(EventKind::Order, format!("{name} to the daemon: {doing}")));
+        logs.rest();
         let handle = handle.clone();
         // The loop must hear the second signal while the first is being carried out.
         tokio::spawn(async move { drop(handle.order(EngineOrder::Down { now }).await) });

@@ -70,6 +70,11 @@ impl Reloads {
         Arc::clone(&self.applied.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
+    /// The daemon ends soon: nobody keeps logs within their bounds any more.
+    pub(super) fn rest(&self) {
+        self.bounds.rest();
+    }
+
     /// Whether one is under way.
     pub(super) fn is_running(&self) -> bool {
         self.running.try_lock().is_err()

@@ -56,6 +56,17 @@ impl Wakeup {
         poll(&mut [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)], limit).is_ok_and(|ready| ready > 0)
     }
 
+    /// As [`Wakeup::wait`], and ends when the other side of `line` is closed; none: that is so.
+    pub fn wait_unless(&self, limit: Duration, line: &impl AsFd) -> Option<bool> {
+        let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
+        let mut fds =
+            [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN), PollFd::new(line.as_fd(), PollFlags::empty())];
+        // POLLHUP is reported without being asked for (poll(2))
+        let woken = poll(&mut fds, limit).is_ok_and(|ready| ready > 0);
+        let is = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
+        if is(&fds[1]) { None } else { Some(woken && is(&fds[0])) }
+    }
+
     /// Forgets what has happened so far. Call it before looking, or a change between the two is slept through.
     pub fn clear(&self) {
         // EAGAIN: nothing more. Another failure means that the next poll wakes at once, which costs time and no line.
