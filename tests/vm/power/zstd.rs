@@ -1,10 +1,11 @@
 //! A batch of one record, packed with zstd, sent to a broker as the protocol has it. A broker unpacks what it is sent, to look at
 //! the records in it (3.5: LogValidator.scala). librdkafka is built without zstd here, so the batch is put together by hand.
 
+use cdc_supervisor::sys::clock;
 use std::{
     io::{Read, Write},
     net::{SocketAddr, TcpStream},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 /// Sends it to the leader of a partition with `acks=all`, and returns the error code of the answer; 0: written.
@@ -43,8 +44,7 @@ fn length32(of: &[u8]) -> [u8; 4] {
 
 /// A record batch of version 2 with one record without a key.
 fn batch(value: &[u8]) -> Vec<u8> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
-    let now = i64::try_from(now.as_millis()).unwrap().to_be_bytes();
+    let now = clock::wall().0.to_be_bytes();
     // Lengths of both are below 64: one byte each, doubled (zigzag). Attributes, time and offset are 0, a key of -1, no headers.
     let doubled = |n: usize| u8::try_from(n * 2).unwrap();
     let mut record = vec![0, 0, 0, 1, doubled(value.len())];
