@@ -1,7 +1,7 @@
 //! Answers the control socket: orders go to the engine, statuses come from its snapshot.
 
 use super::{
-    convert::{self, Started},
+    convert::{self, Meters, Started},
     handover::Handover,
     reload::Reloads,
 };
@@ -16,7 +16,7 @@ use crate::{
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
     operate::{prove, verify},
-    sys::{cgroup::CgroupRoot, clock},
+    sys::{cgroup::CgroupRoot, clock, memory::Readings},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -34,6 +34,7 @@ struct Shared {
     engine: Handle,
     caps: Caps,
     cgroup: Option<CgroupRoot>,
+    readings: Readings,
     started: Started,
     reloads: Reloads,
     handover: Handover,
@@ -46,7 +47,16 @@ pub(super) struct DaemonHandler(Arc<Shared>);
 impl DaemonHandler {
     pub(super) fn new(layout: Layout, engine: Handle, caps: Caps, reloads: Reloads, handover: Handover) -> Self {
         let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
-        Self(Arc::new(Shared { layout, engine, cgroup, caps, started: Started::now(), reloads, handover }))
+        Self(Arc::new(Shared {
+            layout,
+            engine,
+            cgroup,
+            readings: Readings::default(),
+            caps,
+            started: Started::now(),
+            reloads,
+            handover,
+        }))
     }
 
     /// What is applied now.
@@ -150,7 +160,8 @@ impl Shared {
         let made = tokio::task::spawn_blocking(move || {
             let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());
             let supervisor = convert::supervisor(&snapshot, layout, shared.started, shared.caps.clone(), cgroup);
-            convert::status(&snapshot, supervisor, layout, cgroup)
+            let meters = Meters { cgroup, readings: &shared.readings };
+            convert::status(&snapshot, supervisor, layout, meters)
         })
         .await;
         match made {
