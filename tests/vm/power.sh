@@ -87,7 +87,11 @@ if [ "$boot" -le "$cuts" ]; then
 fi
 
 step "kill -9 of the daemon, then what needs temporary files"
-unpacked() { find $root/nodes/broker-*/run/tmp -name '*zstd*' 2>/dev/null | wc -l; }
+unpacked() { # how many brokers have the library that was unpacked into their own directory (it is unlinked once it is loaded)
+  for pid in $(cdc-supervisor status --json 2>/dev/null | jq '.nodes[] | select(.name | startswith("broker-")) | .pid'); do
+    grep -o -m 1 '/nodes/broker-[0-9]/run/tmp/.*zstd' "/proc/$pid/maps"
+  done | wc -l
+}
 before=$(main_pid)
 saw after.pids "$(pids)"
 saw zstd.before "$(unpacked)"
