@@ -97,6 +97,7 @@ pub fn figures(bench: &Bench, store: &str) -> Measured<Vec<Figure>> {
     Ok(figures)
 }
 
+#[derive(Clone, Copy)]
 struct Reach {
     /// Of stock.
     ratio: Option<f64>,

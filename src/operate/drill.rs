@@ -79,7 +79,7 @@ struct Load {
 pub async fn run(stage: &Stage<'_>, plan: &Plan, by: Option<OrderedBy>, tell: Tell<'_>) -> Result<Report, Refused> {
     ready::agreed(plan)?;
     ready::possible(plan.drill, stage.targets)?;
-    let running = stage.operations.begin(Kind::Drill, plan.drill.as_str(), by).map_err(busy)?;
+    let running = stage.operations.begin(Kind::Drill, plan.drill.as_str(), by).map_err(|refused| busy(&refused))?;
     let mut load = Load::new(stage.targets)?;
     let made = on_record(stage, plan, &running, &mut load, tell).await;
     let is_ending = stage.engine.snapshot().ending;
@@ -105,13 +105,13 @@ pub async fn run(stage: &Stage<'_>, plan: &Plan, by: Option<OrderedBy>, tell: Te
     }
 }
 
-fn busy(refused: operation::Refused) -> Refused {
+fn busy(refused: &operation::Refused) -> Refused {
     match refused {
         operation::Refused::Busy(_) => Refused::unsafe_now(
             refused.to_string(),
             Some("try again when it has ended; `cdc-supervisor events -f` shows how far it is"),
         ),
-        operation::Refused::NotRecorded(ref e) => Refused {
+        operation::Refused::NotRecorded(e) => Refused {
             exit: 1,
             message: refused.to_string(),
             causes: vec![e.to_string(), e.source.to_string()],

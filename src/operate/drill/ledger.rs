@@ -231,7 +231,8 @@ mod tests {
     #[test]
     fn every_kind_of_fault_is_counted_as_itself() {
         let ledger = steady(2, 10);
-        let judged = |change: &dyn Fn(&mut Vec<Vec<Option<u64>>>)| {
+        type Read = Vec<Vec<Option<u64>>>;
+        let judged = |change: &dyn Fn(&mut Read)| {
             let mut read = all(&ledger);
             change(&mut read);
             faults("record", &ledger.judge(&read, at(0)))
@@ -309,7 +310,7 @@ mod tests {
             }
             let tally = ledger.judge(&read, at(0));
             prop_assert_eq!((tally.lost, tally.duplicated, tally.out_of_order, tally.strange), (lost, twice, 0, 0));
-            prop_assert_eq!(tally.acknowledged as usize, fates.iter().filter(|(a, _, _)| *a).count());
+            prop_assert_eq!(tally.acknowledged, fates.iter().filter(|(a, _, _)| *a).count() as u64);
             prop_assert!(tally.longest_gap_ms <= 3_300);
         }
 
