@@ -25,5 +25,6 @@ mod probes;
 mod reload;
 mod reserve;
 mod round_trip;
+mod snapshots;
 mod upgrade;
 mod verbs;

@@ -26,4 +26,5 @@ mod kills;
 mod libraries;
 mod proven;
 mod reload;
+mod snapshot;
 mod verify;

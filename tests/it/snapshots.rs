@@ -1,0 +1,89 @@
+//! `snapshot`, `restore` and `reset` without a daemon, on data that look like a stack's: names, confirmations, exit codes.
+
+use crate::support::Root;
+use std::{fs, path::PathBuf};
+
+fn data(root: &Root, node: &str) -> PathBuf {
+    root.path().join("nodes").join(node).join("data")
+}
+
+/// A root whose stores have a file each with this text.
+fn root() -> Root {
+    let root = Root::raw("[zookeeper]\n[mysql]\n");
+    write(&root, "old");
+    root
+}
+
+fn write(root: &Root, text: &str) {
+    for node in ["zookeeper", "mysql"] {
+        fs::create_dir_all(data(root, node)).unwrap();
+        fs::write(data(root, node).join("file"), text).unwrap();
+    }
+    fs::create_dir_all(root.path().join("state/secrets")).unwrap();
+    fs::write(root.path().join("state/secrets/debezium"), text).unwrap();
+}
+
+fn read(root: &Root, node: &str) -> String {
+    fs::read_to_string(data(root, node).join("file")).unwrap_or_else(|_| "-".into())
+}
+
+#[test]
+fn a_snapshot_comes_back_whole_or_one_set_of_it_after_it_was_confirmed() {
+    let root = root();
+    let made = root.ok(&["snapshot", "create", "first"]).stdout;
+    assert!(made.starts_with("first  ") && made.contains("zookeeper, mysql"), "{made}");
+    let again = root.fails(8, &["snapshot", "create", "first"]).stderr;
+    assert!(again.contains("there is a snapshot first already"), "{again}");
+    root.fails(2, &["snapshot", "create", "../x"]);
+    let listed: serde_json::Value = serde_json::from_str(&root.ok(&["snapshot", "list", "--json"]).stdout).unwrap();
+    assert_eq!(listed["snapshots"][0]["nodes"], serde_json::json!(["zookeeper", "mysql"]), "{listed}");
+    assert!(root.ok(&["snapshot", "verify", "first"]).stdout.starts_with("whole  first"));
+
+    write(&root, "new");
+    let unsaid = root.fails(8, &["restore", "first"]).stderr;
+    assert!(unsaid.contains("--confirm first") && read(&root, "mysql") == "new", "{unsaid}");
+    root.fails(8, &["restore", "first", "--confirm", "last"]);
+    root.ok(&["restore", "first", "--only", "mysql", "--confirm", "first"]);
+    assert_eq!((read(&root, "zookeeper"), read(&root, "mysql")), ("new".into(), "old".into()));
+    assert_eq!(fs::read_to_string(root.path().join("state/secrets/debezium")).unwrap(), "old");
+    root.ok(&["restore", "first", "--confirm", "first"]);
+    assert_eq!(read(&root, "zookeeper"), "old");
+
+    fs::write(root.path().join("snapshots/first/zookeeper/file"), "forged").unwrap();
+    let wrong = root.fails(9, &["snapshot", "verify", "first"]).stdout;
+    assert!(wrong.contains("FAIL  zookeeper/file has 6 bytes, not 3"), "{wrong}");
+    let refused = root.fails(8, &["restore", "first", "--confirm", "first"]).stderr;
+    assert!(refused.contains("not what it was: zookeeper/file") && read(&root, "zookeeper") == "old", "{refused}");
+    root.fails(8, &["snapshot", "remove", "first"]);
+    root.ok(&["snapshot", "remove", "first", "--confirm", "first"]);
+    let none = root.fails(2, &["snapshot", "verify", "first"]).stderr;
+    assert!(none.contains("there is none at all"), "{none}");
+}
+
+#[test]
+fn a_set_is_reset_after_it_was_confirmed_and_the_other_stays() {
+    let root = root();
+    let unsaid = root.fails(8, &["reset", "kafka"]).stderr;
+    assert!(unsaid.contains("--confirm kafka") && read(&root, "zookeeper") == "old", "{unsaid}");
+    root.fails(2, &["reset", "zookeeper", "--confirm", "zookeeper"]);
+    root.ok(&["reset", "kafka", "--confirm", "kafka"]);
+    assert_eq!((read(&root, "zookeeper"), read(&root, "mysql")), ("-".into(), "old".into()));
+    root.ok(&["reset", "mysql", "--confirm", "mysql"]);
+    let nothing = root.fails(2, &["snapshot", "create"]).stderr;
+    assert!(nothing.contains("there is no data yet"), "{nothing}");
+}
+
+#[test]
+fn an_exchange_that_was_cut_short_is_finished_before_anything_else() {
+    let root = root();
+    let dir = data(&root, "mysql");
+    fs::rename(&dir, dir.with_file_name("data.outgoing")).unwrap();
+    fs::create_dir_all(dir.with_file_name("data.incoming")).unwrap();
+    fs::write(dir.with_file_name("data.incoming").join("file"), "restored").unwrap();
+    let record = serde_json::json!({ "schema": 1, "what": "restore first", "swaps": [{ "dir": dir, "new": true }] });
+    fs::write(root.path().join("state/exchange.json"), record.to_string()).unwrap();
+    root.ok(&["snapshot", "create", "after"]);
+    assert_eq!(read(&root, "mysql"), "restored");
+    assert_eq!(fs::read_to_string(root.path().join("snapshots/after/mysql/file")).unwrap(), "restored");
+    assert!(!dir.with_file_name("data.outgoing").exists() && !root.path().join("state/exchange.json").exists());
+}

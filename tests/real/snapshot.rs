@@ -1,0 +1,47 @@
+//! `snapshot`, `restore` and `reset` of the real stack: what was there at one moment comes back, in Kafka and in MySQL together.
+
+use crate::stack::Stack;
+use cdc_supervisor::clients::kafka::Admin;
+use std::time::Duration;
+
+fn produce(stack: &Stack, admin: &Admin, text: &str) {
+    stack.call(admin.produce("test-phase1", Some(0), text.as_bytes(), Duration::from_secs(20))).unwrap();
+}
+
+fn end_offset(stack: &Stack) -> i64 {
+    stack.call(stack.admin().end_offsets("test-phase1", &[0], Duration::from_secs(20))).unwrap()[0]
+}
+
+#[test]
+fn records_and_rows_of_one_moment_come_back_together_and_a_reset_begins_anew() {
+    let stack = Stack::new();
+    stack.up();
+    let admin = stack.admin();
+    let refused = stack.fails(8, &["snapshot", "create", "one"]).stderr;
+    assert!(refused.contains("add --stop"), "{refused}");
+    produce(&stack, &admin, "before");
+    let (offset, rows) = (end_offset(&stack), stack.rows("orders"));
+    let made = stack.ok(&["snapshot", "create", "one", "--stop"]).stdout;
+    assert!(made.contains("started again: zookeeper, broker-1, broker-2, broker-3, mysql"), "{made}");
+    assert!(stack.ok(&["snapshot", "verify", "one"]).stdout.starts_with("whole"));
+
+    let admin = stack.admin();
+    stack.await_whole(&admin);
+    produce(&stack, &admin, "after");
+    let mut root = stack.mysql();
+    stack.call(root.run(&["DELETE FROM trading.orders".to_owned()])).unwrap();
+    stack.call(root.close());
+    assert!(end_offset(&stack) > offset && stack.rows("orders") == 0);
+
+    stack.ok(&["restore", "one", "--confirm", "one"]);
+    stack.await_whole(&stack.admin());
+    assert_eq!((end_offset(&stack), stack.rows("orders")), (offset, rows), "both are of the moment of the snapshot");
+    stack.ok(&["verify"]);
+
+    stack.ok(&["reset", "mysql", "--confirm", "mysql"]);
+    assert!(end_offset(&stack) >= offset, "Kafka's data stay");
+    stack.ok(&["verify"]);
+    let ids = stack.ok(&["snapshot", "list", "--json"]).stdout;
+    let doc: serde_json::Value = serde_json::from_str(&ids).unwrap();
+    assert!(doc["snapshots"][0]["cluster"].is_string() && doc["snapshots"][0]["mysql"].is_string(), "{doc}");
+}
