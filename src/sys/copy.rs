@@ -41,12 +41,11 @@ pub fn copy_file(source: &File, target: &File, length: u64, bytes: &mut dyn FnMu
     Ok(shared)
 }
 
-/// Hands the first `length` bytes of a file to `each`, with their place and whether they are data (not a hole).
-pub fn read_file(
-    source: &File,
-    length: u64,
-    each: &mut dyn FnMut(u64, &[u8], bool) -> io::Result<()>,
-) -> io::Result<()> {
+/// Hears bytes of a file: where, which, and whether they are data (not a hole).
+pub type Each<'a> = dyn FnMut(u64, &[u8], bool) -> io::Result<()> + 'a;
+
+/// Hands the first `length` bytes of a file to `each`.
+pub fn read_file(source: &File, length: u64, each: &mut Each<'_>) -> io::Result<()> {
     let zeros = vec![0; BLOCK];
     let mut block = vec![0; BLOCK];
     let mut at = 0;
