@@ -68,13 +68,37 @@ pub enum EventKind {
     ReloadDone,
     /// It is not: what was put back, what is left.
     ReloadFailed,
+    /// Another broker is the controller.
+    ControllerChanged,
+    /// A broker is missing from ISRs it was in.
+    IsrShrunk,
+    /// A broker is in ISRs again that it was missing from.
+    IsrExpanded,
+    /// Partitions have no leader.
+    PartitionsOffline,
+    /// Every partition has a leader again.
+    PartitionsOnline,
+    /// Partitions have fewer replicas in sync than `min.insync.replicas`.
+    UnderMinIsr,
+    /// None has any more.
+    MinIsrRestored,
+    /// A broker that is back leads again what it is the preferred leader of.
+    LeadersElected,
+    /// Brokers are being restarted one by one.
+    RollBegun,
+    /// One step of that.
+    RollStep,
+    /// All of them were.
+    RollDone,
+    /// Not all of them were: why, and which.
+    RollStopped,
     /// Events could not be written.
     EventsLost,
 }
 
 impl EventKind {
     /// Every kind, for help texts and tests.
-    pub const ALL: [EventKind; 30] = [
+    pub const ALL: [EventKind; 42] = [
         EventKind::DaemonStarted,
         EventKind::DaemonEnded,
         EventKind::Adopted,
@@ -104,6 +128,18 @@ impl EventKind {
         EventKind::ReloadStep,
         EventKind::ReloadDone,
         EventKind::ReloadFailed,
+        EventKind::ControllerChanged,
+        EventKind::IsrShrunk,
+        EventKind::IsrExpanded,
+        EventKind::PartitionsOffline,
+        EventKind::PartitionsOnline,
+        EventKind::UnderMinIsr,
+        EventKind::MinIsrRestored,
+        EventKind::LeadersElected,
+        EventKind::RollBegun,
+        EventKind::RollStep,
+        EventKind::RollDone,
+        EventKind::RollStopped,
         EventKind::EventsLost,
     ];
 
@@ -139,6 +175,18 @@ impl EventKind {
             EventKind::ReloadStep => "reload-step",
             EventKind::ReloadDone => "reload-done",
             EventKind::ReloadFailed => "reload-failed",
+            EventKind::ControllerChanged => "controller-changed",
+            EventKind::IsrShrunk => "isr-shrunk",
+            EventKind::IsrExpanded => "isr-expanded",
+            EventKind::PartitionsOffline => "partitions-offline",
+            EventKind::PartitionsOnline => "partitions-online",
+            EventKind::UnderMinIsr => "under-min-isr",
+            EventKind::MinIsrRestored => "min-isr-restored",
+            EventKind::LeadersElected => "leaders-elected",
+            EventKind::RollBegun => "roll-begun",
+            EventKind::RollStep => "roll-step",
+            EventKind::RollDone => "roll-done",
+            EventKind::RollStopped => "roll-stopped",
             EventKind::EventsLost => "events-lost",
         }
     }

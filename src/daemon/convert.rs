@@ -2,7 +2,7 @@
 
 use crate::{
     base::{ExitStatus, Layout, Moment, Timestamp, outcome::signal_name},
-    control::wire::{Caps, LastExit, Memory, Node, OwnMemory, PortDoc, Status, Supervisor},
+    control::wire::{Caps, LastExit, Memory, Node, OwnMemory, PortDoc, Status, Supervisor, cluster::Cluster},
     engine::{NodeSnapshot, Snapshot, hours_to_cap},
     lifecycle::Wanted,
     offline::incidents,
@@ -15,10 +15,11 @@ pub(super) fn status(
     supervisor: Supervisor,
     layout: &Layout,
     cgroup: Option<&CgroupRoot>,
+    cluster: Option<Cluster>,
 ) -> Status {
     let incidents = incidents::newest(layout);
     let nodes = snapshot.nodes.iter().map(|n| node(n, layout, cgroup, incidents.get(&n.name).copied())).collect();
-    Status { schema: 1, supervisor, nodes }
+    Status { schema: 1, supervisor, nodes, cluster }
 }
 
 /// A moment on both clocks.

@@ -1,6 +1,7 @@
 //! Answers the control socket: orders go to the engine, statuses come from its snapshot.
 
 use super::{
+    cluster::Clusters,
     convert::{self, Started},
     handover::Handover,
     reload::Reloads,
@@ -35,7 +36,8 @@ struct Shared {
     caps: Caps,
     cgroup: Option<CgroupRoot>,
     started: Started,
-    reloads: Reloads,
+    reloads: Arc<Reloads>,
+    clusters: Clusters,
     handover: Handover,
 }
 
@@ -44,9 +46,16 @@ struct Shared {
 pub(super) struct DaemonHandler(Arc<Shared>);
 
 impl DaemonHandler {
-    pub(super) fn new(layout: Layout, engine: Handle, caps: Caps, reloads: Reloads, handover: Handover) -> Self {
+    pub(super) fn new(
+        layout: Layout,
+        engine: Handle,
+        caps: Caps,
+        reloads: Arc<Reloads>,
+        clusters: Clusters,
+        handover: Handover,
+    ) -> Self {
         let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
-        Self(Arc::new(Shared { layout, engine, cgroup, caps, started: Started::now(), reloads, handover }))
+        Self(Arc::new(Shared { layout, engine, cgroup, caps, started: Started::now(), reloads, clusters, handover }))
     }
 
     /// What is applied now.
@@ -73,7 +82,12 @@ impl Handler for DaemonHandler {
 impl Shared {
     async fn answer(self: Arc<Self>, by: OrderedBy, order: Order, out: &AnswerSink) {
         let _working = match order {
-            Order::Hello | Order::Status | Order::Watch | Order::UpgradeSelf => None,
+            Order::Hello
+            | Order::Status
+            | Order::Watch
+            | Order::WhyNot { .. }
+            | Order::Roll { plan: true, .. }
+            | Order::UpgradeSelf => None,
             Order::Start { .. }
             | Order::Stop { .. }
             | Order::Restart { .. }
@@ -81,6 +95,7 @@ impl Shared {
             | Order::Fence { .. }
             | Order::Down { .. }
             | Order::Reload { .. }
+            | Order::Roll { plan: false, .. }
             | Order::Prove
             | Order::Verify => match self.handover.work.begin() {
                 None => {
@@ -132,10 +147,20 @@ impl Shared {
                 let max_wait = Duration::from_secs(max_wait_s);
                 self.reloads.reload(&self.engine, config, max_wait, by, out).await;
             }
+            Order::Roll { nodes, max_wait_s, accept_unavailable, plan } => {
+                let max_wait = Duration::from_secs(max_wait_s);
+                let asked = self.reloads.asked(nodes, max_wait, accept_unavailable);
+                if plan {
+                    out.send(self.reloads.outlook(&self.engine, &asked).await);
+                } else {
+                    self.reloads.roll(&self.engine, &asked, by, out).await;
+                }
+            }
+            Order::WhyNot { node } => out.send(self.reloads.why_not(&self.engine, &node).await),
             Order::Prove => self.prove(out).await,
             Order::Verify => self.verify(out).await,
             Order::UpgradeSelf if self.reloads.is_running() => {
-                out.send(refused(8, "a reload is under way: the program is replaced after it".into(), None));
+                out.send(refused(8, "a reload or a roll is under way: the program is replaced after it".into(), None));
             }
             Order::UpgradeSelf => {
                 let handler = Arc::new(DaemonHandler(Arc::clone(&self)));
@@ -147,10 +172,11 @@ impl Shared {
     async fn status(self: &Arc<Self>) -> Answer {
         let shared = Arc::clone(self);
         let snapshot = self.engine.snapshot();
+        let cluster = self.clusters.document(&self.reloads.applied().sight, &snapshot).await;
         let made = tokio::task::spawn_blocking(move || {
             let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());
             let supervisor = convert::supervisor(&snapshot, layout, shared.started, shared.caps.clone(), cgroup);
-            convert::status(&snapshot, supervisor, layout, cgroup)
+            convert::status(&snapshot, supervisor, layout, cgroup, cluster)
         })
         .await;
         match made {
@@ -266,8 +292,16 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
         Order::Down { now: true } => Some((None, "kill everything, the daemon included".into())),
         Order::Reload { .. } => Some((None, "reload".into())),
+        Order::Roll { plan: false, nodes, .. } if nodes.is_empty() => Some((None, "roll the brokers".into())),
+        Order::Roll { plan: false, nodes, .. } => of("roll", nodes),
         Order::UpgradeSelf => Some((None, "replace the daemon's program; nodes run on".into())),
-        Order::Hello | Order::Status | Order::Watch | Order::Prove | Order::Verify => None,
+        Order::Hello
+        | Order::Status
+        | Order::Watch
+        | Order::Roll { plan: true, .. }
+        | Order::WhyNot { .. }
+        | Order::Prove
+        | Order::Verify => None,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Wiring of the daemon: configuration, lock, programs, engine, control socket, signals.
 
 mod check;
+mod cluster;
 mod convert;
 mod door;
 mod handler;
@@ -8,6 +9,7 @@ mod handover;
 mod inputs;
 mod logs;
 mod reload;
+mod roll;
 mod session;
 mod systemd;
 mod unit;
@@ -216,8 +218,9 @@ async fn serve(
         one: tokio::sync::Mutex::default(),
         failed: std::sync::Mutex::default(),
     };
-    let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds);
-    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, handover));
+    let reloads = Arc::new(Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds));
+    let clusters = cluster::Clusters::watch(handle.clone(), Arc::clone(&reloads));
+    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, clusters, handover));
     door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;
     fail_point!("daemon.serving");
     let signals = tokio::spawn(obey_signals(handle, rest));

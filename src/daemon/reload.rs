@@ -17,7 +17,7 @@ use crate::{
         config_file::{self, Loaded},
         plan as offline_plan, preflight,
     },
-    operate::reload::{self, Failed, Report, Work},
+    operate::reload::{self, Failed, Purpose, Report, Work},
     services::change::{self, Does, Life, ReloadPlan, Side},
     sys::{
         cgroup::{self, CgroupRoot},
@@ -41,8 +41,8 @@ pub(super) struct Reloads {
     cgroup: Option<CgroupRoot>,
     bounds: Bounds,
     applied: Mutex<Arc<Applied>>,
-    /// Held while one runs.
-    running: AsyncMutex<()>,
+    /// Held while one runs, or a roll.
+    pub(super) running: AsyncMutex<()>,
 }
 
 /// What was read and decided.
@@ -75,7 +75,7 @@ impl Reloads {
         self.bounds.rest();
     }
 
-    /// Whether one is under way.
+    /// Whether one is under way, or a roll.
     pub(super) fn is_running(&self) -> bool {
         self.running.try_lock().is_err()
     }
@@ -91,12 +91,7 @@ impl Reloads {
     ) {
         let done = match self.running.try_lock() {
             Ok(_running) => self.one(engine, config, max_wait, by, out).await,
-            Err(_) => Err(Failed {
-                exit: 8,
-                message: "a reload is under way already".into(),
-                causes: Vec::new(),
-                hint: Some("`cdc-supervisor events -f` shows how far it is".into()),
-            }),
+            Err(_) => Err(busy()),
         };
         match done {
             Ok(text) => {
@@ -130,8 +125,15 @@ impl Reloads {
         let names: Vec<String> = plan.steps.iter().map(|s| format!("{} {}", s.does.as_str(), s.node)).collect();
         let words = if names.is_empty() { "no node is concerned".to_owned() } else { names.join(", ") };
         engine.journal().note(EventLine::new(EventKind::ReloadBegun, words).by(by));
-        let work = Work { steps: plan.steps, old: before.recipes.clone(), new: applied.recipes.clone(), max_wait };
-        let mut report = Telling { engine, out, waited: String::new() };
+        let work = Work {
+            steps: plan.steps,
+            old: before.recipes.clone(),
+            new: applied.recipes.clone(),
+            max_wait,
+            purpose: Purpose::Reload,
+            leaders_home: applied.sight.elect,
+        };
+        let mut report = Telling::new(engine, out, EventKind::ReloadStep);
         self.begin(&loaded)?;
         let mut lines = match reload::carry_out(engine, work, &mut report).await {
             Ok(lines) => lines,
@@ -378,17 +380,35 @@ fn caps_below_use(plan: &ReloadPlan, new: &Side, cgroup: Option<&CgroupRoot>) ->
         .collect()
 }
 
+/// Another one, or a roll, is at it.
+pub(super) fn busy() -> Failed {
+    Failed {
+        exit: 8,
+        message: "a reload or a roll is under way already".into(),
+        causes: Vec::new(),
+        hint: Some("`cdc-supervisor events -f` shows how far it is".into()),
+    }
+}
+
 /// Tells the client, the log and the event log.
-struct Telling<'a> {
+pub(super) struct Telling<'a> {
     engine: &'a Handle,
     out: &'a AnswerSink,
+    kind: EventKind,
     waited: String,
+}
+
+impl<'a> Telling<'a> {
+    /// Steps are events of this kind.
+    pub(super) fn new(engine: &'a Handle, out: &'a AnswerSink, kind: EventKind) -> Self {
+        Self { engine, out, kind, waited: String::new() }
+    }
 }
 
 impl Report for Telling<'_> {
     fn step(&mut self, node: Option<&NodeName>, text: String) {
-        tracing::info!("reload: {text}");
-        let event = EventLine::new(EventKind::ReloadStep, &text);
+        tracing::info!("{}: {text}", self.kind);
+        let event = EventLine::new(self.kind, &text);
         self.engine.journal().note(match node {
             Some(node) => event.node(node),
             None => event,

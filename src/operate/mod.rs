@@ -1,6 +1,9 @@
 //! Things one does to a cluster.
 
+pub mod cluster;
+pub mod impact;
 pub mod prove;
 pub mod reload;
+pub mod roll;
 pub mod verify;
 pub mod whole;

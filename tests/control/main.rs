@@ -76,6 +76,8 @@ impl Handler for Shared {
                 | Order::Fence { .. }
                 | Order::Verify
                 | Order::Reload { .. }
+                | Order::Roll { .. }
+                | Order::WhyNot { .. }
                 | Order::UpgradeSelf => {}
             }
         })
@@ -241,7 +243,7 @@ async fn a_handler_that_ends_or_fails_without_an_answer_is_answered_for() {
     let node = cdc_supervisor::base::NodeName::mysql();
     for (order, words) in [
         (Order::Kill { node, signal: 9 }, "failed while"),
-        (Order::Stop { nodes: vec![], now: false }, "without an answer"),
+        (Order::Stop { cluster: None, nodes: vec![], now: false }, "without an answer"),
     ] {
         match d.ask(order).await.next().await.unwrap() {
             Some(Answer::Refused { exit: 1, message, .. }) => assert!(message.contains(words), "{message}"),
@@ -379,8 +381,8 @@ async fn when_the_daemon_ends_watchers_end_and_open_orders_are_told() {
 }
 
 /// Keys that came after version 1 was written down and are never missing: unknown is null.
-const ADDED: [&str; 7] =
-    ["incident", "up_ms", "kernel_bytes", "trend_bytes_per_hour", "hours_to_cap", "memory", "oom_by"];
+const ADDED: [&str; 8] =
+    ["incident", "up_ms", "kernel_bytes", "trend_bytes_per_hour", "hours_to_cap", "memory", "oom_by", "cluster"];
 
 /// Each line, read and written again, is the line: what version 1 looks like from outside does not change by accident.
 fn unchanged<T: serde::de::DeserializeOwned + serde::Serialize>(golden: &str) {

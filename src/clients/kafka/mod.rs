@@ -4,11 +4,13 @@
 //! pool or a thread of their own, bounded by a time-out.
 
 mod admin;
+mod cluster;
 mod listener;
 mod view;
 mod wire;
 
 pub use admin::{Admin, Record};
+pub use cluster::{ByTopic, NOT_NEEDED, ahead_of_followers, elect_preferred, min_isr};
 pub use listener::listener_metadata;
 pub use view::{Broker, ClusterView, Partition, Replicated, Topic, list};
 
