@@ -1,5 +1,5 @@
 //! Start of many nodes, from the supervisor's own start to the last child's first instruction; and their stop, from the
-//! signal to the supervisor until all children and the supervisor itself are gone.
+//! signal to the supervisor until all children are gone, and until nothing of the supervisor is left either.
 
 use crate::{
     Bench,
@@ -11,8 +11,15 @@ use crate::{
 };
 use std::time::Duration;
 
-/// What one round gives: start, stop.
-type Round = (Duration, Duration);
+/// What one round gives.
+struct Round {
+    /// Until the last child's first instruction.
+    start: Duration,
+    /// Until the last child's end.
+    stop: Duration,
+    /// Until the end of the last process of the supervisor.
+    gone: Duration,
+}
 
 /// `many` nodes against as many services of runit.
 pub fn figures(bench: &Bench, many: usize) -> Measured<Vec<Figure>> {
@@ -43,7 +50,7 @@ pub fn figures(bench: &Bench, many: usize) -> Measured<Vec<Figure>> {
         let (mine, theirs) = (part(&our_rounds, take), part(&their_rounds, take));
         let ratio = ratio(mine, theirs);
         Figure {
-            what: format!("{what} of {many} nodes, median"),
+            what: what.to_owned(),
             ours: ms(mine),
             against: if missing.is_empty() { format!("runit {}", ms(theirs)) } else { missing.clone() },
             ratio,
@@ -53,7 +60,11 @@ pub fn figures(bench: &Bench, many: usize) -> Measured<Vec<Figure>> {
             notes: Vec::new(),
         }
     };
-    Ok(vec![figure("start", |r| r.0), figure("stop", |r| r.1)])
+    Ok(vec![
+        figure(&format!("start of {many} nodes, median"), |r| r.start),
+        figure(&format!("stop of {many} nodes, median"), |r| r.stop),
+        figure(&format!("stop of {many} nodes and of the supervisor, median"), |r| r.gone),
+    ])
 }
 
 fn of_ours(ours: &mut Ours, starts: &Starts, many: usize) -> Measured<Round> {
@@ -61,33 +72,35 @@ fn of_ours(ours: &mut Ours, starts: &Starts, many: usize) -> Measured<Round> {
     let began = monotonic();
     ours.start()?;
     let last = last_start(starts, many).map_err(|e| format!("{e}; the daemon said: {}", ours.last_words()))?;
-    let started = last.saturating_sub(began);
+    let start = last.saturating_sub(began);
     // a stop is measured from rest, as a person meets it
     ours.until("every node is ready", |s| Ours::all(s, "ready"))?;
     let ends = Ends::of(&pids(starts));
     let began = monotonic();
     ours.terminate();
     ends.wait(LIMIT)?;
+    let stop = monotonic().saturating_sub(began);
+    // shims end before the daemon does
     ours.ended()?;
-    Ok((started, monotonic().saturating_sub(began)))
+    Ok(Round { start, stop, gone: monotonic().saturating_sub(began) })
 }
 
 fn of_runit(runit: &mut Peer, starts: &Starts, many: usize) -> Measured<Round> {
     starts.clear();
     let began = monotonic();
     runit.start()?;
-    let started = last_start(starts, many)?.saturating_sub(began);
+    let start = last_start(starts, many)?.saturating_sub(began);
     std::thread::sleep(Duration::from_millis(200));
     let own = Ends::of(&runit.own_processes());
     let ends = Ends::of(&pids(starts));
     let began = monotonic();
     runit.terminate();
     ends.wait(LIMIT)?;
+    let stop = monotonic().saturating_sub(began);
     runit.ended()?;
-    let stopped = monotonic().saturating_sub(began);
-    // runsvdir leaves before its runsv processes do: the next round must not meet them
+    // runsvdir leaves before its runsv processes do
     own.wait(LIMIT)?;
-    Ok((started, stopped))
+    Ok(Round { start, stop, gone: monotonic().saturating_sub(began) })
 }
 
 fn last_start(starts: &Starts, many: usize) -> Measured<Duration> {

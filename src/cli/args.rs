@@ -368,7 +368,7 @@ pub struct Logs {
     /// Only what matches: a line with the lines that belong to it, such as a stack trace
     #[arg(long, value_name = "REGEX", value_parser = pattern, conflicts_with = "raw")]
     pub grep: Option<Regex>,
-    /// The bytes as they are, of one node: nothing is cut, marked or made harmless for a terminal
+    /// The bytes as they are, of one node: nothing is cut, marked, folded or made harmless for a terminal
     #[arg(long)]
     pub raw: bool,
     /// Also the daemon's own log, out of systemd's journal, merged by time

@@ -12,7 +12,7 @@ use crate::{
     },
     sys::clock,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 /// How many partitions of a list are named in a status.
 const NAMED: usize = 20;
@@ -57,12 +57,12 @@ impl Clusters {
         Self { known, around: Arounds::default() }
     }
 
-    /// For a status; none: no node of this root belongs to a cluster.
-    pub(super) async fn document(&self, sight: &Sight, snapshot: &Snapshot) -> Option<Cluster> {
+    /// For a status; none: no node of this root belongs to a cluster. Takes at most `patience`.
+    pub(super) async fn document(&self, sight: &Sight, snapshot: &Snapshot, patience: Duration) -> Option<Cluster> {
         if sight.brokers.is_empty() && sight.zookeeper.is_none() && sight.mysql.is_none() {
             return None;
         }
-        let around = self.around.ask(sight, snapshot).await;
+        let around = self.around.ask(sight, snapshot, patience).await;
         Some(Cluster {
             kafka: self.known.latest().map(|latest| kafka(&latest)),
             zookeeper: around.zookeeper.map(|seen| zookeeper(seen, snapshot)),

@@ -6,19 +6,34 @@ use crate::{
     engine::{NodeSnapshot, Snapshot, hours_to_cap},
     lifecycle::Wanted,
     offline::incidents,
-    sys::{cgroup, cgroup::CgroupRoot, clock, memory, process},
+    sys::{
+        cgroup,
+        cgroup::CgroupRoot,
+        clock,
+        memory::{self, Readings},
+        process,
+    },
 };
+
+/// Where memory is read.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Meters<'a> {
+    /// In its counters, where caps are enforced.
+    pub cgroup: Option<&'a CgroupRoot>,
+    /// Else in /proc.
+    pub readings: &'a Readings,
+}
 
 /// Status of everything; reads memory counters, so it blocks on /proc for a few milliseconds.
 pub(super) fn status(
     snapshot: &Snapshot,
     supervisor: Supervisor,
     layout: &Layout,
-    cgroup: Option<&CgroupRoot>,
+    meters: Meters<'_>,
     cluster: Option<Cluster>,
 ) -> Status {
     let incidents = incidents::newest(layout);
-    let nodes = snapshot.nodes.iter().map(|n| node(n, layout, cgroup, incidents.get(&n.name).copied())).collect();
+    let nodes = snapshot.nodes.iter().map(|n| node(n, layout, meters, incidents.get(&n.name).copied())).collect();
     Status { schema: 1, supervisor, nodes, cluster }
 }
 
@@ -61,7 +76,7 @@ pub(super) fn supervisor(
     }
 }
 
-fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>, incident: Option<u64>) -> Node {
+fn node(n: &NodeSnapshot, layout: &Layout, meters: Meters<'_>, incident: Option<u64>) -> Node {
     Node {
         name: n.name.clone(),
         kind: n.kind.as_str().to_owned(),
@@ -90,7 +105,7 @@ fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>, incident
             at: e.at,
             oom_by: e.oom_by.map(|by| by.as_str().to_owned()),
         }),
-        memory: memory_of(n, cgroup),
+        memory: memory_of(n, meters),
         ports: n.ports.iter().map(|p| PortDoc { name: p.name.clone(), port: p.port().0 }).collect(),
         log: layout.log(&n.name).display().to_string(),
         detail: n.detail.clone(),
@@ -99,10 +114,10 @@ fn node(n: &NodeSnapshot, layout: &Layout, cgroup: Option<&CgroupRoot>, incident
     }
 }
 
-fn memory_of(n: &NodeSnapshot, cgroup: Option<&CgroupRoot>) -> Memory {
+fn memory_of(n: &NodeSnapshot, meters: Meters<'_>) -> Memory {
     let cap_bytes = n.cap_bytes;
     let Some(process) = &n.process else { return Memory { cap_bytes, ..Memory::default() } };
-    let seen = match cgroup {
+    let seen = match meters.cgroup {
         Some(root) => {
             let now = cgroup::memory_now(&root.node(&n.name));
             Memory {
@@ -115,7 +130,7 @@ fn memory_of(n: &NodeSnapshot, cgroup: Option<&CgroupRoot>) -> Memory {
                 ..Memory::default()
             }
         }
-        None => memory::of_tree(process.pid).map_or_else(Memory::default, |tree| Memory {
+        None => meters.readings.of_tree(process).map_or_else(Memory::default, |tree| Memory {
             current_bytes: Some(tree.pss),
             anon_bytes: Some(tree.anon),
             file_bytes: Some(tree.file),

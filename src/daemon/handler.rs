@@ -2,7 +2,7 @@
 
 use super::{
     cluster::Clusters,
-    convert::{self, Started},
+    convert::{self, Meters, Started},
     handover::Handover,
     reload::Reloads,
 };
@@ -17,7 +17,7 @@ use crate::{
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
     operate::{prove, verify},
-    sys::{cgroup::CgroupRoot, clock},
+    sys::{cgroup::CgroupRoot, clock, memory::Readings},
 };
 use std::{sync::Arc, time::Duration};
 use tokio::time::sleep;
@@ -28,6 +28,9 @@ const WATCH_PAUSE: Duration = Duration::from_millis(100);
 /// A `Watch` also sends a status this often when nothing changes: memory does.
 const WATCH_REFRESH: Duration = Duration::from_secs(2);
 
+/// How long a status waits for what ZooKeeper and MySQL say of themselves. A watch never does.
+const PATIENCE: Duration = Duration::from_millis(300);
+
 /// What answering needs; shared by all connections.
 #[derive(Debug)]
 struct Shared {
@@ -35,6 +38,7 @@ struct Shared {
     engine: Handle,
     caps: Caps,
     cgroup: Option<CgroupRoot>,
+    readings: Readings,
     started: Started,
     reloads: Arc<Reloads>,
     clusters: Clusters,
@@ -55,7 +59,17 @@ impl DaemonHandler {
         handover: Handover,
     ) -> Self {
         let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
-        Self(Arc::new(Shared { layout, engine, cgroup, caps, started: Started::now(), reloads, clusters, handover }))
+        Self(Arc::new(Shared {
+            layout,
+            engine,
+            cgroup,
+            readings: Readings::default(),
+            caps,
+            started: Started::now(),
+            reloads,
+            clusters,
+            handover,
+        }))
     }
 
     /// What is applied now.
@@ -114,7 +128,7 @@ impl Shared {
                 started_at: Some(self.started.wall),
                 handover_failed: self.handover.last_failure(),
             })),
-            Order::Status => out.send(self.status().await),
+            Order::Status => out.send(self.status(PATIENCE).await),
             Order::Watch => self.watch(out).await,
             Order::Start { nodes, with_needs } => {
                 self.carry_out(EngineOrder::Start { nodes, with_needs }, by, out).await;
@@ -169,14 +183,17 @@ impl Shared {
         }
     }
 
-    async fn status(self: &Arc<Self>) -> Answer {
+    /// `patience`: how long ZooKeeper and MySQL may take to be asked; without their answer the last one is told.
+    async fn status(self: &Arc<Self>, patience: Duration) -> Answer {
         let shared = Arc::clone(self);
+        let sight = self.reloads.applied().sight.clone();
+        let cluster = self.clusters.document(&sight, &self.engine.snapshot(), patience).await;
         let snapshot = self.engine.snapshot();
-        let cluster = self.clusters.document(&self.reloads.applied().sight, &snapshot).await;
         let made = tokio::task::spawn_blocking(move || {
             let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());
             let supervisor = convert::supervisor(&snapshot, layout, shared.started, shared.caps.clone(), cgroup);
-            convert::status(&snapshot, supervisor, layout, cgroup, cluster)
+            let meters = Meters { cgroup, readings: &shared.readings };
+            convert::status(&snapshot, supervisor, layout, meters, cluster)
         })
         .await;
         match made {
@@ -189,7 +206,7 @@ impl Shared {
         let mut changes = self.engine.watch();
         loop {
             changes.borrow_and_update();
-            out.send(self.status().await);
+            out.send(self.status(Duration::ZERO).await);
             tokio::select! {
                 () = out.closed() => return,
                 changed = changes.changed() => if changed.is_err() { return },

@@ -14,5 +14,6 @@ pub mod reader;
 pub mod show;
 pub mod stamp;
 pub mod tail;
+pub mod translate;
 pub mod wakeup;
 pub mod writer;

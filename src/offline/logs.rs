@@ -6,11 +6,13 @@ pub use crate::logs::{
     follow::{Follower, Piece},
     reader::Start,
     show::display,
+    translate::{Display, Reading, Translator},
     wakeup::Wakeup,
 };
 use crate::{
-    base::{Layout, NodeName, Timestamp, units::parse_duration},
+    base::{Layout, NodeKind, NodeName, Timestamp, units::parse_duration},
     config::Plan,
+    services::catalogue,
     sys::{clock, error::SysError},
 };
 use std::{
@@ -25,6 +27,29 @@ pub fn nodes(layout: &Layout, plan: Option<&Plan>) -> Vec<NodeName> {
     let known: BTreeSet<NodeName> = names.iter().cloned().collect();
     names.extend(shims::node_dirs(layout).into_iter().filter(|n| !known.contains(n)));
     names
+}
+
+/// What writes this node's log: as the plan says, or for a node that is in no plan as its name says.
+pub fn kind_of(plan: Option<&Plan>, node: &NodeName) -> NodeKind {
+    if let Some(view) = plan.and_then(|plan| plan.node(node)) {
+        return view.kind;
+    }
+    let broker = |name: &str| name.strip_prefix("broker-").and_then(|id| id.parse().ok());
+    match node.as_str() {
+        "zookeeper" => NodeKind::Zookeeper,
+        "mysql" => NodeKind::Mysql,
+        "kafka-ui" => NodeKind::KafkaUi,
+        name => broker(name).map_or(NodeKind::Command, NodeKind::Broker),
+    }
+}
+
+/// How a line of such a node reads, by the catalogue of known lines.
+pub fn reading(kind: NodeKind, line: &[u8]) -> Reading {
+    let line = String::from_utf8_lossy(line);
+    if let Some(known) = catalogue::fatal(kind, &line) {
+        return Reading::Fatal { meaning: known.meaning, remedy: known.remedy };
+    }
+    catalogue::harmless(kind, &line).map_or(Reading::Plain, |known| Reading::Harmless { meaning: known.meaning })
 }
 
 /// The name under which the daemon's own log is asked for. A node of that name comes first.
@@ -73,6 +98,17 @@ mod tests {
         assert!((600_000..660_000).contains(&ago), "{ago}");
         assert_eq!(parse_since("2025-11-23T03:07:59.042Z").unwrap(), Timestamp(1_763_867_279_042));
         assert!(parse_since("yesterday").unwrap_err().contains("\"10m\""));
+    }
+
+    #[test]
+    fn a_line_is_read_by_what_wrote_it() {
+        let line = b"ERROR Error processing message, terminating consumer process:  (kafka.tools.ConsoleConsumer$)";
+        let node = |name: &str| kind_of(None, &NodeName::new(name).unwrap());
+        assert!(matches!(reading(node("consumer"), line), Reading::Harmless { .. }));
+        assert_eq!(reading(node("mysql"), line), Reading::Plain);
+        assert_eq!(node("broker-12"), NodeKind::Broker(12));
+        let full = b"java.io.IOException: No space left on device";
+        assert!(matches!(reading(node("broker-1"), full), Reading::Fatal { .. }));
     }
 
     #[test]

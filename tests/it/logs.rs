@@ -222,6 +222,30 @@ fn what_could_play_tricks_on_a_terminal_is_shown_as_text_and_is_there_with_raw()
 }
 
 #[test]
+fn what_looks_bad_and_is_not_is_folded_with_the_reason_and_what_ends_a_node_is_explained() {
+    let noise = "ERROR Error processing message, terminating consumer process:  (kafka.tools.ConsoleConsumer$)";
+    let lines = format!(
+        "begin\\n{noise}\\n\\tat a.trace\\n{noise}\\nmiddle\\nIOException: No space left on device\\n\\tat b\\n{noise}\\n"
+    );
+    let root = Root::new(&[script("a", &format!("printf '{lines}last'"))]);
+    root.up();
+    await_log(&root, "a", "last");
+    let shown = root.ok(&["logs", "a"]).stdout;
+    let expected = format!(
+        "begin\n{noise}\n[cdc-supervisor] harmless: kafka-console-consumer with --timeout-ms ends this way when no more messages \
+         come\n[cdc-supervisor] 2 more lines of it folded; --raw shows all\nmiddle\nIOException: No space left on device\n\
+         [cdc-supervisor] "
+    );
+    assert!(shown.starts_with(&expected), "{shown}");
+    assert!(shown.contains("\tat b\n") && shown.ends_with("last [no line end yet]\n"), "{shown}");
+    let raw = root.ok(&["logs", "--raw", "a"]).stdout;
+    assert_eq!(raw.matches(noise).count(), 3, "{raw}");
+    let found = root.ok(&["logs", "--grep", "terminating", "a"]).stdout;
+    assert_eq!(found.matches(noise).count(), 3, "what is looked for is found: {found}");
+    assert!(found.contains("\tat a.trace\n"), "{found}");
+}
+
+#[test]
 fn the_daemons_own_log_is_shown_on_request() {
     let root = Root::new(&[fake("a", &["print=x"])]);
     root.up();

@@ -3,7 +3,7 @@
 mod select;
 
 use crate::{
-    base::{Layout, NodeName, units::grouped},
+    base::{Layout, NodeKind, NodeName, units::grouped},
     cli::{
         args,
         changes::in_a_thread,
@@ -13,8 +13,11 @@ use crate::{
         printer::Paint,
         signals::Signals,
     },
+    config::Plan,
     offline::journal::{self, FromJournal},
-    offline::logs::{self, Entries, Entry, Follower, LogError, Piece, SUPERVISOR, Start, Wakeup},
+    offline::logs::{
+        self, Display, Entries, Entry, Follower, LogError, Piece, Reading, SUPERVISOR, Start, Translator, Wakeup,
+    },
 };
 use anstyle::{AnsiColor, Style};
 use select::{Filter, Selected};
@@ -43,11 +46,56 @@ struct Shown {
     path: PathBuf,
     /// What is in front of its lines.
     prefix: String,
+    kind: NodeKind,
+    translator: Translator,
+    /// Harmless lines are folded. Not where somebody looks for something: it must be found.
+    folds: bool,
+}
+
+impl Shown {
+    /// Writes an entry, or the word that it was folded.
+    fn write(&mut self, out: &mut impl Write, entry: &Entry, paint: Paint) -> io::Result<()> {
+        let reading = match entry.lines.first() {
+            Some(line) if !line.ours => logs::reading(self.kind, &line.text),
+            Some(_) | None => Reading::Plain,
+        };
+        if !self.folds {
+            self.translator = Translator::default();
+        }
+        let shown = self.translator.next(reading, entry.continues, entry.lines.len() as u64);
+        self.say(out, shown.before.as_deref(), paint)?;
+        match shown.entry {
+            Display::Aside if self.folds => {
+                let first = Entry { lines: entry.lines[..1].to_vec(), ..entry.clone() };
+                write_entry(out, &self.prefix, &first, paint, Style::new().dimmed())?;
+            }
+            Display::Aside | Display::Plain => write_entry(out, &self.prefix, entry, paint, Style::new())?,
+            Display::Folded => {}
+        }
+        self.say(out, shown.after.as_deref(), paint)
+    }
+
+    fn say(&self, out: &mut impl Write, words: Option<&str>, paint: Paint) -> io::Result<()> {
+        match words {
+            Some(words) => {
+                writeln!(
+                    out,
+                    "{}{}",
+                    self.prefix,
+                    paint.with(Style::new().dimmed(), &format!("[cdc-supervisor] {words}"))
+                )
+            }
+            None => Ok(()),
+        }
+    }
 }
 
 pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, CliError> {
     let layout = context.layout()?;
-    let nodes = choose(context, &layout, &args.nodes, args.journal)?;
+    // Logs of a root can be read whatever is wrong with the configuration.
+    let loaded = context.load().ok().filter(|loaded| loaded.plan.root == layout.root());
+    let plan = loaded.as_ref().map(|loaded| &loaded.plan);
+    let nodes = choose(plan, &layout, &args.nodes, args.journal)?;
     let last = args.lines.or_else(|| args.since.is_none().then_some(LINES));
     if args.raw {
         let [node] = &nodes[..] else {
@@ -74,13 +122,20 @@ pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, Cli
         let entries = Entries::new(logs::follower_of(&path, start), filter.pattern.is_some());
         selected.push(Selected::new(entries, filter.clone(), last.filter(|_| filtered)).map_err(|e| failed(&e))?);
         let name = paint.with(COLOURS[at % COLOURS.len()].on_default(), &format!("{node:width$} |"));
-        shown.push(Shown { path, prefix: if several { format!("{name} ") } else { String::new() } });
+        shown.push(Shown {
+            path,
+            prefix: if several { format!("{name} ") } else { String::new() },
+            kind: logs::kind_of(plan, node),
+            translator: Translator::default(),
+            folds: filter.pattern.is_none(),
+        });
     }
-    show(&mut selected, &shown, paint, !args.follow)?;
+    show(&mut selected, &mut shown, paint, !args.follow)?;
     if !args.follow {
+        close(&mut shown, paint)?;
         return Ok(Exit::Done);
     }
-    follow(&mut selected, &shown, paint).await
+    follow(&mut selected, &mut shown, paint).await
 }
 
 /// What the journal has of the daemon's own log.
@@ -103,10 +158,10 @@ fn failed(e: &LogError) -> CliError {
 }
 
 /// Writes what is there. With `all` also what may still go on.
-fn show(selected: &mut [Selected], shown: &[Shown], paint: Paint, all: bool) -> Result<bool, CliError> {
+fn show(selected: &mut [Selected], shown: &mut [Shown], paint: Paint, all: bool) -> Result<bool, CliError> {
     let mut out = BufWriter::new(io::stdout().lock());
     let any = select::merge(selected, all, &mut |at, entry| {
-        write_entry(&mut out, &shown[at].prefix, entry, paint).map_err(LogError::Output)
+        shown[at].write(&mut out, entry, paint).map_err(LogError::Output)
     });
     let flushed = out.flush();
     let any = any.map_err(|e| failed(&e))?;
@@ -114,7 +169,17 @@ fn show(selected: &mut [Selected], shown: &[Shown], paint: Paint, all: bool) -> 
     Ok(any)
 }
 
-fn write_entry(out: &mut impl Write, prefix: &str, entry: &Entry, paint: Paint) -> io::Result<()> {
+/// Says what was folded last.
+fn close(shown: &mut [Shown], paint: Paint) -> Result<(), CliError> {
+    let mut out = BufWriter::new(io::stdout().lock());
+    for log in shown {
+        let folded = log.translator.end().filter(|_| log.folds);
+        log.say(&mut out, folded.as_deref(), paint).map_err(|e| of_output(&e))?;
+    }
+    out.flush().map_err(|e| of_output(&e))
+}
+
+fn write_entry(out: &mut impl Write, prefix: &str, entry: &Entry, paint: Paint, style: Style) -> io::Result<()> {
     let aside = |text: &str| paint.with(Style::new().dimmed(), text);
     for line in &entry.lines {
         let text = logs::display(&line.text, line.bytes);
@@ -123,17 +188,15 @@ fn write_entry(out: &mut impl Write, prefix: &str, entry: &Entry, paint: Paint) 
         if line.ours {
             writeln!(out, "{prefix}{}", aside(&format!("[cdc-supervisor] {text}")))?;
         } else {
-            writeln!(out, "{prefix}{before}{text}{after}")?;
+            writeln!(out, "{prefix}{before}{}{after}", paint.with(style, &text))?;
         }
     }
     Ok(())
 }
 
 /// The nodes asked for, all of them when none is named; a name that nobody has is a mistake.
-fn choose(context: &Context, layout: &Layout, asked: &[NodeName], journal: bool) -> Result<Vec<NodeName>, CliError> {
-    // Logs of a root can be read whatever is wrong with the configuration.
-    let loaded = context.load().ok().filter(|loaded| loaded.plan.root == layout.root());
-    let known = logs::nodes(layout, loaded.as_ref().map(|l| &l.plan));
+fn choose(plan: Option<&Plan>, layout: &Layout, asked: &[NodeName], journal: bool) -> Result<Vec<NodeName>, CliError> {
+    let known = logs::nodes(layout, plan);
     let stranger = |n: &&NodeName| !known.contains(n) && n.as_str() != SUPERVISOR;
     if let Some(unknown) = asked.iter().find(stranger) {
         let names: Vec<&str> = known.iter().map(NodeName::as_str).collect();
@@ -162,7 +225,7 @@ fn choose(context: &Context, layout: &Layout, asked: &[NodeName], journal: bool)
     Ok(nodes)
 }
 
-async fn follow(selected: &mut [Selected], shown: &[Shown], paint: Paint) -> Result<Exit, CliError> {
+async fn follow(selected: &mut [Selected], shown: &mut [Shown], paint: Paint) -> Result<Exit, CliError> {
     let wakeup = Wakeup::new().map_err(|e| CliError::of(Exit::Unexpected, &e))?;
     let (wakeup, mut woken) = in_a_thread(wakeup);
     let mut signals = Signals::listen()?;
@@ -193,6 +256,7 @@ async fn follow(selected: &mut [Selected], shown: &[Shown], paint: Paint) -> Res
         }
     }
     show(selected, shown, paint, true)?;
+    close(shown, paint)?;
     Err(CliError::silent(Exit::Interrupted))
 }
 

@@ -1,7 +1,7 @@
 //! What ZooKeeper and MySQL say of themselves, asked when somebody wants to know: a mode, a latency, who owns which broker id; how
 //! far GTIDs have come and how far back the binlog reaches.
 
-use super::Sight;
+use super::{super::prove::MysqlTargets, Sight};
 use crate::{
     base::{NodeKind, Timestamp},
     clients::{
@@ -11,7 +11,13 @@ use crate::{
     },
     engine::Snapshot,
 };
-use std::{collections::BTreeMap, net::SocketAddr, path::Path, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    path::Path,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 use tokio::{
     sync::Mutex,
     time::{Instant, timeout},
@@ -65,41 +71,65 @@ pub struct Binlog {
 }
 
 /// Asks and keeps the answers for a moment.
+#[derive(Clone, Debug, Default)]
+pub struct Arounds(Arc<Kept>);
+
 #[derive(Debug, Default)]
-pub struct Arounds(Mutex<Option<(Instant, Around)>>);
+struct Kept {
+    newest: std::sync::Mutex<Option<Answer>>,
+    /// Held while they are asked: one asks for all who want to know.
+    asking: Mutex<()>,
+}
+
+#[derive(Clone, Debug)]
+struct Answer {
+    at: Instant,
+    /// Which of the two served.
+    of: (bool, bool),
+    around: Around,
+}
 
 impl Arounds {
-    /// What they say, at most some seconds old.
-    pub async fn ask(&self, sight: &Sight, snapshot: &Snapshot) -> Around {
-        // One asks for all who want to know.
-        let mut kept = self.0.lock().await;
-        if let Some((_, around)) = kept.as_ref().filter(|(at, seen)| at.elapsed() < AGE && seen.fits(snapshot)) {
-            return around.clone();
-        }
+    /// What they say, at most some seconds old; after `patience` what they said last, while they still serve.
+    pub async fn ask(&self, sight: &Sight, snapshot: &Snapshot, patience: Duration) -> Around {
         let serves = |kind| snapshot.nodes.iter().any(|n| n.kind == kind && n.serves);
-        let zookeeper = async {
-            let address = sight.zookeeper.filter(|_| serves(NodeKind::Zookeeper))?;
-            told(
-                "ZooKeeper",
-                timeout(ASK, zookeeper(address, &sight.brokers.keys().copied().collect::<Vec<_>>())).await,
-            )
-        };
-        let mysql = async {
-            let targets = sight.mysql.as_ref().filter(|_| serves(NodeKind::Mysql))?;
-            told("MySQL", timeout(ASK, mysql(&targets.socket, &targets.root_password)).await)
-        };
-        let (zookeeper, mysql) = tokio::join!(zookeeper, mysql);
-        let around = Around { zookeeper, mysql };
-        *kept = Some((Instant::now(), around.clone()));
-        around
+        let zookeeper = sight.zookeeper.filter(|_| serves(NodeKind::Zookeeper));
+        let mysql = sight.mysql.clone().filter(|_| serves(NodeKind::Mysql));
+        let of = (zookeeper.is_some(), mysql.is_some());
+        if !self.0.newest().is_some_and(|kept| kept.of == of && kept.at.elapsed() < AGE) && of != (false, false) {
+            let brokers: Vec<u32> = sight.brokers.keys().copied().collect();
+            let kept = Arc::clone(&self.0);
+            let asking = tokio::spawn(async move { kept.refresh(zookeeper, mysql, &brokers).await });
+            // It goes on without who does not wait for it.
+            let _ = timeout(patience, asking).await;
+        }
+        let around = self.0.newest().map(|kept| kept.around).unwrap_or_default();
+        // Nothing is told of one that has ended meanwhile.
+        Around { zookeeper: around.zookeeper.filter(|_| of.0), mysql: around.mysql.filter(|_| of.1) }
     }
 }
 
-impl Around {
-    /// Nothing is told of a node that has ended meanwhile.
-    fn fits(&self, snapshot: &Snapshot) -> bool {
-        let serves = |kind| snapshot.nodes.iter().any(|n| n.kind == kind && n.serves);
-        (self.zookeeper.is_none() || serves(NodeKind::Zookeeper)) && (self.mysql.is_none() || serves(NodeKind::Mysql))
+impl Kept {
+    fn newest(&self) -> Option<Answer> {
+        // The value is replaced as a whole.
+        self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    async fn refresh(&self, at: Option<SocketAddr>, targets: Option<MysqlTargets>, brokers: &[u32]) {
+        let of = (at.is_some(), targets.is_some());
+        let asked = Instant::now();
+        let _one = self.asking.lock().await;
+        if self.newest().is_some_and(|newest| newest.at >= asked && newest.of == of) {
+            return;
+        }
+        let zookeeper = async { told("ZooKeeper", timeout(ASK, zookeeper(at?, brokers)).await) };
+        let mysql = async {
+            let targets = targets.as_ref()?;
+            told("MySQL", timeout(ASK, mysql(&targets.socket, &targets.root_password)).await)
+        };
+        let (zookeeper, mysql) = tokio::join!(zookeeper, mysql);
+        let answer = Answer { at: Instant::now(), of, around: Around { zookeeper, mysql } };
+        *self.newest.lock().unwrap_or_else(PoisonError::into_inner) = Some(answer);
     }
 }
 
