@@ -105,7 +105,7 @@ pub fn led_with_followers(look: &Look, broker: u32) -> ByTopic {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::cluster::samples::{ALL, look},
+        super::cluster::samples::{ALL, Row, look},
         *,
     };
     use proptest::prelude::*;
@@ -193,7 +193,7 @@ mod tests {
                     (replicas, isr)
                 })
                 .collect();
-            let partitions: Vec<(&[u32], &[u32], Option<u32>)> =
+            let partitions: Vec<Row<'_>> =
                 made.iter().map(|(r, i)| (r.as_slice(), i.as_slice(), i.first().copied())).collect();
             let found = impact(&look(ALL, &partitions), broker, &BTreeSet::new());
             let mut named: Vec<&String> =

@@ -35,6 +35,9 @@ const LATEST: i64 = -1;
 /// `Errors.ELECTION_NOT_NEEDED`: the preferred leader leads already.
 pub const NOT_NEEDED: i16 = 84;
 
+/// Kafka's error code for each of some partitions.
+pub type Codes = BTreeMap<(String, u32), i16>;
+
 /// Partitions by topic.
 pub type ByTopic = BTreeMap<String, Vec<u32>>;
 
@@ -76,11 +79,7 @@ pub async fn ahead_of_followers(
 
 /// Has the controller at `address` make each of these partitions' preferred replica its leader. Returns those for which it
 /// did not, with the code; [`NOT_NEEDED`] is among them.
-pub async fn elect_preferred(
-    address: SocketAddr,
-    partitions: &ByTopic,
-    limit: Duration,
-) -> Result<BTreeMap<(String, u32), i16>, ClientError> {
+pub async fn elect_preferred(address: SocketAddr, partitions: &ByTopic, limit: Duration) -> Result<Codes, ClientError> {
     let doing = format!("elect preferred leaders through the controller at {address}");
     let request = elect_leaders(partitions, limit);
     let (code, refused) = exchange(address, limit, &doing, &request, read_elected).await?;
@@ -210,7 +209,7 @@ fn elect_leaders(partitions: &ByTopic, limit: Duration) -> Vec<u8> {
 }
 
 /// The code of all, and those of partitions that have one.
-fn read_elected(frame: &[u8]) -> Result<(i16, BTreeMap<(String, u32), i16>), String> {
+fn read_elected(frame: &[u8]) -> Result<(i16, Codes), String> {
     let r = &mut Reader(frame);
     skip_head(r, CORRELATION)?;
     r.int("the throttle time")?;

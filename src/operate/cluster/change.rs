@@ -73,7 +73,7 @@ fn isr(before: &Look, after: &Look) -> Vec<EventLine> {
 #[cfg(test)]
 mod tests {
     use super::{
-        super::health::tests::{ALL, look},
+        super::health::tests::{ALL, Row, look},
         *,
     };
     use proptest::prelude::*;
@@ -88,8 +88,8 @@ mod tests {
 
     #[test]
     fn a_broker_that_dies_and_comes_back_is_one_line_each_way_whatever_it_holds() {
-        let whole: Vec<(&[u32], &[u32], Option<u32>)> = vec![(ALL, ALL, Some(1)); 12];
-        let short: Vec<(&[u32], &[u32], Option<u32>)> = vec![(ALL, &[2, 3], Some(2)); 12];
+        let whole: Vec<Row<'_>> = vec![(ALL, ALL, Some(1)); 12];
+        let short: Vec<Row<'_>> = vec![(ALL, &[2, 3], Some(2)); 12];
         let (whole, short) = (look(ALL, &whole), look(&[2, 3], &short));
         assert_eq!(
             told(&whole, &short),
@@ -138,7 +138,7 @@ mod tests {
         let subset = || proptest::sample::subsequence(vec![1u32, 2, 3], 0..=3);
         let partition = (subset(), subset(), proptest::option::of(1u32..=3));
         (subset(), proptest::collection::vec(partition, 0..6)).prop_map(|(alive, partitions)| {
-            let partitions: Vec<(&[u32], &[u32], Option<u32>)> =
+            let partitions: Vec<Row<'_>> =
                 partitions.iter().map(|(r, i, l)| (r.as_slice(), i.as_slice(), *l)).collect();
             look(&alive, &partitions)
         })

@@ -150,9 +150,12 @@ pub(in crate::operate) mod tests {
     use super::*;
     use crate::clients::kafka::{Broker, Topic};
 
-    /// Partitions of a topic `t` as (replicas, ISR, leader), on three brokers, min ISR 2.
-    pub(in crate::operate) fn look(alive: &[u32], partitions: &[(&[u32], &[u32], Option<u32>)]) -> Look {
-        let partition = |(id, (replicas, isr, leader)): (u32, &(&[u32], &[u32], Option<u32>))| Partition {
+    /// A partition: replicas, ISR, leader.
+    pub(in crate::operate) type Row<'a> = (&'a [u32], &'a [u32], Option<u32>);
+
+    /// Partitions of a topic `t`, min ISR 2.
+    pub(in crate::operate) fn look(alive: &[u32], partitions: &[Row<'_>]) -> Look {
+        let partition = |(id, (replicas, isr, leader)): (u32, &Row<'_>)| Partition {
             id,
             leader: *leader,
             replicas: replicas.to_vec(),
