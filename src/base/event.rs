@@ -84,14 +84,14 @@ pub enum EventKind {
     MinIsrRestored,
     /// A broker that is back leads again what it is the preferred leader of.
     LeadersElected,
-    /// Brokers are being restarted one by one.
-    RollBegun,
-    /// One step of that.
-    RollStep,
-    /// All of them were.
-    RollDone,
-    /// Not all of them were: why, and which.
-    RollStopped,
+    /// A roll, a drill, a snapshot or a restore began.
+    OperationBegun,
+    /// How far it is.
+    OperationStep,
+    /// It is over: how it ended.
+    OperationEnded,
+    /// One was cut short with its daemon: what was left, and what was undone.
+    OperationLeft,
     /// Events could not be written.
     EventsLost,
 }
@@ -136,10 +136,10 @@ impl EventKind {
         EventKind::UnderMinIsr,
         EventKind::MinIsrRestored,
         EventKind::LeadersElected,
-        EventKind::RollBegun,
-        EventKind::RollStep,
-        EventKind::RollDone,
-        EventKind::RollStopped,
+        EventKind::OperationBegun,
+        EventKind::OperationStep,
+        EventKind::OperationEnded,
+        EventKind::OperationLeft,
         EventKind::EventsLost,
     ];
 
@@ -183,10 +183,10 @@ impl EventKind {
             EventKind::UnderMinIsr => "under-min-isr",
             EventKind::MinIsrRestored => "min-isr-restored",
             EventKind::LeadersElected => "leaders-elected",
-            EventKind::RollBegun => "roll-begun",
-            EventKind::RollStep => "roll-step",
-            EventKind::RollDone => "roll-done",
-            EventKind::RollStopped => "roll-stopped",
+            EventKind::OperationBegun => "operation-begun",
+            EventKind::OperationStep => "operation-step",
+            EventKind::OperationEnded => "operation-ended",
+            EventKind::OperationLeft => "operation-left",
             EventKind::EventsLost => "events-lost",
         }
     }

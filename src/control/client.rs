@@ -134,6 +134,7 @@ impl Answers {
                     Answer::Hello(_)
                     | Answer::Verdict(_)
                     | Answer::Outlook(_)
+                    | Answer::Drilled(_)
                     | Answer::Done { .. }
                     | Answer::Refused { .. } => true,
                     Answer::Progress { .. } => false,

@@ -201,6 +201,7 @@ async fn connection(
         | Order::Roll { plan: false, .. }
         | Order::Prove
         | Order::Verify
+        | Order::Drill(_)
         | Order::UpgradeSelf => tracing::info!(%peer, ?order, "order"),
     }
     let watching = matches!(order, Order::Watch);

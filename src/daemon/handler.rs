@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::{
-        EventKind, EventLine, Layout, NodeName, OrderedBy,
+        EventKind, EventLine, Layout, NodeName, OrderedBy, drill as drill_names,
         outcome::{is_signal, signal_name},
     },
     control::{
@@ -16,7 +16,7 @@ use crate::{
         wire::{Answer, Caps, Checked, Hello, Order, VERSION, Verdict},
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
-    operate::{prove, verify},
+    operate::{drill, operation::Operations, prove, verify},
     sys::{cgroup::CgroupRoot, clock, memory::Readings},
 };
 use std::{sync::Arc, time::Duration};
@@ -42,6 +42,7 @@ struct Shared {
     started: Started,
     reloads: Arc<Reloads>,
     clusters: Clusters,
+    operations: Operations,
     handover: Handover,
 }
 
@@ -56,6 +57,7 @@ impl DaemonHandler {
         caps: Caps,
         reloads: Arc<Reloads>,
         clusters: Clusters,
+        operations: Operations,
         handover: Handover,
     ) -> Self {
         let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
@@ -68,6 +70,7 @@ impl DaemonHandler {
             started: Started::now(),
             reloads,
             clusters,
+            operations,
             handover,
         }))
     }
@@ -111,7 +114,8 @@ impl Shared {
             | Order::Reload { .. }
             | Order::Roll { plan: false, .. }
             | Order::Prove
-            | Order::Verify => match self.handover.work.begin() {
+            | Order::Verify
+            | Order::Drill(_) => match self.handover.work.begin() {
                 None => {
                     let hint = Some("try again in a moment");
                     return out.send(refused(8, "the daemon's program is being replaced just now".into(), hint));
@@ -173,13 +177,14 @@ impl Shared {
             Order::WhyNot { node } => out.send(self.reloads.why_not(&self.engine, &node).await),
             Order::Prove => self.prove(out).await,
             Order::Verify => self.verify(out).await,
-            Order::UpgradeSelf if self.reloads.is_running() => {
-                out.send(refused(8, "a reload or a roll is under way: the program is replaced after it".into(), None));
-            }
-            Order::UpgradeSelf => {
-                let handler = Arc::new(DaemonHandler(Arc::clone(&self)));
-                self.handover.carry_out(handler, out).await;
-            }
+            Order::Drill(plan) => self.drill(&plan, by, out).await,
+            Order::UpgradeSelf => match self.operations.running() {
+                Some(other) => out.send(refused(8, format!("{other}; the program is replaced after it"), None)),
+                None => {
+                    let handler = Arc::new(DaemonHandler(Arc::clone(&self)));
+                    self.handover.carry_out(handler, out).await;
+                }
+            },
         }
     }
 
@@ -272,6 +277,23 @@ impl Shared {
         out.send(Answer::Verdict(Verdict { schema: 1, at: clock::wall(), ok, checks }));
     }
 
+    async fn drill(&self, plan: &drill_names::Plan, by: OrderedBy, out: &AnswerSink) {
+        let applied = self.reloads.applied();
+        let stage = drill::Stage {
+            layout: &self.layout,
+            engine: &self.engine,
+            targets: &applied.targets,
+            operations: &self.operations,
+        };
+        match drill::run(&stage, plan, Some(by), &mut |text| out.progress(text)).await {
+            Ok(report) => out.send(Answer::Drilled(Box::new(report))),
+            Err(drill::Refused { exit, message, causes, hint }) => {
+                self.engine.journal().note(EventLine::new(EventKind::Refused, &message).by(by));
+                out.send(Answer::Refused { exit, message, causes, hint });
+            }
+        }
+    }
+
     async fn prove(&self, out: &AnswerSink) {
         let mut report = |text: String| out.progress(text);
         match prove::prove(&self.reloads.applied().targets, &mut report).await {
@@ -311,6 +333,7 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Reload { .. } => Some((None, "reload".into())),
         Order::Roll { plan: false, nodes, .. } if nodes.is_empty() => Some((None, "roll the brokers".into())),
         Order::Roll { plan: false, nodes, .. } => of("roll", nodes),
+        Order::Drill(plan) => Some((None, format!("drill {}", plan.drill))),
         Order::UpgradeSelf => Some((None, "replace the daemon's program; nodes run on".into())),
         Order::Hello
         | Order::Status

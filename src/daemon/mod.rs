@@ -7,6 +7,7 @@ mod door;
 mod handler;
 mod handover;
 mod inputs;
+mod left;
 mod logs;
 mod reload;
 mod roll;
@@ -18,6 +19,7 @@ use crate::{
     base::{EventKind, EventLine, Layout, NodeName},
     engine::{self, Engine, EngineOrder, Handle, Journal, Reserve, Settings},
     offline::plan,
+    operate::operation::Operations,
     sys::{children, clock, failpoint::fail_point, fs, process},
     telemetry,
 };
@@ -218,9 +220,13 @@ async fn serve(
         one: tokio::sync::Mutex::default(),
         failed: std::sync::Mutex::default(),
     };
-    let reloads = Arc::new(Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds));
+    let operations = Operations::new(layout.clone(), handle.journal().clone());
+    let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone());
+    let reloads = Arc::new(reloads);
+    left::take_up(&layout, &handle, &operations, reloads.applied());
     let clusters = cluster::Clusters::watch(handle.clone(), Arc::clone(&reloads));
-    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, clusters, handover));
+    let handler = DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, clusters, operations, handover);
+    let handler = Arc::new(handler);
     door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;
     fail_point!("daemon.serving");
     let signals = tokio::spawn(obey_signals(handle, rest));

@@ -17,7 +17,10 @@ use crate::{
         config_file::{self, Loaded},
         plan as offline_plan, preflight,
     },
-    operate::reload::{self, Failed, Purpose, Report, Work},
+    operate::{
+        operation::{Kind, Operations, Refused},
+        reload::{self, Failed, Purpose, Report, Work},
+    },
     services::change::{self, Does, Life, ReloadPlan, Side},
     sys::{
         cgroup::{self, CgroupRoot},
@@ -31,7 +34,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::Mutex as AsyncMutex;
 
 /// What a reload works on; one for the daemon's life.
 #[derive(Debug)]
@@ -41,8 +43,7 @@ pub(super) struct Reloads {
     cgroup: Option<CgroupRoot>,
     bounds: Bounds,
     applied: Mutex<Arc<Applied>>,
-    /// Held while one runs, or a roll.
-    pub(super) running: AsyncMutex<()>,
+    pub(super) operations: Operations,
 }
 
 /// What was read and decided.
@@ -59,9 +60,10 @@ impl Reloads {
         cgroup: Option<CgroupRoot>,
         applied: Applied,
         bounds: Bounds,
+        operations: Operations,
     ) -> Self {
         let applied = Mutex::new(Arc::new(applied));
-        Self { layout, args, cgroup, bounds, applied, running: AsyncMutex::new(()) }
+        Self { layout, args, cgroup, bounds, applied, operations }
     }
 
     /// What is applied now.
@@ -75,11 +77,6 @@ impl Reloads {
         self.bounds.rest();
     }
 
-    /// Whether one is under way, or a roll.
-    pub(super) fn is_running(&self) -> bool {
-        self.running.try_lock().is_err()
-    }
-
     /// Carries out an order to reload and answers it.
     pub(super) async fn reload(
         &self,
@@ -89,9 +86,9 @@ impl Reloads {
         by: OrderedBy,
         out: &AnswerSink,
     ) {
-        let done = match self.running.try_lock() {
+        let done = match self.operations.begin(Kind::Reload, "", Some(by)) {
             Ok(_running) => self.one(engine, config, max_wait, by, out).await,
-            Err(_) => Err(busy()),
+            Err(refused) => Err(busy(&refused)),
         };
         match done {
             Ok(text) => {
@@ -133,7 +130,7 @@ impl Reloads {
             purpose: Purpose::Reload,
             leaders_home: applied.sight.elect,
         };
-        let mut report = Telling::new(engine, out, EventKind::ReloadStep);
+        let mut report = Telling { engine, out, waited: String::new() };
         self.begin(&loaded)?;
         let mut lines = match reload::carry_out(engine, work, &mut report).await {
             Ok(lines) => lines,
@@ -274,6 +271,16 @@ impl Reloads {
     }
 }
 
+/// Another operation is under way, or this one cannot be put on record.
+pub(super) fn busy(refused: &Refused) -> Failed {
+    let (exit, hint) = match refused {
+        Refused::Busy(_) => (8, "try again when it has ended; `cdc-supervisor events -f` shows how far it is"),
+        Refused::NotRecorded(_) => (1, "free space, then try again"),
+    };
+    let causes = std::iter::successors(std::error::Error::source(refused), |e| e.source()).map(ToString::to_string);
+    Failed { exit, message: refused.to_string(), causes: causes.collect(), hint: Some(hint.into()) }
+}
+
 /// Nothing is left of a reload that would have to be gone on with.
 pub(super) fn forget_unfinished(layout: &Layout) {
     if let Err(e) = fs::remove_optional(&layout.reload_plan()) {
@@ -380,35 +387,17 @@ fn caps_below_use(plan: &ReloadPlan, new: &Side, cgroup: Option<&CgroupRoot>) ->
         .collect()
 }
 
-/// Another one, or a roll, is at it.
-pub(super) fn busy() -> Failed {
-    Failed {
-        exit: 8,
-        message: "a reload or a roll is under way already".into(),
-        causes: Vec::new(),
-        hint: Some("`cdc-supervisor events -f` shows how far it is".into()),
-    }
-}
-
 /// Tells the client, the log and the event log.
-pub(super) struct Telling<'a> {
+struct Telling<'a> {
     engine: &'a Handle,
     out: &'a AnswerSink,
-    kind: EventKind,
     waited: String,
-}
-
-impl<'a> Telling<'a> {
-    /// Steps are events of this kind.
-    pub(super) fn new(engine: &'a Handle, out: &'a AnswerSink, kind: EventKind) -> Self {
-        Self { engine, out, kind, waited: String::new() }
-    }
 }
 
 impl Report for Telling<'_> {
     fn step(&mut self, node: Option<&NodeName>, text: String) {
-        tracing::info!("{}: {text}", self.kind);
-        let event = EventLine::new(self.kind, &text);
+        tracing::info!("reload: {text}");
+        let event = EventLine::new(EventKind::ReloadStep, &text);
         self.engine.journal().note(match node {
             Some(node) => event.node(node),
             None => event,

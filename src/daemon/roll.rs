@@ -1,6 +1,6 @@
 //! `roll`, `roll --plan` and `why-not` as the daemon answers them.
 
-use super::reload::{Reloads, Telling, busy};
+use super::reload::{Reloads, busy};
 use crate::{
     base::{EventKind, EventLine, NodeName, OrderedBy},
     control::{
@@ -12,7 +12,8 @@ use crate::{
     },
     engine::Handle,
     operate::{
-        reload::Failed,
+        operation::{Kind, Running},
+        reload::{Failed, Report},
         roll::{self, Asked},
     },
     sys::clock,
@@ -27,26 +28,27 @@ impl Reloads {
 
     /// Carries out an order to roll and answers it.
     pub(super) async fn roll(&self, engine: &Handle, asked: &Asked, by: OrderedBy, out: &AnswerSink) {
-        let done = match self.running.try_lock() {
-            Ok(_running) => {
-                let applied = self.applied();
-                let names: Vec<&str> = asked.nodes.iter().map(NodeName::as_str).collect();
-                let which = if names.is_empty() { "every broker that is wanted up".into() } else { names.join(", ") };
-                engine.journal().note(EventLine::new(EventKind::RollBegun, format!("one by one: {which}")).by(by));
-                let mut report = Telling::new(engine, out, EventKind::RollStep);
-                roll::roll(engine, asked, &applied.recipes, &mut report).await
+        let names: Vec<&str> = asked.nodes.iter().map(NodeName::as_str).collect();
+        let running = match self.operations.begin(Kind::Roll, names.join(", "), Some(by)) {
+            Ok(running) => running,
+            Err(refused) => {
+                let failed = busy(&refused);
+                tracing::warn!("roll: {}", failed.message);
+                engine.journal().note(EventLine::new(EventKind::Refused, &failed.message).by(by));
+                return out.send(self::refused(failed));
             }
-            Err(_) => Err(busy()),
         };
-        match done {
+        let applied = self.applied();
+        let mut report = Telling { running: &running, out, waited: String::new() };
+        match roll::roll(engine, asked, &applied.recipes, &mut report).await {
             Ok(text) => {
-                engine.journal().note(EventLine::new(EventKind::RollDone, text.join("; ")).by(by));
+                running.end(text.join("; "));
                 out.send(Answer::Done { text });
             }
             Err(failed) => {
                 let words = std::iter::once(&failed.message).chain(&failed.causes).cloned().collect::<Vec<_>>();
                 tracing::warn!("roll: {}", words.join("; "));
-                engine.journal().note(EventLine::new(EventKind::RollStopped, words.join("; ")).by(by));
+                running.end(words.join("; "));
                 out.send(refused(failed));
             }
         }
@@ -60,6 +62,31 @@ impl Reloads {
     /// What breaks if a node is stopped now.
     pub(super) async fn why_not(&self, engine: &Handle, node: &NodeName) -> Answer {
         answer(roll::why_not(engine, node, &self.applied().recipes).await.map(|outlook| vec![outlook]))
+    }
+}
+
+/// Tells the client, the log, and the record of operations.
+struct Telling<'a> {
+    running: &'a Running,
+    out: &'a AnswerSink,
+    waited: String,
+}
+
+impl Report for Telling<'_> {
+    fn step(&mut self, _node: Option<&NodeName>, text: String) {
+        tracing::info!("roll: {text}");
+        // Nothing has to be undone after a roll that is cut short, so one that cannot be written down goes on.
+        if let Err(e) = self.running.step(&text, None) {
+            tracing::warn!(error = %e.source, "{e}");
+        }
+        self.out.progress(text);
+    }
+
+    fn waits(&mut self, node: &NodeName, text: String) {
+        if text != self.waited {
+            self.out.send(Answer::Progress { node: Some(node.clone()), text: text.clone() });
+            self.waited = text;
+        }
     }
 }
 

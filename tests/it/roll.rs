@@ -22,7 +22,7 @@ fn a_roll_is_about_brokers_and_says_so() {
     assert_eq!([root.pid("a"), root.pid("b")], pids);
     assert_eq!(root.status()["cluster"], Value::Null, "no node belongs to a cluster");
     let events = root.ok(&["events", "--json"]).stdout;
-    assert!(events.contains("\"roll-stopped\""), "a roll that was refused is an event: {events}");
+    assert!(events.contains("\"operation-ended\""), "a roll that was refused is an event: {events}");
 }
 
 #[test]

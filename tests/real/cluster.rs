@@ -188,15 +188,12 @@ fn a_roll_restarts_brokers_one_by_one_and_no_write_fails() {
     let began = Instant::now();
     let rolling = stack.spawn(&["roll"]);
     // one at a time, also across verbs
-    until(STATE_LIMIT, "the roll is under way", || {
-        let all = events(&stack, Some(order[0]));
-        if all.iter().any(|(kind, _)| kind == "roll-step") { Ok(()) } else { Err(format!("{all:?}")) }
-    });
+    await_event(&stack, None, "operation-step", &format!("{}: restarts", order[0]));
     let refused = stack.fails(8, &["roll"]);
-    assert!(refused.stderr.contains("under way already"), "{refused}");
+    assert!(refused.stderr.contains("under way since"), "{refused}");
     let refused = stack.fails(8, &["reload"]);
-    assert!(refused.stderr.contains("under way already"), "{refused}");
-    stack.expect_log("under way already");
+    assert!(refused.stderr.contains("under way since"), "{refused}");
+    stack.expect_log("under way since");
     let output = rolling.wait(VERB_LIMIT * 3);
     let took = began.elapsed();
     assert_eq!(output.code, Some(0), "{output}");
@@ -220,11 +217,11 @@ fn a_roll_restarts_brokers_one_by_one_and_no_write_fails() {
         assert_eq!(node["restarts"], 0, "{node}");
     }
     // in the order of the plan, and every leader is where it was
-    let steps: Vec<String> = {
-        let lines = stack.ok(&["events", "--json"]).stdout;
-        let lines = lines.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
-        lines.filter(|e| e["kind"] == "roll-step").filter_map(|e| Some(e["node"].as_str()?.to_owned())).collect()
-    };
+    let steps: Vec<String> = events(&stack, None)
+        .into_iter()
+        .filter(|(kind, _)| kind == "operation-step")
+        .filter_map(|(_, text)| Some(text.split_once(": restarts")?.0.rsplit(": ").next()?.to_owned()))
+        .collect();
     assert_eq!(steps, order);
     let after = await_kafka(&stack, "leaders are home after a roll", settled);
     for (old, new) in before["brokers"].as_array().unwrap().iter().zip(after["brokers"].as_array().unwrap()) {

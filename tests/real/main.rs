@@ -19,6 +19,7 @@ mod archives;
 mod bundle;
 mod cluster;
 mod daemon_death;
+mod drill;
 mod fence;
 mod identity;
 mod kafka_ui;

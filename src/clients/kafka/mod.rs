@@ -6,12 +6,14 @@
 mod admin;
 mod cluster;
 mod listener;
+mod stream;
 mod view;
 mod wire;
 
 pub use admin::{Admin, Record};
 pub use cluster::{ByTopic, NOT_NEEDED, ahead_of_followers, elect_preferred, min_isr};
 pub use listener::listener_metadata;
+pub use stream::{Delivery, Stream, write_without_retries};
 pub use view::{Broker, ClusterView, Partition, Replicated, Topic, list};
 
 use crate::clients::ClientError;

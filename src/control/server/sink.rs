@@ -99,6 +99,7 @@ impl Queue {
             Answer::Hello(_)
             | Answer::Verdict(_)
             | Answer::Outlook(_)
+            | Answer::Drilled(_)
             | Answer::Done { .. }
             | Answer::Refused { .. } => true,
             Answer::Progress { .. } => false,
@@ -114,6 +115,7 @@ impl Queue {
             | Answer::Hello(_)
             | Answer::Verdict(_)
             | Answer::Outlook(_)
+            | Answer::Drilled(_)
             | Answer::Done { .. }
             | Answer::Refused { .. } => {}
         }
