@@ -77,6 +77,7 @@ impl Handler for Shared {
                 | Order::Verify
                 | Order::Reload { .. }
                 | Order::Roll { .. }
+                | Order::Drill(_)
                 | Order::WhyNot { .. }
                 | Order::UpgradeSelf => {}
             }
