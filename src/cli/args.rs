@@ -3,8 +3,10 @@
 //! Past 500 lines because it is the help text of every verb, in one place so that the words stay alike.
 
 mod drill;
+mod stores;
 
 pub use drill::{Drill, DrillAny, DrillBroker, DrillLasts};
+pub use stores::{Reset, Restore, Snapshot};
 
 use super::exit::Exit;
 use crate::{
@@ -12,12 +14,7 @@ use crate::{
         ByteSize, Cause, EventKind, NodeName, Timestamp, incident::OUTCOMES, outcome::parse_signal,
         units::parse_duration,
     },
-    offline::{
-        doctor,
-        logs::parse_since,
-        programs::Mirror,
-        stores::{self, Set},
-    },
+    offline::{doctor, logs::parse_since, programs::Mirror},
 };
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -95,7 +92,7 @@ pub enum Verb {
     #[command(subcommand, after_long_help = BUNDLE_HELP)]
     Bundle(Bundle),
     /// Copies of all data that belong together: ZooKeeper, brokers and MySQL at one moment
-    #[command(subcommand, after_long_help = SNAPSHOT_HELP)]
+    #[command(subcommand, after_long_help = stores::HELP)]
     Snapshot(Snapshot),
     /// Put the data of a snapshot in the place of what is there
     Restore(Restore),
@@ -368,71 +365,6 @@ not in it.";
 fn sha256(text: &str) -> Result<String, String> {
     let hex = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
     if hex { Ok(text.to_ascii_lowercase()) } else { Err("a SHA-256 has 64 hex digits".into()) }
-}
-
-/// `snapshot`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Snapshot {
-    /// Copy all data; everything must be down, or --stop
-    Create {
-        /// Its name [default: the time]
-        #[arg(value_name = "NAME", value_parser = stores::snapshot_name)]
-        name: Option<String>,
-        /// Stop the nodes that have data, and start them again afterwards
-        #[arg(long)]
-        stop: bool,
-    },
-    /// What there is
-    List {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
-    /// Read all of one and compare it with its digests; exit code 9 when it is not what it was
-    Verify {
-        /// Which
-        #[arg(value_name = "NAME", value_parser = stores::snapshot_name)]
-        name: String,
-    },
-    /// Delete one
-    Remove {
-        /// Which
-        #[arg(value_name = "NAME", value_parser = stores::snapshot_name)]
-        name: String,
-        /// Its name once more
-        #[arg(long, value_name = "NAME")]
-        confirm: Option<String>,
-    },
-}
-
-const SNAPSHOT_HELP: &str = "\
-A snapshot is below ROOT/snapshots: complete files with their digests, which share their blocks with the data where the file system \
-can (XFS, btrfs) and take as much room again elsewhere. ROOT/snapshots may be a link to another disk. ZooKeeper's and the brokers' data \
-are never separated: the one without the other is no cluster. MySQL's passwords go with its data.";
-
-/// `restore`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Restore {
-    /// Which snapshot
-    #[arg(value_name = "NAME", value_parser = stores::snapshot_name)]
-    pub name: String,
-    /// Only this of it: kafka (ZooKeeper and all brokers) or mysql
-    #[arg(long, value_name = "SET")]
-    pub only: Option<Set>,
-    /// Its name once more: what is there now is deleted
-    #[arg(long, value_name = "NAME")]
-    pub confirm: Option<String>,
-}
-
-/// `reset`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Reset {
-    /// kafka (ZooKeeper and all brokers) or mysql
-    #[arg(value_name = "SET")]
-    pub set: Set,
-    /// The set once more
-    #[arg(long, value_name = "SET")]
-    pub confirm: Option<String>,
 }
 
 /// `logs`.
