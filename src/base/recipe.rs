@@ -162,6 +162,8 @@ pub struct MysqlInitialize {
     pub env: Vec<(String, String)>,
     /// The unix socket of the provisioning server.
     pub socket: PathBuf,
+    /// The unix socket that mysqld serves later.
+    pub served: PathBuf,
     /// Statements to run as root over that socket, in order. `@ROOT_PASSWORD@` and `@DEBEZIUM_PASSWORD@` are replaced by
     /// quoted secrets, so that no secret ever lies in a recipe.
     pub statements: Vec<String>,

@@ -17,7 +17,12 @@ use crate::{
     },
 };
 use nix::sys::signal::Signal;
-use std::{path::Path, sync::mpsc, time::Duration};
+use std::{
+    os::unix::net::UnixStream,
+    path::{Path, PathBuf},
+    sync::mpsc,
+    time::Duration,
+};
 
 /// Longest an initialise may take: 4-6 s on two cores, 11-13 s in a slow guest.
 const INITIALIZE: Duration = Duration::from_secs(300);
@@ -35,6 +40,12 @@ const STOP: Duration = Duration::from_secs(120);
 pub(super) async fn ensure(node: &NodeName, step: &MysqlInitialize, cancel: &Cancel) -> Result<(), PrepareError> {
     let present = !is_missing_or_empty(&step.data_dir).map_err(|e| PrepareError::file(node, &e))?;
     if present {
+        let served = step.served.clone();
+        blocking(move || {
+            forget_old_lock(&served);
+            Ok(())
+        })
+        .await?;
         return existing(node, step);
     }
     let began = clock::now();
@@ -46,6 +57,7 @@ pub(super) async fn ensure(node: &NodeName, step: &MysqlInitialize, cancel: &Can
         let failed = |e: SysError| PrepareError::file(&owner, &e);
         fs::remove_dir_all_optional(&fresh.build_dir).map_err(failed)?;
         fs::remove_optional(&fresh.socket).map_err(failed)?;
+        fs::remove_optional(&lock_of(&fresh.socket)).map_err(failed)?;
         fail_point!("mysql.cleared");
         Ok(())
     })
@@ -66,6 +78,25 @@ pub(super) async fn ensure(node: &NodeName, step: &MysqlInitialize, cancel: &Can
     .await?;
     tracing::info!(node = %node, took_ms = clock::now().since(began).as_millis(), "data directory initialised and provisioned");
     Ok(())
+}
+
+/// mysqld's lock beside a unix socket (sql/conn_handler/socket_connection.cc: the name with `.lock`).
+fn lock_of(socket: &Path) -> PathBuf {
+    let mut lock = socket.as_os_str().to_owned();
+    lock.push(".lock");
+    lock.into()
+}
+
+/// The lock of a mysqld that lost its power names a process id, and after the next boot any process may have it: mysqld then
+/// refuses to start (MY-010259; seen in the guest of tests/vm). Where nobody listens on the socket, nobody owns it. What cannot be
+/// removed is left to mysqld's own words.
+fn forget_old_lock(socket: &Path) {
+    use std::io::ErrorKind::{ConnectionRefused, NotFound};
+    let nobody = UnixStream::connect(socket).is_err_and(|e| matches!(e.kind(), ConnectionRefused | NotFound));
+    let lock = lock_of(socket);
+    if nobody && let Err(e) = fs::remove_optional(&lock) {
+        tracing::warn!(error = %e.source, "cannot remove an old lock: {e}");
+    }
 }
 
 /// Data without its passwords cannot be looked after: say so instead of guessing.
@@ -220,6 +251,19 @@ fn chain(e: &dyn std::error::Error) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_lock_is_old_when_nobody_listens_on_its_socket() {
+        let dir = tempfile::tempdir().unwrap();
+        let (socket, lock) = (dir.path().join("mysqld.sock"), dir.path().join("mysqld.sock.lock"));
+        let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
+        std::fs::write(&lock, "1\n").unwrap();
+        forget_old_lock(&socket);
+        assert!(lock.exists(), "somebody listens");
+        drop(listener);
+        forget_old_lock(&socket);
+        assert!(!lock.exists(), "the socket is left, its server is not");
+    }
 
     #[test]
     fn a_password_with_quotes_stays_one_string_literal() {

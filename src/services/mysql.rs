@@ -214,6 +214,7 @@ fn initialize(
         ]),
         env: env.to_vec(),
         socket,
+        served: site.layout.mysql_socket(),
         statements: mysql_provision::statements(mysql),
         root_password: site.layout.secret(ROOT_SECRET),
         debezium_password: site.layout.secret(DEBEZIUM_SECRET),
