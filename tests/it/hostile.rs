@@ -242,8 +242,8 @@ fn a_node_of_another_user_under_root_writes_to_its_own_places_and_is_probed_as_t
     }
     // What a node would do that wants to be root by way of our files.
     let script = "cd .. ; for place in log run conf; do mv $place stolen.$place; ln -s /etc $place; done; \
-         ln -s /etc/passwd run/shim.log; ln -s /etc/passwd log/.current.next; : >run/lock; : >conf/own; : >own; \
-         : >data/own && : >run/tmp/own && echo tried; exec sleep 1000";
+         ln -s /etc/passwd run/shim.log; ln -s /etc/passwd log/.current.next; \
+         true >run/lock; true >conf/own; true >own; true >data/own && true >run/tmp/own && echo tried; exec sleep 1000";
     let node = Node::program("a", &["/bin/sh", "-c", script]).text("user", "nobody").exec(&[
         "/bin/sh",
         "-c",
