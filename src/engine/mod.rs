@@ -3,7 +3,6 @@
 mod actions;
 mod adopt;
 mod change;
-mod chown;
 mod class_data;
 mod derive;
 mod dispatcher;
@@ -18,6 +17,7 @@ mod node;
 mod orders;
 mod orphan;
 mod persist;
+mod places;
 mod prepare;
 mod reserve;
 mod rounds;
