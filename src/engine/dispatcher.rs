@@ -70,7 +70,7 @@ pub struct Engine {
     pub(super) order: Vec<NodeName>,
     pub(super) sink: mpsc::UnboundedSender<(NodeName, Happening)>,
     happenings: mpsc::UnboundedReceiver<(NodeName, Happening)>,
-    orders: mpsc::Receiver<(EngineOrder, oneshot::Sender<OrderReply>)>,
+    pub(super) orders: mpsc::Receiver<(EngineOrder, oneshot::Sender<OrderReply>)>,
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(super) tickets: Vec<Ticket>,
     pub(super) writer: Writer,
@@ -225,7 +225,7 @@ impl Engine {
     }
 
     /// After a turn: times, state files, snapshot, tickets.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let now = clock::now();
         let mut touched = std::mem::take(&mut self.touched);
         if self.refreshed.is_none_or(|at| now.since(at) >= REFRESH) {
@@ -313,7 +313,7 @@ impl Engine {
         }
     }
 
-    fn ordered(&mut self, order: EngineOrder, reply: oneshot::Sender<OrderReply>) {
+    pub(super) fn ordered(&mut self, order: EngineOrder, reply: oneshot::Sender<OrderReply>) {
         if let EngineOrder::Fence { node } = &order {
             return fence::by_hand(self, node, reply);
         }

@@ -36,5 +36,5 @@ pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};
 pub use persist::{newer_state, was_wanted_up};
 pub use reserve::Reserve;
 pub use snapshot::{LastExit, NodeSnapshot, Snapshot, WaitsFor};
-pub use still::Still;
+pub use still::{NotStill, Still};
 pub use trend::{Trend, hours_to_cap};

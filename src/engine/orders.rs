@@ -6,7 +6,7 @@ use super::{
     journal::Journal,
     limits::Limits,
     snapshot::Snapshot,
-    still::{Still, StillRequest},
+    still::{NotStill, Still, StillRequest},
 };
 use crate::{
     base::{EventKind, EventLine, Incarnation, Layout, NodeName, recipe::Recipe},
@@ -176,13 +176,15 @@ impl Handle {
     }
 
     /// Has the engine hold still as soon as nothing is under way, at the latest after `within`: from then on it starts and
-    /// stops nothing, everything it knows is on disk, and what happens waits. The error says what was under way all the time.
-    pub async fn hold_still(&self, within: Duration) -> Result<Still, Vec<String>> {
+    /// stops nothing, everything it knows is on disk, and what happens waits. An order to stop everything ends it before
+    /// [`Still::commit`].
+    pub async fn hold_still(&self, within: Duration) -> Result<Still, NotStill> {
+        let ends = || NotStill::UnderWay(vec!["the daemon ends".to_owned()]);
         let (request, still, answer) = StillRequest::new(within);
         if self.stills.send(request).await.is_err() {
-            return Err(vec!["the daemon ends".to_owned()]);
+            return Err(ends());
         }
-        answer.await.unwrap_or_else(|_| Err(vec!["the daemon ends".to_owned()])).map(|()| still)
+        answer.await.unwrap_or_else(|_| Err(ends())).map(|()| still)
     }
 
     /// Gives a node that runs other settings. Caps are in force when this returns; writing them is kept from the

@@ -69,6 +69,12 @@ fn a_full_file_system_stops_nothing_and_what_happened_meanwhile_is_told_when_the
         });
     }
     assert_eq!((bench.daemon(), pid_of(&bench.node("b").unwrap())), (daemon, b));
+    // Another daemon finds them all the same.
+    bench.kill_daemon();
+    fill();
+    let up = bench.up();
+    assert_eq!(up.code, Some(0), "{up}");
+    assert_eq!(pid_of(&bench.node("b").unwrap()), b, "adopted");
     fs::remove_file(&filler).unwrap();
     until(STATE_LIMIT, "every death is on record", || match bench.incidents_of("a") {
         starts if starts == [1, 2, 3] => Ok(()),
