@@ -157,8 +157,7 @@ async fn serve(
     let at = layout.clone();
     let begun = begun.write(move || session::begun(&at, past))?;
     let (at, text) = (layout.plan(), plan::enclosed(&inputs.plan_text));
-    let begun = begun
-        .write(move || fs::write_if_different(&at, text.as_bytes(), 0o640, fs::Durability::PowerLoss))?;
+    let begun = begun.write(move || fs::write_if_different(&at, text.as_bytes(), 0o640, fs::Durability::PowerLoss))?;
     fail_point!("daemon.planned");
     systemd.step("looking through the store of programs");
     let mut recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;

@@ -17,6 +17,7 @@ mod mysql_init;
 mod node;
 mod orders;
 mod orphan;
+mod orphan_stops;
 mod persist;
 mod prepare;
 mod reserve;

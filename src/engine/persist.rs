@@ -34,6 +34,9 @@ pub struct NodeState {
     /// it is begun.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restart_due: bool,
+    /// A start or restart was ordered and is not launched yet. Absent in files of older versions, and when none is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub start_due: bool,
     /// Deaths in a row without a healthy run between them. Absent in files of older versions.
     #[serde(default)]
     pub deaths_in_a_row: u32,
@@ -72,6 +75,7 @@ impl Default for NodeState {
             incarnation: Incarnation::default(),
             restarts: 0,
             restart_due: false,
+            start_due: false,
             deaths_in_a_row: 0,
             process: None,
             ready_since: None,

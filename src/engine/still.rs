@@ -85,6 +85,9 @@ impl Engine {
         if self.ending {
             found.push("everything is being stopped".to_owned());
         }
+        for node in self.orphan_stops.nodes() {
+            found.push(format!("what an earlier start of {node} has left is being looked for or stopped"));
+        }
         for ticket in &self.tickets {
             let names: Vec<&str> = ticket.goals.keys().map(|name| name.as_str()).collect();
             found.push(format!("an order about {} is being carried out", names.join(", ")));

@@ -291,7 +291,12 @@ fn program(from: &Recipe, to: &Recipe) -> Option<Setting> {
         if lacks { "not in the store" } else { "in the store" }
     };
     let (old, new) = (words(from), words(to));
-    (old != new && from.launch.argv == to.launch.argv).then(|| Setting { key: "program".into(), from: old.into(), to: new.into(), when: When::NextStart })
+    (old != new && from.launch.argv == to.launch.argv).then(|| Setting {
+        key: "program".into(),
+        from: old.into(),
+        to: new.into(),
+        when: When::NextStart,
+    })
 }
 
 /// One-time work that is done already when there is data.
