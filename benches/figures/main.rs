@@ -15,6 +15,7 @@
 
 mod adoption;
 mod child;
+mod drill;
 mod durability;
 mod fetch;
 mod flood;
@@ -38,7 +39,7 @@ use std::{
 /// Measures cdc-supervisor against its peers.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only these rows: respawn, start-9, start-200, flood, idle, adoption, fetch, real, durability.
+    /// Only these rows: respawn, start-9, start-200, flood, idle, adoption, fetch, real, durability, drill.
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds of every row, instead of each row's own number.
@@ -82,7 +83,8 @@ impl Bench {
     }
 }
 
-const ROWS: [&str; 9] = ["respawn", "start-9", "start-200", "flood", "idle", "adoption", "fetch", "real", "durability"];
+const ROWS: [&str; 10] =
+    ["respawn", "start-9", "start-200", "flood", "idle", "adoption", "fetch", "real", "durability", "drill"];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -118,6 +120,7 @@ fn run(arguments: &Arguments) -> Measured<bool> {
             "fetch" => fetch::figures(&bench),
             _ => match &arguments.store {
                 Some(store) if *row == "durability" => durability::figures(&bench, store),
+                Some(store) if *row == "drill" => drill::figures(&bench, store),
                 Some(store) => real::figures(&bench, store),
                 None => Ok(vec![Figure::failed(row, "left out: CDC_TEST_STORE names no filled artifact store")]),
             },

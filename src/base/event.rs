@@ -68,13 +68,21 @@ pub enum EventKind {
     ReloadDone,
     /// It is not: what was put back, what is left.
     ReloadFailed,
+    /// A roll, a drill, a snapshot or a restore began.
+    OperationBegun,
+    /// How far it is.
+    OperationStep,
+    /// It is over: how it ended.
+    OperationEnded,
+    /// One was cut short with its daemon: what was left, and what was undone.
+    OperationLeft,
     /// Events could not be written.
     EventsLost,
 }
 
 impl EventKind {
     /// Every kind, for help texts and tests.
-    pub const ALL: [EventKind; 30] = [
+    pub const ALL: [EventKind; 34] = [
         EventKind::DaemonStarted,
         EventKind::DaemonEnded,
         EventKind::Adopted,
@@ -104,6 +112,10 @@ impl EventKind {
         EventKind::ReloadStep,
         EventKind::ReloadDone,
         EventKind::ReloadFailed,
+        EventKind::OperationBegun,
+        EventKind::OperationStep,
+        EventKind::OperationEnded,
+        EventKind::OperationLeft,
         EventKind::EventsLost,
     ];
 
@@ -139,6 +151,10 @@ impl EventKind {
             EventKind::ReloadStep => "reload-step",
             EventKind::ReloadDone => "reload-done",
             EventKind::ReloadFailed => "reload-failed",
+            EventKind::OperationBegun => "operation-begun",
+            EventKind::OperationStep => "operation-step",
+            EventKind::OperationEnded => "operation-ended",
+            EventKind::OperationLeft => "operation-left",
             EventKind::EventsLost => "events-lost",
         }
     }

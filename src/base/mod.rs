@@ -1,5 +1,6 @@
 //! The shared values that rooms hand each other: names, units, paths, recipes, outcomes. No I/O, no product knowledge.
 
+pub mod drill;
 pub mod event;
 pub mod ids;
 pub mod incident;

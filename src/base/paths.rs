@@ -58,6 +58,16 @@ impl Layout {
         self.state().join("session.json")
     }
 
+    /// `state/operation.json`: the roll, drill, snapshot or restore under way; there until it has ended.
+    pub fn operation(&self) -> PathBuf {
+        self.state().join("operation.json")
+    }
+
+    /// One file for each drill that was made.
+    pub fn drills(&self) -> PathBuf {
+        self.state().join("drills")
+    }
+
     /// Which cluster, which MySQL server and which machine this root has last had data of.
     pub fn identity(&self) -> PathBuf {
         self.state().join("identity.json")

@@ -2,6 +2,10 @@
 //!
 //! Past 500 lines because it is the help text of every verb, in one place so that the words stay alike.
 
+mod drill;
+
+pub use drill::{Drill, DrillAny, DrillBroker, DrillLasts};
+
 use super::exit::Exit;
 use crate::{
     base::{
@@ -58,6 +62,10 @@ pub enum Verb {
     /// Look whether the stack keeps its promises, as its clients meet it; exit code 9 when it does not
     #[command(after_long_help = VERIFY_HELP)]
     Verify(Verify),
+    /// Break something on purpose under a load of numbered records and rows, and judge what became of it; exit code 9 when
+    /// anything that was acknowledged is lost
+    #[command(subcommand, after_long_help = drill::HELP)]
+    Drill(Drill),
     /// Close the ZooKeeper session that a dead broker has left; refused without proof of its death
     #[command(after_long_help = FENCE_HELP)]
     Fence(Fence),
@@ -569,6 +577,17 @@ mod tests {
             "bundle create f",
             "bundle verify f",
             "bundle install f --sha256 ba7816bf8f01cfea414140de5dae2223b00361a396177a9cb410ff61f20015ad",
+            "verify --json",
+            "drill broker-kill",
+            "drill broker-kill --which controller --rate 5000 --json",
+            "drill broker-term --which any",
+            "drill broker-pause --for 30s --confirm broker-pause",
+            "drill two-brokers --for 10s --confirm two-brokers",
+            "drill zookeeper-restart",
+            "drill zookeeper-down --for 60s --confirm zookeeper-down",
+            "drill mysql-kill --confirm mysql-kill",
+            "drill cold-restart --confirm cold-restart --json",
+            "drill history -n 5 --json",
             "upgrade-self",
             "run --check",
             "completions bash",
@@ -614,6 +633,10 @@ mod tests {
             ("logs --grep x --raw mysql", "cannot be used with"),
             ("logs --until 1m -f", "cannot be used with"),
             ("up --timeout soon", "12s"),
+            ("drill", "broker-kill"),
+            ("drill meteor", "meteor"),
+            ("drill broker-kill --which best", "leader, controller, any"),
+            ("drill broker-kill --for 10s", "--for"),
             ("completions klingon", "klingon"),
             ("fetch --mirror ftp://x", "http://"),
             ("fetch --mirror http://kim:secret@x/", "no password"),

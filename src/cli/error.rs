@@ -170,9 +170,12 @@ pub fn refusal(answer: &Answer) -> Option<CliError> {
                 None => error,
             })
         }
-        Answer::Hello(_) | Answer::Status(_) | Answer::Verdict(_) | Answer::Progress { .. } | Answer::Done { .. } => {
-            None
-        }
+        Answer::Hello(_)
+        | Answer::Status(_)
+        | Answer::Verdict(_)
+        | Answer::Drilled(_)
+        | Answer::Progress { .. }
+        | Answer::Done { .. } => None,
     }
 }
 

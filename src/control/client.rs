@@ -131,7 +131,11 @@ impl Answers {
                 let answer = read_answer(&line)?;
                 self.ended = match answer {
                     Answer::Status(_) => !self.watch,
-                    Answer::Hello(_) | Answer::Verdict(_) | Answer::Done { .. } | Answer::Refused { .. } => true,
+                    Answer::Hello(_)
+                    | Answer::Verdict(_)
+                    | Answer::Drilled(_)
+                    | Answer::Done { .. }
+                    | Answer::Refused { .. } => true,
                     Answer::Progress { .. } => false,
                 };
                 return Ok(Some(answer));

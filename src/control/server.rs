@@ -198,6 +198,7 @@ async fn connection(
         | Order::Reload { .. }
         | Order::Prove
         | Order::Verify
+        | Order::Drill(_)
         | Order::UpgradeSelf => tracing::info!(%peer, ?order, "order"),
     }
     let watching = matches!(order, Order::Watch);

@@ -2,7 +2,7 @@
 
 pub mod plan;
 
-use crate::base::{Cause, NodeName, Timestamp, outcome::Failure};
+use crate::base::{Cause, NodeName, Timestamp, drill, outcome::Failure};
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. A daemon answers any request whose `v` it knows.
@@ -81,6 +81,9 @@ pub enum Order {
     Prove,
     /// Look at everything the box promises (see `operate::verify`): `Progress` lines, then one `Verdict`.
     Verify,
+    /// Break something on purpose and judge what became of what was written (see `operate::drill`): `Progress` lines, then one
+    /// `Drilled`.
+    Drill(drill::Plan),
     /// Run the program that lies at the daemon's own path now, in the same process; nodes run on. `Done` right before the
     /// step that cannot be told of: what came of it is in the next `Hello`.
     UpgradeSelf,
@@ -106,6 +109,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// What a verification found.
     Verdict(Verdict),
+    /// What a drill found.
+    Drilled(Box<drill::Report>),
     /// A step on the way, for people.
     Progress {
         /// Which node, when one.

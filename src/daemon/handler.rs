@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     base::{
-        EventKind, EventLine, Layout, NodeName, OrderedBy,
+        EventKind, EventLine, Layout, NodeName, OrderedBy, drill as drill_names,
         outcome::{is_signal, signal_name},
     },
     control::{
@@ -15,7 +15,7 @@ use crate::{
         wire::{Answer, Caps, Checked, Hello, Order, VERSION, Verdict},
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
-    operate::{prove, verify},
+    operate::{drill, operation::Operations, prove, verify},
     sys::{cgroup::CgroupRoot, clock, memory::Readings},
 };
 use std::{sync::Arc, time::Duration};
@@ -37,6 +37,7 @@ struct Shared {
     readings: Readings,
     started: Started,
     reloads: Reloads,
+    operations: Operations,
     handover: Handover,
 }
 
@@ -45,7 +46,14 @@ struct Shared {
 pub(super) struct DaemonHandler(Arc<Shared>);
 
 impl DaemonHandler {
-    pub(super) fn new(layout: Layout, engine: Handle, caps: Caps, reloads: Reloads, handover: Handover) -> Self {
+    pub(super) fn new(
+        layout: Layout,
+        engine: Handle,
+        caps: Caps,
+        reloads: Reloads,
+        operations: Operations,
+        handover: Handover,
+    ) -> Self {
         let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
         Self(Arc::new(Shared {
             layout,
@@ -55,6 +63,7 @@ impl DaemonHandler {
             caps,
             started: Started::now(),
             reloads,
+            operations,
             handover,
         }))
     }
@@ -92,7 +101,8 @@ impl Shared {
             | Order::Down { .. }
             | Order::Reload { .. }
             | Order::Prove
-            | Order::Verify => match self.handover.work.begin() {
+            | Order::Verify
+            | Order::Drill(_) => match self.handover.work.begin() {
                 None => {
                     let hint = Some("try again in a moment");
                     return out.send(refused(8, "the daemon's program is being replaced just now".into(), hint));
@@ -144,13 +154,14 @@ impl Shared {
             }
             Order::Prove => self.prove(out).await,
             Order::Verify => self.verify(out).await,
-            Order::UpgradeSelf if self.reloads.is_running() => {
-                out.send(refused(8, "a reload is under way: the program is replaced after it".into(), None));
-            }
-            Order::UpgradeSelf => {
-                let handler = Arc::new(DaemonHandler(Arc::clone(&self)));
-                self.handover.carry_out(handler, out).await;
-            }
+            Order::Drill(plan) => self.drill(&plan, by, out).await,
+            Order::UpgradeSelf => match self.operations.running() {
+                Some(other) => out.send(refused(8, format!("{other}; the program is replaced after it"), None)),
+                None => {
+                    let handler = Arc::new(DaemonHandler(Arc::clone(&self)));
+                    self.handover.carry_out(handler, out).await;
+                }
+            },
         }
     }
 
@@ -240,6 +251,23 @@ impl Shared {
         out.send(Answer::Verdict(Verdict { schema: 1, at: clock::wall(), ok, checks }));
     }
 
+    async fn drill(&self, plan: &drill_names::Plan, by: OrderedBy, out: &AnswerSink) {
+        let applied = self.reloads.applied();
+        let stage = drill::Stage {
+            layout: &self.layout,
+            engine: &self.engine,
+            targets: &applied.targets,
+            operations: &self.operations,
+        };
+        match drill::run(&stage, plan, Some(by), &mut |text| out.progress(text)).await {
+            Ok(report) => out.send(Answer::Drilled(Box::new(report))),
+            Err(drill::Refused { exit, message, causes, hint }) => {
+                self.engine.journal().note(EventLine::new(EventKind::Refused, &message).by(by));
+                out.send(Answer::Refused { exit, message, causes, hint });
+            }
+        }
+    }
+
     async fn prove(&self, out: &AnswerSink) {
         let mut report = |text: String| out.progress(text);
         match prove::prove(&self.reloads.applied().targets, &mut report).await {
@@ -277,6 +305,7 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
         Order::Down { now: true } => Some((None, "kill everything, the daemon included".into())),
         Order::Reload { .. } => Some((None, "reload".into())),
+        Order::Drill(plan) => Some((None, format!("drill {}", plan.drill))),
         Order::UpgradeSelf => Some((None, "replace the daemon's program; nodes run on".into())),
         Order::Hello | Order::Status | Order::Watch | Order::Prove | Order::Verify => None,
     }

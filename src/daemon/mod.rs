@@ -6,6 +6,7 @@ mod door;
 mod handler;
 mod handover;
 mod inputs;
+mod left;
 mod logs;
 mod reload;
 mod session;
@@ -19,6 +20,7 @@ use crate::{
     },
     engine::{self, Engine, EngineOrder, Handle, Journal, Reserve, Settings},
     offline::plan,
+    operate::operation::Operations,
     sys::{children, clock, error::SysError, failpoint::fail_point, fs, process},
     telemetry,
 };
@@ -224,8 +226,10 @@ async fn serve(
         one: tokio::sync::Mutex::default(),
         failed: std::sync::Mutex::default(),
     };
-    let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds);
-    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, handover));
+    let operations = Operations::new(layout.clone(), handle.journal().clone());
+    let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone());
+    left::take_up(&layout, &handle, &operations, reloads.applied());
+    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, operations, handover));
     door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;
     fail_point!("daemon.serving");
     let signals = tokio::spawn(obey_signals(handle, rest));

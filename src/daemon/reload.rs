@@ -17,7 +17,10 @@ use crate::{
         config_file::{self, Loaded},
         plan as offline_plan, preflight,
     },
-    operate::reload::{self, Failed, Report, Work},
+    operate::{
+        operation::{Kind, Operations, Refused},
+        reload::{self, Failed, Report, Work},
+    },
     services::change::{self, Does, Life, ReloadPlan, Side},
     sys::{
         cgroup::{self, CgroupRoot},
@@ -31,7 +34,6 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
-use tokio::sync::Mutex as AsyncMutex;
 
 /// What a reload works on; one for the daemon's life.
 #[derive(Debug)]
@@ -41,8 +43,7 @@ pub(super) struct Reloads {
     cgroup: Option<CgroupRoot>,
     bounds: Bounds,
     applied: Mutex<Arc<Applied>>,
-    /// Held while one runs.
-    running: AsyncMutex<()>,
+    operations: Operations,
 }
 
 /// What was read and decided.
@@ -59,9 +60,10 @@ impl Reloads {
         cgroup: Option<CgroupRoot>,
         applied: Applied,
         bounds: Bounds,
+        operations: Operations,
     ) -> Self {
         let applied = Mutex::new(Arc::new(applied));
-        Self { layout, args, cgroup, bounds, applied, running: AsyncMutex::new(()) }
+        Self { layout, args, cgroup, bounds, applied, operations }
     }
 
     /// What is applied now.
@@ -75,11 +77,6 @@ impl Reloads {
         self.bounds.rest();
     }
 
-    /// Whether one is under way.
-    pub(super) fn is_running(&self) -> bool {
-        self.running.try_lock().is_err()
-    }
-
     /// Carries out an order to reload and answers it.
     pub(super) async fn reload(
         &self,
@@ -89,14 +86,9 @@ impl Reloads {
         by: OrderedBy,
         out: &AnswerSink,
     ) {
-        let done = match self.running.try_lock() {
+        let done = match self.operations.begin(Kind::Reload, "", Some(by)) {
             Ok(_running) => self.one(engine, config, max_wait, by, out).await,
-            Err(_) => Err(Failed {
-                exit: 8,
-                message: "a reload is under way already".into(),
-                causes: Vec::new(),
-                hint: Some("`cdc-supervisor events -f` shows how far it is".into()),
-            }),
+            Err(refused) => Err(busy(&refused)),
         };
         match done {
             Ok(text) => {
@@ -270,6 +262,16 @@ impl Reloads {
         }
         Ok(Decided { loaded, applied, plan })
     }
+}
+
+/// Another operation is under way, or this one cannot be put on record.
+pub(super) fn busy(refused: &Refused) -> Failed {
+    let (exit, hint) = match refused {
+        Refused::Busy(_) => (8, "try again when it has ended; `cdc-supervisor events -f` shows how far it is"),
+        Refused::NotRecorded(_) => (1, "free space, then try again"),
+    };
+    let causes = std::iter::successors(std::error::Error::source(refused), |e| e.source()).map(ToString::to_string);
+    Failed { exit, message: refused.to_string(), causes: causes.collect(), hint: Some(hint.into()) }
 }
 
 /// Nothing is left of a reload that would have to be gone on with.

@@ -199,7 +199,7 @@ impl NodeSnapshot {
 #[cfg(test)]
 impl NodeSnapshot {
     /// One that is wanted up, for tests; its process is made up of its incarnation.
-    pub(super) fn sample(name: NodeName, kind: NodeKind, state: &'static str, incarnation: u64) -> Self {
+    pub(crate) fn sample(name: NodeName, kind: NodeKind, state: &'static str, incarnation: u64) -> Self {
         let runs = matches!(state, "starting" | "ready" | "degraded" | "stopping");
         Self {
             name,

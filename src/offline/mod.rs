@@ -4,6 +4,7 @@ pub mod artifacts;
 pub mod config_file;
 pub mod doctor;
 pub mod down;
+pub mod drills;
 pub mod events;
 pub mod fetch;
 pub mod incidents;

@@ -22,7 +22,8 @@ const MAP: [(&str, &[&str]); 26] = [
         "engine",
         &["config", "services", "render", "lifecycle", "sys", "logs", "artifact", "clients", "probe", "shim::wire"],
     ),
-    ("operate", &["engine", "services", "config", "clients"]),
+    // `sys`: clocks, and the records that a later daemon reads
+    ("operate", &["engine", "services", "config", "clients", "sys"]),
     // its parts together, and their tests
     ("control", &["control::wire", "control::client", "control::server"]),
     ("control::wire", &[]),

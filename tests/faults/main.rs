@@ -15,6 +15,7 @@ mod cgroups;
 mod exhausted;
 mod fence;
 #[path = "../vm/guest.rs"]
+#[allow(dead_code)]
 mod guest;
 mod hindered;
 mod mysql;

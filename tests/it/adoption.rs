@@ -375,3 +375,30 @@ fn a_daemon_that_requires_caps_starts_nothing_without_them_and_takes_live_nodes_
     root.down();
     assert_eq!(run.wait(crate::support::VERB_LIMIT).code, Some(0));
 }
+
+#[test]
+fn an_operation_that_the_last_daemon_did_not_live_to_end_is_told_once() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.expect_log("was cut short with its daemon");
+    root.expect_log("its record cannot be read");
+    let record = root.path().join("state/operation.json");
+    for (text, words) in [
+        (
+            r#"{"schema":1,"kind":"roll","detail":"broker-2","begun_at":"2026-01-02T03:04:05.006Z","daemon_pid":7,"step":"broker-2 restarts"}"#,
+            "roll broker-2, begun at 2026-01-02T03:04:05.006Z, was cut short with its daemon (pid 7): broker-2 restarts",
+        ),
+        ("{\"schema\":1,", "an operation was cut short, and its record cannot be read"),
+    ] {
+        root.up();
+        kill_daemon(&root);
+        std::fs::write(&record, text).unwrap();
+        for round in 1..=2 {
+            root.up();
+            let told = root.ok(&["events", "--json"]).stdout.matches(words).count();
+            assert_eq!(told, 1, "{words} (daemon {round})");
+            assert!(!record.exists());
+            kill_daemon(&root);
+        }
+    }
+    root.up();
+}

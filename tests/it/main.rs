@@ -11,6 +11,7 @@ mod adoption;
 mod bad_input;
 mod deaths;
 mod doctor;
+mod drill;
 mod events;
 mod foreground;
 mod hostile;

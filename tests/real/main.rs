@@ -18,6 +18,7 @@ mod stack;
 mod archives;
 mod bundle;
 mod daemon_death;
+mod drill;
 mod fence;
 mod identity;
 mod kafka_ui;

@@ -8,6 +8,7 @@
 //! `lines=N` write N numbered lines · `bytes=N` write N bytes without a newline · `tick=MS` a numbered line every MS ·
 //! `alone=FILE` hold a lock on FILE as long as it lives, or make FILE.twice and end with 99 ·
 //! `eat=MIB` touch that much memory · `brood=N:MIB` N children that touch that much each and sleep ·
+//! `meal=MIB` touch that much at SIGUSR1 and give it back at the next one ·
 //! `hungry=MIB` touch that much at SIGUSR1, at SIGUSR2 in a child of its own; 0: without end · `close-output` · `print=TEXT` · `env` print its environment.
 
 // A test program: it prints, and a panic is its way to say that the test is wrong.
@@ -32,7 +33,7 @@ fn main() {
     // SIGTERM is blocked in every thread and waited for at the end, so that what happens at a stop is under control.
     let mut term = SigSet::empty();
     term.add(Signal::SIGTERM);
-    if std::env::args().any(|a| a.starts_with("hungry=")) {
+    if std::env::args().any(|a| a.starts_with("hungry=") || a.starts_with("meal=")) {
         term.add(Signal::SIGUSR1);
         term.add(Signal::SIGUSR2);
     }
@@ -40,6 +41,7 @@ fn main() {
     let mut trace = None;
     let mut on_term = (0, 0);
     let mut hunger = 0;
+    let (mut meal, mut eaten) = (None, None);
     for argument in std::env::args().skip(1) {
         let (habit, value) = argument.split_once('=').unwrap_or((&argument, ""));
         match habit {
@@ -83,6 +85,7 @@ fn main() {
             "alone" => alone(value),
             "eat" => eat(number(value)),
             "hungry" => hunger = number(value),
+            "meal" => meal = Some(number(value)),
             "brood" => {
                 let (children, mib) = value.split_once(':').expect("brood=N:MIB");
                 (0..number(children)).for_each(|_: u32| child_that_eats(number(mib)));
@@ -95,7 +98,11 @@ fn main() {
     }
     loop {
         match term.wait().expect("sigwait") {
-            Signal::SIGUSR1 => eat_on(hunger),
+            Signal::SIGUSR1 => match (meal, eaten.take()) {
+                (Some(mib), None) => eaten = Some(touched(mib)),
+                (Some(_), Some(memory)) => drop(memory),
+                (None, _) => eat_on(hunger),
+            },
             Signal::SIGUSR2 => child_that_eats(hunger),
             _ => break,
         }
@@ -224,9 +231,14 @@ fn alone(path: &str) {
     std::mem::forget(file);
 }
 
-fn eat(mib: usize) {
+fn touched(mib: usize) -> Vec<u8> {
     let mut memory = vec![0u8; mib << 20];
     memory.iter_mut().step_by(4096).for_each(|b| *b = 1);
+    memory
+}
+
+fn eat(mib: usize) {
+    let memory = touched(mib);
     println!("ate {mib} MiB, last byte {}", memory[memory.len() - 1]);
     std::mem::forget(memory);
 }

@@ -1,13 +1,14 @@
 //! Makes a guest, boots it with a script, once or several times, and gives what it left behind; once for all tests of a program.
 
 use super::support::node::program;
+use cdc_supervisor::base::ByteSize;
 use serde_json::Value;
 use std::{
     fs::{self, File},
     io::Write,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
-    process::{Command, Stdio},
+    process::{Child, ChildStdin, Command, Stdio},
     sync::OnceLock,
     thread,
     time::{Duration, Instant},
@@ -94,6 +95,26 @@ fn run(
     script: &Path,
     more: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<Guest, String> {
+    let prepared = prepare(name, script, more)?;
+    let begun = |number| if boots == 1 { "start.rc".to_owned() } else { format!("boot-{number}") };
+    let broken = (1..=boots).find_map(|number| boot(&prepared, size, (number, &begun(number))).err());
+    prepared.throw_away();
+    let guest = Guest { seen: prepared.share.join("seen"), console: prepared.share.join("console"), broken };
+    tell_steps(&guest);
+    Ok(guest)
+}
+
+/// A guest with its disk, to be booted.
+pub struct Prepared {
+    kit: PathBuf,
+    /// The directory that it mounts.
+    pub share: PathBuf,
+    /// What it changes on its disk goes here, over all its boots.
+    changes: PathBuf,
+}
+
+/// Makes the kit of all guests and the directory of this one, with what `more` puts into it; or why none could be made.
+pub fn prepare(name: &str, script: &Path, more: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<Prepared, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm");
     let build = Command::new(here.join("build-guest.sh"))
         .stdin(Stdio::null())
@@ -110,23 +131,17 @@ fn run(
     fill(&share, &here, script)
         .and_then(|()| more(&share))
         .map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
-    // What the guest changes on its disk goes here and is thrown away.
-    let changes = share.join("root.cow");
-    let begun = |number| if boots == 1 { "start.rc".to_owned() } else { format!("boot-{number}") };
-    let broken = (1..=boots).find_map(|number| boot(&kit, &share, size, (number, &begun(number))).err());
-    let _ = fs::remove_file(&changes);
-    let guest = Guest { seen: share.join("seen"), console: share.join("console"), broken };
-    tell_steps(&guest);
-    Ok(guest)
+    Ok(Prepared { kit, changes: share.join("root.cow"), share })
 }
 
-/// What was done in the guest and when, past the test harness's capture: one boot serves many tests.
+/// What was done in the guest and when: one boot serves many tests.
 fn tell_steps(guest: &Guest) {
-    let mut out = std::io::stderr().lock();
-    for line in guest.saw("steps").lines() {
-        // Only for whoever watches.
-        let _ = writeln!(out, "guest: {line}");
-    }
+    guest.saw("steps").lines().for_each(|line| tell(&format!("guest: {line}")));
+}
+
+/// One line for whoever watches, past the test harness's capture.
+pub fn tell(line: &str) {
+    let _ = writeln!(std::io::stderr().lock(), "{line}");
 }
 
 /// The directory that the guest mounts: programs without debug information, units, the script, room for what it sees.
@@ -139,11 +154,7 @@ fn fill(share: &Path, here: &Path, script: &Path) -> std::io::Result<()> {
     let programs =
         [Path::new(env!("CARGO_BIN_EXE_cdc-supervisor")), Path::new(env!("CARGO_BIN_EXE_cdc-shim")), program()];
     for program in programs {
-        let to = share.join("bin").join(program.file_name().unwrap_or_default());
-        let stripped = Command::new("strip").arg("-o").arg(&to).arg(program).status();
-        if !stripped.is_ok_and(|s| s.success()) {
-            fs::copy(program, &to)?;
-        }
+        put_program(share, program, &program.file_name().unwrap_or_default().to_string_lossy())?;
     }
     for unit in fs::read_dir(here.join("../../systemd"))?.flatten() {
         fs::copy(unit.path(), share.join("systemd").join(unit.file_name()))?;
@@ -151,54 +162,118 @@ fn fill(share: &Path, here: &Path, script: &Path) -> std::io::Result<()> {
     fs::copy(script, share.join("in-guest.sh")).map(drop)
 }
 
+/// Puts a program into the directory that the guest mounts, without its debug information.
+pub fn put_program(share: &Path, program: &Path, name: &str) -> std::io::Result<()> {
+    let to = share.join("bin").join(name);
+    let stripped = Command::new("strip").arg("-o").arg(&to).arg(program).status();
+    if !stripped.is_ok_and(|s| s.success()) {
+        fs::copy(program, &to)?;
+    }
+    Ok(())
+}
+
+/// A guest that runs. It dies with this value.
+pub struct Running {
+    /// unshare(1), whose child is the guest's kernel.
+    child: Child,
+    _silent: Option<ChildStdin>,
+}
+
+impl Prepared {
+    /// Boots it, for the `number`-th time; its console goes into the file of the shared directory called `console`.
+    /// To be called on the thread that waits for its end: the parent-death signal belongs to the thread that forks.
+    pub fn start(&self, size: Size, number: u32, console: &str) -> Result<Running, String> {
+        let fault = |what: &str, e: std::io::Error| format!("{what}: {e}");
+        fs::write(self.share.join("boot"), format!("{number}\n")).map_err(|e| fault("the number of the boot", e))?;
+        let console = File::options().create(true).append(true).open(self.share.join(console));
+        let console = console.map_err(|e| fault("console", e))?;
+        let errors = console.try_clone().map_err(|e| fault("console", e))?;
+        // What a guest that was killed left of its name: the kernel would look whether process 1, which it was in its own
+        // namespace, still lives.
+        let _ = fs::remove_dir_all(self.share.join("guest"));
+        let mut command = Command::new("setpriv");
+        // A pid namespace of its own: whatever ends its first process ends every helper process of the guest, and the guest
+        // does not outlive this program even when that is killed.
+        command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]);
+        command
+            // for the kernel alone: the programs in front of it need this machine's own C library
+            .args(["env", "LD_LIBRARY_PATH=.", "./linux"])
+            .args([format!("mem={}", size.0), "seccomp=auto".into(), "umid=guest".into()])
+            .args(["root=/dev/ubda", "rw", "quiet", "systemd.show_status=no"])
+            .args(["systemd.unified_cgroup_hierarchy=1", "cgroup_no_v1=all", "con=null", "con0=fd:0,fd:1"])
+            .arg(format!("uml_dir={}", self.share.display()))
+            .arg(format!("ubda={},{}", self.changes.display(), self.kit.join("root.img").display()))
+            .arg(format!("hostdir={}", self.share.display()))
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap_or_default())
+            .env("TMPDIR", memory_dir(size))
+            .current_dir(&self.kit)
+            // a console input that stays silent: at its end the kernel would close the console
+            .stdin(Stdio::piped())
+            .stdout(console)
+            .stderr(errors);
+        let mut child = command.spawn().map_err(|e| fault("cannot start the guest", e))?;
+        Ok(Running { _silent: child.stdin.take(), child })
+    }
+
+    /// Removes the disk's changes; the shared directory stays.
+    pub fn throw_away(&self) {
+        let _ = fs::remove_file(&self.changes);
+    }
+}
+
+/// Where the file lies that is the guest's memory: a disk's file system would write it back again and again.
+fn memory_dir(size: Size) -> PathBuf {
+    let shared = PathBuf::from("/dev/shm");
+    let wanted = ByteSize::parse(size.0).map_or(u64::MAX, |size| size.0);
+    let free = nix::sys::statvfs::statvfs(&shared).map_or(0, |s| s.blocks_available() * s.fragment_size());
+    if free > wanted { shared } else { std::env::temp_dir() }
+}
+
+impl Running {
+    /// Whether it has switched itself off.
+    pub fn has_ended(&mut self) -> Result<bool, String> {
+        self.child.try_wait().map(|status| status.is_some()).map_err(|e| format!("waiting for the guest: {e}"))
+    }
+
+    /// Takes its power: its kernel is killed, and nothing of it is left when this returns (the end of a pid namespace's first
+    /// process is told after all others are gone, pid_namespaces(7)).
+    pub fn cut(&mut self) -> Result<(), String> {
+        let unshare = self.child.id();
+        let children = fs::read_to_string(format!("/proc/{unshare}/task/{unshare}/children")).unwrap_or_default();
+        let kernel = children.split_whitespace().next().and_then(|pid| pid.parse().ok());
+        let kernel = nix::unistd::Pid::from_raw(kernel.ok_or("the guest has no kernel any more")?);
+        nix::sys::signal::kill(kernel, nix::sys::signal::Signal::SIGKILL).map_err(|e| format!("kill: {e}"))?;
+        self.child.wait().map(drop).map_err(|e| format!("waiting for the guest: {e}"))
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        }
+    }
+}
+
 /// Boots the guest and waits until it has switched itself off. `begun`: what its script leaves in `seen` at its beginning.
-fn boot(kit: &Path, share: &Path, size: Size, (number, begun): (u32, &str)) -> Result<(), String> {
-    let fault = |what: &str, e: std::io::Error| format!("{what}: {e}");
-    fs::write(share.join("boot"), format!("{number}\n")).map_err(|e| fault("the number of the boot", e))?;
-    let console = File::options().create(true).append(true).open(share.join("console"));
-    let console = console.map_err(|e| fault("console", e))?;
-    let errors = console.try_clone().map_err(|e| fault("console", e))?;
-    let mut command = Command::new("setpriv");
-    // A pid namespace of its own: whatever ends its first process ends every helper process of the guest, and the guest
-    // does not outlive this program even when that is killed.
-    command.args(["--pdeathsig", "KILL", "unshare", "--pid", "--fork", "--kill-child", "--mount-proc"]);
-    command
-        // for the kernel alone: the programs in front of it need this machine's own C library
-        .args(["env", "LD_LIBRARY_PATH=.", "./linux"])
-        .args([format!("mem={}", size.0), "seccomp=auto".into(), "umid=guest".into()])
-        .args(["root=/dev/ubda", "rw", "quiet", "systemd.show_status=no"])
-        .args(["systemd.unified_cgroup_hierarchy=1", "cgroup_no_v1=all", "con=null", "con0=fd:0,fd:1"])
-        .arg(format!("uml_dir={}", share.display()))
-        .arg(format!("ubda={},{}", share.join("root.cow").display(), kit.join("root.img").display()))
-        .arg(format!("hostdir={}", share.display()))
-        .env_clear()
-        .env("PATH", std::env::var_os("PATH").unwrap_or_default())
-        .env("TMPDIR", std::env::temp_dir())
-        .current_dir(kit)
-        // a console input that stays silent: at its end the kernel would close the console
-        .stdin(Stdio::piped())
-        .stdout(console)
-        .stderr(errors);
-    // The parent-death signal belongs to the thread that forks: this one waits for the guest's end.
-    let mut child = command.spawn().map_err(|e| fault("cannot start the guest", e))?;
-    let silent = child.stdin.take();
+fn boot(prepared: &Prepared, size: Size, (number, begun): (u32, &str)) -> Result<(), String> {
+    let mut running = prepared.start(size, number, "console")?;
     let started = Instant::now();
     let ended = loop {
-        match child.try_wait() {
-            Ok(Some(_)) => break true,
-            Ok(None) if started.elapsed() > size.1 => break false,
-            Ok(None) => thread::sleep(Duration::from_millis(100)),
-            Err(e) => return Err(fault("waiting for the guest", e)),
+        if running.has_ended()? {
+            break true;
         }
+        if started.elapsed() > size.1 {
+            break false;
+        }
+        thread::sleep(Duration::from_millis(100));
     };
-    if !ended {
-        let _ = child.kill();
-        let _ = child.wait();
-    }
-    drop(silent);
-    if ended && share.join("seen").join(begun).exists() {
+    drop(running);
+    if ended && prepared.share.join("seen").join(begun).exists() {
         return Ok(());
     }
     let how = if ended { "ended before its script had begun" } else { "did not end in time" };
-    Err(format!("boot {number} of the guest {how}; what it left is in {}", share.display()))
+    Err(format!("boot {number} of the guest {how}; what it left is in {}", prepared.share.display()))
 }

@@ -130,6 +130,18 @@ fn a_newer_version_takes_over_and_every_node_keeps_its_pid() {
 }
 
 #[test]
+fn a_version_that_cannot_be_the_daemon_is_taken_back_and_every_node_runs_on() {
+    let guest = life_or_skip!("a_version_that_cannot_be_the_daemon_is_taken_back_and_every_node_runs_on");
+    ended(guest, "rollback", 8, &["the programs of before are back, and nodes run on"]);
+    assert_ne!(guest.saw("rollback.before"), guest.saw("rollback.after"), "the daemon of before has ended");
+    assert_eq!(guest.saw("rollback.version"), format!("cdc-supervisor {NOW}"));
+    assert_eq!(guest.saw("rollback.state"), "active", "{}", guest.journal());
+    let after = guest.json("rollback");
+    assert_eq!(after["supervisor"]["version"], NOW);
+    nodes_ran_on(&guest.json("start"), &after);
+}
+
+#[test]
 fn a_configuration_of_ones_own_is_never_overwritten() {
     let guest = life_or_skip!("a_configuration_of_ones_own_is_never_overwritten");
     assert!(!guest.saw("own.before").is_empty());

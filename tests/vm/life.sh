@@ -120,6 +120,23 @@ boot_1() {
   saw start.limits "$(awk '/^Max open files/ { print $4, $5 }' "/proc/$(main_pid)/limits")" \
     "$(cat /sys/fs/cgroup/system.slice/$unit/pids.max)"
 
+  step "a version that cannot be the daemon: the programs of before come back"
+  mkdir -p /usr/local/lib/real
+  cp $later/bin/cdc-supervisor $later/bin/cdc-shim /usr/local/lib/real/
+  cp -r $later /var/tmp/unfit
+  # says that all is well, and ends at once whenever it is to be the daemon
+  printf '#!/bin/sh\ncase " $* " in *" --check "*) ;; *" run "*) exit 101 ;; esac\nexec %s "$@"\n' \
+    /usr/local/lib/real/cdc-supervisor >/var/tmp/unfit/bin/cdc-supervisor
+  (cd /var/tmp/unfit && sed -i "s#^[0-9a-f]*  bin/cdc-supervisor\$#$(sha256sum bin/cdc-supervisor)#" SHA256SUMS)
+  saw rollback.before "$(main_pid)"
+  ran rollback /var/tmp/unfit/dist/install.sh
+  await "a daemon of before is back" is calm .state ready
+  saw rollback.after "$(main_pid)"
+  saw rollback.version "$(cdc-supervisor --version)"
+  saw rollback.state "$(state)"
+  status rollback
+  rm -r /var/tmp/unfit /usr/local/lib/real
+
   step "a newer version: the nodes keep their pids"
   saw upgrade.before "$(main_pid)"
   ran upgrade $later/dist/install.sh

@@ -8,6 +8,7 @@ mod guest;
 mod life;
 mod memory;
 mod packed;
+mod power;
 mod prepared;
 mod stack;
 #[path = "../support/mod.rs"]

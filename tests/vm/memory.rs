@@ -83,6 +83,14 @@ fn a_node_close_to_its_cap_is_warned_of_once() {
 }
 
 #[test]
+fn a_node_that_is_not_close_to_its_cap_any_more_is_told_of_once() {
+    let guest = guest_or_skip!("a_node_that_is_not_close_to_its_cap_any_more_is_told_of_once");
+    let events = texts(&lines(guest, "eased"));
+    assert_eq!(events.len(), 1, "{events:?}");
+    assert!(events[0].contains(" again, of a cap of 32M"), "{events:?}");
+}
+
+#[test]
 fn limits_that_have_drifted_are_put_right_and_told_once_each() {
     let guest = guest_or_skip!("limits_that_have_drifted_are_put_right_and_told_once_each");
     assert!(guest.saw("drift.moved").ends_with("/nodes/elsewhere"));

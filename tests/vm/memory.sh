@@ -54,7 +54,7 @@ io_weight = 50
 [command.calm.probe]
 tcp = 7001
 [command.full]
-argv = ["/usr/local/bin/fake-daemon", "eat=28"]
+argv = ["/usr/local/bin/fake-daemon", "meal=28"]
 memory_max = "32M"
 [command.big]
 argv = ["/usr/local/bin/fake-daemon", "hungry=300"]
@@ -80,10 +80,15 @@ for file in memory.max memory.swap.max memory.oom.group pids.max memory.high mem
 done
 saw calm.trouble "$(events trouble calm)"
 
-step "a node close to its cap is warned of"
+step "a node close to its cap is warned of, and again when it is not any more"
+kill -USR1 "$(node full .pid)"
 warned() { [ -n "$(events memory-high full)" ]; }
 await "a warning for a node close to its cap" warned
 saw high "$(events memory-high full)"
+kill -USR1 "$(node full .pid)"
+eased() { [ -n "$(events memory-eased full)" ]; }
+await "word of a node that is not close to its cap any more" eased
+saw eased "$(events memory-eased full)"
 
 step "limits that drift are put right"
 pid=$(node calm .pid)

@@ -2,7 +2,7 @@
 //! (`stack.sh`), one test per fact.
 
 use super::{
-    guest::{Guest, Size, booted},
+    guest::{Guest, Size, booted, tell},
     script, support,
 };
 use std::{fs, path::Path, sync::OnceLock, time::Duration};
@@ -14,19 +14,26 @@ fn kill_rounds() -> u32 {
     std::env::var("CDC_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
 }
 
+/// Warm starts of each kind: `CDC_START_ROUNDS`.
+fn starts() -> u32 {
+    std::env::var("CDC_START_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(1)
+}
+
 /// The guest with the real programs of the store that `CDC_TEST_STORE` names.
 fn stack() -> Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
     let store = std::env::var("CDC_TEST_STORE").map_err(|_| "CDC_TEST_STORE names no filled store")?;
     // The caps of the default stack must fit, as the ledger reckons.
-    let size = Size("4300M", Size::SMALL.1 * 2 + Duration::from_secs(10) * kill_rounds());
+    let rounds = Duration::from_secs(10) * kill_rounds() + Duration::from_secs(180) * starts();
+    let size = Size("4300M", Size::SMALL.1 * 2 + rounds);
     booted(&GUEST, "stack", (1, size), &script("stack.sh"), |share| {
         let lock = fs::read_to_string(Path::new(&store).join("lock.toml"))?;
         let java = lock.lines().find_map(|l| l.strip_prefix("home = \"")?.strip_suffix('"'));
         let java = java.ok_or_else(|| std::io::Error::other(format!("{store} has no Java")))?;
         fs::write(share.join("java"), java)?;
         fs::write(share.join("store"), &store)?;
-        fs::write(share.join("rounds"), kill_rounds().to_string())
+        fs::write(share.join("rounds"), kill_rounds().to_string())?;
+        fs::write(share.join("starts"), starts().to_string())
     })
 }
 
@@ -64,6 +71,49 @@ fn daemon_and_shims_hold_no_more_than_20_mb_beside_five_real_nodes() {
     assert!(held <= 20_000_000, "{held} bytes: {own}\n{}", guest.saw("memory.text"));
 }
 
+#[test]
+fn at_rest_daemon_and_shims_hold_no_more_than_20_mb_and_the_rest_of_their_peak_is_cache() {
+    let guest = guest_or_skip!("at_rest_daemon_and_shims_hold_no_more_than_20_mb_and_the_rest_of_their_peak_is_cache");
+    let numbers = |name: &str| -> Vec<u64> { guest.saw(name).lines().map(|n| n.parse().unwrap()).collect() };
+    let ([anon, kernel, file, peak], [reclaimed]) =
+        (numbers("own")[..].try_into().unwrap(), numbers("own.reclaimed")[..].try_into().unwrap());
+    let held = anon + kernel;
+    let mb = |bytes: u64| f64::from(u32::try_from(bytes / 1_000).unwrap()) / 1e3;
+    tell(&format!(
+        "figure: daemon and shims at rest, anon + kernel: {:.1} MB ({:.1} + {:.1}); cached files {:.1} MB, {:.1} MB in all after the \
+         kernel was told to take back what it can; peak {:.1} MB with cached files",
+        mb(held),
+        mb(anon),
+        mb(kernel),
+        mb(file),
+        mb(reclaimed),
+        mb(peak)
+    ));
+    assert!(held <= 20_000_000, "{held} bytes");
+    assert!(reclaimed <= held + 10_000_000, "{reclaimed} bytes are left of {held} held and {file} of cached files");
+}
+
+#[test]
+fn a_warm_start_of_the_unit_is_measured_against_plain_units() {
+    let guest = guest_or_skip!("a_warm_start_of_the_unit_is_measured_against_plain_units");
+    let all = guest.saw("starts");
+    let of = |kind: &str| -> Vec<f64> {
+        let mut took: Vec<f64> =
+            all.lines().filter_map(|l| l.strip_prefix(kind)?.trim().parse::<f64>().ok()).map(|ms| ms / 1e3).collect();
+        took.sort_by(f64::total_cmp);
+        took
+    };
+    let (unit, plain) = (of("unit "), of("plain "));
+    assert_eq!((unit.len(), plain.len()), (starts() as usize, starts() as usize), "{all}\n{}", guest.journal());
+    let (ours, theirs) = (unit[unit.len() / 2], plain[plain.len() / 2]);
+    tell(&format!(
+        "figure: systemctl start to all ready, warm, in the guest: {ours:.1} s; the same command lines as plain units, all at once: \
+         {theirs:.1} s ({:.2}); {} of each in turns, medians",
+        ours / theirs,
+        starts()
+    ));
+}
+
 /// Of each round: nodes adopted, when the daemon began, when the last node was its own, milliseconds since the kill.
 fn rounds(guest: &Guest) -> Vec<[u64; 3]> {
     let numbers = |line: &str| -> Option<[u64; 3]> {
@@ -91,10 +141,10 @@ fn a_daemon_killed_again_and_again_restarts_no_node_and_takes_all_over() {
     took.sort_unstable();
     let worst = took.last().copied().unwrap_or_default();
     // A figure, not an assertion: a guest on a busy machine may be slow (wanted: 1 s).
-    eprintln!(
+    tell(&format!(
         "figure: from the start of the next daemon to the last adoption, worst of {} rounds: {worst} ms",
         took.len()
-    );
+    ));
 }
 
 #[test]

@@ -6,7 +6,7 @@ share=/run/host
 seen=$share/seen
 unit=cdc-supervisor.service
 root=/var/lib/cdc-supervisor
-rounds=$(cat $share/rounds) store=$(cat $share/store) java=$(cat $share/java)
+rounds=$(cat $share/rounds) starts=$(cat $share/starts) store=$(cat $share/store) java=$(cat $share/java)
 step() { echo "$(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; }
 saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                              # NAME VALUE...
 status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
@@ -116,15 +116,68 @@ cat $root/nodes/ticker/log/@*.log $root/nodes/ticker/log/current 2>/dev/null | a
   /^tick / { if ($2 != next_one) bad++; next_one = $2 + 1; n++ } !/^tick / { other++ } END { print n + 0, bad + 0, other + 0 }' >"$seen/ticks"
 zcat -f $root/nodes/*/log/*.gz $root/nodes/*/log/current 2>/dev/null | grep -c 'cdc-supervisor\] shim and daemon ended together' >"$seen/gaps"
 
-step "stop, and a warm start"
+step "what daemon and shims hold, at rest"
+sleep 10 # the last adoption's readings are over
+own=/sys/fs/cgroup/system.slice/$unit/supervisor
+of_own() { sed -n "s/^$1 //p" $own/memory.stat; }
+saw own "$(of_own anon)" "$(of_own kernel)" "$(of_own file)" "$(cat $own/memory.peak)"
+status rest
+echo 1G >$own/memory.reclaim 2>/dev/null # takes what can be had, and says that it was less
+saw own.reclaimed "$(cat $own/memory.current)"
+
+step "what runs, as plain units"
+plain=/run/plain nodes="zookeeper broker-1 broker-2 broker-3 mysql"
+mkdir -p $plain
+as_plain() { # NAME PID MEMORY_MAX: a unit with the command line, environment, directory and cap of a process of ours
+  {
+    echo '#!/bin/bash'
+    printf 'cd %q\n' "$(readlink "/proc/$2/cwd")"
+    # shellcheck disable=SC2016  # the unit's own
+    printf 'exec env -i ${NOTIFY_SOCKET:+NOTIFY_SOCKET="$NOTIFY_SOCKET"} %s %s\n' \
+      "$(grep -zv '^NOTIFY_SOCKET=' "/proc/$2/environ" | xargs -0 printf '%q ')" "$(xargs -0 printf '%q ' <"/proc/$2/cmdline")"
+  } >"$plain/$1"
+  chmod 755 "$plain/$1"
+  local type=exec after=plain-zookeeper.service
+  [ "$1" != mysql ] || type=notify
+  case $1 in zookeeper | mysql) after= ;; esac
+  printf '%s\n' '[Unit]' "After=$after" '[Service]' "Type=$type" "User=cdc-supervisor" "ExecStart=/bin/bash $plain/$1" \
+    "StandardOutput=truncate:$plain/$1.log" StandardError=inherit LimitNOFILE=262144 "MemoryMax=$3" MemorySwapMax=0 \
+    SuccessExitStatus=143 TimeoutStopSec=60 >"/run/systemd/system/plain-$1.service"
+}
+for name in $nodes; do
+  as_plain "$name" "$(jq ".nodes[] | select(.name == \"$name\") | .pid" "$seen/end.json")" \
+    "$(cat /sys/fs/cgroup/system.slice/$unit/nodes/$name/memory.max)"
+done
+systemctl daemon-reload
+plain_ready() { # mysqld's unit tells itself; brokers say it in their logs
+  [ "$(cat $plain/broker-*.log 2>/dev/null | grep -c 'KafkaServer id=.*started')" = 3 ] && systemctl -q is-active plain-mysql
+}
+
+step "stop, and $starts warm starts of each kind in turns"
 began=$(now)
 systemctl stop "$unit"; saw stop.rc $?
 saw stop.ms $(($(now) - began))
-began=$(now)
-systemctl start "$unit"; saw warm.rc $?
-saw warm.ms $(($(now) - began))
-status warm
-systemctl stop "$unit"
+for _ in $(seq "$starts"); do
+  began=$(now)
+  systemctl start "$unit"; saw warm.rc $?
+  took=$(($(now) - began))
+  status warm
+  jq -e '[.nodes[].state == "ready"] | all' "$seen/warm.json" >/dev/null && echo "unit $took" >>"$seen/starts"
+  systemctl stop "$unit"
+  rm -f $plain/*.log
+  began=$(now)
+  # shellcheck disable=SC2046  # one word a unit
+  systemctl start $(printf 'plain-%s.service ' $nodes)
+  for _ in $(seq 2400); do
+    plain_ready && break
+    sleep .05
+  done
+  took=$(($(now) - began))
+  plain_ready && echo "plain $took" >>"$seen/starts"
+  systemctl stop plain-broker-1 plain-broker-2 plain-broker-3 plain-mysql
+  systemctl stop plain-zookeeper
+done
+cp $plain/* "$seen/" 2>/dev/null
 keep_journal
 step "end"
 saw end reached

@@ -5,6 +5,7 @@ mod bundle;
 mod completions;
 mod doctor;
 mod down;
+mod drill;
 mod events;
 mod fetch;
 mod incidents;
@@ -37,6 +38,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,
         Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
         Verb::Verify(args) => verify::run(context, args.json).await,
+        Verb::Drill(asked) => drill::run(context, asked).await,
         Verb::Fence(args) => orders::run(context, "fence", Order::Fence { node: args.node }).await,
         Verb::Doctor(args) => doctor::run(context, &args).await,
         Verb::Plan(args) => plan::run(context, args.json).await,

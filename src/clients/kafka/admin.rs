@@ -9,7 +9,7 @@ use rdkafka::{
     config::FromClientConfigAndContext,
     consumer::BaseConsumer,
     error::{KafkaError, RDKafkaErrorCode},
-    producer::{FutureProducer, FutureRecord},
+    producer::{FutureProducer, FutureRecord, Producer},
 };
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -101,6 +101,36 @@ impl Admin {
             None => Err(ClientError::malformed(&doing, "its answer names no topic")),
         }
     }
+
+    /// Has the controller delete a topic; brokers remove it from their lists a moment later. One that is not there is
+    /// [`ClientError::Server`] with code 3 ([`Admin::NO_SUCH_TOPIC`]).
+    pub async fn delete_topic(&self, name: &str, limit: Duration) -> Result<(), ClientError> {
+        let doing = format!("delete topic {name}");
+        let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
+        let results =
+            self.with_admin(&doing, limit, async |admin| admin.delete_topics(&[name], &options).await).await?;
+        match results.into_iter().next() {
+            Some(Ok(_)) => Ok(()),
+            Some(Err((_, code))) => Err(ClientError::Server { doing, code: code as i32, answer: words(code) }),
+            None => Err(ClientError::malformed(&doing, "its answer names no topic")),
+        }
+    }
+
+    /// The offsets behind the last record that consumers may see, of these partitions.
+    pub async fn end_offsets(&self, topic: &str, partitions: &[i32], limit: Duration) -> Result<Vec<i64>, ClientError> {
+        let doing = format!("ask where topic {topic} ends");
+        let (producer, topic, partitions) = (self.producer.get(&doing)?.clone(), topic.to_owned(), partitions.to_vec());
+        let named = doing.clone();
+        blocking(&named, move || {
+            let end =
+                |partition: &i32| producer.client().fetch_watermarks(&topic, *partition, limit).map(|(_, end)| end);
+            partitions.iter().map(end).collect::<Result<_, _>>().map_err(|e| kafka_error(&doing, limit, e))
+        })
+        .await
+    }
+
+    /// Kafka's error code for a topic that is not there (`Errors.UNKNOWN_TOPIC_OR_PARTITION`).
+    pub const NO_SUCH_TOPIC: i32 = 3;
 
     /// Kafka's error code for a topic that is there already (`Errors.TOPIC_ALREADY_EXISTS`).
     pub const TOPIC_EXISTS: i32 = 36;

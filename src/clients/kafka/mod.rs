@@ -5,11 +5,13 @@
 
 mod admin;
 mod listener;
+mod stream;
 mod view;
 mod wire;
 
 pub use admin::{Admin, Record};
 pub use listener::listener_metadata;
+pub use stream::{Delivery, Stream, write_without_retries};
 pub use view::{Broker, ClusterView, Partition, Replicated, Topic, list};
 
 use crate::clients::ClientError;

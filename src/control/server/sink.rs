@@ -96,7 +96,11 @@ impl Queue {
     fn push(&self, answer: Answer) {
         let last = match answer {
             Answer::Status(_) => self.status_ends,
-            Answer::Hello(_) | Answer::Verdict(_) | Answer::Done { .. } | Answer::Refused { .. } => true,
+            Answer::Hello(_)
+            | Answer::Verdict(_)
+            | Answer::Drilled(_)
+            | Answer::Done { .. }
+            | Answer::Refused { .. } => true,
             Answer::Progress { .. } => false,
         };
         let mut inner = self.lock();
@@ -109,6 +113,7 @@ impl Queue {
             Answer::Progress { .. }
             | Answer::Hello(_)
             | Answer::Verdict(_)
+            | Answer::Drilled(_)
             | Answer::Done { .. }
             | Answer::Refused { .. } => {}
         }

@@ -1,0 +1,286 @@
+//! Drills: their names, which broker they take, and the report of one. The report's shape is a contract (README, "JSON").
+
+use super::{NodeName, Timestamp};
+use serde::{Deserialize, Serialize};
+use std::{fmt, time::Duration};
+
+/// What is broken on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Drill {
+    /// SIGKILL to a broker.
+    BrokerKill,
+    /// SIGTERM to a broker.
+    BrokerTerm,
+    /// SIGSTOP to a broker, SIGCONT later.
+    BrokerPause,
+    /// Two brokers killed and kept down for a while.
+    TwoBrokers,
+    /// ZooKeeper stopped and started.
+    ZookeeperRestart,
+    /// ZooKeeper killed and kept down for a while.
+    ZookeeperDown,
+    /// SIGKILL to mysqld.
+    MysqlKill,
+    /// Everything stopped and started.
+    ColdRestart,
+}
+
+impl Drill {
+    /// Every one.
+    pub const ALL: [Drill; 8] = [
+        Drill::BrokerKill,
+        Drill::BrokerTerm,
+        Drill::BrokerPause,
+        Drill::TwoBrokers,
+        Drill::ZookeeperRestart,
+        Drill::ZookeeperDown,
+        Drill::MysqlKill,
+        Drill::ColdRestart,
+    ];
+
+    /// The word on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Drill::BrokerKill => "broker-kill",
+            Drill::BrokerTerm => "broker-term",
+            Drill::BrokerPause => "broker-pause",
+            Drill::TwoBrokers => "two-brokers",
+            Drill::ZookeeperRestart => "zookeeper-restart",
+            Drill::ZookeeperDown => "zookeeper-down",
+            Drill::MysqlKill => "mysql-kill",
+            Drill::ColdRestart => "cold-restart",
+        }
+    }
+
+    /// What clients of the stack meet while it lasts; none: next to nothing, and nobody has to agree.
+    pub fn interrupts(self) -> Option<&'static str> {
+        match self {
+            Drill::BrokerKill | Drill::BrokerTerm | Drill::ZookeeperRestart => None,
+            Drill::BrokerPause => {
+                Some("what the paused broker leads stands still until its session expires or it goes on: 10 to 30 s")
+            }
+            Drill::TwoBrokers => Some("writes with acks=all are refused for about 15 s"),
+            Drill::ZookeeperDown => {
+                Some("for 60 s no topic can be made, and a broker that dies meanwhile is not replaced as leader")
+            }
+            Drill::MysqlKill => Some("MySQL is away for a few seconds, and its sessions end"),
+            Drill::ColdRestart => Some("everything is away for 10 to 30 s"),
+        }
+    }
+
+    /// How long what it breaks stays broken unless the order says otherwise; none: until the supervisor has mended it.
+    pub fn lasts(self) -> Option<Duration> {
+        match self {
+            Drill::BrokerPause | Drill::TwoBrokers => Some(Duration::from_secs(10)),
+            Drill::ZookeeperDown => Some(Duration::from_secs(60)),
+            Drill::BrokerKill | Drill::BrokerTerm | Drill::ZookeeperRestart | Drill::MysqlKill | Drill::ColdRestart => {
+                None
+            }
+        }
+    }
+
+    /// The longest that can be ordered for it.
+    pub const LASTS_MAX: Duration = Duration::from_secs(300);
+}
+
+impl fmt::Display for Drill {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// Which broker a drill takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Which {
+    /// The one that leads most partitions and is not the controller.
+    #[default]
+    Leader,
+    /// The controller.
+    Controller,
+    /// A random one.
+    Any,
+}
+
+impl Which {
+    /// Every one.
+    pub const ALL: [Which; 3] = [Which::Leader, Which::Controller, Which::Any];
+
+    /// The word on the command line.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Which::Leader => "leader",
+            Which::Controller => "controller",
+            Which::Any => "any",
+        }
+    }
+}
+
+/// Records a second unless the order says otherwise.
+pub const RATE: u32 = 500;
+/// The bounds of what can be ordered: the writer is one thread, and every number is kept until it is judged.
+pub const RATES: std::ops::RangeInclusive<u32> = 10..=10_000;
+
+/// What a drill is to be.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Plan {
+    /// Which drill.
+    pub drill: Drill,
+    /// Which broker, where it takes one.
+    #[serde(default)]
+    pub which: Which,
+    /// How long what is broken stays broken, milliseconds; none: as the drill has it.
+    #[serde(default)]
+    pub lasts_ms: Option<u64>,
+    /// Records a second.
+    #[serde(default = "rate")]
+    pub rate: u32,
+    /// The drill's name once more, where it interrupts service.
+    #[serde(default)]
+    pub confirm: Option<String>,
+}
+
+fn rate() -> u32 {
+    RATE
+}
+
+/// What became of one drill: `state/drills/ID.NAME.json`, `drill NAME --json`. Keys are never missing; unknown is null.
+///
+/// Words are texts, so that what a later version writes can be read.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// 1.
+    pub schema: u32,
+    /// Its number under this root, from 1.
+    pub id: u64,
+    /// A word of [`Drill`].
+    pub drill: String,
+    /// When it began.
+    pub at: Timestamp,
+    /// How long it took, milliseconds.
+    pub took_ms: u64,
+    /// The version of the daemon that made it.
+    pub version: String,
+    /// What was broken.
+    pub victims: Vec<NodeName>,
+    /// A victim was the controller; null: none was a broker.
+    pub controller: Option<bool>,
+    /// For how long it was kept broken, milliseconds; null: until the supervisor had mended it.
+    pub lasted_ms: Option<u64>,
+    /// Records a second that were to be written; rows a second are a tenth of it, at most 100.
+    pub rate: u32,
+    /// `passed` or `failed`.
+    pub verdict: String,
+    /// Why it failed; empty: it did not.
+    pub faults: Vec<String>,
+    /// Of the records; null: there are no brokers.
+    pub kafka: Option<Tally>,
+    /// Of the rows; null: there is no MySQL server that the supervisor has set up.
+    pub mysql: Option<Tally>,
+    /// What happened when.
+    pub timeline: TimeLine,
+}
+
+impl Report {
+    /// The verdict is not negative.
+    pub fn passed(&self) -> bool {
+        self.verdict == Self::PASSED
+    }
+
+    /// The word for a positive verdict.
+    pub const PASSED: &'static str = "passed";
+    /// The word for a negative one.
+    pub const FAILED: &'static str = "failed";
+}
+
+/// What became of numbered records or rows.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Tally {
+    /// Handed to the client.
+    pub sent: u64,
+    /// Acknowledged (a row: its commit returned).
+    pub acknowledged: u64,
+    /// Given up by the client. Some may have been written all the same.
+    pub given_up: u64,
+    /// Acknowledged and not there.
+    pub lost: u64,
+    /// Acknowledged more than a second after they were sent.
+    pub late: u64,
+    /// There more than once.
+    pub duplicated: u64,
+    /// Behind a later one of the same partition.
+    pub out_of_order: u64,
+    /// There and not ours, or never sent.
+    pub strange: u64,
+    /// The longest time without an acknowledgement in one partition, milliseconds.
+    pub longest_gap_ms: u64,
+    /// When that gap began, milliseconds since the fault; negative: before it.
+    pub longest_gap_at_ms: i64,
+    /// The longest wait of one for its acknowledgement, milliseconds.
+    pub slowest_ms: u64,
+    /// The first numbers that were lost, at most ten.
+    pub lost_numbers: Vec<u64>,
+}
+
+/// What happened when, milliseconds since the fault; null: it did not, or there is no such thing in this drill.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TimeLine {
+    /// The supervisor has seen the process end; of several the last.
+    pub death_seen: Option<u64>,
+    /// The ZooKeeper session was closed; of several the last.
+    pub session_closed: Option<u64>,
+    /// The first partition of the victims had a new leader.
+    pub first_new_leader: Option<u64>,
+    /// Every one had.
+    pub last_new_leader: Option<u64>,
+    /// The new process was started; of several the last.
+    pub process_up: Option<u64>,
+    /// The brokers are in the cluster's list again.
+    pub registered: Option<u64>,
+    /// The nodes are ready again.
+    pub ready: Option<u64>,
+    /// Every replica of every partition was in sync again.
+    pub isr_full: Option<u64>,
+    /// Every partition was led by its preferred leader again.
+    pub leaders_home: Option<u64>,
+}
+
+impl TimeLine {
+    /// The marks in their usual order, with the words for people.
+    pub fn marks(&self) -> [(&'static str, Option<u64>); 9] {
+        [
+            ("death seen", self.death_seen),
+            ("session closed", self.session_closed),
+            ("first new leader", self.first_new_leader),
+            ("last new leader", self.last_new_leader),
+            ("process up", self.process_up),
+            ("registered", self.registered),
+            ("ready", self.ready),
+            ("every ISR full", self.isr_full),
+            ("leaders home", self.leaders_home),
+        ]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_words_are_those_of_the_wire() {
+        for drill in Drill::ALL {
+            assert_eq!(serde_json::to_string(&drill).unwrap(), format!("\"{drill}\""));
+            assert!(drill.lasts().is_none_or(|d| d <= Drill::LASTS_MAX));
+        }
+        for which in Which::ALL {
+            assert_eq!(serde_json::to_string(&which).unwrap(), format!("\"{}\"", which.as_str()));
+        }
+    }
+
+    #[test]
+    fn a_plan_of_an_older_client_has_the_usual_rate() {
+        let plan: Plan = serde_json::from_str(r#"{"drill":"broker-kill"}"#).unwrap();
+        assert_eq!((plan.rate, plan.which, plan.confirm), (RATE, Which::Leader, None));
+    }
+}

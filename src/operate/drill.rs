@@ -1,0 +1,448 @@
+//! A drill: something is broken on purpose under a load of numbered records and rows, and when everything is whole again all of it
+//! is read back. The verdict is about what was acknowledged; the time line says how long what took.
+
+mod fault;
+mod history;
+mod ledger;
+mod left;
+mod outage;
+mod ready;
+mod records;
+mod rows;
+mod timeline;
+
+pub use left::{continue_paused, undo};
+pub use ready::Refused;
+
+use super::{
+    operation::{self, Kind, Operations, Running},
+    prove::Targets,
+    whole::{self, Brokers, Said},
+};
+use crate::{
+    base::{
+        Layout, Moment, NodeName, OrderedBy,
+        drill::{Drill, Plan, Report, Tally},
+        units::human_duration,
+    },
+    clients::{ClientError, kafka::Admin},
+    engine::Handle,
+    sys::clock,
+};
+use fault::Undo;
+use outage::Seen;
+use records::Records;
+use rows::Rows;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
+use timeline::Instant;
+use tokio::time::sleep;
+
+/// Pause between two looks while something is waited for that has no time line.
+const WAIT_EVERY: Duration = Duration::from_millis(100);
+/// How long a load runs before anything is broken, and after everything is whole again.
+const STEADY: Duration = Duration::from_secs(2);
+const TAIL: Duration = Duration::from_secs(1);
+/// How old the last acknowledgement of a load may be that flows.
+const FLOWS: Duration = Duration::from_secs(1);
+/// How long topics may take to be known and a load to flow.
+const BEGIN_WITHIN: Duration = Duration::from_secs(60);
+/// How long the last acknowledgements may take once everything is whole.
+const LAST_WITHIN: Duration = Duration::from_secs(30);
+/// Bound of a question about a topic's settings.
+const CALL: Duration = Duration::from_secs(15);
+
+/// What a drill is made with.
+#[derive(Debug)]
+pub struct Stage<'a> {
+    /// Where its report goes.
+    pub layout: &'a Layout,
+    /// Breaks and starts nodes.
+    pub engine: &'a Handle,
+    /// What there is to write to.
+    pub targets: &'a Targets,
+    /// Keeps other operations away.
+    pub operations: &'a Operations,
+}
+
+type Tell<'a> = &'a mut (dyn FnMut(String) + Send);
+
+/// What is written while the drill lasts.
+struct Load {
+    records: Option<Records>,
+    rows: Option<Rows>,
+}
+
+/// Makes one drill. `tell` hears what is being done. The report is written down before it comes back.
+pub async fn run(stage: &Stage<'_>, plan: &Plan, by: Option<OrderedBy>, tell: Tell<'_>) -> Result<Report, Refused> {
+    ready::agreed(plan)?;
+    ready::possible(plan.drill, stage.targets)?;
+    let running = stage.operations.begin(Kind::Drill, plan.drill.as_str(), by).map_err(|refused| busy(&refused))?;
+    let mut load = Load::new(stage.targets)?;
+    let made = on_record(stage, plan, &running, &mut load, tell).await;
+    let is_ending = stage.engine.snapshot().ending;
+    if is_ending {
+        // Topics and table are there still, and no broker to ask: the next daemon removes them.
+        running.leave("left to the next daemon: the supervisor is on its way down");
+        return Err(Refused {
+            exit: 7,
+            message: format!("{} was given up: the supervisor is on its way down", plan.drill),
+            causes: Vec::new(),
+            hint: None,
+        });
+    }
+    match made {
+        Ok(report) => {
+            running.end(words(&report));
+            Ok(report)
+        }
+        Err(refused) => {
+            running.end(format!("not made: {}", refused.message));
+            Err(refused)
+        }
+    }
+}
+
+fn busy(refused: &operation::Refused) -> Refused {
+    match refused {
+        operation::Refused::Busy(_) => Refused::unsafe_now(
+            refused.to_string(),
+            Some("try again when it has ended; `cdc-supervisor events -f` shows how far it is"),
+        ),
+        operation::Refused::NotRecorded(e) => Refused {
+            exit: 1,
+            message: refused.to_string(),
+            causes: vec![e.to_string(), e.source.to_string()],
+            hint: Some("free space, then try again".into()),
+        },
+    }
+}
+
+/// `passed: 8123 records and 812 rows acknowledged, none lost; longest gap 0.39 s`.
+fn words(report: &Report) -> String {
+    let count = |tally: Option<&Tally>| tally.map_or(0, |t| t.acknowledged);
+    let (records, rows) = (count(report.kafka.as_ref()), count(report.mysql.as_ref()));
+    let ends = if report.faults.is_empty() { "none lost".to_owned() } else { report.faults.join("; ") };
+    format!("{}: {records} records and {rows} rows acknowledged, {ends}", report.verdict)
+}
+
+impl Load {
+    fn new(targets: &Targets) -> Result<Self, Refused> {
+        let run = format!("{:016x}", rand::random::<u64>());
+        let records = targets.kafka.as_ref().map(|kafka| Records::new(kafka, &run)).transpose();
+        let rows = targets.mysql.as_ref().map(|mysql| Rows::new(mysql, &run));
+        Ok(Self { records: records.map_err(|e| failed("the drill's client", &e))?, rows })
+    }
+
+    /// Topics and tables of our names that are somebody else's are never touched.
+    async fn is_free(&self) -> Result<(), Refused> {
+        if let Some(records) = &self.records
+            && let Some(taken) = records.taken().await.map_err(|e| failed("a look at the topics", &e))?
+        {
+            return Err(Refused::unsafe_now(
+                format!("topic {} is there and no drill has made it", taken.0),
+                Some("drills use topics of that name and never touch another's: rename or delete it"),
+            ));
+        }
+        if let Some(rows) = &self.rows
+            && rows.is_taken().await.map_err(|e| failed("a look at the tables", &e))?
+        {
+            return Err(Refused::unsafe_now(
+                "table cdc_supervisor.drill is there and no drill has made it",
+                Some("drills use a table of that name and never touch another's: rename or drop it"),
+            ));
+        }
+        Ok(())
+    }
+
+    async fn make(&mut self) -> Result<(), Refused> {
+        if let Some(records) = &self.records {
+            records.make().await.map_err(|e| failed("the drill's topics", &e))?;
+        }
+        if let Some(rows) = &mut self.rows {
+            rows.make().await.map_err(|e| failed("the drill's table", &e))?;
+        }
+        Ok(())
+    }
+
+    async fn remove(&self) -> Vec<String> {
+        let mut left = Vec::new();
+        if let Some(records) = &self.records
+            && let Err(e) = records.remove().await
+        {
+            left.push(format!("the drill's topics could not be removed: {}", e.in_one_line()));
+        }
+        if let Some(rows) = &self.rows
+            && let Err(e) = rows.remove().await
+        {
+            left.push(format!("the drill's table could not be removed: {}", e.in_one_line()));
+        }
+        left
+    }
+
+    fn flows_since(&self, since: Moment) -> bool {
+        self.records.as_ref().is_none_or(|r| r.flows_since(since))
+            && self.rows.as_ref().is_none_or(|r| r.flows_since(since))
+    }
+}
+
+fn failed(what: &str, e: &ClientError) -> Refused {
+    Refused {
+        exit: 6,
+        message: format!("{what} could not be had"),
+        causes: vec![e.in_one_line()],
+        hint: Some("`cdc-supervisor verify` shows what does not answer".into()),
+    }
+}
+
+/// The drill between the beginning and the end of its record.
+async fn on_record(
+    stage: &Stage<'_>,
+    plan: &Plan,
+    running: &Running,
+    load: &mut Load,
+    tell: Tell<'_>,
+) -> Result<Report, Refused> {
+    let (at, began) = (clock::wall(), clock::now());
+    tell("looking whether everything is whole".into());
+    let said = healthy(stage).await?;
+    let victims = ready::victims(plan, &stage.engine.snapshot(), said.as_ref(), rand::random())?;
+    unharmed(stage, plan.drill, &victims, said.as_ref()).await?;
+    load.is_free().await?;
+    let undo = Undo { topics: load.records.is_some(), table: load.rows.is_some(), ..Undo::default() };
+    running.step("topics and a table of its own are made", undo.value()).map_err(|e| Refused {
+        exit: 1,
+        message: e.to_string(),
+        causes: vec![e.source.to_string()],
+        hint: None,
+    })?;
+    let made = match load.make().await {
+        Ok(()) => under_load(stage, plan, running, load, &victims, undo, tell).await,
+        Err(refused) => Err(refused),
+    };
+    if !stage.engine.snapshot().ending {
+        tell("removing its topics and its table".into());
+        for left in load.remove().await {
+            tracing::warn!("drill: {left}; the next drill removes them");
+        }
+    }
+    let mut report = made?;
+    report.at = at;
+    report.took_ms = millis(clock::now().since(began));
+    let (controller, brokers) = (said.as_ref().and_then(Said::controller), broker_ids(stage, &victims));
+    report.controller = (!brokers.is_empty()).then(|| controller.is_some_and(|id| brokers.contains(&id)));
+    let kept = history::next_id(stage.layout).and_then(|id| {
+        report.id = id;
+        history::keep(stage.layout, &report)
+    });
+    if let Err(e) = kept {
+        tracing::warn!(error = %e.source, "the drill's report is in no history: {e}");
+    }
+    Ok(report)
+}
+
+/// Everything of the stack is ready and in sync; what the brokers say.
+async fn healthy(stage: &Stage<'_>) -> Result<Option<Said>, Refused> {
+    let said = match brokers(stage.targets) {
+        Some(brokers) => Some(whole::ask(&brokers).await),
+        None => None,
+    };
+    match ready::not_whole(&stage.engine.snapshot(), said.as_ref()) {
+        None => Ok(said),
+        Some(why) => Err(Refused::unsafe_now(
+            format!("nothing is broken on purpose while something is broken already: {why}"),
+            Some("`cdc-supervisor status` shows each node; drill again when everything is ready"),
+        )),
+    }
+}
+
+/// Nothing of the user's goes offline.
+async fn unharmed(stage: &Stage<'_>, drill: Drill, victims: &[NodeName], said: Option<&Said>) -> Result<(), Refused> {
+    let Some(kafka) = &stage.targets.kafka else { return Ok(()) };
+    let Some(view) = said.and_then(|said| said.views.values().flatten().next()) else { return Ok(()) };
+    let taken: Vec<u32> = broker_ids(stage, victims).into_iter().collect();
+    let usual = usize::try_from(kafka.min_isr).unwrap_or(1);
+    // Only topics with few replicas can be harmed, and only of those the setting matters.
+    let least = |t: &&crate::clients::kafka::Topic| t.partitions.iter().map(|p| p.replicas.len()).min().unwrap_or(0);
+    let mut settings = BTreeMap::new();
+    let small: Vec<&str> = view.topics.iter().filter(|t| least(t) <= 2).map(|t| t.name.as_str()).collect();
+    if !small.is_empty() {
+        let admin = Admin::new(&kafka.internal).map_err(|e| failed("a Kafka client", &e))?;
+        for topic in small {
+            let config = admin.topic_config(topic, CALL).await.map_err(|e| failed("a topic's settings", &e))?;
+            let min = config.get("min.insync.replicas").and_then(|v| v.parse().ok()).unwrap_or(usual);
+            settings.insert(topic, min);
+        }
+    }
+    let harm = ready::harmed(drill, &taken, view, |topic| settings.get(topic).copied().unwrap_or(usual));
+    match harm.first() {
+        None => Ok(()),
+        Some(first) => Err(Refused {
+            exit: 8,
+            message: format!("{drill} would take something of yours offline: {first}"),
+            causes: harm.iter().skip(1).take(9).cloned().collect(),
+            hint: Some(
+                "give these topics more replicas (kafka-reassign-partitions), or take another broker (--which)".into(),
+            ),
+        }),
+    }
+}
+
+/// Writes, breaks, waits, reads back, judges.
+async fn under_load(
+    stage: &Stage<'_>,
+    plan: &Plan,
+    running: &Running,
+    load: &mut Load,
+    victims: &[NodeName],
+    undo: Undo,
+    tell: Tell<'_>,
+) -> Result<Report, Refused> {
+    tell("waiting until every broker knows the drill's topics".into());
+    until_known(stage).await?;
+    let records = match &mut load.records {
+        Some(records) => Some(records.write(plan.rate).map_err(|e| failed("a producer", &e))?),
+        None => None,
+    };
+    let rows = load.rows.as_ref().map(|rows| rows.write(Rows::rate(plan.rate)));
+    tell(format!("writing {} records a second", plan.rate));
+    let steady = until_steady(stage, load).await;
+    let seen = match steady {
+        Ok(()) => outage::watch(stage, plan, running, load, victims, undo, tell).await,
+        Err(refused) => Err(refused),
+    };
+    if seen.is_ok() {
+        sleep(TAIL).await;
+    }
+    let writer = match records {
+        Some(records) => records.end().await,
+        None => Ok(()),
+    };
+    if let Some(rows) = rows {
+        rows.end().await;
+    }
+    let Seen { fault, watch, lasted, mut faults } = seen?;
+    if let Err(e) = writer {
+        faults.push(format!("the writer of records gave up: {}", e.in_one_line()));
+    }
+    let (kafka, mysql) = read_back(load, fault, &mut faults, tell).await;
+    if let Some(tally) = &kafka {
+        faults.extend(ledger::faults("record", tally));
+    }
+    if let Some(tally) = &mysql {
+        faults.extend(ledger::faults("row", tally));
+    }
+    let verdict = if faults.is_empty() { Report::PASSED } else { Report::FAILED };
+    Ok(Report {
+        schema: 1,
+        id: 0,
+        drill: plan.drill.as_str().to_owned(),
+        at: fault.wall,
+        took_ms: 0,
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        victims: victims.to_vec(),
+        controller: None,
+        lasted_ms: lasted.map(millis),
+        rate: plan.rate,
+        verdict: verdict.to_owned(),
+        faults,
+        kafka,
+        mysql,
+        timeline: watch.line().clone(),
+    })
+}
+
+async fn read_back(
+    load: &Load,
+    fault: Instant,
+    faults: &mut Vec<String>,
+    tell: Tell<'_>,
+) -> (Option<Tally>, Option<Tally>) {
+    let mut kafka = None;
+    if let Some(records) = &load.records {
+        let began = clock::now();
+        while records.under_way() > 0 && clock::now().since(began) < LAST_WITHIN {
+            sleep(WAIT_EVERY).await;
+        }
+        if records.under_way() > 0 {
+            let within = human_duration(LAST_WITHIN);
+            faults.push(format!(
+                "{} records were still under way {within} after everything was whole",
+                records.under_way()
+            ));
+        }
+        match records.read(tell).await {
+            Ok(read) => kafka = Some(records.judge(&read, fault.moment)),
+            Err(e) => faults.push(format!("the records could not be read back: {}", e.in_one_line())),
+        }
+    }
+    let mut mysql = None;
+    if let Some(rows) = &load.rows {
+        tell("reading the rows back from the table and from the binlog".into());
+        match rows.judge(fault.moment).await {
+            Ok((tally, more)) => {
+                mysql = Some(tally);
+                faults.extend(more);
+            }
+            Err(e) => faults.push(format!("the rows could not be read back: {}", e.in_one_line())),
+        }
+    }
+    (kafka, mysql)
+}
+
+/// The brokers of the plan: id and INTERNAL listener.
+fn brokers(targets: &Targets) -> Option<Brokers> {
+    let kafka = targets.kafka.as_ref()?;
+    Some(kafka.brokers.iter().copied().zip(kafka.internal.iter().copied()).collect())
+}
+
+/// Which of these nodes are brokers.
+fn broker_ids(stage: &Stage<'_>, names: &[NodeName]) -> BTreeSet<u32> {
+    let snapshot = stage.engine.snapshot();
+    snapshot.nodes.iter().filter(|n| names.contains(&n.name)).filter_map(|n| timeline::broker_id(n.kind)).collect()
+}
+
+/// Waits until all brokers know of the same partitions, each with its leader and all its replicas in sync.
+async fn until_known(stage: &Stage<'_>) -> Result<(), Refused> {
+    let Some(brokers) = brokers(stage.targets) else { return Ok(()) };
+    let began = clock::now();
+    loop {
+        let Some(why) = whole::ask(&brokers).await.in_the_way(None, false, &[]) else { return Ok(()) };
+        if stage.engine.snapshot().ending || clock::now().since(began) >= BEGIN_WITHIN {
+            return Err(not_begun(&why));
+        }
+        sleep(WAIT_EVERY).await;
+    }
+}
+
+/// Waits until both loads have flowed for a while.
+async fn until_steady(stage: &Stage<'_>, load: &Load) -> Result<(), Refused> {
+    let began = clock::now();
+    let mut since = None;
+    loop {
+        sleep(WAIT_EVERY).await;
+        let now = clock::now();
+        since = if load.flows_since(now - FLOWS) { since.or(Some(now)) } else { None };
+        if since.is_some_and(|since: Moment| now.since(since) >= STEADY) {
+            return Ok(());
+        }
+        if stage.engine.snapshot().ending || now.since(began) >= BEGIN_WITHIN {
+            return Err(not_begun("not every partition and table acknowledges what is written"));
+        }
+    }
+}
+
+fn not_begun(why: &str) -> Refused {
+    Refused {
+        exit: 6,
+        message: format!("nothing was broken: within {} the load did not flow", human_duration(BEGIN_WITHIN)),
+        causes: vec![why.to_owned()],
+        hint: Some("`cdc-supervisor verify` shows what does not answer".into()),
+    }
+}
+
+fn millis(d: Duration) -> u64 {
+    u64::try_from(d.as_millis()).unwrap_or(u64::MAX)
+}

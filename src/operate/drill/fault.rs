@@ -1,0 +1,199 @@
+//! Breaks what a drill breaks, and mends it again; what the next daemon would have to undo is on record before it is done.
+
+use crate::{
+    base::{NodeName, drill::Drill, ids::ProcessId},
+    engine::{EngineOrder, Handle, OrderReply, Rejection, Wanted},
+    operate::operation::Running,
+    sys::process,
+};
+use serde::{Deserialize, Serialize};
+use tokio::task::JoinHandle;
+
+/// What the next daemon undoes when this one dies in the middle of a drill.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Undo {
+    /// A process that is stopped (SIGSTOP).
+    #[serde(default)]
+    pub(super) paused: Option<ProcessId>,
+    /// Nodes that the drill has ordered down and that are wanted up.
+    #[serde(default)]
+    pub(super) down: Vec<NodeName>,
+    /// Topics of ours may be there.
+    #[serde(default)]
+    pub(super) topics: bool,
+    /// A table of ours may be there.
+    #[serde(default)]
+    pub(super) table: bool,
+}
+
+impl Undo {
+    pub(super) fn value(&self) -> Option<serde_json::Value> {
+        // A struct of texts, numbers and flags always becomes JSON.
+        serde_json::to_value(self).ok()
+    }
+}
+
+/// What is broken, until it is mended.
+#[derive(Debug)]
+pub(super) struct Fault<'a> {
+    engine: &'a Handle,
+    running: &'a Running,
+    drill: Drill,
+    victims: Vec<NodeName>,
+    undo: Undo,
+    /// Orders that have been given and are being carried out.
+    orders: Vec<JoinHandle<OrderReply>>,
+    mended: bool,
+}
+
+impl<'a> Fault<'a> {
+    pub(super) fn new(
+        engine: &'a Handle,
+        running: &'a Running,
+        drill: Drill,
+        victims: Vec<NodeName>,
+        undo: Undo,
+    ) -> Self {
+        Self { engine, running, drill, victims, undo, orders: Vec::new(), mended: false }
+    }
+
+    /// Breaks it. Nothing is broken when this is an error.
+    pub(super) async fn begin(&mut self) -> Result<(), String> {
+        let names: Vec<&str> = self.victims.iter().map(NodeName::as_str).collect();
+        let names = names.join(", ");
+        match self.drill {
+            Drill::BrokerKill | Drill::MysqlKill => {
+                self.record(format!("SIGKILL to {names}"))?;
+                self.signal(libc::SIGKILL).await
+            }
+            Drill::BrokerTerm => {
+                self.record(format!("SIGTERM to {names}"))?;
+                self.signal(libc::SIGTERM).await
+            }
+            Drill::BrokerPause => {
+                self.undo.paused = self.process();
+                self.record(format!("SIGSTOP to {names}"))?;
+                self.signal(libc::SIGSTOP).await
+            }
+            Drill::TwoBrokers | Drill::ZookeeperDown => {
+                self.undo.down = self.victims.clone();
+                self.record(format!("{names} killed and kept down"))?;
+                self.order(EngineOrder::Stop { nodes: self.victims.clone(), now: true });
+                Ok(())
+            }
+            Drill::ZookeeperRestart => {
+                self.record(format!("{names} is restarted"))?;
+                self.order(EngineOrder::Restart { nodes: self.victims.clone() });
+                self.mended = true;
+                Ok(())
+            }
+            Drill::ColdRestart => {
+                self.undo.down = self.victims.clone();
+                self.record("everything is stopped and started".into())?;
+                let (engine, nodes) = (self.engine.clone(), self.victims.clone());
+                self.orders.push(tokio::spawn(async move {
+                    engine.order(EngineOrder::Stop { nodes: nodes.clone(), now: false }).await?;
+                    engine.order(EngineOrder::Start { nodes, with_needs: false }).await
+                }));
+                self.mended = true;
+                Ok(())
+            }
+        }
+    }
+
+    /// Mends what only we can mend; the rest is the supervisor's to mend, which is what the drill is about. Once is enough.
+    pub(super) async fn mend(&mut self) -> Result<(), String> {
+        if std::mem::replace(&mut self.mended, true) {
+            return Ok(());
+        }
+        match self.drill {
+            Drill::BrokerPause => {
+                self.signal(libc::SIGCONT).await?;
+                self.undo.paused = None;
+                self.record("SIGCONT".into())
+            }
+            Drill::TwoBrokers | Drill::ZookeeperDown => {
+                self.order(EngineOrder::Start { nodes: self.victims.clone(), with_needs: false });
+                self.record("they are started again".into())
+            }
+            Drill::BrokerKill | Drill::BrokerTerm | Drill::MysqlKill | Drill::ZookeeperRestart | Drill::ColdRestart => {
+                Ok(())
+            }
+        }
+    }
+
+    /// Has all that a drill ordered down started again and all that it stopped go on, whatever came of it. Not while the
+    /// supervisor is on its way down: then nothing is started.
+    pub(super) async fn leave_nothing(&mut self) {
+        // Not by an order: on its way down the supervisor takes none, and a stopped process does not hear that it is to stop.
+        if let Some(Err(why)) = self.undo.paused.as_ref().and_then(go_on) {
+            tracing::error!("drill: {why}");
+        }
+        let snapshot = self.engine.snapshot();
+        let down = |name: &NodeName| snapshot.nodes.iter().any(|n| n.name == *name && n.wanted == Wanted::Down);
+        let nodes: Vec<NodeName> = self.undo.down.iter().filter(|name| down(name)).cloned().collect();
+        if !nodes.is_empty() && !snapshot.ending {
+            self.order(EngineOrder::Start { nodes, with_needs: false });
+        }
+    }
+
+    /// Whether every order that was given has been carried out; what went wrong with one.
+    pub(super) async fn orders_done(&mut self) -> Result<bool, String> {
+        while let Some(order) = self.orders.last_mut() {
+            if !order.is_finished() {
+                return Ok(false);
+            }
+            let done = order.await;
+            self.orders.pop();
+            match done {
+                Ok(Ok(_)) => {}
+                Ok(Err(rejection)) => return Err(words(rejection)),
+                Err(e) => return Err(format!("an order was not carried out: {e}")),
+            }
+        }
+        Ok(true)
+    }
+
+    fn record(&self, text: String) -> Result<(), String> {
+        self.running.step(text, self.undo.value()).map_err(|e| format!("{e}: {}", e.source))
+    }
+
+    fn order(&mut self, order: EngineOrder) {
+        let engine = self.engine.clone();
+        self.orders.push(tokio::spawn(async move { engine.order(order).await }));
+    }
+
+    async fn signal(&self, signal: i32) -> Result<(), String> {
+        for node in &self.victims {
+            let order = EngineOrder::Signal { node: node.clone(), signal };
+            self.engine.order(order).await.map_err(words)?;
+        }
+        Ok(())
+    }
+
+    fn process(&self) -> Option<ProcessId> {
+        let snapshot = self.engine.snapshot();
+        let victim = self.victims.first()?;
+        snapshot.nodes.iter().find(|n| n.name == *victim)?.process.clone()
+    }
+}
+
+/// SIGCONT to a process that was stopped, if it is still that one; none: it is not there any more.
+pub(super) fn go_on(paused: &ProcessId) -> Option<Result<(), String>> {
+    // The descriptor is taken first: what it names afterwards is looked at through it.
+    let pidfd = process::pidfd_open(paused.pid).ok()?;
+    if !process::is_same_alive(paused) {
+        return None;
+    }
+    let sent = process::pidfd_signal(&pidfd, libc::SIGCONT);
+    Some(sent.map_err(|e| format!("pid {} is stopped and could not be told to go on: {e}", paused.pid)))
+}
+
+fn words(rejection: Rejection) -> String {
+    match rejection {
+        Rejection::UnknownNode(node) => format!("there is no node {node}"),
+        Rejection::NotNow(why) => why,
+        Rejection::NotReady(why) | Rejection::Unsafe(why) => why.join("; "),
+        Rejection::Ending => "the daemon ended".into(),
+    }
+}

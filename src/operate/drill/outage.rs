@@ -1,0 +1,299 @@
+//! Breaks something under load and watches until everything is whole again, or for too long.
+
+use super::{
+    FLOWS, Load, Refused, Stage, Tell, brokers,
+    fault::{Fault, Undo},
+    ready,
+    timeline::{Instant, Watch, Whole},
+};
+use crate::{
+    base::{
+        Moment, NodeName,
+        drill::{Drill, Plan, TimeLine},
+        units::human_duration,
+    },
+    clients::kafka::{ClusterView, listener_metadata},
+    engine::Snapshot,
+    operate::{operation::Running, whole},
+    sys::clock,
+};
+use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use tokio::time::sleep;
+
+/// Pause between two looks.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Bound of one look at one broker.
+const LOOK: Duration = Duration::from_secs(1);
+/// How long everything may take to be whole again after the last thing that we do to it.
+const WHOLE_WITHIN: Duration = Duration::from_secs(180);
+/// How long leaders may take to go home once every replica is in sync: brokers look every 30 s by themselves.
+const HOME_WITHIN: Duration = Duration::from_secs(75);
+/// How long the brokers may take to refuse a write when too few replicas are left: the session of a dead one has to go.
+const REFUSED_WITHIN: Duration = Duration::from_secs(60);
+
+/// What was seen between the fault and the end of its consequences.
+pub(super) struct Seen {
+    /// When it was broken.
+    pub(super) fault: Instant,
+    /// The time line.
+    pub(super) watch: Watch,
+    /// For how long it was kept broken.
+    pub(super) lasted: Option<Duration>,
+    /// What did not go as it should.
+    pub(super) faults: Vec<String>,
+}
+
+/// Breaks it and watches.
+pub(super) async fn watch(
+    stage: &Stage<'_>,
+    plan: &Plan,
+    running: &Running,
+    load: &Load,
+    victims: &[NodeName],
+    undo: Undo,
+    tell: Tell<'_>,
+) -> Result<Seen, Refused> {
+    let mut eyes = Eyes::of(stage, victims);
+    let before = eyes.look().await;
+    let mut fault = Fault::new(stage.engine, running, plan.drill, victims.to_vec(), undo);
+    let names: Vec<&str> = victims.iter().map(NodeName::as_str).collect();
+    tell(format!("{}: {}", plan.drill, names.join(", ")));
+    let at = Instant { moment: clock::now(), wall: clock::wall() };
+    let mut outage = Outage {
+        drill: plan.drill,
+        watch: Watch::begin(at, victims, &stage.engine.snapshot(), before.as_ref()),
+        lasts: plan.lasts_ms.map(Duration::from_millis).or(plan.drill.lasts()),
+        refusal: Refusal { seen: plan.drill != Drill::TwoBrokers, last: "nothing was asked".into() },
+        at: at.moment,
+        mended_at: None,
+        full_since: None,
+        faults: Vec::new(),
+    };
+    if let Err(why) = fault.begin().await {
+        fault.leave_nothing().await;
+        let message = format!("{} could not begin: {why}", plan.drill);
+        return Err(Refused { exit: 6, message, causes: Vec::new(), hint: None });
+    }
+    let ended = outage.last(stage, load, &mut fault, &mut eyes, tell).await;
+    fault.leave_nothing().await;
+    ended?;
+    outage.faults.extend(outage.refusal.fault());
+    let lasted = outage.lasts.and(outage.mended_at).map(|mended| mended.since(at.moment));
+    Ok(Seen { fault: at, watch: outage.watch, lasted, faults: outage.faults })
+}
+
+struct Outage {
+    drill: Drill,
+    watch: Watch,
+    /// How long it is kept broken; none: until the supervisor has mended it.
+    lasts: Option<Duration>,
+    refusal: Refusal,
+    at: Moment,
+    mended_at: Option<Moment>,
+    /// Since when everything but the leaders is as it was.
+    full_since: Option<Moment>,
+    faults: Vec<String>,
+}
+
+impl Outage {
+    async fn last(
+        &mut self,
+        stage: &Stage<'_>,
+        load: &Load,
+        fault: &mut Fault<'_>,
+        eyes: &mut Eyes,
+        tell: Tell<'_>,
+    ) -> Result<(), Refused> {
+        let mut told = String::new();
+        loop {
+            sleep(LOOK_EVERY).await;
+            let snapshot = stage.engine.snapshot();
+            if snapshot.ending {
+                return Err(Refused::unsafe_now("the supervisor is on its way down", None));
+            }
+            self.watch.nodes(clock::now(), &snapshot);
+            self.watch.events(&stage.engine.journal().since(self.watch.began()));
+            let view = eyes.look().await;
+            let now = clock::now();
+            if let Some(view) = &view {
+                self.watch.view(now, view, &eyes.wanted);
+            }
+            let why = match self.mended_at {
+                None => self.while_broken(load, fault, eyes, now).await,
+                Some(_) => match fault.orders_done().await {
+                    Ok(true) => self.not_whole_yet(load, &snapshot, view.as_ref(), eyes, now),
+                    Ok(false) => Some("the supervisor starts what was stopped".into()),
+                    Err(why) => {
+                        self.faults.push(why);
+                        None
+                    }
+                },
+            };
+            let Some(why) = why else {
+                if whole_everywhere(stage).await {
+                    return Ok(());
+                }
+                continue;
+            };
+            if why != told {
+                tell(why.clone());
+                told.clone_from(&why);
+            }
+            if self.mended_at.is_some_and(|since| now.since(since) >= WHOLE_WITHIN) {
+                self.faults.push(format!("not whole again within {}: {why}", human_duration(WHOLE_WITHIN)));
+                return Ok(());
+            }
+        }
+    }
+
+    /// Keeps it broken for as long as it is to be, and mends it then.
+    async fn while_broken(&mut self, load: &Load, fault: &mut Fault<'_>, eyes: &Eyes, now: Moment) -> Option<String> {
+        let Some(lasts) = self.lasts else {
+            // the supervisor mends it
+            self.mended_at = Some(self.at);
+            return Some("waiting for the supervisor".into());
+        };
+        if self.watch.line().death_seen.is_some() {
+            self.refusal.look(load, &eyes.others).await;
+        }
+        let lasted = now.since(self.at);
+        if lasted < lasts || (!self.refusal.seen && lasted < REFUSED_WITHIN) {
+            return Some(format!("it is kept so for {}", human_duration(lasts)));
+        }
+        if let Err(why) = fault.mend().await {
+            self.faults.push(why);
+        }
+        self.mended_at = Some(clock::now());
+        Some("it is over: waiting until everything is whole".into())
+    }
+
+    /// What is not as it was; none: all is.
+    fn not_whole_yet(
+        &mut self,
+        load: &Load,
+        snapshot: &Snapshot,
+        view: Option<&ClusterView>,
+        eyes: &Eyes,
+        now: Moment,
+    ) -> Option<String> {
+        let whole = match view {
+            Some(view) => Whole::of(view, &eyes.wanted),
+            None => Whole { full: eyes.wanted.is_empty(), home: eyes.wanted.is_empty() },
+        };
+        let why = not_felt(self.drill, self.watch.line())
+            .or_else(|| ready::not_whole(snapshot, None))
+            .or_else(|| (!whole.full).then(|| "replicas catch up".to_owned()))
+            .or_else(|| {
+                (!load.flows_since(now - FLOWS)).then(|| "writes do not flow in every partition yet".to_owned())
+            });
+        if why.is_some() {
+            self.full_since = None;
+            return why;
+        }
+        let since = *self.full_since.get_or_insert(now);
+        let late = now.since(since) >= HOME_WITHIN;
+        (!whole.home && !late).then(|| "leaders are on their way home".to_owned())
+    }
+}
+
+/// The fault is not felt yet, so that nothing is mended that only looks whole; none: it is.
+fn not_felt(drill: Drill, line: &TimeLine) -> Option<String> {
+    let died = match drill {
+        Drill::BrokerKill
+        | Drill::BrokerTerm
+        | Drill::TwoBrokers
+        | Drill::ZookeeperRestart
+        | Drill::ZookeeperDown
+        | Drill::MysqlKill
+        | Drill::ColdRestart => true,
+        Drill::BrokerPause => false,
+    };
+    (died && line.ready.is_none()).then(|| "what was broken is not ready again".to_owned())
+}
+
+/// Every broker says the same.
+async fn whole_everywhere(stage: &Stage<'_>) -> bool {
+    match brokers(stage.targets) {
+        Some(brokers) => whole::ask(&brokers).await.in_the_way(None, false, &[]).is_none(),
+        None => true,
+    }
+}
+
+/// Who is asked for the state of the cluster while something is broken.
+struct Eyes {
+    /// Listeners of brokers that are not broken; of all of them when all are.
+    others: Vec<SocketAddr>,
+    /// The brokers there should be.
+    wanted: BTreeSet<u32>,
+    next: usize,
+}
+
+impl Eyes {
+    fn of(stage: &Stage<'_>, victims: &[NodeName]) -> Self {
+        let all = brokers(stage.targets).unwrap_or_default();
+        let spared: Vec<SocketAddr> = all
+            .iter()
+            .filter(|(id, _)| !victims.contains(&NodeName::broker(**id)))
+            .map(|(_, address)| *address)
+            .collect();
+        let others = if spared.is_empty() { all.values().copied().collect() } else { spared };
+        Self { others, wanted: all.keys().copied().collect(), next: 0 }
+    }
+
+    /// Asks one of them, the next one when it does not answer.
+    async fn look(&mut self) -> Option<ClusterView> {
+        for _ in 0..self.others.len() {
+            let address = *self.others.get(self.next)?;
+            match listener_metadata(address, LOOK).await {
+                Ok(view) => return Some(view),
+                Err(_) => self.next = (self.next + 1) % self.others.len(),
+            }
+        }
+        None
+    }
+}
+
+/// The proof that a write is refused when too few replicas are left.
+struct Refusal {
+    /// It was refused, or no refusal is wanted.
+    seen: bool,
+    /// Why not, the last time.
+    last: String,
+}
+
+impl Refusal {
+    async fn look(&mut self, load: &Load, only: &[SocketAddr]) {
+        let Some(records) = load.records.as_ref().filter(|_| !self.seen) else { return };
+        match records.is_refused(only).await {
+            Ok(()) => self.seen = true,
+            Err(why) => self.last = why,
+        }
+    }
+
+    fn fault(&self) -> Option<String> {
+        (!self.seen).then(|| format!("a write was not refused with one broker left: {}", self.last))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_drill_is_not_over_before_its_fault_was_felt() {
+        let nothing = TimeLine::default();
+        let back = TimeLine { ready: Some(2_000), ..TimeLine::default() };
+        for drill in Drill::ALL {
+            assert_eq!(not_felt(drill, &nothing).is_some(), drill != Drill::BrokerPause, "{drill}");
+            assert_eq!(not_felt(drill, &back), None);
+        }
+    }
+
+    #[test]
+    fn a_write_that_was_never_refused_is_a_fault() {
+        let mut refusal = Refusal { seen: false, last: "it was acknowledged".into() };
+        assert_eq!(refusal.fault().unwrap(), "a write was not refused with one broker left: it was acknowledged");
+        refusal.seen = true;
+        assert_eq!(refusal.fault(), None);
+    }
+}

@@ -1,0 +1,317 @@
+//! The records of a drill: topics of our own, numbered records at a set rate, and everything read back.
+
+use super::ledger::Ledger;
+use crate::{
+    base::{Moment, drill::Tally},
+    clients::{
+        ClientError,
+        kafka::{Admin, Delivery, Stream, listener_metadata, write_without_retries},
+    },
+    operate::prove::KafkaTargets,
+    sys::clock,
+};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+use tokio::time::{MissedTickBehavior, interval, sleep};
+
+/// Our topics, and the partitions of each: with three brokers each leads one of a topic.
+pub(super) const TOPICS: [&str; 3] = ["cdc-supervisor-drill-1", "cdc-supervisor-drill-2", "cdc-supervisor-drill-3"];
+const PARTITIONS: u32 = 3;
+
+/// How a topic is known to be ours: nobody else keeps records for so long to the millisecond.
+const MARK: (&str, &str) = ("retention.ms", "86399117");
+
+/// Bound of one call of the admin client.
+const CALL: Duration = Duration::from_secs(15);
+/// How long all brokers may take to know of a topic, or to forget it.
+const KNOWN_WITHIN: Duration = Duration::from_secs(30);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How often the writer looks at what is due.
+const PACE: Duration = Duration::from_millis(5);
+/// How long a record is tried: longer than anything a drill breaks lasts.
+const GIVE_UP: Duration = Duration::from_secs(600);
+/// Records read at a time: some 5 MB.
+const CHUNK: usize = 20_000;
+/// How long reading may stand still.
+const READ: Duration = Duration::from_secs(30);
+/// Length of a record, bytes: a small row as JSON.
+const BYTES: usize = 100;
+
+/// Kafka's error code for a write that too few replicas would have (`Errors.NOT_ENOUGH_REPLICAS`).
+const NOT_ENOUGH_REPLICAS: i32 = 19;
+
+/// A topic of ours is somebody else's.
+#[derive(Debug)]
+pub(super) struct Taken(pub(super) String);
+
+/// The topics, and who writes to them.
+#[derive(Debug)]
+pub(super) struct Records {
+    admin: Admin,
+    targets: KafkaTargets,
+    run: String,
+    ledger: Arc<Mutex<Ledger>>,
+    /// Kept for as long as something may be under way: a client that is closed gives it up.
+    stream: Option<Stream>,
+}
+
+fn entries(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
+    // Nothing under this lock can leave it half changed.
+    ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Records {
+    /// Nothing is made yet. `run` tells this drill's records from others'.
+    pub(super) fn new(targets: &KafkaTargets, run: &str) -> Result<Self, ClientError> {
+        let partitions = TOPICS.len() * usize::try_from(PARTITIONS).unwrap_or(1);
+        Ok(Self {
+            admin: Admin::new(&targets.internal)?,
+            targets: targets.clone(),
+            run: run.to_owned(),
+            ledger: Arc::new(Mutex::new(Ledger::open(partitions, clock::now()))),
+            stream: None,
+        })
+    }
+
+    /// Whether a topic of our names is somebody else's; what an earlier drill left is ours.
+    pub(super) async fn taken(&self) -> Result<Option<Taken>, ClientError> {
+        taken(&self.admin).await
+    }
+
+    /// Makes the topics, also where some are left of an earlier drill.
+    pub(super) async fn make(&self) -> Result<(), ClientError> {
+        remove(&self.admin, &self.targets).await?;
+        let brokers = u32::try_from(self.targets.brokers.len()).unwrap_or(1).max(1);
+        let replicas = self.targets.rf.clamp(1, brokers);
+        let min_isr = self.targets.min_isr.clamp(1, replicas).to_string();
+        let config = [MARK, ("min.insync.replicas", min_isr.as_str())];
+        for topic in TOPICS {
+            self.admin.create_topic(topic, PARTITIONS, replicas, &config, CALL).await?;
+        }
+        Ok(())
+    }
+
+    /// Removes the topics; returns when no broker lists them any more.
+    pub(super) async fn remove(&self) -> Result<(), ClientError> {
+        remove(&self.admin, &self.targets).await
+    }
+
+    /// Begins to write; what is returned ends it.
+    pub(super) fn write(&mut self, rate: u32) -> Result<Writing, ClientError> {
+        let ledger = Arc::clone(&self.ledger);
+        let stream = Stream::new(&self.targets.internal, GIVE_UP, move |number, delivery| {
+            let mut ledger = entries(&ledger);
+            match delivery {
+                Delivery::Acknowledged => ledger.acknowledge(number, clock::now()),
+                Delivery::GivenUp => ledger.give_up(number),
+            }
+        })?;
+        self.stream = Some(stream.clone());
+        let (ledger, run) = (Arc::clone(&self.ledger), self.run.clone());
+        Ok(Writing(tokio::spawn(pace(stream, ledger, run, rate))))
+    }
+
+    /// Every partition was acknowledged after `since`.
+    pub(super) fn flows_since(&self, since: Moment) -> bool {
+        entries(&self.ledger).flows_since(since)
+    }
+
+    /// How many are under way.
+    pub(super) fn under_way(&self) -> usize {
+        entries(&self.ledger).under_way()
+    }
+
+    /// The verdict on what was read back.
+    pub(super) fn judge(&self, read: &[Vec<Option<u64>>], fault: Moment) -> Tally {
+        entries(&self.ledger).judge(read, fault)
+    }
+
+    /// Reads everything back, each partition in order.
+    pub(super) async fn read(
+        &self,
+        report: &mut (dyn FnMut(String) + Send),
+    ) -> Result<Vec<Vec<Option<u64>>>, ClientError> {
+        let mut all = Vec::new();
+        for topic in TOPICS {
+            report(format!("reading {topic} back"));
+            all.extend(self.read_topic(topic).await?);
+        }
+        Ok(all)
+    }
+
+    async fn read_topic(&self, topic: &str) -> Result<Vec<Vec<Option<u64>>>, ClientError> {
+        let partitions: Vec<i32> = (0..).take(usize::try_from(PARTITIONS).unwrap_or(0)).collect();
+        let ends = self.admin.end_offsets(topic, &partitions, CALL).await?;
+        let mut next = vec![0i64; partitions.len()];
+        let mut read = vec![Vec::new(); partitions.len()];
+        loop {
+            let from: Vec<(i32, i64)> = partitions
+                .iter()
+                .zip(&next)
+                .zip(&ends)
+                .filter(|((_, n), e)| n < e)
+                .map(|((p, n), _)| (*p, *n))
+                .collect();
+            let left: i64 = next.iter().zip(&ends).map(|(n, e)| (e - n).max(0)).sum();
+            let Ok(left @ 1..) = usize::try_from(left) else { return Ok(read) };
+            let records = self.admin.consume_from(topic, &from, left.min(CHUNK), READ).await?;
+            if records.is_empty() {
+                // What does not come is judged as what is not there.
+                return Ok(read);
+            }
+            for record in records {
+                let Some(at) = partitions.iter().position(|p| *p == record.partition) else { continue };
+                next[at] = next[at].max(record.offset + 1);
+                if !is_probe(&record.payload, &self.run) {
+                    read[at].push(number(&record.payload, &self.run));
+                }
+            }
+        }
+    }
+
+    /// Whether the brokers refuse a write now because too few replicas would have it; the words of any other answer.
+    pub(super) async fn is_refused(&self, only: &[std::net::SocketAddr]) -> Result<(), String> {
+        let payload = format!("{} probe", self.run);
+        match write_without_retries(only, TOPICS[0], 0, payload.as_bytes(), Duration::from_secs(3)).await {
+            Err(ClientError::Server { code: NOT_ENOUGH_REPLICAS, .. }) => Ok(()),
+            Err(e) => Err(e.in_one_line()),
+            Ok(_) => Err("it was acknowledged".into()),
+        }
+    }
+}
+
+/// A writer at work.
+#[derive(Debug)]
+pub(super) struct Writing(tokio::task::JoinHandle<Result<(), ClientError>>);
+
+impl Writing {
+    /// Ends it; what is under way is still acknowledged. An error it met on its own comes back.
+    pub(super) async fn end(self) -> Result<(), ClientError> {
+        self.0.abort();
+        match self.0.await {
+            Ok(done) => done,
+            // ended as it was told to
+            Err(_) => Ok(()),
+        }
+    }
+}
+
+/// Sends what is due, for as long as it lives.
+async fn pace(stream: Stream, ledger: Arc<Mutex<Ledger>>, run: String, rate: u32) -> Result<(), ClientError> {
+    let began = clock::now();
+    let mut sent = 0u64;
+    let mut tick = interval(PACE);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        tick.tick().await;
+        let now = clock::now();
+        let elapsed = u64::try_from(now.since(began).as_millis()).unwrap_or(0);
+        // Nothing is sent twice as fast because it could not be sent before: at most a tenth of a second's worth at once.
+        let due = (elapsed * u64::from(rate) / 1_000).saturating_sub(sent);
+        let at_once = due.min(u64::from(rate / 10).max(1));
+        sent += due - at_once;
+        for _ in 0..at_once {
+            let (number, partition) = {
+                let mut ledger = entries(&ledger);
+                let number = ledger.send(now);
+                (number, ledger.partition_of(number))
+            };
+            let topic = TOPICS[partition / usize::try_from(PARTITIONS).unwrap_or(1) % TOPICS.len()];
+            let inner = i32::try_from(partition % usize::try_from(PARTITIONS).unwrap_or(1)).unwrap_or(0);
+            let taken = stream.send(topic, inner, payload(&run, number).as_bytes(), number);
+            if !matches!(taken, Ok(true)) {
+                entries(&ledger).take_back();
+                taken?;
+                // too many are under way: the rest of what is due is left out
+                break;
+            }
+            sent += 1;
+        }
+    }
+}
+
+async fn taken(admin: &Admin) -> Result<Option<Taken>, ClientError> {
+    let view = admin.describe(CALL).await?;
+    for topic in TOPICS.iter().filter(|t| view.topic(t).is_some()) {
+        let config = admin.topic_config(topic, CALL).await?;
+        if config.get(MARK.0).map(String::as_str) != Some(MARK.1) {
+            return Ok(Some(Taken((*topic).to_owned())));
+        }
+    }
+    Ok(None)
+}
+
+/// Removes those of our topics that are there and ours.
+pub(super) async fn remove_left(targets: &KafkaTargets) -> Result<(), ClientError> {
+    let admin = Admin::new(&targets.internal)?;
+    match taken(&admin).await? {
+        Some(_) => Ok(()),
+        None => remove(&admin, targets).await,
+    }
+}
+
+async fn remove(admin: &Admin, targets: &KafkaTargets) -> Result<(), ClientError> {
+    let view = admin.describe(CALL).await?;
+    let there: Vec<&str> = TOPICS.into_iter().filter(|t| view.topic(t).is_some()).collect();
+    if there.is_empty() {
+        return Ok(());
+    }
+    for topic in there {
+        match admin.delete_topic(topic, CALL).await {
+            Ok(()) | Err(ClientError::Server { code: Admin::NO_SUCH_TOPIC, .. }) => {}
+            Err(e) => return Err(e),
+        }
+    }
+    let began = clock::now();
+    while clock::now().since(began) < KNOWN_WITHIN && !forgotten(targets).await {
+        sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}
+
+/// No broker lists a topic of ours.
+async fn forgotten(targets: &KafkaTargets) -> bool {
+    for address in &targets.internal {
+        match listener_metadata(*address, CALL).await {
+            Ok(view) if TOPICS.iter().all(|t| view.topic(t).is_none()) => {}
+            Ok(_) | Err(_) => return false,
+        }
+    }
+    true
+}
+
+/// `RUN NUMBER …`.
+fn payload(run: &str, number: u64) -> String {
+    let mut text = format!("{run} {number} ");
+    text.extend(std::iter::repeat_n('.', BYTES.saturating_sub(text.len())));
+    text
+}
+
+fn number(payload: &[u8], run: &str) -> Option<u64> {
+    let text = std::str::from_utf8(payload).ok()?;
+    text.strip_prefix(run)?.strip_prefix(' ')?.split(' ').next()?.parse().ok()
+}
+
+/// One of [`Records::is_refused`] that was written although it was refused.
+fn is_probe(payload: &[u8], run: &str) -> bool {
+    payload.strip_prefix(run.as_bytes()) == Some(b" probe")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_known_by_its_run_and_number() {
+        let text = payload("d00d", 4_711);
+        assert_eq!(text.len(), BYTES);
+        assert_eq!(number(text.as_bytes(), "d00d"), Some(4_711));
+        assert_eq!(number(text.as_bytes(), "d00e"), None);
+        for other in [&b"d00d x "[..], b"d00d", b"", b"\xff", b"d00d 5x"] {
+            assert_eq!(number(other, "d00d"), None);
+        }
+        assert!(is_probe(b"d00d probe", "d00d") && !is_probe(text.as_bytes(), "d00d"));
+    }
+}

@@ -1,0 +1,456 @@
+//! The record of operations: at most one of those that must not meet runs under a root, and the next daemon knows of one that was
+//! cut short.
+//!
+//! One daemon runs per root, so a lock in its memory keeps operations apart. The file is for the daemon after it: what was
+//! being done, how far it was, and what has to be undone.
+
+use crate::{
+    base::{EventKind, EventLine, Layout, OrderedBy, Timestamp},
+    engine::Journal,
+    sys::{clock, error::SysError, fs},
+};
+use serde::{Deserialize, Serialize, de::DeserializeOwned};
+use std::{
+    fmt,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+/// What must not meet another of its kind, or any other here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// Another configuration is applied. Leaves no record: `state/reload.toml` says what it applies.
+    Reload,
+    /// Brokers are restarted one by one.
+    Roll,
+    /// Something is broken on purpose.
+    Drill,
+    /// The stores are copied.
+    Snapshot,
+    /// The stores are replaced.
+    Restore,
+}
+
+impl Kind {
+    /// The word in the record, and in sentences ("a roll is under way").
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Reload => "reload",
+            Kind::Roll => "roll",
+            Kind::Drill => "drill",
+            Kind::Snapshot => "snapshot",
+            Kind::Restore => "restore",
+        }
+    }
+
+    /// Whether the next daemon has to know of one that was cut short, and events tell of it.
+    fn is_recorded(self) -> bool {
+        match self {
+            // it has events and a file of its own
+            Kind::Reload => false,
+            Kind::Roll | Kind::Drill | Kind::Snapshot | Kind::Restore => true,
+        }
+    }
+}
+
+/// `state/operation.json`: there while one runs. Keys are added, never changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// 1; a newer one says the same with more words.
+    #[serde(default = "first")]
+    pub schema: u32,
+    /// A word of [`Kind`], or a later version's.
+    pub kind: String,
+    /// Which one: the drill's name, the brokers to be restarted.
+    #[serde(default)]
+    pub detail: String,
+    /// Who ordered it.
+    #[serde(default)]
+    pub by: Option<OrderedBy>,
+    /// When it began.
+    pub begun_at: Timestamp,
+    /// In which boot: of another one no process is left to be mended.
+    #[serde(default)]
+    pub boot_id: String,
+    /// By which daemon.
+    #[serde(default)]
+    pub daemon_pid: u32,
+    /// How far it is, in words.
+    #[serde(default)]
+    pub step: String,
+    /// What the next daemon has to undo; only the operation itself knows what that means.
+    #[serde(default)]
+    pub undo: Option<serde_json::Value>,
+}
+
+fn first() -> u32 {
+    1
+}
+
+impl Record {
+    /// `drill broker-kill`.
+    pub fn name(&self) -> String {
+        if self.detail.is_empty() { self.kind.clone() } else { format!("{} {}", self.kind, self.detail) }
+    }
+
+    /// Whether it began in this boot of the machine.
+    pub fn is_of_this_boot(&self) -> bool {
+        self.boot_id == clock::boot_id()
+    }
+
+    /// What has to be undone, read by the operation that has written it; none: nothing, or words of another version.
+    pub fn undo<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_value(self.undo.clone()?).ok()
+    }
+}
+
+/// Why an operation does not begin.
+#[derive(Debug)]
+pub enum Refused {
+    /// Another one runs.
+    Busy(Box<Record>),
+    /// Its record cannot be written; nothing was begun.
+    NotRecorded(SysError),
+}
+
+impl Refused {
+    /// The other one in one sentence: what, since when, how far, whose.
+    fn words(record: &Record) -> String {
+        let by = record.by.map_or_else(String::new, |by| match by.pid {
+            Some(pid) => format!(", ordered by uid {} (pid {pid})", by.uid),
+            None => format!(", ordered by uid {}", by.uid),
+        });
+        let step = if record.step.is_empty() { String::new() } else { format!(": {}", record.step) };
+        format!("{} is under way since {}{by}{step}", record.name(), record.begun_at)
+    }
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Refused::Busy(record) => f.write_str(&Self::words(record)),
+            Refused::NotRecorded(_) => f.write_str("the operation's record cannot be written; nothing was begun"),
+        }
+    }
+}
+
+impl std::error::Error for Refused {
+    fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
+        match self {
+            Refused::Busy(_) => None,
+            Refused::NotRecorded(e) => Some(e),
+        }
+    }
+}
+
+/// The operations of one daemon. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Operations(Arc<Shared>);
+
+#[derive(Debug)]
+struct Shared {
+    layout: Layout,
+    journal: Journal,
+    running: Mutex<Option<Record>>,
+}
+
+impl Shared {
+    fn running(&self) -> MutexGuard<'_, Option<Record>> {
+        // The value is replaced as a whole.
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, kind: EventKind, text: String, by: Option<OrderedBy>) {
+        let event = EventLine::new(kind, text);
+        self.journal.note(match by {
+            Some(by) => event.by(by),
+            None => event,
+        });
+    }
+
+    /// A crash of the machine ends what could have to be undone, so the page cache is safe enough.
+    fn write(&self, record: &Record) -> Result<(), SysError> {
+        // A struct of texts and numbers always becomes JSON.
+        let text = serde_json::to_string_pretty(record).unwrap_or_default();
+        fs::write_atomic(&self.layout.operation(), text.as_bytes(), 0o640, fs::Durability::ProcessCrash)
+    }
+}
+
+impl Operations {
+    /// None runs yet.
+    pub fn new(layout: Layout, journal: Journal) -> Self {
+        Self(Arc::new(Shared { layout, journal, running: Mutex::default() }))
+    }
+
+    /// The one that runs, in one sentence: what else must wait for it says so.
+    pub fn running(&self) -> Option<String> {
+        self.0.running().as_ref().map(Refused::words)
+    }
+
+    /// Begins one, unless another runs. `detail` says which (the drill's name); it ends when what is returned is dropped.
+    pub fn begin(&self, kind: Kind, detail: impl Into<String>, by: Option<OrderedBy>) -> Result<Running, Refused> {
+        let mut running = self.0.running();
+        if let Some(other) = running.as_ref() {
+            return Err(Refused::Busy(Box::new(other.clone())));
+        }
+        let record = Record {
+            schema: first(),
+            kind: kind.as_str().to_owned(),
+            detail: detail.into(),
+            by,
+            begun_at: clock::wall(),
+            boot_id: clock::boot_id().to_owned(),
+            daemon_pid: std::process::id(),
+            step: String::new(),
+            undo: None,
+        };
+        if kind.is_recorded() {
+            self.0.write(&record).map_err(Refused::NotRecorded)?;
+            self.0.note(EventKind::OperationBegun, format!("{} begins", record.name()), by);
+        }
+        *running = Some(record);
+        Ok(Running { of: Arc::clone(&self.0), recorded: kind.is_recorded(), said: None, leaves: false })
+    }
+
+    /// Goes on with one that an earlier daemon left, to finish or to undo it: others are kept away meanwhile, and its record
+    /// stays until this has ended, so that a daemon that dies over it leaves it to the one after.
+    pub fn resume(&self, left: Record) -> Result<Running, Refused> {
+        let mut running = self.0.running();
+        if let Some(other) = running.as_ref() {
+            return Err(Refused::Busy(Box::new(other.clone())));
+        }
+        *running = Some(left);
+        Ok(Running { of: Arc::clone(&self.0), recorded: true, said: None, leaves: false })
+    }
+}
+
+/// One that runs. Dropping it ends it: [`Running::end`] says with which words. Dropped without words, its record stays if
+/// something has to be undone.
+#[derive(Debug)]
+pub struct Running {
+    of: Arc<Shared>,
+    recorded: bool,
+    /// The last words; none: it was cut short in this daemon.
+    said: Option<String>,
+    /// Its record stays.
+    leaves: bool,
+}
+
+impl Running {
+    /// How far it is, in words; kept for the next daemon with what that one has to undo from here on. An error means that it
+    /// would not know, so whoever is about to do something that must be undone does not.
+    pub fn step(&self, text: impl Into<String>, undo: Option<serde_json::Value>) -> Result<(), SysError> {
+        let mut running = self.of.running();
+        let Some(record) = running.as_mut() else { return Ok(()) };
+        record.step = text.into();
+        record.undo = undo;
+        if self.recorded {
+            let words = format!("{}: {}", record.name(), record.step);
+            self.of.write(record)?;
+            self.of.note(EventKind::OperationStep, words, None);
+        }
+        Ok(())
+    }
+
+    /// Ends it with these words.
+    pub fn end(mut self, text: impl Into<String>) {
+        self.said = Some(text.into());
+    }
+
+    /// Ends it with these words and leaves its record to the next daemon, which undoes what is left.
+    pub fn leave(mut self, text: impl Into<String>) {
+        self.leaves = true;
+        self.said = Some(text.into());
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let mut running = self.of.running();
+        let Some(record) = running.take() else { return };
+        if !self.recorded {
+            return;
+        }
+        let ended = self.said.is_some();
+        let said = self.said.take().unwrap_or_else(|| "cut short".to_owned());
+        self.of.note(EventKind::OperationEnded, format!("{}: {said}", record.name()), record.by);
+        // One that is dropped with its daemon's runtime has no last words, and what it would have undone is left.
+        if self.leaves || (!ended && record.undo.is_some()) {
+            return;
+        }
+        if let Err(e) = fs::remove_optional(&self.of.layout.operation()) {
+            // The next daemon takes it for one that was cut short, and finds nothing to undo.
+            tracing::warn!(error = %e.source, "{e}");
+        }
+    }
+}
+
+/// What an earlier daemon left.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Left {
+    /// It did not live to end this one.
+    Half(Box<Record>),
+    /// Something was under way, and its record cannot be read: why.
+    Torn(String),
+}
+
+impl fmt::Display for Left {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Left::Half(record) => {
+                let step = if record.step.is_empty() { "nothing was done yet" } else { &record.step };
+                write!(
+                    f,
+                    "{}, begun at {}, was cut short with its daemon (pid {}): {step}",
+                    record.name(),
+                    record.begun_at,
+                    record.daemon_pid
+                )
+            }
+            Left::Torn(why) => write!(f, "an operation was cut short, and its record cannot be read: {why}"),
+        }
+    }
+}
+
+/// Looks for one that an earlier daemon did not live to end. It stays on record until [`forget`]: a daemon that dies while it
+/// undoes it leaves it to the one after.
+pub fn leftover(layout: &Layout) -> Option<Left> {
+    match fs::read_lossy_optional(&layout.operation()) {
+        Ok(None) => None,
+        Ok(Some(text)) => Some(match serde_json::from_str(&text) {
+            Ok(record) => Left::Half(Box::new(record)),
+            Err(e) => Left::Torn(e.to_string()),
+        }),
+        Err(e) => Some(Left::Torn(format!("{e}: {}", e.source))),
+    }
+}
+
+/// What was left is undone or told: the record goes.
+pub fn forget(layout: &Layout) {
+    if let Err(e) = fs::remove_optional(&layout.operation()) {
+        tracing::warn!(error = %e.source, "{e}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn root() -> (tempfile::TempDir, Layout, Operations) {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        let journal = Journal::start(&layout);
+        let operations = Operations::new(layout.clone(), journal);
+        (dir, layout, operations)
+    }
+
+    fn told(operations: &Operations) -> Vec<String> {
+        operations.0.journal.since(Timestamp(0)).into_iter().map(|e| format!("{} {}", e.kind, e.text)).collect()
+    }
+
+    const BY: Option<OrderedBy> = Some(OrderedBy { uid: 7, pid: Some(11) });
+
+    #[test]
+    fn one_runs_at_a_time_and_the_other_is_named() {
+        let (_dir, layout, operations) = root();
+        let running = operations.begin(Kind::Drill, "broker-kill", BY).unwrap();
+        running.step("broker-2 is killed", None).unwrap();
+        let refused = operations.begin(Kind::Roll, "", None).unwrap_err().to_string();
+        assert!(refused.starts_with("drill broker-kill is under way since 20"), "{refused}");
+        assert!(refused.ends_with(", ordered by uid 7 (pid 11): broker-2 is killed"), "{refused}");
+        assert_eq!(operations.running(), Some(refused));
+        assert!(layout.operation().exists());
+        running.end("nothing lost");
+        assert!(!layout.operation().exists());
+        drop(operations.begin(Kind::Roll, "", None).unwrap());
+        assert_eq!(operations.running(), None);
+        assert_eq!(
+            told(&operations),
+            [
+                "operation-begun drill broker-kill begins",
+                "operation-step drill broker-kill: broker-2 is killed",
+                "operation-ended drill broker-kill: nothing lost",
+                "operation-begun roll begins",
+                "operation-ended roll: cut short",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_reload_keeps_others_away_and_leaves_no_record() {
+        let (_dir, layout, operations) = root();
+        let reload = operations.begin(Kind::Reload, "", BY).unwrap();
+        assert!(!layout.operation().exists());
+        let refused = operations.begin(Kind::Drill, "mysql-kill", None).unwrap_err();
+        assert!(matches!(refused, Refused::Busy(_)), "{refused}");
+        drop(reload);
+        assert!(told(&operations).is_empty());
+        drop(operations.begin(Kind::Drill, "mysql-kill", None).unwrap());
+    }
+
+    #[test]
+    fn what_a_daemon_leaves_is_known_to_the_next_until_it_is_forgotten() {
+        let (_dir, layout, operations) = root();
+        assert_eq!(leftover(&layout), None);
+        let running = operations.begin(Kind::Drill, "broker-pause", None).unwrap();
+        running.step("broker-2 is stopped", Some(serde_json::json!({"paused": [1, 2]}))).unwrap();
+        for _ in 0..2 {
+            let Some(Left::Half(left)) = leftover(&layout) else { panic!("nothing is left") };
+            assert_eq!(left.name(), "drill broker-pause");
+            assert!(left.is_of_this_boot());
+            let undo: std::collections::BTreeMap<String, Vec<i32>> = left.undo().unwrap();
+            assert_eq!(undo["paused"], [1, 2]);
+            assert_eq!(left.undo::<u8>(), None, "of another shape");
+            let words = Left::Half(left).to_string();
+            assert!(
+                words.contains("was cut short with its daemon") && words.ends_with("broker-2 is stopped"),
+                "{words}"
+            );
+        }
+        let next = Operations::new(layout.clone(), Journal::start(&layout));
+        let Some(Left::Half(left)) = leftover(&layout) else { panic!("nothing is left") };
+        let resumed = next.resume(*left).unwrap();
+        assert!(next.begin(Kind::Roll, "", None).unwrap_err().to_string().starts_with("drill broker-pause is"));
+        assert!(leftover(&layout).is_some(), "until it has ended");
+        resumed.end("undone");
+        assert_eq!(leftover(&layout), None);
+        forget(&layout);
+        drop(running);
+        let again = next.begin(Kind::Drill, "cold-restart", None).unwrap();
+        again.leave("left to the next daemon");
+        assert_eq!(next.running(), None);
+        assert!(leftover(&layout).is_some());
+    }
+
+    #[test]
+    fn a_record_torn_at_any_byte_is_one_that_cannot_be_read() {
+        let (_dir, layout, operations) = root();
+        let running = operations.begin(Kind::Snapshot, "s", BY).unwrap();
+        let whole = std::fs::read(layout.operation()).unwrap();
+        for at in 0..whole.len() {
+            std::fs::write(layout.operation(), &whole[..at]).unwrap();
+            assert!(matches!(leftover(&layout), Some(Left::Torn(_))), "torn at {at}");
+        }
+        std::fs::write(layout.operation(), b"\xff\xfe").unwrap();
+        assert!(leftover(&layout).unwrap().to_string().contains("cannot be read"));
+        drop(running);
+    }
+
+    #[test]
+    fn a_later_versions_record_is_read_by_its_words() {
+        let (_dir, layout, _operations) = root();
+        let later = r#"{"schema":2,"kind":"levitate","begun_at":"2026-01-02T03:04:05.006Z","height":3}"#;
+        std::fs::write(layout.operation(), later).unwrap();
+        let Some(Left::Half(left)) = leftover(&layout) else { panic!() };
+        assert_eq!((left.name().as_str(), left.is_of_this_boot()), ("levitate", false));
+    }
+
+    #[test]
+    fn without_a_record_nothing_begins() {
+        let (dir, layout, operations) = root();
+        std::fs::rename(layout.state(), dir.path().join("away")).unwrap();
+        let refused = operations.begin(Kind::Drill, "broker-kill", None).unwrap_err();
+        assert!(matches!(refused, Refused::NotRecorded(_)), "{refused}");
+        assert_eq!(operations.running(), None);
+    }
+}

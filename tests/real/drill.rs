@@ -1,0 +1,261 @@
+//! Drills on the real stack: nothing that was acknowledged is lost, and Kafka's own client says the same; what may not be drilled is
+//! refused; a daemon killed in the middle of a drill leaves nothing behind.
+
+use crate::{
+    stack::Stack,
+    support::{STATE_LIMIT, VERB_LIMIT, process, until},
+};
+use cdc_supervisor::clients::{kafka::Admin, mysql::Mysql};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    fs::{self, File},
+    process::{Child, Command, Stdio},
+    time::{Duration, Instant},
+};
+
+const CALL: Duration = Duration::from_secs(20);
+/// Longer than a drill takes on a machine that is busy.
+const DRILL: Duration = Duration::from_secs(420);
+
+fn create(stack: &Stack, admin: &Admin, topic: &str, replicas: u32) {
+    stack.call(admin.create_topic(topic, 3, replicas, &[], CALL)).unwrap();
+    stack.await_cluster(admin, "the topic is there", |v| v.topic(topic).is_some());
+    stack.await_whole(admin);
+}
+
+fn delete(stack: &Stack, admin: &Admin, topic: &str) {
+    stack.call(admin.delete_topic(topic, CALL)).unwrap();
+    stack.await_cluster(admin, "the topic is gone", |v| v.topic(topic).is_none());
+}
+
+fn no_trace(stack: &Stack, admin: &Admin) {
+    let view = stack.await_whole(admin);
+    assert!(!view.topics.iter().any(|t| t.name.starts_with("cdc-supervisor-drill")), "{:?}", view.topics);
+    let mut root = stack.mysql();
+    assert!(drill_tables(stack, &mut root).is_empty());
+    stack.call(root.close());
+    assert!(!stack.path().join("state/operation.json").exists());
+}
+
+fn drill_tables(stack: &Stack, root: &mut Mysql) -> Vec<String> {
+    let query = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'cdc_supervisor' AND table_name = 'drill'";
+    stack.call(root.texts(query)).unwrap()
+}
+
+/// Makes a drill that must pass, and prints its report for whoever compares runs.
+fn drill(stack: &Stack, arguments: &[&str]) -> Value {
+    let mut line = vec!["drill"];
+    line.extend(arguments);
+    line.push("--json");
+    let output = stack.spawn(&line).wait(DRILL);
+    assert_eq!(output.code, Some(0), "{arguments:?}: {output}");
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    eprintln!(
+        "{arguments:?}: gaps {} and {} ms, timeline {}",
+        report["kafka"]["longest_gap_ms"], report["mysql"]["longest_gap_ms"], report["timeline"]
+    );
+    assert_eq!((&report["verdict"], &report["schema"]), (&"passed".into(), &1.into()), "{report:#}");
+    for part in ["kafka", "mysql"] {
+        let tally = &report[part];
+        assert_eq!((&tally["lost"], &tally["duplicated"], &tally["given_up"]), (&0.into(), &0.into(), &0.into()));
+        assert!(tally["acknowledged"].as_u64().unwrap() > 20, "{report:#}");
+        assert_eq!(tally["acknowledged"], tally["sent"], "{report:#}");
+    }
+    report
+}
+
+fn mark(report: &Value, name: &str) -> u64 {
+    report["timeline"][name].as_u64().unwrap_or_else(|| panic!("{name}: {report:#}"))
+}
+
+#[test]
+fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_may_not_be() {
+    let stack = Stack::new();
+    stack.expect_log("drill");
+    stack.up();
+    let admin = stack.admin();
+    stack.await_whole(&admin);
+    refusals(&stack, &admin);
+
+    let report = drill(&stack, &["broker-kill"]);
+    for name in ["death_seen", "session_closed", "first_new_leader", "process_up", "registered", "ready", "isr_full"] {
+        mark(&report, name);
+    }
+    assert!(mark(&report, "session_closed") < mark(&report, "registered"), "{report:#}");
+    assert!(report["kafka"]["longest_gap_ms"].as_u64().unwrap() < 9_000, "shorter than the session: {report:#}");
+    drill(&stack, &["broker-term", "--which", "controller"]);
+    drill(&stack, &["mysql-kill", "--confirm", "mysql-kill"]);
+    drill(&stack, &["zookeeper-restart"]);
+    drill(&stack, &["cold-restart", "--confirm", "cold-restart"]);
+    no_trace(&stack, &admin);
+    let history: Value = serde_json::from_str(&stack.ok(&["drill", "history", "--json"]).stdout).unwrap();
+    let names: Vec<&str> = history["drills"].as_array().unwrap().iter().map(|d| d["drill"].as_str().unwrap()).collect();
+    assert_eq!(names, ["broker-kill", "broker-term", "mysql-kill", "zookeeper-restart", "cold-restart"]);
+    assert!(stack.ok(&["drill", "history"]).stdout.contains("LONGEST GAP"));
+
+    killed_in_the_middle(&stack, &admin);
+    with_a_client_that_is_not_ours(&stack, &admin);
+    assert_eq!(stack.rows("orders"), 3, "no row of the user's is touched");
+}
+
+/// What the other drills keep broken for a while: minutes, so only where asked for.
+#[test]
+fn what_is_kept_broken_for_a_while_loses_nothing_either() {
+    if std::env::var_os("CDC_TEST_LONG").is_none() {
+        eprintln!("the long drills take minutes: CDC_TEST_LONG=1 makes them");
+        return;
+    }
+    let stack = Stack::new();
+    stack.expect_log("drill");
+    stack.up();
+    let admin = stack.admin();
+    stack.await_whole(&admin);
+    drill(&stack, &["two-brokers", "--confirm", "two-brokers"]);
+    drill(&stack, &["broker-pause", "--for", "10s", "--confirm", "broker-pause"]);
+    drill(&stack, &["broker-pause", "--for", "30s", "--confirm", "broker-pause"]);
+    drill(&stack, &["zookeeper-down", "--confirm", "zookeeper-down"]);
+    no_trace(&stack, &admin);
+}
+
+fn refusals(stack: &Stack, admin: &Admin) {
+    let refused = |words: &str| {
+        let output = stack.fails(8, &["drill", "broker-kill"]);
+        assert!(output.stderr.contains(words), "{words}: {output}");
+    };
+    // partitions that only one broker has: one on each
+    create(stack, admin, "lonely", 1);
+    refused("would take something of yours offline: lonely-");
+    delete(stack, admin, "lonely");
+    // somebody else's topic and table of our names
+    create(stack, admin, "cdc-supervisor-drill-2", 3);
+    refused("topic cdc-supervisor-drill-2 is there and no drill has made it");
+    assert!(stack.await_whole(admin).topic("cdc-supervisor-drill-2").is_some(), "it is not touched");
+    delete(stack, admin, "cdc-supervisor-drill-2");
+    let mut root = stack.mysql();
+    let theirs = ["CREATE DATABASE IF NOT EXISTS cdc_supervisor", "CREATE TABLE cdc_supervisor.drill (a INT)"];
+    stack.call(root.run(&theirs.map(str::to_owned))).unwrap();
+    refused("table cdc_supervisor.drill is there and no drill has made it");
+    assert_eq!(drill_tables(stack, &mut root).len(), 1, "it is not touched");
+    stack.call(root.run(&["DROP TABLE cdc_supervisor.drill".to_owned()])).unwrap();
+    stack.call(root.close());
+    // a broker that is down
+    stack.ok(&["stop", "broker-3"]);
+    refused("broker-3 is down");
+    stack.ok(&["start", "broker-3"]);
+    stack.await_whole(admin);
+    // while another runs
+    let running = stack.spawn(&["drill", "broker-term", "--json"]);
+    until(STATE_LIMIT, "it is on record", || {
+        if stack.path().join("state/operation.json").exists() { Ok(()) } else { Err("not yet".into()) }
+    });
+    refused("drill broker-term is under way since");
+    for verb in ["reload", "upgrade-self"] {
+        let output = stack.fails(8, &[verb]);
+        assert!(output.stderr.contains("drill broker-term is under way since"), "{output}");
+    }
+    let output = running.wait(DRILL);
+    assert_eq!(output.code, Some(0), "{output}");
+    fs::remove_dir_all(stack.path().join("state/drills")).unwrap();
+    no_trace(stack, admin);
+}
+
+/// SIGKILL to the daemon while a broker is stopped: the next one has it go on, and removes what the drill has made.
+fn killed_in_the_middle(stack: &Stack, admin: &Admin) {
+    stack.expect_log("was cut short with its daemon");
+    let client = stack.spawn(&["drill", "broker-pause", "--for", "60s", "--confirm", "broker-pause"]);
+    let pids: Vec<i32> = (1..=3).map(|id| stack.pid(&format!("broker-{id}"))).collect();
+    let stopped = || {
+        let is_stopped = |pid: &&i32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        pids.iter().find(is_stopped).copied()
+    };
+    until(VERB_LIMIT, "a broker is stopped", || stopped().map(|_| ()).ok_or_else(|| "none".into()));
+    process::kill(stack.daemon(), 9);
+    assert_ne!(client.wait(VERB_LIMIT).code, Some(0));
+    stack.up();
+    assert_eq!(stopped(), None, "the next daemon has it go on");
+    let began = Instant::now();
+    while stack.path().join("state/operation.json").exists() {
+        assert!(began.elapsed() < DRILL, "what the drill has left is not removed");
+        std::thread::sleep(Duration::from_millis(200));
+    }
+    no_trace(stack, admin);
+    let events = stack.ok(&["events"]).stdout;
+    for words in ["drill broker-pause, begun at", "SIGCONT to pid", "removed its topics", "removed its table"] {
+        assert!(events.contains(words), "{words}: {events}");
+    }
+}
+
+/// Kafka's VerifiableProducer writes while a broker is killed, its VerifiableConsumer reads: whatever was acknowledged is there.
+fn with_a_client_that_is_not_ours(stack: &Stack, admin: &Admin) {
+    create(stack, admin, "independent", 3);
+    let said = stack.home().join("producer.json");
+    let arguments = ["--throughput", "500", "--acks", "-1", "--max-messages", "10000"];
+    let mut producer = verifiable(stack, "VerifiableProducer", &said, &arguments);
+    until(VERB_LIMIT, "it writes", || if acknowledged(&said).len() > 500 { Ok(()) } else { Err("nothing".into()) });
+    let victim = stack.pid("broker-2");
+    process::kill(victim, 9);
+    stack.await_node("broker-2", "ready again", |n| n["state"] == "ready" && n["pid"] != victim);
+    stack.await_whole(admin);
+    ended(&mut producer, "the producer");
+    let wanted = acknowledged(&said);
+    assert!(wanted.len() > 5_000, "{} acknowledged", wanted.len());
+    let count: i64 = stack.call(admin.end_offsets("independent", &[0, 1, 2], CALL)).unwrap().iter().sum();
+    let read = stack.home().join("consumer.json");
+    let count = count.to_string();
+    let arguments = ["--group-id", "independent", "--reset-policy", "earliest", "--verbose", "--max-messages", &count];
+    let mut consumer = verifiable(stack, "VerifiableConsumer", &read, &arguments);
+    ended(&mut consumer, "the consumer");
+    let there = values(&read, "record_data");
+    let lost: Vec<&String> = wanted.difference(&there).take(10).collect();
+    assert!(lost.is_empty(), "acknowledged to Kafka's own producer and gone: {lost:?}");
+    eprintln!(
+        "VerifiableProducer: {} acknowledged while broker-2 was killed, VerifiableConsumer read all of them",
+        wanted.len()
+    );
+}
+
+/// Runs a class of Kafka's tools with the JVM and the class path of a broker that runs.
+fn verifiable(stack: &Stack, class: &str, output: &std::path::Path, arguments: &[&str]) -> Child {
+    let pid = stack.pid("broker-1");
+    let line = fs::read(format!("/proc/{pid}/cmdline")).unwrap();
+    let words: Vec<String> = line.split(|b| *b == 0).map(|w| String::from_utf8_lossy(w).into_owned()).collect();
+    let at = words.iter().position(|w| w == "-cp" || w == "-classpath").expect("the broker's class path");
+    let java = fs::read_link(format!("/proc/{pid}/exe")).unwrap();
+    Command::new(java)
+        .args(["-Xmx128m", "-cp", &words[at + 1], &format!("org.apache.kafka.tools.{class}")])
+        .args(["--bootstrap-server", "127.0.0.1:29092,127.0.0.1:29093,127.0.0.1:29094", "--topic", "independent"])
+        .args(arguments)
+        .current_dir(stack.home())
+        .stdin(Stdio::null())
+        .stdout(File::create(output).unwrap())
+        .stderr(File::create(output.with_extension("err")).unwrap())
+        .spawn()
+        .unwrap()
+}
+
+fn ended(child: &mut Child, who: &str) {
+    let began = Instant::now();
+    while child.try_wait().unwrap().is_none() {
+        if began.elapsed() > DRILL {
+            let _ = child.kill();
+            let _ = child.wait();
+            panic!("{who} did not end");
+        }
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn acknowledged(file: &std::path::Path) -> BTreeSet<String> {
+    values(file, "producer_send_success")
+}
+
+/// The values of all lines of this name.
+fn values(file: &std::path::Path, name: &str) -> BTreeSet<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let lines = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    lines.filter(|l| l["name"] == name).filter_map(|l| l["value"].as_str().map(str::to_owned)).collect()
+}

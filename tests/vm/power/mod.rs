@@ -1,0 +1,233 @@
+//! Loss of power: the guest with the real stack is killed without warning while producers and SQL writers run, and booted again
+//! on the same disk. One series of boots (`power.sh`), one test per fact. How often: `CDC_POWER_CUTS`; 2, in the long form 20.
+//!
+//! The guest's death loses what its page cache had not written. What it gave to its disk is kept: the host's cache is the
+//! disk. So a flush that was never asked for shows, and a disk that lies about flushes does not.
+
+mod inside;
+mod zstd;
+
+use super::{
+    guest::{self, Size},
+    script, support,
+};
+use inside::{CACHED, KINDS, SYNCED};
+use serde_json::Value;
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+    sync::OnceLock,
+    thread,
+    time::{Duration, Instant},
+};
+
+/// Acknowledgements of every kind before the power is cut, at least.
+const LEAST: usize = 150;
+/// Of one boot until its writers have got so far, on a busy machine.
+const BOOT_LIMIT: Duration = Duration::from_secs(600);
+
+/// Every number, or every number of one boot.
+type Numbers = BTreeSet<u64>;
+
+/// A series of cuts.
+struct Cuts {
+    seen: PathBuf,
+    cuts: u32,
+    /// Per boot and kind: what was acknowledged before the power went.
+    acknowledged: Vec<[Numbers; 3]>,
+    /// Why it ended early.
+    broken: Option<String>,
+}
+
+fn wanted() -> u32 {
+    let long = std::env::var_os("CDC_TEST_LONG").is_some();
+    std::env::var("CDC_POWER_CUTS").ok().and_then(|n| n.parse().ok()).unwrap_or(if long { 20 } else { 2 })
+}
+
+fn cuts() -> Result<&'static Cuts, &'static str> {
+    static CUTS: OnceLock<Result<Cuts, String>> = OnceLock::new();
+    let cuts = CUTS.get_or_init(run).as_ref().map_err(String::as_str)?;
+    if let Some(why) = &cuts.broken {
+        panic!("{why}\n{}\n{}", cuts.saw("steps"), cuts.saw("journal"));
+    }
+    Ok(cuts)
+}
+
+fn run() -> Result<Cuts, String> {
+    let store = std::env::var("CDC_TEST_STORE").map_err(|_| "CDC_TEST_STORE names no filled store".to_owned())?;
+    let lock = fs::read_to_string(Path::new(&store).join("lock.toml")).map_err(|e| format!("{store}: {e}"))?;
+    let java =
+        lock.lines().find_map(|l| l.strip_prefix("home = \"")?.strip_suffix('"')).ok_or("no Java in the store")?;
+    let own = std::env::current_exe().map_err(|e| e.to_string())?;
+    let prepared = guest::prepare("power", &script("power.sh"), |share| {
+        for (name, text) in [("java", java), ("store", &store), ("cuts", &wanted().to_string())] {
+            fs::write(share.join(name), text)?;
+        }
+        guest::put_program(share, &own, "inside")
+    })?;
+    let mut cuts = Cuts { seen: prepared.share.join("seen"), cuts: wanted(), acknowledged: Vec::new(), broken: None };
+    for boot in 1..=cuts.cuts + 1 {
+        match one_boot(&prepared, boot, boot <= cuts.cuts) {
+            Ok(acknowledged) => cuts.acknowledged.push(acknowledged),
+            Err(why) => {
+                cuts.broken = Some(format!("boot {boot}: {why}"));
+                break;
+            }
+        }
+        cuts.tell(boot);
+    }
+    prepared.throw_away();
+    Ok(cuts)
+}
+
+/// Boots once, and cuts the power in the middle of the writing or waits for the end.
+fn one_boot(prepared: &guest::Prepared, boot: u32, cut: bool) -> Result<[Numbers; 3], String> {
+    let console = format!("console-{boot}");
+    // The caps of the default stack must fit, as the ledger reckons.
+    let mut running = prepared.start(Size("4300M", BOOT_LIMIT), boot, &console)?;
+    let told = || acknowledged(&fs::read(prepared.share.join(&console)).unwrap_or_default());
+    let began = Instant::now();
+    loop {
+        let ended = running.has_ended()?;
+        let broken = fs::read_to_string(prepared.share.join(format!("seen/broken-{boot}"))).ok();
+        if broken.is_some() || (cut && ended) || began.elapsed() > BOOT_LIMIT {
+            return Err(broken.unwrap_or_else(|| format!("nothing after {} s", began.elapsed().as_secs())));
+        }
+        if ended {
+            return Ok(Default::default());
+        }
+        if cut && told().iter().all(|numbers| numbers.len() >= LEAST) {
+            // At another moment of the brokers' and mysqld's work each time.
+            thread::sleep(Duration::from_millis(u64::from(boot) * 7_919 % 2_500));
+            running.cut()?;
+            return Ok(told());
+        }
+        thread::sleep(Duration::from_millis(100));
+    }
+}
+
+/// What the console tells. A line that something else was printed into counts as not acknowledged.
+fn acknowledged(console: &[u8]) -> [Numbers; 3] {
+    let pattern = regex::bytes::Regex::new(r"(?m)^@([A-Z])([0-9]+);\r?$").unwrap();
+    let mut all: [Numbers; 3] = Default::default();
+    for found in pattern.captures_iter(console) {
+        let place = KINDS.iter().position(|(letter, _)| found[1] == [*letter as u8]);
+        if let Some(place) = place {
+            all[place].extend(std::str::from_utf8(&found[2]).unwrap().parse::<u64>());
+        }
+    }
+    all
+}
+
+impl Cuts {
+    fn saw(&self, name: &str) -> String {
+        fs::read_to_string(self.seen.join(name)).unwrap_or_default().trim_end().to_owned()
+    }
+
+    fn have(&self, boot: u32, kind: &str) -> Vec<u64> {
+        self.saw(&format!("have-{boot}-{kind}")).lines().filter_map(|n| n.parse().ok()).collect()
+    }
+
+    /// Of what was acknowledged in boot `of`, what the next boot did not find; and how much was acknowledged.
+    fn lost(&self, of: u32, kind: usize) -> (Vec<u64>, usize) {
+        let have: Numbers = self.have(of + 1, KINDS[kind].1).into_iter().collect();
+        let acknowledged = &self.acknowledged[of as usize - 1][kind];
+        (acknowledged.difference(&have).copied().collect(), acknowledged.len())
+    }
+
+    /// What a boot found, for whoever watches.
+    fn tell(&self, boot: u32) {
+        let ready = self.saw(&format!("uptime-{boot}"));
+        let found = if boot == 1 {
+            "an empty disk".to_owned()
+        } else {
+            let told: Vec<String> = (0..KINDS.len())
+                .map(|kind| {
+                    let (lost, of) = self.lost(boot - 1, kind);
+                    format!("{} {} of {of} acknowledged lost", KINDS[kind].1, lost.len())
+                })
+                .collect();
+            format!("power cut {}: {}", boot - 1, told.join(", "))
+        };
+        guest::tell(&format!("{found}; every node ready {ready} s after the kernel began"));
+    }
+}
+
+/// The series, or nothing when the test has been skipped.
+macro_rules! cuts_or_skip {
+    ($test:literal) => {
+        match cuts() {
+            Ok(cuts) => cuts,
+            Err(reason) => return support::skip($test, reason),
+        }
+    };
+}
+
+#[test]
+fn after_every_loss_of_power_the_whole_stack_comes_back_by_itself() {
+    let cuts = cuts_or_skip!("after_every_loss_of_power_the_whole_stack_comes_back_by_itself");
+    assert_eq!((cuts.saw("end"), cuts.saw("never")), ("reached".into(), String::new()));
+    for boot in 1..=cuts.cuts + 1 {
+        let status: Value = serde_json::from_str(&cuts.saw(&format!("ready-{boot}.json"))).unwrap();
+        for name in ["zookeeper", "broker-1", "broker-2", "broker-3", "mysql"] {
+            let node = support::node_of(&status, name);
+            assert_eq!((&node["state"], &node["restarts"]), (&"ready".into(), &0.into()), "boot {boot}: {node}");
+        }
+    }
+}
+
+#[test]
+fn after_a_loss_of_power_the_brokers_are_the_cluster_they_were() {
+    let cuts = cuts_or_skip!("after_a_loss_of_power_the_brokers_are_the_cluster_they_were");
+    let first = cuts.saw("cluster-1");
+    let ids: BTreeSet<&str> = first.lines().collect();
+    assert_eq!((ids.len(), first.lines().count()), (1, 3), "{first}");
+    for boot in 2..=cuts.cuts + 1 {
+        assert_eq!(cuts.saw(&format!("cluster-{boot}")), first, "boot {boot}");
+    }
+}
+
+#[test]
+fn no_acknowledged_row_is_lost_with_the_power() {
+    let cuts = cuts_or_skip!("no_acknowledged_row_is_lost_with_the_power");
+    for boot in 1..=cuts.cuts {
+        let (lost, of) = cuts.lost(boot, 2);
+        assert!(lost.is_empty() && of >= LEAST, "cut {boot}: {} of {of} rows: {lost:?}", lost.len());
+    }
+    let last: Numbers = cuts.have(cuts.cuts + 1, "mysql").into_iter().collect();
+    assert!(cuts.acknowledged.iter().all(|boot| boot[2].is_subset(&last)), "a later cut took an earlier boot's rows");
+}
+
+#[test]
+fn with_durability_power_cut_no_acknowledged_record_is_lost_with_the_power() {
+    let cuts = cuts_or_skip!("with_durability_power_cut_no_acknowledged_record_is_lost_with_the_power");
+    for boot in 1..=cuts.cuts {
+        let (lost, of) = cuts.lost(boot, 0);
+        assert!(lost.is_empty() && of >= LEAST, "cut {boot}: {} of {of} records: {lost:?}", lost.len());
+    }
+    let last = cuts.have(cuts.cuts + 1, SYNCED);
+    let set: Numbers = last.iter().copied().collect();
+    assert!(cuts.acknowledged.iter().all(|boot| boot[0].is_subset(&set)), "a later cut took an earlier boot's records");
+    assert_eq!(set.len(), last.len(), "an idempotent producer's records came twice");
+}
+
+#[test]
+fn what_was_only_in_the_page_cache_is_gone_and_that_shows_that_the_power_was_cut() {
+    let cuts = cuts_or_skip!("what_was_only_in_the_page_cache_is_gone_and_that_shows_that_the_power_was_cut");
+    // Were nothing lost here, the guest's death would be no loss of power and the tests above would prove nothing.
+    let lost: usize = (1..=cuts.cuts).map(|boot| cuts.lost(boot, 1).0.len()).sum();
+    assert!(lost > 0, "nothing of {CACHED} was lost in {} cuts", cuts.cuts);
+}
+
+#[test]
+fn after_a_kill_9_of_the_daemon_mysqld_sorts_on_disk_and_brokers_unpack_zstd() {
+    let cuts = cuts_or_skip!("after_a_kill_9_of_the_daemon_mysqld_sorts_on_disk_and_brokers_unpack_zstd");
+    assert_eq!(cuts.saw("after.pids"), cuts.saw("after.pids.then"), "a node was replaced");
+    let passes = cuts.saw("after.merge-passes");
+    assert!(passes.parse::<u64>().is_ok_and(|n| n > 0), "the sort did not go to the disk: {passes}");
+    // Leader and error code of each partition's batch; the library comes out of a jar into the node's own directory.
+    assert_eq!(cuts.saw("after.zstd"), "1 0\n2 0\n3 0");
+    assert_eq!((cuts.saw("zstd.before"), cuts.saw("zstd.then")), ("0".into(), "3".into()));
+    assert_eq!(cuts.saw("stop.rc"), "0");
+}
