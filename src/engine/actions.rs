@@ -92,7 +92,8 @@ fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     runtime.log_start = LogMark::now(&engine.layout.log_dir(node));
     let record = if runtime.note_launch() { runtime.launched.clone() } else { None };
     // Preparing has looked it up: it always comes right before.
-    let credentials = runtime.credentials.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let found = runtime.credentials.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let credentials = found.filter(|(user, _)| recipe.launch.user.as_ref() == Some(user)).map(|(_, found)| found);
     if let (Some(user), None) = (&recipe.launch.user, &credentials) {
         return engine.launch_failed(node, incarnation, "user", 0, &format!("user {user:?} was not looked up"));
     }

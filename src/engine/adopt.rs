@@ -411,6 +411,7 @@ fn owed(
 }
 
 /// What an adopted node goes on with.
+#[derive(Clone, Copy)]
 struct GoesOn {
     wanted: Wanted,
     restarts: u32,

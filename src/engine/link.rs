@@ -1,5 +1,7 @@
 //! The task that holds one shim: launches or adopts it, carries orders to it, reports what it says, and takes its place
 //! when it dies before its node.
+//!
+//! A little past 500 lines: with its shim and without are two halves of one run.
 
 use super::{
     node::Happening,

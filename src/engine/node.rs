@@ -70,8 +70,8 @@ pub(super) struct NodeRuntime {
     pub(super) prepare: Option<PrepareTask>,
     /// The probing task of the current incarnation.
     pub(super) watch: Option<JoinHandle<()>>,
-    /// As whom its next start runs; none: as this process. Looked up while preparing: names may be asked over a network.
-    pub(super) credentials: Arc<Mutex<Option<Credentials>>>,
+    /// As whom its next start runs, under the name it was looked up by while preparing: that may ask over a network.
+    pub(super) credentials: Arc<Mutex<Option<(String, Credentials)>>>,
     /// Counts prepare tasks.
     pub(super) prepares: u64,
     /// How its last run ended.

@@ -130,7 +130,7 @@ pub(super) struct Preparing {
     /// What is known of a broker's last run, when its session may be closed by us.
     fence: Option<Fence>,
     /// Where the start finds as whom it runs.
-    credentials: Arc<Mutex<Option<Credentials>>>,
+    credentials: Arc<Mutex<Option<(String, Credentials)>>>,
 }
 
 impl Preparing {
@@ -310,15 +310,12 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-fn find_user(recipe: &Recipe, credentials: &Mutex<Option<Credentials>>) -> Result<(), PrepareError> {
-    let found = |user| *credentials.lock().unwrap_or_else(PoisonError::into_inner) = user;
-    let Some(user) = recipe.launch.user.as_deref() else {
-        found(None);
-        return Ok(());
-    };
+fn find_user(recipe: &Recipe, credentials: &Mutex<Option<(String, Credentials)>>) -> Result<(), PrepareError> {
+    let Some(user) = recipe.launch.user.as_deref() else { return Ok(()) };
     match process::lookup_user(user) {
         Ok(Some((uid, gid, groups))) => {
-            found(Some(Credentials { uid, gid, groups }));
+            let found = Some((user.to_owned(), Credentials { uid, gid, groups }));
+            *credentials.lock().unwrap_or_else(PoisonError::into_inner) = found;
             return Ok(());
         }
         Ok(None) => {}
