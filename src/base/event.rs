@@ -68,6 +68,22 @@ pub enum EventKind {
     ReloadDone,
     /// It is not: what was put back, what is left.
     ReloadFailed,
+    /// Another broker is the controller.
+    ControllerChanged,
+    /// A broker is missing from ISRs it was in.
+    IsrShrunk,
+    /// A broker is in ISRs again that it was missing from.
+    IsrExpanded,
+    /// Partitions have no leader.
+    PartitionsOffline,
+    /// Every partition has a leader again.
+    PartitionsOnline,
+    /// Partitions have fewer replicas in sync than `min.insync.replicas`.
+    UnderMinIsr,
+    /// None has any more.
+    MinIsrRestored,
+    /// A broker that is back leads again what it is the preferred leader of.
+    LeadersElected,
     /// A roll, a drill, a snapshot or a restore began.
     OperationBegun,
     /// How far it is.
@@ -82,7 +98,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for help texts and tests.
-    pub const ALL: [EventKind; 34] = [
+    pub const ALL: [EventKind; 42] = [
         EventKind::DaemonStarted,
         EventKind::DaemonEnded,
         EventKind::Adopted,
@@ -112,6 +128,14 @@ impl EventKind {
         EventKind::ReloadStep,
         EventKind::ReloadDone,
         EventKind::ReloadFailed,
+        EventKind::ControllerChanged,
+        EventKind::IsrShrunk,
+        EventKind::IsrExpanded,
+        EventKind::PartitionsOffline,
+        EventKind::PartitionsOnline,
+        EventKind::UnderMinIsr,
+        EventKind::MinIsrRestored,
+        EventKind::LeadersElected,
         EventKind::OperationBegun,
         EventKind::OperationStep,
         EventKind::OperationEnded,
@@ -151,6 +175,14 @@ impl EventKind {
             EventKind::ReloadStep => "reload-step",
             EventKind::ReloadDone => "reload-done",
             EventKind::ReloadFailed => "reload-failed",
+            EventKind::ControllerChanged => "controller-changed",
+            EventKind::IsrShrunk => "isr-shrunk",
+            EventKind::IsrExpanded => "isr-expanded",
+            EventKind::PartitionsOffline => "partitions-offline",
+            EventKind::PartitionsOnline => "partitions-online",
+            EventKind::UnderMinIsr => "under-min-isr",
+            EventKind::MinIsrRestored => "min-isr-restored",
+            EventKind::LeadersElected => "leaders-elected",
             EventKind::OperationBegun => "operation-begun",
             EventKind::OperationStep => "operation-step",
             EventKind::OperationEnded => "operation-ended",

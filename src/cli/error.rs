@@ -173,6 +173,7 @@ pub fn refusal(answer: &Answer) -> Option<CliError> {
         Answer::Hello(_)
         | Answer::Status(_)
         | Answer::Verdict(_)
+        | Answer::Outlook(_)
         | Answer::Drilled(_)
         | Answer::Progress { .. }
         | Answer::Done { .. } => None,

@@ -3,6 +3,7 @@
 pub mod args;
 pub mod changes;
 pub mod checks;
+pub mod cluster_text;
 pub mod context;
 pub mod error;
 pub mod exit;
@@ -10,6 +11,7 @@ pub mod launch;
 pub mod live;
 pub mod man;
 pub mod memory_table;
+pub mod outlook_text;
 pub mod plan_text;
 pub mod printer;
 pub mod signals;

@@ -4,7 +4,7 @@
 
 mod binlog;
 
-pub use binlog::{BinlogPlace, Image, RowChange, Stretch, gtids_in};
+pub use binlog::{BinlogPlace, Image, RowChange, Stretch, gtids_in, oldest_event};
 
 use super::{ClientError, error::bounded};
 use crate::sys;

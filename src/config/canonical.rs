@@ -105,6 +105,10 @@ fn kafka(k: &Kafka) -> Table {
     t.put_text("durability", Some(k.durability.as_str()));
     t.put_time("session_timeout", k.session_timeout);
     t.insert("fencing".into(), k.fencing.into());
+    // Left out while it is true: a plan means what it meant before there was this key.
+    if !k.elect_preferred {
+        t.insert("elect_preferred".into(), false.into());
+    }
     t.put_text("bind", Some(&k.bind.to_string()));
     t.put_text("advertised_host", Some(&k.advertised_host));
     t.put_texts("jvm_flags", k.jvm_flags.iter().map(String::as_str));

@@ -40,6 +40,7 @@ pub(super) fn read(s: Section<'_, '_>, disabled: &mut Vec<NodeName>) -> Option<K
             .time("session_timeout", Duration::from_millis(200)..=Duration::from_secs(1_200))
             .unwrap_or(defaults::SESSION),
         fencing: s.flag("fencing").unwrap_or(true),
+        elect_preferred: s.flag("elect_preferred").unwrap_or(true),
         bind: s.address("bind").unwrap_or(defaults::BIND),
         advertised_host: s
             .text("advertised_host", "a host name or an IPv4 address", host_name)

@@ -255,6 +255,8 @@ pub struct Kafka {
     pub session_timeout: Duration,
     /// The session of a broker that is proven dead is closed at once.
     pub fencing: bool,
+    /// A broker that is back in every ISR is given back the partitions whose preferred leader it is, at once.
+    pub elect_preferred: bool,
     /// The address the EXTERNAL listeners bind. INTERNAL ones bind and advertise 127.0.0.1 always: all brokers are here.
     pub bind: IpAddr,
     /// The host name that EXTERNAL listeners advertise to clients.

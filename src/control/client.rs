@@ -133,6 +133,7 @@ impl Answers {
                     Answer::Status(_) => !self.watch,
                     Answer::Hello(_)
                     | Answer::Verdict(_)
+                    | Answer::Outlook(_)
                     | Answer::Drilled(_)
                     | Answer::Done { .. }
                     | Answer::Refused { .. } => true,

@@ -188,7 +188,9 @@ async fn connection(
     };
     // Questions come every second from a monitor; only what changes something belongs into the daily log.
     match order {
-        Order::Hello | Order::Status | Order::Watch => tracing::debug!(%peer, ?order, "asked"),
+        Order::Hello | Order::Status | Order::Watch | Order::WhyNot { .. } | Order::Roll { plan: true, .. } => {
+            tracing::debug!(%peer, ?order, "asked");
+        }
         Order::Start { .. }
         | Order::Stop { .. }
         | Order::Restart { .. }
@@ -196,6 +198,7 @@ async fn connection(
         | Order::Fence { .. }
         | Order::Down { .. }
         | Order::Reload { .. }
+        | Order::Roll { plan: false, .. }
         | Order::Prove
         | Order::Verify
         | Order::Drill(_)

@@ -1,5 +1,6 @@
 //! What goes over the control socket, and what `--json` prints: one JSON object per line, versioned, nothing of the engine.
 
+pub mod cluster;
 pub mod plan;
 
 use crate::base::{Cause, NodeName, Timestamp, drill, outcome::Failure};
@@ -77,6 +78,27 @@ pub enum Order {
         #[serde(default = "max_wait_default")]
         max_wait_s: u64,
     },
+    /// Restart brokers one by one (see `operate::roll`): `Progress` lines, then `Done`, or `Refused` with 6 (a broker did not come
+    /// back, or a wait that took too long) or 8. With `plan` one `Outlook`, and nothing is touched.
+    Roll {
+        /// Which; empty: all that are wanted up.
+        #[serde(default)]
+        nodes: Vec<NodeName>,
+        /// Longest wait for one thing, seconds.
+        #[serde(default = "max_wait_default")]
+        max_wait_s: u64,
+        /// Partitions that have too few replicas may be unavailable meanwhile.
+        #[serde(default)]
+        accept_unavailable: bool,
+        /// Only say what it would do and what would break.
+        #[serde(default)]
+        plan: bool,
+    },
+    /// What breaks if this node is stopped now: one `Outlook`.
+    WhyNot {
+        /// Which.
+        node: NodeName,
+    },
     /// Prove that the cluster works (see `operate::prove`): `Progress` lines, then `Done` or `Refused` with exit 9.
     Prove,
     /// Look at everything the box promises (see `operate::verify`): `Progress` lines, then one `Verdict`.
@@ -99,7 +121,8 @@ fn max_wait_default() -> u64 {
     600
 }
 
-/// One line of an answer. An answer ends with `Hello`, `Status` (to `Status`), `Done` or `Refused`.
+/// One line of an answer. An answer ends with `Hello`, `Status` (to `Status`), `Verdict`, `Outlook`, `Done` or
+/// `Refused`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "answer", rename_all = "kebab-case")]
 pub enum Answer {
@@ -109,6 +132,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// What a verification found.
     Verdict(Verdict),
+    /// What would break.
+    Outlook(cluster::Outlook),
     /// What a drill found.
     Drilled(Box<drill::Report>),
     /// A step on the way, for people.
@@ -192,6 +217,9 @@ pub struct Status {
     pub supervisor: Supervisor,
     /// Nodes, in the order they are started.
     pub nodes: Vec<Node>,
+    /// The cluster as a whole; null: no such node, or a daemon older than this key.
+    #[serde(default)]
+    pub cluster: Option<cluster::Cluster>,
 }
 
 /// The daemon in `status`.

@@ -2,7 +2,7 @@
 
 use crate::{
     base::{ExitStatus, Layout, Moment, Timestamp, outcome::signal_name},
-    control::wire::{Caps, LastExit, Memory, Node, OwnMemory, PortDoc, Status, Supervisor},
+    control::wire::{Caps, LastExit, Memory, Node, OwnMemory, PortDoc, Status, Supervisor, cluster::Cluster},
     engine::{NodeSnapshot, Snapshot, hours_to_cap},
     lifecycle::Wanted,
     offline::incidents,
@@ -25,10 +25,16 @@ pub(super) struct Meters<'a> {
 }
 
 /// Status of everything; reads memory counters, so it blocks on /proc for a few milliseconds.
-pub(super) fn status(snapshot: &Snapshot, supervisor: Supervisor, layout: &Layout, meters: Meters<'_>) -> Status {
+pub(super) fn status(
+    snapshot: &Snapshot,
+    supervisor: Supervisor,
+    layout: &Layout,
+    meters: Meters<'_>,
+    cluster: Option<Cluster>,
+) -> Status {
     let incidents = incidents::newest(layout);
     let nodes = snapshot.nodes.iter().map(|n| node(n, layout, meters, incidents.get(&n.name).copied())).collect();
-    Status { schema: 1, supervisor, nodes }
+    Status { schema: 1, supervisor, nodes, cluster }
 }
 
 /// A moment on both clocks.

@@ -1,6 +1,7 @@
 //! Answers the control socket: orders go to the engine, statuses come from its snapshot.
 
 use super::{
+    cluster::Clusters,
     convert::{self, Meters, Started},
     handover::Handover,
     reload::Reloads,
@@ -27,6 +28,9 @@ const WATCH_PAUSE: Duration = Duration::from_millis(100);
 /// A `Watch` also sends a status this often when nothing changes: memory does.
 const WATCH_REFRESH: Duration = Duration::from_secs(2);
 
+/// How long a status waits for what ZooKeeper and MySQL say of themselves. A watch never does.
+const PATIENCE: Duration = Duration::from_millis(300);
+
 /// What answering needs; shared by all connections.
 #[derive(Debug)]
 struct Shared {
@@ -36,7 +40,8 @@ struct Shared {
     cgroup: Option<CgroupRoot>,
     readings: Readings,
     started: Started,
-    reloads: Reloads,
+    reloads: Arc<Reloads>,
+    clusters: Clusters,
     operations: Operations,
     handover: Handover,
 }
@@ -50,7 +55,8 @@ impl DaemonHandler {
         layout: Layout,
         engine: Handle,
         caps: Caps,
-        reloads: Reloads,
+        reloads: Arc<Reloads>,
+        clusters: Clusters,
         operations: Operations,
         handover: Handover,
     ) -> Self {
@@ -63,6 +69,7 @@ impl DaemonHandler {
             caps,
             started: Started::now(),
             reloads,
+            clusters,
             operations,
             handover,
         }))
@@ -92,7 +99,12 @@ impl Handler for DaemonHandler {
 impl Shared {
     async fn answer(self: Arc<Self>, by: OrderedBy, order: Order, out: &AnswerSink) {
         let _working = match order {
-            Order::Hello | Order::Status | Order::Watch | Order::UpgradeSelf => None,
+            Order::Hello
+            | Order::Status
+            | Order::Watch
+            | Order::WhyNot { .. }
+            | Order::Roll { plan: true, .. }
+            | Order::UpgradeSelf => None,
             Order::Start { .. }
             | Order::Stop { .. }
             | Order::Restart { .. }
@@ -100,6 +112,7 @@ impl Shared {
             | Order::Fence { .. }
             | Order::Down { .. }
             | Order::Reload { .. }
+            | Order::Roll { plan: false, .. }
             | Order::Prove
             | Order::Verify
             | Order::Drill(_) => match self.handover.work.begin() {
@@ -119,7 +132,7 @@ impl Shared {
                 started_at: Some(self.started.wall),
                 handover_failed: self.handover.last_failure(),
             })),
-            Order::Status => out.send(self.status().await),
+            Order::Status => out.send(self.status(PATIENCE).await),
             Order::Watch => self.watch(out).await,
             Order::Start { nodes, with_needs } => {
                 self.carry_out(EngineOrder::Start { nodes, with_needs }, by, out).await;
@@ -152,6 +165,16 @@ impl Shared {
                 let max_wait = Duration::from_secs(max_wait_s);
                 self.reloads.reload(&self.engine, config, max_wait, by, out).await;
             }
+            Order::Roll { nodes, max_wait_s, accept_unavailable, plan } => {
+                let max_wait = Duration::from_secs(max_wait_s);
+                let asked = self.reloads.asked(nodes, max_wait, accept_unavailable);
+                if plan {
+                    out.send(self.reloads.outlook(&self.engine, &asked).await);
+                } else {
+                    self.reloads.roll(&self.engine, &asked, by, out).await;
+                }
+            }
+            Order::WhyNot { node } => out.send(self.reloads.why_not(&self.engine, &node).await),
             Order::Prove => self.prove(out).await,
             Order::Verify => self.verify(out).await,
             Order::Drill(plan) => self.drill(&plan, by, out).await,
@@ -165,14 +188,17 @@ impl Shared {
         }
     }
 
-    async fn status(self: &Arc<Self>) -> Answer {
+    /// `patience`: how long ZooKeeper and MySQL may take to be asked; without their answer the last one is told.
+    async fn status(self: &Arc<Self>, patience: Duration) -> Answer {
         let shared = Arc::clone(self);
+        let sight = self.reloads.applied().sight.clone();
+        let cluster = self.clusters.document(&sight, &self.engine.snapshot(), patience).await;
         let snapshot = self.engine.snapshot();
         let made = tokio::task::spawn_blocking(move || {
             let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());
             let supervisor = convert::supervisor(&snapshot, layout, shared.started, shared.caps.clone(), cgroup);
             let meters = Meters { cgroup, readings: &shared.readings };
-            convert::status(&snapshot, supervisor, layout, meters)
+            convert::status(&snapshot, supervisor, layout, meters, cluster)
         })
         .await;
         match made {
@@ -185,7 +211,7 @@ impl Shared {
         let mut changes = self.engine.watch();
         loop {
             changes.borrow_and_update();
-            out.send(self.status().await);
+            out.send(self.status(Duration::ZERO).await);
             tokio::select! {
                 () = out.closed() => return,
                 changed = changes.changed() => if changed.is_err() { return },
@@ -305,9 +331,17 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
         Order::Down { now: true } => Some((None, "kill everything, the daemon included".into())),
         Order::Reload { .. } => Some((None, "reload".into())),
+        Order::Roll { plan: false, nodes, .. } if nodes.is_empty() => Some((None, "roll the brokers".into())),
+        Order::Roll { plan: false, nodes, .. } => of("roll", nodes),
         Order::Drill(plan) => Some((None, format!("drill {}", plan.drill))),
         Order::UpgradeSelf => Some((None, "replace the daemon's program; nodes run on".into())),
-        Order::Hello | Order::Status | Order::Watch | Order::Prove | Order::Verify => None,
+        Order::Hello
+        | Order::Status
+        | Order::Watch
+        | Order::Roll { plan: true, .. }
+        | Order::WhyNot { .. }
+        | Order::Prove
+        | Order::Verify => None,
     }
 }
 

@@ -15,7 +15,7 @@ use crate::{
         preflight::{self, Preflight, Problem},
         programs, status,
     },
-    operate::prove,
+    operate::{cluster::Sight, prove},
     services,
     sys::{cgroup, cgroup::CgroupRoot, command::Cancel, error::SysError, host},
 };
@@ -195,11 +195,15 @@ pub(super) struct Applied {
     pub(super) recipes: Vec<Recipe>,
     /// What `prove` looks at.
     pub(super) targets: prove::Targets,
+    /// What the watcher of the cluster looks at.
+    pub(super) sight: Sight,
 }
 
 impl Applied {
     pub(super) fn new(plan: Plan, recipes: Vec<Recipe>, layout: &Layout) -> Self {
-        Self { digest: plan.digest(), targets: targets(&plan, layout), plan, recipes }
+        let targets = targets(&plan, layout);
+        let sight = super::cluster::sight(&plan, &recipes, targets.mysql.clone());
+        Self { digest: plan.digest(), targets, sight, plan, recipes }
     }
 }
 

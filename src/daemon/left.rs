@@ -18,6 +18,10 @@ pub(super) fn take_up(layout: &Layout, engine: &Handle, operations: &Operations,
     tracing::warn!("{left}");
     note(engine.journal(), &left.to_string());
     let Left::Half(record) = left else { return operation::forget(layout) };
+    if record.kind == Kind::Roll.as_str() {
+        let rest = "brokers that were asked to stop are started again; `cdc-supervisor roll NODE…` restarts those that were not";
+        note(engine.journal(), &format!("{}: {rest}", record.name()));
+    }
     if record.kind != Kind::Drill.as_str() {
         return operation::forget(layout);
     }

@@ -1,6 +1,7 @@
 //! Wiring of the daemon: configuration, lock, programs, engine, control socket, signals.
 
 mod check;
+mod cluster;
 mod convert;
 mod door;
 mod handler;
@@ -9,6 +10,7 @@ mod inputs;
 mod left;
 mod logs;
 mod reload;
+mod roll;
 mod session;
 mod systemd;
 mod unit;
@@ -228,8 +230,11 @@ async fn serve(
     };
     let operations = Operations::new(layout.clone(), handle.journal().clone());
     let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone());
+    let reloads = Arc::new(reloads);
     left::take_up(&layout, &handle, &operations, reloads.applied());
-    let handler = Arc::new(DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, operations, handover));
+    let clusters = cluster::Clusters::watch(handle.clone(), Arc::clone(&reloads));
+    let handler = DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, clusters, operations, handover);
+    let handler = Arc::new(handler);
     door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;
     fail_point!("daemon.serving");
     let signals = tokio::spawn(obey_signals(handle, rest));

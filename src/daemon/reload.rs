@@ -19,7 +19,7 @@ use crate::{
     },
     operate::{
         operation::{Kind, Operations, Refused},
-        reload::{self, Failed, Report, Work},
+        reload::{self, Failed, Purpose, Report, Work},
     },
     services::change::{self, Does, Life, ReloadPlan, Side},
     sys::{
@@ -43,7 +43,7 @@ pub(super) struct Reloads {
     cgroup: Option<CgroupRoot>,
     bounds: Bounds,
     applied: Mutex<Arc<Applied>>,
-    operations: Operations,
+    pub(super) operations: Operations,
 }
 
 /// What was read and decided.
@@ -122,7 +122,14 @@ impl Reloads {
         let names: Vec<String> = plan.steps.iter().map(|s| format!("{} {}", s.does.as_str(), s.node)).collect();
         let words = if names.is_empty() { "no node is concerned".to_owned() } else { names.join(", ") };
         engine.journal().note(EventLine::new(EventKind::ReloadBegun, words).by(by));
-        let work = Work { steps: plan.steps, old: before.recipes.clone(), new: applied.recipes.clone(), max_wait };
+        let work = Work {
+            steps: plan.steps,
+            old: before.recipes.clone(),
+            new: applied.recipes.clone(),
+            max_wait,
+            purpose: Purpose::Reload,
+            leaders_home: applied.sight.elect,
+        };
         let mut report = Telling { engine, out, waited: String::new() };
         self.begin(&loaded)?;
         let mut lines = match reload::carry_out(engine, work, &mut report).await {

@@ -173,6 +173,12 @@ impl Round {
     }
 }
 
+/// Whether a reading is of a process that is being taken down: one that runs has anonymous memory, its stack at least. A process
+/// killed for memory gives it back before its end is told (oom_reaper, mm/oom_kill.c); its record wants what it held before.
+fn is_of_its_end(before: Option<MemorySeen>, now: MemorySeen) -> bool {
+    now.anon == Some(0) && before.is_some_and(|before| before.anon > Some(0))
+}
+
 /// What a round saw reaches the dispatcher.
 pub(super) fn looked(engine: &mut Engine, node: &NodeName, look: Look) {
     if engine.fleet.node(node).is_none_or(|n| n.incarnation() != look.incarnation) {
@@ -181,7 +187,7 @@ pub(super) fn looked(engine: &mut Engine, node: &NodeName, look: Look) {
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
     runtime.trend = look.trend;
     let mut events = Vec::new();
-    if let Some(seen) = look.memory {
+    if let Some(seen) = look.memory.filter(|seen| !is_of_its_end(runtime.memory, *seen)) {
         runtime.memory = Some(seen);
         if let (Some(anon), Some(cap)) = (seen.anon, runtime.recipe.launch.memory_max) {
             let was = runtime.memory_high;
@@ -250,6 +256,16 @@ mod tests {
         assert_eq!(rounds.due(Moment(3_000)), Some(true), "after a start limits are looked at");
         rounds.under_way.store(true, Ordering::Relaxed);
         assert_eq!(rounds.deadline(), None, "one at a time");
+    }
+
+    #[test]
+    fn what_a_dying_process_has_left_is_not_what_it_held() {
+        let seen = |anon| MemorySeen { at: crate::base::Timestamp(0), anon, file: Some(0), kernel: Some(8192) };
+        assert!(is_of_its_end(Some(seen(Some(300 << 20))), seen(Some(0))));
+        assert!(!is_of_its_end(Some(seen(Some(300 << 20))), seen(Some(4096))));
+        assert!(!is_of_its_end(None, seen(Some(0))), "nothing better is known");
+        assert!(!is_of_its_end(Some(seen(Some(0))), seen(Some(0))));
+        assert!(!is_of_its_end(Some(seen(Some(4096))), seen(None)), "not known is told as such");
     }
 
     #[test]

@@ -60,6 +60,8 @@ pub struct NodeSnapshot {
     pub deaths_in_a_row: u32,
     /// How its last run ended.
     pub last_exit: Option<LastExit>,
+    /// The ZooKeeper session of its current or last run, when it is a broker; none: not known.
+    pub session: Option<i64>,
     /// The configured cap, bytes.
     pub cap_bytes: Option<u64>,
     /// Where its memory goes; none: not enough is known.
@@ -162,6 +164,7 @@ impl NodeSnapshot {
             restarts: node.restarts(),
             deaths_in_a_row: node.deaths_in_a_row(),
             last_exit: runtime.last_exit.clone(),
+            session: runtime.registered,
             cap_bytes: recipe.launch.memory_max.map(|b| b.0),
             trend: runtime.trend,
             ports: recipe.ports.clone(),
@@ -221,6 +224,7 @@ impl NodeSnapshot {
             restarts: 0,
             deaths_in_a_row: 0,
             last_exit: None,
+            session: None,
             cap_bytes: None,
             trend: None,
             ports: vec![],

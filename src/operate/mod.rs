@@ -1,8 +1,11 @@
 //! Things one does to a cluster.
 
+pub mod cluster;
 pub mod drill;
+pub mod impact;
 pub mod operation;
 pub mod prove;
 pub mod reload;
+pub mod roll;
 pub mod verify;
 pub mod whole;

@@ -1,17 +1,23 @@
 //! Carries out a reload: step by step, brokers one at a time, and back again when a node does not come up with its new
-//! settings.
+//! settings. A roll (`roll`) is the same road with the settings that hold already, and without a way back.
+//!
+//! Past 500 lines because the way there and the way back take the same steps.
 //!
 //! Three ends. All done. A node that did not come back: it and what was changed before it get their old settings back. A
 //! wait that took too long: the rest is left, what was changed stays changed, and a second reload goes on from there.
 
-use super::whole::{self, Brokers, Said};
+use super::{
+    impact::Impact,
+    roll,
+    whole::{self, Brokers, Said},
+};
 use crate::{
     base::{
         NodeName,
         recipe::{ProbeKind, Recipe},
         units::human_duration,
     },
-    engine::{Change, EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Wanted},
+    engine::{Change, EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Snapshot, Wanted},
     services::change::{Does, Gate, Step, next_broker},
 };
 use std::{
@@ -23,6 +29,10 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Pause between two looks at the cluster.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
+
+/// How long leaders are waited for once every replica is in sync. Where they are does not make a restart unsafe; it is waited for
+/// so that a leader does not move twice.
+const HOME_MAX: Duration = Duration::from_secs(10);
 
 /// How long a node that has no probe must have run before its new settings count as taken: nothing else can be seen of it,
 /// and a wrong argument ends a program within milliseconds.
@@ -39,6 +49,28 @@ pub struct Work {
     pub new: Vec<Recipe>,
     /// Longest wait for one thing: the cluster to be whole, a node to be ready.
     pub max_wait: Duration,
+    /// Why.
+    pub purpose: Purpose,
+    /// Before the next broker the last one leads again what it is the preferred leader of (`kafka.elect_preferred`).
+    pub leaders_home: bool,
+}
+
+/// Why nodes are restarted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The configuration has changed.
+    Reload,
+    /// Somebody wants it: nothing changes.
+    Roll,
+}
+
+impl Purpose {
+    fn verb(self) -> &'static str {
+        match self {
+            Purpose::Reload => "reload",
+            Purpose::Roll => "roll",
+        }
+    }
 }
 
 /// How a reload is told about while it runs.
@@ -83,13 +115,21 @@ pub async fn carry_out(engine: &Handle, work: Work, report: &mut dyn Report) -> 
             roll.settle(report).await;
             Ok(roll.said())
         }
-        Err((step, Broke::Node(why))) => Err(roll.back(&step, why, report).await),
+        Err((step, Broke::Node(why))) => Err(match roll.purpose {
+            Purpose::Reload => roll.back(&step, why, report).await,
+            Purpose::Roll => roll.stopped(&step, why),
+        }),
         Err((step, Broke::Waited(why))) => Err(roll.left(&step, why)),
         Err((step, Broke::Over(why))) => Err(Failed {
             exit: 7,
-            message: format!("the reload stopped before {}: {why}", step.node),
+            message: format!("the {} stopped before {}: {why}", roll.purpose.verb(), step.node),
             causes: roll.summary(&step),
-            hint: Some("the nodes that were changed have their new settings; `cdc-supervisor plan` shows them".into()),
+            hint: match roll.purpose {
+                Purpose::Reload => {
+                    Some("the nodes that were changed have their new settings; `cdc-supervisor plan` shows them".into())
+                }
+                Purpose::Roll => None,
+            },
         }),
     }
 }
@@ -105,6 +145,12 @@ struct Roll<'a> {
     left: VecDeque<Step>,
     done: Vec<Step>,
     max_wait: Duration,
+    purpose: Purpose,
+    leaders_home: bool,
+    /// Since when every replica has been in sync and leaders are waited for.
+    leaders_since: Option<Instant>,
+    /// What the next restart breaks, as last looked at.
+    impact: Option<Impact>,
 }
 
 impl<'a> Roll<'a> {
@@ -120,6 +166,10 @@ impl<'a> Roll<'a> {
             left: work.steps.into(),
             done: Vec::new(),
             max_wait: work.max_wait,
+            purpose: work.purpose,
+            leaders_home: work.leaders_home,
+            leaders_since: None,
+            impact: None,
         }
     }
 
@@ -157,14 +207,16 @@ impl<'a> Roll<'a> {
     async fn all(&mut self, report: &mut dyn Report) -> Result<(), (Step, Broke)> {
         while let Some(step) = self.next().await {
             self.gate(&step, report).await.map_err(|broke| (step.clone(), broke))?;
-            let text = match step.does {
-                Does::Restart => "restarts with its new settings",
-                Does::Start => "starts: it is new",
-                Does::Stop => "stops: it is not in the file any more",
-                Does::Live => "takes its new settings",
-                Does::Keep => "has its new settings when it is started",
+            let impact = self.impact.take().map_or_else(String::new, |impact| format!("; {}", impact.words()));
+            let text = match (step.does, self.purpose) {
+                (Does::Restart, Purpose::Roll) => "restarts",
+                (Does::Restart, Purpose::Reload) => "restarts with its new settings",
+                (Does::Start, _) => "starts: it is new",
+                (Does::Stop, _) => "stops: it is not in the file any more",
+                (Does::Live, _) => "takes its new settings",
+                (Does::Keep, _) => "has its new settings when it is started",
             };
-            report.step(Some(&step.node), format!("{}: {text}", step.node));
+            report.step(Some(&step.node), format!("{}: {text}{impact}", step.node));
             // From here on it is what a way back has to undo.
             self.done.push(step.clone());
             self.take(&step, report).await.map_err(|broke| (step.clone(), broke))?;
@@ -187,23 +239,13 @@ impl<'a> Roll<'a> {
         self.left.remove(at)
     }
 
-    /// The brokers that shall run, with their listeners, and those that are stopped by order.
     fn brokers(&self) -> (Brokers, Vec<u32>) {
-        let snapshot = self.engine.snapshot();
-        let (mut asked, mut rests) = (Brokers::new(), Vec::new());
-        for node in &snapshot.nodes {
-            if let Some(ProbeKind::Broker { id, internal, .. }) = self.force.get(&node.name).map(|r| &r.probe.kind) {
-                match node.wanted {
-                    Wanted::Up => drop(asked.insert(*id, *internal)),
-                    Wanted::Down => rests.push(*id),
-                }
-            }
-        }
-        (asked, rests)
+        brokers(&self.engine.snapshot(), &self.force)
     }
 
-    async fn gate(&self, step: &Step, report: &mut dyn Report) -> Result<(), Broke> {
+    async fn gate(&mut self, step: &Step, report: &mut dyn Report) -> Result<(), Broke> {
         let began = Instant::now();
+        self.leaders_since = None;
         loop {
             let why = match step.gate {
                 Gate::None | Gate::NoReplicas => None,
@@ -229,11 +271,10 @@ impl<'a> Roll<'a> {
         Some(format!("{} is {}", sick.name, sick.state))
     }
 
-    async fn not_whole(&self, next: &NodeName) -> Option<String> {
+    async fn not_whole(&mut self, next: &NodeName) -> Option<String> {
         let snapshot = self.engine.snapshot();
         let node = snapshot.nodes.iter().find(|n| n.name == *next)?;
-        // One that is on its way up, or that only catches up, is waited for like any other.
-        let sick = !node.serves && matches!(node.state, "degraded" | "failed" | "waiting" | "down");
+        let sick = is_sick(node);
         let (asked, rests) = self.brokers();
         let id = broker_id(self.force.get(next));
         // Stopped by order, it takes its settings and stays down: nobody is missing it more than before.
@@ -246,7 +287,29 @@ impl<'a> Roll<'a> {
         {
             tracing::warn!(node = %next, "{first} has no replica elsewhere: it is away while broker {id} restarts");
         }
-        said.in_the_way(id, sick, &rests)
+        if let Some(why) = said.in_the_way(id, sick, &rests) {
+            self.leaders_since = None;
+            return Some(why);
+        }
+        // The watcher has them elected; a controller that refuses does not hold up the rest.
+        if self.leaders_home
+            && self.leaders_since.get_or_insert_with(Instant::now).elapsed() < HOME_MAX
+            && let Some(why) = said.leaders_away()
+        {
+            return Some(why);
+        }
+        match (self.purpose, id) {
+            (Purpose::Roll, Some(id)) => match roll::impact_of(&said, &asked, id).await {
+                Ok(impact) => {
+                    let passing = impact.passing();
+                    self.impact = Some(impact);
+                    passing
+                }
+                // Not to be able to tell is no consent.
+                Err(why) => Some(format!("what would break cannot be told: {why}")),
+            },
+            (Purpose::Roll, None) | (Purpose::Reload, _) => None,
+        }
     }
 
     async fn take(&mut self, step: &Step, report: &mut dyn Report) -> Result<(), Broke> {
@@ -266,7 +329,10 @@ impl<'a> Roll<'a> {
         let node = recipe.node.clone();
         let no_probe = recipe.probe.kind == ProbeKind::None;
         self.force.insert(node.clone(), recipe.clone());
-        let order = self.engine.order(EngineOrder::Change(Change::Restart(Box::new(recipe))));
+        let order = self.engine.order(match self.purpose {
+            Purpose::Reload => EngineOrder::Change(Change::Restart(Box::new(recipe))),
+            Purpose::Roll => EngineOrder::Restart { nodes: vec![node.clone()] },
+        });
         self.until_served(&node, no_probe, order, report).await
     }
 
@@ -383,7 +449,7 @@ impl<'a> Roll<'a> {
     }
 
     /// After the last broker: done means that the cluster is whole again. Late is said and is no failure.
-    async fn settle(&self, report: &mut dyn Report) {
+    async fn settle(&mut self, report: &mut dyn Report) {
         let Some(last) = self.done.iter().rev().find(|s| s.gate == Gate::InSync) else { return };
         let step = Step { node: last.node.clone(), does: Does::Restart, gate: Gate::InSync };
         match self.gate(&step, report).await {
@@ -413,8 +479,7 @@ impl<'a> Roll<'a> {
 
     fn summary(&self, at: &Step) -> Vec<String> {
         let mut lines: Vec<String> = self.said().into_iter().map(|line| format!("done: {line}")).collect();
-        let names: Vec<&str> =
-            std::iter::once(at).chain(&self.left).filter(|s| !self.done.contains(s)).map(|s| s.node.as_str()).collect();
+        let names = self.names_left(at);
         if !names.is_empty() {
             lines.push(format!("left as they were: {}", names.join(", ")));
         }
@@ -428,8 +493,31 @@ impl<'a> Roll<'a> {
             exit: 6,
             message: format!("waited {} before {} and stopped", human_duration(self.max_wait), at.node),
             causes,
-            hint: Some("once that is over, `cdc-supervisor reload` does the rest; --max-wait gives it longer".into()),
+            hint: Some(format!(
+                "once that is over, `cdc-supervisor {}` does the rest; --max-wait gives it longer",
+                match self.purpose {
+                    Purpose::Reload => "reload".to_owned(),
+                    Purpose::Roll => format!("roll {}", self.names_left(at).join(" ")),
+                }
+            )),
         }
+    }
+
+    /// A roll ends where a broker does not come back: the others have what it lacks.
+    fn stopped(&self, at: &Step, why: String) -> Failed {
+        let mut causes = vec![why];
+        causes.extend(self.summary(at));
+        let node = &at.node;
+        Failed {
+            exit: 6,
+            message: format!("{node} did not come back; no other broker is restarted"),
+            causes,
+            hint: Some(format!("`cdc-supervisor logs {node}` shows what it said; mend it, then roll the others")),
+        }
+    }
+
+    fn names_left<'b>(&'b self, at: &'b Step) -> Vec<&'b str> {
+        std::iter::once(at).chain(&self.left).filter(|s| !self.done.contains(s)).map(|s| s.node.as_str()).collect()
     }
 
     /// The way back: the last one first, it is the one that does not run.
@@ -494,7 +582,26 @@ impl<'a> Roll<'a> {
     }
 }
 
-fn broker_id(recipe: Option<&Recipe>) -> Option<u32> {
+/// The brokers that shall run, with their listeners, and those that are stopped by order.
+pub(super) fn brokers(snapshot: &Snapshot, force: &BTreeMap<NodeName, Recipe>) -> (Brokers, Vec<u32>) {
+    let (mut asked, mut rests) = (Brokers::new(), Vec::new());
+    for node in &snapshot.nodes {
+        if let Some(ProbeKind::Broker { id, internal, .. }) = force.get(&node.name).map(|r| &r.probe.kind) {
+            match node.wanted {
+                Wanted::Up => drop(asked.insert(*id, *internal)),
+                Wanted::Down => rests.push(*id),
+            }
+        }
+    }
+    (asked, rests)
+}
+
+/// A broker that is not waited for before its own restart. One that is on its way up, or that only catches up, is.
+pub(super) fn is_sick(node: &NodeSnapshot) -> bool {
+    !node.serves && matches!(node.state, "degraded" | "failed" | "waiting" | "down")
+}
+
+pub(super) fn broker_id(recipe: Option<&Recipe>) -> Option<u32> {
     match recipe.map(|r| &r.probe.kind) {
         Some(ProbeKind::Broker { id, .. }) => Some(*id),
         Some(_) | None => None,

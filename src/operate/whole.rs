@@ -1,5 +1,6 @@
 //! Is the cluster whole: every broker is there, and each of them says that every replica of every partition is in sync.
 
+use super::cluster::{Look, MinIsr, partitions, some};
 use crate::clients::kafka::{ClusterView, list, listener_metadata};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -38,6 +39,20 @@ impl Said {
         let mut named = self.views.values().flatten().map(|v| v.controller);
         let first = named.next().flatten()?;
         named.all(|other| other == Some(first)).then_some(first)
+    }
+
+    /// What the cluster looks like to the controller, or to the first that answers when it does not.
+    pub fn view(&self) -> Option<&ClusterView> {
+        let controllers = self.controller().and_then(|id| self.views.get(&id)?.as_ref().ok());
+        controllers.or_else(|| self.views.values().flatten().next())
+    }
+
+    /// Partitions whose preferred leader could lead them and does not; none: every leader is at home.
+    pub fn leaders_away(&self) -> Option<String> {
+        let look = Look { view: self.view()?.clone(), min_isr: MinIsr::new() };
+        let away = look.health().away;
+        (!away.is_empty())
+            .then(|| format!("{} not led by their preferred leaders yet: {}", partitions(away.len()), some(&away)))
     }
 
     /// What keeps broker `next` from being restarted; none: nothing. `rests` names brokers that are stopped by order.

@@ -81,9 +81,16 @@ fn judge(id: u32, internal: Answer<'_>, external: Answer<'_>) -> Finding {
             }
         }
     }
-    let Replicated { partitions, out_of_sync } = inside.replicated_by(id);
-    Finding::Verdict(if out_of_sync > 0 {
-        Verdict::Degraded(format!("not in the ISR of {out_of_sync} of {partitions} partitions"))
+    let Replicated { partitions, out_of_sync, leaderless } = inside.replicated_by(id);
+    let mut amiss = Vec::new();
+    if out_of_sync > 0 {
+        amiss.push(format!("not in the ISR of {out_of_sync} of {partitions} partitions"));
+    }
+    if leaderless > 0 {
+        amiss.push(format!("{leaderless} of its {partitions} partitions without leader"));
+    }
+    Finding::Verdict(if !amiss.is_empty() {
+        Verdict::Degraded(amiss.join(", "))
     } else if partitions > 0 {
         Verdict::Ready(format!("metadata on {inner} and {outer}, in sync {partitions} of {partitions}"))
     } else {
@@ -174,6 +181,14 @@ mod tests {
         assert_eq!(
             judged(&behind, &outside),
             Finding::Verdict(Verdict::Degraded("not in the ISR of 2 of 3 partitions".into()))
+        );
+        let mut alone = view(Some(1), &[1, 2, 3], &[&[1, 2, 3], &[2]]).unwrap();
+        alone.topics[0].partitions[1].leader = None;
+        assert_eq!(
+            judged(&Ok(alone), &outside),
+            Finding::Verdict(Verdict::Degraded(
+                "not in the ISR of 1 of 2 partitions, 1 of its 2 partitions without leader".into()
+            ))
         );
         // another broker's lag is not this one's fault
         let others = view(Some(1), &[1, 2, 3], &[&[1, 2]]);

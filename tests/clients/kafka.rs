@@ -3,7 +3,7 @@
 use crate::fake;
 use cdc_supervisor::clients::{
     ClientError,
-    kafka::{Admin, listener_metadata},
+    kafka::{Admin, ByTopic, ahead_of_followers, elect_preferred, listener_metadata, min_isr},
 };
 use rdkafka::mocking::MockCluster;
 use std::{
@@ -87,4 +87,55 @@ async fn a_frozen_broker_costs_no_more_than_the_time_given() {
     let config = admin.topic_config("t", SHORT).await;
     assert!(matches!(config, Err(ClientError::TimedOut { .. })), "{config:?}");
     assert!(before.elapsed() < LIMIT, "{:?}", before.elapsed());
+}
+
+/// A broker that gives these answers, one a connection and then the last one again.
+async fn answers(frames: Vec<Vec<u8>>) -> fake::Fake {
+    let next = std::sync::Arc::new(std::sync::atomic::AtomicUsize::new(0));
+    fake::server(move |mut stream| {
+        let at = next.fetch_add(1, std::sync::atomic::Ordering::Relaxed).min(frames.len() - 1);
+        let frame = frames[at].clone();
+        async move {
+            if fake::read_frame(&mut stream).await.is_some() {
+                fake::write_frame(&mut stream, &frame).await;
+            }
+        }
+    })
+    .await
+}
+
+fn text(text: &str) -> Vec<u8> {
+    [&i16::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat()
+}
+
+/// An answer to ListOffsets: one partition, its end.
+fn end(offset: i64) -> Vec<u8> {
+    let head = [1i32, 1].map(i32::to_be_bytes).concat();
+    let partition =
+        [&1i32.to_be_bytes()[..], &0i32.to_be_bytes(), &[0, 0], &(-1i64).to_be_bytes(), &offset.to_be_bytes()];
+    [head, text("t"), partition.concat()].concat()
+}
+
+#[tokio::test]
+async fn a_leader_that_is_ahead_of_what_its_followers_confirmed_is_told_apart() {
+    let asked = ByTopic::from([("t".to_owned(), vec![0])]);
+    for (ends, ahead) in [((7, 7), 0), ((7, 9), 0), ((9, 7), 1)] {
+        let broker = answers(vec![end(ends.0), end(ends.1)]).await;
+        assert_eq!(ahead_of_followers(broker.address, &asked, LIMIT).await.unwrap().len(), ahead, "{ends:?}");
+    }
+    // nothing is asked where nothing is to be asked
+    let nobody = fake::closed_port().await;
+    assert!(ahead_of_followers(nobody, &ByTopic::new(), LIMIT).await.unwrap().is_empty());
+    assert!(min_isr(nobody, &[], LIMIT).await.unwrap().is_empty());
+    assert!(min_isr(nobody, &["t"], LIMIT).await.unwrap_err().is_refused());
+}
+
+#[tokio::test]
+async fn an_election_that_is_refused_as_a_whole_is_an_error_with_the_brokers_reason() {
+    let refused = [&1i32.to_be_bytes()[..], &0i32.to_be_bytes(), &41i16.to_be_bytes(), &0i32.to_be_bytes()].concat();
+    let broker = answers(vec![refused]).await;
+    let asked = ByTopic::from([("t".to_owned(), vec![0])]);
+    let e = elect_preferred(broker.address, &asked, LIMIT).await.unwrap_err();
+    assert!(matches!(&e, ClientError::Server { code: 41, .. }), "{e}");
+    assert!(e.to_string().ends_with("the server answered it is not the controller (41)"), "{e}");
 }

@@ -24,6 +24,7 @@ mod policies;
 mod probes;
 mod reload;
 mod reserve;
+mod roll;
 mod round_trip;
 mod upgrade;
 mod verbs;

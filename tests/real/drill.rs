@@ -89,6 +89,7 @@ fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_ma
     drill(&stack, &["zookeeper-restart"]);
     drill(&stack, &["cold-restart", "--confirm", "cold-restart"]);
     no_trace(&stack, &admin);
+    assert!(mark(&report, "leaders_home") < 60_000, "{report:#}");
     let history: Value = serde_json::from_str(&stack.ok(&["drill", "history", "--json"]).stdout).unwrap();
     let names: Vec<&str> = history["drills"].as_array().unwrap().iter().map(|d| d["drill"].as_str().unwrap()).collect();
     assert_eq!(names, ["broker-kill", "broker-term", "mysql-kill", "zookeeper-restart", "cold-restart"]);
@@ -144,6 +145,8 @@ fn refusals(stack: &Stack, admin: &Admin) {
     refused("broker-3 is down");
     stack.ok(&["start", "broker-3"]);
     stack.await_whole(admin);
+    // it serves before it is in every ISR, and the supervisor sees that a moment after the brokers do
+    stack.await_node("broker-3", "ready", |n| n["state"] == "ready");
     // while another runs
     let running = stack.spawn(&["drill", "broker-term", "--json"]);
     until(STATE_LIMIT, "it is on record", || {

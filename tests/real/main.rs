@@ -17,6 +17,7 @@ mod stack;
 
 mod archives;
 mod bundle;
+mod cluster;
 mod daemon_death;
 mod drill;
 mod fence;

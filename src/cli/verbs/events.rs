@@ -125,7 +125,9 @@ impl Shown {
         let padded = format!("{kind:<17}");
         let colour = match event.kind.as_str() {
             "failed" | "incident" | "shim-lost" | "events-lost" | "killing" => Some(AnsiColor::Red),
-            "degraded" | "trouble" | "restart-scheduled" | "refused" | "left-down" => Some(AnsiColor::Yellow),
+            "degraded" | "trouble" | "restart-scheduled" | "refused" | "left-down" | "operation-left" => {
+                Some(AnsiColor::Yellow)
+            }
             "ready" | "recovered" => Some(AnsiColor::Green),
             _ => None,
         };

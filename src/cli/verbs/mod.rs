@@ -16,6 +16,7 @@ mod orders;
 mod plan;
 mod port_owners;
 mod reload;
+mod roll;
 mod status;
 mod up;
 mod upgrade_self;
@@ -43,6 +44,8 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Doctor(args) => doctor::run(context, &args).await,
         Verb::Plan(args) => plan::run(context, args.json).await,
         Verb::Reload(args) => reload::run(context, args.max_wait).await,
+        Verb::Roll(asked) => roll::run(context, asked).await,
+        Verb::WhyNot(asked) => roll::why_not(context, asked.node, asked.json).await,
         Verb::Fetch(asked) => fetch::run(context, asked).await,
         Verb::Artifacts(asked) => artifacts::run(context, asked).await,
         Verb::Bundle(asked) => bundle::run(context, asked).await,

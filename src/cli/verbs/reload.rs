@@ -1,6 +1,7 @@
 //! `reload`: the daemon applies its configuration file; every step is shown as it is taken.
 
 use crate::{
+    base::Layout,
     cli::{
         context::{Context, TICK, unexpected},
         error::{CliError, refusal},
@@ -17,10 +18,22 @@ pub(super) async fn run(context: &Context, max_wait: Duration) -> Result<Exit, C
     let layout = context.layout()?;
     // The daemon reads its own file; it is told which one is meant here, so that never another one comes into force.
     let config = config_file::path(context.config.as_deref())?.map(|path| path.display().to_string());
-    let mut answers = context.ask(&layout, Order::Reload { config, max_wait_s: max_wait.as_secs().max(1) }).await?;
+    let order = Order::Reload { config, max_wait_s: max_wait.as_secs().max(1) };
+    follow(context, &layout, "reload", order, "the daemon reads the configuration").await
+}
+
+/// Gives an order that is carried out step by step, shows each and what is waited for in between, and prints what was done.
+pub(super) async fn follow(
+    context: &Context,
+    layout: &Layout,
+    label: &'static str,
+    order: Order,
+    first: &str,
+) -> Result<Exit, CliError> {
+    let mut answers = context.ask(layout, order).await?;
     let mut signals = Signals::listen()?;
-    let mut live = Live::begin(context.printer, "reload");
-    let mut doing = "the daemon reads the configuration".to_owned();
+    let mut live = Live::begin(context.printer, label);
+    let mut doing = first.to_owned();
     loop {
         tokio::select! {
             answer = answers.next() => match answer? {

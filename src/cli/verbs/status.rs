@@ -1,9 +1,9 @@
 //! `status`: the table, `--json`, `--watch`.
 
 use crate::{
-    base::Layout,
+    base::{Layout, Timestamp},
     cli::{
-        args,
+        args, cluster_text,
         context::{Context, no_daemon, unexpected},
         error::{CliError, of_output, refusal},
         exit::Exit,
@@ -64,6 +64,16 @@ fn without_counts(status: &Status) -> Status {
     let mut status = status.clone();
     status.supervisor.up_ms = None;
     status.nodes.iter_mut().for_each(|node| node.up_ms = None);
+    if let Some(cluster) = &mut status.cluster {
+        // The same look a second later is nothing new, and neither is a counter of ZooKeeper's.
+        if let Some(kafka) = &mut cluster.kafka {
+            kafka.seen_at = Timestamp::default();
+        }
+        if let Some(zookeeper) = &mut cluster.zookeeper {
+            (zookeeper.latency_avg_ms, zookeeper.latency_max_ms) = (None, None);
+            (zookeeper.outstanding, zookeeper.connections) = (None, None);
+        }
+    }
     status
 }
 
@@ -98,7 +108,14 @@ fn text(context: &Context, status: &Status, args: &args::Status) -> Result<Strin
         false => table::nodes(status, now, status::host_memory(), context.printer.paint()),
     };
     let mut parts = vec![head, String::new(), nodes];
-    let remarks = table::remarks(status, now);
+    let cluster = status.cluster.as_ref().filter(|_| !args.memory);
+    let lines = cluster.map(|cluster| cluster_text::lines(cluster, now)).unwrap_or_default();
+    if !lines.is_empty() {
+        parts.push(String::new());
+        parts.extend(lines);
+    }
+    let mut remarks = table::remarks(status, now);
+    remarks.extend(cluster.map(cluster_text::remarks).unwrap_or_default());
     if !remarks.is_empty() {
         parts.push(String::new());
         parts.extend(remarks);

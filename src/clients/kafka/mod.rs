@@ -4,12 +4,14 @@
 //! pool or a thread of their own, bounded by a time-out.
 
 mod admin;
+mod cluster;
 mod listener;
 mod stream;
 mod view;
 mod wire;
 
 pub use admin::{Admin, Record};
+pub use cluster::{ByTopic, NOT_NEEDED, ahead_of_followers, elect_preferred, min_isr};
 pub use listener::listener_metadata;
 pub use stream::{Delivery, Stream, write_without_retries};
 pub use view::{Broker, ClusterView, Partition, Replicated, Topic, list};

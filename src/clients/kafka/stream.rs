@@ -78,6 +78,11 @@ impl Stream {
             .set("acks", "all")
             .set("enable.idempotence", "true")
             .set("linger.ms", LINGER_MS)
+            // As Kafka's own producer of this line asks and tries again (`retry.backoff.ms` = 100, without growth before
+            // KIP-580): librdkafka's pauses grow to a second, which would be most of what a gap lasts.
+            .set("retry.backoff.ms", "100")
+            .set("retry.backoff.max.ms", "100")
+            .set("topic.metadata.refresh.fast.interval.ms", "100")
             .set("queue.buffering.max.messages", UNDER_WAY_MAX)
             .set("message.timeout.ms", give_up.as_millis().to_string());
         let context = Deliveries(Box::new(told));

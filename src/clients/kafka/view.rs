@@ -80,6 +80,7 @@ impl ClusterView {
         for (_, partition) in self.partitions().filter(|(_, p)| p.replicas.contains(&id)) {
             found.partitions += 1;
             found.out_of_sync += usize::from(!partition.isr.contains(&id));
+            found.leaderless += usize::from(partition.leader.is_none());
         }
         found
     }
@@ -107,6 +108,8 @@ pub struct Replicated {
     pub partitions: usize,
     /// Those of them whose ISR it is missing from.
     pub out_of_sync: usize,
+    /// Those of them that nobody leads.
+    pub leaderless: usize,
 }
 
 /// `1, 2 and 3`.
@@ -137,7 +140,7 @@ mod tests {
     fn a_broker_is_counted_out_of_sync_only_where_it_holds_a_replica() {
         let mut v = view(vec![partition(0, Some(1), &[1, 2]), partition(1, Some(2), &[1, 2, 3])]);
         v.topics[0].partitions.push(Partition { id: 2, leader: Some(1), replicas: vec![1, 2], isr: vec![1, 2] });
-        assert_eq!(v.replicated_by(3), Replicated { partitions: 2, out_of_sync: 1 });
+        assert_eq!(v.replicated_by(3), Replicated { partitions: 2, out_of_sync: 1, leaderless: 0 });
         assert_eq!(v.replicated_by(9), Replicated::default());
     }
 

@@ -1,6 +1,6 @@
-//! The bytes of one Kafka request: Metadata, version 5. Pure, bounded, no panics.
+//! The bytes of Kafka requests: what all have in common, and Metadata, version 5. Pure, bounded, no panics.
 //!
-//! Version 5 (Kafka 1.0, KIP-112) is the last without anything we would skip; 3.5 speaks 0 to 12
+//! Metadata's version 5 (Kafka 1.0, KIP-112) is the last without anything we would skip; 3.5 speaks 0 to 12
 //! (`MetadataRequest.json`, `MetadataResponse.json`).
 
 use super::{Broker, ClusterView, Partition, Topic};
@@ -13,25 +13,42 @@ const CLIENT_ID_LENGTH: i16 = 14;
 
 /// A request for all brokers and all topics that creates none.
 pub(super) fn metadata_request(correlation: i32) -> Vec<u8> {
+    let mut body = head(METADATA, VERSION, correlation);
+    body.extend_from_slice(&(-1i32).to_be_bytes()); // topics: null means all
+    body.push(0); // allow_auto_topic_creation
+    framed(&body)
+}
+
+/// The head of a request (`RequestHeader.json`, version 1).
+pub(super) fn head(api: i16, version: i16, correlation: i32) -> Vec<u8> {
     let mut body = Vec::with_capacity(32);
-    body.extend_from_slice(&METADATA.to_be_bytes());
-    body.extend_from_slice(&VERSION.to_be_bytes());
+    body.extend_from_slice(&api.to_be_bytes());
+    body.extend_from_slice(&version.to_be_bytes());
     body.extend_from_slice(&correlation.to_be_bytes());
     body.extend_from_slice(&CLIENT_ID_LENGTH.to_be_bytes());
     body.extend_from_slice(CLIENT_ID);
-    body.extend_from_slice(&(-1i32).to_be_bytes()); // topics: null means all
-    body.push(0); // allow_auto_topic_creation
+    body
+}
+
+/// With its length in front.
+pub(super) fn framed(body: &[u8]) -> Vec<u8> {
     let length = i32::try_from(body.len()).unwrap_or(i32::MAX);
-    [&length.to_be_bytes()[..], &body].concat()
+    [&length.to_be_bytes()[..], body].concat()
+}
+
+/// Reads past the head of an answer, which must be the one to our request.
+pub(super) fn skip_head(r: &mut Reader<'_>, correlation: i32) -> Result<(), String> {
+    let found = r.int("the correlation id")?;
+    if found != correlation {
+        return Err(format!("its answer is to request {found}, ours was {correlation}"));
+    }
+    Ok(())
 }
 
 /// Reads the answer. `asked_port` tells which of the brokers answered: Kafka's answer does not say.
 pub(super) fn read_metadata(frame: &[u8], correlation: i32, asked_port: u16) -> Result<ClusterView, String> {
     let r = &mut Reader(frame);
-    let found = r.int("the correlation id")?;
-    if found != correlation {
-        return Err(format!("its answer is to request {found}, ours was {correlation}"));
-    }
+    skip_head(r, correlation)?;
     r.int("the throttle time")?;
     let mut brokers = array(r, "the brokers", |r| {
         let id = r.int("a broker's id")?;
@@ -69,7 +86,7 @@ fn partition(r: &mut Reader<'_>) -> Result<Partition, String> {
     Ok(Partition { id, leader, replicas, isr })
 }
 
-fn id_of(found: i32, what: &str) -> Result<u32, String> {
+pub(super) fn id_of(found: i32, what: &str) -> Result<u32, String> {
     u32::try_from(found).map_err(|_| format!("its answer has the {what} {found}"))
 }
 
@@ -78,7 +95,7 @@ fn port_of(found: i32) -> Result<u16, String> {
 }
 
 /// A length of -1 is null. Nothing is reserved by the announced length: each element must really be there.
-fn array<'a, T>(
+pub(super) fn array<'a, T>(
     r: &mut Reader<'a>,
     what: &str,
     mut element: impl FnMut(&mut Reader<'a>) -> Result<T, String>,
@@ -91,7 +108,7 @@ fn array<'a, T>(
 }
 
 /// A length of -1 is null.
-fn string(r: &mut Reader<'_>, what: &str) -> Result<Option<String>, String> {
+pub(super) fn string(r: &mut Reader<'_>, what: &str) -> Result<Option<String>, String> {
     let length = r.short(what)?;
     match usize::try_from(length) {
         Ok(n) => Ok(Some(String::from_utf8_lossy(r.take(n, what)?).into_owned())),

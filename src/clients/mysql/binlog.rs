@@ -1,13 +1,17 @@
 //! Reads a binlog as a replica does, from a place to its present end: what a change-data-capture client would see of one table.
 
 use super::{Mysql, driver_error};
-use crate::clients::{ClientError, error::bounded};
+use crate::{
+    base::Timestamp,
+    clients::{ClientError, error::bounded},
+};
 use futures_util::StreamExt;
 use mysql_async::{
-    BinlogStreamRequest, Value,
+    BinlogStreamRequest, Row, Value,
     binlog::{events::EventData, row::BinlogRow, value::BinlogValue},
+    prelude::Queryable,
 };
-use std::fmt;
+use std::{fmt, io, path::Path};
 
 /// A place in a server's binlog.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,7 +54,34 @@ fn replica_id() -> u32 {
     0xCDC0_0000 | (rand::random::<u32>() & 0x000F_FFFF)
 }
 
+/// Every binlog file begins with these four bytes (`BINLOG_MAGIC`, log_event.h); an encrypted one does not.
+const MAGIC: [u8; 4] = [0xfe, b'b', b'i', b'n'];
+
+/// When the first event of a binlog file was written; none: it cannot be read here, or is encrypted. An event begins with its
+/// time, seconds since 1970 in four little-endian bytes (log_event.h, common header).
+pub async fn oldest_event(file: &Path) -> Option<Timestamp> {
+    let file = file.to_owned();
+    let read = move || -> io::Result<[u8; 8]> {
+        let mut head = [0; 8];
+        io::Read::read_exact(&mut std::fs::File::open(file)?, &mut head)?;
+        Ok(head)
+    };
+    let head = tokio::task::spawn_blocking(read).await.ok()?.ok()?;
+    let (magic, time) = head.split_at(4);
+    let seconds = u32::from_le_bytes(time.try_into().ok()?);
+    (magic == MAGIC && seconds > 0).then(|| Timestamp(i64::from(seconds) * 1_000))
+}
+
 impl Mysql {
+    /// The binary logs, oldest first: name and size in bytes.
+    pub async fn binlogs(&mut self) -> Result<Vec<(String, u64)>, ClientError> {
+        let doing = format!("list the binary logs at {}", self.place);
+        let rows: Vec<Row> = self.call(&doing, async |conn| conn.query("SHOW BINARY LOGS").await).await?;
+        let named = |row: Row| Some((row.get::<String, _>(0)?, row.get::<u64, _>(1)?));
+        let all: Option<Vec<_>> = rows.into_iter().map(named).collect();
+        all.ok_or_else(|| ClientError::malformed(&doing, "a row of its answer has no name and size"))
+    }
+
     /// The end of the server's binlog, which takes REPLICATION CLIENT.
     pub async fn binlog_place(&mut self) -> Result<BinlogPlace, ClientError> {
         let doing = format!("ask for the place in the binlog at {}", self.place);

@@ -12,4 +12,4 @@ mod words;
 pub use jute::Stat;
 pub use session::{Identity, Session};
 pub use takeover::close_session;
-pub use words::{Serving, four_letter, parse_srvr};
+pub use words::{Counters, Serving, four_letter, parse_mntr, parse_srvr};

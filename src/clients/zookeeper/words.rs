@@ -57,9 +57,62 @@ pub fn parse_srvr(text: &str) -> Serving {
     }
 }
 
+/// What an answer to `mntr` counts. None: the line is missing.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Counters {
+    /// `standalone`, `leader`, `follower`.
+    pub mode: Option<String>,
+    /// Of requests since the server started, milliseconds.
+    pub latency_avg_ms: Option<f64>,
+    /// The longest of them.
+    pub latency_max_ms: Option<u64>,
+    /// Requests that are queued now.
+    pub outstanding: Option<u64>,
+    /// Open connections, that of the question among them.
+    pub connections: Option<u64>,
+    /// Sessions.
+    pub sessions: Option<u64>,
+}
+
+/// Reads an answer to `mntr`: one `zk_NAME TAB VALUE` a line (`MonitorCommand`, 3.6 and 3.8). Other lines are passed over.
+pub fn parse_mntr(text: &str) -> Counters {
+    let mut counters = Counters::default();
+    for (name, value) in text.lines().filter_map(|line| line.split_once('\t')) {
+        let whole = || value.trim().split('.').next()?.parse::<u64>().ok();
+        match name {
+            "zk_server_state" => counters.mode = Some(value.trim().chars().take(20).collect()),
+            "zk_avg_latency" => counters.latency_avg_ms = value.trim().parse().ok().filter(|v: &f64| v.is_finite()),
+            "zk_max_latency" => counters.latency_max_ms = whole(),
+            "zk_outstanding_requests" => counters.outstanding = whole(),
+            "zk_num_alive_connections" => counters.connections = whole(),
+            "zk_global_sessions" => counters.sessions = whole(),
+            _ => {}
+        }
+    }
+    counters
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn mntr_counts_and_lines_that_are_missing_are_unknown() {
+        let text = "zk_version\t3.6.4--d65253d, built on 12/18/2022 18:10 GMT\nzk_server_state\tstandalone\n\
+                    zk_avg_latency\t0.4517\nzk_max_latency\t12\nzk_outstanding_requests\t0\n\
+                    zk_num_alive_connections\t4\nzk_global_sessions\t3\nzk_cnt_x\tNaN\n";
+        let expected = Counters {
+            mode: Some("standalone".into()),
+            latency_avg_ms: Some(0.4517),
+            latency_max_ms: Some(12),
+            outstanding: Some(0),
+            connections: Some(4),
+            sessions: Some(3),
+        };
+        assert_eq!(parse_mntr(text), expected);
+        assert_eq!(parse_mntr("mntr is not executed because it is not in the whitelist.\n"), Counters::default());
+        assert_eq!(parse_mntr("zk_max_latency\t-1\nzk_avg_latency\tNaN\n"), Counters::default());
+    }
 
     #[test]
     fn srvr_tells_serving_from_loading_and_from_strangers() {

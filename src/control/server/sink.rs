@@ -98,6 +98,7 @@ impl Queue {
             Answer::Status(_) => self.status_ends,
             Answer::Hello(_)
             | Answer::Verdict(_)
+            | Answer::Outlook(_)
             | Answer::Drilled(_)
             | Answer::Done { .. }
             | Answer::Refused { .. } => true,
@@ -113,6 +114,7 @@ impl Queue {
             Answer::Progress { .. }
             | Answer::Hello(_)
             | Answer::Verdict(_)
+            | Answer::Outlook(_)
             | Answer::Drilled(_)
             | Answer::Done { .. }
             | Answer::Refused { .. } => {}

@@ -129,11 +129,10 @@ impl Outage {
                     }
                 },
             };
-            let Some(why) = why else {
-                if whole_everywhere(stage).await {
-                    return Ok(());
-                }
-                continue;
+            let why = match why {
+                Some(why) => why,
+                None if whole_everywhere(stage).await => return Ok(()),
+                None => "not every broker sees everything in sync yet".to_owned(),
             };
             if why != told {
                 tell(why.clone());

@@ -1,0 +1,206 @@
+//! The cluster as a whole for people: a line each for Kafka, ZooKeeper and MySQL, and a line for each thing that is not as it should
+//! be.
+
+use super::table::{size, up_for};
+use crate::{
+    base::{Timestamp, units::human_duration},
+    control::wire::cluster::{Cluster, KafkaState, MysqlState, Partitions, ZookeeperState},
+};
+use std::time::Duration;
+
+/// The lines; empty: nothing is known.
+pub fn lines(cluster: &Cluster, now: Timestamp) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(kafka) = &cluster.kafka {
+        lines.push(format!("kafka      {}", self::kafka(kafka)));
+    }
+    if let Some(zookeeper) = &cluster.zookeeper {
+        lines.push(format!("zookeeper  {}", self::zookeeper(zookeeper)));
+    }
+    if let Some(mysql) = &cluster.mysql {
+        lines.push(format!("mysql      {}", self::mysql(mysql, now)));
+    }
+    lines
+}
+
+/// What is not as it should be.
+pub fn remarks(cluster: &Cluster) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(kafka) = &cluster.kafka {
+        for (partitions, words) in [
+            (&kafka.offline, "have no leader: no write, no read"),
+            (
+                &kafka.under_min_isr,
+                "have fewer replicas in sync than min.insync.replicas: writes with acks=all are refused",
+            ),
+            (&kafka.under_replicated, "miss a replica"),
+        ] {
+            if partitions.count > 0 {
+                lines.push(format!(
+                    "kafka: {} of {} partitions {words}: {}",
+                    partitions.count,
+                    kafka.partitions,
+                    named(partitions)
+                ));
+            }
+        }
+    }
+    let owners = cluster.zookeeper.iter().flat_map(|z| z.owners.iter().flatten());
+    lines.extend(owners.filter(|owner| owner.ours == Some(false)).map(|owner| {
+        format!("zookeeper: session {} is registered as broker {}, and it is not ours", owner.session, owner.broker)
+    }));
+    lines
+}
+
+fn named(partitions: &Partitions) -> String {
+    const SHOWN: usize = 3;
+    let first = &partitions.first[..partitions.first.len().min(SHOWN)];
+    match partitions.count - first.len() {
+        0 => first.join(", "),
+        more => format!("{} and {more} more", first.join(", ")),
+    }
+}
+
+/// `controller broker-1; leads 9, 9, 9 of 27 partitions, every replica in sync`.
+fn kafka(kafka: &KafkaState) -> String {
+    let controller = kafka.controller.map_or_else(|| "no controller".into(), |id| format!("controller broker-{id}"));
+    let leads: Vec<String> = kafka.brokers.iter().map(|b| format!("broker-{} {}", b.id, b.leads)).collect();
+    let state = if kafka.under_replicated.count == 0 && kafka.offline.count == 0 {
+        "every replica in sync".to_owned()
+    } else {
+        let at_min = match kafka.at_min_isr.count {
+            0 => String::new(),
+            n => format!(", {n} at min.insync.replicas"),
+        };
+        format!("{} under-replicated, {} offline{at_min}", kafka.under_replicated.count, kafka.offline.count)
+    };
+    let away = match kafka.not_led_by_preferred.count {
+        0 => String::new(),
+        n => format!(", {n} not led by their preferred leaders"),
+    };
+    format!("{controller}; leaders of {} partitions: {}; {state}{away}", kafka.partitions, leads.join(", "))
+}
+
+/// `standalone, latency 0.5 ms (longest 12 ms), 3 sessions; broker 1 is 0x100…`.
+fn zookeeper(zookeeper: &ZookeeperState) -> String {
+    let mut parts = vec![zookeeper.mode.clone().unwrap_or_else(|| "mode unknown".into())];
+    if let Some(average) = zookeeper.latency_avg_ms {
+        let longest = zookeeper.latency_max_ms.map_or_else(String::new, |max| format!(" (longest {max} ms)"));
+        parts.push(format!("latency {average:.1} ms{longest}"));
+    }
+    if let Some(queued @ 1..) = zookeeper.outstanding {
+        parts.push(format!("{queued} requests queued"));
+    }
+    if let Some(sessions) = zookeeper.sessions {
+        parts.push(if sessions == 1 { "1 session".into() } else { format!("{sessions} sessions") });
+    }
+    let owners: Vec<String> =
+        zookeeper.owners.iter().flatten().map(|o| format!("broker-{} {}", o.broker, o.session)).collect();
+    if owners.is_empty() { parts.join(", ") } else { format!("{}: {}", parts.join(", "), owners.join(", ")) }
+}
+
+/// `GTIDs …:1-25; the binlog reaches back 2h10m and is kept 72h00m (3 files, 12M)`.
+fn mysql(mysql: &MysqlState, now: Timestamp) -> String {
+    let gtid = if mysql.gtid_executed.is_empty() { "no GTID yet" } else { mysql.gtid_executed.as_str() };
+    let back = mysql.binlog_since.map_or_else(String::new, |since| format!("reaches back {}, ", up_for(now, since)));
+    let keeps = match mysql.binlog_keeps_s {
+        Some(seconds) => format!("a reader may be away for {}", human_duration(Duration::from_secs(seconds))),
+        None => "nothing of it is removed".into(),
+    };
+    let files = if mysql.binlog_files == 1 { "1 file".into() } else { format!("{} files", mysql.binlog_files) };
+    format!("{gtid}; the binlog {back}{keeps} ({files}, {})", size(mysql.binlog_bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        cli::samples::NOW,
+        control::wire::cluster::{BrokerState, Owner},
+    };
+
+    fn some(count: usize, first: &[&str]) -> Partitions {
+        Partitions { count, first: first.iter().map(|n| (*n).into()).collect() }
+    }
+
+    fn whole() -> Cluster {
+        let broker = |id| BrokerState { id, listed: true, leads: 9, preferred: 9, replicas: 27, out_of_sync: 0 };
+        let owner = |broker, session: &str, ours| Owner { broker, session: session.into(), ours };
+        Cluster {
+            kafka: Some(KafkaState {
+                seen_at: NOW,
+                controller: Some(2),
+                partitions: 27,
+                under_replicated: Partitions::default(),
+                at_min_isr: Partitions::default(),
+                under_min_isr: Partitions::default(),
+                offline: Partitions::default(),
+                not_led_by_preferred: Partitions::default(),
+                brokers: vec![broker(1), broker(2), broker(3)],
+            }),
+            zookeeper: Some(ZookeeperState {
+                mode: Some("standalone".into()),
+                latency_avg_ms: Some(0.4517),
+                latency_max_ms: Some(12),
+                outstanding: Some(0),
+                connections: Some(4),
+                sessions: Some(3),
+                owners: Some(vec![owner(1, "0x10001", Some(true)), owner(2, "0x10002", None)]),
+            }),
+            mysql: Some(MysqlState {
+                gtid_executed: "3e11fa47-71ca-11e1-9e33-c80aa9429562:1-25".into(),
+                binlog_files: 3,
+                binlog_bytes: 12 << 20,
+                binlog_since: Some(Timestamp(NOW.0 - 7_800_000)),
+                binlog_keeps_s: Some(259_200),
+            }),
+        }
+    }
+
+    #[test]
+    fn a_whole_cluster_is_three_lines_and_no_remark() {
+        assert_eq!(
+            lines(&whole(), NOW),
+            [
+                "kafka      controller broker-2; leaders of 27 partitions: broker-1 9, broker-2 9, broker-3 9; every replica in sync",
+                "zookeeper  standalone, latency 0.5 ms (longest 12 ms), 3 sessions: broker-1 0x10001, broker-2 0x10002",
+                "mysql      3e11fa47-71ca-11e1-9e33-c80aa9429562:1-25; the binlog reaches back 2h10m, a reader may be away for 3d00h (3 files, 12M)",
+            ]
+        );
+        assert!(remarks(&whole()).is_empty());
+        assert!(lines(&Cluster::default(), NOW).is_empty());
+    }
+
+    #[test]
+    fn what_is_missing_is_counted_in_the_line_and_named_below_it() {
+        let mut cluster = whole();
+        if let Some(kafka) = &mut cluster.kafka {
+            kafka.controller = None;
+            kafka.under_replicated = some(24, &["a-0", "a-1", "a-2", "a-3"]);
+            kafka.at_min_isr = some(23, &["a-0"]);
+            kafka.under_min_isr = some(1, &["a-3"]);
+            kafka.offline = some(2, &["b-0", "b-1"]);
+            kafka.not_led_by_preferred = some(4, &[]);
+        }
+        if let Some(owners) = cluster.zookeeper.as_mut().and_then(|z| z.owners.as_mut()) {
+            owners[1].ours = Some(false);
+        }
+        let line = &lines(&cluster, NOW)[0];
+        assert!(
+            line.starts_with("kafka      no controller;")
+                && line.ends_with(
+                    "24 under-replicated, 2 offline, 23 at min.insync.replicas, 4 not led by their preferred leaders"
+                ),
+            "{line}"
+        );
+        assert_eq!(
+            remarks(&cluster),
+            [
+                "kafka: 2 of 27 partitions have no leader: no write, no read: b-0, b-1",
+                "kafka: 1 of 27 partitions have fewer replicas in sync than min.insync.replicas: writes with acks=all are refused: a-3",
+                "kafka: 24 of 27 partitions miss a replica: a-0, a-1, a-2 and 21 more",
+                "zookeeper: session 0x10002 is registered as broker 2, and it is not ours",
+            ]
+        );
+    }
+}

@@ -1,0 +1,145 @@
+//! What would break, for people: per node the four lists, what would be waited for, and the sum.
+
+use super::printer::Paint;
+use crate::control::wire::cluster::{Impact, Outlook};
+use anstyle::AnsiColor;
+
+/// The whole text. `roll`: it is about restarting them all, in this order.
+pub fn text(outlook: &Outlook, roll: bool, paint: Paint) -> String {
+    let mut lines = Vec::new();
+    for (nth, node) in (1..).zip(&outlook.nodes) {
+        let number = if roll { format!("{nth}  ") } else { String::new() };
+        let (word, colour) = if node.safe { ("safe", AnsiColor::Green) } else { ("not safe", AnsiColor::Red) };
+        lines.push(format!(
+            "{number}{}  {} now",
+            paint.heading(node.node.as_str()),
+            paint.with(colour.on_default(), word)
+        ));
+        lines.extend(one(node).into_iter().map(|line| format!("   {line}")));
+    }
+    lines.push(String::new());
+    lines.push(ending(outlook, roll));
+    lines.join("\n")
+}
+
+fn one(node: &Impact) -> Vec<String> {
+    let mut lines = Vec::new();
+    let is_broker = node.node.as_str().starts_with("broker-");
+    if is_broker {
+        for (what, list) in [
+            ("goes offline", &node.goes_offline),
+            ("refuses acks=all", &node.refuses_acks_all),
+            ("unreadable", &node.unreadable),
+            ("may lose acks=1", &node.may_lose_acks_1),
+        ] {
+            lines.push(format!("{what:<17} {}", named(list)));
+        }
+        if !node.never_safe.is_empty() {
+            lines.push(format!("{:<17} {}", "never safe", named(&node.never_safe)));
+        }
+        lines.push(format!("{:<17} {}", "waits for", node.waits_for.as_deref().unwrap_or("nothing")));
+    }
+    lines.extend(node.notes.iter().cloned());
+    lines
+}
+
+/// All of them: it is what is asked for.
+fn named(list: &[String]) -> String {
+    match list.len() {
+        0 => "none".into(),
+        1 => list[0].clone(),
+        n => format!("{n} partitions: {}", list.join(", ")),
+    }
+}
+
+fn ending(outlook: &Outlook, roll: bool) -> String {
+    let never = outlook.nodes.iter().any(|n| !n.never_safe.is_empty());
+    match (roll, outlook.safe, never) {
+        (false, true, _) => "nothing breaks".into(),
+        (false, false, _) => "that is why not".into(),
+        (true, _, true) => {
+            "partitions have too few replicas: a roll is refused unless --accept-unavailable is given; nothing was touched".into()
+        }
+        (true, true, false) => "each is looked at again before its turn; nothing was touched".into(),
+        (true, false, false) => "a roll would wait until that is over; nothing was touched".into(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{NodeName, Timestamp};
+
+    fn node(name: NodeName) -> Impact {
+        Impact {
+            node: name,
+            safe: true,
+            goes_offline: vec![],
+            refuses_acks_all: vec![],
+            unreadable: vec![],
+            may_lose_acks_1: vec![],
+            never_safe: vec![],
+            waits_for: None,
+            notes: vec![],
+        }
+    }
+
+    fn outlook(safe: bool, nodes: Vec<Impact>) -> Outlook {
+        Outlook { schema: 1, at: Timestamp(0), safe, nodes }
+    }
+
+    #[test]
+    fn the_four_lists_stand_there_also_when_they_are_empty() {
+        let controller = Impact { notes: vec!["it is the controller".into()], ..node(NodeName::broker(1)) };
+        let expected = "\
+1  broker-2  safe now
+   goes offline      none
+   refuses acks=all  none
+   unreadable        none
+   may lose acks=1   none
+   waits for         nothing
+2  broker-1  safe now
+   goes offline      none
+   refuses acks=all  none
+   unreadable        none
+   may lose acks=1   none
+   waits for         nothing
+   it is the controller
+
+each is looked at again before its turn; nothing was touched";
+        let all = outlook(true, vec![node(NodeName::broker(2)), controller]);
+        assert_eq!(text(&all, true, Paint { on: false }), expected);
+    }
+
+    #[test]
+    fn what_breaks_is_named_whole() {
+        let broker = Impact {
+            safe: false,
+            goes_offline: vec!["a-0".into(), "a-1".into()],
+            refuses_acks_all: vec!["b-0".into()],
+            never_safe: vec!["a-0".into(), "a-1".into()],
+            waits_for: Some("b-0: broker 3 is not in sync".into()),
+            ..node(NodeName::broker(1))
+        };
+        let expected = "\
+broker-1  not safe now
+   goes offline      2 partitions: a-0, a-1
+   refuses acks=all  b-0
+   unreadable        none
+   may lose acks=1   none
+   never safe        2 partitions: a-0, a-1
+   waits for         b-0: broker 3 is not in sync
+
+that is why not";
+        let one = outlook(false, vec![broker]);
+        assert_eq!(text(&one, false, Paint { on: false }), expected);
+        assert!(text(&one, true, Paint { on: false }).contains("--accept-unavailable"));
+    }
+
+    #[test]
+    fn a_node_that_is_no_broker_has_notes_only() {
+        let ui = Impact { notes: vec!["only the page is away".into()], ..node(NodeName::kafka_ui()) };
+        let expected = "kafka-ui  safe now\n   only the page is away\n\nnothing breaks";
+        assert_eq!(text(&outlook(true, vec![ui]), false, Paint { on: false }), expected);
+    }
+}

@@ -1,0 +1,135 @@
+//! The watcher of the cluster beside the daemon, and what `status` shows of it.
+
+use super::reload::Reloads;
+use crate::{
+    base::{NodeName, Timestamp, recipe::ProbeKind, recipe::Recipe},
+    config::Plan,
+    control::wire::cluster::{BrokerState, Cluster, KafkaState, MysqlState, Owner, Partitions, ZookeeperState},
+    engine::{Handle, Snapshot},
+    operate::{
+        cluster::{self, Arounds, Known, Latest, MysqlSeen, Sight, ZookeeperSeen},
+        prove::MysqlTargets,
+    },
+    sys::clock,
+};
+use std::{sync::Arc, time::Duration};
+
+/// How many partitions of a list are named in a status.
+const NAMED: usize = 20;
+
+/// Kafka's own switch for what `kafka.elect_preferred` does at once.
+const REBALANCE: &str = "auto.leader.rebalance.enable";
+
+/// What is known of the cluster, and how the rest is asked for.
+#[derive(Debug)]
+pub(super) struct Clusters {
+    known: Known,
+    around: Arounds,
+}
+
+/// What of a plan the watcher looks at.
+pub(super) fn sight(plan: &Plan, recipes: &[Recipe], mysql: Option<MysqlTargets>) -> Sight {
+    let mut sight = Sight { mysql, ..Sight::default() };
+    for recipe in recipes {
+        match &recipe.probe.kind {
+            ProbeKind::Broker { id, internal, .. } => drop(sight.brokers.insert(*id, *internal)),
+            ProbeKind::Zookeeper(address) => sight.zookeeper = Some(*address),
+            ProbeKind::None
+            | ProbeKind::Tcp(_)
+            | ProbeKind::Http(_)
+            | ProbeKind::Exec(_)
+            | ProbeKind::Notify
+            | ProbeKind::Mysql { .. } => {}
+        }
+    }
+    sight.elect = plan.kafka.as_ref().is_some_and(|kafka| {
+        let off = |broker: &crate::config::Broker| broker.properties.get(REBALANCE).is_some_and(|v| v == "false");
+        kafka.elect_preferred && !kafka.brokers.values().any(off)
+    });
+    sight
+}
+
+impl Clusters {
+    /// Begins to watch. Ends with the engine.
+    pub(super) fn watch(engine: Handle, reloads: Arc<Reloads>) -> Self {
+        let known = Known::default();
+        tokio::spawn(cluster::watch(engine, move || reloads.applied().sight.clone(), known.clone()));
+        Self { known, around: Arounds::default() }
+    }
+
+    /// For a status; none: no node of this root belongs to a cluster. Takes at most `patience`.
+    pub(super) async fn document(&self, sight: &Sight, snapshot: &Snapshot, patience: Duration) -> Option<Cluster> {
+        if sight.brokers.is_empty() && sight.zookeeper.is_none() && sight.mysql.is_none() {
+            return None;
+        }
+        let around = self.around.ask(sight, snapshot, patience).await;
+        Some(Cluster {
+            kafka: self.known.latest().map(|latest| kafka(&latest)),
+            zookeeper: around.zookeeper.map(|seen| zookeeper(seen, snapshot)),
+            mysql: around.mysql.map(mysql),
+        })
+    }
+}
+
+fn kafka(latest: &Latest) -> KafkaState {
+    let health = latest.look.health();
+    let ago = i64::try_from(latest.at.elapsed().as_millis()).unwrap_or(i64::MAX);
+    KafkaState {
+        seen_at: Timestamp(clock::wall().0.saturating_sub(ago)),
+        controller: health.controller,
+        partitions: health.partitions,
+        under_replicated: some(&health.under_replicated),
+        at_min_isr: some(&health.at_min),
+        under_min_isr: some(&health.under_min),
+        offline: some(&health.offline),
+        not_led_by_preferred: some(&health.away),
+        brokers: health
+            .brokers
+            .iter()
+            .map(|(id, share)| BrokerState {
+                id: *id,
+                listed: share.alive,
+                leads: share.leads,
+                preferred: share.preferred,
+                replicas: share.replicas,
+                out_of_sync: share.out_of_sync,
+            })
+            .collect(),
+    }
+}
+
+fn some(names: &[String]) -> Partitions {
+    Partitions { count: names.len(), first: names.iter().take(NAMED).cloned().collect() }
+}
+
+fn zookeeper(seen: ZookeeperSeen, snapshot: &Snapshot) -> ZookeeperState {
+    let recorded = |broker: u32| {
+        let name = NodeName::broker(broker);
+        snapshot.nodes.iter().find(|n| n.name == name && n.process.is_some()).and_then(|n| n.session)
+    };
+    let owner = |(broker, session): (u32, i64)| Owner {
+        broker,
+        session: format!("{session:#x}"),
+        ours: recorded(broker).map(|ours| ours == session),
+    };
+    let counters = seen.counters;
+    ZookeeperState {
+        mode: counters.mode,
+        latency_avg_ms: counters.latency_avg_ms,
+        latency_max_ms: counters.latency_max_ms,
+        outstanding: counters.outstanding,
+        connections: counters.connections,
+        sessions: counters.sessions,
+        owners: seen.owners.map(|owners| owners.into_iter().map(owner).collect()),
+    }
+}
+
+fn mysql(seen: MysqlSeen) -> MysqlState {
+    MysqlState {
+        gtid_executed: seen.gtid_executed,
+        binlog_files: seen.binlog.files,
+        binlog_bytes: seen.binlog.bytes,
+        binlog_since: seen.binlog.oldest,
+        binlog_keeps_s: (seen.binlog.keeps_s > 0).then_some(seen.binlog.keeps_s),
+    }
+}

@@ -1,0 +1,30 @@
+//! What is known of the cluster as a whole: looked at about once a second while brokers serve, and of ZooKeeper and MySQL when
+//! somebody asks.
+
+mod around;
+mod change;
+mod health;
+mod watch;
+
+pub use around::{Around, Arounds, Binlog, MysqlSeen, ZookeeperSeen};
+pub use health::{Health, Look, MinIsr, Share, name, partitions, some};
+pub use watch::{Known, Latest, watch};
+
+use super::{prove::MysqlTargets, whole::Brokers};
+use std::net::SocketAddr;
+
+#[cfg(test)]
+pub(super) use health::tests as samples;
+
+/// Where to look.
+#[derive(Clone, Debug, Default)]
+pub struct Sight {
+    /// The brokers' INTERNAL listeners.
+    pub brokers: Brokers,
+    /// Leaders are given back to a broker that has come back (`kafka.elect_preferred`).
+    pub elect: bool,
+    /// ZooKeeper's client port.
+    pub zookeeper: Option<SocketAddr>,
+    /// The MySQL server that the supervisor has set up.
+    pub mysql: Option<MysqlTargets>,
+}

@@ -1,0 +1,271 @@
+//! `roll` and `why-not`: what would break if a node were stopped now, and brokers restarted one by one so that nothing does.
+//!
+//! The restarts themselves are those of a reload (`reload`): the sick first, the controller last, each when every replica of
+//! every partition is in sync and leaders are home. Nothing here fails because it is unsafe just now: it waits and says for what.
+
+use super::{
+    cluster::{Look, some},
+    impact::{self, Impact, led_with_followers},
+    reload::{self, Failed, Purpose, Report, Work, broker_id, brokers, is_sick},
+    whole::{self, Brokers, Said},
+};
+use crate::{
+    base::{NodeKind, NodeName, recipe::Recipe},
+    clients::kafka::{ahead_of_followers, min_isr},
+    engine::{Handle, Wanted},
+    services::change::{Does, Gate, Step, next_broker},
+};
+use std::{collections::BTreeMap, time::Duration};
+
+/// Bound of one question beside metadata.
+const ASK: Duration = Duration::from_secs(5);
+
+/// What is asked of a roll.
+#[derive(Clone, Debug)]
+pub struct Asked {
+    /// Which brokers; empty: all that are wanted up.
+    pub nodes: Vec<NodeName>,
+    /// Longest wait for one thing.
+    pub max_wait: Duration,
+    /// Partitions with too few replicas may be away meanwhile.
+    pub accept_unavailable: bool,
+    /// `kafka.elect_preferred`.
+    pub leaders_home: bool,
+}
+
+/// A node that would be stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Outlook {
+    /// Which.
+    pub node: NodeName,
+    /// What breaks, partition by partition.
+    pub impact: Impact,
+    /// What a roll would wait for; none: nothing.
+    pub waits_for: Option<String>,
+    /// What else goes with it.
+    pub notes: Vec<String>,
+    /// What the notes say is a loss.
+    pub notes_break: bool,
+}
+
+impl Outlook {
+    /// Nothing breaks, and nothing has to be waited for.
+    pub fn is_safe(&self) -> bool {
+        self.impact.is_none() && self.waits_for.is_none() && !self.notes_break
+    }
+}
+
+/// Restarts brokers one by one; a line for each thing that was done.
+pub async fn roll(
+    engine: &Handle,
+    asked: &Asked,
+    recipes: &[Recipe],
+    report: &mut dyn Report,
+) -> Result<Vec<String>, Failed> {
+    let nodes = chosen(engine, &asked.nodes, recipes)?;
+    if !asked.accept_unavailable {
+        refuse_what_is_never_safe(&Field::look(engine, recipes).await, &nodes).await?;
+    }
+    let step = |node: &NodeName| Step { node: node.clone(), does: Does::Restart, gate: Gate::InSync };
+    let work = Work {
+        steps: nodes.iter().map(step).collect(),
+        old: recipes.to_vec(),
+        new: recipes.to_vec(),
+        max_wait: asked.max_wait,
+        purpose: Purpose::Roll,
+        leaders_home: asked.leaders_home,
+    };
+    reload::carry_out(engine, work, report).await
+}
+
+/// Partitions with too few replicas are unavailable while one of their brokers is away, and no waiting changes that. Who cannot be
+/// asked now is waited for later.
+async fn refuse_what_is_never_safe(field: &Field, nodes: &[NodeName]) -> Result<(), Failed> {
+    let mut causes = Vec::new();
+    for node in nodes {
+        let Some(id) = field.ids.get(node) else { continue };
+        let Ok(found) = impact_of(&field.said, &field.asked, *id).await else { continue };
+        let never = |list: &[String]| -> Vec<String> {
+            list.iter().filter(|name| found.never_safe.contains(name)).cloned().collect()
+        };
+        for (list, words) in [
+            (never(&found.goes_offline), "have no replica elsewhere and are offline"),
+            (never(&found.refuses_acks_all), "have too few replicas and refuse writes with acks=all"),
+        ] {
+            if !list.is_empty() {
+                causes.push(format!("while {node} is away these {words}: {}", some(&list)));
+            }
+        }
+    }
+    if causes.is_empty() {
+        return Ok(());
+    }
+    Err(Failed {
+        exit: 8,
+        message: "partitions would be unavailable, and no waiting changes that; nothing was restarted".into(),
+        causes,
+        hint: Some("give them more replicas, or accept it with --accept-unavailable".into()),
+    })
+}
+
+/// `roll --plan`: the brokers in the order in which they would be restarted, each as if it were stopped now.
+pub async fn plan(engine: &Handle, asked: &Asked, recipes: &[Recipe]) -> Result<Vec<Outlook>, Failed> {
+    let mut left = chosen(engine, &asked.nodes, recipes)?;
+    let field = Field::look(engine, recipes).await;
+    let controller = field.said.controller().map(NodeName::broker);
+    let mut all = Vec::new();
+    while let Some(next) = next_broker(&left, |node| field.serves(node), controller.as_ref()).cloned() {
+        left.retain(|node| *node != next);
+        all.push(field.broker(&next).await);
+    }
+    Ok(all)
+}
+
+/// `why-not`: what breaks if this node is stopped now.
+pub async fn why_not(engine: &Handle, node: &NodeName, recipes: &[Recipe]) -> Result<Outlook, Failed> {
+    let Some(recipe) = recipes.iter().find(|r| r.node == *node) else { return Err(unknown(node)) };
+    if broker_id(Some(recipe)).is_some() {
+        return Ok(Field::look(engine, recipes).await.broker(node).await);
+    }
+    let (notes, notes_break) = beside(recipe, recipes);
+    Ok(Outlook { node: node.clone(), impact: Impact::default(), waits_for: None, notes, notes_break })
+}
+
+/// The brokers that a roll is about. One that is stopped by order is not started by it.
+fn chosen(engine: &Handle, asked: &[NodeName], recipes: &[Recipe]) -> Result<Vec<NodeName>, Failed> {
+    let snapshot = engine.snapshot();
+    let is_up = |node: &NodeName| snapshot.nodes.iter().any(|n| n.name == *node && n.wanted == Wanted::Up);
+    let is_broker = |node: &NodeName| broker_id(recipes.iter().find(|r| r.node == *node)).is_some();
+    for node in asked {
+        if !recipes.iter().any(|r| r.node == *node) {
+            return Err(unknown(node));
+        }
+        let (what, hint) = if !is_broker(node) {
+            (format!("{node} is no broker"), format!("`cdc-supervisor restart {node}` restarts it"))
+        } else if !is_up(node) {
+            (format!("{node} is stopped by order"), format!("`cdc-supervisor start {node}` starts it"))
+        } else {
+            continue;
+        };
+        return Err(Failed { exit: 8, message: what, causes: Vec::new(), hint: Some(hint) });
+    }
+    let brokers = recipes.iter().map(|r| &r.node).filter(|node| is_broker(node) && is_up(node));
+    let chosen: Vec<NodeName> = brokers.filter(|node| asked.is_empty() || asked.contains(node)).cloned().collect();
+    if chosen.is_empty() {
+        return Err(Failed {
+            exit: 8,
+            message: "there is no broker to restart".into(),
+            causes: Vec::new(),
+            hint: Some("`cdc-supervisor status` lists the nodes".into()),
+        });
+    }
+    Ok(chosen)
+}
+
+fn unknown(node: &NodeName) -> Failed {
+    Failed {
+        exit: 2,
+        message: format!("there is no node {node}"),
+        causes: Vec::new(),
+        hint: Some("`cdc-supervisor status` lists the nodes".into()),
+    }
+}
+
+/// What breaks if broker `id` is stopped, as the cluster looks in what was `said`.
+pub(super) async fn impact_of(said: &Said, asked: &Brokers, id: u32) -> Result<Impact, String> {
+    let Some(view) = said.view().cloned() else { return Err("no broker answers".into()) };
+    let topics: Vec<&str> = view.topics.iter().map(|t| t.name.as_str()).collect();
+    let from = view.answering.and_then(|id| asked.get(&id)).ok_or("the broker that answers is not listed")?;
+    let min_isr = min_isr(*from, &topics, ASK).await.map_err(|e| e.in_one_line())?;
+    let look = Look { view, min_isr };
+    let led = led_with_followers(&look, id);
+    let ahead = match asked.get(&id) {
+        Some(address) => ahead_of_followers(*address, &led, ASK).await,
+        None => Ok(Default::default()),
+    };
+    // A leader that does not say how far it is may be ahead everywhere.
+    let ahead = ahead.unwrap_or_else(|_| {
+        led.iter().flat_map(|(topic, ids)| ids.iter().map(move |id| (topic.clone(), *id))).collect()
+    });
+    Ok(impact::impact(&look, id, &ahead))
+}
+
+/// The cluster at one moment.
+struct Field {
+    said: Said,
+    asked: Brokers,
+    rests: Vec<u32>,
+    snapshot: std::sync::Arc<crate::engine::Snapshot>,
+    ids: BTreeMap<NodeName, u32>,
+}
+
+impl Field {
+    async fn look(engine: &Handle, recipes: &[Recipe]) -> Self {
+        let snapshot = engine.snapshot();
+        let force = recipes.iter().map(|r| (r.node.clone(), r.clone())).collect();
+        let (asked, rests) = brokers(&snapshot, &force);
+        let ids = recipes.iter().filter_map(|r| Some((r.node.clone(), broker_id(Some(r))?))).collect();
+        Self { said: whole::ask(&asked).await, asked, rests, snapshot, ids }
+    }
+
+    fn serves(&self, node: &NodeName) -> bool {
+        self.snapshot.nodes.iter().any(|n| n.name == *node && n.serves)
+    }
+
+    async fn broker(&self, node: &NodeName) -> Outlook {
+        let mut outlook = Outlook {
+            node: node.clone(),
+            impact: Impact::default(),
+            waits_for: None,
+            notes: Vec::new(),
+            notes_break: false,
+        };
+        let seen = self.snapshot.nodes.iter().find(|n| n.name == *node);
+        let (Some(seen), Some(id)) = (seen, self.ids.get(node)) else { return outlook };
+        if seen.wanted == Wanted::Down {
+            outlook.notes.push("it is stopped already".into());
+            return outlook;
+        }
+        outlook.waits_for = self.said.in_the_way(Some(*id), is_sick(seen), &self.rests);
+        match impact_of(&self.said, &self.asked, *id).await {
+            Ok(impact) => outlook.impact = impact,
+            Err(why) => {
+                outlook.notes.push(format!("what would break cannot be told: {why}"));
+                outlook.notes_break = true;
+            }
+        }
+        if self.said.controller() == Some(*id) {
+            outlook.notes.push("it is the controller: another broker takes that over first".into());
+        }
+        outlook
+    }
+}
+
+/// What goes with a node that is no broker, and whether that is a loss.
+fn beside(recipe: &Recipe, recipes: &[Recipe]) -> (Vec<String>, bool) {
+    let after: Vec<&str> = recipes.iter().filter(|r| r.after.contains(&recipe.node)).map(|r| r.node.as_str()).collect();
+    let mut notes = Vec::new();
+    let breaks = match recipe.kind {
+        NodeKind::Zookeeper => {
+            notes.push(
+                "brokers go on with what they lead; meanwhile no leader is elected, no ISR changes, no broker starts"
+                    .into(),
+            );
+            notes.push("away for longer than kafka.session_timeout, every broker has to register anew".into());
+            true
+        }
+        NodeKind::Mysql => {
+            notes.push("its clients are cut off; readers of its binlog wait and go on where they were".into());
+            true
+        }
+        NodeKind::KafkaUi => {
+            notes.push("only the page is away".into());
+            false
+        }
+        NodeKind::Command | NodeKind::Broker(_) => !after.is_empty(),
+    };
+    if !after.is_empty() {
+        notes.push(format!("what comes after it runs on without it: {}", after.join(", ")));
+    }
+    (notes, breaks)
+}
