@@ -72,7 +72,7 @@ fn an_order_to_stop_that_comes_while_the_program_is_being_replaced_is_not_lost()
     process::kill(daemon, 15);
     bench.root.await_empty();
     let log = std::fs::read_to_string(&log).unwrap();
-    assert!(log.contains("the hand-over is given up"), "{log}");
+    assert!(log.contains("the daemon ends") && !log.contains("took over from the program before"), "{log}");
     drop(upgrade.wait(VERB_LIMIT));
 }
 
