@@ -1,7 +1,8 @@
 #!/bin/sh
-# install.sh [--release DIR] [--bundle FILE] - installs the tree that dist/release.sh made, or this one when it lies in it:
+# install.sh [--release DIR] [--bundle FILE --sha256 HEX] - installs the tree that dist/release.sh made, or this one when it lies in it:
 #   programs, unit, configuration, manual pages, completions. Run again it brings a newer version, and no node restarts.
 #   --bundle FILE     the programs that nodes run, from `cdc-supervisor bundle create`; no network is used then
+#   --sha256 HEX      the digest that it printed; --accept-unpinned instead takes the file as it is
 #   --root DIR        only the files, below DIR, for packaging
 # install.sh uninstall [--purge [--confirm TEXT]] - stops everything and removes it; --purge also the data. TEXT is what it
 #   asks for: the root's path.
@@ -14,15 +15,17 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/setup.sh"
 lib=/usr/lib/cdc-supervisor
 manifest=$lib/installed
-usage() { sed -n '2,9s/^# //p' "$0" >&2; exit 2; }
+usage() { sed -n '2,10s/^# //p' "$0" >&2; exit 2; }
 given() { [ -n "$1" ] || usage; }
 
-do=install release='' bundle='' target='' purge=no text=''
+do=install release='' bundle='' proof='' target='' purge=no text=''
 while [ $# -gt 0 ]; do
   case $1 in
     uninstall) do=uninstall ;;
     --release) given "${2-}"; release=$2; shift ;;
     --bundle) given "${2-}"; bundle=$2; shift ;;
+    --sha256) given "${2-}"; proof=--sha256=$2; shift ;;
+    --accept-unpinned) proof=--accept-unpinned ;;
     --root) given "${2-}"; target=$2; shift ;;
     --purge) purge=yes ;;
     --purge=*) purge=yes text=${1#*=} ;;
@@ -207,6 +210,8 @@ install_all() {
   ! is_packaged || fail 8 "it was installed as a package" "dpkg -i of a newer package; or remove that one first"
   check_machine
   [ -z "$bundle" ] || [ -f "$bundle" ] || fail 2 "$bundle is no file"
+  [ -z "$bundle" ] || [ -n "$proof" ] || fail 2 "nothing proves that $bundle is the bundle that was made" \
+    "--sha256 and the digest that \`bundle create\` printed; --accept-unpinned takes the file as it is"
   check_room
   check_daemons
   work=$(mktemp -d /usr/lib/.cdc-supervisor.XXXXXX)
@@ -219,7 +224,9 @@ install_all() {
     # as on the machine where it was made: what this configuration wants must be in it
     wanted=$config
     [ -e "$wanted" ] || wanted=$release/supervisor.toml
-    "$release/bin/cdc-supervisor" --config "$wanted" --root "$probe" bundle verify "$bundle" >/dev/null ||
+    digest=''
+    [ "$proof" = --accept-unpinned ] || digest=$proof
+    "$release/bin/cdc-supervisor" --config "$wanted" --root "$probe" bundle verify "$bundle" ${digest:+"$digest"} >/dev/null ||
       fail 5 "$bundle cannot be used; nothing was changed"
     rm -rf "$probe"
   fi
@@ -269,10 +276,11 @@ install_all() {
     readable=$bundle
     if ! as_user test -r "$bundle"; then
       readable=$(data_root)/.bundle
-      install -o "$user" -g "$user" -m 600 "$bundle" "$readable"
+      # -T: a directory or a link of that name is not written into
+      install -T -o "$user" -g "$user" -m 600 "$bundle" "$readable"
     fi
     code=0
-    (cd / && as_user cdc-supervisor --config "$config" bundle install "$readable") || code=$?
+    (cd / && as_user cdc-supervisor --config "$config" bundle install "$readable" "$proof") || code=$?
     [ "$readable" = "$bundle" ] || rm -f "$readable"
     [ $code = 0 ] || fail "$code" "the programs of $bundle were not installed; everything else was"
   fi

@@ -24,8 +24,14 @@ is_replaced() { # the daemon that runs is not the program that is installed (pro
   esac
 }
 as_user() { setpriv --reuid="$user" --regid="$user" --init-groups -- "$@"; }
-data_root() { # the root that the unit's configuration names
-  found=$(sed -n 's/^root *= *"\(\/[^"]*\)".*/\1/p' "$config" 2>/dev/null | head -1)
+data_root() { # the root that the unit's configuration names, as the program reads it
+  found=''
+  for program in "${release:+$release/bin/}cdc-supervisor" cdc-supervisor; do
+    [ -e "$config" ] || break
+    found=$("$program" --config "$config" root 2>/dev/null) && break
+    found='' # it is not there, or of a version that cannot tell
+  done
+  [ -n "$found" ] || found=$(sed -n 's/^root *= *"\(\/[^"]*\)".*/\1/p' "$config" 2>/dev/null | head -1)
   printf '%s\n' "${found:-/var/lib/cdc-supervisor}"
 }
 node_pids() { # NAME PID of every node, from the daemon
@@ -67,18 +73,21 @@ set_up() { # FIRST: user, directories, unit; `yes` enables it
   [ "$1" != yes ] || systemctl -q enable "$unit"
 }
 
-take_over() { # the running daemon becomes the installed program; every node keeps its pid
+take_over() { # the running daemon becomes the installed program; fails only when it did not
   # what stops with the unit, and came with this version
   systemctl -q is-active cdc-supervisor-nodes.service || systemctl start cdc-supervisor-nodes.service
   pid_before=$(main_pid)
   nodes_before=$(node_pids)
   cdc-supervisor --config "$config" upgrade-self || return
-  [ "$(main_pid)" = "$pid_before" ] || { echo "error: the unit's main process is another one now" >&2; return 1; }
+  # The new program runs: to put the old files back under it would only be worse. A node may end by itself meanwhile.
+  [ "$(main_pid)" = "$pid_before" ] || echo "warning: the unit's main process is another one now: journalctl -u $unit" >&2
   lost=$(printf '%s\n' "$nodes_before" | while read -r name pid; do
     [ -z "$name" ] || [ -d "/proc/$pid" ] || printf '%s (pid %s) ' "$name" "$pid"
   done)
-  [ -z "$lost" ] || { echo "error: these nodes did not outlive it: $lost" >&2; return 1; }
-  say checked "$(printf '%s\n' "$nodes_before" | grep -c .) nodes run on with their pids"
+  [ -z "$lost" ] || echo "warning: these nodes have ended meanwhile: ${lost}- cdc-supervisor incidents says why" >&2
+  say checked "$(printf '%s\n' "$nodes_before" | while read -r name pid; do
+    [ -z "$name" ] || [ ! -d "/proc/$pid" ] || echo "$name"
+  done | grep -c .) nodes run on with their pids"
 }
 
 take_down() { # stops every node in order, then the unit is no more

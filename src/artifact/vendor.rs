@@ -203,6 +203,12 @@ impl Job<'_> {
                     return Err(lost.into());
                 }
                 begin();
+                if wanted == Digests::default() {
+                    // The rest of another file would be taken for the rest of this one, and its digest for the right one.
+                    let part = self.fetcher.store.part(&self.row.file);
+                    sysfs::remove_optional(&state_of(&part))?;
+                    sysfs::remove_optional(&part)?;
+                }
                 let came = self.download(url)?;
                 match wanted.mismatch(&came.digests) {
                     // An older part may have been hurt by a loss of power.

@@ -99,6 +99,9 @@ pub enum Verb {
     /// Write down who has the configuration's ports, for the unit's daemon, which may not look
     #[command(hide = true)]
     PortOwners,
+    /// Print the root of this configuration, for the installer
+    #[command(hide = true)]
+    Root,
     /// Write the manual pages below a directory, for a release
     #[command(hide = true)]
     Man {
@@ -331,7 +334,7 @@ pub enum Bundle {
     /// Look whether FILE is whole and could be installed here; nothing of it stays
     Verify(BundleFile),
     /// Put the programs of FILE into the store; needs no network
-    Install(BundleFile),
+    Install(BundleInstall),
 }
 
 /// A bundle to read.
@@ -345,12 +348,24 @@ pub struct BundleFile {
     pub sha256: Option<String>,
 }
 
+/// `bundle install`.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct BundleInstall {
+    /// Which.
+    #[command(flatten)]
+    pub file: BundleFile,
+    /// Take a bundle that no digest proves
+    #[arg(long, conflicts_with = "sha256")]
+    pub accept_unpinned: bool,
+}
+
 const BUNDLE_HELP: &str = "\
 On a machine with a network: `cdc-supervisor fetch`, then `cdc-supervisor bundle create FILE`. Carry FILE and its digest over. On \
 the other machine, with the same supervisor.toml and `artifacts.offline = true`: `cdc-supervisor bundle install FILE --sha256 HEX`, \
 then `cdc-supervisor up`.
 
-A bundle proves itself whole; that it is the one that was made is proven by the digest alone. A Java runtime of the machine's own is \
+A bundle proves itself whole; that it is the one that was made is proven by the digest alone, so `install` wants it; \
+--accept-unpinned does without, for a file that came a way you trust. A Java runtime of the machine's own is \
 not in it.";
 
 fn sha256(text: &str) -> Result<String, String> {

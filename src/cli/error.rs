@@ -136,6 +136,7 @@ impl From<ConfigFileError> for CliError {
             | ConfigFileError::NoFile { .. }
             | ConfigFileError::TooLong { .. }
             | ConfigFileError::NotOwnedByRoot { .. }
+            | ConfigFileError::WritableByOthers { .. }
             | ConfigFileError::NoRoot(_) => CliError::of(Exit::Configuration, &e),
         };
         match hint {

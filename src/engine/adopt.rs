@@ -210,7 +210,7 @@ pub(super) fn traces(layout: &Layout, node: &NodeName) -> (Vec<Incarnation>, Vec
 }
 
 fn record_of(layout: &Layout, node: &NodeName, incarnation: Incarnation, state: &NodeState) -> ExitRecord {
-    let text = fs::read_optional(&layout.exit_record(node, incarnation)).ok().flatten();
+    let text = fs::read_plain_optional(&layout.exit_record(node, incarnation)).ok().flatten();
     // Without a readable record nobody saw the end: shim and daemon died together, or the machine did.
     let read = text.map(|t| wire::parse_exit_record(&t));
     if let Some(Err(e)) = &read {
@@ -334,7 +334,7 @@ fn unwritten_ends(engine: &mut Engine, name: &NodeName, node: &FoundNode) -> Vec
     // Without a state file nobody knows which of the records were told before.
     let Some(before) = before.filter(|_| state.incarnation > Incarnation::default()) else { return Vec::new() };
     let ends: Vec<Incarnation> = node.records.iter().copied().filter(|i| *i > heard && *i < before).collect();
-    let read = |i: &Incarnation| fs::read_optional(&engine.layout.exit_record(name, *i)).ok().flatten();
+    let read = |i: &Incarnation| fs::read_plain_optional(&engine.layout.exit_record(name, *i)).ok().flatten();
     let newest = ends.iter().max().and_then(read).and_then(|text| wire::parse_exit_record(&text).ok());
     if let Some(record) = newest {
         let cause = judge_unheard(engine, name, &record).0;
@@ -395,7 +395,7 @@ fn owed(
     let mut ends: BTreeSet<Incarnation> = records.iter().copied().collect();
     ends.extend(heard.map(|e| e.incarnation));
     for incarnation in ends.into_iter().filter(|i| *i > from && *i < before) {
-        let text = fs::read_optional(&engine.layout.exit_record(name, incarnation)).ok().flatten();
+        let text = fs::read_plain_optional(&engine.layout.exit_record(name, incarnation)).ok().flatten();
         let record = text.and_then(|t| wire::parse_exit_record(&t).ok());
         let known = heard.filter(|e| e.incarnation == incarnation);
         let cause = match (known, &record) {

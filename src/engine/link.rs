@@ -176,6 +176,9 @@ async fn ask(
         Ok(Err(e)) => return Err(NoShim::Silent(e.to_string())),
         Err(_) => return Err(silent("no connection")),
     };
+    if !socket::peer_is_trusted(&stream, None) {
+        return Err(NoShim::Silent("another user listens there".to_owned()));
+    }
     let mut connection = Connection::new(stream);
     // A write error means that it ended; what it said before is read below.
     let _ = connection.send(&request.encode()).await;
@@ -360,12 +363,13 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
     }
     if let Some(pipe) = pipe {
         let (dir, max, keep) = (context.layout.log_dir(&context.node), context.log_max_bytes, context.log_keep);
+        let (sink, node) = (context.sink.clone(), context.node.clone());
         // One thread per lost shim, until its node is replaced: it must read even while everything else waits.
         std::thread::spawn(move || {
-            if let Ok(mut writer) = LogWriter::open(&dir, max, keep) {
-                // The end of the log of a node that is being replaced anyway.
-                let _ = pump::drain(&pipe, &mut writer);
-            }
+            // The dispatcher ends last.
+            let tell = |text| drop(sink.send((node.clone(), Happening::Trouble(text))));
+            // The end of the log of a node that is being replaced anyway.
+            let _ = pump::drain_when_open(&pipe, || LogWriter::open(&dir, max, keep), &tell);
         });
     }
     context.tell(Happening::ShimLost(context.incarnation));
@@ -420,7 +424,7 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
 
 fn read_record(context: &LinkContext) -> Option<ExitRecord> {
     let path = context.layout.exit_record(&context.node, context.incarnation);
-    let text = fs::read_optional(&path).ok()??;
+    let text = fs::read_plain_optional(&path).ok()??;
     wire::parse_exit_record(&text).ok()
 }
 

@@ -3,7 +3,6 @@
 mod actions;
 mod adopt;
 mod change;
-mod chown;
 mod class_data;
 mod derive;
 mod dispatcher;
@@ -19,6 +18,7 @@ mod orders;
 mod orphan;
 mod orphan_stops;
 mod persist;
+mod places;
 mod prepare;
 mod reserve;
 mod rounds;

@@ -10,7 +10,7 @@ use crate::{
     clients::mysql,
     sys::{
         clock,
-        command::{Cancel, Command},
+        command::{Cancel, Command, Identity},
         error::SysError,
         failpoint::fail_point,
         fs,
@@ -32,7 +32,14 @@ const STATEMENT: Duration = Duration::from_secs(60);
 const STOP: Duration = Duration::from_secs(120);
 
 /// Does the step unless the data directory is there.
-pub(super) async fn ensure(node: &NodeName, step: &MysqlInitialize, cancel: &Cancel) -> Result<(), PrepareError> {
+///
+/// `user` is who the node runs as: its server makes the data here too, so that all of it is that user's from the start.
+pub(super) async fn ensure(
+    node: &NodeName,
+    step: &MysqlInitialize,
+    user: Option<&str>,
+    cancel: &Cancel,
+) -> Result<(), PrepareError> {
     let present = !is_missing_or_empty(&step.data_dir).map_err(|e| PrepareError::file(node, &e))?;
     if present {
         return existing(node, step);
@@ -41,19 +48,27 @@ pub(super) async fn ensure(node: &NodeName, step: &MysqlInitialize, cancel: &Can
     let root = secret(node, &step.root_password)?;
     let debezium = secret(node, &step.debezium_password)?;
     let (fresh, initialize, stop) = (step.clone(), step.clone(), cancel.clone());
-    let owner = node.clone();
-    blocking(move || {
+    let (owner, name) = (node.clone(), user.map(str::to_owned));
+    let identity = blocking(move || {
         let failed = |e: SysError| PrepareError::file(&owner, &e);
+        let identity = Identity::of(name.as_deref()).map_err(failed)?;
         fs::remove_dir_all_optional(&fresh.build_dir).map_err(failed)?;
         fs::remove_optional(&fresh.socket).map_err(failed)?;
+        // Made where they are missing only: who set up a directory has given it the mode it shall have.
+        fs::make_parents(&fresh.build_dir, identity.as_ref().map(|i| i.gid), 0o750).map_err(failed)?;
+        if let Some(user) = &identity {
+            // It may not make one in a directory of ours. mysqld takes an empty one (manual, "Initializing the Data Directory").
+            fs::make_dir(&fresh.build_dir, 0o750).map_err(failed)?;
+            fs::own_dir(&fresh.build_dir, (user.uid, user.gid), 0o750).map_err(failed)?;
+        }
         fail_point!("mysql.cleared");
-        Ok(())
+        Ok(identity)
     })
     .await?;
-    let owner = node.clone();
-    blocking(move || run_initialize(&owner, &initialize, &stop)).await?;
+    let (owner, as_user) = (node.clone(), identity.clone());
+    blocking(move || run_initialize(&owner, &initialize, as_user.as_ref(), &stop)).await?;
     fail_point!("mysql.initialized");
-    provision(node, step, cancel, &root, &debezium).await?;
+    provision(node, step, identity, cancel, &root, &debezium).await?;
     fail_point!("mysql.provisioned");
     let (done, owner) = (step.clone(), node.clone());
     blocking(move || {
@@ -114,9 +129,14 @@ fn secret(node: &NodeName, path: &Path) -> Result<String, PrepareError> {
     Ok(password)
 }
 
-fn run_initialize(node: &NodeName, step: &MysqlInitialize, cancel: &Cancel) -> Result<(), PrepareError> {
+fn run_initialize(
+    node: &NodeName,
+    step: &MysqlInitialize,
+    user: Option<&Identity>,
+    cancel: &Cancel,
+) -> Result<(), PrepareError> {
     let command = Command { argv: step.initialize.clone(), env: step.env.clone(), dir: "/".into(), stdin: None };
-    match command.run(INITIALIZE, cancel) {
+    match command.run_as(user, INITIALIZE, cancel) {
         Ok(done) if done.ok() => Ok(()),
         Ok(done) => Err(PrepareError::Refused(Failure {
             cause: Cause::BadOption,
@@ -134,6 +154,7 @@ fn run_initialize(node: &NodeName, step: &MysqlInitialize, cancel: &Cancel) -> R
 async fn provision(
     node: &NodeName,
     step: &MysqlInitialize,
+    user: Option<Identity>,
     cancel: &Cancel,
     root: &str,
     debezium: &str,
@@ -148,7 +169,7 @@ async fn provision(
         (Command { argv: step.serve.clone(), env: step.env.clone(), dir: "/".into(), stdin: None }, cancel.clone());
     // The thread that starts a helper must live as long as the helper (sys::command): its own thread does.
     let server = tokio::task::spawn_blocking(move || {
-        let mut running = command.start().map_err(|e| format!("{e}: {}", e.source))?;
+        let mut running = command.start_as(user.as_ref()).map_err(|e| format!("{e}: {}", e.source))?;
         while running.is_running() && !limit_cancel.is_cancelled() {
             match stopped.recv_timeout(Duration::from_millis(50)) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}

@@ -5,10 +5,6 @@ use crate::{
     base::{Layout, NodeName, recipe::Stop},
     sys::{cgroup, fs, process},
 };
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
 use std::{
     path::Path,
     thread,
@@ -37,8 +33,7 @@ pub(super) fn remove_tree(layout: &Layout, node: &NodeName, group: Option<&Path>
             return true;
         }
         for pid in holders {
-            // ESRCH: it went by itself.
-            let _ = kill(Pid::from_raw(pid), Signal::SIGKILL);
+            process::signal_holder(pid, &lock, libc::SIGKILL);
         }
         if started.elapsed() > LIMIT {
             return false;
@@ -71,12 +66,12 @@ pub(super) async fn stop_in_order(
         return;
     }
     tracing::warn!(node = %node, pids = ?holders, "processes of an earlier start run without a shim: stopping them");
-    if let Ok(signal) = Signal::try_from(stop.signal) {
-        for pid in &holders {
-            // ESRCH: it went by itself.
-            let _ = kill(Pid::from_raw(*pid), signal);
-        }
-    }
+    let (lock, signal) = (layout.node_lock(node), stop.signal);
+    // A panic of it has said so; SIGKILL below ends what was not asked.
+    let _ = tokio::task::spawn_blocking(move || {
+        holders.into_iter().for_each(|pid| process::signal_holder(pid, &lock, signal));
+    })
+    .await;
     let began = Instant::now();
     while began.elapsed() < stop.grace && !stopping.is_hurried() {
         let left = look().await;

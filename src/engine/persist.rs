@@ -134,7 +134,7 @@ pub fn was_wanted_up(layout: &Layout, node: &NodeName) -> bool {
 
 /// Reads what a node's last start was made of; none: nothing on record.
 pub(super) fn read_launched(layout: &Layout, node: &NodeName) -> Option<Launched> {
-    let text = fs::read_optional(&layout.launched(node)).ok().flatten()?;
+    let text = fs::read_plain_optional(&layout.launched(node)).ok().flatten()?;
     // A torn or foreign one is no record: the digest in the state file still tells whether it is what is applied.
     serde_json::from_str(&text).ok()
 }
@@ -166,7 +166,7 @@ pub fn newer_state(layout: &Layout) -> Vec<String> {
     for node in adopt::known_nodes(layout) {
         let (_, records) = adopt::traces(layout, &node);
         for path in records.into_iter().map(|n| layout.exit_record(&node, n)) {
-            let text = fs::read_optional(&path).ok().flatten().unwrap_or_default();
+            let text = fs::read_plain_optional(&path).ok().flatten().unwrap_or_default();
             if let Err(e @ WireError::RecordVersion(_)) = parse_exit_record(&text) {
                 newer.push(format!("{}: {e}", path.display()));
             }

@@ -1,7 +1,7 @@
 //! Everything before a launch: ports free, directories, files, one-time work, the wait for a broker's old session.
 
 use super::{
-    Engine, chown, class_data,
+    Engine, class_data,
     fence::{self, Fence, Fenced},
     identity,
     journal::Journal,
@@ -9,6 +9,7 @@ use super::{
     node::{Happening, PrepareTask},
     orphan,
     orphan_stops::OrphanStop,
+    places,
 };
 use crate::{
     base::{
@@ -214,7 +215,8 @@ impl Preparing {
                     }
                 }
                 PrepareStep::MysqlInitialize(step) => {
-                    mysql_init::ensure(&self.node, step, &self.cancel).await?;
+                    let user = self.recipe.launch.user.as_deref();
+                    mysql_init::ensure(&self.node, step, user, &self.cancel).await?;
                 }
                 PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence: _ } => {
                     self.await_session_gone(*zookeeper, *broker_id, *up_to, session.take()).await?;
@@ -349,29 +351,5 @@ fn ports_free(recipe: &Recipe) -> Result<(), PrepareError> {
 }
 
 fn files(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareError> {
-    let node = &recipe.node;
-    let failed = |e: SysError| PrepareError::file(node, &e);
-    // Modes of the recipe hold. One after the other, a directory would be open to all for a moment at each start.
-    let named = |path: &std::path::Path| recipe.directories.iter().any(|(own, _)| own == path);
-    let standard = standard_directories(layout, node);
-    for (directory, mode) in standard.iter().filter(|(path, _)| !named(path)).chain(&recipe.directories) {
-        fs::make_dir(directory, *mode).map_err(failed)?;
-    }
-    for file in &recipe.files {
-        fs::write_if_different(&file.path, file.contents.as_bytes(), file.mode, fs::Durability::PowerLoss)
-            .map_err(failed)?;
-    }
-    chown::give(layout, recipe).map_err(failed)
-}
-
-/// The directories every node has.
-fn standard_directories(layout: &Layout, node: &NodeName) -> [(std::path::PathBuf, u32); 6] {
-    [
-        (layout.node(node), 0o755),
-        (layout.conf(node), 0o755),
-        (layout.data(node), 0o750),
-        (layout.log_dir(node), 0o755),
-        (layout.node_run(node), 0o755),
-        (layout.node_tmp(node), 0o700),
-    ]
+    places::make(layout, recipe).map_err(|e| PrepareError::file(&recipe.node, &e))
 }

@@ -9,16 +9,12 @@ use crate::{
     sys::{
         children,
         failpoint::{fail_io, fail_point},
-        process, socket,
+        fs, process, socket,
     },
 };
 use std::{
-    fs::OpenOptions,
     io,
-    os::{
-        fd::OwnedFd,
-        unix::{fs::OpenOptionsExt, net::UnixStream},
-    },
+    os::{fd::OwnedFd, unix::net::UnixStream},
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -153,7 +149,7 @@ impl Reserve {
     ) -> io::Result<OrderedShim> {
         fail_io!("link.fork")?;
         let (ours, theirs) = socket::socketpair()?;
-        let log = OpenOptions::new().append(true).create(true).mode(0o640).open(layout.shim_log(node))?;
+        let log = fs::open_append(&layout.shim_log(node), 0o640)?;
         let pid = process::spawn_shim(&self.program, theirs, log, (node, incarnation)).map_err(|e| e.source)?;
         Ok(OrderedShim { shim: waits(pid, ours)?, sent: 0 })
     }

@@ -95,6 +95,7 @@ impl Looking {
             notified: self.recipe.launch.notify.then_some((notified.ready, notified.status)),
             env: self.recipe.launch.env.clone(),
             dir: self.recipe.launch.dir.clone(),
+            user: self.recipe.launch.user.clone(),
             last_log_progress: progress,
             zookeeper: self.zookeeper,
         }

@@ -1,6 +1,7 @@
 //! Takes over a node's output when its shim died: pipe to log, until the pipe ends.
 
 use super::writer::LogWriter;
+use crate::base::units::grouped;
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -9,6 +10,7 @@ use nix::{
 use std::{
     io,
     os::fd::{AsFd, OwnedFd},
+    time::{Duration, Instant},
 };
 
 /// Bytes per read: what a pipe holds (pipe(7)).
@@ -43,10 +45,97 @@ pub fn drain(pipe: &OwnedFd, log: &mut LogWriter) -> io::Result<()> {
     }
 }
 
+/// How often the log is tried again that could not be opened.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// As [`drain`], with a log that `open` opens. While that fails the pipe is read all the same, or the node would wait for ever
+/// for room in it: what comes is dropped and counted, `tell` hears of it, and the log, once open, says how much is missing.
+pub fn drain_when_open(
+    pipe: &OwnedFd,
+    mut open: impl FnMut() -> io::Result<LogWriter>,
+    tell: &dyn Fn(String),
+) -> io::Result<()> {
+    let (mut lost, mut told) = (0u64, false);
+    loop {
+        let failed = match open() {
+            Ok(mut log) => {
+                if lost > 0 {
+                    let text = format!("{} bytes of output lost: the log could not be opened", grouped(lost));
+                    // Where it cannot be written the next block says so.
+                    let _ = log.mark(&text);
+                    tell(text);
+                }
+                return drain(pipe, &mut log);
+            }
+            Err(e) => e,
+        };
+        if !std::mem::replace(&mut told, true) {
+            tell(format!("its log cannot be opened, and its output is dropped until it can: {failed}"));
+        }
+        if discard(pipe, AGAIN, &mut lost)? {
+            return Ok(());
+        }
+    }
+}
+
+/// Reads for so long and counts; whether the last writer is gone.
+fn discard(pipe: &OwnedFd, time: Duration, lost: &mut u64) -> io::Result<bool> {
+    let until = Instant::now() + time;
+    let mut block = vec![0; BLOCK];
+    loop {
+        let left = until.saturating_duration_since(Instant::now());
+        if left.is_zero() {
+            return Ok(false);
+        }
+        let mut fds = [PollFd::new(pipe.as_fd(), PollFlags::POLLIN)];
+        // At most AGAIN: it fits. A millisecond more, or the last part of one would spin.
+        let wait = PollTimeout::try_from(left.as_millis() + 1).unwrap_or(PollTimeout::ZERO);
+        match poll(&mut fds, wait) {
+            Ok(0) | Err(Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(e) => return Err(e.into()),
+        }
+        match read(pipe, &mut block) {
+            Ok(0) => return Ok(true),
+            Ok(n) => *lost += n as u64,
+            Err(Errno::EINTR | Errno::EAGAIN) => {}
+            Err(e) => return Err(e.into()),
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::{fs, io::Write, thread};
+
+    #[test]
+    fn a_log_that_cannot_be_opened_holds_no_node_up_and_says_later_what_is_missing() {
+        let dir = tempfile::tempdir().unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        let heard = std::cell::RefCell::new(Vec::new());
+        let mut tries = 0;
+        let open = || {
+            tries += 1;
+            match tries {
+                1 => Err(io::ErrorKind::PermissionDenied.into()),
+                _ => LogWriter::open(dir.path(), 1 << 20, 3),
+            }
+        };
+        // More than a pipe holds: the writer comes to its end only when somebody reads.
+        let thread = thread::spawn(move || {
+            writer.write_all(&b"0123456789\n".repeat(20_000)).unwrap();
+            thread::sleep(AGAIN + AGAIN / 2);
+            writer.write_all(b"last\n").unwrap();
+        });
+        drain_when_open(&reader.into(), open, &|text| heard.borrow_mut().push(text)).unwrap();
+        thread.join().unwrap();
+        let text = fs::read_to_string(dir.path().join("current")).unwrap();
+        let mark = "220,000 bytes of output lost: the log could not be opened";
+        assert_eq!(text, format!("[cdc-supervisor] {mark}\nlast\n"));
+        let heard = heard.into_inner();
+        assert!(heard[0].starts_with("its log cannot be opened") && heard[1] == mark && heard.len() == 2, "{heard:?}");
+    }
 
     #[test]
     fn everything_written_before_and_after_the_take_over_reaches_the_log() {

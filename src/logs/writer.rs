@@ -214,6 +214,8 @@ impl LogWriter {
             // The rest of a line whose beginning was dropped goes with it.
             let rest = if gap.at_line_end { 0 } else { memchr(b'\n', block).map_or(0, |end| end + 1) };
             gap.bytes += rest as u64;
+            // It may be all that came: what comes next is whole.
+            gap.at_line_end |= rest > 0;
             if !self.end_gap() {
                 return self.lose(&block[rest..]);
             }

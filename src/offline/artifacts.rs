@@ -178,16 +178,26 @@ pub fn bundle_verify(
     bundle::verify(file, sha256, &settings(plan, &plan.layout()), progress, cancel)
 }
 
+/// What proves a bundle, or that nothing needs to.
+#[derive(Clone, Copy, Debug)]
+pub struct Proof<'a> {
+    /// The digest of the file that is meant.
+    pub sha256: Option<&'a str>,
+    /// Without one, take the file all the same.
+    pub accept_unpinned: bool,
+}
+
 /// Puts the programs of a bundle into the plan's store, and says what the plan still lacks. Blocks.
 pub fn bundle_install(
     plan: &Plan,
     file: &Path,
-    sha256: Option<&str>,
+    proof: Proof<'_>,
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Contents, BundleError> {
-    let settings = settings(plan, &plan.layout());
-    let mut done = bundle::install(file, sha256, &settings, progress, cancel)?;
+    let mut settings = settings(plan, &plan.layout());
+    settings.accept_unpinned = proof.accept_unpinned;
+    let mut done = bundle::install(file, proof.sha256, &settings, progress, cancel)?;
     match survey(wanted(plan), &settings) {
         Ok(found) => {
             let lacks = found.missing.iter().map(|m| format!("this configuration wants {} besides: {}", m.part, m.why));

@@ -8,7 +8,7 @@ use crate::{
 use std::{
     env, fmt, fs,
     io::{self, Read},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
 
@@ -58,6 +58,13 @@ pub enum ConfigFileError {
         /// Whose it is.
         uid: u32,
     },
+    /// It is root's, and others may write into it.
+    WritableByOthers {
+        /// Which.
+        path: PathBuf,
+        /// Its permission bits.
+        mode: u32,
+    },
     /// Neither the command line nor the file nor the environment tells a root.
     NoRoot(String),
     /// The text is wrong. Draws itself with its own `error:`.
@@ -76,6 +83,13 @@ impl fmt::Display for ConfigFileError {
             Self::NotOwnedByRoot { path, uid } => {
                 write!(f, "{} belongs to uid {uid}, and root does not take orders from it", path.display())
             }
+            Self::WritableByOthers { path, mode } => {
+                write!(
+                    f,
+                    "{} can be written by others (mode {mode:04o}), and root does not take orders from it",
+                    path.display()
+                )
+            }
             Self::NoRoot(why) => f.write_str(why),
             Self::Wrong(errors) => errors.fmt(f),
         }
@@ -90,6 +104,7 @@ impl std::error::Error for ConfigFileError {
             Self::NoFile { .. }
             | Self::TooLong { .. }
             | Self::NotOwnedByRoot { .. }
+            | Self::WritableByOthers { .. }
             | Self::NoRoot(_)
             | Self::Wrong(_) => None,
         }
@@ -103,9 +118,13 @@ impl ConfigFileError {
             Self::NotOwnedByRoot { path, .. } => {
                 Some(format!("name it with --config {} if you trust it, or chown it to root", path.display()))
             }
+            Self::WritableByOthers { path, .. } => {
+                Some(format!("chmod go-w {}, or name it with --config if you trust it", path.display()))
+            }
             Self::Read { path, source } => match source.kind() {
                 io::ErrorKind::PermissionDenied => Some(format!(
-                    "run this as a user who may read it, or let this one: chmod +r {} (it holds no password)",
+                    "run this as a user who may read it, or let this one: a group of its own on {}, with chmod g+r \
+                     (what is set for a program in it, such as command.NAME.env, may be secret)",
                     path.display()
                 )),
                 io::ErrorKind::NotFound => Some("name one that exists with --config FILE".into()),
@@ -114,6 +133,25 @@ impl ConfigFileError {
             Self::NoFile { .. } | Self::TooLong { .. } => Some("name the file itself with --config FILE".into()),
             Self::NoRoot(_) | Self::Wrong(_) => None,
         }
+    }
+}
+
+/// A configuration file, opened once: what was looked at is what is read.
+#[derive(Debug)]
+struct Found {
+    path: PathBuf,
+    file: io::Result<fs::File>,
+}
+
+impl Found {
+    /// A pipe is not waited for.
+    fn open(path: PathBuf) -> Self {
+        let file = fs::OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY).open(&path);
+        Self { path, file }
+    }
+
+    fn is_missing(&self) -> bool {
+        self.file.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)
     }
 }
 
@@ -140,24 +178,28 @@ impl Surroundings {
     }
 
     /// The file that holds: `--config`, else the one here, else the system's; none when there is none.
-    fn find(&self, named: Option<&Path>) -> Result<Option<PathBuf>, ConfigFileError> {
+    fn find(&self, named: Option<&Path>) -> Result<Option<Found>, ConfigFileError> {
         if let Some(named) = named {
-            return Ok(Some(self.here.join(named)));
+            return Ok(Some(Found::open(self.here.join(named))));
         }
-        let local = self.here.join(LOCAL_FILE);
-        match fs::metadata(&local) {
+        let local = Found::open(self.here.join(LOCAL_FILE));
+        if local.is_missing() {
+            let system = Found::open(self.system_file.clone());
+            return Ok((!system.is_missing()).then_some(system));
+        }
+        if self.is_root
+            && let Ok(file) = &local.file
+        {
             // The rule of the contract: what lies in a directory where somebody ran sudo must not become root's orders.
-            Ok(meta) if self.is_root && meta.uid() != 0 => {
-                Err(ConfigFileError::NotOwnedByRoot { path: local, uid: meta.uid() })
+            let path = local.path.clone();
+            let meta = file.metadata().map_err(|source| ConfigFileError::Read { path: path.clone(), source })?;
+            match (meta.uid(), meta.mode() & 0o7777) {
+                (0, mode) if mode & 0o022 != 0 => return Err(ConfigFileError::WritableByOthers { path, mode }),
+                (0, _) => {}
+                (uid, _) => return Err(ConfigFileError::NotOwnedByRoot { path, uid }),
             }
-            Ok(_) => Ok(Some(local)),
-            Err(e) if e.kind() == io::ErrorKind::NotFound => match fs::metadata(&self.system_file) {
-                Ok(_) => Ok(Some(self.system_file.clone())),
-                Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
-                Err(source) => Err(ConfigFileError::Read { path: self.system_file.clone(), source }),
-            },
-            Err(source) => Err(ConfigFileError::Read { path: local, source }),
         }
+        Ok(Some(local))
     }
 
     fn default_root(&self, file: Option<&Path>) -> Result<PathBuf, ConfigFileError> {
@@ -166,10 +208,11 @@ impl Surroundings {
     }
 
     fn load(&self, named: Option<&Path>, root: Option<&Path>) -> Result<Loaded, ConfigFileError> {
-        let path = self.find(named)?;
+        let found = self.find(named)?;
+        let path = found.as_ref().map(|found| found.path.clone());
         let name = path.as_deref().map_or_else(|| "the built-in defaults".to_owned(), shown);
-        let text = match &path {
-            Some(path) => read(path, &name)?,
+        let text = match found {
+            Some(found) => read(found, &name)?,
             None => String::new(),
         };
         let root_override = root.map(|root| self.here.join(root));
@@ -189,9 +232,10 @@ impl Surroundings {
         if let Some(root) = root {
             return Ok(self.here.join(root));
         }
-        let path = self.find(named)?;
-        let written = match &path {
-            Some(path) => root_in(&read(path, &shown(path))?),
+        let found = self.find(named)?;
+        let path = found.as_ref().map(|found| found.path.clone());
+        let written = match found {
+            Some(found) => root_in(&read(found, path.as_deref().map(shown).unwrap_or_default().as_str())?),
             None => None,
         };
         match written {
@@ -208,7 +252,7 @@ pub fn load(config: Option<&Path>, root: Option<&Path>) -> Result<Loaded, Config
 
 /// The file that would be read; none: there is none anywhere, the built-in stack is meant.
 pub fn path(config: Option<&Path>) -> Result<Option<PathBuf>, ConfigFileError> {
-    Surroundings::detect()?.find(config)
+    Ok(Surroundings::detect()?.find(config)?.map(|found| found.path))
 }
 
 /// The root alone, for verbs that only talk to what runs: found also when the rest of the file is wrong.
@@ -232,18 +276,18 @@ fn shown(path: &Path) -> String {
     }
 }
 
-fn read(path: &Path, name: &str) -> Result<String, ConfigFileError> {
-    let failed = |source| ConfigFileError::Read { path: path.to_owned(), source };
-    let meta = fs::metadata(path).map_err(failed)?;
-    // a fifo would be waited on for ever, a device has no end
+fn read(Found { path, file }: Found, name: &str) -> Result<String, ConfigFileError> {
+    let failed = |source| ConfigFileError::Read { path: path.clone(), source };
+    let file = file.map_err(failed)?;
+    let meta = file.metadata().map_err(failed)?;
+    // a device has no end
     if !meta.is_file() {
-        return Err(ConfigFileError::NoFile { path: path.to_owned(), directory: meta.is_dir() });
+        return Err(ConfigFileError::NoFile { path: path.clone(), directory: meta.is_dir() });
     }
     let mut bytes = Vec::new();
-    let mut file = fs::File::open(path).map_err(failed)?.take(FILE_MAX + 1);
-    file.read_to_end(&mut bytes).map_err(failed)?;
+    file.take(FILE_MAX + 1).read_to_end(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > FILE_MAX {
-        return Err(ConfigFileError::TooLong { path: path.to_owned() });
+        return Err(ConfigFileError::TooLong { path });
     }
     String::from_utf8(bytes)
         .map_err(|e| ConfigFileError::Wrong(ConfigErrors::not_utf8(name, e.utf8_error().valid_up_to())))
@@ -325,6 +369,30 @@ mod tests {
         assert!(p.s.load(Some(&file), None).is_ok(), "named, it is trusted");
         p.s.is_root = false;
         assert!(p.s.load(None, None).is_ok(), "an ordinary user is not root");
+    }
+
+    #[test]
+    fn root_does_not_take_orders_from_a_file_here_that_others_may_write() {
+        use std::os::unix::fs::PermissionsExt;
+        let mut p = place();
+        p.s.is_root = true;
+        let file = p.s.here.join("supervisor.toml");
+        fs::write(&file, "").unwrap();
+        if nix::unistd::getuid().as_raw() != 0 {
+            return;
+        }
+        for (mode, good) in [(0o664, false), (0o646, false), (0o600, true), (0o644, true)] {
+            fs::set_permissions(&file, fs::Permissions::from_mode(mode)).unwrap();
+            assert_eq!(p.s.load(None, None).is_ok(), good, "{mode:o}");
+        }
+        fs::set_permissions(&file, fs::Permissions::from_mode(0o666)).unwrap();
+        let e = p.s.load(None, None).unwrap_err();
+        assert!(
+            e.to_string().ends_with("can be written by others (mode 0666), and root does not take orders from it"),
+            "{e}"
+        );
+        assert!(e.hint().unwrap().starts_with("chmod go-w "));
+        assert!(p.s.load(Some(&file), None).is_ok(), "named, it is trusted");
     }
 
     #[test]

@@ -118,7 +118,7 @@ pub fn down(layout: &Layout, now: bool, told: &(dyn Fn(&Stopped) + Sync)) -> Res
     }
     // Shim and daemon killed together: the tree still holds the node's lock.
     for node in status::nodes_that_live(layout) {
-        match clear(layout, &node, now) {
+        match clear(layout, &node, stop_words(plan.as_ref(), &node), now) {
             Ok(stopped) => {
                 told(&stopped);
                 left.retain(|(other, _)| *other != node);
@@ -179,14 +179,19 @@ fn next_wave(live: Vec<Live>, needs: impl Fn(&NodeName) -> Vec<NodeName>) -> (Ve
     live.into_iter().partition(|one| !needed[&one.state.node])
 }
 
+/// The signal that asks a node to stop, and its grace.
+fn stop_words(plan: Option<&Plan>, node: &NodeName) -> (i32, Duration) {
+    let grace = plan.and_then(|plan| plan.node(node)).map_or(GRACE, |view| view.care.grace);
+    let command = plan.and_then(|plan| plan.commands.iter().find(|c| c.name == *node));
+    (command.map_or(SIGTERM, |c| c.stop_signal), grace)
+}
+
 /// What is sent, and how long its effect may take.
 fn stop_order(plan: Option<&Plan>, node: &NodeName, now: bool) -> (Request, Duration) {
     if now {
         return (Request::KillTree, AFTER_GRACE);
     }
-    let grace = plan.and_then(|plan| plan.node(node)).map_or(GRACE, |view| view.care.grace);
-    let command = plan.and_then(|plan| plan.commands.iter().find(|c| c.name == *node));
-    let signal = command.map_or(SIGTERM, |c| c.stop_signal);
+    let (signal, grace) = stop_words(plan, node);
     let grace_ms = u64::try_from(grace.as_millis()).unwrap_or(u64::MAX);
     (Request::Stop { signal, grace_ms }, grace + AFTER_GRACE)
 }
@@ -221,23 +226,21 @@ fn ended(record: &ExitRecord, took: Duration) -> String {
     format!("stopped ({how}) after {:.1} s", took.as_secs_f64())
 }
 
-/// Removes what is left of a tree without a shim: SIGTERM, the grace, SIGKILL, until nobody holds the lock.
-fn clear(layout: &Layout, node: &NodeName, now: bool) -> Result<Stopped, String> {
+/// Removes what is left of a tree without a shim: its stop signal, its grace, SIGKILL, until nobody holds the lock.
+fn clear(layout: &Layout, node: &NodeName, (signal, grace): (i32, Duration), now: bool) -> Result<Stopped, String> {
     let lock = layout.node_lock(node);
     let holders = process::holders_of(&lock);
     if holders.is_empty() {
         return Err("its lock is held by processes that this user may not see".to_owned());
     }
     let began = Instant::now();
-    let mut rounds = [(SIGTERM, GRACE), (SIGKILL, AFTER_GRACE)].into_iter().skip(usize::from(now));
+    let mut rounds = [(signal, grace), (SIGKILL, AFTER_GRACE)].into_iter().skip(usize::from(now));
     let mut round = rounds.next();
     while let Some((signal, patience)) = round {
         let asked = Instant::now();
         for pid in process::holders_of(&lock) {
             // Gone meanwhile, or not ours to signal: the lock tells in the end.
-            if let Ok(fd) = process::pidfd_open(pid) {
-                let _ = process::pidfd_signal(&fd, signal);
-            }
+            process::signal_holder(pid, &lock, signal);
         }
         while asked.elapsed() < patience {
             if matches!(Lock::try_take(&lock), Ok(Some(_))) {

@@ -238,7 +238,7 @@ pub fn present(layout: &Layout, applied: Option<&Side>, lives: &Lives) -> BTreeM
 }
 
 fn with(layout: &Layout, node: &NodeName, applied: Option<&Recipe>) -> With {
-    let record = fs::read_optional(&layout.launched(node)).ok().flatten();
+    let record = fs::read_plain_optional(&layout.launched(node)).ok().flatten();
     if let Some(launched) = record.and_then(|text| serde_json::from_str::<Launched>(&text).ok()) {
         return With::This(Box::new(launched));
     }

@@ -3,12 +3,12 @@
 use crate::{
     base::{Layout, NodeName},
     shim::wire::{Decoder, FRAME_MAX, Report, Request, ShimState, WireError},
-    sys::error::SysError,
+    sys::{error::SysError, socket},
 };
 use std::{
     fs,
     io::{self, Read, Write},
-    os::unix::net::UnixStream,
+    os::unix::{fs::MetadataExt, net::UnixStream},
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -26,7 +26,13 @@ pub(super) struct Shim {
 
 impl Shim {
     pub(super) fn connect(path: &Path) -> Result<Self, SysError> {
-        let stream = UnixStream::connect(path).map_err(|e| SysError::path("connect to the shim at", path, e))?;
+        let failed = |e| SysError::path("connect to the shim at", path, e);
+        let stream = UnixStream::connect(path).map_err(failed)?;
+        // Root may look after another user's root: whoever the directory of all nodes belongs to runs their shims.
+        let owner = path.ancestors().nth(3).and_then(|nodes| fs::metadata(nodes).ok()).map(|meta| meta.uid());
+        if !socket::peer_is_trusted(&stream, owner) {
+            return Err(failed(io::Error::new(io::ErrorKind::PermissionDenied, "another user listens there")));
+        }
         Ok(Self { stream, decoder: Decoder::new(FRAME_MAX), path: path.to_owned() })
     }
 

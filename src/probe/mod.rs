@@ -22,6 +22,8 @@ pub struct Context {
     pub env: Vec<(String, String)>,
     /// The node's working directory, for commands.
     pub dir: PathBuf,
+    /// Who the node runs as, for commands; none: as this process.
+    pub user: Option<String>,
     /// The last line of the node's log that told of progress (`recovered 12 of 150 logs`).
     pub last_log_progress: Option<String>,
     /// Where ZooKeeper listens, for a second opinion on brokers.

@@ -7,7 +7,7 @@ use crate::clients::{
     zookeeper::{Serving, four_letter, parse_srvr},
 };
 use crate::sys::{
-    command::{Cancel, Command},
+    command::{Cancel, Command, Identity},
     error::SysError,
 };
 use std::{error::Error, io, net::SocketAddr};
@@ -46,9 +46,13 @@ pub(super) async fn exec(argv: &[String], context: &Context, budget: &Budget) ->
     let command = Command { argv: argv.to_vec(), env: context.env.clone(), dir: context.dir.clone(), stdin: None };
     let program = argv.first().cloned().unwrap_or_default();
     let guard = CancelOnDrop(Cancel::default());
-    let (cancel, limit) = (guard.0.clone(), budget.left());
+    let (cancel, limit, user) = (guard.0.clone(), budget.left(), context.user.clone());
     // The thread waits for the command to its end, as the parent-death signal wants it (Command::start).
-    let run = tokio::task::spawn_blocking(move || command.run(limit, &cancel));
+    let run = tokio::task::spawn_blocking(move || {
+        // As the node itself: what belongs to the node shall not decide what root runs.
+        let user = Identity::of(user.as_deref())?;
+        command.run_as(user.as_ref(), limit, &cancel)
+    });
     match run.await {
         Ok(Ok(done)) if done.ok() => Verdict::Ready(format!("{program} ended with 0")),
         Ok(Ok(done)) => {

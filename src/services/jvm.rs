@@ -115,7 +115,7 @@ pub(super) struct CommandLine<'a> {
     pub java: &'a JavaRuntime,
     pub limits: &'a Limits,
     pub tmp: &'a str,
-    pub log_dir: &'a str,
+    pub crash_dir: &'a str,
     pub log4j: &'a str,
     pub archive: &'a str,
     pub class_path: &'a str,
@@ -151,7 +151,7 @@ impl CommandLine<'_> {
     }
 
     fn common(&self) -> Vec<String> {
-        let mut flags = common_flags(self.tmp, self.log_dir);
+        let mut flags = common_flags(self.tmp, self.crash_dir);
         flags.push(format!("-Dlog4j.configuration={}", file_url(self.log4j)));
         flags
     }
@@ -171,7 +171,7 @@ pub(super) fn memory_flags(l: &Limits) -> Vec<String> {
 }
 
 /// What every JVM node is started with.
-pub(super) fn common_flags(tmp: &str, log_dir: &str) -> Vec<String> {
+pub(super) fn common_flags(tmp: &str, crash_dir: &str) -> Vec<String> {
     vec![
         format!("-Xss{STACK_KIB}k"),
         class_data::COLLECTOR.into(),
@@ -182,8 +182,8 @@ pub(super) fn common_flags(tmp: &str, log_dir: &str) -> Vec<String> {
         "-XX:+ExitOnOutOfMemoryError".into(),
         // no core file of the cap's size, one crash report that the next one replaces
         "-XX:-CreateCoredumpOnCrash".into(),
-        format!("-XX:ErrorFile={log_dir}/hs_err.log"),
-        format!("-XX:HeapDumpPath={log_dir}"),
+        format!("-XX:ErrorFile={crash_dir}/hs_err.log"),
+        format!("-XX:HeapDumpPath={crash_dir}"),
         // performance counters live in /tmp/hsperfdata_USER: no node uses /tmp
         "-XX:-UsePerfData".into(),
         format!("-Djava.io.tmpdir={tmp}"),

@@ -65,6 +65,7 @@ pub(super) fn recipe(
         &About {
             node: &node,
             data: broker.data_dir.as_ref(),
+            user: broker.care.user.as_deref(),
             cap: broker.memory_max,
             heap: broker.heap,
             needs: &NEEDS,

@@ -32,12 +32,12 @@ pub(super) fn recipe(site: &Site<'_>, ui: &config::KafkaUi, kafka: &config::Kafk
     let place = Place::of(site.layout, &node, None);
     let limits = divide(&node, ui.memory_max, ui.heap, &NEEDS)?;
     let config_file = place.conf.join("application.yml");
-    let (tmp, log_dir) = (text(&place.tmp, "")?, text(&place.log_dir, "")?);
+    let (tmp, crash_dir) = (text(&place.tmp, "")?, site.crash_dir(&place, ui.care.user.as_deref())?);
     // It is optional: a jar that is not there is this node's failure and nobody else's.
     let absent = || Absent { why: "its jar was not looked for".into(), remedy: "cdc-supervisor fetch".into() };
     let found = site.programs.kafka_ui.clone().unwrap_or_else(|| Err(absent()));
     let (argv, prepare) = match &found {
-        Ok(jar) => (argv(ui, jar, &limits, (&tmp, &log_dir), &text(&config_file, ",")?)?, Vec::new()),
+        Ok(jar) => (argv(ui, jar, &limits, (&tmp, &crash_dir), &text(&config_file, ",")?)?, Vec::new()),
         Err(Absent { why, remedy }) => {
             let step = PrepareStep::NoProgram { why: format!("kafka-ui: {why}"), remedy: remedy.clone() };
             (vec!["/not-in-the-store/java".to_owned()], vec![step])
@@ -101,12 +101,12 @@ fn argv(
     ui: &config::KafkaUi,
     jar: &KafkaUiJar,
     limits: &jvm::Limits,
-    (tmp, log_dir): (&str, &str),
+    (tmp, crash_dir): (&str, &str),
     config_file: &str,
 ) -> Result<Vec<String>, ServiceError> {
     let mut argv = vec![text(&jar.java.program, "")?];
     argv.extend(jvm::memory_flags(limits));
-    argv.extend(jvm::common_flags(tmp, log_dir));
+    argv.extend(jvm::common_flags(tmp, crash_dir));
     // its own manual asks for it: JMX metrics of brokers over TLS (development/building/without-docker.md)
     argv.extend(["--add-opens".into(), "java.rmi/javax.rmi.ssl=ALL-UNNAMED".into()]);
     argv.extend(ui.jvm_flags.iter().cloned());

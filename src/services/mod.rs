@@ -110,6 +110,18 @@ struct Site<'a> {
     running_as_root: bool,
 }
 
+impl Site<'_> {
+    /// Whether a node of this `user` runs as another one than the supervisor.
+    fn is_apart(&self, user: Option<&str>) -> bool {
+        self.running_as_root && user.is_some_and(|user| user != "root")
+    }
+
+    /// Where a JVM leaves its crash report and heap dump: beside its log, unless only the supervisor may write there.
+    fn crash_dir(&self, place: &Place, user: Option<&str>) -> Result<String, ServiceError> {
+        text(if self.is_apart(user) { &place.tmp } else { &place.log_dir }, "")
+    }
+}
+
 /// The directories and paths of one node, as text.
 struct Place {
     conf: PathBuf,

@@ -34,10 +34,11 @@ pub(super) fn recipe(site: &Site<'_>, mysql: &config::Mysql) -> Result<Recipe, S
     let env = environment(&text(&place.tmp, "")?);
     let root_password = site.layout.secret(ROOT_SECRET);
 
-    let mut directories = place.directories();
     // The data directory itself appears by a rename: its presence means that it is whole.
-    if let Some(parent) = place.data.parent().filter(|parent| *parent != place.home) {
-        directories.push((parent.to_owned(), 0o750));
+    let mut directories = place.directories();
+    if site.is_apart(mysql.care.user.as_deref()) {
+        // It makes its sockets and pid files there; what is the shim's there stays the shim's.
+        directories.iter_mut().filter(|(path, _)| *path == place.run).for_each(|(_, mode)| *mode = 0o1770);
     }
     Ok(Recipe {
         kind: NodeKind::Mysql,

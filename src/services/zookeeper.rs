@@ -61,6 +61,7 @@ pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<R
         &About {
             node: &node,
             data: zookeeper.data_dir.as_ref(),
+            user: zookeeper.care.user.as_deref(),
             cap: zookeeper.memory_max,
             heap: zookeeper.heap,
             needs: &NEEDS,

@@ -2,15 +2,15 @@
 
 use super::wire::Notified;
 use crate::sys::{error::SysError, fs, process};
-use nix::sys::socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt::PassCred};
+use nix::sys::{
+    socket::{ControlMessageOwned, MsgFlags, UnixCredentials, recvmsg, setsockopt, sockopt::PassCred},
+    stat::{Mode, umask},
+};
 use std::{
     io::IoSliceMut,
     os::{
         fd::{AsRawFd, RawFd},
-        unix::{
-            fs::{PermissionsExt, chown},
-            net::UnixDatagram,
-        },
+        unix::{fs::lchown, net::UnixDatagram},
     },
     path::{Path, PathBuf},
 };
@@ -28,16 +28,20 @@ pub(super) struct NotifySocket {
 }
 
 impl NotifySocket {
-    /// Binds it afresh; `owner` (uid, gid) may write to it.
+    /// Binds it afresh; `owner` (uid, gid) may write to it. The owner may be who writes to the directory: nothing here follows
+    /// a link.
     pub(super) fn bind(path: &Path, owner: Option<(u32, u32)>) -> Result<Self, SysError> {
         fs::remove_optional(path)?;
         let bound = (|| {
-            let socket = UnixDatagram::bind(path)?;
+            // bind(2) refuses a name that is there. Mode 0600 from the start: a change by name could go elsewhere.
+            let before = umask(Mode::from_bits_truncate(0o177));
+            let bound = UnixDatagram::bind(path);
+            umask(before);
+            let socket = bound?;
             socket.set_nonblocking(true)?;
             setsockopt(&socket, PassCred, &true)?;
-            std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o600))?;
             if let Some((uid, gid)) = owner {
-                chown(path, Some(uid), Some(gid))?;
+                lchown(path, Some(uid), Some(gid))?;
             }
             Ok(socket)
         })();

@@ -21,12 +21,9 @@ use nix::{
     unistd::{dup2_stderr, dup2_stdin, setsid},
 };
 use std::{
-    fs::{File, OpenOptions},
+    fs::File,
     io::{self, Read},
-    os::{
-        fd::AsFd,
-        unix::{fs::OpenOptionsExt, net::UnixStream},
-    },
+    os::{fd::AsFd, unix::net::UnixStream},
     thread,
     time::Duration,
 };
@@ -84,7 +81,7 @@ pub(super) fn set_up_self() {
 /// Turns standard error to the node's file for it: a shim in reserve has the daemon's.
 pub(super) fn take_own_log(order: &LaunchOrder) {
     let path = Layout::new(&order.root).shim_log(&order.node);
-    let log = OpenOptions::new().append(true).create(true).mode(0o640).open(path);
+    let log = fs::open_append(&path, 0o640);
     // Without it the words of a panic go where the daemon's own go.
     if let Ok(log) = log {
         let _ = dup2_stderr(log);

@@ -1,19 +1,24 @@
 //! One-shot helper programs (`mvn`, `apt-get`, `mysqld --initialize`, a training run): started with a cleared environment,
 //! bounded in time and in kept output, and dead when this process dies.
 
-use super::{children, error::SysError};
+use super::{children, error::SysError, process::lookup_user};
 use crate::base::ExitStatus;
 use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, poll},
     sys::{
         prctl,
         signal::{Signal, kill},
     },
-    unistd::{Pid, getppid},
+    unistd::{Gid, Pid, Uid, geteuid, getppid, setgid, setgroups, setuid},
 };
 use std::{
     fs::File,
     io::{self, Read, Write},
-    os::unix::process::{CommandExt, ExitStatusExt},
+    os::{
+        fd::AsFd,
+        unix::process::{CommandExt, ExitStatusExt},
+    },
     path::PathBuf,
     process::{self, Stdio},
     sync::{
@@ -84,11 +89,41 @@ impl Finished {
 /// Collects one stream of a helper.
 type Reader = thread::JoinHandle<Vec<u8>>;
 
+/// How long the output of a helper that has ended is waited for. What it left running in a group of its own may hold the
+/// pipe open for ever.
+const OUTPUT: Duration = Duration::from_millis(500);
+
+/// How often a reader looks whether it is still wanted, milliseconds.
+const LOOK: u8 = 100;
+
+/// Another user to run a helper as.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// User.
+    pub uid: u32,
+    /// Group.
+    pub gid: u32,
+    /// Supplementary groups.
+    pub groups: Vec<u32>,
+}
+
+impl Identity {
+    /// That of a user by name; none when this process is that user already, or when no name is given.
+    pub fn of(user: Option<&str>) -> Result<Option<Self>, SysError> {
+        let Some(user) = user else { return Ok(None) };
+        let missing = || SysError::new(format!("look up user {user}"), io::ErrorKind::NotFound);
+        let (uid, gid, groups) = lookup_user(user)?.ok_or_else(missing)?;
+        Ok((uid != geteuid().as_raw()).then_some(Self { uid, gid, groups }))
+    }
+}
+
 /// A helper that runs. Dropping it kills it.
 #[derive(Debug)]
 pub struct Running {
     child: process::Child,
     readers: Option<(Reader, Reader)>,
+    /// The readers are not wanted any more.
+    stop: Arc<AtomicBool>,
     started: Instant,
     what: String,
 }
@@ -97,12 +132,21 @@ impl Command {
     /// Starts it. Must be called on a thread that lives until the helper ends: the parent-death signal belongs to the
     /// thread that forked, not to the process (prctl(2), PR_SET_PDEATHSIG).
     pub fn start(&self) -> Result<Running, SysError> {
+        self.start_as(None)
+    }
+
+    /// As [`Command::start`], as another user; the working directory is entered before.
+    pub fn start_as(&self, user: Option<&Identity>) -> Result<Running, SysError> {
         let what = self.argv.first().cloned().unwrap_or_default();
         let doing = || format!("run {what}");
         if self.argv.is_empty() {
             return Err(SysError::new("run an empty command", io::ErrorKind::InvalidInput));
         }
         let parent = Pid::this();
+        let user = user.map(|user| {
+            let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
+            (groups, Gid::from_raw(user.gid), Uid::from_raw(user.uid))
+        });
         let mut command = process::Command::new(&self.argv[0]);
         command
             .args(&self.argv[1..])
@@ -113,9 +157,15 @@ impl Command {
             .stdin(if self.stdin.is_some() { Stdio::piped() } else { Stdio::null() })
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
-        // SAFETY: between fork and exec only prctl and getppid run, both async-signal-safe and without allocation.
+        // SAFETY: between fork and exec only system calls run, async-signal-safe and without allocation.
         unsafe {
             command.pre_exec(move || {
+                if let Some((groups, gid, uid)) = &user {
+                    setgroups(groups)?;
+                    setgid(*gid)?;
+                    setuid(*uid)?;
+                }
+                // behind these: a change of credentials forgets it (prctl(2))
                 prctl::set_pdeathsig(Signal::SIGKILL)?;
                 // the parent may have died before the line above
                 if getppid() == parent { Ok(()) } else { Err(io::ErrorKind::BrokenPipe.into()) }
@@ -126,18 +176,25 @@ impl Command {
             // A helper that ends without reading its input says why itself.
             thread::spawn(move || drop(pipe.write_all(&bytes)));
         }
+        let stop = Arc::<AtomicBool>::default();
+        let (stop_out, stop_err) = (Arc::clone(&stop), Arc::clone(&stop));
         let readers = match (child.stdout.take(), child.stderr.take()) {
             (Some(out), Some(err)) => {
-                Some((thread::spawn(move || keep_end(out)), thread::spawn(move || keep_end(err))))
+                Some((thread::spawn(move || keep_end(out, &stop_out)), thread::spawn(move || keep_end(err, &stop_err))))
             }
             _ => None,
         };
-        Ok(Running { child, readers, started: Instant::now(), what })
+        Ok(Running { child, readers, stop, started: Instant::now(), what })
     }
 
     /// Runs it to its end. Killed (with its process group) when `limit` passes or `cancel` is set; both are errors.
     pub fn run(&self, limit: Duration, cancel: &Cancel) -> Result<Finished, SysError> {
-        self.start()?.wait(limit, cancel)
+        self.run_as(None, limit, cancel)
+    }
+
+    /// As [`Command::run`], as another user.
+    pub fn run_as(&self, user: Option<&Identity>, limit: Duration, cancel: &Cancel) -> Result<Finished, SysError> {
+        self.start_as(user)?.wait(limit, cancel)
     }
 }
 
@@ -186,6 +243,13 @@ impl Running {
         children::release(self.pid());
         // leftovers of its group would hold the output pipes open
         self.signal(Signal::SIGKILL);
+        let ended = Instant::now();
+        while self.readers.as_ref().is_some_and(|(out, err)| !(out.is_finished() && err.is_finished()))
+            && ended.elapsed() < OUTPUT
+        {
+            thread::sleep(Duration::from_millis(1));
+        }
+        self.stop.store(true, Ordering::Release);
         let text = |h: Reader| String::from_utf8_lossy(&h.join().unwrap_or_default()).into_owned();
         let (stdout, stderr) = self.readers.take().map(|(o, e)| (text(o), text(e))).unwrap_or_default();
         let status = match (status.code(), status.signal()) {
@@ -205,13 +269,20 @@ impl Drop for Running {
             let _ = self.child.wait();
         }
         children::release(self.pid());
+        self.stop.store(true, Ordering::Release);
     }
 }
 
-fn keep_end(mut from: impl Read) -> Vec<u8> {
+fn keep_end(mut from: impl Read + AsFd, stop: &AtomicBool) -> Vec<u8> {
     let mut kept = Vec::new();
     let mut block = [0u8; 8192];
-    while let Ok(n @ 1..) = from.read(&mut block) {
+    while !stop.load(Ordering::Acquire) {
+        match poll(&mut [PollFd::new(from.as_fd(), PollFlags::POLLIN)], LOOK) {
+            Ok(0) | Err(Errno::EINTR) => continue,
+            Ok(_) => {}
+            Err(_) => break,
+        }
+        let Ok(n @ 1..) = from.read(&mut block) else { break };
         kept.extend_from_slice(&block[..n]);
         if kept.len() > 2 * KEEP {
             kept.drain(..kept.len() - KEEP);
@@ -277,6 +348,27 @@ mod tests {
         let e = sh("sleep 1000 & sleep 1000").run(Duration::from_millis(50), &Cancel::default()).unwrap_err();
         assert_eq!(e.kind(), io::ErrorKind::TimedOut);
         assert!(before.elapsed() < Duration::from_secs(60));
+    }
+
+    #[test]
+    fn what_a_helper_left_running_with_its_output_open_is_not_waited_for() {
+        let before = Instant::now();
+        let done = sh("setsid sleep 30 & echo said").run(Duration::from_secs(20), &Cancel::default()).unwrap();
+        assert!(done.ok() && done.stdout == "said\n", "{done:?}");
+        assert!(before.elapsed() < Duration::from_secs(15), "{:?}", before.elapsed());
+    }
+
+    #[test]
+    fn a_helper_runs_as_the_user_that_is_named_with_nothing_of_ours() {
+        if !geteuid().is_root() {
+            return;
+        }
+        let nobody = Identity::of(Some("nobody")).unwrap().unwrap();
+        assert_eq!(Identity::of(Some("root")).unwrap(), None);
+        assert!(Identity::of(Some("no-such-user-here")).is_err());
+        let done = sh("id -u; id -G").run_as(Some(&nobody), Duration::from_secs(20), &Cancel::default()).unwrap();
+        let groups: Vec<String> = nobody.groups.iter().map(ToString::to_string).collect();
+        assert_eq!(done.stdout, format!("{}\n{}\n", nobody.uid, groups.join(" ")));
     }
 
     #[test]

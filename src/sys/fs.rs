@@ -26,8 +26,8 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let temporary = path.with_file_name(format!(".{name}.{}.tmp", std::process::id()));
     let written = (|| {
-        let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(mode).open(&temporary)?;
-        // open() applies the umask and leaves the mode of an existing file alone
+        let mut file = create_new(&temporary, mode)?;
+        // open() applies the umask
         file.set_permissions(fs::Permissions::from_mode(mode))?;
         fail_io!("write.opened", path)?;
         #[cfg(feature = "failpoints")]
@@ -55,6 +55,42 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability
         let _ = fs::remove_file(&temporary);
         SysError::path("write", path, e)
     })
+}
+
+/// Makes a file that was not there. What has its name (of a killed run, or put there by who may write to the directory) is
+/// removed first: a link would lead the bytes elsewhere, and somebody else's file would stay theirs.
+fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+    // O_EXCL never follows a link (open(2)).
+    let make = || OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
+    match make() {
+        Err(e) if e.kind() == io::ErrorKind::AlreadyExists => {
+            fs::remove_file(path)?;
+            make()
+        }
+        made => made,
+    }
+}
+
+/// Opens a file of ours for appending in a directory that a node may write to. A link, a pipe, or a file that has another name
+/// elsewhere is removed for a new one: it would lead our bytes to where the node's own rights do not reach.
+pub fn open_append(path: &Path, mode: u32) -> io::Result<File> {
+    let open = || {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        OpenOptions::new().append(true).create(true).mode(mode).custom_flags(flags).open(path)
+    };
+    match open() {
+        Ok(file) if file.metadata().is_ok_and(|meta| is_single(&meta)) => return Ok(file),
+        // ELOOP: a link. ENXIO: a pipe that nobody reads, or a socket.
+        Err(e) if !matches!(e.raw_os_error(), Some(libc::ELOOP | libc::ENXIO)) => return Err(e),
+        Ok(_) | Err(_) => {}
+    }
+    fs::remove_file(path)?;
+    open()
+}
+
+/// A plain file with one name.
+fn is_single(meta: &fs::Metadata) -> bool {
+    meta.is_file() && meta.nlink() == 1
 }
 
 /// Renames `temporary` to `path`, without the disk when there is a file already.
@@ -137,7 +173,8 @@ pub fn make_temporary_dir(place: &Path, prefix: &str) -> Result<PathBuf, SysErro
         .map_err(|e| SysError::path("make a directory in", place, io::Error::from(e)))
 }
 
-/// Makes a directory and its parents; sets `mode` on the last one, also when it exists.
+/// Makes a directory and its parents; sets `mode` on the last one, also when it exists. A link to a directory is followed when
+/// root or this user has made it.
 pub fn make_dir(path: &Path, mode: u32) -> Result<(), SysError> {
     // A node has half a dozen, and they are there at every start but the first.
     if fs::symlink_metadata(path).is_ok_and(|meta| meta.is_dir() && meta.permissions().mode() & 0o7777 == mode) {
@@ -147,8 +184,74 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<(), SysError> {
         .recursive(true)
         .mode(mode)
         .create(path)
-        .and_then(|()| fs::set_permissions(path, fs::Permissions::from_mode(mode)))
+        .and_then(|()| fs::set_permissions(by_descriptor(&open_dir(path)?), fs::Permissions::from_mode(mode)))
         .map_err(|e| SysError::path("make directory", path, e))
+}
+
+/// Opens a directory to change what it is (O_PATH, open(2)), never through a link of another user: they could lead a change of
+/// owner or mode anywhere.
+fn open_dir(path: &Path) -> io::Result<File> {
+    let open = |flags| OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY | flags).open(path);
+    let refused = match open(libc::O_NOFOLLOW) {
+        Ok(dir) => return Ok(dir),
+        Err(e) => e,
+    };
+    let Ok(link) = fs::symlink_metadata(path) else { return Err(refused) };
+    match link.uid() {
+        _ if !link.is_symlink() => Err(refused),
+        uid if uid == 0 || uid == nix::unistd::geteuid().as_raw() => open(0),
+        uid => {
+            let text = format!("it is a link that uid {uid} has put there");
+            Err(io::Error::new(io::ErrorKind::PermissionDenied, text))
+        }
+    }
+}
+
+/// A name for what is open, whatever its own name leads to by now (proc_pid_fd(5)).
+fn by_descriptor(file: &File) -> PathBuf {
+    PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
+}
+
+/// Gives an existing directory this owner, group and mode; whether it had another owner. Links are followed as by [`make_dir`].
+pub fn own_dir(path: &Path, (uid, gid): (u32, u32), mode: u32) -> Result<bool, SysError> {
+    let changed = || -> io::Result<bool> {
+        let dir = open_dir(path)?;
+        let (meta, name) = (dir.metadata()?, by_descriptor(&dir));
+        if (meta.uid(), meta.gid()) != (uid, gid) {
+            std::os::unix::fs::chown(&name, Some(uid), Some(gid))?;
+        }
+        if meta.mode() & 0o7777 != mode {
+            fs::set_permissions(&name, fs::Permissions::from_mode(mode))?;
+        }
+        Ok(meta.uid() != uid)
+    };
+    changed().map_err(|e| SysError::path("change the owner of", path, e))
+}
+
+/// Makes the directories above `path` that are missing, each with this group and mode; what is there stays as it is.
+pub fn make_parents(path: &Path, gid: Option<u32>, mode: u32) -> Result<(), SysError> {
+    let missing: Vec<&Path> = path.ancestors().skip(1).take_while(|dir| !dir.exists()).collect();
+    for dir in missing.into_iter().rev() {
+        let made = fs::DirBuilder::new().mode(mode).create(dir).and_then(|()| match gid {
+            Some(gid) => std::os::unix::fs::lchown(dir, None, Some(gid)),
+            None => Ok(()),
+        });
+        made.map_err(|e| SysError::path("make directory", dir, e))?;
+    }
+    Ok(())
+}
+
+/// Removes from a directory what leads elsewhere: links that are not root's, and files that have another name too. For one
+/// that somebody else could write to before it was ours.
+pub fn remove_planted(dir: &Path) -> Result<(), SysError> {
+    for name in names_in(dir)? {
+        let path = dir.join(name);
+        let Ok(meta) = fs::symlink_metadata(&path) else { continue };
+        if (meta.is_symlink() && meta.uid() != 0) || (meta.is_file() && meta.nlink() > 1) {
+            remove_optional(&path)?;
+        }
+    }
+    Ok(())
 }
 
 /// The file's text; none when there is no such file.
@@ -158,6 +261,26 @@ pub fn read_optional(path: &Path) -> Result<Option<String>, SysError> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(e) => Err(SysError::path("read", path, e)),
     }
+}
+
+/// The text of a small file of ours in a directory that a node may write to; none when there is none. What is no plain file is
+/// an error, and is neither followed nor waited for.
+pub fn read_plain_optional(path: &Path) -> Result<Option<String>, SysError> {
+    const MOST: u64 = 1 << 20;
+    let read = || -> io::Result<Option<String>> {
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
+            Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
+            opened => opened?,
+        };
+        if !file.metadata()?.is_file() {
+            return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no plain file"));
+        }
+        let mut text = String::new();
+        io::Read::read_to_string(&mut io::Read::take(&mut file, MOST), &mut text)?;
+        Ok(Some(text))
+    };
+    read().map_err(|e| SysError::path("read", path, e))
 }
 
 /// Reads a small file that somebody else writes, whatever bytes are in it; none when there is none.
@@ -199,6 +322,14 @@ pub fn remove_dir_all_optional(path: &Path) -> Result<(), SysError> {
     }
 }
 
+/// Makes the file of a lock that nobody holds yet, when it is missing.
+pub fn make_lock(path: &Path) -> Result<(), SysError> {
+    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
+        Err(e) if e.kind() != io::ErrorKind::AlreadyExists => Err(SysError::path("make lock", path, e)),
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// An exclusive lock on a file, held until dropped and by nobody else meanwhile. The kernel drops it with the process.
 #[derive(Debug)]
 pub struct Lock {
@@ -208,7 +339,7 @@ pub struct Lock {
 
 impl Lock {
     /// Takes the lock, or says that somebody holds it (`Ok(None)`). Never deletes the file: deleting a locked file lets
-    /// two holders exist.
+    /// two holders exist. A link is no lock.
     pub fn try_take(path: &Path) -> Result<Option<Self>, SysError> {
         let file = OpenOptions::new()
             .read(true)
@@ -216,6 +347,7 @@ impl Lock {
             .create(true)
             .truncate(false)
             .mode(0o600)
+            .custom_flags(libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY)
             .open(path)
             .map_err(|e| SysError::path("open lock", path, e))?;
         match file.try_lock() {
@@ -231,7 +363,8 @@ impl Lock {
     /// must try again, as shims do. `/proc/locks` would disturb nobody, but leaves out a lock whose taker has died, which in
     /// a pid namespace is the lock of a node without its shim (fs/locks.c, locks_show).
     pub fn is_held(path: &Path) -> bool {
-        let Ok(file) = File::open(path) else { return false };
+        let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+        let Ok(file) = OpenOptions::new().read(true).custom_flags(flags).open(path) else { return false };
         matches!(file.try_lock_shared(), Err(TryLockError::WouldBlock))
     }
 
@@ -298,6 +431,67 @@ mod tests {
         remove_torn(dir.path());
         assert!(!dir.path().join(".f.4000000.tmp").exists(), "pids end at 4194304; this one is free here");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 6);
+    }
+
+    #[test]
+    fn what_is_planted_where_we_write_leads_no_byte_elsewhere() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, place) = (dir.path().join("victim"), dir.path().join("run"));
+        fs::write(&victim, "theirs").unwrap();
+        fs::create_dir(&place).unwrap();
+        let temporary = place.join(format!(".f.{}.tmp", std::process::id()));
+        std::os::unix::fs::symlink(&victim, &temporary).unwrap();
+        write_atomic(&place.join("f"), b"ours", 0o600, Durability::ProcessCrash).unwrap();
+        assert_eq!(fs::read_to_string(place.join("f")).unwrap(), "ours");
+        // a link, another name of a file, a pipe
+        let log = place.join("shim.log");
+        let plants: [fn(&Path, &Path); 3] = [
+            |victim, log| std::os::unix::fs::symlink(victim, log).unwrap(),
+            |victim, log| fs::hard_link(victim, log).unwrap(),
+            |_, log| nix::unistd::mkfifo(log, nix::sys::stat::Mode::S_IRWXU).unwrap(),
+        ];
+        for plant in plants {
+            plant(&victim, &log);
+            open_append(&log, 0o640).unwrap().write_all(b"words").unwrap();
+            assert_eq!(fs::read_to_string(&log).unwrap(), "words");
+            fs::remove_file(&log).unwrap();
+        }
+        let lock = place.join("lock");
+        std::os::unix::fs::symlink(&victim, &lock).unwrap();
+        assert!(Lock::try_take(&lock).is_err() && !Lock::is_held(&lock));
+        assert!(read_plain_optional(&lock).is_err());
+        assert_eq!(fs::read_to_string(&victim).unwrap(), "theirs");
+    }
+
+    #[test]
+    fn a_directory_behind_a_link_of_another_user_is_left_alone() {
+        let dir = tempfile::tempdir().unwrap();
+        let (victim, link) = (dir.path().join("victim"), dir.path().join("tmp"));
+        fs::create_dir(&victim).unwrap();
+        fs::set_permissions(&victim, fs::Permissions::from_mode(0o755)).unwrap();
+        std::os::unix::fs::symlink(&victim, &link).unwrap();
+        let mode = || fs::metadata(&victim).unwrap().mode() & 0o777;
+        // The administrator's own link to a larger disk.
+        make_dir(&link, 0o750).unwrap();
+        assert_eq!(mode(), 0o750);
+        if nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::lchown(&link, Some(12_345), None).unwrap();
+            let e = make_dir(&link, 0o700).unwrap_err();
+            assert_eq!(e.source.to_string(), "it is a link that uid 12345 has put there");
+            assert!(own_dir(&link, (12_345, 12_345), 0o700).is_err());
+            assert_eq!((mode(), fs::metadata(&victim).unwrap().uid()), (0o750, 0));
+        }
+    }
+
+    #[test]
+    fn missing_parents_are_made_and_those_that_are_there_stay_as_they_are() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::set_permissions(dir.path(), fs::Permissions::from_mode(0o711)).unwrap();
+        make_parents(&dir.path().join("a/b/data"), None, 0o750).unwrap();
+        make_parents(&dir.path().join("a/data"), None, 0o700).unwrap();
+        let mode = |path: &str| fs::metadata(dir.path().join(path)).unwrap().mode() & 0o777;
+        assert_eq!((mode(""), mode("a"), mode("a/b")), (0o711, 0o750, 0o750));
+        assert!(!dir.path().join("a/b/data").exists());
     }
 
     #[test]

@@ -150,14 +150,23 @@ pub fn all() -> Vec<i32> {
 /// Processes that have this file open (device and inode over `/proc/*/fd`). Those of other users are not seen by an
 /// ordinary user.
 pub fn holders_of(path: &Path) -> Vec<i32> {
-    let Ok(wanted) = fs::metadata(path) else { return Vec::new() };
-    all()
-        .into_iter()
-        .filter(|pid| {
-            descriptors(*pid)
-                .any(|link| fs::metadata(link).is_ok_and(|m| m.dev() == wanted.dev() && m.ino() == wanted.ino()))
-        })
-        .collect()
+    // A link is no file of ours: it would name the holders of another one.
+    let Ok(wanted) = fs::symlink_metadata(path) else { return Vec::new() };
+    all().into_iter().filter(|pid| has_open(*pid, &wanted)).collect()
+}
+
+fn has_open(pid: i32, wanted: &fs::Metadata) -> bool {
+    descriptors(pid).any(|link| fs::metadata(link).is_ok_and(|m| m.dev() == wanted.dev() && m.ino() == wanted.ino()))
+}
+
+/// Sends a signal to a process that has this file open. One that has ended meanwhile is left alone, and so is whoever got its
+/// number: the descriptor is taken first and the look comes after it.
+pub fn signal_holder(pid: i32, path: &Path, signal: i32) {
+    let (Ok(fd), Ok(wanted)) = (pidfd_open(pid), fs::symlink_metadata(path)) else { return };
+    if has_open(pid, &wanted) {
+        // ESRCH: it went by itself.
+        let _ = pidfd_signal(&fd, signal);
+    }
 }
 
 /// Whether a process has a file below a directory open to write. `dir` is compared with the kernel's names, so links in it must

@@ -88,6 +88,14 @@ impl Listener {
     }
 }
 
+/// Whether the other end was made by this user or by root (unix(7), SO_PEERCRED: who called listen). A node that may write to
+/// a directory could listen there in the place of its shim.
+pub fn peer_is_trusted(socket: impl AsFd, owner: Option<u32>) -> bool {
+    let uid = nix::sys::socket::getsockopt(&socket, nix::sys::socket::sockopt::PeerCredentials).map(|peer| peer.uid());
+    let own = nix::unistd::geteuid().as_raw();
+    uid.is_ok_and(|uid| uid == 0 || uid == own || Some(uid) == owner)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

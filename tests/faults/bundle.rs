@@ -33,7 +33,8 @@ fn a_bundle_is_installed_as_a_whole_wherever_its_installation_dies() {
     fs::write(here.root.file("list.toml"), &list).unwrap();
     configured(&here, "sources = [\"file\"]");
     assert_eq!(here.run(&["fetch"]).code, Some(0));
-    assert_eq!(here.run(&["bundle", "create", "stack.bundle"]).code, Some(0));
+    let made = here.run(&["bundle", "create", "stack.bundle"]);
+    let sha256 = made.stdout.lines().find_map(|l| l.strip_prefix("sha256 ")).expect("a digest").to_owned();
     let bundle = here.root.file("stack.bundle");
 
     let there = Bench::new();
@@ -47,13 +48,13 @@ fn a_bundle_is_installed_as_a_whole_wherever_its_installation_dies() {
         let _ = fs::remove_dir_all(there.path("artifacts"));
         let _ = fs::remove_file(there.pair.dir().join("failpoints.hit"));
         there.arm(&format!("{point} kill"));
-        let killed = there.run(&["bundle", "install", &bundle]);
+        let killed = there.run(&["bundle", "install", &bundle, "--sha256", &sha256]);
         assert!(there.hit() && killed.signal == Some(9), "{point} is never reached\n{killed}");
         // What has no record is not used; what has one is whole.
         let fetch = there.run(&["fetch"]);
         let recorded = there.path("artifacts/lock.toml").exists();
         assert_eq!(fetch.code, Some(if recorded { 0 } else { 5 }), "{point}\n{fetch}");
-        let output = there.run(&["bundle", "install", &bundle]);
+        let output = there.run(&["bundle", "install", &bundle, "--sha256", &sha256]);
         assert_eq!(output.code, Some(0), "{point}\n{output}");
         assert_eq!(names(&there), names(&here), "{point}: left over, or missing");
         for verb in [&["fetch"][..], &["artifacts", "verify"]] {

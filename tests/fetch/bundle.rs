@@ -106,17 +106,17 @@ fn what_one_machine_fetched_is_installed_on_another_and_a_second_time_changes_no
     let fetch = there.root.ok(&["fetch"]);
     assert!(fetch.stdout.contains("kafka 3.5.2 (4 jars"), "{fetch}");
     let before = files(&there.store());
-    let output = there.root.ok(&["bundle", "install", &file]);
+    let output = there.root.ok(&["bundle", "install", &file, "--sha256", &sha256]);
     assert!(output.stdout.starts_with("already there  "), "{output}");
     assert_eq!(files(&there.store()), before, "nodes may run from them");
-    let output = here.root.ok(&["bundle", "install", &file]);
+    let output = here.root.ok(&["bundle", "install", &file, "--sha256", &sha256]);
     assert!(output.stdout.starts_with("already there  ") && !here.lock().contains("in stack.bundle"), "{output}");
 
     // What is damaged comes from the bundle, and the rest of the store stays.
     flip(&there.store().join(&there.programs()[0]).join("libs/zookeeper-3.6.4.jar"), 7);
     there.root.fails(5, &["artifacts", "verify"]);
     says(&there.root.fails(5, &["bundle", "create", "b"]), "hint: run `cdc-supervisor fetch` first");
-    let output = there.root.ok(&["bundle", "install", &file]);
+    let output = there.root.ok(&["bundle", "install", &file, "--sha256", &sha256]);
     assert!(output.stdout.starts_with("installed  "), "{output}");
     there.root.ok(&["artifacts", "verify"]);
 }
@@ -130,8 +130,8 @@ fn a_bundle_that_was_cut_or_changed_or_is_another_one_is_exit_5_and_leaves_nothi
     let bad = there.root.file("bad.bundle");
     let refused = |bytes: &[u8], words: &str| {
         fs::write(&bad, bytes).unwrap();
-        for verb in ["verify", "install"] {
-            let output = there.root.fails(5, &["bundle", verb, &bad]);
+        for call in [&["verify"][..], &["install", "--accept-unpinned"]] {
+            let output = there.root.fails(5, &[&["bundle"], call, &[bad.as_str()]].concat());
             says(&output, words);
             assert!(output.stdout.is_empty() && output.stderr.starts_with("error: "), "{output}");
         }
@@ -149,6 +149,13 @@ fn a_bundle_that_was_cut_or_changed_or_is_another_one_is_exit_5_and_leaves_nothi
     refused(&[&whole[..], b"more"].concat(), "bad.bundle was refused\n");
     refused(b"", "is no bundle of this program");
     refused(&archives::kafka(LAYOUT, 31), "hint: bundles are made by `cdc-supervisor bundle create FILE`");
+    // Whole, and nothing proves it: not taken unasked, and on request not in the place of what is pinned in the program.
+    let output = there.root.fails(5, &["bundle", "install", &file]);
+    says(&output, "stack.bundle is the bundle that was made");
+    says(&output, "--sha256 HEX; --accept-unpinned");
+    let output = there.root.fails(5, &["bundle", "install", &file, "--accept-unpinned"]);
+    says(&output, "is not the one whose jars are pinned, and no digest proves the bundle");
+    there.root.fails(2, &["bundle", "install", &file, "--accept-unpinned", "--sha256", &sha256]);
     let other = "0".repeat(64);
     let output = there.root.fails(5, &["bundle", "install", &file, "--sha256", &other]);
     says(&output, &format!("has SHA-256 {sha256}, wanted {other}"));
@@ -163,9 +170,9 @@ fn a_bundle_that_was_cut_or_changed_or_is_another_one_is_exit_5_and_leaves_nothi
 fn an_installation_that_is_killed_at_random_is_right_when_it_is_run_again() {
     let rounds = if std::env::var_os("CDC_TEST_LONG").is_some() { 100 } else { 10 };
     let here = fetched(32);
-    let (file, _) = bundle(&here);
+    let (file, sha256) = bundle(&here);
     let there = bare(&here);
-    let install = ["bundle", "install", file.as_str()];
+    let install = ["bundle", "install", file.as_str(), "--sha256", sha256.as_str()];
     // How long a whole run takes here, to spread the kills over it.
     let begun = Instant::now();
     there.root.ok(&install);
@@ -237,14 +244,14 @@ fn the_store_is_listed_read_and_tidied_and_what_is_in_use_stays() {
 #[test]
 fn who_waits_for_another_run_says_for_which() {
     let here = fetched(35);
-    let (file, _) = bundle(&here);
+    let (file, sha256) = bundle(&here);
     let there = bare(&here);
     fs::create_dir_all(there.store()).unwrap();
     let lock = there.store().join("lock");
     fs::write(&lock, "pid 4000000 since today\n").unwrap();
     let held = fs::File::open(&lock).unwrap();
     held.lock().unwrap();
-    let install = Client::start(&there.root, &[], &["bundle", "install", &file]);
+    let install = Client::start(&there.root, &[], &["bundle", "install", &file, "--sha256", &sha256]);
     crate::support::until(VERB_LIMIT, "it says so", || {
         let said = install.stderr();
         if said.contains("another run has the store: pid 4000000 since today") { Ok(()) } else { Err(said) }

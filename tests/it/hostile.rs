@@ -1,10 +1,13 @@
 //! The control socket in the hands of somebody who does not speak the protocol.
 
-use crate::support::{Root, STATE_LIMIT, fake, process::alive, skip, until};
+use crate::support::{Node, Root, STATE_LIMIT, fake, process::alive, skip, until};
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::{fs::PermissionsExt, net::UnixStream},
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::UnixStream,
+    },
     time::Duration,
 };
 
@@ -229,4 +232,41 @@ fn the_shims_socket_in_strange_hands_harms_neither_the_node_nor_the_next_daemon(
     assert_eq!((&node["pid"], &node["incarnation"], &node["restarts"]), (&pid.into(), &1.into(), &0.into()), "{node}");
     root.ok(&["stop", "a"]);
     drop(open);
+}
+
+#[test]
+fn a_node_of_another_user_under_root_writes_to_its_own_places_and_is_probed_as_that_user() {
+    const TEST: &str = "a_node_of_another_user_under_root_writes_to_its_own_places_and_is_probed_as_that_user";
+    if !nix::unistd::Uid::effective().is_root() {
+        return skip(TEST, "it needs uid 0");
+    }
+    // What a node would do that wants to be root by way of our files.
+    let script = "cd .. ; for place in log run conf; do mv $place stolen.$place; ln -s /etc $place; done; \
+         ln -s /etc/passwd run/shim.log; ln -s /etc/passwd log/.current.next; \
+         true >run/lock; true >conf/own; true >own; true >data/own && true >run/tmp/own && echo tried; exec sleep 1000";
+    let node = Node::program("a", &["/bin/sh", "-c", script]).text("user", "nobody").exec(&[
+        "/bin/sh",
+        "-c",
+        "test $(id -u) = $(id -u nobody) && test -e own && : >probed",
+    ]);
+    let root = Root::new(&[node]);
+    fs::set_permissions(root.home(), fs::Permissions::from_mode(0o755)).unwrap();
+    root.up();
+    let own = root.path().join("nodes/a");
+    until(STATE_LIMIT, "it tried", || if root.log("a").contains("tried") { Ok(()) } else { Err(root.log("a")) });
+    let names = |dir: &std::path::Path| {
+        let mut names: Vec<_> = fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name()).collect();
+        names.sort();
+        names
+    };
+    assert_eq!(names(&own), ["conf", "data", "log", "run"]);
+    for place in ["", "conf", "log", "run"] {
+        let meta = fs::symlink_metadata(own.join(place)).unwrap();
+        assert!(meta.is_dir() && meta.uid() == 0 && meta.mode() & 0o027 == 0, "{place}: {meta:?}");
+    }
+    assert!(names(&own.join("conf")).is_empty() && names(&own.join("log")) == ["current"]);
+    let probed = fs::metadata(own.join("data/probed")).unwrap();
+    assert_eq!(probed.uid(), nix::unistd::User::from_name("nobody").unwrap().unwrap().uid.as_raw());
+    root.ok(&["restart", "a"]);
+    root.down();
 }

@@ -50,20 +50,20 @@ fn the_whole_stack_goes_to_a_machine_without_a_network_in_one_file() {
     assert!(output.stdout.starts_with("whole  ") && trees(&there).is_empty(), "{output}");
     // A byte in the middle, and an end that is missing. The file is put right again afterwards.
     flip(Path::new(&file), bytes / 2);
-    for verb in ["verify", "install"] {
-        let output = there.fails(5, &["bundle", verb, &file]);
+    for call in [&["verify"][..], &["install", "--accept-unpinned"]] {
+        let output = there.fails(5, &[&["bundle"], call, &[file.as_str()]].concat());
         assert!(output.stderr.contains("error: ") && output.stderr.contains("stack.bundle was refused"), "{output}");
     }
     flip(Path::new(&file), bytes / 2);
     let cut = there.file("cut.bundle");
     fs::copy(&file, &cut).unwrap();
     fs::File::options().write(true).open(&cut).unwrap().set_len(bytes - 100_000).unwrap();
-    let output = there.fails(5, &["bundle", "install", &cut]);
+    let output = there.fails(5, &["bundle", "install", &cut, "--accept-unpinned"]);
     assert!(output.stderr.contains("cut.bundle was refused"), "{output}");
     fs::remove_file(cut).unwrap();
     assert!(trees(&there).is_empty() && !there.path().join("artifacts/tmp").exists());
 
-    let install = ["bundle", "install", file.as_str()];
+    let install = ["bundle", "install", file.as_str(), "--sha256", sha256.as_str()];
     let began = Instant::now();
     there.ok(&install);
     let whole = began.elapsed();

@@ -401,6 +401,7 @@ fn each_line_of_the_sandbox_is_in_force() {
 fn a_bundle_is_looked_at_before_anything_is_changed_and_installed_with_the_rest() {
     let guest = life_or_skip!("a_bundle_is_looked_at_before_anything_is_changed_and_installed_with_the_rest");
     ended(guest, "bundle-torn", 5, &["torn.bundle cannot be used; nothing was changed"]);
+    ended(guest, "bundle-unproven", 2, &["nothing proves that", "--sha256"]);
     assert_eq!(guest.saw("bundle-torn.files"), "");
     ended(guest, "reinstall", 0, &[&format!("installed  cdc-supervisor {NOW}")]);
     assert_eq!(guest.saw("reinstall.offline"), "offline = true", "no network is asked from now on");

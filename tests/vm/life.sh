@@ -362,11 +362,13 @@ boot_4() {
   ran purge dpkg --purge cdc-supervisor
   saw purge.etc "$(ls -d $etc 2>&1)"
   saw purge.data "$(ls $root 2>&1)"
-  ran bundle-torn $share/packed/now/dist/install.sh --bundle $share/packed/torn.bundle
+  ran bundle-torn $share/packed/now/dist/install.sh --bundle $share/packed/torn.bundle --accept-unpinned
+  ran bundle-unproven $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle
   saw bundle-torn.files "$(unpacked)"
-  ran reinstall $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle
+  proof=$(sha256sum <$share/packed/empty.bundle | cut -d' ' -f1)
+  ran reinstall $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle --sha256 $proof
   saw reinstall.offline "$(grep '^offline' $etc/supervisor.toml)"
-  ran reinstall-again $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle
+  ran reinstall-again $share/packed/now/dist/install.sh --bundle $share/packed/empty.bundle --sha256 $proof
   ran purge-unasked /usr/lib/cdc-supervisor/install.sh uninstall --purge
   ran purge-wrong /usr/lib/cdc-supervisor/install.sh uninstall --purge=yes
   saw purge-wrong.data "$(ls $root 2>&1)"

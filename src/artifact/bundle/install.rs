@@ -10,6 +10,7 @@ use crate::{
         lockfile::{ArchiveRecord, LockFile, TreeRecord},
         manifest::{Care, Known, Manifest},
         pins::Pins,
+        settings::PINNED_JARS,
         store::{self, Store, Work},
     },
     sys::{command::Cancel, error::SysError, failpoint::fail_point, fs as sysfs},
@@ -42,7 +43,8 @@ pub fn verify(
     Ok(Opened::open(path, wanted, work, settings, cancel)?.contents)
 }
 
-/// Installs a bundle; `wanted` is the digest that the file must have. Needs no network. Killed at any time, the next run
+/// Installs a bundle; `wanted` is the digest that the file must have. Without one nothing is installed, unless the settings accept
+/// what is not pinned. Needs no network. Killed at any time, the next run
 /// finds the store as it was, perhaps with trees that no record names. A tree that the store has already, whole, is left
 /// alone: nodes may run from it, and class-data archives go by the times of its files.
 pub fn install(
@@ -52,8 +54,19 @@ pub fn install(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Contents, BundleError> {
+    if wanted.is_none() && !settings.accept_unpinned {
+        return Err(BundleError::Unproven(path.display().to_string()));
+    }
     let store = Store::take(&settings.store, progress, cancel)?;
     let mut opened = Opened::open(path, wanted, store.work("bundle")?, settings, cancel)?;
+    if wanted.is_none()
+        && opened.head.lock.kafka.as_ref().is_some_and(|k| k.choice() == PINNED_JARS && !k.class_path.is_empty())
+    {
+        // Its own words, that it came in the pinned archive, would go round the pins of this program.
+        return Err(
+            opened.refuse("its Kafka is not the one whose jars are pinned, and no digest proves the bundle".into())
+        );
+    }
     let before = LockFile::read(&settings.store)?;
     let mut record = before.clone();
     let mut came = BTreeSet::new();
@@ -104,7 +117,8 @@ pub fn install(
         through(&mut ui.tree);
         record.kafka_ui = Some(ui);
     }
-    for trusted in lock.trusted {
+    // What is trusted from now on as if it were pinned is not taken from a file that nothing proves.
+    for trusted in lock.trusted.into_iter().filter(|_| wanted.is_some()) {
         if !record.trusted.iter().any(|t| t.artifact == trusted.artifact) {
             record.trusted.push(trusted);
         }
@@ -235,7 +249,9 @@ fn known(head: &Head, settings: &Settings) -> Result<(), String> {
             return Err(format!("its class path names {}", bad.display()));
         }
         let pins = Pins::parse(settings.kafka_pins).map_err(|e| e.to_string())?;
-        if kafka.class_path.is_empty() && kafka.tree.content != pins.content() {
+        // An archive has a class path of its own; without one there is nothing but the pins.
+        let by_pins = kafka.class_path.is_empty() || (kafka.choice() == PINNED_JARS && kafka.archive.is_none());
+        if by_pins && kafka.tree.content != pins.content() {
             return Err("its Kafka is not the one whose jars are pinned in this program".into());
         }
     }

@@ -119,6 +119,9 @@ pub enum BundleError {
         /// What it has.
         found: String,
     },
+    /// Nobody has said which file is meant.
+    #[error("nothing proves that {0} is the bundle that was made")]
+    Unproven(String),
     /// What it has is not what it says, or not what is known of such a program.
     #[error("{file}: {what}")]
     Content {
@@ -170,6 +173,10 @@ impl BundleError {
             BundleError::Digest { .. } | BundleError::Content { .. } => {
                 Some("do not use it: copy it again from where it was made, and compare its digest".into())
             }
+            BundleError::Unproven(_) => Some(
+                "name the digest that `bundle create` printed: --sha256 HEX; --accept-unpinned takes the file as it is"
+                    .into(),
+            ),
             BundleError::Link { .. } => None,
         }
     }

@@ -80,7 +80,8 @@ fn filled(dir: &Path) -> Settings {
 }
 
 fn put(bundle: &Path, into: &Settings) -> Result<Contents, BundleError> {
-    install(bundle, None, into, &Silent, &Cancel::default())
+    let into = Settings { accept_unpinned: true, ..into.clone() };
+    install(bundle, None, &into, &Silent, &Cancel::default())
 }
 
 fn made(dir: &Path) -> (PathBuf, Contents) {
@@ -207,11 +208,39 @@ fn forged(dir: &Path, change: impl Fn(&mut Head), more: &[(&str, &[u8])]) -> Pat
     file
 }
 
+#[test]
+fn without_a_digest_a_bundle_is_taken_on_request_only_and_is_trusted_with_nothing_else() {
+    use crate::artifact::lockfile::Trusted;
+    let dir = tempfile::tempdir().unwrap();
+    let there = settings(&dir.path().join("there"));
+    let source = filled(dir.path());
+    let mut record = LockFile::read(&source.store).unwrap();
+    let trusted = Trusted {
+        artifact: "kafka-ui".into(),
+        sha256: "0".repeat(64),
+        bytes: 1,
+        source: "a test".into(),
+        at: Timestamp(0),
+    };
+    record.trusted.push(trusted);
+    record.write(&source.store).unwrap();
+    let bundle = dir.path().join("b.bundle");
+    let done = create(&bundle, WANTED, &source, &Cancel::default()).unwrap();
+    let e = install(&bundle, None, &there, &Silent, &Cancel::default()).unwrap_err();
+    assert!(matches!(e, BundleError::Unproven(_)) && e.hint().unwrap().contains("--sha256 HEX"), "{e}");
+    assert!(!there.store.exists());
+    put(&bundle, &there).unwrap();
+    assert_eq!(LockFile::read(&there.store).unwrap().trusted, []);
+    install(&bundle, Some(&done.sha256), &there, &Silent, &Cancel::default()).unwrap();
+    let carried = LockFile::read(&there.store).unwrap().trusted.len();
+    assert_eq!(carried, head(&bundle).unwrap().0.lock.trusted.len());
+}
+
 type Forgery = (&'static str, fn(&mut Head), &'static str);
 
 #[test]
 fn a_forged_head_is_refused_by_what_does_not_fit() {
-    let forgeries: [Forgery; 8] = [
+    let forgeries: [Forgery; 9] = [
         ("a tree outside", |h| h.trees[0].directory = "../x".into(), "is no name of a tree"),
         ("a hidden tree", |h| h.trees[0].directory = ".tmp".into(), "is no name of a tree"),
         ("no such tree", |h| drop(h.trees.remove(0)), "which it does not have"),
@@ -231,6 +260,11 @@ fn a_forged_head_is_refused_by_what_does_not_fit() {
                 let kafka = h.lock.kafka.as_mut().unwrap();
                 (kafka.class_path, kafka.choice) = (Vec::new(), None);
             },
+            "not the one whose jars are pinned",
+        ),
+        (
+            "a class path in the place of the pins",
+            |h| h.lock.kafka.as_mut().unwrap().choice = None,
             "not the one whose jars are pinned",
         ),
         (

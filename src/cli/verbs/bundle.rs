@@ -2,8 +2,14 @@
 
 use super::artifacts::{Between, work};
 use crate::{
-    cli::{args::Bundle, context::Context, error::CliError, exit::Exit, table::size},
-    offline::artifacts::{self, BundleContents, BundleFault},
+    cli::{
+        args::{Bundle, BundleInstall},
+        context::Context,
+        error::CliError,
+        exit::Exit,
+        table::size,
+    },
+    offline::artifacts::{self, BundleContents, BundleFault, Proof},
 };
 use std::path::Path;
 
@@ -22,10 +28,11 @@ pub(super) async fn run(context: &Context, asked: Bundle) -> Result<Exit, CliErr
             };
             ("whole", args.file, work(context, "bundle", doing).await?)
         }
-        Bundle::Install(args) => {
+        Bundle::Install(BundleInstall { file: args, accept_unpinned }) => {
             let path = args.file.clone();
             let doing = move |asked: &Between| {
-                artifacts::bundle_install(&plan, &path, args.sha256.as_deref(), &asked.holder, &asked.cancel)
+                let proof = Proof { sha256: args.sha256.as_deref(), accept_unpinned };
+                artifacts::bundle_install(&plan, &path, proof, &asked.holder, &asked.cancel)
             };
             ("installed", args.file, work(context, "bundle", doing).await?)
         }

@@ -17,6 +17,7 @@ mod plan;
 mod port_owners;
 mod reload;
 mod roll;
+mod root;
 mod status;
 mod up;
 mod upgrade_self;
@@ -52,6 +53,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
         Verb::PortOwners => port_owners::run(context),
+        Verb::Root => root::run(context),
         Verb::Man { dir } => man::run(context, &dir),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.
         Verb::Run(_) => Ok(Exit::Done),

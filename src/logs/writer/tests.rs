@@ -181,6 +181,19 @@ fn what_follows_a_gap_begins_with_a_whole_line_and_half_a_mark_is_taken_back() {
 }
 
 #[test]
+fn a_line_that_ended_while_nothing_could_be_written_takes_no_whole_line_with_it() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut log = LogWriter::open(dir.path(), 1_000, 1).unwrap();
+    let real = std::mem::replace(&mut log.file, OpenOptions::new().write(true).open("/dev/full").unwrap());
+    log.append_or_drop(b"a line whose rest");
+    log.append_or_drop(b" comes alone\n");
+    log.file = real;
+    log.append_or_drop(b"whole\n");
+    let text = fs::read_to_string(dir.path().join(CURRENT)).unwrap();
+    assert!(text.contains("] 30 bytes of output lost between ") && text.ends_with("\nwhole\n"), "{text}");
+}
+
+#[test]
 fn a_full_disk_loses_output_but_neither_fails_nor_hides_it() {
     let dir = tempfile::tempdir().unwrap();
     let mut log = LogWriter::open(dir.path(), 1000, 1).unwrap();

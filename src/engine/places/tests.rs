@@ -1,0 +1,151 @@
+//! What a node's user may write to under a root daemon, and what is taken back from it. Needs uid 0.
+
+use super::*;
+use crate::{
+    base::{NodeName, programs::Programs},
+    config, services,
+};
+use std::{
+    fs as files,
+    os::unix::fs::{PermissionsExt, symlink},
+};
+
+/// uid and gid of `nobody` as the machine has them.
+fn nobody() -> (u32, u32) {
+    let (uid, gid, _) = process::lookup_user("nobody").unwrap().unwrap();
+    (uid, gid)
+}
+
+fn recipe(root: &Path, user: &str) -> (Layout, Recipe) {
+    let text = format!("[command.a]\nargv = [\"/bin/true\"]\n{user}");
+    let source = config::Source { text: &text, name: "t", root_override: None, default_root: root.to_owned() };
+    let plan = config::load(&source).unwrap();
+    let (layout, programs) = (plan.layout(), Programs::default());
+    let inputs =
+        services::Inputs { plan: &plan, programs: &programs, layout: &layout, cores: 1, running_as_root: true };
+    let mut recipe = services::recipes(&inputs).unwrap().remove(0);
+    let conf = layout.conf(&recipe.node).join("f");
+    recipe.files.push(RenderedFile { path: conf, mode: 0o600, contents: "ours".into() });
+    files::create_dir_all(layout.nodes()).unwrap();
+    (layout, recipe)
+}
+
+/// uid, gid, mode.
+fn is(path: &Path) -> (u32, u32, u32) {
+    let meta = files::symlink_metadata(path).unwrap();
+    (meta.uid(), meta.gid(), meta.mode() & 0o7777)
+}
+
+#[test]
+fn a_node_of_another_user_gets_its_data_and_temporary_files_and_reads_the_rest() {
+    if !host::is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (uid, gid) = nobody();
+    let (layout, mut recipe) = recipe(&dir.path().join("root"), "user = \"nobody\"");
+    let node = recipe.node.clone();
+    let elsewhere = dir.path().join("srv/a/data");
+    recipe.directories.push((elsewhere.clone(), 0o750));
+    make(&layout, &recipe).unwrap();
+    for (path, mode) in [(layout.data(&node), 0o750), (layout.node_tmp(&node), 0o700), (elsewhere.clone(), 0o750)] {
+        assert_eq!(is(&path), (uid, gid, mode), "{}", path.display());
+    }
+    for path in [layout.node(&node), layout.conf(&node), layout.log_dir(&node), layout.node_run(&node)] {
+        assert_eq!(is(&path), (0, gid, 0o750), "{}", path.display());
+    }
+    assert_eq!(is(&layout.conf(&node).join("f")), (0, gid, 0o640));
+    assert_eq!(is(&layout.node_lock(&node)), (0, 0, 0o600));
+    // made on the way, and passable for the node
+    assert_eq!(is(elsewhere.parent().unwrap()), (0, gid, 0o750));
+    // A parent that is there is the administrator's, however it is.
+    let srv = dir.path().join("srv");
+    files::set_permissions(&srv, files::Permissions::from_mode(0o711)).unwrap();
+    make(&layout, &recipe).unwrap();
+    assert_eq!(is(&srv), (0, gid, 0o711));
+}
+
+#[test]
+fn what_an_earlier_version_gave_the_node_is_taken_back_with_what_was_planted() {
+    if !host::is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (uid, gid) = nobody();
+    let (layout, recipe) = recipe(dir.path(), "user = \"nobody\"");
+    let node = recipe.node.clone();
+    let ours = [layout.node(&node), layout.conf(&node), layout.log_dir(&node), layout.node_run(&node)];
+    for path in &ours {
+        files::create_dir_all(path).unwrap();
+        lchown(path, Some(uid), Some(gid)).unwrap();
+    }
+    let victim = dir.path().join("victim");
+    files::write(&victim, "theirs").unwrap();
+    let current = layout.log(&node);
+    symlink(&victim, &current).unwrap();
+    lchown(&current, Some(uid), Some(gid)).unwrap();
+    files::hard_link(&victim, layout.log_dir(&node).join(".current.next")).unwrap();
+    files::hard_link(&victim, layout.conf(&node).join("f")).unwrap();
+    files::hard_link(&victim, layout.node_lock(&node)).unwrap();
+    files::write(layout.log_dir(&node).join("current.1"), "old output").unwrap();
+    make(&layout, &recipe).unwrap();
+    for path in &ours {
+        assert_eq!(is(path), (0, gid, 0o750), "{}", path.display());
+    }
+    assert_eq!(fs::names_in(&layout.log_dir(&node)).unwrap(), ["current.1"]);
+    assert_eq!(is(&victim), (0, 0, 0o644));
+    assert_eq!(files::read_to_string(&victim).unwrap(), "theirs");
+    assert_eq!(files::read_to_string(layout.conf(&node).join("f")).unwrap(), "ours");
+    // A whole directory that leads elsewhere is no start.
+    files::remove_dir(layout.node_tmp(&node)).unwrap();
+    symlink("/etc", layout.node_tmp(&node)).unwrap();
+    lchown(layout.node_tmp(&node), Some(uid), Some(gid)).unwrap();
+    let e = make(&layout, &recipe).unwrap_err();
+    assert_eq!(e.source.to_string(), format!("it is a link that uid {uid} has put there"));
+    assert_eq!(is(Path::new("/etc")).0, 0);
+}
+
+#[test]
+fn without_the_user_everything_but_the_data_is_roots_again() {
+    if !host::is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (layout, with) = recipe(dir.path(), "user = \"nobody\"");
+    make(&layout, &with).unwrap();
+    let (_, without) = recipe(dir.path(), "");
+    make(&layout, &without).unwrap();
+    let node = with.node;
+    for path in [layout.node(&node), layout.log_dir(&node), layout.node_tmp(&node)] {
+        assert_eq!((is(&path).0, is(&path).1), (0, 0), "{}", path.display());
+    }
+    assert_eq!(is(&layout.data(&node)).0, nobody().0);
+}
+
+#[test]
+fn mysqld_of_another_user_may_make_its_sockets_beside_what_is_ours() {
+    let text = "[mysql]\nuser = \"nobody\"\ndata_dir = \"/srv/mysql/data\"\n";
+    let source = config::Source { text, name: "t", root_override: None, default_root: "/r".into() };
+    let plan = config::load(&source).unwrap();
+    let layout = plan.layout();
+    let mysql = crate::base::programs::MysqlTree {
+        launcher: Vec::new(),
+        mysqld: "/m/mysqld".into(),
+        basedir: "/m".into(),
+        messages_dir: "/m/share".into(),
+        character_sets_dir: "/m/charsets".into(),
+        plugin_dir: "/m/plugin".into(),
+        version: "8.0.46".into(),
+        series: (8, 0),
+        content: "c".into(),
+    };
+    let programs = Programs { mysql: Some(mysql), ..Programs::default() };
+    let run = |running_as_root| {
+        let inputs = services::Inputs { plan: &plan, programs: &programs, layout: &layout, cores: 1, running_as_root };
+        let recipe = services::recipes(&inputs).unwrap().remove(0);
+        // an existing parent of the data is nobody's business
+        assert!(recipe.directories.iter().all(|(path, _)| path.starts_with("/r/nodes/mysql")), "{recipe:?}");
+        recipe.directories.into_iter().find(|(path, _)| *path == layout.node_run(&NodeName::mysql())).unwrap().1
+    };
+    assert_eq!((run(true), run(false)), (0o1770, 0o750));
+}
