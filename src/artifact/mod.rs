@@ -44,4 +44,4 @@ pub use ensure::ensure;
 pub use error::{ArtifactError, FoundJava, JarFault};
 pub use progress::{Part, Progress, Silent, Step};
 pub use settings::{Host, Origin, Settings, UiChoice, Wanted};
-pub use survey::{Missing, Survey, resolve, survey};
+pub use survey::{Missing, Survey, on_record, resolve, survey};

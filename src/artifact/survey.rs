@@ -8,7 +8,11 @@ use super::{
     mysql,
     pins::Pins,
 };
-use crate::{base::programs::Programs, sys::command::Cancel};
+use crate::{
+    base::programs::{JavaRuntime, KafkaJars, MysqlTree, Programs},
+    sys::command::Cancel,
+};
+use std::path::Path;
 
 /// A wanted part that is not there or not whole.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -55,6 +59,66 @@ pub fn survey(wanted: Wanted, settings: &Settings) -> Result<Survey, ArtifactErr
 pub fn resolve(wanted: Wanted, settings: &Settings) -> Result<Option<Programs>, ArtifactError> {
     let survey = survey(wanted, settings)?;
     Ok(survey.missing.is_empty().then_some(survey.programs))
+}
+
+/// Where nothing is: what a part is named by that is not even on record.
+const NOWHERE: &str = "/not-in-the-store";
+
+/// The programs as they are on record, whether they are there or not: for the recipes of nodes that run already. They are
+/// not to be run.
+pub fn on_record(wanted: Wanted, settings: &Settings) -> Programs {
+    // An unreadable record is told of by who has looked before.
+    let record = LockFile::read(&settings.store).unwrap_or_default();
+    let java = || {
+        let known = record.java.as_ref().filter(|r| r.asked == settings.java_home);
+        known.map_or_else(
+            || JavaRuntime {
+                program: Path::new(NOWHERE).join("bin/java"),
+                home: NOWHERE.into(),
+                major: 17,
+                version: "unknown".into(),
+                fingerprint: "unknown".into(),
+            },
+            |r| JavaRuntime {
+                program: r.home.join("bin/java"),
+                home: r.home.clone(),
+                major: r.major,
+                version: r.version.clone(),
+                fingerprint: r.fingerprint.clone(),
+            },
+        )
+    };
+    let kafka = || {
+        let pins = Pins::parse(settings.kafka_pins).map_err(|e| e.to_string());
+        let known = pins.and_then(|pins| kafka::resolve(&settings.store, &record, settings, &pins, Care::Unseen));
+        known.unwrap_or_else(|_| KafkaJars {
+            version: "3.5.2".into(),
+            zookeeper_version: "unknown".into(),
+            class_path: vec![Path::new(NOWHERE).join("kafka.jar")],
+            content: "unknown".into(),
+        })
+    };
+    let mysql = || {
+        let known = record.mysql_of(settings.mysql_choice.as_deref());
+        let tree = known.and_then(|known| mysql::resolve(&settings.store, known, Care::Unseen).ok());
+        tree.unwrap_or_else(|| MysqlTree {
+            version: "8.0.46".into(),
+            series: (8, 0),
+            launcher: Vec::new(),
+            mysqld: Path::new(NOWHERE).join("mysqld"),
+            basedir: NOWHERE.into(),
+            messages_dir: NOWHERE.into(),
+            character_sets_dir: NOWHERE.into(),
+            plugin_dir: NOWHERE.into(),
+            content: "unknown".into(),
+        })
+    };
+    Programs {
+        java: wanted.java.then(java),
+        kafka: wanted.kafka.then(kafka),
+        mysql: wanted.mysql.then(mysql),
+        kafka_ui: None,
+    }
 }
 
 pub(super) fn look(wanted: Wanted, settings: &Settings, cancel: &Cancel) -> Result<Survey, ArtifactError> {

@@ -10,6 +10,7 @@ pub mod paths;
 pub mod printable;
 pub mod programs;
 pub mod recipe;
+pub mod stop_signal;
 pub mod time;
 pub mod units;
 pub mod verdict;

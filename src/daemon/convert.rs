@@ -159,8 +159,10 @@ fn own_memory(snapshot: &Snapshot, cgroup: Option<&CgroupRoot>) -> Option<OwnMem
             processes: cgroup::members(&group).len() as u64,
         });
     }
-    let shims = snapshot.nodes.iter().filter_map(|n| process::parent(n.process.as_ref()?.pid));
     let own = i32::try_from(std::process::id()).ok()?;
+    let parents = snapshot.nodes.iter().filter_map(|n| process::parent(n.process.as_ref()?.pid));
+    // The parent of a node that has lost its shim is this process, or init.
+    let shims = parents.filter(|parent| *parent != own && *parent != 1);
     let parts: Vec<u64> = shims.chain([own]).filter_map(memory::anon_and_file).map(|(anon, _)| anon).collect();
     Some(OwnMemory { anon_bytes: Some(parts.iter().sum()), processes: parts.len() as u64, ..OwnMemory::default() })
 }

@@ -9,7 +9,7 @@ use crate::{
         server::{AnswerSink, Handler},
         wire::Answer,
     },
-    engine::{Handle, Still},
+    engine::{Handle, NotStill, Still},
     sys::{
         clock,
         command::{Cancel, Command, Finished},
@@ -199,10 +199,16 @@ impl Handover {
         // Our own answer goes out with the others; from here on clients wait at the socket.
         self.door.close().await;
         fail_point!("handover.closed");
-        systemd::handing_over(&checked.version);
-        let why = self.become_it();
-        tracing::error!(error = %why.source, "the hand-over did not come about: {why}; this daemon goes on");
-        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(format!("{why}: {}", why.source));
+        let why = if still.commit() {
+            systemd::handing_over(&checked.version);
+            let why = self.become_it();
+            tracing::error!(error = %why.source, "the hand-over did not come about: {why}; this daemon goes on");
+            format!("{why}: {}", why.source)
+        } else {
+            tracing::info!("the hand-over is given up: everything is to be stopped");
+            "everything was ordered to stop meanwhile".to_owned()
+        };
+        *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         if let Err(e) = self.door.open(handler).await {
             tracing::error!(error = %e, "the control socket cannot be served any more; a restart of the daemon helps, nodes run on");
         }
@@ -252,7 +258,15 @@ impl Handover {
         };
         out.progress("waiting until nothing is being started or stopped");
         let rest = QUIET_WITHIN.saturating_sub(clock::now().since(began));
-        self.engine.hold_still(rest).await.map(|still| (still, closed)).map_err(too_long)
+        self.engine.hold_still(rest).await.map(|still| (still, closed)).map_err(|not| match not {
+            NotStill::UnderWay(causes) => too_long(causes),
+            NotStill::Unwritten(files) => (
+                8,
+                format!("{files} files of the state could not be written; another program would go on without them"),
+                Vec::new(),
+                Some("make room on the root's file system: they are written by themselves; then try again"),
+            ),
+        })
     }
 
     /// Returns only when the kernel refuses.

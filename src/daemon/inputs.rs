@@ -3,7 +3,10 @@
 use super::DaemonArgs;
 use crate::{
     artifact,
-    base::{Layout, NodeName, Port, recipe::Recipe},
+    base::{
+        Layout, NodeName, Port,
+        recipe::{PrepareStep, Recipe},
+    },
     config::Plan,
     control::wire::Caps,
     engine::{self, Reserve},
@@ -56,6 +59,15 @@ impl StartError {
     /// A file under the root that cannot be made or written: the machine is not ready for us.
     pub(super) fn file(e: SysError) -> Self {
         Self { message: e.to_string(), source: Some(Box::new(e.source)), ..Self::new(4, "") }
+    }
+
+    /// The same beside nodes that live: exit 4 would keep systemd from trying again (`RestartPreventExitStatus=`), and a disk
+    /// that takes nothing may take something in a moment.
+    pub(super) fn beside_nodes(mut self, nodes_live: bool) -> Self {
+        if nodes_live && self.exit == 4 {
+            self.exit = 1;
+        }
+        self
     }
 
     pub(super) fn already_running(layout: &Layout) -> Self {
@@ -201,21 +213,43 @@ fn first_nodes(plan: &Plan) -> usize {
     commands + usize::from(plan.zookeeper.is_some()) + usize::from(plan.mysql.is_some())
 }
 
-/// Programs (fetched when missing) and the recipes made with them. `strict`: programs that cannot run here are refused; they
-/// are only told of where nodes run with them already.
+/// Programs (fetched when missing) and the recipes made with them. `strict`: programs that are not there or cannot run here
+/// are refused. Where nodes run with them already they are only told of, nothing is waited for from the network, and the
+/// nodes they are of are not started anew until they are there.
 pub(super) async fn recipes(plan: &Plan, layout: &Layout, strict: bool) -> Result<Vec<Recipe>, StartError> {
     let (wanted, store) = (plan.clone(), layout.clone());
     let found = tokio::task::spawn_blocking(move || {
-        programs::ensure(&wanted, &store, &Quiet, &Cancel::default()).map_err(|e| StartError::artifact(e.to_string()))
-    })
-    .await
-    .map_err(|e| StartError::other("resolve the programs", e))??;
-    if let Err(problems) = preflight::programs(&found) {
+        let cancel = Cancel::default();
+        if !strict {
+            return Ok(programs::of_nodes_that_run(&wanted, &store, &Quiet, &cancel));
+        }
+        let found = programs::ensure(&wanted, &store, &Quiet, &cancel);
+        found.map(|found| (found, Vec::new())).map_err(|e| StartError::artifact(e.to_string()))
+    });
+    let (found, missing) = found.await.map_err(|e| StartError::other("resolve the programs", e))??;
+    for lacking in &missing {
+        tracing::error!("nodes run, so the daemon goes on: {} in the store: {}", lacking.part, lacking.why);
+    }
+    if missing.is_empty()
+        && let Err(problems) = preflight::programs(&found)
+    {
         refuse_or_tell(&problems, strict)?;
     }
     let inputs =
         services::Inputs { plan, programs: &found, layout, cores: host::cores(), running_as_root: host::is_root() };
-    services::recipes(&inputs).map_err(|e| StartError::new(3, e.to_string()))
+    let mut recipes = services::recipes(&inputs).map_err(|e| StartError::new(3, e.to_string()))?;
+    for recipe in &mut recipes {
+        let lacks = missing.iter().find(|m| programs::is_run_by(m.part, recipe.kind));
+        let step = lacks.map(|m| PrepareStep::NoProgram {
+            why: format!("{}: {} in the store: {}", recipe.node, m.part, m.why),
+            remedy: format!(
+                "`cdc-supervisor fetch`, then `cdc-supervisor reload` and `cdc-supervisor start {}`",
+                recipe.node
+            ),
+        });
+        recipe.prepare.splice(0..0, step);
+    }
+    Ok(recipes)
 }
 
 /// What `prove` looks at.
@@ -353,4 +387,32 @@ pub(super) fn shim_program() -> Result<PathBuf, StartError> {
         return Ok(shim);
     }
     Err(StartError::new(4, format!("{} is missing: the two programs belong side by side", shim.display())))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    #[tokio::test]
+    async fn nodes_that_run_are_recognised_without_their_programs_and_are_not_started_without_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let text = "[artifacts]\noffline = true\n[zookeeper]\n[kafka]\n[mysql]\n[command.x]\nargv = [\"/bin/true\"]\n";
+        let source = config::Source {
+            text,
+            name: "supervisor.toml",
+            root_override: Some(dir.path().join("r")),
+            default_root: dir.path().join("r"),
+        };
+        let plan = config::load(&source).unwrap();
+        let layout = Layout::new(dir.path().join("r"));
+        let refused = recipes(&plan, &layout, true).await.unwrap_err();
+        assert_eq!(refused.exit_code(), 5);
+        let recipes = recipes(&plan, &layout, false).await.unwrap();
+        assert!(recipes.iter().any(|r| r.node.as_str() == "broker-1"));
+        for recipe in recipes {
+            let lacks = matches!(recipe.prepare.first(), Some(PrepareStep::NoProgram { .. }));
+            assert_eq!(lacks, recipe.node.as_str() != "x", "{}: {:?}", recipe.node, recipe.prepare);
+        }
+    }
 }

@@ -17,11 +17,14 @@ mod systemd;
 mod unit;
 
 use crate::{
-    base::{EventKind, EventLine, Layout, NodeName},
+    base::{
+        EventKind, EventLine, Layout, NodeName,
+        stop_signal::{Heard, Meaning, StopSignal},
+    },
     engine::{self, Engine, EngineOrder, Handle, Journal, Reserve, Settings},
     offline::{self, plan},
     operate::operation::Operations,
-    sys::{children, clock, failpoint::fail_point, fs, process},
+    sys::{children, clock, error::SysError, failpoint::fail_point, fs, process},
     telemetry,
 };
 use door::Door;
@@ -121,24 +124,27 @@ async fn serve(
     systemd.step("reading the configuration, looking at the host");
     let mut inputs = Inputs::gather(&args, inherited.is_some(), reserve.as_ref()).await?;
     let layout = inputs.layout.clone();
-    make_base(&layout)?;
+    make_base(&layout).map_err(|e| e.beside_nodes(inputs.nodes_live))?;
     telemetry::keep_within_bound(&layout.supervisor_log());
     telemetry::serve(layout.root());
     let from = inherited.as_ref().map(|i| i.from.clone());
     let (lock, listener) = inherited.map_or((None, None), |i| i.go_on(&layout));
     let lock = match lock {
         Some(lock) => Some(lock),
-        None => take_lock(&layout, args.own_session).await?,
+        None => take_lock(&layout, args.own_session).await.map_err(|e| e.beside_nodes(inputs.nodes_live))?,
     };
     let Some(lock) = lock else { return Err(StartError::already_running(&layout)) };
     fail_point!("daemon.locked");
-    if let Some(finished) = finish_exchange(&layout, &inputs.plan).await? {
-        tracing::warn!("{finished}");
-    }
     for dir in [layout.state(), layout.node_states(), layout.secrets()] {
         fs::remove_torn(&dir);
     }
     inputs.look_for_live_nodes().await?;
+    match finish_exchange(&layout, &inputs.plan).await {
+        Ok(None) => {}
+        Ok(Some(finished)) => tracing::warn!("{finished}"),
+        Err(e) if inputs.nodes_live => tracing::error!("nodes run, so the daemon goes on: {}", e.full_text()),
+        Err(e) => return Err(e),
+    }
     if inputs.nodes_live {
         inputs::no_foreign_shims(&layout).await?;
     }
@@ -157,10 +163,12 @@ async fn serve(
             tracing::error!("nodes run, so the daemon goes on: {refused}");
         }
     }
-    let past = session::begin(&layout, inputs.nodes_live).map_err(StartError::file)?;
-    let written = plan::enclosed(&inputs.plan_text);
-    fs::write_if_different(&layout.plan(), written.as_bytes(), 0o640, fs::Durability::PowerLoss)
-        .map_err(StartError::file)?;
+    let past = session::past(&layout, inputs.nodes_live).map_err(StartError::file)?;
+    let begun = Begun { goes_on: inputs.nodes_live || from.is_some(), owed: Vec::new() };
+    let at = layout.clone();
+    let begun = begun.write(move || session::begun(&at, past))?;
+    let (at, text) = (layout.plan(), plan::enclosed(&inputs.plan_text));
+    let begun = begun.write(move || fs::write_if_different(&at, text.as_bytes(), 0o640, fs::Durability::PowerLoss))?;
     fail_point!("daemon.planned");
     systemd.step("looking through the store of programs");
     let mut recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
@@ -205,6 +213,9 @@ async fn serve(
     let rest = bounds.clone();
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     fail_point!("daemon.adopted");
+    for write in begun.owed {
+        engine.when_written(write);
+    }
     if !past.wishes_hold {
         let layout = layout.clone();
         engine.when_written(move || session::wishes_written(&layout));
@@ -276,6 +287,28 @@ async fn finish_exchange(layout: &Layout, plan: &crate::config::Plan) -> Result<
     finished.map_err(|e| StartError::other("set the data directories right", e))?.map_err(StartError::file)
 }
 
+/// What a start leaves on disk before the engine begins.
+struct Begun {
+    /// Nodes live, or this process has just become another program: a disk that takes nothing keeps no daemon from them.
+    goes_on: bool,
+    /// What was refused and is written as soon as it can be.
+    owed: Vec<Box<dyn FnMut() -> Result<(), SysError> + Send>>,
+}
+
+impl Begun {
+    fn write(mut self, mut write: impl FnMut() -> Result<(), SysError> + Send + 'static) -> Result<Self, StartError> {
+        match write() {
+            Ok(()) => {}
+            Err(e) if self.goes_on => {
+                tracing::error!(error = %e.source, "nodes run, so the daemon goes on: {e}; it is tried again");
+                self.owed.push(Box::new(write));
+            }
+            Err(e) => return Err(StartError::file(e)),
+        }
+        Ok(self)
+    }
+}
+
 /// How long the lock of a daemon that dies may still be held: its threads end one after the other, and its files are closed
 /// with the last of them, after the process is seen as dead (exit_group(2), kernel/exit.c). Who only looks whether the lock
 /// is held takes it for an instant, too (`fs::Lock::is_held`).
@@ -308,7 +341,7 @@ fn make_base(layout: &Layout) -> Result<(), StartError> {
     Ok(())
 }
 
-/// The first TERM, INT or HUP stops everything in order, a later one kills.
+/// The first TERM, INT or HUP stops everything in order, one that insists kills.
 async fn obey_signals(handle: Handle, logs: logs::Bounds) {
     let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
     let Ok(mut signals) = kinds.into_iter().map(signal).collect::<Result<Vec<_>, _>>() else {
@@ -316,20 +349,27 @@ async fn obey_signals(handle: Handle, logs: logs::Bounds) {
         return;
     };
     let [terminate, interrupt, hangup] = &mut signals[..] else { return };
-    let mut now = false;
+    let mut heard = Heard::default();
     loop {
-        let name = tokio::select! {
-            _ = terminate.recv() => "SIGTERM",
-            _ = interrupt.recv() => "SIGINT",
-            _ = hangup.recv() => "SIGHUP",
+        let signal = tokio::select! {
+            _ = terminate.recv() => StopSignal::Terminate,
+            _ = interrupt.recv() => StopSignal::Interrupt,
+            _ = hangup.recv() => StopSignal::Hangup,
         };
-        let doing = if now { "killing all nodes" } else { "stopping all nodes in order" };
+        let name = signal.name();
+        let (doing, now) = match heard.take(signal, Duration::from_millis(clock::now().0)) {
+            Meaning::InOrder => ("stopping all nodes in order", false),
+            Meaning::Now => ("killing all nodes", true),
+            Meaning::Again => {
+                tracing::info!(signal = name, "all nodes are being stopped already");
+                continue;
+            }
+        };
         tracing::info!(signal = name, "{doing}");
         handle.journal().note(EventLine::new(EventKind::Order, format!("{name} to the daemon: {doing}")));
         logs.rest();
         let handle = handle.clone();
         // The loop must hear the second signal while the first is being carried out.
         tokio::spawn(async move { drop(handle.order(EngineOrder::Down { now }).await) });
-        now = true;
     }
 }

@@ -34,18 +34,27 @@ fn first() -> u32 {
     1
 }
 
-/// Begins a session. Nodes that live without one (`nodes_live`) are of one whose file is lost: the nodes' own files say what
-/// was wanted.
-pub(super) fn begin(layout: &Layout, nodes_live: bool) -> Result<Past, SysError> {
-    let text = fs::read_optional(&layout.session())?;
+/// What the last session leaves. Nodes that live without one (`nodes_live`) are of one whose file is lost: the nodes' own
+/// files say what was wanted.
+pub(super) fn past(layout: &Layout, nodes_live: bool) -> Result<Past, SysError> {
+    let text = match fs::read_optional(&layout.session()) {
+        Err(e) if nodes_live => {
+            tracing::warn!(error = %e.source, "{e}");
+            None
+        }
+        read => read?,
+    };
     // An unreadable session file is one that was cut short.
     let earlier = text.and_then(|text| serde_json::from_str::<Session>(&text).ok());
-    let past = match earlier.filter(|session| session.boot_id == clock::boot_id()) {
+    Ok(match earlier.filter(|session| session.boot_id == clock::boot_id()) {
         Some(session) => Past { unended: true, wishes_hold: !session.wishes_unwritten },
         None => Past { unended: false, wishes_hold: nodes_live },
-    };
-    write(layout, !past.wishes_hold)?;
-    Ok(past)
+    })
+}
+
+/// Begins a session after that one.
+pub(super) fn begun(layout: &Layout, past: Past) -> Result<(), SysError> {
+    write(layout, !past.wishes_hold)
 }
 
 /// The nodes' files say what is wanted of each: from now on a daemon that comes after a crash goes by them.
@@ -67,13 +76,18 @@ fn write(layout: &Layout, wishes_unwritten: bool) -> Result<(), SysError> {
 
 /// Ends the session in order.
 pub(super) fn end(layout: &Layout) {
-    // A file that stays makes the next start restore the wishes, which are then "down": `begin` of an `up` wants all.
+    // A file that stays makes the next start restore the wishes, which are then "down": an `up` wants all.
     let _ = fs::remove_optional(&layout.session());
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn begin(layout: &Layout, nodes_live: bool) -> Result<Past, SysError> {
+        let past = past(layout, nodes_live)?;
+        begun(layout, past).map(|()| past)
+    }
 
     const FRESH: Past = Past { unended: false, wishes_hold: false };
     const GOES_ON: Past = Past { unended: true, wishes_hold: true };

@@ -5,9 +5,10 @@ use crate::{
     base::{Moment, NodeName},
     engine::{NodeSnapshot, Snapshot},
     lifecycle::Wanted,
-    sys::clock,
+    sys::{clock, socket::Listener},
 };
-use std::{collections::BTreeMap, env, sync::Arc, time::Duration};
+use sd_notify::NotifyState;
+use std::{collections::BTreeMap, env, io, sync::Arc, time::Duration};
 
 /// A fixed bound for READY=1: a node that is still recovering must not fail the unit (DESIGN.md, "systemd").
 const READY_AFTER: Duration = Duration::from_secs(75);
@@ -29,7 +30,7 @@ const EXTEND_EVERY: Duration = Duration::from_secs(5);
 /// The connection to a service manager, if there is one.
 #[derive(Debug)]
 pub(super) struct Systemd {
-    present: bool,
+    manager: Option<Listener>,
     watchdog: Option<Duration>,
     began: Moment,
     ready: bool,
@@ -55,12 +56,12 @@ pub(super) struct Around<'a> {
 impl Systemd {
     /// Reads NOTIFY_SOCKET and WATCHDOG_USEC. Children never see them: their environments are built from an empty one.
     pub(super) fn from_environment() -> Self {
-        let present = env::var_os("NOTIFY_SOCKET").is_some();
+        let manager = manager();
         let mine = env::var("WATCHDOG_PID").ok().is_none_or(|p| p == std::process::id().to_string());
         let watchdog =
             env::var("WATCHDOG_USEC").ok().filter(|_| mine).and_then(|t| t.parse().ok()).map(Duration::from_micros);
         Self {
-            present,
+            manager,
             watchdog,
             began: clock::now(),
             ready: false,
@@ -73,11 +74,10 @@ impl Systemd {
 
     /// A step of the way to the engine begins: shown, and given its time.
     pub(super) fn step(&self, words: &str) {
-        if self.present {
+        if let Some(manager) = &self.manager {
             let more = micros(STEP_AT_MOST);
-            let messages = [sd_notify::NotifyState::Status(words), sd_notify::NotifyState::ExtendTimeoutUsec(more)];
             // What it does not hear it does not miss: the unit's own time-out holds then.
-            let _ = sd_notify::notify(&messages);
+            let _ = tell(manager, &[NotifyState::Status(words), NotifyState::ExtendTimeoutUsec(more)]);
         }
     }
 
@@ -88,52 +88,60 @@ impl Systemd {
 
     /// How often the loop must turn: half the watchdog's time (sd_watchdog_enabled(3)), and for READY's deadline.
     pub(super) fn watchdog_interval(&self) -> Option<Duration> {
-        if !self.present {
-            return None;
-        }
+        self.manager.as_ref()?;
         Some(self.watchdog.map_or(Duration::from_secs(5), |w| w / 2))
     }
 
     /// Called on every turn of the engine's loop.
     pub(super) fn pulse(&mut self, snapshot: &Snapshot, around: &Around<'_>) {
-        if !self.present {
-            return;
-        }
+        let Some(manager) = self.manager.take() else { return };
+        self.pulse_to(&manager, snapshot, around);
+        self.manager = Some(manager);
+    }
+
+    /// What was told is only taken as told when the message went out: a manager that does not read holds up nothing, and hears
+    /// it at a later turn.
+    fn pulse_to(&mut self, manager: &Listener, snapshot: &Snapshot, around: &Around<'_>) {
         let now = clock::now();
+        let (mut ready, mut fed, extended) = (self.ready, self.fed, self.extended);
         let mut messages = Vec::new();
         let mut status = words(snapshot);
         if let Some(complaint) = around.complaint {
             status = format!("{status}; {complaint}");
         }
         if status != self.status {
-            messages.push(sd_notify::NotifyState::Status(&status));
+            messages.push(NotifyState::Status(&status));
         }
         let settled =
             snapshot.nodes.iter().all(|n| n.wanted == Wanted::Down || n.serves || matches!(n.state, "failed" | "down"));
         let enough = settled || self.adopted || now.since(self.began) > READY_AFTER;
-        if !self.ready && !snapshot.nodes.is_empty() && enough {
-            self.ready = true;
-            messages.push(sd_notify::NotifyState::Ready);
+        if !ready && !snapshot.nodes.is_empty() && enough {
+            ready = true;
+            messages.push(NotifyState::Ready);
         }
         if snapshot.ending {
-            messages.push(sd_notify::NotifyState::Stopping);
+            messages.push(NotifyState::Stopping);
             if let Some(more) = self.more_for_stop(snapshot, around, now) {
-                messages.push(sd_notify::NotifyState::ExtendTimeoutUsec(micros(more)));
+                messages.push(NotifyState::ExtendTimeoutUsec(micros(more)));
             }
         }
         if let Some(watchdog) = self.watchdog
             && around.lost.is_none()
             && now.since(self.fed) >= watchdog / 4
         {
-            self.fed = now;
-            messages.push(sd_notify::NotifyState::Watchdog);
+            fed = now;
+            messages.push(NotifyState::Watchdog);
         }
-        if !messages.is_empty()
-            && let Err(e) = sd_notify::notify(&messages)
-        {
-            tracing::warn!(error = %e, "systemd could not be told");
+        let told = if messages.is_empty() { Ok(()) } else { tell(manager, &messages) };
+        match told {
+            Err(e) if e.kind() == io::ErrorKind::WouldBlock => {
+                self.extended = extended;
+                return;
+            }
+            Err(e) => tracing::warn!(error = %e, "systemd could not be told"),
+            Ok(()) => {}
         }
-        self.status = status;
+        (self.ready, self.fed, self.status) = (ready, fed, status);
     }
 
     /// The time that what is left of a stop may take, as often as it got on: a node is gone, or one waits for its own start-up.
@@ -155,6 +163,18 @@ impl Systemd {
         let bound = stop_bound(&order, lives);
         Some(if queued { bound.max(QUEUED_STOP_MORE) } else { bound })
     }
+}
+
+/// The service manager that wants to be told, if there is one.
+fn manager() -> Option<Listener> {
+    let address = env::var_os("NOTIFY_SOCKET")?;
+    let listener = Listener::at(&address);
+    listener.inspect_err(|e| tracing::warn!(error = %e, "NOTIFY_SOCKET is no address of a service manager")).ok()
+}
+
+fn tell(manager: &Listener, messages: &[NotifyState<'_>]) -> io::Result<()> {
+    let lines: Vec<String> = messages.iter().map(ToString::to_string).collect();
+    manager.send(lines.join("\n").as_bytes())
 }
 
 /// EXTEND_TIMEOUT_USEC takes microseconds; systemd only ever moves its time-out back (sd_notify(3)).
@@ -185,12 +205,10 @@ fn stop_bound(order: &[Stops<'_>], lives: impl Fn(&NodeName) -> bool) -> Duratio
 /// Right before this process becomes another program. The service manager is told nothing but words: the main process stays,
 /// and its next READY=1 finds the unit active. The watchdog begins anew, so that the new program has all of its time.
 pub(super) fn handing_over(version: &str) {
-    if env::var_os("NOTIFY_SOCKET").is_none() {
-        return;
-    }
+    let Some(manager) = manager() else { return };
     let status = format!("handing over to version {version}");
     // What it does not hear it does not miss.
-    let _ = sd_notify::notify(&[sd_notify::NotifyState::Status(&status), sd_notify::NotifyState::Watchdog]);
+    let _ = tell(&manager, &[NotifyState::Status(&status), NotifyState::Watchdog]);
 }
 
 /// The STATUS line: `5 of 5 nodes ready`, or what is missing and why.

@@ -11,9 +11,13 @@ use crate::{
     lifecycle::{Action, StopReason},
     logs::tail::LogMark,
     shim::wire::{Credentials, LaunchOrder, Notified, Request},
-    sys::process,
+    sys::clock,
 };
-use std::{path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    path::PathBuf,
+    sync::{Arc, PoisonError},
+    time::Duration,
+};
 use tokio::sync::{mpsc, watch as watched};
 
 /// What leftovers of a tree get between SIGTERM and SIGKILL once their main process is gone.
@@ -40,7 +44,7 @@ pub(super) fn perform(engine: &mut Engine, action: Action) {
         }
         Action::KillTree { node, incarnation } => {
             if let Some(runtime) = engine.nodes.get_mut(&node)
-                && runtime.asked.is_none()
+                && matches!(runtime.asked, None | Some(Asked::BySignal(..)))
             {
                 runtime.asked = Some(Asked::ToDieNow);
             }
@@ -48,9 +52,9 @@ pub(super) fn perform(engine: &mut Engine, action: Action) {
         }
         Action::Signal { node, incarnation, signal } => {
             if let Some(runtime) = engine.nodes.get_mut(&node)
-                && runtime.asked.is_none()
+                && matches!(runtime.asked, None | Some(Asked::BySignal(..)))
             {
-                runtime.asked = Some(Asked::BySignal(signal));
+                runtime.asked = Some(Asked::BySignal(signal, clock::now()));
             }
             tell(engine, &node, incarnation, Request::Signal(signal));
         }
@@ -81,13 +85,19 @@ fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     runtime.adopted = false;
     runtime.started_at = None;
     runtime.memory = None;
-    runtime.spawned = Some(crate::sys::clock::now());
+    runtime.spawned = Some(clock::now());
     runtime.ready_since = None;
     runtime.ready_at = None;
     runtime.ready_after = None;
     runtime.log_start = LogMark::now(&engine.layout.log_dir(node));
     let record = if runtime.note_launch() { runtime.launched.clone() } else { None };
-    let order = launch_order(&engine.layout, &recipe, incarnation, cgroup.clone());
+    // Preparing has looked it up: it always comes right before.
+    let found = runtime.credentials.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    let credentials = found.filter(|(user, _)| recipe.launch.user.as_ref() == Some(user)).map(|(_, found)| found);
+    if let (Some(user), None) = (&recipe.launch.user, &credentials) {
+        return engine.launch_failed(node, incarnation, "user", 0, &format!("user {user:?} was not looked up"));
+    }
+    let order = launch_order(&engine.layout, &recipe, incarnation, cgroup.clone(), credentials);
     let frame = match order.encode() {
         Ok(frame) => frame,
         Err(e) => {
@@ -163,6 +173,7 @@ fn launch_order(
     recipe: &Recipe,
     incarnation: Incarnation,
     cgroup: Option<PathBuf>,
+    credentials: Option<Credentials>,
 ) -> LaunchOrder {
     let launch = &recipe.launch;
     LaunchOrder {
@@ -172,12 +183,7 @@ fn launch_order(
         argv: launch.argv.clone(),
         env: launch.env.clone(),
         dir: launch.dir.clone(),
-        // A user that does not exist is refused by preparing, before this.
-        credentials: launch
-            .user
-            .as_deref()
-            .and_then(|u| process::lookup_user(u).ok().flatten())
-            .map(|(uid, gid, groups)| Credentials { uid, gid, groups }),
+        credentials,
         nofile: launch.nofile,
         oom_score_adj: launch.oom_score_adj,
         cgroup,

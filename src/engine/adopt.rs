@@ -70,6 +70,11 @@ impl FoundNode {
         self.highest.max(self.state.incarnation)
     }
 
+    /// Whether a start was ordered that the last daemon did not live to launch. One that left a trace was launched.
+    fn start_is_due(&self) -> bool {
+        self.state.start_due && self.incarnation() == self.state.incarnation
+    }
+
     /// Starts that nobody ordered. One that the last daemon counted and did not live to begin is counted by who begins it.
     pub(super) fn restarts(&self) -> u32 {
         let begun = self.live.is_some() || self.unheard.is_some();
@@ -242,6 +247,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         let newer = node.live.as_ref().is_some_and(|(_, hold)| hold.state().incarnation > node.state.incarnation);
         let wanted_up = if restore_wishes { node.state.wanted_up || newer } else { chosen };
         let (mut restarts, orphans) = (node.restarts(), node.orphans);
+        let start_due = restore_wishes && node.start_is_due();
         if let Some(runtime) = engine.nodes.get_mut(&name) {
             node.remember(runtime);
         }
@@ -250,7 +256,8 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         let FoundNode { state, records, live, unheard, highest, .. } = node;
         if let Some((connection, hold)) = live {
             owed(engine, &name, &state, (&records, &unwritten), hold.state().incarnation);
-            adopt(engine, &name, connection, hold, &state, if wanted_up { Wanted::Up } else { Wanted::Down }, restarts);
+            let goes_on = GoesOn { wanted: if wanted_up { Wanted::Up } else { Wanted::Down }, restarts, start_due };
+            adopt(engine, &name, connection, hold, &state, goes_on);
             continue;
         }
         let mut failed = state.failed.clone();
@@ -294,12 +301,12 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         }
         if wanted_up {
             if restore_wishes {
-                if let (Some(runtime), Some(failed)) = (engine.nodes.get_mut(&name), &failed) {
+                if let (Some(runtime), Some(failed), false) = (engine.nodes.get_mut(&name), &failed, start_due) {
                     runtime.still_failed(failed.since);
                 }
                 let ended = engine.nodes.get(&name).and_then(|n| n.last_exit.as_ref()).map(|exit| exit.cause);
                 let failure = failed.map(|f| f.failure);
-                resume.insert(name.clone(), Event::Resumed { ended, failure });
+                resume.insert(name.clone(), Event::Resumed { ended, failure, start_due });
             }
             start.insert(name);
         } else if orphans && let Some(runtime) = engine.nodes.get(&name) {
@@ -403,15 +410,15 @@ fn owed(
     }
 }
 
-fn adopt(
-    engine: &mut Engine,
-    name: &NodeName,
-    connection: Connection,
-    hold: Hold,
-    state: &NodeState,
+/// What an adopted node goes on with.
+#[derive(Clone, Copy)]
+struct GoesOn {
     wanted: Wanted,
     restarts: u32,
-) {
+    start_due: bool,
+}
+
+fn adopt(engine: &mut Engine, name: &NodeName, connection: Connection, hold: Hold, state: &NodeState, goes_on: GoesOn) {
     let shim = hold.state().clone();
     tracing::info!(node = %name, incarnation = shim.incarnation.0, pid = shim.process.pid, "adopted");
     let Some(recipe) = engine.nodes.get(name).map(|n| n.recipe.clone()) else { return };
@@ -432,7 +439,9 @@ fn adopt(
     }
     engine.rounds.node_started(clock::now());
     tokio::spawn(link::adopt(context, connection, hold));
-    engine.event(name, Event::Adopted { incarnation: shim.incarnation, process: shim.process, wanted, restarts });
+    let GoesOn { wanted, restarts, start_due } = goes_on;
+    let (incarnation, process) = (shim.incarnation, shim.process);
+    engine.event(name, Event::Adopted { incarnation, process, wanted, restarts, start_due });
 }
 
 /// A time that an earlier daemon wrote down, on the clock that nobody sets. Where the wall clock was set meanwhile the process
@@ -461,11 +470,13 @@ fn stop_stranger(engine: &Engine, name: &NodeName, node: &FoundNode) {
 /// Stops what runs and shall not, and takes its group away with it: nothing of it comes to the dispatcher any more.
 fn stop_unwanted(engine: &Engine, name: NodeName, stop: crate::base::recipe::Stop) {
     let (layout, cgroup) = (engine.layout.clone(), engine.cgroup.clone());
+    let stopping = engine.orphan_stops.begin(&name, &engine.sink, None);
     tokio::spawn(async move {
-        orphan::stop_in_order(&layout, &name, &stop, None).await;
+        orphan::stop_in_order(&layout, &name, &stop, &stopping, None).await;
         // A group that is still busy is taken by the next start, or removed by the next daemon.
         let removed = spawn_blocking(move || cgroup.map(|group| group.remove_node(&name)));
         drop(removed.await);
+        drop(stopping);
     });
 }
 

@@ -55,6 +55,7 @@ pub(super) fn carry_out(engine: &mut Engine, change: Change) -> Result<Option<Wa
                 return Err(Rejection::NotNow(format!("{name} is not down")));
             }
             engine.nodes.remove(&name);
+            engine.shown.remove(&name);
             engine.order.retain(|n| *n != name);
             tracing::info!(node = %name, "dropped");
             Ok(None)

@@ -10,6 +10,7 @@ use super::{
     limits::Limits,
     node::{Asked, Happening, NodeRuntime},
     orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
+    orphan_stops::OrphanStops,
     persist::{Failed, NodeState, Writer},
     reserve::Reserve,
     rounds::{self, Rounds},
@@ -70,7 +71,7 @@ pub struct Engine {
     pub(super) order: Vec<NodeName>,
     pub(super) sink: mpsc::UnboundedSender<(NodeName, Happening)>,
     happenings: mpsc::UnboundedReceiver<(NodeName, Happening)>,
-    orders: mpsc::Receiver<(EngineOrder, oneshot::Sender<OrderReply>)>,
+    pub(super) orders: mpsc::Receiver<(EngineOrder, oneshot::Sender<OrderReply>)>,
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(super) tickets: Vec<Ticket>,
     pub(super) writer: Writer,
@@ -80,13 +81,14 @@ pub struct Engine {
     pub(super) journal: Journal,
     pub(super) identities: Arc<Identities>,
     pub(super) incidents: Incidents,
+    pub(super) orphan_stops: OrphanStops,
     child_ended: Signal,
     pub(super) reserve: Arc<Reserve>,
     /// Nodes that something has happened to in this turn: only these are looked at after it.
     touched: BTreeSet<NodeName>,
     /// When all were looked at last.
     refreshed: Option<Moment>,
-    shown: BTreeMap<NodeName, Arc<NodeSnapshot>>,
+    pub(super) shown: BTreeMap<NodeName, Arc<NodeSnapshot>>,
 }
 
 /// How old the times in other nodes' details (`starts since 3 s`) may get while turns follow each other. All nodes in every
@@ -128,6 +130,7 @@ impl Engine {
             ending: false,
             stills,
             still_wanted: None,
+            orphan_stops: OrphanStops::default(),
             child_ended: signal(SignalKind::child())?,
             touched: BTreeSet::new(),
             refreshed: None,
@@ -209,6 +212,7 @@ impl Engine {
 
     fn all_down(&self) -> bool {
         self.fleet.nodes().all(|n| matches!(n.state(), State::Down { .. } | State::Failed { .. }))
+            && self.orphan_stops.nodes().is_empty()
     }
 
     /// Hands an event to the machine and has its actions done.
@@ -225,7 +229,7 @@ impl Engine {
     }
 
     /// After a turn: times, state files, snapshot, tickets.
-    fn settle(&mut self) {
+    pub(super) fn settle(&mut self) {
         let now = clock::now();
         let mut touched = std::mem::take(&mut self.touched);
         if self.refreshed.is_none_or(|at| now.since(at) >= REFRESH) {
@@ -262,6 +266,7 @@ impl Engine {
                     incarnation: node.incarnation(),
                     restarts: node.restarts(),
                     restart_due: node.restart_is_due(),
+                    start_due: node.start_is_due(),
                     deaths_in_a_row: node.deaths_in_a_row(),
                     process: runtime.process.clone(),
                     ready_since: runtime.ready_since,
@@ -296,10 +301,10 @@ impl Engine {
         if news {
             self.snapshot.send_replace(next);
         }
-        let fleet = &self.fleet;
+        let (fleet, stops) = (&self.fleet, &self.orphan_stops);
         let (open, closed): (Vec<_>, Vec<_>) = std::mem::take(&mut self.tickets)
             .into_iter()
-            .map(|t| (t.judge(fleet, now), t))
+            .map(|t| (t.judge(fleet, stops, now), t))
             .partition(|(progress, _)| *progress == Progress::Open);
         self.tickets = open.into_iter().map(|(_, t)| t).collect();
         for (progress, ticket) in closed {
@@ -313,7 +318,7 @@ impl Engine {
         }
     }
 
-    fn ordered(&mut self, order: EngineOrder, reply: oneshot::Sender<OrderReply>) {
+    pub(super) fn ordered(&mut self, order: EngineOrder, reply: oneshot::Sender<OrderReply>) {
         if let EngineOrder::Fence { node } = &order {
             return fence::by_hand(self, node, reply);
         }
@@ -354,7 +359,7 @@ impl Engine {
                 // Dependents first: a node waits only for dependents that are already wanted down.
                 names.reverse();
                 for name in &names {
-                    self.event(name, if now { Event::KillNow } else { Event::Stop });
+                    self.stop(name, now);
                 }
                 let goals = names.iter().map(|n| (n.clone(), Goal::IsDown)).collect();
                 let done = if now { "killed" } else { "stopped" };
@@ -377,8 +382,12 @@ impl Engine {
                 if known.state().run().is_none() {
                     return Err(Rejection::NotNow(format!("{node} does not run ({})", known.detail(clock::now()))));
                 }
-                self.event(&node, Event::Signal(signal));
-                Ok(None)
+                let taken = self.fleet.take(&node, Event::Signal(signal), clock::now(), rand::random());
+                self.act(taken.actions);
+                match taken.ignored {
+                    Some(why) => Err(Rejection::NotNow(format!("{node} is not sent a signal: {why}"))),
+                    None => Ok(None),
+                }
             }
             EngineOrder::Change(change) => super::change::carry_out(self, change),
             // taken before: its answer comes from ZooKeeper, not from the fleet
@@ -387,13 +396,23 @@ impl Engine {
                 self.ending = true;
                 let mut names = self.order.clone();
                 names.reverse();
-                for name in &names {
-                    self.event(name, if now { Event::KillNow } else { Event::Stop });
+                // What is in no configuration any more is waited for like the others.
+                let strangers = self.orphan_stops.nodes().into_iter().filter(|n| !names.contains(n));
+                let all: Vec<NodeName> = names.iter().cloned().chain(strangers).collect();
+                for name in &all {
+                    self.stop(name, now);
                 }
-                let goals = names.iter().map(|n| (n.clone(), Goal::IsDown)).collect();
+                let goals = all.into_iter().map(|n| (n, Goal::IsDown)).collect();
                 Ok(Some((goals, format!("stopped {}", list(&names)))))
             }
         }
+    }
+
+    fn stop(&mut self, name: &NodeName, now: bool) {
+        if now {
+            self.orphan_stops.hurry(name);
+        }
+        self.event(name, if now { Event::KillNow } else { Event::Stop });
     }
 
     fn known(&self, nodes: Vec<NodeName>) -> Result<BTreeSet<NodeName>, Rejection> {
@@ -451,6 +470,8 @@ impl Engine {
                 tracing::warn!(node = %node, incarnation = incarnation.0, "shim lost: reading its pipe and replacing the node in order");
                 self.event(node, Event::ShimLost { incarnation });
             }
+            // A turn is all it wants.
+            Happening::OrphanStopped => {}
             Happening::Trouble(text) => {
                 tracing::warn!(node = %node, "{text}");
                 self.journal.note(EventLine::new(EventKind::Trouble, &text).node(node));
@@ -506,7 +527,7 @@ impl Engine {
         let asked = self.nodes.get(node).and_then(|n| n.asked);
         let tail = self.last_words(node, record.started_at);
         let (cause, failure) = self.judge(node, record, shim_lost, &tail);
-        let expected = asked.is_some();
+        let expected = matches!(asked, Some(Asked::ToStop | Asked::ToDieNow)) || cause == Cause::KilledByOrder;
         let (incarnation, status) = (record.incarnation.0, record.status.describe());
         if expected {
             tracing::info!(node = %node, incarnation, %status, %cause, "ended");
@@ -559,20 +580,21 @@ impl Engine {
         let killed = record.status == ExitStatus::Signal(libc::SIGKILL);
         match runtime.asked {
             Some(Asked::ToDieNow) => return (Cause::KilledByOrder, None),
-            // A program that ends in its own way on a signal that asks for it was ended by that order.
-            Some(Asked::BySignal(s))
-                if record.status == ExitStatus::Signal(s)
-                    || matches!(s, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT) =>
-            {
+            Some(asked) if asked.signal_ended_it(record, runtime.recipe.kind, runtime.stop().grace, clock::now()) => {
                 return (Cause::KilledByOrder, None);
             }
             Some(Asked::ToStop) if killed && record.signals_sent.contains(&libc::SIGKILL) => {
                 return (Cause::KilledAfterGrace, None);
             }
-            Some(Asked::ToStop | Asked::BySignal(_)) | None => {}
+            Some(Asked::ToStop | Asked::BySignal(..)) | None => {}
         }
         let asked_to_stop = runtime.asked == Some(Asked::ToStop);
-        let judged = services::classify(runtime.recipe.kind, record, tail, asked_to_stop, runtime.stop());
+        let mut record = record.clone();
+        if let Some(Asked::BySignal(signal, _)) = runtime.asked {
+            // It was too long ago, or the kernel knows better: the same signal now is somebody else's.
+            record.signals_sent.retain(|sent| *sent != signal);
+        }
+        let judged = services::classify(runtime.recipe.kind, &record, tail, asked_to_stop, runtime.stop());
         (judged.cause, judged.failure)
     }
 }

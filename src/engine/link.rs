@@ -1,5 +1,7 @@
 //! The task that holds one shim: launches or adopts it, carries orders to it, reports what it says, and takes its place
 //! when it dies before its node.
+//!
+//! A little past 500 lines: with its shim and without are two halves of one run.
 
 use super::{
     node::Happening,
@@ -210,6 +212,10 @@ pub(super) struct Launch {
     pub(super) ordered: Option<OrderedShim>,
 }
 
+/// How long a shim may take from its order to its first answer. It forks and waits for the exec; milliseconds, and on a disk
+/// that hangs as long as the program's first page. A start that never answers has no deadline of its own.
+const FIRST_ANSWER: Duration = Duration::from_secs(60);
+
 /// Launches one incarnation through a shim and holds it until the tree is gone.
 pub(super) async fn launch(mut context: LinkContext, launch: Launch) {
     let failed = |step: &str, e: &io::Error, text: &str| Happening::LaunchFailed {
@@ -233,7 +239,15 @@ pub(super) async fn launch(mut context: LinkContext, launch: Launch) {
     // A shim that is already dead shows as an end of the connection below.
     let _ = connection.send(&frame[sent..]).await;
     fail_point!("link.ordered");
-    let first = connection.report().await;
+    let first = match timeout(FIRST_ANSWER, connection.report()).await {
+        Ok(first) => first,
+        Err(_) => {
+            // Ours and not waited for yet, so its pid is nobody else's. ESRCH cannot be.
+            let _ = nix::sys::signal::kill(nix::unistd::Pid::from_raw(child), nix::sys::signal::Signal::SIGKILL);
+            let text = format!("no answer within {} s", FIRST_ANSWER.as_secs());
+            Err(io::Error::new(io::ErrorKind::TimedOut, text))
+        }
+    };
     fail_point!("link.answered");
     match first {
         Ok(Some(Report::State(state))) => {
@@ -277,18 +291,22 @@ pub(super) async fn adopt(mut context: LinkContext, connection: Connection, hold
 
 /// Carries orders and reports until the tree is gone, with or without the shim.
 async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold: Hold) {
-    let (mut sent, mut unheard) = (Vec::new(), Vec::new());
+    // How its end was ordered last, and signals that the connection did not take. A signal that went out is not sent again:
+    // weeks later it would be another one.
+    let (mut end, mut unheard) = (None, Vec::new());
     context.notified.send_replace(hold.state.notified.clone());
-    let lost = loop {
+    loop {
         tokio::select! {
             command = context.commands.recv() => match command {
                 // The dispatcher let go: the daemon ends and the node runs on.
                 None => return,
                 Some(command) => {
-                    sent.push(command.clone());
                     // A write error means that this connection is gone; the read side says so next.
-                    if connection.send(&command.encode()).await.is_err() {
-                        unheard.push(command);
+                    let taken = connection.send(&command.encode()).await.is_ok();
+                    match command {
+                        Request::Stop { .. } | Request::KillTree => end = Some(command),
+                        Request::Signal(_) if !taken => unheard.push(command),
+                        Request::Signal(_) | Request::Subscribe | Request::State => {}
                     }
                 }
             },
@@ -309,24 +327,28 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
                     Ok((again, state)) => {
                         context.notified.send_replace(state.state.notified.clone());
                         (connection, hold) = (again, state);
-                        for command in std::mem::take(&mut unheard) {
+                        // What lay in the old connection may never have been read. A second SIGKILL harms nobody.
+                        let unread = end.iter().filter(|c| **c == Request::KillTree || !hold.state.stopping).cloned();
+                        for command in std::mem::take(&mut unheard).into_iter().chain(unread) {
+                            // An error shows at the next turn, as above; the end of a run is ordered again then.
                             let _ = connection.send(&command.encode()).await;
                         }
                     }
-                    Err(NoShim::Nobody) => break sent,
+                    Err(NoShim::Nobody) => break,
                     // Two readers of one pipe would tear the log, and its node lives well: only its end is its death.
                     Err(NoShim::Silent(why)) => {
                         tracing::debug!(node = %context.node, "its shim does not answer: {why}");
                         if process::parent(hold.state.shim_pid).is_none() {
-                            break sent;
+                            break;
                         }
                         tokio::time::sleep(CROWD_PAUSE).await;
                     }
                 },
             },
         }
-    };
-    take_over(context, hold, lost).await;
+    }
+    unheard.extend(end);
+    take_over(context, hold, unheard).await;
 }
 
 /// The shim died first: read the node's pipe, wait for its end, carry out stop orders ourselves.

@@ -9,16 +9,20 @@ use super::{
 };
 use crate::{
     base::{
-        Incarnation, Launched, Moment, Timestamp,
+        ExitRecord, ExitStatus, Incarnation, Launched, Moment, NodeKind, Timestamp,
         ids::ProcessId,
         recipe::{Recipe, Stop},
     },
     lifecycle::Event,
     logs::tail::LogMark,
-    shim::wire::{Notified, ShimState},
+    shim::wire::{Credentials, Notified, ShimState},
     sys::command::Cancel,
 };
-use std::{collections::VecDeque, sync::Arc};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 use tokio::{
     sync::{mpsc, watch},
     task::JoinHandle,
@@ -38,10 +42,10 @@ pub(super) enum Happening {
     /// A shim could not launch its node.
     LaunchFailed { incarnation: Incarnation, step: String, errno: i32, text: String },
     /// The main process ended, leftovers live.
-    MainEnded(crate::base::ExitRecord),
+    MainEnded(ExitRecord),
     /// The tree is gone.
     Gone {
-        record: crate::base::ExitRecord,
+        record: ExitRecord,
         /// The shim was lost on the way: the daemon saw the end itself.
         shim_lost: bool,
     },
@@ -49,6 +53,8 @@ pub(super) enum Happening {
     ShimLost(Incarnation),
     /// The ZooKeeper session that a broker is registered with, in this run.
     Registered(Incarnation, i64),
+    /// Nothing of it without a shim is being stopped any more.
+    OrphanStopped,
     /// The shim says that something is wrong.
     Trouble(String),
 }
@@ -64,6 +70,8 @@ pub(super) struct NodeRuntime {
     pub(super) prepare: Option<PrepareTask>,
     /// The probing task of the current incarnation.
     pub(super) watch: Option<JoinHandle<()>>,
+    /// As whom its next start runs, under the name it was looked up by while preparing: that may ask over a network.
+    pub(super) credentials: Arc<Mutex<Option<(String, Credentials)>>>,
     /// Counts prepare tasks.
     pub(super) prepares: u64,
     /// How its last run ended.
@@ -95,7 +103,7 @@ pub(super) struct NodeRuntime {
     /// When it was last spawned, for "ready after".
     pub(super) spawned: Option<Moment>,
     /// How long its last start took until ready.
-    pub(super) ready_after: Option<std::time::Duration>,
+    pub(super) ready_after: Option<Duration>,
     /// The process written to its state file.
     pub(super) process: Option<ProcessId>,
     /// Where its log stood when the current incarnation began.
@@ -121,8 +129,30 @@ pub(super) enum Asked {
     ToStop,
     /// SIGKILL to the tree was ordered before any grace had run out.
     ToDieNow,
-    /// A signal from `kill NODE --signal`.
-    BySignal(i32),
+    /// A signal from `kill NODE --signal`, sent then.
+    BySignal(i32, Moment),
+}
+
+/// How long after the grace that a node has for its end the signal of an order can still be what ended it: the kernel gives
+/// back the memory of a large process within seconds.
+const SIGNAL_ECHO: Duration = Duration::from_secs(5);
+
+impl Asked {
+    /// Whether a signal of an order has ended the run that ended `now` like this. A program that ends in its own way on a
+    /// signal that asks for it was ended by that order; one that goes on is not ended by it days later.
+    pub(super) fn signal_ended_it(self, record: &ExitRecord, kind: NodeKind, grace: Duration, now: Moment) -> bool {
+        let Asked::BySignal(signal, sent) = self else { return false };
+        // A JVM writes its threads down and goes on (java(1), -Xrs).
+        let only_told = signal == libc::SIGQUIT
+            && matches!(kind, NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::KafkaUi)
+            && record.status != ExitStatus::Signal(libc::SIGQUIT);
+        let out_of_memory = record.oom_kills.is_some_and(|kills| kills > 0);
+        let asks = matches!(signal, libc::SIGTERM | libc::SIGINT | libc::SIGQUIT);
+        now.since(sent) <= grace.saturating_add(SIGNAL_ECHO)
+            && !only_told
+            && !out_of_memory
+            && (asks || record.status == ExitStatus::Signal(signal))
+    }
 }
 
 /// The task that holds a shim.
@@ -152,6 +182,7 @@ impl NodeRuntime {
             link: None,
             prepare: None,
             watch: None,
+            credentials: Arc::default(),
             prepares: 0,
             last_exit: None,
             registered: None,
@@ -237,5 +268,44 @@ impl NodeRuntime {
         if let Some(task) = self.watch.take() {
             task.abort();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use libc::{SIGHUP, SIGKILL, SIGQUIT, SIGTERM};
+
+    fn record(status: ExitStatus, oom_kills: u64) -> ExitRecord {
+        ExitRecord { oom_kills: Some(oom_kills), ..super::super::link::unseen_end(Incarnation(1), 1, Timestamp(0)) }
+            .with_status(status)
+    }
+
+    trait With {
+        fn with_status(self, status: ExitStatus) -> Self;
+    }
+
+    impl With for ExitRecord {
+        fn with_status(self, status: ExitStatus) -> Self {
+            Self { status, ..self }
+        }
+    }
+
+    #[test]
+    fn a_signal_by_order_explains_the_end_that_follows_it_and_no_later_one() {
+        let (sent, grace) = (Moment(1_000), Duration::from_secs(30));
+        let ended = |signal, kind, record: &ExitRecord, after_s: u64| {
+            let now = sent + Duration::from_secs(after_s);
+            Asked::BySignal(signal, sent).signal_ended_it(record, kind, grace, now)
+        };
+        let (broker, command) = (NodeKind::Broker(1), NodeKind::Command);
+        let killed = record(ExitStatus::Signal(SIGKILL), 0);
+        assert!(ended(SIGKILL, broker, &killed, 1) && !ended(SIGKILL, broker, &killed, 3_600));
+        assert!(!ended(SIGKILL, broker, &record(ExitStatus::Signal(SIGKILL), 1), 0), "out of memory");
+        assert!(ended(SIGTERM, broker, &record(ExitStatus::Code(143), 0), 20));
+        assert!(!ended(SIGHUP, command, &record(ExitStatus::Code(1), 0), 1), "it was ended by something else");
+        let crashed = record(ExitStatus::Code(1), 0);
+        assert!(ended(SIGQUIT, command, &crashed, 1) && !ended(SIGQUIT, broker, &crashed, 1), "a thread dump");
+        assert!(!Asked::ToStop.signal_ended_it(&killed, broker, grace, sent));
     }
 }

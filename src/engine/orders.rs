@@ -5,11 +5,12 @@ use super::{
     change::{Change, Past},
     journal::Journal,
     limits::Limits,
+    orphan_stops::OrphanStops,
     snapshot::Snapshot,
-    still::{Still, StillRequest},
+    still::{NotStill, Still, StillRequest},
 };
 use crate::{
-    base::{EventKind, EventLine, Incarnation, Layout, NodeName, recipe::Recipe},
+    base::{Cause, EventKind, EventLine, Incarnation, Layout, NodeName, recipe::Recipe},
     lifecycle::{Fleet, State, Wanted},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -108,24 +109,31 @@ const DEATHS_UNTIL_TOLD: u32 = 3;
 
 impl Ticket {
     /// Judges the ticket against the fleet.
-    pub(super) fn judge(&self, fleet: &Fleet, now: crate::base::Moment) -> Progress {
+    pub(super) fn judge(&self, fleet: &Fleet, stops: &OrphanStops, now: crate::base::Moment) -> Progress {
         let mut failed = Vec::new();
         let mut open = false;
         let mut refused = false;
         for (name, goal) in &self.goals {
-            let Some(node) = fleet.node(name) else { continue };
+            let Some(node) = fleet.node(name) else {
+                open |= stops.is_stopping(name);
+                continue;
+            };
             match goal {
                 Goal::IsDown => match node.state() {
-                    State::Down { .. } | State::Failed { .. } => {}
+                    // Without a shim nothing of it is in the node's state.
+                    State::Down { .. } | State::Failed { .. } => open |= stops.is_stopping(name),
                     _ if node.wanted() == Wanted::Up => failed.push(format!("{name}: another order wants it up")),
                     _ => open = true,
                 },
                 Goal::ServesAfter(before) => {
                     let served = node.state().serves() && node.incarnation() > *before;
+                    // Its work was done before anybody could look at it.
+                    let done = node.wanted() == Wanted::Up && node.incarnation() > *before;
                     let told = match node.state() {
                         State::Failed { .. } => true,
                         State::Degraded { ready_since: None, .. } => true,
                         State::Waiting(_) => node.deaths_in_a_row() >= DEATHS_UNTIL_TOLD,
+                        State::Down { last: Some(Cause::Completed) } if done => continue,
                         State::Down { .. } => true,
                         State::Preparing { .. }
                         | State::Starting { .. }
@@ -176,13 +184,15 @@ impl Handle {
     }
 
     /// Has the engine hold still as soon as nothing is under way, at the latest after `within`: from then on it starts and
-    /// stops nothing, everything it knows is on disk, and what happens waits. The error says what was under way all the time.
-    pub async fn hold_still(&self, within: Duration) -> Result<Still, Vec<String>> {
+    /// stops nothing, everything it knows is on disk, and what happens waits. An order to stop everything ends it before
+    /// [`Still::commit`].
+    pub async fn hold_still(&self, within: Duration) -> Result<Still, NotStill> {
+        let ends = || NotStill::UnderWay(vec!["the daemon ends".to_owned()]);
         let (request, still, answer) = StillRequest::new(within);
         if self.stills.send(request).await.is_err() {
-            return Err(vec!["the daemon ends".to_owned()]);
+            return Err(ends());
         }
-        answer.await.unwrap_or_else(|_| Err(vec!["the daemon ends".to_owned()])).map(|()| still)
+        answer.await.unwrap_or_else(|_| Err(ends())).map(|()| still)
     }
 
     /// Gives a node that runs other settings. Caps are in force when this returns; writing them is kept from the

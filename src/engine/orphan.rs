@@ -1,5 +1,6 @@
 //! Removes a node's tree that no shim looks after: everything that holds the node's lock, and its cgroup.
 
+use super::orphan_stops::OrphanStop;
 use crate::{
     base::{Layout, NodeName, recipe::Stop},
     sys::{cgroup, fs, process},
@@ -42,11 +43,13 @@ pub(super) fn remove_tree(layout: &Layout, node: &NodeName, group: Option<&Path>
 }
 
 /// Stops a tree without a shim the way its product wants it: the stop signal to what holds the lock, the grace period,
-/// then SIGKILL. Returns when nothing is left or the tree is stuck in the kernel. `tell` hears what is waited for.
+/// then SIGKILL. Returns when nothing is left or the tree is stuck in the kernel. `stopping`: whether somebody does not want
+/// to wait for the grace. `tell` hears what is waited for.
 pub(super) async fn stop_in_order(
     layout: &Layout,
     node: &NodeName,
     stop: &Stop,
+    stopping: &OrphanStop,
     tell: Option<&(dyn Fn(String) + Sync)>,
 ) {
     const LOOK: Duration = Duration::from_millis(20);
@@ -70,7 +73,7 @@ pub(super) async fn stop_in_order(
     })
     .await;
     let began = Instant::now();
-    while began.elapsed() < stop.grace {
+    while began.elapsed() < stop.grace && !stopping.is_hurried() {
         let left = look().await;
         if left.is_empty() {
             return;

@@ -34,6 +34,9 @@ pub struct NodeState {
     /// it is begun.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub restart_due: bool,
+    /// A start or restart was ordered and is not launched yet. Absent in files of older versions, and when none is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub start_due: bool,
     /// Deaths in a row without a healthy run between them. Absent in files of older versions.
     #[serde(default)]
     pub deaths_in_a_row: u32,
@@ -72,6 +75,7 @@ impl Default for NodeState {
             incarnation: Incarnation::default(),
             restarts: 0,
             restart_due: false,
+            start_due: false,
             deaths_in_a_row: 0,
             process: None,
             ready_since: None,
@@ -181,8 +185,8 @@ pub(super) type WhenWritten = Box<dyn FnMut() -> Result<(), SysError> + Send>;
 /// What the writer is given.
 enum Work {
     Write(NodeName, NodeState),
-    /// Answered when everything before it has been tried.
-    Flush(oneshot::Sender<()>),
+    /// Answered when everything before it has been tried, with how much the disk has not taken.
+    Flush(oneshot::Sender<usize>),
     /// Done when everything before it is written.
     Then(WhenWritten),
 }
@@ -208,7 +212,7 @@ fn send_to_disk(layout: &Layout, nodes: &BTreeSet<NodeName>) {
 #[derive(Default)]
 struct Batch {
     newest: BTreeMap<NodeName, NodeState>,
-    flushed: Vec<oneshot::Sender<()>>,
+    flushed: Vec<oneshot::Sender<usize>>,
     then: Vec<WhenWritten>,
 }
 
@@ -290,7 +294,7 @@ impl Writer {
                 }
                 for reply in flushed {
                     // Who asked may have given up waiting.
-                    let _ = reply.send(());
+                    let _ = reply.send(owed.len() + then.len());
                 }
             }
         });
@@ -317,14 +321,13 @@ impl Writer {
         }
     }
 
-    /// Ends when everything saved so far is written.
-    pub(super) async fn flush(&self) {
+    /// Ends when everything saved so far has been tried; returns how many files the disk has not taken.
+    pub(super) async fn flush(&self) -> usize {
         let (reply, flushed) = oneshot::channel();
-        if let Some(queue) = &self.queue {
-            // The thread ends only with this value.
-            let _ = queue.send(Work::Flush(reply));
-            let _ = flushed.await;
-        }
+        let Some(queue) = &self.queue else { return 0 };
+        // The thread ends only with this value.
+        let _ = queue.send(Work::Flush(reply));
+        flushed.await.unwrap_or_default()
     }
 
     /// Waits until everything is written.

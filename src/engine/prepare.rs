@@ -7,7 +7,9 @@ use super::{
     journal::Journal,
     mysql_init,
     node::{Happening, PrepareTask},
-    orphan, places,
+    orphan,
+    orphan_stops::OrphanStop,
+    places,
 };
 use crate::{
     base::{
@@ -17,9 +19,15 @@ use crate::{
     },
     clients::zookeeper,
     lifecycle::{Event, Hold},
+    shim::wire::Credentials,
     sys::{clock, command::Cancel, error::SysError, failpoint::fail_point, fs, net, process},
 };
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 use tokio::{
     runtime::Handle,
     sync::{Semaphore, mpsc},
@@ -83,7 +91,9 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
         identities,
         journal,
         fence,
+        credentials: Arc::clone(&runtime.credentials),
     };
+    let leftovers = engine.orphan_stops.begin(node, &engine.sink, Some(preparing.cancel.clone()));
     if let Some(old) = runtime.prepare.replace(PrepareTask { number, cancel }) {
         old.cancel.cancel();
     }
@@ -96,12 +106,15 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
                 let at_once = preparing.at_once();
                 drop(turn);
                 match at_once {
-                    Some(result) => preparing.told(result),
-                    None => drop(tasks.spawn(preparing.run())),
+                    Some(result) => {
+                        drop(leftovers);
+                        preparing.told(result);
+                    }
+                    None => drop(tasks.spawn(preparing.run(leftovers))),
                 }
             });
         }
-        Ok(_) | Err(_) => drop(tokio::spawn(preparing.run())),
+        Ok(_) | Err(_) => drop(tokio::spawn(preparing.run(leftovers))),
     }
 }
 
@@ -117,11 +130,13 @@ pub(super) struct Preparing {
     pub(super) journal: Journal,
     /// What is known of a broker's last run, when its session may be closed by us.
     fence: Option<Fence>,
+    /// Where the start finds as whom it runs.
+    credentials: Arc<Mutex<Option<(String, Credentials)>>>,
 }
 
 impl Preparing {
-    async fn run(self) {
-        let result = self.steps().await;
+    async fn run(self, leftovers: OrphanStop) {
+        let result = self.steps(leftovers).await;
         self.told(result);
     }
 
@@ -135,7 +150,7 @@ impl Preparing {
     }
 
     fn files(&self) -> Result<(), PrepareError> {
-        user_exists(&self.recipe)?;
+        find_user(&self.recipe, &self.credentials)?;
         ports_free(&self.recipe)?;
         files(&self.layout, &self.recipe)
     }
@@ -161,17 +176,23 @@ impl Preparing {
         let _ = self.sink.send((self.node.clone(), Happening::Prepared(self.number, event)));
     }
 
-    async fn steps(&self) -> Result<(), PrepareError> {
+    /// `leftovers`: over when nothing of an earlier start is left.
+    async fn steps(&self, leftovers: OrphanStop) -> Result<(), PrepareError> {
         fail_point!("prepare.begun");
         // What an earlier start left without a shim holds data and ports; it goes first, in order.
         let held = |why| self.tell(Event::Held(Hold::Other { why }));
-        orphan::stop_in_order(&self.layout, &self.node, &self.recipe.stop, Some(&held)).await;
-        let (layout, recipe) = (self.layout.clone(), Arc::clone(&self.recipe));
+        orphan::stop_in_order(&self.layout, &self.node, &self.recipe.stop, &leftovers, Some(&held)).await;
+        drop(leftovers);
+        if self.cancel.is_cancelled() {
+            return Err(PrepareError::Cancelled);
+        }
+        let (layout, recipe, credentials) =
+            (self.layout.clone(), Arc::clone(&self.recipe), Arc::clone(&self.credentials));
         {
             // Held until the work is done; a closed semaphore cannot be: nobody closes it.
             let _turn = AT_ONCE.acquire().await;
             blocking(move || {
-                user_exists(&recipe)?;
+                find_user(&recipe, &credentials)?;
                 ports_free(&recipe)?;
                 files(&layout, &recipe)
             })
@@ -291,10 +312,14 @@ pub(super) async fn blocking<T: Send + 'static>(
     }
 }
 
-fn user_exists(recipe: &Recipe) -> Result<(), PrepareError> {
+fn find_user(recipe: &Recipe, credentials: &Mutex<Option<(String, Credentials)>>) -> Result<(), PrepareError> {
     let Some(user) = recipe.launch.user.as_deref() else { return Ok(()) };
     match process::lookup_user(user) {
-        Ok(Some(_)) => return Ok(()),
+        Ok(Some((uid, gid, groups))) => {
+            let found = Some((user.to_owned(), Credentials { uid, gid, groups }));
+            *credentials.lock().unwrap_or_else(PoisonError::into_inner) = found;
+            return Ok(());
+        }
         Ok(None) => {}
         Err(e) => return Err(PrepareError::Passing(format!("{e}: {}", e.source))),
     }

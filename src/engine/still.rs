@@ -1,34 +1,75 @@
 //! Holding still: before the daemon's program is replaced, the engine waits until nothing is under way that would be lost with
 //! this process, writes everything down, and then neither starts nor stops anything.
 
-use super::{Engine, snapshot::Snapshot};
+use super::{Engine, orders::EngineOrder, snapshot::Snapshot};
 use crate::{base::Moment, lifecycle::State, sys::clock};
-use std::time::Duration;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
 use tokio::{sync::oneshot, time::sleep};
 
 /// Somebody wants the engine to hold still.
 #[derive(Debug)]
 pub struct StillRequest {
     until: Moment,
-    reply: oneshot::Sender<Result<(), Vec<String>>>,
+    reply: oneshot::Sender<Result<(), NotStill>>,
     /// Ends when it need not hold still any more.
     thawed: oneshot::Receiver<()>,
+    promise: Promise,
+}
+
+/// Why the engine does not hold still.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotStill {
+    /// This was under way all the time.
+    UnderWay(Vec<String>),
+    /// The disk has not taken so many files of the state: another program would go on without what they say.
+    Unwritten(usize),
+}
+
+/// That it holds still until the other side has done what it wants: kept from [`Still::commit`] on, and broken before that by
+/// an order to stop everything. Exactly one of the two happens.
+#[derive(Clone, Debug, Default)]
+struct Promise(Arc<AtomicU8>);
+
+impl Promise {
+    const OPEN: u8 = 0;
+    const BROKEN: u8 = 1;
+    const KEPT: u8 = 2;
+
+    fn settle(&self, to: u8) -> bool {
+        self.0.compare_exchange(Self::OPEN, to, Ordering::SeqCst, Ordering::SeqCst).is_ok()
+    }
 }
 
 /// The engine holds still while this lives.
 #[derive(Debug)]
 pub struct Still {
     _thaw: oneshot::Sender<()>,
+    promise: Promise,
+}
+
+impl Still {
+    /// From now on not even an order to stop everything ends it; false: one has.
+    pub fn commit(&self) -> bool {
+        self.promise.settle(Promise::KEPT)
+    }
 }
 
 /// Where the answer to a [`StillRequest`] comes: what was under way when the time was over.
-pub(super) type StillAnswer = oneshot::Receiver<Result<(), Vec<String>>>;
+pub(super) type StillAnswer = oneshot::Receiver<Result<(), NotStill>>;
 
 impl StillRequest {
     pub(super) fn new(within: Duration) -> (Self, Still, StillAnswer) {
         let (thaw, thawed) = oneshot::channel();
         let (reply, answer) = oneshot::channel();
-        (Self { until: clock::now() + within, reply, thawed }, Still { _thaw: thaw }, answer)
+        let promise = Promise::default();
+        let still = Still { _thaw: thaw, promise: promise.clone() };
+        (Self { until: clock::now() + within, reply, thawed, promise }, still, answer)
     }
 
     pub(super) fn until(&self) -> Moment {
@@ -43,6 +84,9 @@ impl Engine {
         let mut found = Vec::new();
         if self.ending {
             found.push("everything is being stopped".to_owned());
+        }
+        for node in self.orphan_stops.nodes() {
+            found.push(format!("what an earlier start of {node} has left is being looked for or stopped"));
         }
         for ticket in &self.tickets {
             let names: Vec<&str> = ticket.goals.keys().map(|name| name.as_str()).collect();
@@ -75,7 +119,12 @@ impl Engine {
         let Some(request) = self.still_wanted.take() else { return };
         let under_way = self.under_way();
         if under_way.is_empty() {
-            self.writer.flush().await;
+            let unwritten = self.writer.flush().await;
+            if unwritten > 0 {
+                // Who asked may have gone.
+                let _ = request.reply.send(Err(NotStill::Unwritten(unwritten)));
+                return;
+            }
             let journal = self.journal.clone();
             // Events that cannot be written are told of where they go; nothing waits for them.
             let _ = tokio::task::spawn_blocking(move || journal.flush()).await;
@@ -83,17 +132,31 @@ impl Engine {
             if request.reply.send(Ok(())).is_err() {
                 return;
             }
+            // Clients are kept out meanwhile; what comes is a signal to this process.
+            let mut put_off = Vec::new();
             loop {
                 tokio::select! {
-                    _ = &mut thawed => return,
+                    _ = &mut thawed => break,
+                    Some((order, reply)) = self.orders.recv() => {
+                        let down = matches!(order, EngineOrder::Down { .. });
+                        put_off.push((order, reply));
+                        if down && request.promise.settle(Promise::BROKEN) {
+                            break;
+                        }
+                    }
                     // A watchdog is fed: a daemon that holds still does not hang.
                     () = sleep(pulse_every.unwrap_or(Duration::from_secs(3600))) => pulse(&self.snapshot.borrow()),
                 }
             }
+            for (order, reply) in put_off {
+                self.ordered(order, reply);
+            }
+            self.settle();
+            return;
         }
         if clock::now() >= request.until {
             // Who asked may have gone.
-            let _ = request.reply.send(Err(under_way));
+            let _ = request.reply.send(Err(NotStill::UnderWay(under_way)));
         } else {
             self.still_wanted = Some(request);
         }

@@ -75,6 +75,8 @@ pub enum Event {
         wanted: Wanted,
         /// Starts that nobody ordered, so far.
         restarts: u32,
+        /// A restart of this run was ordered and had not come to a launch.
+        start_due: bool,
     },
     /// A new daemon found it without a process and wanted up: it goes on where the last daemon was, with the deaths in a
     /// row it was made with. No order: pauses and the restart policy hold.
@@ -83,6 +85,8 @@ pub enum Event {
         ended: Option<Cause>,
         /// It had failed, with this: it stays so until somebody orders a start. None: it had not.
         failure: Option<Failure>,
+        /// A start was ordered and had not come to a launch: it is carried out, whatever came before it.
+        start_due: bool,
     },
 }
 

@@ -32,8 +32,15 @@ impl Change {
     /// Wants it up or down. What an earlier order left open is forgotten.
     pub(super) fn want(mut self, wanted: Wanted) -> Self {
         self.node.wanted = wanted;
+        self.node.start_due = false;
         self.node.bounce = false;
         self.node.kill = false;
+        self
+    }
+
+    /// A start that an earlier daemon was ordered and did not live to launch.
+    pub(super) fn owe_start(mut self, start_due: bool) -> Self {
+        self.node.start_due = start_due;
         self
     }
 
@@ -41,6 +48,7 @@ impl Change {
     pub(super) fn want_anew(self) -> Self {
         let mut next = self.want(Wanted::Up);
         next.node.deaths_in_a_row = 0;
+        next.node.start_due = true;
         next
     }
 
@@ -66,6 +74,7 @@ impl Change {
     /// Nothing runs, nothing is about to.
     pub(super) fn down(mut self) -> Self {
         self.node.restart_due = false;
+        self.node.start_due = false;
         self.node.bounce = false;
         self.node.kill = false;
         let last = self.node.last_end;
@@ -81,6 +90,7 @@ impl Change {
     /// Stopped for good.
     pub(super) fn fail(mut self, failure: Failure, now: Moment) -> Self {
         self.node.restart_due = false;
+        self.node.start_due = false;
         self.node.bounce = false;
         self.node.kill = false;
         self.into(State::Failed { failure, since: now })
@@ -117,6 +127,7 @@ impl Change {
         }
         self.node.incarnation = self.node.incarnation.next();
         self.node.restart_due = false;
+        self.node.start_due = false;
         self.actions.push(Action::Spawn { node: self.node.name.clone(), incarnation: self.node.incarnation });
         let deadline = now + self.node.start_deadline;
         self.into(State::Starting { run: None, since: now, deadline, progress: None, why: words::LAUNCHING.into() })
@@ -173,7 +184,8 @@ impl Change {
     }
 
     /// A new daemon goes on with a node that is wanted up and has no process: what follows its last end is decided as if it
-    /// had just been seen. None: it had never run. One that had failed stays so: another daemon cures nothing.
+    /// had just been seen. None: it had never run. One that had failed stays so: another daemon cures nothing. A start that
+    /// was ordered after all that is begun.
     pub(super) fn resume(
         mut self,
         ended: Option<Cause>,
@@ -183,6 +195,9 @@ impl Change {
         dice: u64,
     ) -> Self {
         self.node.last_end = ended;
+        if self.node.start_due {
+            return self.begin(around, now);
+        }
         if let Some(failure) = failure {
             return self.fail(failure, now);
         }
@@ -206,6 +221,7 @@ impl Change {
     ) -> Self {
         self.node.incarnation = self.node.incarnation.max(incarnation);
         self.node.restarts = restarts;
+        self.node.bounce = self.node.start_due;
         // The kernel counts its ticks from boot, and so does a Moment.
         let spawned = Moment(process.start_ticks.saturating_mul(MILLIS_PER_TICK)).min(now);
         let run = Run { incarnation, process, spawned };

@@ -34,6 +34,8 @@ pub struct Node {
     pub(super) restarts: u32,
     /// The last of them is counted and not yet launched.
     pub(super) restart_due: bool,
+    /// A start or restart was ordered that has not been launched yet.
+    pub(super) start_due: bool,
     /// Deaths in a row without a healthy run between them.
     pub(super) deaths_in_a_row: u32,
     /// A restart, or a start of a node on its way out, was ordered: start again once it is gone, whatever the policy says.
@@ -70,6 +72,10 @@ impl Node {
     /// Whether the last of them is counted and not yet launched.
     pub fn restart_is_due(&self) -> bool {
         self.restart_due
+    }
+    /// Whether a start or restart was ordered that has not been launched yet: it is owed whatever the restart policy says.
+    pub fn start_is_due(&self) -> bool {
+        self.start_due
     }
     /// Deaths in a row without a healthy run between them.
     pub fn deaths_in_a_row(&self) -> u32 {

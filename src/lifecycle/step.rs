@@ -207,15 +207,21 @@ pub(super) fn step(node: &Node, event: Event, around: &Around, now: Moment, dice
                 ignored(Why::NoProcess)
             }
         },
-        Event::Adopted { incarnation, process, wanted, restarts } => match &node.state {
-            State::Down { .. } => changed(next.want(wanted).adopt(incarnation, process, restarts, around, now)),
+        Event::Adopted { incarnation, process, wanted, restarts, start_due } => match &node.state {
+            State::Down { .. } => {
+                let next = next.want(wanted).owe_start(start_due && wanted == Wanted::Up);
+                changed(next.adopt(incarnation, process, restarts, around, now))
+            }
             State::Waiting(_) | State::Preparing { .. } | State::Failed { .. } => ignored(Why::NotDown),
             State::Starting { .. } | State::Ready { .. } | State::Degraded { .. } | State::Stopping { .. } => {
                 ignored(Why::HasProcess)
             }
         },
-        Event::Resumed { ended, failure } => match &node.state {
-            State::Down { .. } => changed(next.want(Wanted::Up).resume(ended, failure, around, now, dice)),
+        Event::Resumed { ended, failure, start_due } => match &node.state {
+            State::Down { .. } => {
+                let next = next.want(Wanted::Up).owe_start(start_due);
+                changed(next.resume(ended, failure, around, now, dice))
+            }
             State::Waiting(_) | State::Preparing { .. } | State::Failed { .. } => ignored(Why::NotDown),
             State::Starting { .. } | State::Ready { .. } | State::Degraded { .. } | State::Stopping { .. } => {
                 ignored(Why::HasProcess)

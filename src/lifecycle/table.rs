@@ -44,6 +44,7 @@ fn node(wanted: Wanted, state: State) -> Node {
         incarnation: CURRENT,
         restarts: 2,
         restart_due: false,
+        start_due: false,
         deaths_in_a_row: 0,
         bounce: false,
         kill: false,
@@ -134,9 +135,10 @@ fn states() -> Vec<(&'static str, Node)> {
 fn events(incarnation: Incarnation) -> Vec<(&'static str, Moment, Event)> {
     let gone = |cause, failure| Event::Gone { incarnation, ended: Ended { cause, failure } };
     let probed = |verdict| Event::Probed { incarnation, verdict };
-    let adopted = |wanted| Event::Adopted { incarnation: CURRENT, process: process(), wanted, restarts: 4 };
+    let adopted =
+        |wanted, start_due| Event::Adopted { incarnation: CURRENT, process: process(), wanted, restarts: 4, start_due };
     let mark = |progress| Verdict::NotReady { why: "recovers".into(), progress };
-    let resumed = |ended, failure| Event::Resumed { ended, failure };
+    let resumed = |ended, failure, start_due| Event::Resumed { ended, failure, start_due };
     vec![
         ("Start", NOW, Event::Start),
         ("Stop", NOW, Event::Stop),
@@ -165,11 +167,13 @@ fn events(incarnation: Incarnation) -> Vec<(&'static str, Moment, Event)> {
         ("Gone, no cure", NOW, gone(Cause::PortTaken, Some(failure()))),
         ("Gone, no cure and no words", NOW, gone(Cause::DiskFull, None)),
         ("ShimLost", NOW, Event::ShimLost { incarnation }),
-        ("Adopted, wanted up", NOW, adopted(Wanted::Up)),
-        ("Adopted, wanted down", NOW, adopted(Wanted::Down)),
-        ("Resumed, never ran", NOW, resumed(None, None)),
-        ("Resumed after an end", NOW, resumed(Some(Cause::Crashed), None)),
-        ("Resumed, had failed", NOW, resumed(Some(Cause::Crashed), Some(failure()))),
+        ("Adopted, wanted up", NOW, adopted(Wanted::Up, false)),
+        ("Adopted, restart ordered", NOW, adopted(Wanted::Up, true)),
+        ("Adopted, wanted down", NOW, adopted(Wanted::Down, false)),
+        ("Resumed, never ran", NOW, resumed(None, None, false)),
+        ("Resumed after an end", NOW, resumed(Some(Cause::Crashed), None, false)),
+        ("Resumed, had failed", NOW, resumed(Some(Cause::Crashed), Some(failure()), false)),
+        ("Resumed, start ordered", NOW, resumed(Some(Cause::Crashed), Some(failure()), true)),
     ]
 }
 

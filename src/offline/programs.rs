@@ -1,9 +1,9 @@
 //! What a plan needs of the artifact store, and getting it.
 
 use crate::{
-    artifact::{self, Origin, Settings, UiChoice, Wanted},
+    artifact::{self, Missing, Origin, Settings, UiChoice, Wanted},
     base::{
-        Layout,
+        Layout, NodeKind,
         programs::{Absent, Programs},
     },
     config::{Distribution, MysqlRelease, Plan, SourceKind},
@@ -115,6 +115,50 @@ pub fn ensure(
         });
     }
     Ok(found)
+}
+
+/// The programs of nodes that run, and what of them is not there or not whole. Such a part is named as it is on record, so
+/// that what runs is recognised; nothing is fetched for it, because nodes wait for their daemon. Blocks.
+pub fn of_nodes_that_run(
+    plan: &Plan,
+    layout: &Layout,
+    progress: &dyn Progress,
+    cancel: &Cancel,
+) -> (Programs, Vec<Missing>) {
+    let (wanted, settings) = (wanted(plan), settings(plan, layout));
+    let stack = Wanted { kafka_ui: false, ..wanted };
+    let all = |e: &ArtifactError| -> Vec<Missing> {
+        let parts = [(stack.java, Part::Java), (stack.kafka, Part::Kafka), (stack.mysql, Part::Mysql)];
+        let parts = parts.into_iter().filter(|(is_wanted, _)| *is_wanted);
+        parts.map(|(_, part)| Missing { part, why: in_one_line(e) }).collect()
+    };
+    let missing = match artifact::survey(stack, &settings) {
+        Ok(survey) if survey.missing.is_empty() => match ensure(plan, layout, progress, cancel) {
+            Ok(found) => return (found, Vec::new()),
+            Err(e) => all(&e),
+        },
+        Ok(survey) => survey.missing,
+        Err(e) => all(&e),
+    };
+    let mut found = artifact::on_record(stack, &settings);
+    if wanted.kafka_ui {
+        let ui = Wanted { java: wanted.java, kafka_ui: true, ..Wanted::default() };
+        let there = artifact::survey(ui, &settings).ok().and_then(|survey| survey.programs.kafka_ui);
+        found.kafka_ui =
+            there.or_else(|| Some(Err(absent("it is not in the store", Some("`cdc-supervisor fetch`".to_owned())))));
+    }
+    (found, missing)
+}
+
+/// Whether nodes of this kind run this part.
+pub fn is_run_by(part: Part, kind: NodeKind) -> bool {
+    match kind {
+        NodeKind::Zookeeper | NodeKind::Broker(_) => matches!(part, Part::Java | Part::Kafka),
+        NodeKind::Mysql => part == Part::Mysql,
+        // Its own absence is in its recipe.
+        NodeKind::KafkaUi => false,
+        NodeKind::Command => false,
+    }
 }
 
 /// The recipe's words for a UI that is not there.

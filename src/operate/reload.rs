@@ -253,6 +253,9 @@ impl<'a> Roll<'a> {
                 Gate::InSync => self.not_whole(&step.node).await,
             };
             let Some(why) = why else { return Ok(()) };
+            if self.engine.snapshot().ending {
+                return Err(over());
+            }
             if began.elapsed() >= self.max_wait {
                 return Err(Broke::Waited(why));
             }
@@ -367,7 +370,7 @@ impl<'a> Roll<'a> {
         tokio::pin!(order, limit);
         loop {
             tokio::select! {
-                reply = &mut order => return reply.map(drop).map_err(broke),
+                reply = &mut order => return reply.map(drop).map_err(|rejection| self.broke(rejection)),
                 () = &mut limit => {
                     let detail = self.node(node).map_or_else(String::new, |n| n.detail.clone());
                     let within = human_duration(self.max_wait);
@@ -375,7 +378,7 @@ impl<'a> Roll<'a> {
                 }
                 changed = changes.changed() => {
                     if changed.is_err() {
-                        return order.await.map(drop).map_err(broke);
+                        return order.await.map(drop).map_err(|rejection| self.broke(rejection));
                     }
                     let seen = changes.borrow_and_update().nodes.iter().find(|n| n.name == *node).cloned();
                     if let Some(seen) = seen && seen.state != told {
@@ -400,7 +403,7 @@ impl<'a> Roll<'a> {
             let completed = self.node(node).is_some_and(|n| {
                 n.state == "down" && n.last_exit.as_ref().is_some_and(|e| e.cause == crate::base::Cause::Completed)
             });
-            return if completed { Ok(()) } else { Err(broke) };
+            return if completed || self.was_stopped(node, &broke) { Ok(()) } else { Err(broke) };
         }
         let Some(served) = self.node(node).filter(|_| no_probe) else { return Ok(()) };
         let mut changes = self.engine.watch();
@@ -416,6 +419,8 @@ impl<'a> Roll<'a> {
             }
         });
         match fell.await {
+            Ok(_) if self.engine.snapshot().ending => Err(over()),
+            Ok(seen) if seen.wanted == Wanted::Down => Ok(()),
             Ok(seen) => Err(Broke::Node(format!("{node}: it ran for less than a second: {}", seen.detail))),
             Err(_) => match self.node(node) {
                 Some(n)
@@ -427,6 +432,16 @@ impl<'a> Roll<'a> {
                 Some(_) | None => Ok(()),
             },
         }
+    }
+
+    /// Whether somebody has stopped the node meanwhile: it has its settings and is where it is wanted.
+    fn was_stopped(&self, node: &NodeName, broke: &Broke) -> bool {
+        matches!(broke, Broke::Node(_)) && self.node(node).is_some_and(|n| n.wanted == Wanted::Down)
+    }
+
+    /// A node that does not come up because everything goes down is no fault of its settings.
+    fn broke(&self, rejection: Rejection) -> Broke {
+        if self.engine.snapshot().ending { over() } else { broke(rejection) }
     }
 
     fn node(&self, node: &NodeName) -> Option<Arc<NodeSnapshot>> {
@@ -591,6 +606,10 @@ pub(super) fn broker_id(recipe: Option<&Recipe>) -> Option<u32> {
         Some(ProbeKind::Broker { id, .. }) => Some(*id),
         Some(_) | None => None,
     }
+}
+
+fn over() -> Broke {
+    Broke::Over("the supervisor is on its way down".into())
 }
 
 fn broke(rejection: Rejection) -> Broke {

@@ -100,6 +100,8 @@ pub fn reap_orphans() {
 /// How an orphan ended, if this process was its parent and has reaped it; reaps first.
 pub fn status_of_orphan(pid: i32) -> Option<ExitStatus> {
     reap_orphans();
+    // Another thread may have reaped it and not have written it down yet: it does both while it holds this.
+    let _reaping = owned();
     let kept = REAPED.lock().unwrap_or_else(PoisonError::into_inner);
     kept.iter().rev().find(|(p, _)| *p == pid).map(|(_, status)| *status)
 }

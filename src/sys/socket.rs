@@ -1,11 +1,19 @@
-//! Unix sockets that carry descriptors: pairs, send and receive with SCM_RIGHTS (unix(7)).
+//! Unix sockets that carry descriptors: pairs, send and receive with SCM_RIGHTS (unix(7)). Messages that wait for nobody.
 
 use nix::sys::socket::{
     AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
 };
 use std::{
+    ffi::OsStr,
     io::{self, IoSlice, IoSliceMut},
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+    os::{
+        fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
+        linux::net::SocketAddrExt,
+        unix::{
+            ffi::OsStrExt,
+            net::{SocketAddr, UnixDatagram},
+        },
+    },
 };
 
 /// Most descriptors one message may carry to us. More would be a stranger's message; the kernel closes what does not fit.
@@ -55,6 +63,31 @@ pub fn recv_with_fds(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize,
     }
 }
 
+/// Somebody's datagram socket, to which messages are sent without ever waiting for its reader.
+#[derive(Debug)]
+pub struct Listener {
+    socket: UnixDatagram,
+    address: SocketAddr,
+}
+
+impl Listener {
+    /// At a path, or behind an `@` at an abstract name (sd_notify(3), NOTIFY_SOCKET).
+    pub fn at(address: &OsStr) -> io::Result<Self> {
+        let address = match address.as_bytes().strip_prefix(b"@") {
+            Some(name) => SocketAddr::from_abstract_name(name)?,
+            None => SocketAddr::from_pathname(address)?,
+        };
+        let socket = UnixDatagram::unbound()?;
+        socket.set_nonblocking(true)?;
+        Ok(Self { socket, address })
+    }
+
+    /// Sends one message. `WouldBlock`: its reader has too many unread ones (net.unix.max_dgram_qlen, unix(7)).
+    pub fn send(&self, message: &[u8]) -> io::Result<()> {
+        self.socket.send_to_addr(message, &self.address).map(drop)
+    }
+}
+
 /// Whether the other end was made by this user or by root (unix(7), SO_PEERCRED: who called listen). A node that may write to
 /// a directory could listen there in the place of its shim.
 pub fn peer_is_trusted(socket: impl AsFd, owner: Option<u32>) -> bool {
@@ -88,6 +121,24 @@ mod tests {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn a_reader_that_sleeps_holds_nobody_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("notify");
+        let reader = UnixDatagram::bind(&path).unwrap();
+        let to = Listener::at(path.as_os_str()).unwrap();
+        to.send(b"first").unwrap();
+        // The queue is of a few hundred messages at most.
+        let full = (0..100_000).find_map(|_| to.send(b"more").err()).unwrap();
+        assert_eq!(full.kind(), io::ErrorKind::WouldBlock);
+        let mut buffer = [0; 16];
+        assert_eq!(reader.recv(&mut buffer).unwrap(), 5);
+        assert_eq!(&buffer[..5], b"first");
+        drop(reader);
+        assert_eq!(to.send(b"x").unwrap_err().kind(), io::ErrorKind::ConnectionRefused);
+        assert!(Listener::at(OsStr::new("@abstract")).is_ok());
     }
 
     #[test]

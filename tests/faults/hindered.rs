@@ -32,6 +32,51 @@ fn state_that_cannot_be_written_harms_no_node_and_is_written_later() {
 }
 
 #[test]
+fn a_daemon_comes_back_to_its_nodes_when_the_disk_takes_nothing_and_hands_over_to_no_other_until_it_does() {
+    let bench = Bench::new();
+    assert_eq!(bench.up().code, Some(0));
+    let pids = || ["a", "b"].map(|name| pid_of(&bench.node(name).unwrap()));
+    let before = pids();
+    let session = bench.root.path().join("state/session.json");
+    std::fs::remove_file(&session).unwrap();
+    bench.arm(&format!("write.opened error={NO_SPACE}"));
+    bench.kill_daemon();
+    let up = bench.up();
+    assert_eq!(up.code, Some(0), "{up}");
+    assert_eq!(pids(), before, "adopted");
+    let upgrade = bench.run(&["upgrade-self"]);
+    assert_eq!(upgrade.code, Some(8), "{upgrade}");
+    assert!(upgrade.stderr.contains("could not be written"), "{upgrade}");
+    bench.disarm();
+    until(STATE_LIMIT, "the session is written", || if session.exists() { Ok(()) } else { Err(String::new()) });
+    until(STATE_LIMIT, "the program is replaced", || match bench.run(&["upgrade-self"]) {
+        done if done.code == Some(0) => Ok(()),
+        refused => Err(refused.to_string()),
+    });
+    assert_eq!(pids(), before);
+    bench.must_be_whole(true);
+}
+
+#[test]
+fn an_order_to_stop_that_comes_while_the_program_is_being_replaced_is_not_lost() {
+    let bench = Bench::new();
+    assert_eq!(bench.up().code, Some(0));
+    let daemon = bench.daemon().unwrap();
+    bench.arm("handover.still delay=1500");
+    let upgrade = bench.spawn(&["upgrade-self"]);
+    let log = bench.root.path().join("state/supervisor.log");
+    until(STATE_LIMIT, "it holds still", || {
+        let log = std::fs::read_to_string(&log).unwrap_or_default();
+        if log.contains("handing over to the new program") { Ok(()) } else { Err(log) }
+    });
+    process::kill(daemon, 15);
+    bench.root.await_empty();
+    let log = std::fs::read_to_string(&log).unwrap();
+    assert!(log.contains("the daemon ends") && !log.contains("took over from the program before"), "{log}");
+    drop(upgrade.wait(VERB_LIMIT));
+}
+
+#[test]
 fn an_exit_record_that_cannot_be_written_is_told_all_the_same() {
     let bench = Bench::new();
     assert_eq!(bench.up().code, Some(0));

@@ -183,6 +183,33 @@ fn everything_killed_at_once_comes_back_once() {
 }
 
 #[test]
+fn a_stop_is_done_when_what_had_lost_its_shim_is_gone_too() {
+    for verb in [&["stop", "a"][..], &["down"][..]] {
+        let root = Root::raw("");
+        root.configure(&[
+            fake("a", &["on-term=6000:0", "notify=READY=1"]).notify().text("grace", "1m"),
+            fake("b", &[]),
+        ]);
+        root.expect_log("node=a");
+        root.up();
+        let (pid, shim, daemon) = (root.pid("a"), root.shim("a"), root.daemon());
+        process::kill(daemon, 9);
+        process::kill(shim, 9);
+        crate::support::until(crate::support::STATE_LIMIT, "daemon and shim are gone", || {
+            if alive(daemon) || alive(shim) { Err("alive".into()) } else { Ok(()) }
+        });
+        let up = root.spawn(&["up", "--detach"]);
+        root.await_daemon_node("b");
+        assert!(alive(pid), "it is asked, and takes its time");
+        root.ok(verb);
+        assert!(!alive(pid), "{verb:?} said it was done");
+        drop(up.wait(crate::support::VERB_LIMIT));
+        let _ = root.run(&["down"]);
+        root.await_empty();
+    }
+}
+
+#[test]
 fn a_node_that_outlives_daemon_and_shim_is_removed_before_its_successor_starts() {
     let root = Root::raw("");
     let trace = root.file("trace");

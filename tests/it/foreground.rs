@@ -3,7 +3,7 @@
 use crate::support::{
     Client, Root, STATE_LIMIT, fake,
     process::{self, alive},
-    until,
+    until, wait,
 };
 use std::time::Duration;
 
@@ -47,6 +47,52 @@ fn a_second_ctrl_c_kills() {
     up.signal(2);
     let output = up.wait(Duration::from_secs(30));
     assert!(matches!(output.code, Some(0 | 130)), "{output}");
+    assert!(!alive(pid));
+    root.await_empty();
+}
+
+/// A node that takes its time to end well, and where it writes down that it did.
+fn slow_to_end(root: &Root) -> String {
+    let trace = root.file("trace");
+    let slow = fake("a", &[&format!("trace={trace}:a"), "on-term=800:0", "notify=READY=1"]);
+    root.configure(&[slow.notify().text("grace", "5m")]);
+    trace
+}
+
+#[test]
+fn a_terminal_that_is_closed_stops_everything_in_order_however_often_it_hangs_up() {
+    for verb in ["up", "run"] {
+        let root = Root::raw("");
+        let trace = slow_to_end(&root);
+        let client = running(&root, verb);
+        client.signal(1);
+        root.await_state("a", "stopping");
+        // The shell that ends hangs up its job, then the kernel hangs up the group; a logout sends TERM and HUP besides.
+        for signal in [1, 15, 1] {
+            client.signal(signal);
+        }
+        let output = client.wait(Duration::from_secs(60));
+        assert!(matches!(output.code, Some(0 | 130)), "{verb}: {output}");
+        let events = root.ok(&["events", "--json", "a"]).stdout;
+        assert!(events.contains("\"cause\":\"stopped\""), "{verb}: {events}");
+        assert_eq!(std::fs::read_to_string(&trace).unwrap(), "start a\nstop a\n", "{verb}");
+        root.await_empty();
+    }
+}
+
+#[test]
+fn a_second_sigterm_kills_only_when_it_is_no_echo_of_the_first() {
+    let root = Root::new(&[fake("a", &["ignore=TERM", "notify=READY=1"]).notify().text("grace", "5m")]);
+    let run = running(&root, "run");
+    let pid = root.pid("a");
+    run.signal(15);
+    root.await_state("a", "stopping");
+    run.signal(15);
+    // The two seconds are what the test is about.
+    wait::stays(Duration::from_millis(2_300), "the node is waited for", || alive(pid));
+    run.signal(15);
+    let output = run.wait(Duration::from_secs(30));
+    assert_eq!(output.code, Some(0), "{output}");
     assert!(!alive(pid));
     root.await_empty();
 }

@@ -350,6 +350,38 @@ fn another_file_than_the_daemons_is_refused() {
 }
 
 #[test]
+fn a_node_that_is_stopped_while_a_reload_restarts_it_takes_nothing_back() {
+    let root = Root::raw("");
+    root.configure(&[slow(&root, "a", 0, &[]), slow(&root, "b", 0, &[])]);
+    root.up();
+    root.configure(&[slow(&root, "a", 60_000, &[]), slow(&root, "b", 0, &["print=new"])]);
+    let reload = root.spawn(&["reload"]);
+    root.await_node("a", "starts anew", |n| n["incarnation"] == 2 && n["state"] == "starting");
+    root.ok(&["stop", "a"]);
+    let output = reload.wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    assert_eq!(root.node("a")["state"], "down");
+    assert!(root.log("b").contains("new"), "the rest was done");
+    assert!(unchanged(&root));
+    root.down();
+}
+
+#[test]
+fn a_reload_that_everything_is_stopped_under_is_no_fault_of_a_node() {
+    let root = Root::raw("");
+    root.expect_log("reload");
+    root.configure(&[slow(&root, "a", 0, &[])]);
+    root.up();
+    root.configure(&[slow(&root, "a", 60_000, &[])]);
+    let reload = root.spawn(&["reload"]);
+    root.await_node("a", "starts anew", |n| n["incarnation"] == 2 && n["state"] == "starting");
+    root.down();
+    let output = reload.wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(7), "{output}");
+    assert!(!output.stderr.contains("did not come up"), "{output}");
+}
+
+#[test]
 fn a_node_that_is_down_by_order_takes_its_settings_and_stays_down() {
     let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
     root.up();

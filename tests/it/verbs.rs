@@ -86,6 +86,15 @@ fn restart_of_a_node_that_is_down_starts_it() {
 }
 
 #[test]
+fn a_start_of_work_that_is_done_before_anybody_looks_has_succeeded() {
+    let root = Root::new(&[fake("job", &["exit=0"]).notify().text("restart", "on-failure"), fake("b", &[])]);
+    root.up();
+    root.ok(&["start", "job"]);
+    let job = root.node("job");
+    assert_eq!((&job["state"], &job["incarnation"]), (&"down".into(), &2.into()), "{job}");
+}
+
+#[test]
 fn kill_sends_exactly_one_signal() {
     let root = Root::new(&[fake("a", &["ignore=HUP", "notify=READY=1"]).notify()]);
     root.up();

@@ -203,7 +203,7 @@ fn a_signal_goes_to_a_main_process_and_changes_nothing() {
 // ---- adoption and reload ----
 
 fn adopted(wanted: Wanted) -> Event {
-    Event::Adopted { incarnation: Incarnation(7), process: process(), wanted, restarts: 4 }
+    Event::Adopted { incarnation: Incarnation(7), process: process(), wanted, restarts: 4, start_due: false }
 }
 
 #[test]

@@ -95,7 +95,13 @@ fn a_stop_during_the_launch_of_a_protected_node_is_queued_and_it_is_watched() {
 #[test]
 fn a_new_daemon_keeps_a_queued_stop() {
     let mut b = brokers();
-    let adopted = Event::Adopted { incarnation: Incarnation(7), process: process(), wanted: Wanted::Down, restarts: 0 };
+    let adopted = Event::Adopted {
+        incarnation: Incarnation(7),
+        process: process(),
+        wanted: Wanted::Down,
+        restarts: 0,
+        start_due: false,
+    };
     assert_eq!(b.tell("broker-1", adopted), ["Watch broker-1 #7"], "whether it serves is not known yet");
     assert!(b.node("broker-1").stop_is_queued());
     let incarnation = Incarnation(7);
@@ -183,7 +189,9 @@ fn deaths_in_a_row_survive_the_daemon_and_an_order_forgets_them() {
         s.restarts = 4;
         s.last_incarnation = Incarnation(5);
     });
-    assert!(b.tell("mysql", Event::Resumed { ended: Some(Cause::Crashed), failure: None }).is_empty());
+    assert!(
+        b.tell("mysql", Event::Resumed { ended: Some(Cause::Crashed), failure: None, start_due: false }).is_empty()
+    );
     let State::Waiting(Wait::BackOff { until, attempt, .. }) = b.state("mysql") else { panic!() };
     assert_eq!((*attempt, until.since(b.now).as_millis()), (3, 600));
     assert_eq!(b.until_deadline(), ["Prepare mysql"]);
@@ -197,8 +205,43 @@ fn deaths_in_a_row_survive_the_daemon_and_an_order_forgets_them() {
 #[test]
 fn a_first_death_that_no_daemon_saw_is_followed_at_once_and_counted() {
     let mut b = one(|s| s.deaths_in_a_row = 1);
-    assert_eq!(b.tell("mysql", Event::Resumed { ended: Some(Cause::KilledByOther), failure: None }), ["Prepare mysql"]);
+    assert_eq!(
+        b.tell("mysql", Event::Resumed { ended: Some(Cause::KilledByOther), failure: None, start_due: false }),
+        ["Prepare mysql"]
+    );
     assert_eq!(b.node("mysql").restarts(), 1);
+}
+
+#[test]
+fn an_ordered_start_is_owed_until_it_is_launched_whatever_the_policy_says() {
+    for when in [RestartWhen::Never, RestartWhen::OnFailure, RestartWhen::Always] {
+        let mut b = one(|s| s.restart.when = when);
+        b.tell("mysql", Event::Start);
+        assert!(b.node("mysql").start_is_due());
+        // The daemon dies here. The next one knows of an earlier end, and of a failure that the order was about.
+        let mut b = one(|s| s.restart.when = when);
+        let failure = Failure { cause: Cause::PortTaken, what: String::new(), remedy: String::new() };
+        let resumed = Event::Resumed { ended: Some(Cause::Stopped), failure: Some(failure), start_due: true };
+        assert_eq!(b.tell("mysql", resumed), ["Prepare mysql"]);
+        assert_eq!((b.node("mysql").restarts(), b.node("mysql").start_is_due()), (0, true));
+        b.tell("mysql", Event::Prepared);
+        assert!(!b.node("mysql").start_is_due(), "launched");
+    }
+}
+
+#[test]
+fn an_ordered_restart_is_finished_by_the_next_daemon() {
+    let mut b = one(|s| s.restart.when = RestartWhen::Never);
+    let adopted = Event::Adopted {
+        incarnation: Incarnation(7),
+        process: process(),
+        wanted: Wanted::Up,
+        restarts: 0,
+        start_due: true,
+    };
+    assert_eq!(b.tell("mysql", adopted), ["AskToStop mysql #7 Ordered"]);
+    assert_eq!(b.gone("mysql", Cause::Stopped), ["Prepare mysql"]);
+    assert_eq!(b.node("mysql").restarts(), 0, "it was ordered");
 }
 
 #[test]
@@ -212,14 +255,14 @@ fn a_new_daemon_does_not_repeat_what_the_policy_runs_once() {
     ] {
         let mut b = one(|s| s.restart.when = when);
         assert_eq!(
-            !b.tell("mysql", Event::Resumed { ended: Some(cause), failure: None }).is_empty(),
+            !b.tell("mysql", Event::Resumed { ended: Some(cause), failure: None, start_due: false }).is_empty(),
             again,
             "{when:?} {cause}"
         );
         assert_eq!(b.node("mysql").wanted(), Wanted::Up);
     }
     let mut b = stack();
-    assert_eq!(b.tell("mysql", Event::Resumed { ended: None, failure: None }), ["Prepare mysql"]);
+    assert_eq!(b.tell("mysql", Event::Resumed { ended: None, failure: None, start_due: false }), ["Prepare mysql"]);
     assert_eq!(b.node("mysql").restarts(), 0);
 }
 
@@ -234,7 +277,10 @@ fn what_had_failed_stays_failed_under_the_next_daemon_until_somebody_orders_a_st
         (Some(Cause::BadOption), None),
     ] {
         let mut b = stack();
-        assert!(b.tell("mysql", Event::Resumed { ended, failure: failure.clone() }).is_empty(), "{ended:?}");
+        assert!(
+            b.tell("mysql", Event::Resumed { ended, failure: failure.clone(), start_due: false }).is_empty(),
+            "{ended:?}"
+        );
         let node = b.node("mysql");
         assert!(matches!(node.state(), State::Failed { .. }), "{:?}", node.state());
         assert_eq!((node.wanted(), node.restarts()), (Wanted::Up, 0));

@@ -275,6 +275,7 @@ impl World {
     fn new_daemon(&mut self) {
         let wanted: BTreeMap<NodeName, (Wanted, u32)> =
             self.fleet.nodes().map(|n| (n.name().clone(), (n.wanted(), n.restarts()))).collect();
+        let due: BTreeMap<NodeName, bool> = self.fleet.nodes().map(|n| (n.name().clone(), n.start_is_due())).collect();
         let mut failed: BTreeMap<NodeName, Failure> =
             self.fleet.nodes().filter_map(|n| Some((n.name().clone(), n.failure()?.clone()))).collect();
         for spec in &mut self.specs {
@@ -298,7 +299,9 @@ impl World {
                 (live.watched, live.asked, live.killed) = (false, false, false);
                 let (wanted, restarts) = wanted[&name];
                 let (incarnation, process) = (live.incarnation, live.process.clone());
-                self.deliver(&name, Event::Adopted { incarnation, process, wanted, restarts });
+                let start_due = due[&name];
+                truth.bounced = start_due;
+                self.deliver(&name, Event::Adopted { incarnation, process, wanted, restarts, start_due });
             }
         }
         self.adopting = false;
@@ -307,7 +310,10 @@ impl World {
                 let ended = self.truth[&name].last_end;
                 let failure = failed.remove(&name);
                 let had_failed = failure.is_some();
-                self.deliver(&name, Event::Resumed { ended, failure });
+                let start_due = due[&name];
+                self.deliver(&name, Event::Resumed { ended, failure, start_due });
+                let down = matches!(self.fleet.node(&name).unwrap().state(), State::Down { .. });
+                assert!(!start_due || !down, "{name}: a new daemon has forgotten an ordered start");
                 let stays = matches!(self.fleet.node(&name).unwrap().state(), State::Failed { .. });
                 assert!(stays || !had_failed, "{name}: a new daemon has started what had failed");
             }

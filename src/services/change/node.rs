@@ -64,6 +64,7 @@ pub(super) fn change(before: Option<&Recipe>, recipe: &Recipe, present: &Present
     let mut settings = live(before, recipe);
     settings.extend(log(basis, &wanted));
     settings.extend(first_start(before, recipe));
+    settings.extend(program(before, recipe));
     if restarts {
         for setting in settings.iter_mut().filter(|s| s.when != When::EmptyData) {
             setting.when = When::Restart;
@@ -281,6 +282,21 @@ fn log(from: &Launched, to: &Launched) -> Vec<Setting> {
             when: When::NextStart,
         })
         .collect()
+}
+
+/// Its program is in the store again, or not any more, under the same name: what runs, runs on.
+fn program(from: &Recipe, to: &Recipe) -> Option<Setting> {
+    let words = |recipe: &Recipe| {
+        let lacks = recipe.prepare.iter().any(|step| matches!(step, PrepareStep::NoProgram { .. }));
+        if lacks { "not in the store" } else { "in the store" }
+    };
+    let (old, new) = (words(from), words(to));
+    (old != new && from.launch.argv == to.launch.argv).then(|| Setting {
+        key: "program".into(),
+        from: old.into(),
+        to: new.into(),
+        when: When::NextStart,
+    })
 }
 
 /// One-time work that is done already when there is data.

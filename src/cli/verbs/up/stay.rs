@@ -97,7 +97,7 @@ impl Up<'_> {
         }
     }
 
-    /// Stops all nodes in order and the daemon with them; another signal meanwhile kills.
+    /// Stops all nodes in order and the daemon with them; a signal that insists meanwhile kills.
     pub(super) async fn stop_everything(&mut self) -> Result<(), CliError> {
         let printer = self.context.printer;
         let mut live = Live::begin(printer, "stop");
@@ -122,7 +122,7 @@ impl Up<'_> {
                     Err(ClientError::WentAway) => break,
                     Err(e) => return Err(e.into()),
                 },
-                () = self.signals.next() => {
+                () = self.signals.insists() => {
                     live.line("killing everything: brokers check all their logs at their next start, mysqld recovers");
                     // A daemon that cannot be asked any more is about to end.
                     if let Ok(kill) = self.context.ask(&self.layout, Order::Down { now: true }).await {

@@ -1,0 +1,102 @@
+//! What a signal that asks a process to stop means when it is not the first: in order still, or now.
+
+use std::time::Duration;
+
+/// The signals that ask a process to stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopSignal {
+    /// SIGINT: Ctrl-C.
+    Interrupt,
+    /// SIGTERM: a service manager, or `kill PID`.
+    Terminate,
+    /// SIGHUP: the terminal went away.
+    Hangup,
+}
+
+impl StopSignal {
+    /// `SIGINT` and its like.
+    pub fn name(self) -> &'static str {
+        match self {
+            StopSignal::Interrupt => "SIGINT",
+            StopSignal::Terminate => "SIGTERM",
+            StopSignal::Hangup => "SIGHUP",
+        }
+    }
+}
+
+/// What to do about one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// The first: everything stops in order.
+    InOrder,
+    /// The same once more.
+    Again,
+    /// Somebody does not want to wait: kill.
+    Now,
+}
+
+/// How long after a SIGTERM another one means that somebody does not want to wait.
+///
+/// One wish sends several signals: the kernel hangs up the foreground group when the shell that led the terminal ends, and the
+/// shell has hung up its jobs before (bash(1), SIGNALS); systemd follows the SIGTERM for a session's scope by a SIGHUP at once
+/// (systemd.kill(5), SendSIGHUP=); wrappers pass a signal on that the whole group has got. All within milliseconds.
+const TERMINATE_AGAIN: Duration = Duration::from_secs(2);
+
+/// The signals heard so far.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Heard {
+    any: bool,
+    interrupted: bool,
+    terminated: Option<Duration>,
+}
+
+impl Heard {
+    /// Takes one. `at`: time on any clock that only goes on. A person kills with a second Ctrl-C, a program with a second
+    /// SIGTERM that is no echo of the first; a terminal that goes away never does.
+    pub fn take(&mut self, signal: StopSignal, at: Duration) -> Meaning {
+        let first = !std::mem::replace(&mut self.any, true);
+        let insists = match signal {
+            StopSignal::Hangup => false,
+            StopSignal::Interrupt => std::mem::replace(&mut self.interrupted, true),
+            StopSignal::Terminate => at.saturating_sub(*self.terminated.get_or_insert(at)) >= TERMINATE_AGAIN,
+        };
+        match (insists, first) {
+            (true, _) => Meaning::Now,
+            (false, true) => Meaning::InOrder,
+            (false, false) => Meaning::Again,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use StopSignal::{Hangup, Interrupt, Terminate};
+
+    fn meanings(signals: &[(StopSignal, u64)]) -> Vec<Meaning> {
+        let mut heard = Heard::default();
+        signals.iter().map(|(signal, ms)| heard.take(*signal, Duration::from_millis(*ms))).collect()
+    }
+
+    #[test]
+    fn a_second_interrupt_kills() {
+        assert_eq!(meanings(&[(Interrupt, 0), (Interrupt, 1)]), [Meaning::InOrder, Meaning::Now]);
+        let others_first = meanings(&[(Hangup, 0), (Interrupt, 1), (Interrupt, 2)]);
+        assert_eq!(others_first, [Meaning::InOrder, Meaning::Again, Meaning::Now]);
+    }
+
+    #[test]
+    fn a_terminal_that_goes_away_never_kills() {
+        let closed = [(Hangup, 0), (Hangup, 3), (Terminate, 90), (Hangup, 91), (Hangup, 60_000)];
+        assert!(meanings(&closed).iter().all(|m| *m != Meaning::Now));
+        let logout = [(Terminate, 0), (Hangup, 0)];
+        assert_eq!(meanings(&logout), [Meaning::InOrder, Meaning::Again]);
+    }
+
+    #[test]
+    fn a_second_terminate_kills_when_it_is_no_echo_of_the_first() {
+        let echoed = [(Terminate, 0), (Terminate, 20), (Terminate, 1_999), (Terminate, 2_000)];
+        assert_eq!(meanings(&echoed), [Meaning::InOrder, Meaning::Again, Meaning::Again, Meaning::Now]);
+        assert_eq!(meanings(&[(Interrupt, 0), (Terminate, 9_000)]), [Meaning::InOrder, Meaning::Again]);
+    }
+}
