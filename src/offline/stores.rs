@@ -22,6 +22,7 @@ use manifest::StoreCopy;
 use std::{
     fmt,
     fs::File,
+    io::Write,
     path::{Path, PathBuf},
 };
 
@@ -198,7 +199,7 @@ fn into(
         });
         match (store.set, store.node == NodeName::zookeeper()) {
             (Set::Kafka, false) => {
-                if let Some(text) = fs::read_lossy_optional(&store.dir.join("meta.properties"))?
+                if let Some(text) = fs::read_plain_optional(&store.dir.join("meta.properties"))?
                     && let identity::Found::Data { cluster, .. } = identity::meta_properties(&text)
                 {
                     manifest.cluster = Some(cluster);
@@ -206,7 +207,7 @@ fn into(
             }
             (Set::Kafka, true) => {}
             (Set::Mysql, _) => {
-                let text = fs::read_lossy_optional(&store.dir.join("auto.cnf"))?.unwrap_or_default();
+                let text = fs::read_plain_optional(&store.dir.join("auto.cnf"))?.unwrap_or_default();
                 manifest.mysql = identity::server_uuid(&text);
             }
         }
@@ -240,7 +241,7 @@ fn copy_secrets(from: &Path, to: &Path) -> Result<Vec<String>, SysError> {
 
 /// Who wrote a data directory, as its mark says; a mark that cannot be read says nothing.
 fn marker(dir: &Path) -> Result<Option<Marker>, SysError> {
-    Ok(fs::read_lossy_optional(&dir.join(MARKER))?.and_then(|text| serde_json::from_str(&text).ok()))
+    Ok(fs::read_plain_optional(&dir.join(MARKER))?.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 /// Whether every store is at rest: nobody holds its node's lock.
@@ -279,8 +280,14 @@ fn enough_room(stores: &[Store], place: &Path) -> Result<(), StoreError> {
 fn shares(dir: &Path, place: &Path) -> bool {
     let (a, b) = (dir.join(".cdc-share.tmp"), place.join(".cdc-share.tmp"));
     let tried = || -> std::io::Result<bool> {
-        std::fs::write(&a, vec![1; 4096])?;
-        Ok(share_blocks(&File::open(&a)?, &File::create(&b)?))
+        // Made anew (O_EXCL), because the data directory may be another user's: a link planted there is not followed.
+        let open = |path: &Path| {
+            let _ = std::fs::remove_file(path);
+            File::options().read(true).write(true).create_new(true).open(path)
+        };
+        let (mut source, target) = (open(&a)?, open(&b)?);
+        source.write_all(&[1; 4096])?;
+        Ok(share_blocks(&source, &target))
     };
     let shared = tried().unwrap_or(false);
     for file in [a, b] {
