@@ -94,6 +94,7 @@ pub fn run(args: DaemonArgs) -> u8 {
             e.exit_code()
         }
         Err(e) => {
+            systemd::failed(&e.full_text());
             tracing::error!("{}", e.full_text());
             e.exit_code()
         }

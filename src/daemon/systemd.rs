@@ -53,6 +53,16 @@ pub(super) struct Around<'a> {
     pub(super) lost: Option<&'static str>,
 }
 
+/// A start that failed, in the status line. What a process logs right before its end the journal may no longer count to its unit
+/// (the process is gone when it looks for its cgroup), and `systemctl status` shows nothing of it then.
+pub(super) fn failed(why: &str) {
+    if let Some(manager) = manager() {
+        // One line; the whole text is in the journal.
+        let line = why.split_whitespace().collect::<Vec<_>>().join(" ");
+        let _ = tell(&manager, &[NotifyState::Status(&line)]);
+    }
+}
+
 impl Systemd {
     /// Reads NOTIFY_SOCKET and WATCHDOG_USEC. Children never see them: their environments are built from an empty one.
     pub(super) fn from_environment() -> Self {

@@ -56,7 +56,8 @@ fn status_json_has_exactly_the_keys_of_the_contract() {
     process::kill(root.pid("a"), 9);
     let node = root.await_node("a", "ready again", |n| n["incarnation"] == 2 && n["state"] == "ready");
     let status = root.status();
-    keys(&status, "schema supervisor nodes");
+    keys(&status, "schema supervisor nodes cluster");
+    assert!(status["cluster"].is_null(), "no brokers, no cluster");
     assert_eq!(status["schema"], 1);
     keys(&status["supervisor"], "pid version started_at up_ms root caps memory");
     keys(&status["supervisor"]["memory"], "current_bytes anon_bytes file_bytes kernel_bytes peak_bytes processes");
