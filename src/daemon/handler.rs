@@ -132,6 +132,14 @@ impl Shared {
         {
             return out.send(refused(8, format!("{other}; nothing is started meanwhile"), None));
         }
+        if starts_something(&order) && self.operations.running().is_none() && self.layout.exchange().exists() {
+            let hint = Some("mend what kept them from being exchanged, then restart the daemon: it finishes first");
+            return out.send(refused(
+                8,
+                "data directories are half exchanged: nothing is started on them".into(),
+                hint,
+            ));
+        }
         match order {
             Order::Hello => out.send(Answer::Hello(Hello {
                 v: VERSION,

@@ -112,6 +112,19 @@ pub(super) async fn carry_out(
         site.blocking(&errand, &stores, out, Part::Work).await
     };
     let done = done.await;
+    if site.layout.exchange().exists() {
+        // Some directories are of one moment and some of another: nothing may start on them until the rest is renamed, too.
+        running.leave("directories are half exchanged; no node is started");
+        return Err(match done {
+            Err(Answer::Refused { exit, message, mut causes, .. }) => {
+                causes.push("the directories are half exchanged, so no node is started".into());
+                let hint =
+                    Some("mend the cause, then restart the daemon: it finishes before it starts anything".into());
+                Answer::Refused { exit, message, causes, hint }
+            }
+            Ok(_) | Err(_) => refused(1, "the directories are half exchanged, so no node is started".into(), None),
+        });
+    }
     let started = start_again(site.engine, &again, out).await;
     running.end(match (&done, &started) {
         (Ok(_), Ok(())) => "done".to_owned(),

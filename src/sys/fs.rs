@@ -1,4 +1,6 @@
 //! Files: crash-safe writes, locks, directories. Errors name the operation and the path.
+//!
+//! A little past 500 lines: small functions of one kind, which share how they write, what they follow and how they fail.
 
 use super::{error::SysError, failpoint::fail_io, process};
 use std::{
