@@ -17,6 +17,7 @@ pub mod net;
 pub mod port_owners;
 pub mod process;
 pub mod profiles;
+pub mod room;
 pub mod socket;
 pub mod stdio;
 pub mod tree;
