@@ -79,7 +79,16 @@ fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_ma
     refusals(&stack, &admin);
 
     let report = drill(&stack, &["broker-kill"]);
-    for name in ["death_seen", "session_closed", "first_new_leader", "process_up", "registered", "ready", "isr_full", "leaders_home"] {
+    for name in [
+        "death_seen",
+        "session_closed",
+        "first_new_leader",
+        "process_up",
+        "registered",
+        "ready",
+        "isr_full",
+        "leaders_home",
+    ] {
         mark(&report, name);
     }
     assert!(mark(&report, "session_closed") < mark(&report, "registered"), "{report:#}");
