@@ -133,7 +133,7 @@ impl Admin {
                 match producer.client().fetch_watermarks(&topic, *partition, left.max(AGAIN)) {
                     Ok((_, end)) => return Ok(end),
                     Err(e) if left > AGAIN && e.rdkafka_error_code().is_some_and(is_moving) => {
-                        std::thread::sleep(AGAIN)
+                        std::thread::sleep(AGAIN);
                     }
                     Err(e) => return Err(kafka_error(&doing, limit, e)),
                 }
