@@ -1,4 +1,6 @@
 //! The typed reader: takes keys out of TOML tables by name, checks type and range, and collects every error.
+//!
+//! A little past 500 lines: one method per kind of value, and the words of its errors beside it.
 
 use super::{
     ConfigError,

@@ -253,9 +253,9 @@ pub struct Status {
     /// The cluster as a whole; null: no such node, or a daemon older than this key.
     #[serde(default)]
     pub cluster: Option<cluster::Cluster>,
-    /// File systems that hold data; empty: they are not watched, nothing runs, or a daemon older than this key.
+    /// File systems that hold data; null: they are not watched, nothing runs, or a daemon older than this key.
     #[serde(default)]
-    pub disks: Vec<DiskState>,
+    pub disks: Option<Vec<DiskState>>,
 }
 
 /// A file system that holds data.

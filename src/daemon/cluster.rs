@@ -71,8 +71,9 @@ impl Clusters {
     }
 
     /// File systems that hold data, for a status.
-    pub(super) fn disks(&self) -> Vec<DiskState> {
-        self.disks.latest().iter().map(disk).collect()
+    pub(super) fn disks(&self) -> Option<Vec<DiskState>> {
+        let latest = self.disks.latest();
+        (!latest.is_empty()).then(|| latest.iter().map(disk).collect())
     }
 
     /// For a status; none: no node of this root belongs to a cluster. Takes at most `patience`.

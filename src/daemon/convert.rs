@@ -32,7 +32,7 @@ pub(super) fn status(
     supervisor: Supervisor,
     layout: &Layout,
     meters: Meters<'_>,
-    (cluster, disks): (Option<Cluster>, Vec<DiskState>),
+    (cluster, disks): (Option<Cluster>, Option<Vec<DiskState>>),
 ) -> Status {
     let incidents = incidents::newest(layout);
     let nodes = snapshot.nodes.iter().map(|n| node(n, layout, meters, incidents.get(&n.name).copied())).collect();

@@ -50,6 +50,10 @@ impl Tmpfs {
 impl Drop for Tmpfs {
     fn drop(&mut self) {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
+        // A directory that something is mounted on is not removed with its root.
+        if let Some(home) = self.0.parent().filter(|_| !std::thread::panicking()) {
+            let _ = fs::remove_dir_all(home);
+        }
     }
 }
 
@@ -71,6 +75,8 @@ fn brokers_stop_before_the_disk_is_full_and_come_back_by_themselves_when_there_i
     let Some(tmpfs) = Tmpfs::at(stack.path()) else {
         return skip("brokers_stop_before_the_disk_is_full", "no right to mount a tmpfs");
     };
+    // The stack is dropped first, and looked through for what is left of it.
+    let (tmpfs, stack) = (tmpfs, stack);
     let text = fs::read_to_string(stack.config()).unwrap();
     let body = text.split_once("\n\n").unwrap().1.to_owned();
     let marks = "[disk]\nlow = \"400M\"\nstop = \"200M\"\nresume = \"300M\"\nballast = \"64M\"\n";

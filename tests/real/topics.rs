@@ -49,7 +49,7 @@ fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_del
     configure("[[kafka.topic]]\nname = \"orders\"\npartitions = 4\nsettings.retention.ms = 3600000\n");
     let up = stack.up();
     println!("{up}");
-    assert!(up.stdout.contains("1 topic as configured"), "{up}");
+    assert!(up.to_string().contains("1 topic as configured"), "{up}");
     let admin = stack.admin();
     assert_eq!(shape(&stack, &admin, "orders"), Some((4, 3)));
     assert_eq!(setting(&stack, &admin, "orders", "retention.ms"), "3600000");
@@ -70,7 +70,7 @@ fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_del
     let reload = stack.ok(&["reload"]);
     println!("{reload}");
     for words in ["topic orders: 4 -> 6 partitions", "topic audit: made with 1 partition on 3 brokers each"] {
-        assert!(reload.stdout.contains(words), "{words}\n{reload}");
+        assert!(reload.to_string().contains(words), "{words}\n{reload}");
     }
     assert_eq!((shape(&stack, &admin, "orders"), shape(&stack, &admin, "audit")), (Some((6, 3)), Some((1, 3))));
     assert_eq!(setting(&stack, &admin, "orders", "segment.ms"), "7200000");
@@ -112,7 +112,7 @@ fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_del
     let reload = stack.ok(&["reload"]);
     println!("{reload}");
     for words in ["Kafka takes none away", "topic audit left the file and is kept"] {
-        assert!(reload.stdout.contains(words), "{words}\n{reload}");
+        assert!(reload.to_string().contains(words), "{words}\n{reload}");
     }
     stack.fails(9, &["topics", "apply"]);
     let verify = stack.fails(9, &["verify", "--json"]);
@@ -137,7 +137,7 @@ fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_del
     configure("[[kafka.topic]]\nname = \"late\"\n");
     let reload = stack.ok(&["reload"]);
     assert!(
-        reload.stdout.contains("topic late: waits for brokers: it wants 3 copies, and 2 are wanted up"),
+        reload.to_string().contains("topic late: waits for brokers: it wants 3 copies, and 2 are wanted up"),
         "{reload}"
     );
     let waits = stack.fails(9, &["topics", "--json"]);
