@@ -82,6 +82,9 @@ impl Handler for Shared {
                 | Order::Roll { .. }
                 | Order::Drill(_)
                 | Order::WhyNot { .. }
+                | Order::Topics
+                | Order::TopicsApply
+                | Order::TopicRemove { .. }
                 | Order::UpgradeSelf => {}
             }
         })
@@ -139,6 +142,7 @@ fn status(root: &str) -> Status {
         },
         nodes: Vec::new(),
         cluster: None,
+        disks: None,
     }
 }
 

@@ -82,6 +82,8 @@ fn brokers_stop_before_the_disk_is_full_and_come_back_by_themselves_when_there_i
     let marks = "[disk]\nlow = \"400M\"\nstop = \"200M\"\nresume = \"300M\"\nballast = \"64M\"\n";
     stack.configure_raw(&format!("{marks}{body}"));
     stack.expect_log("free on");
+    // the look before the start of a daemon that finds nodes running
+    stack.expect_log("at least 5G are needed");
     stack.up();
     let admin = stack.admin();
     stack.await_whole(&admin);

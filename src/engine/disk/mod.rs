@@ -71,7 +71,9 @@ impl Found {
 
     /// How much must be free so that what is held down starts again: the ballast is made again, too.
     pub fn resume(&self) -> u64 {
-        self.levels.resume + self.levels.ballast.saturating_sub(self.seen.ballast)
+        // Where somebody is held down it has been given up, or is about to be.
+        let kept = if self.level >= Level::Stop { 0 } else { self.seen.ballast };
+        self.levels.resume + self.levels.ballast.saturating_sub(kept)
     }
 
     /// Why a node is held down, in words that do not change while it is.
@@ -152,11 +154,7 @@ impl Guard {
         known.insert(system.device, level);
         let mut dirs: Vec<(String, PathBuf)> =
             places.iter().map(|(node, _, dir)| (format!("data of {node}"), dir.clone())).collect();
-        for (name, dir) in [
-            ("programs", self.layout.artifacts()),
-            ("snapshots", self.layout.snapshots()),
-            ("state", self.layout.state()),
-        ] {
+        for (name, dir) in [("programs", self.layout.artifacts()), ("snapshots", self.layout.snapshots())] {
             if device_of(&dir) == Some(system.device) {
                 dirs.push((name.into(), dir));
             }

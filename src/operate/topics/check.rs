@@ -1,6 +1,6 @@
 //! A topic of the configuration as `verify` sees it.
 
-use super::look::Report;
+use super::{decide::partitions_of as partitions, look::Report};
 use crate::{
     config,
     operate::verify::{Check, Wrong},
@@ -9,8 +9,9 @@ use crate::{
 /// One check per topic.
 pub fn checks(wanted: &[config::Topic], report: &Result<Report, String>) -> Vec<Check> {
     let one = |topic: &config::Topic| {
-        let (partitions, copies) = (topic.partitions, topic.replication_factor);
-        let what = format!("topic {} as configured: {partitions} partitions on {copies} brokers each", topic.name);
+        let copies = topic.replication_factor;
+        let what =
+            format!("topic {} as configured: {} on {copies} brokers each", topic.name, partitions(topic.partitions));
         let found = match report {
             Err(why) => Some(why.clone()),
             Ok(report) => report.topics.iter().find(|t| t.name == topic.name).map_or_else(

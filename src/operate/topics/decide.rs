@@ -86,7 +86,8 @@ fn partitions(wanted: &config::Topic, seen: &Seen, decision: &mut Decision) {
     }
 }
 
-fn partitions_of(count: u32) -> String {
+/// `1 partition`, `3 partitions`.
+pub(super) fn partitions_of(count: u32) -> String {
     if count == 1 { "1 partition".into() } else { format!("{count} partitions") }
 }
 

@@ -28,7 +28,7 @@ use tokio::{
 const CHECK: Duration = Duration::from_secs(30);
 
 /// Pauses between tries of what did not succeed: from the first, doubled, to the second.
-const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(60));
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
 
 /// Bound of one change. The controller answers a creation when every broker has taken its part.
 const CHANGE: Duration = Duration::from_secs(15);

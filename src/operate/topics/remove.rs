@@ -1,6 +1,9 @@
 //! Deletes one topic, by order: never one of the file, of Kafka's own or of the supervisor's.
 
-use super::{is_internal, look};
+use super::{
+    decide::{Seen, partitions_of},
+    is_internal, look,
+};
 use crate::{
     clients::kafka::delete,
     engine::Snapshot,
@@ -51,13 +54,13 @@ pub async fn remove(sight: &Sight, snapshot: &Snapshot, name: &str) -> Result<St
     if !there(&look) {
         return Err(not(2, format!("there is no topic {name}"), Some("`cdc-supervisor topics` lists them")));
     }
-    let partitions = look.topics.get(name).map_or(0, |seen| seen.copies.len());
+    let partitions = partitions_of(look.topics.get(name).map_or(0, Seen::partitions));
     let controller = look.controller.ok_or_else(|| unseen("nobody is the controller".into()))?;
     delete(controller, name, CHANGE).await.map_err(|e| not(6, e.in_one_line(), None))?;
     let until = Instant::now() + GONE_WITHIN;
     while Instant::now() < until {
         if look::look(sight, &serving, &nobody).await.is_ok_and(|look| !there(&look)) {
-            return Ok(format!("deleted topic {name} with its {partitions} partitions"));
+            return Ok(format!("deleted topic {name} with its {partitions}"));
         }
         sleep(LOOK_EVERY).await;
     }

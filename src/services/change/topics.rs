@@ -39,7 +39,8 @@ pub fn topics(before: &[Topic], wanted: &[Topic]) -> Vec<TopicChange> {
 
 fn whole(topic: &Topic) -> String {
     let settings: Vec<String> = topic.settings.iter().map(|(k, v)| format!(", {k}={v}")).collect();
-    format!("{} partitions on {} brokers each{}", topic.partitions, topic.replication_factor, settings.concat())
+    let word = if topic.partitions == 1 { "partition" } else { "partitions" };
+    format!("{} {word} on {} brokers each{}", topic.partitions, topic.replication_factor, settings.concat())
 }
 
 fn one(old: &Topic, new: &Topic) -> Vec<String> {
