@@ -32,7 +32,7 @@ use door::Door;
 use handler::DaemonHandler;
 use handover::{Handover, Inherited};
 use inputs::{Applied, Inputs, StartError};
-use reload::Reloads;
+use reload::{Reloads, Watchers};
 use std::{
     collections::BTreeSet,
     path::PathBuf,
@@ -241,16 +241,8 @@ async fn serve(
     };
     let operations = Operations::new(layout.clone(), handle.journal().clone());
     let (keeper, inbox) = keeper();
-    let reloads = Reloads::new(
-        layout.clone(),
-        args.clone(),
-        cgroup,
-        applied,
-        bounds,
-        operations.clone(),
-        keeper.clone(),
-        Arc::clone(&guard),
-    );
+    let watchers = Watchers { keeper: keeper.clone(), disk: Arc::clone(&guard) };
+    let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone(), watchers);
     let reloads = Arc::new(reloads);
     left::take_up(&layout, &handle, &operations, reloads.applied());
     topics::keep(handle.clone(), layout.clone(), Arc::clone(&reloads), keeper.clone(), inbox);

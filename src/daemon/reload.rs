@@ -46,8 +46,16 @@ pub(super) struct Reloads {
     bounds: Bounds,
     applied: Mutex<Arc<Applied>>,
     pub(super) operations: Operations,
-    keeper: Keeper,
-    disk: Arc<Guard>,
+    watchers: Watchers,
+}
+
+/// What else has to hear of another plan.
+#[derive(Debug)]
+pub(super) struct Watchers {
+    /// Keeps configured topics.
+    pub(super) keeper: Keeper,
+    /// Watches the room that data have.
+    pub(super) disk: Arc<Guard>,
 }
 
 /// What was read and decided.
@@ -65,11 +73,10 @@ impl Reloads {
         applied: Applied,
         bounds: Bounds,
         operations: Operations,
-        keeper: Keeper,
-        disk: Arc<Guard>,
+        watchers: Watchers,
     ) -> Self {
         let applied = Mutex::new(Arc::new(applied));
-        Self { layout, args, cgroup, bounds, applied, operations, keeper, disk }
+        Self { layout, args, cgroup, bounds, applied, operations, watchers }
     }
 
     /// What is applied now.
@@ -146,7 +153,7 @@ impl Reloads {
             }
         };
         self.bounds.change(&applied.plan);
-        self.disk.change(&applied.plan);
+        self.watchers.disk.change(&applied.plan);
         // What runs is what the file says from here on, whether that can be written down or not.
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(applied);
         let text = offline_plan::enclosed(&loaded.text);
@@ -159,7 +166,7 @@ impl Reloads {
         })?;
         fail_point!("reload.applied");
         forget_unfinished(&self.layout);
-        lines.extend(topics::after_reload(&self.keeper, &before.plan, &self.applied().plan).await);
+        lines.extend(topics::after_reload(&self.watchers.keeper, &before.plan, &self.applied().plan).await);
         if lines.is_empty() {
             lines.push("no node is concerned; the file is applied".into());
         }

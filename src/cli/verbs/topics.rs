@@ -53,7 +53,7 @@ fn table(topics: &Topics, paint: Paint) -> String {
     }
     let width = topics.topics.iter().map(|t| t.name.chars().count()).max().unwrap_or(0).max(5);
     let head = format!("{:<width$}  {:<13}  {:>10}  {:>6}  SETTINGS", "TOPIC", "STATE", "PARTITIONS", "COPIES");
-    let mut lines = vec![paint.heading(&head).to_string()];
+    let mut lines = vec![paint.heading(&head)];
     for topic in &topics.topics {
         lines.push(row(topic, width));
         let below = topic.waits.iter().chain(&topic.differences).chain(&topic.notes);

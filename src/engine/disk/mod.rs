@@ -29,7 +29,7 @@ pub struct Guard {
 struct What {
     disk: config::Disk,
     /// Product nodes and their data.
-    places: Vec<(NodeName, NodeKind, PathBuf)>,
+    places: Vec<Place>,
 }
 
 impl What {
@@ -39,6 +39,9 @@ impl What {
         Self { disk: plan.disk, places: plan.data_directories().into_iter().filter_map(place).collect() }
     }
 }
+
+/// A product node, and where its data are.
+type Place = (NodeName, NodeKind, PathBuf);
 
 /// One file system that holds data, at one moment.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -115,14 +118,14 @@ impl Guard {
         if !what.disk.guard {
             return Vec::new();
         }
-        let mut systems: BTreeMap<u64, (FileSystem, Vec<(NodeName, NodeKind, PathBuf)>)> = BTreeMap::new();
+        let mut systems: BTreeMap<u64, (FileSystem, Vec<Place>)> = BTreeMap::new();
         for place in &what.places {
             // What is not there yet will be where its parent is.
             let Some(there) = place.2.ancestors().find(|dir| dir.exists()) else { continue };
             match mounts::file_system(there) {
                 Ok(system) if system.read_only || system.total == 0 => {}
                 Ok(system) => {
-                    systems.entry(system.device).or_insert_with(|| (system, Vec::new())).1.push(place.clone())
+                    systems.entry(system.device).or_insert_with(|| (system, Vec::new())).1.push(place.clone());
                 }
                 Err(e) => tracing::debug!(error = %e.source, "{e}"),
             }
