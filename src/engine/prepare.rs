@@ -3,9 +3,11 @@
 use super::{
     Engine, class_data,
     disk::Guard,
+    exchanged,
     fence::{self, Fence, Fenced},
     identity,
     journal::Journal,
+    limits::Limits,
     mysql_init,
     node::{Happening, PrepareTask},
     orphan,
@@ -77,6 +79,7 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
     let sink = engine.sink.clone();
     let (identities, journal) = (Arc::clone(&engine.identities), engine.journal.clone());
     let fence = fence::before_start(engine, node);
+    let limits = engine.limits.clone();
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
     runtime.prepares += 1;
     runtime.troubles.clear();
@@ -93,6 +96,7 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
         journal,
         disk: Arc::clone(&engine.disk),
         fence,
+        limits,
         credentials: Arc::clone(&runtime.credentials),
     };
     let leftovers = engine.orphan_stops.begin(node, &engine.sink, Some(preparing.cancel.clone()));
@@ -134,6 +138,8 @@ pub(super) struct Preparing {
     disk: Arc<Guard>,
     /// What is known of a broker's last run, when its session may be closed by us.
     fence: Option<Fence>,
+    /// What its group has to hold; none: caps are not enforced.
+    limits: Option<Limits>,
     /// Where the start finds as whom it runs.
     credentials: Arc<Mutex<Option<(String, Credentials)>>>,
 }
@@ -197,6 +203,7 @@ impl Preparing {
             // Held until the work is done; a closed semaphore cannot be: nobody closes it.
             let _turn = AT_ONCE.acquire().await;
             blocking(move || {
+                not_half_exchanged(&layout, &recipe)?;
                 find_user(&recipe, &credentials)?;
                 ports_free(&recipe)?;
                 files(&layout, &recipe)
@@ -220,8 +227,7 @@ impl Preparing {
                     }
                 }
                 PrepareStep::MysqlInitialize(step) => {
-                    let user = self.recipe.launch.user.as_deref();
-                    mysql_init::ensure(&self.node, step, user, &self.cancel).await?;
+                    mysql_init::ensure(&self.recipe, step, self.limits.clone(), &self.cancel).await?;
                 }
                 PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence: _ } => {
                     self.await_session_gone(*zookeeper, *broker_id, *up_to, session.take()).await?;
@@ -332,6 +338,32 @@ pub(super) async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(e) => Err(PrepareError::Passing(format!("preparing ended early: {e}"))),
     }
+}
+
+/// Whoever orders the start, and whatever orders it.
+fn not_half_exchanged(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareError> {
+    let data_of = |step: &PrepareStep| match step {
+        PrepareStep::DataVersion(version) => Some(version.data_dir.clone()),
+        PrepareStep::ClassData(_)
+        | PrepareStep::MysqlInitialize(_)
+        | PrepareStep::BrokerIdentity(_)
+        | PrepareStep::MysqlIdentity { .. }
+        | PrepareStep::AwaitBrokerSessionGone { .. }
+        | PrepareStep::NoProgram { .. } => None,
+    };
+    let Some(dir) = recipe.prepare.iter().find_map(data_of) else { return Ok(()) };
+    let file = |e| PrepareError::file(&recipe.node, &e);
+    if !exchanged::is_half(layout, &dir).map_err(file)? {
+        return Ok(());
+    }
+    Err(PrepareError::Refused(Failure {
+        cause: Cause::CouldNotStart,
+        what: format!("{} is half exchanged by a restore or a reset ({})", dir.display(), layout.exchange().display()),
+        remedy: format!(
+            "mend what kept it from being exchanged and restart the daemon, which finishes; then `cdc-supervisor start {}`",
+            recipe.node
+        ),
+    }))
 }
 
 fn find_user(recipe: &Recipe, credentials: &Mutex<Option<(String, Credentials)>>) -> Result<(), PrepareError> {

@@ -2,7 +2,7 @@
 //! refused; a daemon killed in the middle of a drill leaves nothing behind.
 
 use crate::{
-    stack::Stack,
+    stack::{SETTLE, Stack},
     support::{STATE_LIMIT, VERB_LIMIT, process, until},
 };
 use cdc_supervisor::clients::{kafka::Admin, mysql::Mysql};
@@ -208,7 +208,10 @@ fn with_a_client_that_is_not_ours(stack: &Stack, admin: &Admin) {
     until(VERB_LIMIT, "it writes", || if acknowledged(&said).len() > 500 { Ok(()) } else { Err("nothing".into()) });
     let victim = stack.pid("broker-2");
     process::kill(victim, 9);
-    stack.await_node("broker-2", "ready again", |n| n["state"] == "ready" && n["pid"] != victim);
+    until(SETTLE, "broker-2 is ready again", || {
+        let node = stack.node("broker-2");
+        if node["state"] == "ready" && node["pid"] != victim { Ok(()) } else { Err(node.to_string()) }
+    });
     stack.await_whole(admin);
     ended(&mut producer, "the producer");
     let wanted = acknowledged(&said);
