@@ -28,4 +28,5 @@ mod libraries;
 mod proven;
 mod reload;
 mod snapshot;
+mod throwaway;
 mod verify;

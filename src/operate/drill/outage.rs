@@ -2,6 +2,7 @@
 
 use super::{
     FLOWS, Load, Refused, Stage, Tell, brokers,
+    evidence::Evidence,
     fault::{Fault, Undo},
     ready,
     timeline::{Instant, Watch, Whole},
@@ -30,6 +31,11 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(180);
 const HOME_WITHIN: Duration = Duration::from_secs(75);
 /// How long the brokers may take to refuse a write when too few replicas are left: the session of a dead one has to go.
 const REFUSED_WITHIN: Duration = Duration::from_secs(60);
+/// How long the supervisor may take to say what a throw-away cluster suffers: the load has to fill the rest of a file system, or
+/// everything is stopped and started.
+const SHOWN_WITHIN: Duration = Duration::from_secs(120);
+/// How long it is looked at then, so that a loop of restarts shows: the first pauses of the back-off are 0.2 to 3 s.
+const HELD: Duration = Duration::from_secs(6);
 
 /// What was seen between the fault and the end of its consequences.
 pub(super) struct Seen {
@@ -41,6 +47,8 @@ pub(super) struct Seen {
     pub(super) lasted: Option<Duration>,
     /// What did not go as it should.
     pub(super) faults: Vec<String>,
+    /// What the supervisor said of it.
+    pub(super) observed: Vec<String>,
 }
 
 /// Breaks it and watches.
@@ -55,14 +63,16 @@ pub(super) async fn watch(
 ) -> Result<Seen, Refused> {
     let mut eyes = Eyes::of(stage, victims);
     let before = eyes.look().await;
-    let mut fault = Fault::new(stage.engine, running, plan.drill, victims.to_vec(), undo);
+    let mut fault = Fault::new((stage.layout, stage.engine), running, plan.drill, victims.to_vec(), undo);
     let names: Vec<&str> = victims.iter().map(NodeName::as_str).collect();
     tell(format!("{}: {}", plan.drill, names.join(", ")));
     let at = Instant { moment: clock::now(), wall: clock::wall() };
+    let apart = plan.drill.is_on_throw_away();
     let mut outage = Outage {
         drill: plan.drill,
         watch: Watch::begin(at, victims, &stage.engine.snapshot(), before.as_ref()),
-        lasts: plan.lasts_ms.map(Duration::from_millis).or(plan.drill.lasts()),
+        lasts: plan.lasts_ms.map(Duration::from_millis).or(plan.drill.lasts()).or(apart.then_some(HELD)),
+        evidence: apart.then(Evidence::new),
         refusal: Refusal { seen: plan.drill != Drill::TwoBrokers, last: "nothing was asked".into() },
         at: at.moment,
         mended_at: None,
@@ -79,7 +89,8 @@ pub(super) async fn watch(
     ended?;
     outage.faults.extend(outage.refusal.fault());
     let lasted = outage.lasts.and(outage.mended_at).map(|mended| mended.since(at.moment));
-    Ok(Seen { fault: at, watch: outage.watch, lasted, faults: outage.faults })
+    let observed = outage.evidence.map(|evidence| evidence.observed).unwrap_or_default();
+    Ok(Seen { fault: at, watch: outage.watch, lasted, faults: outage.faults, observed })
 }
 
 struct Outage {
@@ -88,6 +99,8 @@ struct Outage {
     /// How long it is kept broken; none: until the supervisor has mended it.
     lasts: Option<Duration>,
     refusal: Refusal,
+    /// What has to be shown before it is mended; none: nothing.
+    evidence: Option<Evidence>,
     at: Moment,
     mended_at: Option<Moment>,
     /// Since when everything but the leaders is as it was.
@@ -119,7 +132,7 @@ impl Outage {
                 self.watch.view(now, view, &eyes.wanted);
             }
             let why = match self.mended_at {
-                None => self.while_broken(load, fault, eyes, now).await,
+                None => self.while_broken(load, fault, eyes, &snapshot, now).await,
                 Some(_) => match fault.orders_done().await {
                     Ok(true) => self.not_whole_yet(load, &snapshot, view.as_ref(), eyes, now),
                     Ok(false) => Some("the supervisor starts what was stopped".into()),
@@ -146,7 +159,14 @@ impl Outage {
     }
 
     /// Keeps it broken for as long as it is to be, and mends it then.
-    async fn while_broken(&mut self, load: &Load, fault: &mut Fault<'_>, eyes: &Eyes, now: Moment) -> Option<String> {
+    async fn while_broken(
+        &mut self,
+        load: &Load,
+        fault: &mut Fault<'_>,
+        eyes: &Eyes,
+        snapshot: &Snapshot,
+        now: Moment,
+    ) -> Option<String> {
         let Some(lasts) = self.lasts else {
             // the supervisor mends it
             self.mended_at = Some(self.at);
@@ -156,7 +176,20 @@ impl Outage {
             self.refusal.look(load, &eyes.others).await;
         }
         let lasted = now.since(self.at);
-        if lasted < lasts || (!self.refusal.seen && lasted < REFUSED_WITHIN) {
+        if let Some(evidence) = &mut self.evidence {
+            if let Some(shown) = fault.shown(snapshot, load.flows_since(now - FLOWS)).await {
+                evidence.look(shown, snapshot, now);
+            }
+            match evidence.since() {
+                None if lasted < SHOWN_WITHIN => return Some(evidence.waiting_for().to_owned()),
+                Some(since) if now.since(since) < lasts => {
+                    return Some("looking whether anything is tried in vain".into());
+                }
+                None | Some(_) => {}
+            }
+            self.faults.extend(evidence.faults(snapshot, &human_duration(lasts)));
+            self.watch.only_the_dead();
+        } else if lasted < lasts || (!self.refusal.seen && lasted < REFUSED_WITHIN) {
             return Some(format!("it is kept so for {}", human_duration(lasts)));
         }
         if let Err(why) = fault.mend().await {
@@ -204,7 +237,10 @@ fn not_felt(drill: Drill, line: &TimeLine) -> Option<String> {
         | Drill::ZookeeperRestart
         | Drill::ZookeeperDown
         | Drill::MysqlKill
-        | Drill::ColdRestart => true,
+        | Drill::ColdRestart
+        | Drill::DiskFull
+        | Drill::PortThief
+        | Drill::ClusterIdMismatch => true,
         Drill::BrokerPause => false,
     };
     (died && line.ready.is_none()).then(|| "what was broken is not ready again".to_owned())
