@@ -102,7 +102,16 @@ if [ -s "$CDC_TEST_SKIPS" ]; then
   sort -u "$CDC_TEST_SKIPS" | sed 's/^/  /'
 fi
 skipped=$(sort -u "$CDC_TEST_SKIPS" | wc -l)
-[ ${#failed_layers[@]} = 0 ] || echo "failed layers: ${failed_layers[*]}"
+if [ ${#failed_layers[@]} != 0 ]; then
+  # what each failed test said, once more: a long log is cut in its middle wherever it is shown
+  awk '
+    /^---- .* stdout ----$/ { printing = 1; lines = 0 }
+    /^stack backtrace:$/ { printing = 0 }
+    /^kept for a look/ { printing = 1 }
+    /^failures:$/ { printing = 0 }
+    printing && lines++ < 120 { print substr($0, 1, 1500) }' "$kept/log"
+  echo "failed layers: ${failed_layers[*]}"
+fi
 echo "all layers took $SECONDS s"
 # A layer without tests (format, lints, ...) that failed counts as one failure; one of tests that did not even build too.
 awk -v layers=${#failed_layers[@]} -v skipped="$skipped" '

@@ -49,6 +49,8 @@ const STEADY: Duration = Duration::from_secs(2);
 const TAIL: Duration = Duration::from_secs(1);
 /// How old the last acknowledgement of a load may be that flows.
 const FLOWS: Duration = Duration::from_secs(1);
+/// How long the brokers may take to agree on what there is before a drill is refused.
+const AGREE_WITHIN: Duration = Duration::from_secs(15);
 /// How long topics may take to be known and a load to flow.
 const BEGIN_WITHIN: Duration = Duration::from_secs(60);
 /// How long the last acknowledgements may take once everything is whole.
@@ -223,7 +225,7 @@ async fn on_record(
         causes: vec![e.source.to_string()],
         hint: None,
     })?;
-    let made = match load.make().await {
+    let made = match made_and_known(stage, plan.drill, &victims, load, tell).await {
         Ok(()) => under_load(stage, plan, running, load, &victims, undo, tell).await,
         Err(refused) => Err(refused),
     };
@@ -248,18 +250,33 @@ async fn on_record(
     Ok(report)
 }
 
-/// Everything of the stack is ready and in sync; what the brokers say.
+/// Everything of the stack is ready and in sync; what the brokers say. They hear of a new or a deleted topic one after the
+/// other, and a probe that looks meanwhile finds a broker degraded: that passes, so it is looked at again for a while. A node
+/// that does not serve is refused at once.
 async fn healthy(stage: &Stage<'_>) -> Result<Option<Said>, Refused> {
-    let said = match brokers(stage.targets) {
-        Some(brokers) => Some(whole::ask(&brokers).await),
-        None => None,
-    };
-    match ready::not_whole(&stage.engine.snapshot(), said.as_ref()) {
-        None => Ok(said),
-        Some(why) => Err(Refused::unsafe_now(
-            format!("nothing is broken on purpose while something is broken already: {why}"),
-            Some("`cdc-supervisor status` shows each node; drill again when everything is ready"),
-        )),
+    let began = clock::now();
+    loop {
+        let said = match brokers(stage.targets) {
+            Some(brokers) => Some(whole::ask(&brokers).await),
+            None => None,
+        };
+        let snapshot = stage.engine.snapshot();
+        let stands = |why: Option<ready::Sick>| {
+            let passes = why.is_none_or(|sick| sick.serves);
+            passes && !snapshot.ending && clock::now().since(began) < AGREE_WITHIN
+        };
+        let sick = ready::sick(&snapshot);
+        let Some(why) = sick.as_ref().map(ToString::to_string).or_else(|| said.as_ref()?.in_the_way(None, false, &[]))
+        else {
+            return Ok(said);
+        };
+        if !stands(sick) {
+            return Err(Refused::unsafe_now(
+                format!("nothing is broken on purpose while something is broken already: {why}"),
+                Some("`cdc-supervisor status` shows each node; drill again when everything is ready"),
+            ));
+        }
+        sleep(WAIT_EVERY).await;
     }
 }
 
@@ -295,6 +312,21 @@ async fn unharmed(stage: &Stage<'_>, drill: Drill, victims: &[NodeName], said: O
     }
 }
 
+/// Makes the drill's topics and table. Brokers that know of a topic made now have heard from a controller that knows all of them,
+/// which is not so right after all of them have started: so what the drill would take offline is looked at once more.
+async fn made_and_known(
+    stage: &Stage<'_>,
+    drill: Drill,
+    victims: &[NodeName],
+    load: &mut Load,
+    tell: Tell<'_>,
+) -> Result<(), Refused> {
+    load.make().await?;
+    tell("waiting until every broker knows the drill's topics".into());
+    let said = until_known(stage).await?;
+    unharmed(stage, drill, victims, said.as_ref()).await
+}
+
 /// Writes, breaks, waits, reads back, judges.
 async fn under_load(
     stage: &Stage<'_>,
@@ -305,8 +337,6 @@ async fn under_load(
     undo: Undo,
     tell: Tell<'_>,
 ) -> Result<Report, Refused> {
-    tell("waiting until every broker knows the drill's topics".into());
-    until_known(stage).await?;
     let records = match &mut load.records {
         Some(records) => Some(records.write(plan.rate).map_err(|e| failed("a producer", &e))?),
         None => None,
@@ -413,11 +443,12 @@ fn broker_ids(stage: &Stage<'_>, names: &[NodeName]) -> BTreeSet<u32> {
 }
 
 /// Waits until all brokers know of the same partitions, each with its leader and all its replicas in sync.
-async fn until_known(stage: &Stage<'_>) -> Result<(), Refused> {
-    let Some(brokers) = brokers(stage.targets) else { return Ok(()) };
+async fn until_known(stage: &Stage<'_>) -> Result<Option<Said>, Refused> {
+    let Some(brokers) = brokers(stage.targets) else { return Ok(None) };
     let began = clock::now();
     loop {
-        let Some(why) = whole::ask(&brokers).await.in_the_way(None, false, &[]) else { return Ok(()) };
+        let said = whole::ask(&brokers).await;
+        let Some(why) = said.in_the_way(None, false, &[]) else { return Ok(Some(said)) };
         if stage.engine.snapshot().ending || clock::now().since(began) >= BEGIN_WITHIN {
             return Err(not_begun(&why));
         }

@@ -1,15 +1,39 @@
 //! `snapshot`, `restore` and `reset` of the real stack: what was there at one moment comes back, in Kafka and in MySQL together.
 
-use crate::stack::Stack;
+use crate::{
+    stack::Stack,
+    support::{STATE_LIMIT, until},
+};
 use cdc_supervisor::clients::kafka::Admin;
 use std::time::Duration;
 
+/// Longer than stopping, copying, syncing and starting take on a machine that is busy.
+const LONG: Duration = Duration::from_secs(420);
+
+const CALL: Duration = Duration::from_secs(20);
+
+fn done(stack: &Stack, arguments: &[&str]) -> String {
+    let output = stack.spawn(arguments).wait(LONG);
+    assert_eq!(output.code, Some(0), "{arguments:?}: {output}");
+    output.stdout
+}
+
 fn produce(stack: &Stack, admin: &Admin, text: &str) {
-    stack.call(admin.produce("test-phase1", Some(0), text.as_bytes(), Duration::from_secs(20))).unwrap();
+    stack.call(admin.produce("test-phase1", Some(0), text.as_bytes(), CALL)).unwrap();
 }
 
 fn end_offset(stack: &Stack) -> i64 {
-    stack.call(stack.admin().end_offsets("test-phase1", &[0], Duration::from_secs(20))).unwrap()[0]
+    stack.call(stack.admin().end_offsets("test-phase1", &[0], CALL)).unwrap()[0]
+}
+
+/// A leader that has just started shows what its followers have been seen to have: that comes with their first fetches.
+fn await_end_offset(stack: &Stack, wanted: i64) {
+    until(STATE_LIMIT, "the offset of the snapshot", || {
+        match stack.call(stack.admin().end_offsets("test-phase1", &[0], CALL)) {
+            Ok(ends) if ends == [wanted] => Ok(()),
+            other => Err(format!("{other:?}, wanted {wanted}")),
+        }
+    });
 }
 
 #[test]
@@ -21,9 +45,9 @@ fn records_and_rows_of_one_moment_come_back_together_and_a_reset_begins_anew() {
     assert!(refused.contains("add --stop"), "{refused}");
     produce(&stack, &admin, "before");
     let (offset, rows) = (end_offset(&stack), stack.rows("orders"));
-    let made = stack.ok(&["snapshot", "create", "one", "--stop"]).stdout;
+    let made = done(&stack, &["snapshot", "create", "one", "--stop"]);
     assert!(made.contains("started again: zookeeper, broker-1, broker-2, broker-3, mysql"), "{made}");
-    assert!(stack.ok(&["snapshot", "verify", "one"]).stdout.starts_with("whole"));
+    assert!(done(&stack, &["snapshot", "verify", "one"]).starts_with("whole"));
 
     let admin = stack.admin();
     stack.await_whole(&admin);
@@ -33,12 +57,13 @@ fn records_and_rows_of_one_moment_come_back_together_and_a_reset_begins_anew() {
     stack.call(root.close());
     assert!(end_offset(&stack) > offset && stack.rows("orders") == 0);
 
-    stack.ok(&["restore", "one", "--confirm", "one"]);
+    done(&stack, &["restore", "one", "--confirm", "one"]);
     stack.await_whole(&stack.admin());
-    assert_eq!((end_offset(&stack), stack.rows("orders")), (offset, rows), "both are of the moment of the snapshot");
+    await_end_offset(&stack, offset);
+    assert_eq!(stack.rows("orders"), rows, "both are of the moment of the snapshot");
     stack.ok(&["verify"]);
 
-    stack.ok(&["reset", "mysql", "--confirm", "mysql"]);
+    done(&stack, &["reset", "mysql", "--confirm", "mysql"]);
     assert!(end_offset(&stack) >= offset, "Kafka's data stay");
     stack.ok(&["verify"]);
     let ids = stack.ok(&["snapshot", "list", "--json"]).stdout;

@@ -7,6 +7,7 @@ use cdc_supervisor::{
         kafka::{Admin, ClusterView},
         mysql::{Mysql, Place},
     },
+    operate::whole,
     services::catalogue,
 };
 use std::{
@@ -21,6 +22,9 @@ use std::{
 
 /// Every node of the default stack.
 pub const NODES: [&str; 5] = ["zookeeper", "broker-1", "broker-2", "broker-3", "mysql"];
+
+/// Every broker's id and the port of its INTERNAL listener.
+const INTERNAL: [(u32, u16); 3] = [(1, 29092), (2, 29093), (3, 29094)];
 
 /// How long the cluster may take to reach a state: a broker's session (12 s), its start and its catching up, on a slow machine.
 pub const SETTLE: Duration = Duration::from_secs(120);
@@ -82,7 +86,7 @@ impl Stack {
     /// A client of the whole cluster.
     pub fn admin(&self) -> Admin {
         let internal: Vec<SocketAddr> =
-            [29092, 29093, 29094].map(|p| SocketAddr::from((Ipv4Addr::LOCALHOST, p))).to_vec();
+            INTERNAL.map(|(_, port)| SocketAddr::from((Ipv4Addr::LOCALHOST, port))).to_vec();
         Admin::new(&internal).unwrap()
     }
 
@@ -100,10 +104,28 @@ impl Stack {
         }
     }
 
-    /// Waits until all brokers are there and every replica of every partition is in its ISR.
+    /// Waits until every broker knows of every broker and of the same partitions, and every replica of them is in its ISR. The
+    /// stack was proven before: brokers that know nothing of the proof's topic are brokers that have not heard from their
+    /// controller since they started.
     pub fn await_whole(&self, admin: &Admin) -> ClusterView {
+        let brokers = INTERNAL.map(|(id, port)| (id, SocketAddr::from((Ipv4Addr::LOCALHOST, port)))).into();
+        let began = Instant::now();
+        loop {
+            let said = self.call(whole::ask(&brokers));
+            let hears = said.view().is_some_and(|v| v.topic("test-phase1").is_some());
+            match said.in_the_way(None, false, &[]) {
+                None if hears => break,
+                why => assert!(
+                    began.elapsed() < SETTLE,
+                    "waited {} s for a whole cluster\nlast seen: {}",
+                    SETTLE.as_secs(),
+                    why.unwrap_or_else(|| "no topic is known".into())
+                ),
+            }
+            std::thread::sleep(Duration::from_millis(100));
+        }
         self.await_cluster(admin, "three brokers and every replica in sync", |v| {
-            v.broker_ids() == [1, 2, 3] && v.troubles().is_empty()
+            v.broker_ids() == [1, 2, 3] && v.troubles().is_empty() && v.topic("test-phase1").is_some()
         })
     }
 

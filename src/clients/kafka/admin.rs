@@ -20,6 +20,9 @@ const POLL_MAX: Duration = Duration::from_millis(200);
 /// a record nobody waits for any more shall not be written minutes later.
 const DELIVERY_MAX: Duration = Duration::from_secs(30);
 
+/// Pause before a question is asked again that was refused because leaders move.
+const AGAIN: Duration = Duration::from_millis(100);
+
 /// One record read.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Record {
@@ -116,15 +119,26 @@ impl Admin {
         }
     }
 
-    /// The offsets behind the last record that consumers may see, of these partitions.
+    /// The offsets behind the last record that consumers may see, of these partitions. While leaders move, an answer is refused for
+    /// a moment; librdkafka asks the same broker three times within 300 ms (`RD_KAFKA_REQUEST_DEFAULT_RETRIES`), so we ask again
+    /// until `limit` has passed.
     pub async fn end_offsets(&self, topic: &str, partitions: &[i32], limit: Duration) -> Result<Vec<i64>, ClientError> {
         let doing = format!("ask where topic {topic} ends");
         let (producer, topic, partitions) = (self.producer.get(&doing)?.clone(), topic.to_owned(), partitions.to_vec());
         let named = doing.clone();
         blocking(&named, move || {
-            let end =
-                |partition: &i32| producer.client().fetch_watermarks(&topic, *partition, limit).map(|(_, end)| end);
-            partitions.iter().map(end).collect::<Result<_, _>>().map_err(|e| kafka_error(&doing, limit, e))
+            let began = clock::now();
+            let end = |partition: &i32| loop {
+                let left = limit.saturating_sub(clock::now().since(began));
+                match producer.client().fetch_watermarks(&topic, *partition, left.max(AGAIN)) {
+                    Ok((_, end)) => return Ok(end),
+                    Err(e) if left > AGAIN && e.rdkafka_error_code().is_some_and(is_moving) => {
+                        std::thread::sleep(AGAIN);
+                    }
+                    Err(e) => return Err(kafka_error(&doing, limit, e)),
+                }
+            };
+            partitions.iter().map(end).collect()
         })
         .await
     }
@@ -236,6 +250,20 @@ impl Admin {
         .await?;
         bounded(doing, limit, async { call(admin.get(doing)?).await.map_err(|e| kafka_error(&what, limit, e)) }).await
     }
+}
+
+/// What a partition's new leader, or its old one, answers for a moment (`Errors`; `OFFSET_NOT_AVAILABLE`: KIP-207, a new leader
+/// does not know yet what its followers have).
+fn is_moving(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::LeaderNotAvailable
+            | RDKafkaErrorCode::NotLeaderForPartition
+            | RDKafkaErrorCode::OffsetNotAvailable
+            | RDKafkaErrorCode::FencedLeaderEpoch
+            | RDKafkaErrorCode::UnknownLeaderEpoch
+            | RDKafkaErrorCode::ReplicaNotAvailable
+    )
 }
 
 fn is_passing(code: RDKafkaErrorCode) -> bool {

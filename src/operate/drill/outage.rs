@@ -213,7 +213,7 @@ impl Outage {
             None => Whole { full: eyes.wanted.is_empty(), home: eyes.wanted.is_empty() },
         };
         let why = not_felt(self.drill, self.watch.line())
-            .or_else(|| ready::not_whole(snapshot, None))
+            .or_else(|| ready::sick(snapshot).map(|sick| sick.to_string()))
             .or_else(|| (!whole.full).then(|| "replicas catch up".to_owned()))
             .or_else(|| {
                 (!load.flows_since(now - FLOWS)).then(|| "writes do not flow in every partition yet".to_owned())

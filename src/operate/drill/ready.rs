@@ -101,13 +101,25 @@ pub(super) fn is_of_the_stack(kind: NodeKind) -> bool {
     }
 }
 
-/// What keeps the stack from being whole; none: nothing. `said`: what its brokers say, if it has any.
-pub(super) fn not_whole(snapshot: &Snapshot, said: Option<&Said>) -> Option<String> {
-    let stack = snapshot.nodes.iter().filter(|n| is_of_the_stack(n.kind));
-    if let Some(sick) = stack.clone().find(|n| n.state != "ready") {
-        return Some(format!("{} is {} ({})", sick.name, sick.state, sick.detail));
+/// A node that is not as it should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Sick {
+    /// It serves all the same: what its probe found may pass by itself.
+    pub(super) serves: bool,
+    words: String,
+}
+
+impl std::fmt::Display for Sick {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(&self.words)
     }
-    said.and_then(|said| said.in_the_way(None, false, &[]))
+}
+
+/// A node of the stack that is not ready, one that does not serve before one that does; none: each is ready.
+pub(super) fn sick(snapshot: &Snapshot) -> Option<Sick> {
+    let sick = |n: &&std::sync::Arc<crate::engine::NodeSnapshot>| is_of_the_stack(n.kind) && n.state != "ready";
+    let node = snapshot.nodes.iter().filter(sick).min_by_key(|n| n.serves)?;
+    Some(Sick { serves: node.serves, words: format!("{} is {} ({})", node.name, node.state, node.detail) })
 }
 
 /// Which nodes a drill breaks. `dice` is a random number.
@@ -302,13 +314,21 @@ mod tests {
     }
 
     #[test]
-    fn a_stack_with_a_sick_node_is_not_whole() {
-        let whole = said(1, &[&[1, 2, 3]]);
-        assert_eq!(not_whole(&stack("ready"), Some(&whole)), None);
-        assert_eq!(not_whole(&stack("starting"), Some(&whole)).unwrap(), "broker-2 is starting (starting: words)");
-        let mut behind = whole;
-        behind.views.insert(3, Err("refused".into()));
-        assert_eq!(not_whole(&stack("ready"), Some(&behind)).unwrap(), "broker 3 does not answer: refused");
+    fn a_node_that_does_not_serve_is_named() {
+        assert_eq!(sick(&stack("ready")), None);
+        let starts = sick(&stack("starting")).unwrap();
+        assert_eq!((starts.serves, starts.to_string().as_str()), (false, "broker-2 is starting (starting: words)"));
+        let mut two = stack("down");
+        let mut degraded = NodeSnapshot::sample(NodeName::broker(1), NodeKind::Broker(1), "degraded", 1);
+        degraded.serves = true;
+        two.nodes[1] = Arc::new(degraded);
+        assert_eq!(
+            sick(&two).unwrap().to_string(),
+            "broker-2 is down (down: words)",
+            "what does not serve comes first"
+        );
+        two.nodes[2] = Arc::clone(&two.nodes[3]);
+        assert!(sick(&two).unwrap().serves);
     }
 
     #[test]

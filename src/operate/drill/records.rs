@@ -125,7 +125,16 @@ impl Records {
         let min_isr = self.targets.min_isr.clamp(1, replicas).to_string();
         let config = [MARK, ("min.insync.replicas", min_isr.as_str())];
         for topic in TOPICS {
-            self.admin.create_topic(topic, PARTITIONS, replicas, &config, CALL).await?;
+            let began = clock::now();
+            // A deleted topic leaves the brokers' lists when its deletion begins (its leader becomes -2, `LeaderDuringDelete`), and
+            // its name is free when every replica has removed its log.
+            while let Err(e) = self.admin.create_topic(topic, PARTITIONS, replicas, &config, CALL).await {
+                let is_going = matches!(e, ClientError::Server { code: Admin::TOPIC_EXISTS, .. });
+                if !is_going || clock::now().since(began) >= KNOWN_WITHIN {
+                    return Err(e);
+                }
+                sleep(LOOK_EVERY).await;
+            }
         }
         Ok(())
     }

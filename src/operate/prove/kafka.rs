@@ -18,6 +18,8 @@ const ASK: Duration = Duration::from_secs(5);
 const WRITE: Duration = Duration::from_secs(15);
 /// How long replicas may take to come into sync: a restarted broker needs seconds to catch up.
 const IN_SYNC_WITHIN: Duration = Duration::from_secs(30);
+/// How long a listener may take to hear of a broker that has registered.
+const LISTED_WITHIN: Duration = Duration::from_secs(10);
 /// Pause between looks while waiting for that.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 
@@ -88,13 +90,22 @@ fn sorted(ids: &[u32]) -> Vec<u32> {
     set.into_iter().collect()
 }
 
+/// Every EXTERNAL listener lists every broker. One that has just registered is heard of by the others a moment later.
 async fn broker_lists(targets: &KafkaTargets, brokers: &[u32], findings: &mut Findings) {
+    let until = Instant::now() + LISTED_WITHIN;
     for address in &targets.external {
         let fact = format!("brokers listed on EXTERNAL {}", address.port());
-        match listener_metadata(*address, ASK).await {
-            Ok(view) if view.broker_ids() == brokers => {}
-            Ok(view) => findings.fault(fact, list(brokers), list(&view.broker_ids())),
-            Err(e) => findings.fault(fact, list(brokers), e.in_one_line()),
+        loop {
+            let found = match listener_metadata(*address, ASK).await {
+                Ok(view) if view.broker_ids() == brokers => break,
+                Ok(view) => list(&view.broker_ids()),
+                Err(e) => e.in_one_line(),
+            };
+            if Instant::now() >= until {
+                findings.fault(fact, list(brokers), found);
+                break;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 }
