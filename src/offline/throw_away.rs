@@ -183,7 +183,10 @@ impl Place {
         memory::fits(plan, &derived, disk, memory::Host::look())?;
         let settings = programs::settings(&derived, &self.root);
         let missing = artifact::survey(programs::wanted(&derived), &settings)
-            .map_err(|e| NotMade::new(5, e.to_string(), "`cdc-supervisor fetch`"))?
+            .map_err(|e| {
+                NotMade::new(5, "the store of programs cannot be looked at", "`cdc-supervisor fetch`")
+                    .because([e.to_string()])
+            })?
             .missing;
         if !missing.is_empty() {
             let causes = missing.iter().map(|m| format!("{}: {}", m.part, m.why));

@@ -76,11 +76,11 @@ fn starts(snapshot: &Snapshot) -> BTreeMap<NodeName, Incarnation> {
     failed.map(|n| (n.name.clone(), n.incarnation)).collect()
 }
 
-fn is_broker(node: &NodeSnapshot) -> bool {
-    match node.kind {
+fn brokers(snapshot: &Snapshot) -> impl Iterator<Item = &NodeSnapshot> {
+    snapshot.nodes.iter().map(AsRef::as_ref).filter(|node| match node.kind {
         NodeKind::Broker(_) => true,
         NodeKind::Zookeeper | NodeKind::Mysql | NodeKind::KafkaUi | NodeKind::Command => false,
-    }
+    })
 }
 
 /// `broker-2 failed (disk-full): the file system is full: "…"`.
@@ -93,7 +93,7 @@ fn words(node: &NodeSnapshot) -> String {
 
 /// A full file system: writes stand still, and each broker that is down is so because of it, said in its own words.
 pub(super) fn disk_full(snapshot: &Snapshot, flows: bool) -> Shown {
-    let down: Vec<&NodeSnapshot> = snapshot.nodes.iter().filter(|n| is_broker(n) && n.process.is_none()).collect();
+    let down: Vec<&NodeSnapshot> = brokers(snapshot).filter(|n| n.process.is_none()).collect();
     if down.is_empty() {
         return Err("no broker has met the full disk yet".into());
     }
@@ -102,7 +102,7 @@ pub(super) fn disk_full(snapshot: &Snapshot, flows: bool) -> Shown {
     }
     let of_it = |node: &NodeSnapshot| node.failure.as_ref().is_some_and(|f| f.cause == Cause::DiskFull);
     // ZooKeeper writes to the same file system: a broker may wait for it.
-    let zookeeper = snapshot.nodes.iter().find(|n| n.kind == NodeKind::Zookeeper && of_it(n));
+    let zookeeper = snapshot.nodes.iter().map(AsRef::as_ref).find(|n| n.kind == NodeKind::Zookeeper && of_it(n));
     if let Some(other) = down.iter().find(|n| !of_it(n) && zookeeper.is_none()) {
         return Err(words(other));
     }
@@ -132,8 +132,10 @@ pub(super) fn mixed_up(
     before: &BTreeMap<NodeName, Incarnation>,
     cluster_id: &str,
 ) -> Shown {
-    let Err(reasons) = refused else { return Err("the start was not refused".into()) };
-    let brokers: Vec<&NodeSnapshot> = snapshot.nodes.iter().filter(|n| is_broker(n)).collect();
+    if refused.is_ok() {
+        return Err("the start was not refused".into());
+    }
+    let brokers: Vec<&NodeSnapshot> = brokers(snapshot).collect();
     for broker in &brokers {
         if before.get(&broker.name).is_some_and(|old| broker.incarnation > *old) {
             return Err(format!("{} was started on data of another cluster", broker.name));
@@ -144,10 +146,10 @@ pub(super) fn mixed_up(
             return Err(words(broker));
         }
     }
-    let count = reasons.len();
-    let mut shown =
-        vec![format!("the start was refused as unsafe (exit 8), with {count} reasons, and no broker was started")];
+    let mut shown = vec!["the start was refused as unsafe (exit 8), and no broker was started".to_owned()];
     shown.extend(brokers.first().map(|broker| words(broker)));
+    // Once more: the reasons may be long, and it is what somebody has to do.
+    shown.extend(brokers.first().and_then(|broker| Some(broker.failure.as_ref()?.remedy.clone())));
     Ok(shown)
 }
 
@@ -171,7 +173,7 @@ mod tests {
         Arc::new(node)
     }
 
-    fn brokers(failed: &[Option<(Cause, &str)>]) -> Snapshot {
+    fn three(failed: &[Option<(Cause, &str)>]) -> Snapshot {
         let node =
             |(id, failed): (u32, &Option<(Cause, &str)>)| node(&NodeName::broker(id), NodeKind::Broker(id), 4, *failed);
         Snapshot { nodes: (1..).zip(failed).map(node).collect(), ending: false }
@@ -181,13 +183,13 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_shown_when_writes_stand_still_and_every_broker_that_is_down_says_so() {
-        assert!(disk_full(&brokers(&[None, None, None]), false).unwrap_err().contains("no broker has met"));
-        assert_eq!(disk_full(&brokers(&[FULL, None, None]), true).unwrap_err(), "writes go on");
-        assert_eq!(disk_full(&brokers(&[FULL, FULL, None]), false).unwrap().len(), 2);
+        assert!(disk_full(&three(&[None, None, None]), false).unwrap_err().contains("no broker has met"));
+        assert_eq!(disk_full(&three(&[FULL, None, None]), true).unwrap_err(), "writes go on");
+        assert_eq!(disk_full(&three(&[FULL, FULL, None]), false).unwrap().len(), 2);
         let crashed = Some((Cause::Crashed, "nobody knows"));
-        let why = disk_full(&brokers(&[FULL, crashed, None]), false).unwrap_err();
+        let why = disk_full(&three(&[FULL, crashed, None]), false).unwrap_err();
         assert!(why.starts_with("broker-2 failed (crashed): nobody knows"), "{why}");
-        let mut with_zookeeper = brokers(&[crashed, None, None]);
+        let mut with_zookeeper = three(&[crashed, None, None]);
         with_zookeeper.nodes.push(node(&NodeName::zookeeper(), NodeKind::Zookeeper, 1, FULL));
         assert!(disk_full(&with_zookeeper, false).unwrap()[0].starts_with("zookeeper failed (disk-full)"));
     }
@@ -196,7 +198,7 @@ mod tests {
     fn a_thief_is_shown_when_the_failure_names_its_port_pid_and_command() {
         let of = |what: &'static str| {
             port_taken(
-                &brokers(&[None, Some((Cause::PortTaken, what)), None]),
+                &three(&[None, Some((Cause::PortTaken, what)), None]),
                 &NodeName::broker(2),
                 20_001,
                 77,
@@ -206,7 +208,7 @@ mod tests {
         assert_eq!(of("port 20001 is taken by x hold-port y (pid 77)").unwrap().len(), 1);
         assert!(of("port 20001 is taken by x (pid 77)").unwrap_err().ends_with("which does not name hold-port"));
         assert!(of("port 20001 is taken by hold-port (pid 78)").unwrap_err().contains("does not name pid 77"));
-        let other = port_taken(&brokers(&[None, FULL, None]), &NodeName::broker(2), 1, 77, "x").unwrap_err();
+        let other = port_taken(&three(&[None, FULL, None]), &NodeName::broker(2), 1, 77, "x").unwrap_err();
         assert!(other.starts_with("broker-2 failed (disk-full)"), "{other}");
     }
 
@@ -216,11 +218,11 @@ mod tests {
         let refused = Err(vec!["a".to_owned(), "b".to_owned(), "c".to_owned()]);
         let before: BTreeMap<NodeName, Incarnation> =
             (1..=3).map(|id| (NodeName::broker(id), Incarnation(4))).collect();
-        let all = brokers(&[wrong, wrong, wrong]);
+        let all = three(&[wrong, wrong, wrong]);
         assert!(mixed_up(&all, &refused, &before, "cAfE").unwrap()[0].contains("exit 8"));
         assert!(mixed_up(&all, &Ok(()), &before, "cAfE").unwrap_err().contains("not refused"));
         assert!(mixed_up(&all, &refused, &before, "other").is_err());
-        assert!(mixed_up(&brokers(&[wrong, None, wrong]), &refused, &before, "cAfE").is_err());
+        assert!(mixed_up(&three(&[wrong, None, wrong]), &refused, &before, "cAfE").is_err());
         let earlier: BTreeMap<NodeName, Incarnation> = [(NodeName::broker(2), Incarnation(3))].into();
         assert!(mixed_up(&all, &refused, &earlier, "cAfE").unwrap_err().contains("broker-2 was started on data"));
     }
@@ -228,18 +230,18 @@ mod tests {
     #[test]
     fn a_loop_is_a_fault_and_so_is_what_was_never_shown() {
         let mut evidence = Evidence::new();
-        evidence.look(Err("not yet".into()), &brokers(&[FULL]), Moment(1));
+        evidence.look(Err("not yet".into()), &three(&[FULL]), Moment(1));
         assert_eq!(evidence.waiting_for(), "not yet");
-        assert_eq!(evidence.faults(&brokers(&[FULL]), "5 s"), ["the supervisor did not answer as it should: not yet"]);
-        evidence.look(Ok(vec!["shown".into()]), &brokers(&[FULL]), Moment(2));
-        evidence.look(Err("again".into()), &brokers(&[FULL]), Moment(3));
+        assert_eq!(evidence.faults(&three(&[FULL]), "5 s"), ["the supervisor did not answer as it should: not yet"]);
+        evidence.look(Ok(vec!["shown".into()]), &three(&[FULL]), Moment(2));
+        evidence.look(Err("again".into()), &three(&[FULL]), Moment(3));
         assert_eq!(evidence.since(), Some(Moment(2)));
-        let mut later = brokers(&[FULL]);
+        let mut later = three(&[FULL]);
         let mut looped = (*later.nodes[0]).clone();
         looped.incarnation = Incarnation(5);
         later.nodes[0] = Arc::new(looped);
         assert!(evidence.faults(&later, "5 s")[0].starts_with("broker-1 was started again"));
-        assert_eq!(evidence.faults(&brokers(&[FULL]), "5 s"), Vec::<String>::new());
+        assert_eq!(evidence.faults(&three(&[FULL]), "5 s"), Vec::<String>::new());
         assert_eq!(evidence.observed, ["shown", "nothing was started again in the 5 s after that"]);
     }
 }

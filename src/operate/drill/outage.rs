@@ -36,6 +36,8 @@ const REFUSED_WITHIN: Duration = Duration::from_secs(60);
 const SHOWN_WITHIN: Duration = Duration::from_secs(120);
 /// How long it is looked at then, so that a loop of restarts shows: the first pauses of the back-off are 0.2 to 3 s.
 const HELD: Duration = Duration::from_secs(6);
+/// How long writes may stand still on a whole cluster until another client tries.
+const RENEW_AFTER: Duration = Duration::from_secs(10);
 
 /// What was seen between the fault and the end of its consequences.
 pub(super) struct Seen {
@@ -49,6 +51,8 @@ pub(super) struct Seen {
     pub(super) faults: Vec<String>,
     /// What the supervisor said of it.
     pub(super) observed: Vec<String>,
+    /// Records that were given up because their client was replaced.
+    pub(super) abandoned: u64,
 }
 
 /// Breaks it and watches.
@@ -77,6 +81,8 @@ pub(super) async fn watch(
         at: at.moment,
         mended_at: None,
         full_since: None,
+        stalled_since: None,
+        abandoned: 0,
         faults: Vec::new(),
     };
     if let Err(why) = fault.begin().await {
@@ -90,7 +96,8 @@ pub(super) async fn watch(
     outage.faults.extend(outage.refusal.fault());
     let lasted = outage.lasts.and(outage.mended_at).map(|mended| mended.since(at.moment));
     let observed = outage.evidence.map(|evidence| evidence.observed).unwrap_or_default();
-    Ok(Seen { fault: at, watch: outage.watch, lasted, faults: outage.faults, observed })
+    let Outage { watch, faults, abandoned, .. } = outage;
+    Ok(Seen { fault: at, watch, lasted, faults, observed, abandoned })
 }
 
 struct Outage {
@@ -105,6 +112,9 @@ struct Outage {
     mended_at: Option<Moment>,
     /// Since when everything but the leaders is as it was.
     full_since: Option<Moment>,
+    /// Since when everything is whole and writes do not flow.
+    stalled_since: Option<Moment>,
+    abandoned: u64,
     faults: Vec<String>,
 }
 
@@ -214,10 +224,12 @@ impl Outage {
         };
         let why = not_felt(self.drill, self.watch.line())
             .or_else(|| ready::sick(snapshot).map(|sick| sick.to_string()))
-            .or_else(|| (!whole.full).then(|| "replicas catch up".to_owned()))
-            .or_else(|| {
-                (!load.flows_since(now - FLOWS)).then(|| "writes do not flow in every partition yet".to_owned())
-            });
+            .or_else(|| (!whole.full).then(|| "replicas catch up".to_owned()));
+        let stalled = why.is_none() && !load.flows_since(now - FLOWS);
+        let why = if stalled { Some(self.stalled(load, now)) } else { why };
+        if !stalled {
+            self.stalled_since = None;
+        }
         if why.is_some() {
             self.full_since = None;
             return why;
@@ -225,6 +237,33 @@ impl Outage {
         let since = *self.full_since.get_or_insert(now);
         let late = now.since(since) >= HOME_WITHIN;
         (!whole.home && !late).then(|| "leaders are on their way home".to_owned())
+    }
+}
+
+impl Outage {
+    /// Everything is whole, and what is written does not get through. After a full disk that may be the client's: it has had
+    /// batches fail and others behind them refused, and librdkafka's idempotent producer was seen to send nothing any more then.
+    /// Applications start a new one, so that is done here, once, and told.
+    fn stalled(&mut self, load: &Load, now: Moment) -> String {
+        let since = *self.stalled_since.get_or_insert(now);
+        let mut words = "writes do not flow in every partition yet".to_owned();
+        let may = self.drill == Drill::DiskFull && self.abandoned == 0 && now.since(since) >= RENEW_AFTER;
+        let Some(records) = load.records.as_ref().filter(|_| may) else { return words };
+        self.stalled_since = None;
+        match records.renew() {
+            Ok(count) => {
+                self.abandoned = count;
+                let told = format!(
+                    "the producer sent nothing any more: {count} records without an acknowledgement were given up, and a new one wrote on"
+                );
+                words.clone_from(&told);
+                if let Some(evidence) = &mut self.evidence {
+                    evidence.observed.push(told);
+                }
+            }
+            Err(e) => self.faults.push(format!("no other producer: {}", e.in_one_line())),
+        }
+        words
     }
 }
 

@@ -90,12 +90,17 @@ pub(super) struct Records {
     shape: Shape,
     ledger: Arc<Mutex<Ledger>>,
     /// Kept for as long as something may be under way: a client that is closed gives it up.
-    stream: Option<Stream>,
+    stream: Arc<Mutex<Option<Stream>>>,
 }
 
 fn entries(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     // Nothing under this lock can leave it half changed.
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn client(stream: &Mutex<Option<Stream>>) -> MutexGuard<'_, Option<Stream>> {
+    // A client is there or not: nothing can be half changed.
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Records {
@@ -108,7 +113,7 @@ impl Records {
             run: run.to_owned(),
             shape,
             ledger: Arc::new(Mutex::new(Ledger::open(partitions, clock::now()))),
-            stream: None,
+            stream: Arc::default(),
         })
     }
 
@@ -146,17 +151,29 @@ impl Records {
 
     /// Begins to write; what is returned ends it.
     pub(super) fn write(&mut self, rate: u32) -> Result<Writing, ClientError> {
+        *client(&self.stream) = Some(self.new_stream()?);
+        let (stream, ledger, run) = (Arc::clone(&self.stream), Arc::clone(&self.ledger), self.run.clone());
+        Ok(Writing(tokio::spawn(pace(stream, ledger, run, self.shape, rate))))
+    }
+
+    fn new_stream(&self) -> Result<Stream, ClientError> {
         let ledger = Arc::clone(&self.ledger);
-        let stream = Stream::new(&self.targets.internal, GIVE_UP, move |number, delivery| {
+        Stream::new(&self.targets.internal, GIVE_UP, move |number, delivery| {
             let mut ledger = entries(&ledger);
             match delivery {
                 Delivery::Acknowledged => ledger.acknowledge(number, clock::now()),
                 Delivery::GivenUp => ledger.give_up(number),
             }
-        })?;
-        self.stream = Some(stream.clone());
-        let (ledger, run) = (Arc::clone(&self.ledger), self.run.clone());
-        Ok(Writing(tokio::spawn(pace(stream, ledger, run, self.shape, rate))))
+        })
+    }
+
+    /// Lets another client write on, in the place of one that does not get on: what that one has under way is given up, and how
+    /// many that were comes back. Nothing is sent a second time.
+    pub(super) fn renew(&self) -> Result<u64, ClientError> {
+        let stream = self.new_stream()?;
+        let old = client(&self.stream).replace(stream);
+        drop(old);
+        Ok(entries(&self.ledger).give_up_all())
     }
 
     /// Every partition was acknowledged after `since`.
@@ -246,7 +263,7 @@ impl Writing {
 
 /// Sends what is due, for as long as it lives.
 async fn pace(
-    stream: Stream,
+    stream: Arc<Mutex<Option<Stream>>>,
     ledger: Arc<Mutex<Ledger>>,
     run: String,
     shape: Shape,
@@ -263,6 +280,7 @@ async fn pace(
         // Nothing is sent twice as fast because it could not be sent before: at most a tenth of a second's worth at once.
         let due = (elapsed * u64::from(rate) / 1_000).saturating_sub(sent);
         let room = shape.room(&ledger);
+        let Some(stream) = client(&stream).clone() else { continue };
         let at_once = due.min(u64::from(rate / 10).max(1)).min(room);
         sent += due - at_once;
         for _ in 0..at_once {
