@@ -4,11 +4,19 @@
 //! initialise that was cut short never becomes a data directory (a bad option leaves it half filled: MY-013236). While it is being
 //! provisioned the server listens on a unix socket only.
 
-use super::prepare::{PrepareError, blocking};
+use super::{
+    limits::Limits,
+    prepare::{PrepareError, blocking},
+};
 use crate::{
-    base::{Cause, NodeName, outcome::Failure, recipe::MysqlInitialize},
+    base::{
+        Cause, NodeName,
+        outcome::{Failure, OomBy},
+        recipe::{MysqlInitialize, Recipe},
+    },
     clients::mysql,
     sys::{
+        cgroup::{oom_by, oom_counts},
         clock,
         command::{Cancel, Command, Identity},
         error::SysError,
@@ -20,7 +28,7 @@ use nix::sys::signal::Signal;
 use std::{
     os::unix::net::UnixStream,
     path::{Path, PathBuf},
-    sync::mpsc,
+    sync::{Arc, mpsc},
     time::Duration,
 };
 
@@ -36,15 +44,17 @@ const STATEMENT: Duration = Duration::from_secs(60);
 /// Longest from SIGTERM to its end.
 const STOP: Duration = Duration::from_secs(120);
 
-/// Does the step unless the data directory is there.
+/// Does the step of `recipe` unless the data directory is there.
 ///
-/// `user` is who the node runs as: its server makes the data here too, so that all of it is that user's from the start.
+/// Its server makes the data as the node's user, so that all of it is that user's from the start, and under the node's `limits`:
+/// `mysqld --initialize` holds some 300 MB, which are the node's and not the supervisor's.
 pub(super) async fn ensure(
-    node: &NodeName,
+    recipe: &Arc<Recipe>,
     step: &MysqlInitialize,
-    user: Option<&str>,
+    limits: Option<Limits>,
     cancel: &Cancel,
 ) -> Result<(), PrepareError> {
+    let node = &recipe.node;
     let present = !is_missing_or_empty(&step.data_dir).map_err(|e| PrepareError::file(node, &e))?;
     if present {
         let served = step.served.clone();
@@ -59,10 +69,12 @@ pub(super) async fn ensure(
     let root = secret(node, &step.root_password)?;
     let debezium = secret(node, &step.debezium_password)?;
     let (fresh, initialize, stop) = (step.clone(), step.clone(), cancel.clone());
-    let (owner, name) = (node.clone(), user.map(str::to_owned));
-    let identity = blocking(move || {
-        let failed = |e: SysError| PrepareError::file(&owner, &e);
-        let identity = Identity::of(name.as_deref()).map_err(failed)?;
+    let owner = Arc::clone(recipe);
+    let place = blocking(move || {
+        let failed = |e: SysError| PrepareError::file(&owner.node, &e);
+        let identity = Identity::of(owner.launch.user.as_deref()).map_err(failed)?;
+        // What the host cannot give and the node can do without is told by the start that follows.
+        let group = limits.map(|limits| limits.start(&owner).map(|(group, _)| group)).transpose().map_err(failed)?;
         fs::remove_dir_all_optional(&fresh.build_dir).map_err(failed)?;
         fs::remove_optional(&fresh.socket).map_err(failed)?;
         fs::remove_optional(&lock_of(&fresh.socket)).map_err(failed)?;
@@ -74,13 +86,13 @@ pub(super) async fn ensure(
             fs::own_dir(&fresh.build_dir, (user.uid, user.gid), 0o750).map_err(failed)?;
         }
         fail_point!("mysql.cleared");
-        Ok(identity)
+        Ok(Place { user: identity, group })
     })
     .await?;
-    let (owner, as_user) = (node.clone(), identity.clone());
-    blocking(move || run_initialize(&owner, &initialize, as_user.as_ref(), &stop)).await?;
+    let (owner, there) = (Arc::clone(recipe), place.clone());
+    blocking(move || run_initialize(&owner, &initialize, &there, &stop)).await?;
     fail_point!("mysql.initialized");
-    provision(node, step, identity, cancel, &root, &debezium).await?;
+    provision(node, step, place, cancel, &root, &debezium).await?;
     fail_point!("mysql.provisioned");
     let (done, owner) = (step.clone(), node.clone());
     blocking(move || {
@@ -93,6 +105,15 @@ pub(super) async fn ensure(
     .await?;
     tracing::info!(node = %node, took_ms = clock::now().since(began).as_millis(), "data directory initialised and provisioned");
     Ok(())
+}
+
+/// Where the helper servers run.
+#[derive(Clone, Debug)]
+struct Place {
+    /// As whom; none: as this process.
+    user: Option<Identity>,
+    /// The node's group; none: caps are not enforced.
+    group: Option<PathBuf>,
 }
 
 /// mysqld's lock beside a unix socket (sql/conn_handler/socket_connection.cc: the name with `.lock`).
@@ -160,15 +181,25 @@ fn secret(node: &NodeName, path: &Path) -> Result<String, PrepareError> {
     Ok(password)
 }
 
-fn run_initialize(
-    node: &NodeName,
-    step: &MysqlInitialize,
-    user: Option<&Identity>,
-    cancel: &Cancel,
-) -> Result<(), PrepareError> {
+fn run_initialize(recipe: &Recipe, step: &MysqlInitialize, place: &Place, cancel: &Cancel) -> Result<(), PrepareError> {
+    let node = &recipe.node;
     let command = Command { argv: step.initialize.clone(), env: step.env.clone(), dir: "/".into(), stdin: None };
-    match command.run_as(user, INITIALIZE, cancel) {
+    let kills = || oom_counts(place.group.as_deref()?);
+    let before = kills();
+    let done = command
+        .start_in(place.user.as_ref(), place.group.as_deref())
+        .and_then(|running| running.wait(INITIALIZE, cancel));
+    let killed_by = || oom_by(before?, kills()?);
+    match done {
         Ok(done) if done.ok() => Ok(()),
+        Ok(_) if killed_by() == Some(OomBy::Cap) => Err(PrepareError::Refused(Failure {
+            cause: Cause::OutOfMemory,
+            what: format!(
+                "{node}: the kernel killed mysqld --initialize at the node's memory cap{}",
+                recipe.launch.memory_max.map(|cap| format!(" of {cap}")).unwrap_or_default()
+            ),
+            remedy: format!("raise [mysql] memory_max in supervisor.toml, then `cdc-supervisor start {node}`"),
+        })),
         Ok(done) => Err(PrepareError::Refused(Failure {
             cause: Cause::BadOption,
             what: format!("{node}: mysqld --initialize ended with {}: {}", done.status.describe(), done.last_lines(3)),
@@ -185,7 +216,7 @@ fn run_initialize(
 async fn provision(
     node: &NodeName,
     step: &MysqlInitialize,
-    user: Option<Identity>,
+    there: Place,
     cancel: &Cancel,
     root: &str,
     debezium: &str,
@@ -200,7 +231,8 @@ async fn provision(
         (Command { argv: step.serve.clone(), env: step.env.clone(), dir: "/".into(), stdin: None }, cancel.clone());
     // The thread that starts a helper must live as long as the helper (sys::command): its own thread does.
     let server = tokio::task::spawn_blocking(move || {
-        let mut running = command.start_as(user.as_ref()).map_err(|e| format!("{e}: {}", e.source))?;
+        let mut running =
+            command.start_in(there.user.as_ref(), there.group.as_deref()).map_err(|e| format!("{e}: {}", e.source))?;
         while running.is_running() && !limit_cancel.is_cancelled() {
             match stopped.recv_timeout(Duration::from_millis(50)) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}

@@ -5,6 +5,7 @@ use super::{
     fence::{self, Fence, Fenced},
     identity,
     journal::Journal,
+    limits::Limits,
     mysql_init,
     node::{Happening, PrepareTask},
     orphan,
@@ -76,6 +77,7 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
     let sink = engine.sink.clone();
     let (identities, journal) = (Arc::clone(&engine.identities), engine.journal.clone());
     let fence = fence::before_start(engine, node);
+    let limits = engine.limits.clone();
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
     runtime.prepares += 1;
     runtime.troubles.clear();
@@ -91,6 +93,7 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
         identities,
         journal,
         fence,
+        limits,
         credentials: Arc::clone(&runtime.credentials),
     };
     let leftovers = engine.orphan_stops.begin(node, &engine.sink, Some(preparing.cancel.clone()));
@@ -130,6 +133,8 @@ pub(super) struct Preparing {
     pub(super) journal: Journal,
     /// What is known of a broker's last run, when its session may be closed by us.
     fence: Option<Fence>,
+    /// What its group has to hold; none: caps are not enforced.
+    limits: Option<Limits>,
     /// Where the start finds as whom it runs.
     credentials: Arc<Mutex<Option<(String, Credentials)>>>,
 }
@@ -215,8 +220,7 @@ impl Preparing {
                     }
                 }
                 PrepareStep::MysqlInitialize(step) => {
-                    let user = self.recipe.launch.user.as_deref();
-                    mysql_init::ensure(&self.node, step, user, &self.cancel).await?;
+                    mysql_init::ensure(&self.recipe, step, self.limits.clone(), &self.cancel).await?;
                 }
                 PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence: _ } => {
                     self.await_session_gone(*zookeeper, *broker_id, *up_to, session.take()).await?;

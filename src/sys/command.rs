@@ -10,7 +10,7 @@ use nix::{
         prctl,
         signal::{Signal, kill},
     },
-    unistd::{Gid, Pid, Uid, geteuid, getppid, setgid, setgroups, setuid},
+    unistd::{Gid, Pid, Uid, geteuid, getppid, setgid, setgroups, setuid, write},
 };
 use std::{
     fs::File,
@@ -19,7 +19,7 @@ use std::{
         fd::AsFd,
         unix::process::{CommandExt, ExitStatusExt},
     },
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::{self, Stdio},
     sync::{
         Arc,
@@ -137,12 +137,21 @@ impl Command {
 
     /// As [`Command::start`], as another user; the working directory is entered before.
     pub fn start_as(&self, user: Option<&Identity>) -> Result<Running, SysError> {
+        self.start_in(user, None)
+    }
+
+    /// As [`Command::start_as`], in the cgroup with this directory from its first instruction on; none: in the caller's.
+    pub fn start_in(&self, user: Option<&Identity>, group: Option<&Path>) -> Result<Running, SysError> {
         let what = self.argv.first().cloned().unwrap_or_default();
         let doing = || format!("run {what}");
         if self.argv.is_empty() {
             return Err(SysError::new("run an empty command", io::ErrorKind::InvalidInput));
         }
         let parent = Pid::this();
+        let procs = group.map(|dir| dir.join("cgroup.procs"));
+        let procs =
+            procs.map(|path| File::options().write(true).open(&path).map_err(|e| SysError::path("open", &path, e)));
+        let procs = procs.transpose()?;
         let user = user.map(|user| {
             let groups: Vec<Gid> = user.groups.iter().copied().map(Gid::from_raw).collect();
             (groups, Gid::from_raw(user.gid), Uid::from_raw(user.uid))
@@ -160,6 +169,10 @@ impl Command {
         // SAFETY: between fork and exec only system calls run, async-signal-safe and without allocation.
         unsafe {
             command.pre_exec(move || {
+                // before the change of user, who may not write there; 0 is who writes (cgroup-v2.rst, "cgroup.procs")
+                if let Some(procs) = &procs {
+                    write(procs, b"0")?;
+                }
                 if let Some((groups, gid, uid)) = &user {
                     setgroups(groups)?;
                     setgid(*gid)?;

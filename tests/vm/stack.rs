@@ -72,19 +72,19 @@ fn daemon_and_shims_hold_no_more_than_20_mb_beside_five_real_nodes() {
 }
 
 #[test]
-fn at_rest_daemon_and_shims_hold_no_more_than_20_mb_and_their_peak_is_what_ran_once() {
-    let guest = guest_or_skip!("at_rest_daemon_and_shims_hold_no_more_than_20_mb_and_their_peak_is_what_ran_once");
+fn at_rest_daemon_and_shims_hold_no_more_than_20_mb_and_what_makes_data_is_charged_to_its_node() {
+    let guest =
+        guest_or_skip!("at_rest_daemon_and_shims_hold_no_more_than_20_mb_and_what_makes_data_is_charged_to_its_node");
     let numbers = |name: &str| -> Vec<u64> { guest.saw(name).lines().map(|n| n.parse().unwrap()).collect() };
     let ([anon, kernel, file, peak], [reclaimed]) =
         (numbers("own")[..].try_into().unwrap(), numbers("own.reclaimed")[..].try_into().unwrap());
     let held = anon + kernel;
-    // `mysqld --initialize` runs beside the daemon, once; a later start has a group of its own and none of it.
+    // Neither had a group of its own before this boot; `mysqld --initialize` holds some 300 MB, and ran in the node's.
     let warm = guest.json("warm")["supervisor"]["memory"]["peak_bytes"].as_u64().unwrap();
     let mb = |bytes: u64| f64::from(u32::try_from(bytes / 1_000).unwrap()) / 1e3;
     tell(&format!(
         "figure: daemon and shims at rest, anon + kernel: {:.1} MB ({:.1} + {:.1}); cached files {:.1} MB, {:.1} MB in all after the \
-         kernel was told to take back what it can; peak {:.1} MB, with the data directory's initialisation, {:.1} MB after a \
-         start without one",
+         kernel was told to take back what it can; peak {:.1} MB after the first start, {:.1} MB after a warm one",
         mb(held),
         mb(anon),
         mb(kernel),
@@ -94,7 +94,7 @@ fn at_rest_daemon_and_shims_hold_no_more_than_20_mb_and_their_peak_is_what_ran_o
         mb(warm)
     ));
     assert!(held <= 20_000_000, "{held} bytes");
-    assert!(warm < peak / 2, "{warm} of {peak} bytes without an initialisation");
+    assert!(peak < 150_000_000, "{peak} bytes: something else than daemon and shims ran in their group");
     assert!(reclaimed <= held + 10_000_000, "{reclaimed} bytes are left of {held} held and {file} of cached files");
 }
 
