@@ -26,16 +26,17 @@ fn one(node: &Impact) -> Vec<String> {
     let mut lines = Vec::new();
     let is_broker = node.node.as_str().starts_with("broker-");
     if is_broker {
-        for (what, list) in [
-            ("goes offline", &node.goes_offline),
-            ("refuses acks=all", &node.refuses_acks_all),
-            ("unreadable", &node.unreadable),
-            ("may lose acks=1", &node.may_lose_acks_1),
+        let more = &node.unnamed;
+        for (what, list, more) in [
+            ("goes offline", &node.goes_offline, more.goes_offline),
+            ("refuses acks=all", &node.refuses_acks_all, more.refuses_acks_all),
+            ("unreadable", &node.unreadable, more.unreadable),
+            ("may lose acks=1", &node.may_lose_acks_1, more.may_lose_acks_1),
         ] {
-            lines.push(format!("{what:<17} {}", named(list)));
+            lines.push(format!("{what:<17} {}", named(list, more)));
         }
         if !node.never_safe.is_empty() {
-            lines.push(format!("{:<17} {}", "never safe", named(&node.never_safe)));
+            lines.push(format!("{:<17} {}", "never safe", named(&node.never_safe, more.never_safe)));
         }
         lines.push(format!("{:<17} {}", "waits for", node.waits_for.as_deref().unwrap_or("nothing")));
     }
@@ -43,12 +44,13 @@ fn one(node: &Impact) -> Vec<String> {
     lines
 }
 
-/// All of them: it is what is asked for.
-fn named(list: &[String]) -> String {
-    match list.len() {
-        0 => "none".into(),
-        1 => list[0].clone(),
-        n => format!("{n} partitions: {}", list.join(", ")),
+/// All of them that came: it is what is asked for.
+fn named(list: &[String], more: usize) -> String {
+    match (list.len(), more) {
+        (0, 0) => "none".into(),
+        (1, 0) => list[0].clone(),
+        (n, 0) => format!("{n} partitions: {}", list.join(", ")),
+        (n, more) => format!("{} partitions: {}, and {more} more", n + more, list.join(", ")),
     }
 }
 
@@ -68,7 +70,10 @@ fn ending(outlook: &Outlook, roll: bool) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::{NodeName, Timestamp};
+    use crate::{
+        base::{NodeName, Timestamp},
+        control::wire::cluster::Unnamed,
+    };
 
     fn node(name: NodeName) -> Impact {
         Impact {
@@ -81,6 +86,7 @@ mod tests {
             never_safe: vec![],
             waits_for: None,
             notes: vec![],
+            unnamed: Unnamed::default(),
         }
     }
 
@@ -134,6 +140,10 @@ that is why not";
         let one = outlook(false, vec![broker]);
         assert_eq!(text(&one, false, Paint { on: false }), expected);
         assert!(text(&one, true, Paint { on: false }).contains("--accept-unavailable"));
+        let mut cut = one;
+        cut.nodes[0].unnamed.goes_offline = 998;
+        let words = text(&cut, false, Paint { on: false });
+        assert!(words.contains("goes offline      1000 partitions: a-0, a-1, and 998 more\n"), "{words}");
     }
 
     #[test]

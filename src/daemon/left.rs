@@ -26,12 +26,20 @@ pub(super) fn take_up(layout: &Layout, engine: &Handle, operations: &Operations,
     if record.kind != Kind::Drill.as_str() && !stores {
         return operation::forget(layout);
     }
+    if stores && layout.exchange().exists() {
+        // Nodes that live had this daemon go on although it could not finish; the record is for the one that can.
+        let rest = "directories are half exchanged still, so the nodes that were stopped for it are not started";
+        return note(engine.journal(), &format!("{}: {rest}", record.name()));
+    }
     if stores {
-        let (engine, layout) = (engine.clone(), layout.clone());
+        let (engine, layout, operations) = (engine.clone(), layout.clone(), operations.clone());
         tokio::spawn(async move {
             let done = super::stores::undo(&record, &engine).await;
             note(engine.journal(), &format!("{}: {done}", record.name()));
-            operation::forget(&layout);
+            // By now the record may be another one's; and who is on the way down has started nothing.
+            if operations.running().is_none() && !engine.snapshot().ending {
+                operation::forget(&layout);
+            }
         });
         return;
     }

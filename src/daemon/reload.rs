@@ -273,10 +273,7 @@ impl Reloads {
 
 /// Another operation is under way, or this one cannot be put on record.
 pub(super) fn busy(refused: &Refused) -> Failed {
-    let (exit, hint) = match refused {
-        Refused::Busy(_) => (8, "try again when it has ended; `cdc-supervisor events -f` shows how far it is"),
-        Refused::NotRecorded(_) => (1, "free space, then try again"),
-    };
+    let (exit, hint) = refused.advice();
     let causes = std::iter::successors(std::error::Error::source(refused), |e| e.source()).map(ToString::to_string);
     Failed { exit, message: refused.to_string(), causes: causes.collect(), hint: Some(hint.into()) }
 }

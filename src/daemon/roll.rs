@@ -6,8 +6,8 @@ use crate::{
     control::{
         server::AnswerSink,
         wire::{
-            Answer,
-            cluster::{Impact, Outlook},
+            Answer, LINE_MAX,
+            cluster::{Impact, Outlook, Unnamed},
         },
     },
     engine::Handle,
@@ -99,23 +99,90 @@ fn answer(made: Result<Vec<roll::Outlook>, Failed>) -> Answer {
     match made {
         Ok(all) => {
             let safe = all.iter().all(roll::Outlook::is_safe);
-            let nodes = all.into_iter().map(impact).collect();
+            let share = LINE_MAX / 2 / LISTS / all.len().max(1);
+            let nodes = all.into_iter().map(|outlook| impact(outlook, share)).collect();
             Answer::Outlook(Outlook { schema: 1, at: clock::wall(), safe, nodes })
         }
         Err(failed) => refused(failed),
     }
 }
 
-fn impact(outlook: roll::Outlook) -> Impact {
+/// Lists of names in an answer about one node.
+const LISTS: usize = 5;
+
+/// `share`: bytes that the names of one list may take. An answer is one line, and no longer than a client reads.
+fn impact(outlook: roll::Outlook, share: usize) -> Impact {
+    let (safe, found) = (outlook.is_safe(), outlook.impact);
+    let (goes_offline, offline_more) = cut(found.goes_offline, share);
+    let (refuses_acks_all, refuses_more) = cut(found.refuses_acks_all, share);
+    let (unreadable, unreadable_more) = cut(found.unreadable, share);
+    let (may_lose_acks_1, may_lose_more) = cut(found.may_lose_acks_1, share);
+    let (never_safe, never_more) = cut(found.never_safe, share);
     Impact {
-        safe: outlook.is_safe(),
+        safe,
         node: outlook.node,
-        goes_offline: outlook.impact.goes_offline,
-        refuses_acks_all: outlook.impact.refuses_acks_all,
-        unreadable: outlook.impact.unreadable,
-        may_lose_acks_1: outlook.impact.may_lose_acks_1,
-        never_safe: outlook.impact.never_safe,
+        goes_offline,
+        refuses_acks_all,
+        unreadable,
+        may_lose_acks_1,
+        never_safe,
         waits_for: outlook.waits_for,
         notes: outlook.notes,
+        unnamed: Unnamed {
+            goes_offline: offline_more,
+            refuses_acks_all: refuses_more,
+            unreadable: unreadable_more,
+            may_lose_acks_1: may_lose_more,
+            never_safe: never_more,
+        },
+    }
+}
+
+/// As many of the names as fit into so many bytes, with their quotes and commas; and how many more there are.
+fn cut(mut names: Vec<String>, bytes: usize) -> (Vec<String>, usize) {
+    let mut left = bytes;
+    let fits = |name: &&String| match left.checked_sub(name.len() + 3) {
+        Some(rest) => {
+            left = rest;
+            true
+        }
+        None => false,
+    };
+    let named = names.iter().take_while(fits).count();
+    let more = names.len() - named;
+    names.truncate(named);
+    (names, more)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::operate::impact;
+
+    #[test]
+    fn an_answer_about_any_number_of_partitions_is_a_line_that_a_client_reads() {
+        let names = |what: &str| (0..20_000).map(|n| format!("{}-{what}-{n}", "t".repeat(240))).collect::<Vec<_>>();
+        let outlook = |id| roll::Outlook {
+            node: NodeName::broker(id),
+            impact: impact::Impact {
+                goes_offline: names("a"),
+                refuses_acks_all: names("b"),
+                unreadable: names("c"),
+                may_lose_acks_1: names("d"),
+                never_safe: names("e"),
+            },
+            waits_for: None,
+            notes: Vec::new(),
+            notes_break: false,
+        };
+        let Answer::Outlook(answer) = answer(Ok((1..=9).map(outlook).collect())) else { panic!("an outlook") };
+        assert!(serde_json::to_string(&answer).unwrap().len() < LINE_MAX);
+        for node in &answer.nodes {
+            assert!(node.goes_offline.len() > 10 && !node.safe);
+            assert_eq!(node.goes_offline.len() + node.unnamed.goes_offline, 20_000);
+            assert_eq!(node.never_safe.len() + node.unnamed.never_safe, 20_000);
+        }
+        assert_eq!(cut(vec!["t-0".into(), "t-1".into()], 12), (vec!["t-0".into(), "t-1".into()], 0));
+        assert_eq!(cut(vec!["t-0".into(), "t-1".into()], 11), (vec!["t-0".into()], 1));
     }
 }

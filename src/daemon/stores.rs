@@ -98,9 +98,10 @@ pub(super) async fn carry_out(
         ));
     }
     let undo = serde_json::json!({ "start": again });
-    running
-        .step("stopping the nodes", Some(undo.clone()))
-        .map_err(|e| refused(1, format!("{e}: {}; nothing was done", e.source), None))?;
+    if let Err(e) = running.step("stopping the nodes", Some(undo.clone())) {
+        running.end("not begun: its record could not be written");
+        return Err(refused(1, format!("{e}: {}; nothing was done", e.source), None));
+    }
     let done = async {
         if !up.is_empty() {
             out.progress(format!("stopping {}", up.join(", ")));
@@ -126,11 +127,18 @@ pub(super) async fn carry_out(
         });
     }
     let started = start_again(site.engine, &again, out).await;
-    running.end(match (&done, &started) {
-        (Ok(_), Ok(())) => "done".to_owned(),
-        (Err(_), _) => "not done; the data are as they were".to_owned(),
-        (Ok(_), Err(_)) => "done; not all nodes serve again".to_owned(),
-    });
+    let words = match (&done, &started) {
+        (Ok(_), Ok(())) => "done",
+        (Err(_), Ok(())) => "not done; the data are as they were",
+        (Ok(_), Err(_)) => "done; not all nodes serve again",
+        (Err(_), Err(_)) => "not done; the data are as they were, and not all nodes serve again",
+    };
+    if started.is_err() && site.engine.snapshot().ending {
+        // They are wanted down in their files: the next daemon starts them.
+        running.leave(words);
+    } else {
+        running.end(words);
+    }
     match (done, started) {
         (Ok(mut lines), Ok(())) => {
             if !again.is_empty() {
@@ -141,6 +149,14 @@ pub(super) async fn carry_out(
         }
         (Ok(lines), Err(Answer::Refused { exit, message, mut causes, hint })) => {
             causes.extend(lines.into_iter().map(|line| format!("done: {line}")));
+            Err(Answer::Refused { exit, message, causes, hint })
+        }
+        (
+            Err(Answer::Refused { exit, message, mut causes, hint }),
+            Err(Answer::Refused { message: other, causes: more, .. }),
+        ) => {
+            causes.push(format!("not all nodes serve again: {other}"));
+            causes.extend(more);
             Err(Answer::Refused { exit, message, causes, hint })
         }
         (Ok(_), Err(other)) | (Err(other), _) => Err(other),
@@ -206,7 +222,7 @@ impl Site<'_> {
                 (Part::Look, Errand::Restore { name, only }) => {
                     exchange::could_restore(&layout, &stores, restored(name, *only)).map(|()| Vec::new())
                 }
-                (Part::Look, Errand::Reset(set)) => exchange::could_reset(&stores, *set).map(|()| Vec::new()),
+                (Part::Look, Errand::Reset(set)) => exchange::could_reset(&layout, &stores, *set).map(|()| Vec::new()),
                 (Part::Work, Errand::Snapshot { name }) => {
                     stores::create(&layout, &stores, name, &mut told).map(|made| vec![stores::made(&made)])
                 }
@@ -239,10 +255,9 @@ fn of_store(e: &StoreError) -> Answer {
 }
 
 fn busy(e: &Refused) -> Answer {
-    match e {
-        Refused::Busy(_) => refused(8, e.to_string(), Some("`cdc-supervisor events -f` shows how far it is")),
-        Refused::NotRecorded(source) => refused(1, format!("{e}: {source}: {}", source.source), None),
-    }
+    let (exit, hint) = e.advice();
+    let causes = std::iter::successors(std::error::Error::source(e), |e| e.source()).map(ToString::to_string);
+    Answer::Refused { exit, message: e.to_string(), causes: causes.collect(), hint: Some(hint.to_owned()) }
 }
 
 fn rejected(rejection: Rejection) -> Answer {

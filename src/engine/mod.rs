@@ -6,6 +6,7 @@ mod change;
 mod class_data;
 mod derive;
 mod dispatcher;
+mod exchanged;
 mod fence;
 mod identity;
 mod incidents;

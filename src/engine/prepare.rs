@@ -1,7 +1,7 @@
 //! Everything before a launch: ports free, directories, files, one-time work, the wait for a broker's old session.
 
 use super::{
-    Engine, class_data,
+    Engine, class_data, exchanged,
     fence::{self, Fence, Fenced},
     identity,
     journal::Journal,
@@ -197,6 +197,7 @@ impl Preparing {
             // Held until the work is done; a closed semaphore cannot be: nobody closes it.
             let _turn = AT_ONCE.acquire().await;
             blocking(move || {
+                not_half_exchanged(&layout, &recipe)?;
                 find_user(&recipe, &credentials)?;
                 ports_free(&recipe)?;
                 files(&layout, &recipe)
@@ -314,6 +315,32 @@ pub(super) async fn blocking<T: Send + 'static>(
         Ok(result) => result,
         Err(e) => Err(PrepareError::Passing(format!("preparing ended early: {e}"))),
     }
+}
+
+/// Whoever orders the start, and whatever orders it.
+fn not_half_exchanged(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareError> {
+    let data_of = |step: &PrepareStep| match step {
+        PrepareStep::DataVersion(version) => Some(version.data_dir.clone()),
+        PrepareStep::ClassData(_)
+        | PrepareStep::MysqlInitialize(_)
+        | PrepareStep::BrokerIdentity(_)
+        | PrepareStep::MysqlIdentity { .. }
+        | PrepareStep::AwaitBrokerSessionGone { .. }
+        | PrepareStep::NoProgram { .. } => None,
+    };
+    let Some(dir) = recipe.prepare.iter().find_map(data_of) else { return Ok(()) };
+    let file = |e| PrepareError::file(&recipe.node, &e);
+    if !exchanged::is_half(layout, &dir).map_err(file)? {
+        return Ok(());
+    }
+    Err(PrepareError::Refused(Failure {
+        cause: Cause::CouldNotStart,
+        what: format!("{} is half exchanged by a restore or a reset ({})", dir.display(), layout.exchange().display()),
+        remedy: format!(
+            "mend what kept it from being exchanged and restart the daemon, which finishes; then `cdc-supervisor start {}`",
+            recipe.node
+        ),
+    }))
 }
 
 fn find_user(recipe: &Recipe, credentials: &Mutex<Option<(String, Credentials)>>) -> Result<(), PrepareError> {

@@ -135,6 +135,7 @@ pub type Told<'a> = dyn FnMut(String) + 'a;
 /// Whether a snapshot of this name could be made, were everything down: the name is free, there is something to copy, and room.
 pub fn could_create(layout: &Layout, stores: &[Store], name: &str) -> Result<(), StoreError> {
     let name = snapshot_name(name).map_err(|why| StoreError::Asked(why, None))?;
+    exchange::none_is_half_done(layout)?;
     let place = layout.snapshots();
     if place.join(&name).exists() {
         let hint = format!("choose another name, or `cdc-supervisor snapshot remove {name} --confirm {name}` first");
@@ -199,7 +200,7 @@ fn into(
         });
         match (store.set, store.node == NodeName::zookeeper()) {
             (Set::Kafka, false) => {
-                if let Some(text) = fs::read_plain_optional(&store.dir.join("meta.properties"))?
+                if let Some(text) = fs::read_plain_lossy_optional(&store.dir.join("meta.properties"))?
                     && let identity::Found::Data { cluster, .. } = identity::meta_properties(&text)
                 {
                     manifest.cluster = Some(cluster);
@@ -207,7 +208,7 @@ fn into(
             }
             (Set::Kafka, true) => {}
             (Set::Mysql, _) => {
-                let text = fs::read_plain_optional(&store.dir.join("auto.cnf"))?.unwrap_or_default();
+                let text = fs::read_plain_lossy_optional(&store.dir.join("auto.cnf"))?.unwrap_or_default();
                 manifest.mysql = identity::server_uuid(&text);
             }
         }
@@ -241,7 +242,7 @@ fn copy_secrets(from: &Path, to: &Path) -> Result<Vec<String>, SysError> {
 
 /// Who wrote a data directory, as its mark says; a mark that cannot be read says nothing.
 fn marker(dir: &Path) -> Result<Option<Marker>, SysError> {
-    Ok(fs::read_plain_optional(&dir.join(MARKER))?.and_then(|text| serde_json::from_str(&text).ok()))
+    Ok(fs::read_plain_lossy_optional(&dir.join(MARKER))?.and_then(|text| serde_json::from_str(&text).ok()))
 }
 
 /// Whether every store is at rest: nobody holds its node's lock.
@@ -321,6 +322,8 @@ pub fn list(layout: &Layout) -> Result<Vec<Result<Manifest, String>>, StoreError
 
 /// One snapshot's manifest.
 pub fn read(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
+    // It comes from outside and becomes a path: nothing elsewhere is read, copied back or removed.
+    snapshot_name(name).map_err(|why| StoreError::Asked(why, None))?;
     let dir = layout.snapshots().join(name);
     let path = dir.join(manifest::FILE);
     let Some(text) = fs::read_optional(&path)? else {

@@ -27,7 +27,7 @@ use crate::{
         drill::{Drill, Plan, Report, Tally},
         units::human_duration,
     },
-    clients::{ClientError, kafka::Admin},
+    clients::{ClientError, kafka::min_isr},
     engine::Handle,
     sys::clock,
 };
@@ -55,7 +55,7 @@ const AGREE_WITHIN: Duration = Duration::from_secs(15);
 const BEGIN_WITHIN: Duration = Duration::from_secs(60);
 /// How long the last acknowledgements may take once everything is whole.
 const LAST_WITHIN: Duration = Duration::from_secs(30);
-/// Bound of a question about a topic's settings.
+/// Bound of a question about topics' settings.
 const CALL: Duration = Duration::from_secs(15);
 
 /// What a drill is made with.
@@ -113,18 +113,9 @@ pub async fn run(stage: &Stage<'_>, plan: &Plan, by: Option<OrderedBy>, tell: Te
 }
 
 fn busy(refused: &operation::Refused) -> Refused {
-    match refused {
-        operation::Refused::Busy(_) => Refused::unsafe_now(
-            refused.to_string(),
-            Some("try again when it has ended; `cdc-supervisor events -f` shows how far it is"),
-        ),
-        operation::Refused::NotRecorded(e) => Refused {
-            exit: 1,
-            message: refused.to_string(),
-            causes: vec![e.to_string(), e.source.to_string()],
-            hint: Some("free space, then try again".into()),
-        },
-    }
+    let (exit, hint) = refused.advice();
+    let causes = std::iter::successors(std::error::Error::source(refused), |e| e.source()).map(ToString::to_string);
+    Refused { exit, message: refused.to_string(), causes: causes.collect(), hint: Some(hint.into()) }
 }
 
 /// `passed: 8123 records and 812 rows acknowledged, none lost; longest gap 0.39 s`.
@@ -283,22 +274,18 @@ async fn healthy(stage: &Stage<'_>) -> Result<Option<Said>, Refused> {
 /// Nothing of the user's goes offline.
 async fn unharmed(stage: &Stage<'_>, drill: Drill, victims: &[NodeName], said: Option<&Said>) -> Result<(), Refused> {
     let Some(kafka) = &stage.targets.kafka else { return Ok(()) };
-    let Some(view) = said.and_then(|said| said.views.values().flatten().next()) else { return Ok(()) };
+    let Some(view) = said.and_then(Said::view) else { return Ok(()) };
     let taken: Vec<u32> = broker_ids(stage, victims).into_iter().collect();
     let usual = usize::try_from(kafka.min_isr).unwrap_or(1);
-    // Only topics with few replicas can be harmed, and only of those the setting matters.
-    let least = |t: &&crate::clients::kafka::Topic| t.partitions.iter().map(|p| p.replicas.len()).min().unwrap_or(0);
-    let mut settings = BTreeMap::new();
-    let small: Vec<&str> = view.topics.iter().filter(|t| least(t) <= 2).map(|t| t.name.as_str()).collect();
-    if !small.is_empty() {
-        let admin = Admin::new(&kafka.internal).map_err(|e| failed("a Kafka client", &e))?;
-        for topic in small {
-            let config = admin.topic_config(topic, CALL).await.map_err(|e| failed("a topic's settings", &e))?;
-            let min = config.get("min.insync.replicas").and_then(|v| v.parse().ok()).unwrap_or(usual);
-            settings.insert(topic, min);
-        }
-    }
-    let harm = ready::harmed(drill, &taken, view, |topic| settings.get(topic).copied().unwrap_or(usual));
+    // Of every topic: one with three replicas that wants all three in sync is harmed, too.
+    let topics: Vec<&str> = view.topics.iter().map(|t| t.name.as_str()).collect();
+    let all = brokers(stage.targets).unwrap_or_default();
+    let settings = match view.answering.and_then(|id| all.get(&id)) {
+        Some(address) => min_isr(*address, &topics, CALL).await.map_err(|e| failed("topics' settings", &e))?,
+        None => BTreeMap::new(),
+    };
+    let wants = |topic: &str| settings.get(topic).map_or(usual, |min| usize::try_from(*min).unwrap_or(usize::MAX));
+    let harm = ready::harmed(drill, &taken, view, wants);
     match harm.first() {
         None => Ok(()),
         Some(first) => Err(Refused {

@@ -12,6 +12,7 @@ use crate::{
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fmt,
+    path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -111,6 +112,8 @@ impl Record {
 pub enum Refused {
     /// Another one runs.
     Busy(Box<Record>),
+    /// A restore or a reset has stopped half-way, and the record has what the next daemon does after it has finished.
+    HalfExchanged(PathBuf),
     /// Its record cannot be written; nothing was begun.
     NotRecorded(SysError),
 }
@@ -131,6 +134,7 @@ impl fmt::Display for Refused {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Refused::Busy(record) => f.write_str(&Self::words(record)),
+            Refused::HalfExchanged(path) => write!(f, "data directories are half exchanged ({})", path.display()),
             Refused::NotRecorded(_) => f.write_str("the operation's record cannot be written; nothing was begun"),
         }
     }
@@ -139,8 +143,22 @@ impl fmt::Display for Refused {
 impl std::error::Error for Refused {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Refused::Busy(_) => None,
+            Refused::Busy(_) | Refused::HalfExchanged(_) => None,
             Refused::NotRecorded(e) => Some(e),
+        }
+    }
+}
+
+impl Refused {
+    /// The exit code of the contract, and what to do.
+    pub fn advice(&self) -> (u8, &'static str) {
+        match self {
+            Refused::Busy(_) => (8, "try again when it has ended; `cdc-supervisor events -f` shows how far it is"),
+            Refused::HalfExchanged(_) => (
+                8,
+                "mend what kept them from being exchanged, then restart the daemon: it finishes before it starts anything",
+            ),
+            Refused::NotRecorded(_) => (1, "free space, then try again"),
         }
     }
 }
@@ -200,6 +218,10 @@ impl Operations {
         let mut running = self.0.running();
         if let Some(other) = running.as_ref() {
             return Err(Refused::Busy(Box::new(other.clone())));
+        }
+        let half = self.0.layout.exchange();
+        if half.exists() {
+            return Err(Refused::HalfExchanged(half));
         }
         let record = Record {
             schema: first(),
@@ -452,6 +474,23 @@ mod tests {
         std::fs::write(layout.operation(), later).unwrap();
         let Some(Left::Half(left)) = leftover(&layout) else { panic!() };
         assert_eq!((left.name().as_str(), left.is_of_this_boot()), ("levitate", false));
+    }
+
+    #[test]
+    fn nothing_begins_over_the_record_of_an_exchange_that_stopped_half_way() {
+        let (_dir, layout, operations) = root();
+        let restore = operations.begin(Kind::Restore, "s", BY).unwrap();
+        restore.step("stopping the nodes", Some(serde_json::json!({"start": ["mysql"]}))).unwrap();
+        std::fs::write(layout.exchange(), "{}").unwrap();
+        restore.leave("directories are half exchanged");
+        let kept = std::fs::read(layout.operation()).unwrap();
+        for kind in [Kind::Roll, Kind::Drill, Kind::Reload, Kind::Snapshot] {
+            let refused = operations.begin(kind, "", None).unwrap_err();
+            assert!(matches!(refused, Refused::HalfExchanged(_)) && refused.advice().0 == 8, "{refused}");
+        }
+        assert_eq!(std::fs::read(layout.operation()).unwrap(), kept);
+        std::fs::remove_file(layout.exchange()).unwrap();
+        drop(operations.begin(Kind::Roll, "", None).unwrap());
     }
 
     #[test]

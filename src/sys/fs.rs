@@ -268,8 +268,19 @@ pub fn read_optional(path: &Path) -> Result<Option<String>, SysError> {
 /// The text of a small file of ours in a directory that a node may write to; none when there is none. What is no plain file is
 /// an error, and is neither followed nor waited for.
 pub fn read_plain_optional(path: &Path) -> Result<Option<String>, SysError> {
+    let text = |bytes| String::from_utf8(bytes).map_err(|e| io::Error::new(io::ErrorKind::InvalidData, e));
+    let read = read_plain(path)?.map(text).transpose();
+    read.map_err(|e| SysError::path("read", path, e))
+}
+
+/// The same, whatever bytes are in it.
+pub fn read_plain_lossy_optional(path: &Path) -> Result<Option<String>, SysError> {
+    Ok(read_plain(path)?.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
+}
+
+fn read_plain(path: &Path) -> Result<Option<Vec<u8>>, SysError> {
     const MOST: u64 = 1 << 20;
-    let read = || -> io::Result<Option<String>> {
+    let read = || -> io::Result<Option<Vec<u8>>> {
         let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
         let mut file = match OpenOptions::new().read(true).custom_flags(flags).open(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -278,9 +289,9 @@ pub fn read_plain_optional(path: &Path) -> Result<Option<String>, SysError> {
         if !file.metadata()?.is_file() {
             return Err(io::Error::new(io::ErrorKind::InvalidData, "it is no plain file"));
         }
-        let mut text = String::new();
-        io::Read::read_to_string(&mut io::Read::take(&mut file, MOST), &mut text)?;
-        Ok(Some(text))
+        let mut bytes = Vec::new();
+        io::Read::read_to_end(&mut io::Read::take(&mut file, MOST), &mut bytes)?;
+        Ok(Some(bytes))
     };
     read().map_err(|e| SysError::path("read", path, e))
 }
@@ -461,7 +472,7 @@ mod tests {
         let lock = place.join("lock");
         std::os::unix::fs::symlink(&victim, &lock).unwrap();
         assert!(Lock::try_take(&lock).is_err() && !Lock::is_held(&lock));
-        assert!(read_plain_optional(&lock).is_err());
+        assert!(read_plain_optional(&lock).is_err() && read_plain_lossy_optional(&lock).is_err());
         assert_eq!(fs::read_to_string(&victim).unwrap(), "theirs");
     }
 

@@ -64,6 +64,14 @@ pub fn file_system(path: &Path) -> Result<FileSystem, SysError> {
     })
 }
 
+/// Whether something is mounted at this very directory, also another directory of the same file system (`mount --bind`), which
+/// device numbers do not tell. Where the table of mounts cannot be read: no.
+pub fn is_mount_point(dir: &Path) -> bool {
+    let handle = OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_CLOEXEC).open(dir);
+    let mount = handle.ok().and_then(|handle| mount_of(&handle));
+    mount.is_some_and(|mount| dir.canonicalize().is_ok_and(|dir| dir == mount.point))
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 struct Mount {
     kind: String,
@@ -162,6 +170,15 @@ fn holders_in(list: &str, device: u64, inode: u64) -> Vec<i32> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_mount_point_is_told_from_a_directory_of_a_mount() {
+        assert!(is_mount_point(Path::new("/proc")) && is_mount_point(Path::new("/")));
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("below")).unwrap();
+        assert!(!is_mount_point(&dir.path().join("below")));
+        assert!(!is_mount_point(Path::new("/proc/self/fdinfo")) && !is_mount_point(Path::new("/none")));
+    }
 
     #[test]
     fn the_file_system_of_a_path_has_a_kind_a_mount_and_room() {

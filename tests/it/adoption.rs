@@ -280,8 +280,11 @@ fn a_restart_that_a_daemon_counted_and_did_not_live_to_begin_is_one_restart() {
     std::fs::write(&open, "").unwrap();
     root.up();
     std::fs::remove_file(&open).unwrap();
+    let b = root.pid("b");
     process::kill(root.pid("a"), 9);
-    process::kill(root.pid("b"), 9);
+    // Its own death is seen first, or the other one is started at once.
+    root.await_node("a", "not ready", |n| n["state"] != "ready");
+    process::kill(b, 9);
     root.await_node("b", "waits for a", |n| n["state"] == "waiting" && n["restarts"] == 1);
     crate::support::until(crate::support::STATE_LIMIT, "that is written", || {
         let text = std::fs::read_to_string(root.path().join("state/nodes/b.json")).unwrap_or_default();

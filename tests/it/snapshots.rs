@@ -1,6 +1,7 @@
-//! `snapshot`, `restore` and `reset` without a daemon, on data that look like a stack's: names, confirmations, exit codes.
+//! `snapshot`, `restore` and `reset` without a daemon, on data that look like a stack's: names, confirmations, exit codes; and what a daemon
+//! does with an exchange that stopped half-way.
 
-use crate::support::Root;
+use crate::support::{Root, STATE_LIMIT, fake, process, until};
 use std::{fs, path::PathBuf};
 
 fn data(root: &Root, node: &str) -> PathBuf {
@@ -77,13 +78,63 @@ fn a_set_is_reset_after_it_was_confirmed_and_the_other_stays() {
 fn an_exchange_that_was_cut_short_is_finished_before_anything_else() {
     let root = root();
     let dir = data(&root, "mysql");
-    fs::rename(&dir, dir.with_file_name("data.outgoing")).unwrap();
-    fs::create_dir_all(dir.with_file_name("data.incoming")).unwrap();
-    fs::write(dir.with_file_name("data.incoming").join("file"), "restored").unwrap();
+    fs::rename(&dir, dir.with_file_name("data.cdc-outgoing")).unwrap();
+    fs::create_dir_all(dir.with_file_name("data.cdc-incoming")).unwrap();
+    fs::write(dir.with_file_name("data.cdc-incoming").join("file"), "restored").unwrap();
     let record = serde_json::json!({ "schema": 1, "what": "restore first", "swaps": [{ "dir": dir, "new": true }] });
     fs::write(root.path().join("state/exchange.json"), record.to_string()).unwrap();
     root.ok(&["snapshot", "create", "after"]);
     assert_eq!(read(&root, "mysql"), "restored");
     assert_eq!(fs::read_to_string(root.path().join("snapshots/after/mysql/file")).unwrap(), "restored");
-    assert!(!dir.with_file_name("data.outgoing").exists() && !root.path().join("state/exchange.json").exists());
+    assert!(!dir.with_file_name("data.cdc-outgoing").exists() && !root.path().join("state/exchange.json").exists());
+}
+
+/// A restore that has stopped half-way while another node runs: SIGKILL to its daemon, and the next one cannot finish either.
+#[test]
+fn on_directories_that_are_half_exchanged_nothing_is_started_until_a_daemon_could_finish() {
+    let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
+    for words in ["was cut short with its daemon", "nodes run, so the daemon goes on", "is finished now"] {
+        root.expect_log(words);
+    }
+    root.up();
+    root.ok(&["stop", "a"]);
+    let b = root.pid("b");
+    kill_daemon(&root);
+    let dir = root.home().join("d");
+    let beside = |ending: &str| root.home().join(format!("d.cdc-{ending}"));
+    for place in [dir.clone(), beside("incoming"), beside("outgoing").join("somebody's")] {
+        fs::create_dir_all(place).unwrap();
+    }
+    fs::write(beside("incoming").join("file"), "restored").unwrap();
+    let record = serde_json::json!({ "schema": 1, "what": "restore s", "swaps": [{ "dir": dir, "new": true }] });
+    fs::write(root.path().join("state/exchange.json"), record.to_string()).unwrap();
+    let operation = serde_json::json!({
+        "schema": 1, "kind": "restore", "detail": "s", "begun_at": "2026-01-02T03:04:05.006Z", "boot_id": "", "daemon_pid": 7,
+        "step": "the data is being worked on", "undo": { "start": ["a"] },
+    });
+    fs::write(root.path().join("state/operation.json"), operation.to_string()).unwrap();
+
+    for arguments in [&["up", "--detach"][..], &["start", "a"], &["reload"], &["snapshot", "create", "s", "--stop"]] {
+        let refused = root.fails(8, arguments);
+        assert!(refused.stderr.contains("half exchanged"), "{arguments:?}: {refused}");
+    }
+    assert_eq!((&root.node("a")["state"], root.pid("b")), (&"down".into(), b));
+    assert!(root.ok(&["events"]).stdout.contains("so the nodes that were stopped for it are not started"));
+    assert!(root.path().join("state/operation.json").exists() && dir.exists(), "it is left to a daemon that can");
+
+    fs::remove_dir_all(beside("outgoing")).unwrap();
+    kill_daemon(&root);
+    root.up();
+    assert_eq!(fs::read_to_string(dir.join("file")).unwrap(), "restored");
+    root.await_node("a", "it is started again", |n| n["state"] == "ready");
+    assert_eq!(root.pid("b"), b);
+    until(STATE_LIMIT, "the record goes", || {
+        if root.path().join("state/operation.json").exists() { Err("it is there".into()) } else { Ok(()) }
+    });
+}
+
+fn kill_daemon(root: &Root) {
+    let daemon = root.daemon();
+    process::kill(daemon, 9);
+    until(STATE_LIMIT, "the daemon is gone", || if process::alive(daemon) { Err("alive".into()) } else { Ok(()) });
 }

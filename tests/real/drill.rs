@@ -2,8 +2,8 @@
 //! refused; a daemon killed in the middle of a drill leaves nothing behind.
 
 use crate::{
-    stack::Stack,
-    support::{Client, STATE_LIMIT, VERB_LIMIT, process, until},
+    stack::{SETTLE, Stack},
+    support::{STATE_LIMIT, VERB_LIMIT, process, until},
 };
 use cdc_supervisor::clients::{kafka::Admin, mysql::Mysql};
 use serde_json::Value;
@@ -103,7 +103,6 @@ fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_ma
     assert!(stack.ok(&["drill", "history"]).stdout.contains("LONGEST GAP"));
 
     killed_in_the_middle(&stack, &admin);
-    stopped_in_the_middle(&stack, &admin);
     with_a_client_that_is_not_ours(&stack, &admin);
     assert_eq!(stack.rows("orders"), 3, "no row of the user's is touched");
 }
@@ -174,56 +173,29 @@ fn refusals(stack: &Stack, admin: &Admin) {
 /// SIGKILL to the daemon while a broker is stopped: the next one has it go on, and removes what the drill has made.
 fn killed_in_the_middle(stack: &Stack, admin: &Admin) {
     stack.expect_log("was cut short with its daemon");
-    let (client, pids) = paused(stack);
+    let client = stack.spawn(&["drill", "broker-pause", "--for", "60s", "--confirm", "broker-pause"]);
+    let pids: Vec<i32> = (1..=3).map(|id| stack.pid(&format!("broker-{id}"))).collect();
+    let stopped = || {
+        let is_stopped = |pid: &&i32| {
+            let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+            stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+        };
+        pids.iter().find(is_stopped).copied()
+    };
+    until(VERB_LIMIT, "a broker is stopped", || stopped().map(|_| ()).ok_or_else(|| "none".into()));
     process::kill(stack.daemon(), 9);
     assert_ne!(client.wait(VERB_LIMIT).code, Some(0));
     stack.up();
-    assert_eq!(stopped(&pids), None, "the next daemon has it go on");
-    undone(stack);
-    no_trace(stack, admin);
-    let events = stack.ok(&["events"]).stdout;
-    for words in ["drill broker-pause, begun at", "SIGCONT to pid", "removed its topics", "removed its table"] {
-        assert!(events.contains(words), "{words}: {events}");
-    }
-}
-
-/// `down` while a broker is stopped: it goes on and ends in order, and the next daemon removes what the drill has made.
-fn stopped_in_the_middle(stack: &Stack, admin: &Admin) {
-    let (client, _) = paused(stack);
-    stack.down();
-    let given_up = client.wait(VERB_LIMIT);
-    assert_eq!(given_up.code, Some(7), "{given_up}");
-    for id in 1..=3 {
-        let clean = stack.path().join(format!("nodes/broker-{id}/data/.kafka_cleanshutdown"));
-        assert!(clean.exists(), "broker-{id} was not stopped in order");
-    }
-    stack.up();
-    undone(stack);
-    no_trace(stack, admin);
-}
-
-/// A drill that keeps a broker stopped, and the brokers' processes.
-fn paused(stack: &Stack) -> (Client, Vec<i32>) {
-    let client = stack.spawn(&["drill", "broker-pause", "--for", "60s", "--confirm", "broker-pause"]);
-    let pids: Vec<i32> = (1..=3).map(|id| stack.pid(&format!("broker-{id}"))).collect();
-    until(VERB_LIMIT, "a broker is stopped", || stopped(&pids).map(|_| ()).ok_or_else(|| "none".into()));
-    (client, pids)
-}
-
-fn stopped(pids: &[i32]) -> Option<i32> {
-    let is_stopped = |pid: &&i32| {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        stat.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
-    };
-    pids.iter().find(is_stopped).copied()
-}
-
-/// Waits until the next daemon has undone what a drill has left.
-fn undone(stack: &Stack) {
+    assert_eq!(stopped(), None, "the next daemon has it go on");
     let began = Instant::now();
     while stack.path().join("state/operation.json").exists() {
         assert!(began.elapsed() < DRILL, "what the drill has left is not removed");
         std::thread::sleep(Duration::from_millis(200));
+    }
+    no_trace(stack, admin);
+    let events = stack.ok(&["events"]).stdout;
+    for words in ["drill broker-pause, begun at", "SIGCONT to pid", "removed its topics", "removed its table"] {
+        assert!(events.contains(words), "{words}: {events}");
     }
 }
 
@@ -236,7 +208,10 @@ fn with_a_client_that_is_not_ours(stack: &Stack, admin: &Admin) {
     until(VERB_LIMIT, "it writes", || if acknowledged(&said).len() > 500 { Ok(()) } else { Err("nothing".into()) });
     let victim = stack.pid("broker-2");
     process::kill(victim, 9);
-    stack.await_node("broker-2", "ready again", |n| n["state"] == "ready" && n["pid"] != victim);
+    until(SETTLE, "broker-2 is ready again", || {
+        let node = stack.node("broker-2");
+        if node["state"] == "ready" && node["pid"] != victim { Ok(()) } else { Err(node.to_string()) }
+    });
     stack.await_whole(admin);
     ended(&mut producer, "the producer");
     let wanted = acknowledged(&said);

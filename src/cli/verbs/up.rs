@@ -181,18 +181,21 @@ impl Up<'_> {
             let living = status::nodes_that_live(&layout);
             // What `--only` needs besides is left to its own start: the daemon knows the order, this is a first look.
             let starting: BTreeSet<NodeName> = if only.is_empty() { plan.nodes() } else { only }.into_iter().collect();
-            preflight::check(&plan, &starting, &living)
+            (preflight::check(&plan, &starting, &living), !living.is_empty())
         });
-        match looked.await {
-            Ok(Ok(warnings)) => {
-                for problem in warnings {
-                    let text = [vec![problem.what], problem.causes, vec![format!("hint: {}", problem.hint)]].concat();
-                    self.context.printer.warn(&text.join("\n"));
-                }
-                Ok(())
+        let tell = |problems: Vec<preflight::Problem>| {
+            for problem in problems {
+                let text = [vec![problem.what], problem.causes, vec![format!("hint: {}", problem.hint)]].concat();
+                self.context.printer.warn(&text.join("\n"));
             }
-            Ok(Err(Preflight::Memory(errors))) => Err(CliError::drawn(Exit::Configuration, errors.to_string())),
-            Ok(Err(Preflight::Host(problems))) => {
+            Ok(())
+        };
+        match looked.await {
+            Ok((Ok(warnings), _)) => tell(warnings),
+            Ok((Err(Preflight::Memory(errors)), _)) => Err(CliError::drawn(Exit::Configuration, errors.to_string())),
+            // Nodes that live are not left alone for it, as the daemon itself goes on (`daemon::inputs`).
+            Ok((Err(Preflight::Host(problems)), true)) => tell(problems),
+            Ok((Err(Preflight::Host(problems)), false)) => {
                 let error =
                     |p: preflight::Problem| CliError::new(Exit::Preflight, p.what).causes(p.causes).hint(p.hint);
                 Err(CliError::several(Exit::Preflight, problems.into_iter().map(error).collect()))

@@ -143,4 +143,23 @@ pub struct Impact {
     pub waits_for: Option<String>,
     /// What else goes with it, for a node that is no broker.
     pub notes: Vec<String>,
+    /// How many more belong to each list than it names: an answer is one line of bounded length.
+    #[serde(default)]
+    pub unnamed: Unnamed,
+}
+
+/// Partitions that are counted and not named.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Unnamed {
+    /// Of [`Impact::goes_offline`].
+    pub goes_offline: usize,
+    /// Of [`Impact::refuses_acks_all`].
+    pub refuses_acks_all: usize,
+    /// Of [`Impact::unreadable`].
+    pub unreadable: usize,
+    /// Of [`Impact::may_lose_acks_1`].
+    pub may_lose_acks_1: usize,
+    /// Of [`Impact::never_safe`].
+    pub never_safe: usize,
 }

@@ -184,7 +184,7 @@ fn mark(node: &NodeName, step: &DataVersion) -> Result<Option<String>, PrepareEr
     // What a daemon that was killed here left: mysqld takes every file in its data directory for its own.
     fs::remove_torn_of(&path);
     let mut note = None;
-    let found: Option<Marker> = match fs::read_lossy_optional(&path).map_err(failed)? {
+    let found: Option<Marker> = match fs::read_plain_lossy_optional(&path).map_err(failed)? {
         None => None,
         Some(text) => match serde_json::from_str(&text) {
             Ok(marker) => Some(marker),
@@ -201,7 +201,9 @@ fn mark(node: &NodeName, step: &DataVersion) -> Result<Option<String>, PrepareEr
         },
     };
     let left = match step.product {
-        DataProduct::Mysql => fs::read_lossy_optional(&step.data_dir.join("mysql_upgrade_history")).map_err(failed)?,
+        DataProduct::Mysql => {
+            fs::read_plain_lossy_optional(&step.data_dir.join("mysql_upgrade_history")).map_err(failed)?
+        }
         DataProduct::Kafka | DataProduct::Zookeeper => None,
     };
     let left = left.as_deref().and_then(upgrade_history);
@@ -215,7 +217,7 @@ fn mark(node: &NodeName, step: &DataVersion) -> Result<Option<String>, PrepareEr
 
 /// What is in a broker's data directory.
 fn broker_data(dir: &Path) -> Result<Found, SysError> {
-    let meta = fs::read_lossy_optional(&dir.join("meta.properties"))?;
+    let meta = fs::read_plain_lossy_optional(&dir.join("meta.properties"))?;
     let names = fs::names_in(dir)?;
     Ok(found(meta.as_deref(), names.iter().map(String::as_str)))
 }
@@ -225,7 +227,7 @@ fn mysql_data(dir: &Path) -> Result<MysqlFound, SysError> {
     if fs::names_in(dir)?.is_empty() {
         return Ok(MysqlFound::Empty);
     }
-    let uuid = fs::read_lossy_optional(&dir.join("auto.cnf"))?.as_deref().and_then(server_uuid);
+    let uuid = fs::read_plain_lossy_optional(&dir.join("auto.cnf"))?.as_deref().and_then(server_uuid);
     Ok(uuid.map_or(MysqlFound::NoUuid, |uuid| MysqlFound::Server { uuid }))
 }
 
@@ -290,6 +292,19 @@ mod tests {
         let history = r#"{"file_format":"1","upgrade_history":[{"version":"9.7.4"}]}"#;
         std::fs::write(dir.path().join("mysql_upgrade_history"), history).unwrap();
         assert!(matches!(mark(&NodeName::mysql(), &version(dir.path(), "8.4.11")), Err(PrepareError::Refused(_))));
+    }
+
+    #[test]
+    fn a_link_that_a_node_has_planted_in_its_data_is_not_followed() {
+        let dir = tempfile::tempdir().unwrap();
+        let theirs = dir.path().join("theirs");
+        std::fs::write(&theirs, "[auto]\nserver-uuid=u\ncluster.id=X\nbroker.id=1\n").unwrap();
+        for name in ["meta.properties", "auto.cnf", "mysql_upgrade_history", MARKER] {
+            std::os::unix::fs::symlink(&theirs, dir.path().join(name)).unwrap();
+        }
+        assert!(broker_data(dir.path()).is_err() && mysql_data(dir.path()).is_err());
+        assert!(mark(&NodeName::mysql(), &version(dir.path(), "8.4.11")).is_err());
+        assert!(dir.path().join(MARKER).is_symlink(), "and none is put aside");
     }
 
     #[test]

@@ -51,7 +51,7 @@ pub(super) fn look(site: &Site) -> Facts {
 }
 
 fn broker_data(dir: &Path) -> Result<Found, crate::sys::error::SysError> {
-    let meta = fs::read_lossy_optional(&dir.join("meta.properties"))?;
+    let meta = fs::read_plain_lossy_optional(&dir.join("meta.properties"))?;
     let names = fs::names_in(dir)?;
     Ok(found(meta.as_deref(), names.iter().map(String::as_str)))
 }
@@ -60,7 +60,7 @@ fn mysql_data(dir: &Path) -> Result<MysqlFound, crate::sys::error::SysError> {
     if fs::names_in(dir)?.is_empty() {
         return Ok(MysqlFound::Empty);
     }
-    let uuid = fs::read_lossy_optional(&dir.join("auto.cnf"))?.as_deref().and_then(server_uuid);
+    let uuid = fs::read_plain_lossy_optional(&dir.join("auto.cnf"))?.as_deref().and_then(server_uuid);
     Ok(uuid.map_or(MysqlFound::NoUuid, |uuid| MysqlFound::Server { uuid }))
 }
 

@@ -11,10 +11,11 @@ use std::{
     path::Path,
 };
 
-/// Bytes that the files below `dir` take on disk; nothing for a directory that is not there.
+/// Bytes that the files below `dir` take on disk; nothing for a directory that is not there. Also asked while nodes run, so what
+/// goes while it is looked at (a checkpoint's temporary file, a segment that was deleted) takes no room.
 pub(super) fn taken(dir: &Path) -> Result<u64, SysError> {
     let mut sum = 0;
-    walk(dir, &mut |_, _, meta| {
+    walk(dir, Gone::Passes, &mut |_, _, meta| {
         sum += meta.blocks() * 512;
         Ok(())
     })?;
@@ -26,7 +27,7 @@ pub(super) fn taken(dir: &Path) -> Result<u64, SysError> {
 pub(super) fn tree(from: &Path, to: &Path, told: &mut dyn FnMut(u64)) -> Result<Vec<Entry>, SysError> {
     let mut entries = Vec::new();
     let owner = host::is_root();
-    walk(from, &mut |path, name, meta| {
+    walk(from, Gone::IsAnError, &mut |path, name, meta| {
         let target = if name.is_empty() { to.to_owned() } else { to.join(name) };
         let mut entry =
             Entry { path: name.to_owned(), mode: meta.mode() & 0o7777, uid: meta.uid(), gid: meta.gid(), file: None };
@@ -72,7 +73,7 @@ pub(super) fn differences(dir: &Path, store: &StoreCopy, told: &mut dyn FnMut(u6
     let mut listed: std::collections::BTreeMap<&str, &Entry> =
         store.entries.iter().map(|e| (e.path.as_str(), e)).collect();
     let place = |name: &str| if name.is_empty() { store.node.to_string() } else { format!("{}/{name}", store.node) };
-    walk(dir, &mut |path, name, meta| {
+    walk(dir, Gone::IsAnError, &mut |path, name, meta| {
         let Some(entry) = listed.remove(name) else {
             wrong.push(format!("{} is not in the manifest", place(name)));
             return Ok(());
@@ -118,12 +119,21 @@ fn hex(bytes: &[u8]) -> String {
 /// What a walk hands over: where it is, its name below the top, what it is.
 type Each<'a> = dyn FnMut(&Path, &str, &Metadata) -> Result<(), SysError> + 'a;
 
+/// What it means that something was in its directory and is not there any more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Gone {
+    /// Programs run and remove files of theirs.
+    Passes,
+    /// Nothing runs: nobody may.
+    IsAnError,
+}
+
 /// Directories before what is in them, in order of names; the top first, under the empty name. A top that is not there is empty.
-fn walk(top: &Path, each: &mut Each<'_>) -> Result<(), SysError> {
+fn walk(top: &Path, gone: Gone, each: &mut Each<'_>) -> Result<(), SysError> {
     match fs::symlink_metadata(top) {
         Ok(meta) if meta.is_dir() => {
             each(top, "", &meta)?;
-            below(top, "", each)
+            below(top, "", gone, each)
         }
         Ok(_) => Err(SysError::path("copy", top, io::Error::other("it is not a directory"))),
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
@@ -131,10 +141,15 @@ fn walk(top: &Path, each: &mut Each<'_>) -> Result<(), SysError> {
     }
 }
 
-fn below(dir: &Path, prefix: &str, each: &mut Each<'_>) -> Result<(), SysError> {
+fn below(dir: &Path, prefix: &str, gone: Gone, each: &mut Each<'_>) -> Result<(), SysError> {
     let failed = |e| SysError::path("look into", dir, e);
+    let passes = |e: &io::Error| gone == Gone::Passes && e.kind() == io::ErrorKind::NotFound;
     let mut names = Vec::new();
-    for entry in fs::read_dir(dir).map_err(failed)? {
+    let entries = match fs::read_dir(dir) {
+        Err(e) if passes(&e) => return Ok(()),
+        entries => entries.map_err(failed)?,
+    };
+    for entry in entries {
         names.push(entry.map_err(failed)?.file_name());
     }
     names.sort();
@@ -144,7 +159,10 @@ fn below(dir: &Path, prefix: &str, each: &mut Each<'_>) -> Result<(), SysError> 
             return Err(SysError::path("copy", &path, io::Error::other("its name is not UTF-8")));
         };
         let name = if prefix.is_empty() { name.to_owned() } else { format!("{prefix}/{name}") };
-        let meta = fs::symlink_metadata(&path).map_err(|e| SysError::path("look at", &path, e))?;
+        let meta = match fs::symlink_metadata(&path) {
+            Err(e) if passes(&e) => continue,
+            meta => meta.map_err(|e| SysError::path("look at", &path, e))?,
+        };
         let kind = meta.file_type();
         if kind.is_symlink() {
             let why =
@@ -159,7 +177,7 @@ fn below(dir: &Path, prefix: &str, each: &mut Each<'_>) -> Result<(), SysError> 
         }
         each(&path, &name, &meta)?;
         if kind.is_dir() {
-            below(&path, &name, each)?;
+            below(&path, &name, gone, each)?;
         }
     }
     Ok(())
@@ -204,6 +222,34 @@ mod tests {
                         manifest; mysql/db/empty is missing";
         assert_eq!(wrong, expected);
         assert_eq!(differences(&dir.path().join("gone"), &copy, &mut |_| ()).unwrap().len(), 5);
+    }
+
+    #[test]
+    fn what_a_program_removes_while_room_is_counted_takes_none_and_is_missed_in_a_copy() {
+        let dir = tempfile::tempdir().unwrap();
+        let from = dir.path().join("from");
+        let fill = || {
+            fs::create_dir_all(from.join("b-delete")).unwrap();
+            for name in ["a", "b-delete/0.log", "c.tmp"] {
+                fs::write(from.join(name), "x").unwrap();
+            }
+        };
+        let seen = |gone: Gone| {
+            fill();
+            let mut seen = Vec::new();
+            let done = walk(&from, gone, &mut |_, name, _| {
+                seen.push(name.to_owned());
+                match name {
+                    "a" => fs::remove_file(from.join("c.tmp")).unwrap(),
+                    "b-delete" => fs::remove_dir_all(from.join("b-delete")).unwrap(),
+                    _ => {}
+                }
+                Ok(())
+            });
+            (done.is_ok(), seen)
+        };
+        assert_eq!(seen(Gone::Passes), (true, ["", "a", "b-delete"].map(str::to_owned).to_vec()));
+        assert!(!seen(Gone::IsAnError).0);
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{
 use crate::{
     base::{Layout, NodeName, recipe::DataVersion},
     services::identity,
-    sys::{error::SysError, fs},
+    sys::{error::SysError, fs, mounts},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -65,12 +65,26 @@ fn beside(dir: &Path, ending: &str) -> PathBuf {
     dir.with_file_name(name)
 }
 
+// Whatever has these names is removed, so they must be nobody else's: a `data_dir` may lie among directories of others.
 fn incoming(dir: &Path) -> PathBuf {
-    beside(dir, ".incoming")
+    beside(dir, ".cdc-incoming")
 }
 
 fn outgoing(dir: &Path) -> PathBuf {
-    beside(dir, ".outgoing")
+    beside(dir, ".cdc-outgoing")
+}
+
+/// Refused while an exchange is recorded and not finished: half the directories are of one moment and half of another, and what was
+/// put aside is all that is left of it.
+pub(super) fn none_is_half_done(layout: &Layout) -> Result<(), StoreError> {
+    let path = layout.exchange();
+    if !path.exists() {
+        return Ok(());
+    }
+    Err(StoreError::refused(
+        format!("data directories are half exchanged ({})", path.display()),
+        "mend what kept them from being exchanged, then restart the daemon: it finishes before it starts anything",
+    ))
 }
 
 /// What a restore is about.
@@ -87,6 +101,7 @@ pub struct Wanted<'a> {
 /// Whether this could be restored, were everything down: there is such a snapshot, it has the configured nodes, their programs may
 /// have the data, and the directories can be exchanged.
 pub fn could_restore(layout: &Layout, stores: &[Store], wanted: Wanted<'_>) -> Result<(), StoreError> {
+    none_is_half_done(layout)?;
     let manifest = read(layout, wanted.name)?;
     for (store, copy) in chosen(&manifest, stores, wanted.only)? {
         if let Some(version) = wanted.versions.iter().find(|v| v.data_dir == store.dir) {
@@ -126,11 +141,11 @@ pub fn restore(
         swaps: chosen.iter().map(|(store, _)| Swap { dir: store.dir.clone(), new: true }).collect(),
         secrets: mysql.then(|| from.join(SECRETS)),
     };
-    record_and_carry_out(layout, &exchange)?;
-    Ok(chosen
-        .iter()
-        .map(|(store, copy)| format!("{}: {} of {}", store.node, crate::base::ByteSize(copy.bytes()), manifest.made_at))
-        .collect())
+    let left = record_and_carry_out(layout, &exchange)?;
+    let done = chosen.iter().map(|(store, copy)| {
+        format!("{}: {} of {}", store.node, crate::base::ByteSize(copy.bytes()), manifest.made_at)
+    });
+    Ok(done.chain(left).collect())
 }
 
 /// The stores to replace, each with its copy. A set is taken whole, and only where the plan has the same nodes in it.
@@ -187,7 +202,8 @@ fn copies(from: &Path, chosen: &[(&Store, &StoreCopy)], told: &mut Told<'_>) -> 
 }
 
 /// Whether this set could be reset, were it down.
-pub fn could_reset(stores: &[Store], set: Set) -> Result<(), StoreError> {
+pub fn could_reset(layout: &Layout, stores: &[Store], set: Set) -> Result<(), StoreError> {
+    none_is_half_done(layout)?;
     let mut chosen = stores.iter().filter(|store| store.set == set).peekable();
     if chosen.peek().is_none() {
         return Err(StoreError::Asked(format!("the configuration has no {set} node"), None));
@@ -197,31 +213,41 @@ pub fn could_reset(stores: &[Store], set: Set) -> Result<(), StoreError> {
 
 /// Removes the data of one set, so that its nodes begin anew. Nothing of it may run. What was done, in words.
 pub fn reset(layout: &Layout, stores: &[Store], set: Set) -> Result<Vec<String>, StoreError> {
-    could_reset(stores, set)?;
+    could_reset(layout, stores, set)?;
     let chosen: Vec<&Store> = stores.iter().filter(|store| store.set == set).collect();
     at_rest(layout, &chosen.iter().map(|store| (*store).clone()).collect::<Vec<_>>())?;
     clear(stores)?;
-    let done = chosen
+    let mut done = chosen
         .iter()
-        .map(|store| match marker(&store.dir)? {
-            Some(mark) => Ok(format!("{}: removed what {} {} had written", store.node, mark.product, mark.version)),
-            None => Ok(format!("{}: removed", store.node)),
+        // A mark that cannot be read says nothing, and is no reason to keep data that somebody wants to be rid of.
+        .map(|store| match marker(&store.dir).ok().flatten() {
+            Some(mark) => format!("{}: removed what {} {} had written", store.node, mark.product, mark.version),
+            None => format!("{}: removed", store.node),
         })
-        .collect::<Result<Vec<_>, SysError>>()?;
+        .collect::<Vec<_>>();
     let swaps = chosen.iter().map(|store| Swap { dir: store.dir.clone(), new: false }).collect();
-    record_and_carry_out(layout, &Exchange { schema: 1, what: format!("reset {set}"), swaps, secrets: None })?;
+    let exchange = Exchange { schema: 1, what: format!("reset {set}"), swaps, secrets: None };
+    done.extend(record_and_carry_out(layout, &exchange)?);
     Ok(done)
 }
 
-/// Whether a directory can be renamed away: it is none that a file system is mounted on, and its parent can be written.
+/// Whether a directory can be renamed away: it is none that something is mounted on, it is no link to one, and its parent can be
+/// written.
 fn replaceable(dir: &Path) -> Result<(), StoreError> {
     let parent = dir.parent().unwrap_or(Path::new("/"));
-    let device = |path: &Path| std::fs::metadata(path).map(|meta| meta.dev());
-    let (Ok(own), Ok(of_parent)) = (device(dir), device(parent)) else {
+    let Ok(own) = std::fs::symlink_metadata(dir) else {
         // Not there yet: nothing to rename. What is wrong with the parent shows when it is written.
         return Ok(());
     };
-    if own != of_parent {
+    if own.is_symlink() {
+        // The link would go aside, its data would stay, and new ones would come to the file system of the link.
+        return Err(StoreError::refused(
+            format!("{} is a link: the data that it leads to would stay where they are", dir.display()),
+            "set data_dir to the directory that it leads to",
+        ));
+    }
+    let other_device = std::fs::metadata(parent).is_ok_and(|of_parent| of_parent.dev() != own.dev());
+    if other_device || mounts::is_mount_point(dir) {
         return Err(StoreError::refused(
             format!("{} is a mount point: a directory in its place cannot be exchanged in one step", dir.display()),
             "set data_dir to a directory below it",
@@ -232,13 +258,14 @@ fn replaceable(dir: &Path) -> Result<(), StoreError> {
     Ok(())
 }
 
-fn record_and_carry_out(layout: &Layout, exchange: &Exchange) -> Result<(), SysError> {
+fn record_and_carry_out(layout: &Layout, exchange: &Exchange) -> Result<Vec<String>, SysError> {
     let text = serde_json::to_string(exchange).map_err(|e| SysError::new("write the record", io::Error::from(e)))?;
     fs::write_atomic(&layout.exchange(), text.as_bytes(), 0o600, fs::Durability::PowerLoss)?;
     carry_out(layout, exchange)
 }
 
-fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<(), SysError> {
+/// Returns what of the old data could not be removed, in words: they are exchanged all the same.
+fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<Vec<String>, SysError> {
     for swap in &exchange.swaps {
         let (new, old) = (incoming(&swap.dir), outgoing(&swap.dir));
         loop {
@@ -263,23 +290,29 @@ fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<(), SysError> {
     fs::remove_optional(&layout.identity())?;
     fs::remove_optional(&layout.exchange())?;
     fs::sync_parent(&layout.exchange()).map_err(|e| SysError::path("sync", &layout.state(), e))?;
-    for swap in &exchange.swaps {
-        fs::remove_dir_all_optional(&outgoing(&swap.dir))?;
-    }
-    Ok(())
+    Ok(exchange.swaps.iter().filter_map(|swap| remove_or_say(&outgoing(&swap.dir))).collect())
 }
 
 /// Finishes an exchange that was recorded and not finished, and removes what one that was not recorded has left. Before any node
 /// is started. The words for it; none: there was nothing.
 pub fn finish(layout: &Layout, stores: &[Store]) -> Result<Option<String>, SysError> {
     let Some(text) = fs::read_optional(&layout.exchange())? else {
-        clear(stores)?;
-        return Ok(None);
+        // Data that nobody uses keep nobody from a start.
+        let beside = stores.iter().flat_map(|store| [incoming(&store.dir), outgoing(&store.dir)]);
+        let left: Vec<String> = beside.filter_map(|dir| remove_or_say(&dir)).collect();
+        return Ok((!left.is_empty()).then(|| left.join("; ")));
     };
     let exchange: Exchange =
         serde_json::from_str(&text).map_err(|e| SysError::path("read", &layout.exchange(), io::Error::from(e)))?;
-    carry_out(layout, &exchange)?;
-    Ok(Some(format!("`{}` was cut short while directories were being exchanged, and is finished now", exchange.what)))
+    let left = carry_out(layout, &exchange)?;
+    let words =
+        format!("`{}` was cut short while directories were being exchanged, and is finished now", exchange.what);
+    Ok(Some(std::iter::once(words).chain(left).collect::<Vec<_>>().join("; ")))
+}
+
+fn remove_or_say(dir: &Path) -> Option<String> {
+    let e = fs::remove_dir_all_optional(dir).err()?;
+    Some(format!("{e}: {}; nothing uses it, remove it by hand", e.source))
 }
 
 fn clear(stores: &[Store]) -> Result<(), SysError> {

@@ -53,7 +53,8 @@ pub async fn undo(left: &Record, engine: &Handle, targets: &Targets) -> Vec<Stri
     }
     if let Some(kafka) = targets.kafka.as_ref().filter(|_| undo.topics) {
         said.push(match records::remove_left(kafka).await {
-            Ok(()) => "removed its topics".into(),
+            Ok(None) => "removed its topics".into(),
+            Ok(Some(taken)) => format!("left its topics alone: {} is somebody else's", taken.0),
             Err(e) => format!("its topics are still there ({}): the next drill removes them", e.in_one_line()),
         });
     }
@@ -66,7 +67,8 @@ pub async fn undo(left: &Record, engine: &Handle, targets: &Targets) -> Vec<Stri
     said
 }
 
-/// Waits until every node that is wanted serves, and every broker answers for every other.
+/// Waits until every node serves, and every broker answers for every other. Not for one that somebody has ordered down meanwhile:
+/// other operations would be kept away for it.
 async fn until_there(engine: &Handle, targets: &Targets) -> bool {
     let began = clock::now();
     while clock::now().since(began) < WITHIN {
@@ -75,6 +77,9 @@ async fn until_there(engine: &Handle, targets: &Targets) -> bool {
             return false;
         }
         let nodes = snapshot.nodes.iter().filter(|n| super::ready::is_of_the_stack(n.kind));
+        if nodes.clone().any(|n| n.wanted == Wanted::Down) {
+            return false;
+        }
         let serve = nodes.clone().all(|n| n.serves);
         let whole = match brokers(targets) {
             Some(brokers) if serve => whole::ask(&brokers).await.in_the_way(None, false, &[]).is_none(),

@@ -21,8 +21,9 @@ use crate::{
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use tokio::time::sleep;
 
-/// Pause between two looks.
+/// Pause between two looks, and where one takes long (thousands of partitions) four times as long as it took, at most so long.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(250);
 /// Bound of one look at one broker.
 const LOOK: Duration = Duration::from_secs(1);
 /// How long everything may take to be whole again after the last thing that we do to it.
@@ -72,12 +73,16 @@ pub(super) async fn watch(
     tell(format!("{}: {}", plan.drill, names.join(", ")));
     let at = Instant { moment: clock::now(), wall: clock::wall() };
     let apart = plan.drill.is_on_throw_away();
+    // Of a restart of everything what is written to: a command may have done its work before anybody looks at it.
+    let snapshot = stage.engine.snapshot();
+    let felt = snapshot.nodes.iter().filter(|n| victims.contains(&n.name) && ready::is_of_the_stack(n.kind));
+    let felt: Vec<NodeName> = felt.map(|n| n.name.clone()).collect();
     let mut outage = Outage {
         drill: plan.drill,
-        watch: Watch::begin(at, victims, &stage.engine.snapshot(), before.as_ref()),
+        watch: Watch::begin(at, &felt, &snapshot, before.as_ref()),
         lasts: plan.lasts_ms.map(Duration::from_millis).or(plan.drill.lasts()).or(apart.then_some(HELD)),
         evidence: apart.then(Evidence::new),
-        refusal: Refusal { seen: plan.drill != Drill::TwoBrokers, last: "nothing was asked".into() },
+        refusal: Refusal::wanted(plan.drill, load, victims, before.as_ref()),
         at: at.moment,
         mended_at: None,
         full_since: None,
@@ -128,16 +133,19 @@ impl Outage {
         tell: Tell<'_>,
     ) -> Result<(), Refused> {
         let mut told = String::new();
+        let mut took = Duration::ZERO;
         loop {
-            sleep(LOOK_EVERY).await;
+            sleep((took * 4).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY)).await;
             let snapshot = stage.engine.snapshot();
             if snapshot.ending {
                 return Err(Refused::unsafe_now("the supervisor is on its way down", None));
             }
             self.watch.nodes(clock::now(), &snapshot);
             self.watch.events(&stage.engine.journal().since(self.watch.began()));
+            let asked = clock::now();
             let view = eyes.look().await;
             let now = clock::now();
+            took = now.since(asked);
             if let Some(view) = &view {
                 self.watch.view(now, view, &eyes.wanted);
             }
@@ -329,6 +337,8 @@ impl Eyes {
 
 /// The proof that a write is refused when too few replicas are left.
 struct Refusal {
+    /// Where it must be: with more than three brokers, or where one replica is enough, not everywhere.
+    at: (String, i32),
     /// It was refused, or no refusal is wanted.
     seen: bool,
     /// Why not, the last time.
@@ -336,9 +346,16 @@ struct Refusal {
 }
 
 impl Refusal {
+    fn wanted(drill: Drill, load: &Load, victims: &[NodeName], before: Option<&ClusterView>) -> Self {
+        let taken = |id: u32| victims.contains(&NodeName::broker(id));
+        let records = load.records.as_ref().filter(|_| drill == Drill::TwoBrokers);
+        let at = records.and_then(|records| records.refusing(before, taken));
+        Self { seen: at.is_none(), at: at.unwrap_or_default(), last: "nothing was asked".into() }
+    }
+
     async fn look(&mut self, load: &Load, only: &[SocketAddr]) {
         let Some(records) = load.records.as_ref().filter(|_| !self.seen) else { return };
-        match records.is_refused(only).await {
+        match records.is_refused(only, &self.at).await {
             Ok(()) => self.seen = true,
             Err(why) => self.last = why,
         }
@@ -365,7 +382,7 @@ mod tests {
 
     #[test]
     fn a_write_that_was_never_refused_is_a_fault() {
-        let mut refusal = Refusal { seen: false, last: "it was acknowledged".into() };
+        let mut refusal = Refusal { at: ("t".into(), 0), seen: false, last: "it was acknowledged".into() };
         assert_eq!(refusal.fault().unwrap(), "a write was not refused with one broker left: it was acknowledged");
         refusal.seen = true;
         assert_eq!(refusal.fault(), None);

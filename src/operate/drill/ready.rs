@@ -148,7 +148,8 @@ pub(super) fn victims(
         Drill::ColdRestart | Drill::DiskFull | Drill::ClusterIdMismatch => Ok(snapshot
             .nodes
             .iter()
-            .filter(|n| n.wanted == crate::engine::Wanted::Up)
+            // A command that has done its work is not run a second time, and what has failed is not up.
+            .filter(|n| n.wanted == crate::engine::Wanted::Up && n.process.is_some())
             .map(|n| n.name.clone())
             .collect()),
     }
@@ -347,6 +348,10 @@ mod tests {
         assert_eq!(taken(Drill::ZookeeperDown, Which::Leader, 0), "zookeeper");
         assert_eq!(taken(Drill::MysqlKill, Which::Leader, 0), "mysql");
         assert_eq!(taken(Drill::ColdRestart, Which::Leader, 0), "zookeeper broker-1 broker-2 broker-3 mysql");
+        let mut with_command = stack("ready");
+        with_command.nodes.push(node(NodeName::new("once").unwrap(), NodeKind::Command, "down"));
+        let names = victims(&plan(Drill::ColdRestart), &with_command, Some(&said), 0).unwrap();
+        assert_eq!(names.len(), 5, "what has done its work stays as it is");
     }
 
     #[test]
@@ -363,5 +368,7 @@ mod tests {
         assert_eq!(harm(Drill::BrokerPause, 2, 1), ["t-1 is only on broker 2: nobody would lead it"]);
         assert!(harm(Drill::BrokerTerm, 1, 2).is_empty());
         assert!(harm(Drill::ColdRestart, 2, 2).is_empty(), "everything goes away there");
+        let wants_all = harm(Drill::BrokerKill, 1, 3);
+        assert_eq!(wants_all, ["t-0 would have 2 replicas in sync and needs 3 for a write"]);
     }
 }

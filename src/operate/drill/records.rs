@@ -8,7 +8,7 @@ use crate::{
     },
     clients::{
         ClientError,
-        kafka::{Admin, Delivery, Stream, listener_metadata, write_without_retries},
+        kafka::{Admin, ClusterView, Delivery, Stream, listener_metadata, write_without_retries},
     },
     operate::prove::KafkaTargets,
     sys::clock,
@@ -234,15 +234,39 @@ impl Records {
         }
     }
 
-    /// Whether the brokers refuse a write now because too few replicas would have it; the words of any other answer.
-    pub(super) async fn is_refused(&self, only: &[std::net::SocketAddr]) -> Result<(), String> {
+    /// A partition that must refuse writes while the brokers that `taken` names are away; none: each has enough replicas left.
+    /// Without a view the first one is it, as with three brokers any is.
+    pub(super) fn refusing(&self, view: Option<&ClusterView>, taken: impl Fn(u32) -> bool) -> Option<(String, i32)> {
+        match view {
+            Some(view) => refusing(view, usize::try_from(self.targets.min_isr).unwrap_or(1), taken),
+            None => Some((TOPICS[0].to_owned(), 0)),
+        }
+    }
+
+    /// Whether the brokers refuse a write to this partition now because too few replicas would have it; the words of any other
+    /// answer.
+    pub(super) async fn is_refused(
+        &self,
+        only: &[std::net::SocketAddr],
+        (topic, partition): &(String, i32),
+    ) -> Result<(), String> {
         let payload = format!("{} probe", self.run);
-        match write_without_retries(only, TOPICS[0], 0, payload.as_bytes(), Duration::from_secs(3)).await {
+        match write_without_retries(only, topic, *partition, payload.as_bytes(), Duration::from_secs(3)).await {
             Err(ClientError::Server { code: NOT_ENOUGH_REPLICAS, .. }) => Ok(()),
             Err(e) => Err(e.in_one_line()),
             Ok(_) => Err("it was acknowledged".into()),
         }
     }
+}
+
+fn refusing(view: &ClusterView, min_isr: usize, taken: impl Fn(u32) -> bool) -> Option<(String, i32)> {
+    let ours = view.partitions().filter(|(topic, _)| TOPICS.contains(topic));
+    let mut refuse = ours.filter(|(_, p)| {
+        let left = p.replicas.iter().filter(|id| !taken(**id)).count();
+        // Where none is left nobody answers.
+        (1..min_isr.clamp(1, p.replicas.len().max(1))).contains(&left)
+    });
+    refuse.next().and_then(|(topic, p)| Some((topic.to_owned(), i32::try_from(p.id).ok()?)))
 }
 
 /// A writer at work.
@@ -314,12 +338,12 @@ async fn taken(admin: &Admin) -> Result<Option<Taken>, ClientError> {
     Ok(None)
 }
 
-/// Removes those of our topics that are there and ours.
-pub(super) async fn remove_left(targets: &KafkaTargets) -> Result<(), ClientError> {
+/// Removes our topics, unless one of our names is somebody else's by now: that name.
+pub(super) async fn remove_left(targets: &KafkaTargets) -> Result<Option<Taken>, ClientError> {
     let admin = Admin::new(&targets.internal)?;
     match taken(&admin).await? {
-        Some(_) => Ok(()),
-        None => remove(&admin, targets).await,
+        Some(taken) => Ok(Some(taken)),
+        None => remove(&admin, targets).await.map(|()| None),
     }
 }
 
@@ -373,6 +397,30 @@ fn is_probe(payload: &[u8], run: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::clients::kafka::{Partition, Topic};
+
+    #[test]
+    fn a_write_must_be_refused_only_where_too_few_replicas_are_left() {
+        let view = |name: &str, replicas: &[&[u32]]| ClusterView {
+            topics: vec![Topic {
+                name: name.into(),
+                error: None,
+                partitions: (0..)
+                    .zip(replicas)
+                    .map(|(id, r)| Partition { id, leader: None, replicas: r.to_vec(), isr: vec![] })
+                    .collect(),
+            }],
+            ..ClusterView::default()
+        };
+        let taken = |id| id < 3;
+        assert_eq!(refusing(&view(TOPICS[1], &[&[1, 2, 3]]), 2, taken), Some((TOPICS[1].into(), 0)));
+        // four brokers: the first partition has two of its three left
+        let four = view(TOPICS[0], &[&[1, 3, 4], &[2, 1, 4]]);
+        assert_eq!(refusing(&four, 2, taken), Some((TOPICS[0].into(), 1)));
+        assert_eq!(refusing(&four, 1, taken), None, "one replica is enough");
+        assert_eq!(refusing(&view(TOPICS[0], &[&[1, 2]]), 2, taken), None, "nobody is left to refuse");
+        assert_eq!(refusing(&view("theirs", &[&[1, 2, 3]]), 2, taken), None);
+    }
 
     #[test]
     fn a_record_is_known_by_its_run_and_number() {

@@ -155,3 +155,74 @@ fn steps_follow_from_what_is_there() {
         assert_eq!(step(new, dir, coming, gone), expected, "{new} {dir} {coming} {gone}");
     }
 }
+
+#[test]
+fn what_cannot_be_renamed_half_way_is_finished_by_the_next_one_and_nothing_else_touches_it_until_then() {
+    let (_dir, layout, stores) = stack();
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
+    write_all(&layout, &stores, "new");
+    // What stands in the way of the second directory comes when all is copied.
+    let obstacle = outgoing(&stores[1].dir).join("somebody's");
+    let mut told = |text: String| {
+        if text.starts_with("waiting for the disk") {
+            std::fs::create_dir_all(&obstacle).unwrap();
+        }
+    };
+    let e = restore(&layout, &stores, of("s", None), &mut told).unwrap_err();
+    assert!(e.to_string().starts_with("cannot rename "), "{e}");
+    assert_eq!(seen(&stores), ["old zookeeper", "new broker-1", "new mysql"], "half");
+    assert!(layout.exchange().exists());
+    let refusals = [
+        restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err(),
+        reset(&layout, &stores, Set::Mysql).unwrap_err(),
+        create(&layout, &stores, "t", &mut quiet()).map(drop).unwrap_err(),
+    ];
+    for refused in refusals {
+        assert!(matches!(&refused, StoreError::Refused(what, _) if what.contains("half exchanged")), "{refused}");
+    }
+    assert!(finish(&layout, &stores).is_err(), "it stands there still");
+    assert_eq!(seen(&stores), ["old zookeeper", "new broker-1", "new mysql"], "nothing was lost meanwhile");
+    std::fs::remove_dir_all(obstacle.parent().unwrap()).unwrap();
+    assert!(finish(&layout, &stores).unwrap().unwrap().contains("is finished now"));
+    assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "old mysql"]);
+}
+
+#[test]
+fn only_a_plain_name_leads_to_a_snapshot() {
+    let (dir, layout, stores) = stack();
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
+    let elsewhere = dir.path().join("elsewhere");
+    std::fs::rename(layout.snapshots().join("s"), &elsewhere).unwrap();
+    for name in [elsewhere.to_str().unwrap(), "../elsewhere", ".", ""] {
+        let refusals = [
+            restore(&layout, &stores, of(name, None), &mut quiet()).map(drop),
+            remove(&layout, name).map(drop),
+            verify(&layout, name, &mut quiet()).map(drop),
+        ];
+        assert!(refusals.iter().all(|done| matches!(done, Err(StoreError::Asked(..)))), "{name}: {refusals:?}");
+    }
+    assert!(elsewhere.join("manifest.json").exists());
+}
+
+#[test]
+fn directories_of_others_beside_the_data_are_left_alone() {
+    let (_dir, layout, stores) = stack();
+    let theirs = [".incoming", ".outgoing", ".old"].map(|ending| beside(&stores[0].dir, ending));
+    theirs.iter().for_each(|dir| std::fs::create_dir_all(dir.join("x")).unwrap());
+    finish(&layout, &stores).unwrap();
+    reset(&layout, &stores, Set::Kafka).unwrap();
+    assert!(theirs.iter().all(|dir| dir.join("x").exists()));
+}
+
+#[test]
+fn a_link_and_a_mount_point_are_not_exchanged() {
+    let (dir, layout, stores) = stack();
+    let elsewhere = dir.path().join("elsewhere");
+    std::fs::rename(&stores[2].dir, &elsewhere).unwrap();
+    std::os::unix::fs::symlink(&elsewhere, &stores[2].dir).unwrap();
+    let refused = reset(&layout, &stores, Set::Mysql).unwrap_err();
+    assert!(matches!(&refused, StoreError::Refused(what, _) if what.contains("is a link")), "{refused}");
+    assert_eq!(seen(&stores)[2], "old mysql");
+    let refused = replaceable(Path::new("/proc")).unwrap_err();
+    assert!(matches!(&refused, StoreError::Refused(what, _) if what.contains("mount point")), "{refused}");
+}
