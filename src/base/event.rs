@@ -84,6 +84,22 @@ pub enum EventKind {
     MinIsrRestored,
     /// A broker that is back leads again what it is the preferred leader of.
     LeadersElected,
+    /// A topic of the configuration was made or changed.
+    TopicChanged,
+    /// It is not as the file says.
+    TopicDiffers,
+    /// It is again.
+    TopicAsConfigured,
+    /// It is not in the file any more, and is kept.
+    TopicLeft,
+    /// A file system that holds data has little room left.
+    DiskLow,
+    /// So little that nodes are stopped for it.
+    DiskStop,
+    /// It has room again.
+    DiskEased,
+    /// The ballast was made, or given up.
+    DiskBallast,
     /// A roll, a drill, a snapshot or a restore began.
     OperationBegun,
     /// How far it is.
@@ -98,7 +114,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for help texts and tests.
-    pub const ALL: [EventKind; 42] = [
+    pub const ALL: [EventKind; 50] = [
         EventKind::DaemonStarted,
         EventKind::DaemonEnded,
         EventKind::Adopted,
@@ -136,6 +152,14 @@ impl EventKind {
         EventKind::UnderMinIsr,
         EventKind::MinIsrRestored,
         EventKind::LeadersElected,
+        EventKind::TopicChanged,
+        EventKind::TopicDiffers,
+        EventKind::TopicAsConfigured,
+        EventKind::TopicLeft,
+        EventKind::DiskLow,
+        EventKind::DiskStop,
+        EventKind::DiskEased,
+        EventKind::DiskBallast,
         EventKind::OperationBegun,
         EventKind::OperationStep,
         EventKind::OperationEnded,
@@ -183,6 +207,14 @@ impl EventKind {
             EventKind::UnderMinIsr => "under-min-isr",
             EventKind::MinIsrRestored => "min-isr-restored",
             EventKind::LeadersElected => "leaders-elected",
+            EventKind::TopicChanged => "topic-changed",
+            EventKind::TopicDiffers => "topic-differs",
+            EventKind::TopicAsConfigured => "topic-as-configured",
+            EventKind::TopicLeft => "topic-left",
+            EventKind::DiskLow => "disk-low",
+            EventKind::DiskStop => "disk-stop",
+            EventKind::DiskEased => "disk-eased",
+            EventKind::DiskBallast => "disk-ballast",
             EventKind::OperationBegun => "operation-begun",
             EventKind::OperationStep => "operation-step",
             EventKind::OperationEnded => "operation-ended",

@@ -12,6 +12,7 @@ pub mod programs;
 pub mod recipe;
 pub mod stop_signal;
 pub mod time;
+pub mod topics;
 pub mod units;
 pub mod verdict;
 

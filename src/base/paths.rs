@@ -58,6 +58,16 @@ impl Layout {
         self.state().join("session.json")
     }
 
+    /// `state/ballast`: holds room on the root's file system, given up so that nodes can stop cleanly before it is full.
+    pub fn ballast(&self) -> PathBuf {
+        self.state().join("ballast")
+    }
+
+    /// `state/topics.json`: what was put into force of the topics in the configuration.
+    pub fn topics(&self) -> PathBuf {
+        self.state().join("topics.json")
+    }
+
     /// `state/operation.json`: the roll, drill, snapshot or restore under way; there until it has ended.
     pub fn operation(&self) -> PathBuf {
         self.state().join("operation.json")

@@ -4,9 +4,11 @@
 
 mod drill;
 mod stores;
+mod topics;
 
 pub use drill::{Drill, DrillAny, DrillBroker, DrillLasts, DrillThrowAway};
 pub use stores::{Reset, Restore, Snapshot};
+pub use topics::{Topics, TopicsDo};
 
 use super::exit::Exit;
 use crate::{
@@ -83,6 +85,9 @@ pub enum Verb {
     /// What breaks if this node is stopped now; exit code 9 when something does
     #[command(after_long_help = WHY_NOT_HELP)]
     WhyNot(WhyNot),
+    /// Topics against the configuration: list, put into force, delete; exit code 9 when something differs
+    #[command(after_long_help = topics::HELP)]
+    Topics(Topics),
     /// Fetch and verify the programs, and nothing else
     Fetch(Fetch),
     /// What the store of programs has, what of it may go, and whether it is whole
@@ -651,6 +656,9 @@ mod tests {
             "roll --plan --json",
             "roll --max-wait 30s --accept-unavailable broker-1 broker-2",
             "why-not broker-1 --json",
+            "topics --json",
+            "topics apply",
+            "topics remove orders --confirm orders",
             "fetch",
             "fetch --mirror http://10.0.0.2/m/ --accept-unpinned --rate-limit 10M",
             "fetch --mirror /",
@@ -727,6 +735,8 @@ mod tests {
             ("fetch --rate-limit 1K", "weeks"),
             ("roll --json", "--plan"),
             ("why-not", "NODE"),
+            ("topics --json apply", "cannot be used"),
+            ("topics remove", "NAME"),
         ] {
             let e = parse(line).unwrap_err();
             assert_eq!(e.exit_code(), 2, "{line}");

@@ -45,6 +45,8 @@ pub fn remarks(cluster: &Cluster) -> Vec<String> {
             }
         }
     }
+    let topics = cluster.kafka.iter().flat_map(|kafka| kafka.topics.iter());
+    lines.extend(topics.flat_map(|topics| &topics.differences).map(|text| format!("kafka: {text}")));
     let owners = cluster.zookeeper.iter().flat_map(|z| z.owners.iter().flatten());
     lines.extend(owners.filter(|owner| owner.ours == Some(false)).map(|owner| {
         format!("zookeeper: session {} is registered as broker {}, and it is not ours", owner.session, owner.broker)
@@ -78,7 +80,10 @@ fn kafka(kafka: &KafkaState) -> String {
         0 => String::new(),
         n => format!(", {n} not led by their preferred leaders"),
     };
-    format!("{controller}; leaders of {} partitions: {}; {state}{away}", kafka.partitions, leads.join(", "))
+    let topics = kafka.topics.as_ref().map_or_else(String::new, |topics| {
+        format!("; {} of {} configured topics as configured", topics.as_configured, topics.configured)
+    });
+    format!("{controller}; leaders of {} partitions: {}; {state}{away}{topics}", kafka.partitions, leads.join(", "))
 }
 
 /// `standalone, latency 0.5 ms (longest 12 ms), 3 sessions; broker 1 is 0x100…`.
@@ -116,7 +121,7 @@ mod tests {
     use super::*;
     use crate::{
         cli::samples::NOW,
-        control::wire::cluster::{BrokerState, Owner},
+        control::wire::cluster::{BrokerState, ConfiguredTopics, Owner},
     };
 
     fn some(count: usize, first: &[&str]) -> Partitions {
@@ -137,6 +142,7 @@ mod tests {
                 offline: Partitions::default(),
                 not_led_by_preferred: Partitions::default(),
                 brokers: vec![broker(1), broker(2), broker(3)],
+                topics: None,
             }),
             zookeeper: Some(ZookeeperState {
                 mode: Some("standalone".into()),
@@ -169,6 +175,20 @@ mod tests {
         );
         assert!(remarks(&whole()).is_empty());
         assert!(lines(&Cluster::default(), NOW).is_empty());
+    }
+
+    #[test]
+    fn configured_topics_are_counted_in_the_line_and_what_differs_is_named_below_it() {
+        let mut cluster = whole();
+        if let Some(kafka) = &mut cluster.kafka {
+            kafka.topics = Some(ConfiguredTopics {
+                configured: 2,
+                as_configured: 1,
+                differences: vec!["topic orders: it has 3 partitions, the file says 6".into()],
+            });
+        }
+        assert!(lines(&cluster, NOW)[0].ends_with("every replica in sync; 1 of 2 configured topics as configured"));
+        assert_eq!(remarks(&cluster), ["kafka: topic orders: it has 3 partitions, the file says 6"]);
     }
 
     #[test]

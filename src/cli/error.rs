@@ -176,6 +176,7 @@ pub fn refusal(answer: &Answer) -> Option<CliError> {
         | Answer::Verdict(_)
         | Answer::Outlook(_)
         | Answer::Drilled(_)
+        | Answer::Topics(_)
         | Answer::Progress { .. }
         | Answer::Done { .. } => None,
     }

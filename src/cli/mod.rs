@@ -5,6 +5,7 @@ pub mod changes;
 pub mod checks;
 pub mod cluster_text;
 pub mod context;
+pub mod disk_text;
 pub mod error;
 pub mod exit;
 pub mod launch;

@@ -20,7 +20,15 @@ pub fn text(plan: &PlanDoc, paint: Paint) -> String {
         out.push('\n');
         one_node(&mut out, node, paint);
     }
-    if plan.applied && plan.nodes.is_empty() && !plan.unchanged {
+    for topic in &plan.topics {
+        out.push('\n');
+        let does = if topic.does == "keep" { "kept" } else { topic.does.as_str() };
+        line(&mut out, &format!("{}  {does}, live", paint.heading(&format!("topic {}", topic.name))));
+        for what in &topic.what {
+            line(&mut out, &format!("  {what}"));
+        }
+    }
+    if plan.applied && plan.nodes.is_empty() && plan.topics.is_empty() && !plan.unchanged {
         line(&mut out, "\nno node is concerned: only what is written down as applied changes");
     }
     if !plan.steps.is_empty() && plan.applied {

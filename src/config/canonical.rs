@@ -1,6 +1,6 @@
 //! The plan written back: as TOML that means the same, and as a digest of that meaning.
 
-use super::{Broker, Care, Command, CommandProbeKind, Kafka, KafkaUi, Mysql, Plan, Zookeeper};
+use super::{Broker, Care, Command, CommandProbeKind, Disk, Kafka, KafkaUi, Mysql, Plan, Topic, Zookeeper};
 use crate::base::{ByteSize, outcome::signal_name, recipe::RestartWhen};
 use sha2::{Digest, Sha256};
 use std::{collections::BTreeMap, fmt::Write as _, path::Path, time::Duration};
@@ -59,6 +59,16 @@ impl Plan {
         }
         logs.insert("compress".into(), self.logs.compress.into());
         t.insert("logs".into(), logs.into());
+        // Left out while it says nothing: a plan means what it meant before there was this table.
+        if self.disk != Disk::default() {
+            let mut disk = Table::new();
+            disk.insert("guard".into(), self.disk.guard.into());
+            disk.put_size("ballast", self.disk.ballast);
+            disk.put_size("low", self.disk.low);
+            disk.put_size("stop", self.disk.stop);
+            disk.put_size("resume", self.disk.resume);
+            t.insert("disk".into(), disk.into());
+        }
         if let Some(z) = &self.zookeeper {
             t.insert("zookeeper".into(), zookeeper(z).into());
         }
@@ -114,6 +124,19 @@ fn kafka(k: &Kafka) -> Table {
     t.put_texts("jvm_flags", k.jvm_flags.iter().map(String::as_str));
     let brokers: Table = k.brokers.iter().map(|(id, b)| (id.to_string(), broker(b).into())).collect();
     t.insert("brokers".into(), brokers.into());
+    // Left out while there are none: a plan means what it meant before there was this key.
+    if !k.topics.is_empty() {
+        t.insert("topic".into(), Value::Array(k.topics.iter().map(|one| topic(one).into()).collect()));
+    }
+    t
+}
+
+fn topic(topic: &Topic) -> Table {
+    let mut t = Table::new();
+    t.put_text("name", Some(&topic.name));
+    t.put_number("partitions", topic.partitions.into());
+    t.put_number("replication_factor", topic.replication_factor.into());
+    t.put_map("settings", &topic.settings);
     t
 }
 

@@ -4,6 +4,7 @@ use super::{
     Broker, Care, ConfigError, Distribution, Durability, Kafka, defaults, general, owned,
     read::{Bad, Section, did_you_mean, no_control},
     suggest::closest,
+    topic,
     zookeeper::{HEAP, jvm_flags},
 };
 use crate::base::{ByteSize, NodeName, Port};
@@ -33,8 +34,11 @@ pub(super) fn read(s: Section<'_, '_>, disabled: &mut Vec<NodeName>) -> Option<K
         enabled,
         care,
     };
+    let brokers = brokers(&s.sub("brokers"), &all, disabled);
+    let distribution = distribution(&s).unwrap_or(Distribution::Apache352);
+    let topics = topic::read(&s, distribution, &brokers);
     let kafka = Kafka {
-        distribution: distribution(&s).unwrap_or(Distribution::Apache352),
+        distribution,
         durability: s.word("durability", &Durability::ALL.map(|d| (d.as_str(), d))).unwrap_or_default(),
         session_timeout: s
             .time("session_timeout", Duration::from_millis(200)..=Duration::from_secs(1_200))
@@ -46,9 +50,10 @@ pub(super) fn read(s: Section<'_, '_>, disabled: &mut Vec<NodeName>) -> Option<K
             .text("advertised_host", "a host name or an IPv4 address", host_name)
             .unwrap_or_else(|| defaults::ADVERTISED_HOST.to_owned()),
         jvm_flags: jvm_flags(&s),
-        brokers: brokers(&s.sub("brokers"), &all, disabled),
+        brokers,
+        topics,
     };
-    s.finish();
+    s.finish_with(|key| (key == "topics").then(|| "write [[kafka.topic]], once per topic".into()));
     (!kafka.brokers.is_empty()).then_some(kafka)
 }
 

@@ -13,6 +13,7 @@ mod canonical;
 mod check;
 mod command;
 mod defaults;
+mod disk;
 mod error;
 mod general;
 mod kafka;
@@ -27,12 +28,15 @@ mod root;
 mod suggest;
 #[cfg(test)]
 mod tests;
+mod topic;
+mod topic_settings;
 mod zookeeper;
 
 pub use check::{
     BROKER_HEAP_MIN, BROKER_NATIVE, KAFKA_UI_HEAP_MIN, KAFKA_UI_NATIVE, ZOOKEEPER_HEAP_MIN, ZOOKEEPER_NATIVE,
     derived_heap, largest_heap,
 };
+pub use disk::Disk;
 pub use error::{ConfigError, ConfigErrors};
 pub use ledger::{Ledger, LedgerLine, check_ledger};
 pub use plan::{
@@ -40,6 +44,7 @@ pub use plan::{
     Logs, Mysql, MysqlRelease, NodeView, Plan, SourceKind, UiRelease, Zookeeper,
 };
 pub use root::{SYSTEM_FILE, SYSTEM_ROOT, default_root};
+pub use topic::{OWN_TOPICS, Topic};
 
 use places::Places;
 use read::{Reading, Section};
@@ -110,6 +115,7 @@ fn plan(source: &Source<'_>, document: &DeTable<'_>, reading: &Reading) -> Plan 
         host: general::host(&top),
         artifacts: general::artifacts(&top),
         logs: general::logs(&top),
+        disk: disk::read(&top),
         zookeeper: zookeeper.filter(|_| runs("zookeeper")),
         kafka: kafka.filter(|_| runs("kafka")),
         mysql: mysql.filter(|_| runs("mysql")),

@@ -44,6 +44,9 @@ impl Places {
                         if let Some(text) = item.get_ref().as_str() {
                             self.items.entry((path.clone(), text.to_owned())).or_insert_with(|| item_path.clone());
                         }
+                        if let DeValue::Table(inner) = item.get_ref() {
+                            self.table(&item_path, inner, starts);
+                        }
                         self.put(item_path, key.span(), item.span(), starts);
                     }
                 }

@@ -2,7 +2,7 @@
 //!
 //! A little past 500 lines: it is one tree of plain data, and mostly what each field means.
 
-use super::places::Places;
+use super::{disk::Disk, places::Places, topic::Topic};
 use crate::base::{
     ByteSize, Layout, NodeKind, NodeName, Port,
     recipe::{LogPolicy, PortUse, RestartWhen, Share},
@@ -28,6 +28,8 @@ pub struct Plan {
     pub artifacts: Artifacts,
     /// What bounds all logs together.
     pub logs: Logs,
+    /// The room that is kept free for data.
+    pub disk: Disk,
     /// The one ZooKeeper; none when its table is absent or disabled.
     pub zookeeper: Option<Zookeeper>,
     /// The brokers; none when the table is absent or every broker is disabled. Never there without ZooKeeper.
@@ -265,6 +267,8 @@ pub struct Kafka {
     pub jvm_flags: Vec<String>,
     /// The enabled brokers by `broker.id`; never empty.
     pub brokers: BTreeMap<u32, Broker>,
+    /// Topics that shall be there, by name.
+    pub topics: Vec<Topic>,
 }
 
 /// `[kafka.brokers.ID]`, with what `[kafka]` says for all.

@@ -1,4 +1,6 @@
 //! The typed reader: takes keys out of TOML tables by name, checks type and range, and collects every error.
+//!
+//! A little past 500 lines: one method per kind of value, and the words of its errors beside it.
 
 use super::{
     ConfigError,
@@ -18,7 +20,7 @@ use std::{
     path::PathBuf,
     time::Duration,
 };
-use toml::de::{DeTable, DeValue};
+use toml::de::{DeArray, DeTable, DeValue};
 
 /// One reading of one document: where keys stand, what went wrong so far, which keys exist at all.
 pub(super) struct Reading {
@@ -139,6 +141,28 @@ impl<'r, 'd> Section<'r, 'd> {
             }
         };
         Section { reading: self.reading, table, path, pattern: join(&self.pattern, pattern), asked: RefCell::default() }
+    }
+
+    /// The tables of a list of tables (`[[kafka.topic]]`), in the order of the file. Each reads like any other table.
+    pub fn tables(&self, key: &str) -> Vec<Section<'r, 'd>> {
+        let path = self.key(key);
+        let Some(value) = self.ask(key) else { return Vec::new() };
+        let all_tables = |items: &'r DeArray<'d>| items.iter().map(|item| item.get_ref().as_table()).collect();
+        let Some(tables) = value.as_array().and_then(all_tables) else {
+            let error = self.reading.fault(&path, format!("is {}, not a list of tables", type_word(value)));
+            self.reading.report(error.hint(format!("write [[{path}]] with two brackets, and its keys below it")));
+            return Vec::new();
+        };
+        let pattern = join(&self.pattern, key);
+        let tables: Vec<&'r DeTable<'d>> = tables;
+        let section = |(nth, table): (usize, &'r DeTable<'d>)| Section {
+            reading: self.reading,
+            table: Some(table),
+            path: format!("{path}[{nth}]"),
+            pattern: pattern.clone(),
+            asked: RefCell::default(),
+        };
+        tables.into_iter().enumerate().map(section).collect()
     }
 
     /// Reads `key` with `read`; `allowed` says in a few words what may stand there.

@@ -135,6 +135,7 @@ impl Answers {
                     | Answer::Verdict(_)
                     | Answer::Outlook(_)
                     | Answer::Drilled(_)
+                    | Answer::Topics(_)
                     | Answer::Done { .. }
                     | Answer::Refused { .. } => true,
                     Answer::Progress { .. } => false,

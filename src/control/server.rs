@@ -188,7 +188,12 @@ async fn connection(
     };
     // Questions come every second from a monitor; only what changes something belongs into the daily log.
     match order {
-        Order::Hello | Order::Status | Order::Watch | Order::WhyNot { .. } | Order::Roll { plan: true, .. } => {
+        Order::Hello
+        | Order::Status
+        | Order::Watch
+        | Order::WhyNot { .. }
+        | Order::Topics
+        | Order::Roll { plan: true, .. } => {
             tracing::debug!(%peer, ?order, "asked");
         }
         Order::Start { .. }
@@ -201,6 +206,8 @@ async fn connection(
         | Order::Roll { plan: false, .. }
         | Order::Prove
         | Order::Verify
+        | Order::TopicsApply
+        | Order::TopicRemove { .. }
         | Order::Snapshot { .. }
         | Order::Restore { .. }
         | Order::Reset { .. }

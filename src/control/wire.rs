@@ -2,6 +2,7 @@
 
 pub mod cluster;
 pub mod plan;
+pub mod topics;
 
 use crate::base::{Cause, NodeName, Timestamp, drill, outcome::Failure};
 use serde::{Deserialize, Serialize};
@@ -103,6 +104,15 @@ pub enum Order {
     Prove,
     /// Look at everything the box promises (see `operate::verify`): `Progress` lines, then one `Verdict`.
     Verify,
+    /// What topics there are, against the configuration: one `Topics`, or `Refused` with 6 when no broker answers.
+    Topics,
+    /// Put the configuration's topics into force: `Done`, or `Refused` with 6 (not yet) or 9 (what no order changes).
+    TopicsApply,
+    /// Delete a topic that is not in the configuration, with all its records.
+    TopicRemove {
+        /// Its name.
+        name: String,
+    },
     /// Copy all data that belong together: `Progress` lines, then `Done`, or `Refused` with 8.
     Snapshot {
         /// The snapshot's name.
@@ -155,6 +165,8 @@ pub enum Answer {
     Verdict(Verdict),
     /// What would break.
     Outlook(cluster::Outlook),
+    /// What topics there are.
+    Topics(topics::Topics),
     /// What a drill found.
     Drilled(Box<drill::Report>),
     /// A step on the way, for people.
@@ -241,6 +253,34 @@ pub struct Status {
     /// The cluster as a whole; null: no such node, or a daemon older than this key.
     #[serde(default)]
     pub cluster: Option<cluster::Cluster>,
+    /// File systems that hold data; null: they are not watched, nothing runs, or a daemon older than this key.
+    #[serde(default)]
+    pub disks: Option<Vec<DiskState>>,
+}
+
+/// A file system that holds data.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DiskState {
+    /// Where it is mounted.
+    pub mount: String,
+    /// `fine`, `low` (it is told), `stop` (brokers are held down), `last` (ZooKeeper and MySQL too).
+    pub state: String,
+    /// Its size.
+    pub total_bytes: u64,
+    /// What can be written.
+    pub free_bytes: u64,
+    /// Held by the ballast; 0: there is none now.
+    pub ballast_bytes: u64,
+    /// `low` below this.
+    pub low_bytes: u64,
+    /// `stop` below this, reckoned with the ballast whole.
+    pub stop_bytes: u64,
+    /// What is held down is started again when so much is free: with the room for the ballast, when that is gone.
+    pub resume_bytes: u64,
+    /// Nodes with their data there.
+    pub nodes: Vec<NodeName>,
+    /// Who takes the most room, the largest first; only while there is little.
+    pub takers: Vec<String>,
 }
 
 /// The daemon in `status`.

@@ -4,11 +4,16 @@ use super::reload::Reloads;
 use crate::{
     base::{NodeName, Timestamp, recipe::ProbeKind, recipe::Recipe},
     config::Plan,
-    control::wire::cluster::{BrokerState, Cluster, KafkaState, MysqlState, Owner, Partitions, ZookeeperState},
+    control::wire::{
+        DiskState,
+        cluster::{BrokerState, Cluster, ConfiguredTopics, KafkaState, MysqlState, Owner, Partitions, ZookeeperState},
+    },
     engine::{Handle, Snapshot},
     operate::{
         cluster::{self, Arounds, Known, Latest, MysqlSeen, Sight, ZookeeperSeen},
+        disk::{Disk, Disks},
         prove::MysqlTargets,
+        topics::Keeper,
     },
     sys::clock,
 };
@@ -25,6 +30,8 @@ const REBALANCE: &str = "auto.leader.rebalance.enable";
 pub(super) struct Clusters {
     known: Known,
     around: Arounds,
+    keeper: Keeper,
+    disks: Disks,
 }
 
 /// What of a plan the watcher looks at.
@@ -42,6 +49,7 @@ pub(super) fn sight(plan: &Plan, recipes: &[Recipe], mysql: Option<MysqlTargets>
             | ProbeKind::Mysql { .. } => {}
         }
     }
+    sight.topics = plan.kafka.iter().flat_map(|kafka| kafka.topics.iter().cloned()).collect();
     sight.elect = plan.kafka.as_ref().is_some_and(|kafka| {
         let off = |broker: &crate::config::Broker| broker.properties.get(REBALANCE).is_some_and(|v| v == "false");
         kafka.elect_preferred && !kafka.brokers.values().any(off)
@@ -51,10 +59,21 @@ pub(super) fn sight(plan: &Plan, recipes: &[Recipe], mysql: Option<MysqlTargets>
 
 impl Clusters {
     /// Begins to watch. Ends with the engine.
-    pub(super) fn watch(engine: Handle, reloads: Arc<Reloads>) -> Self {
+    pub(super) fn watch(engine: Handle, reloads: Arc<Reloads>, keeper: Keeper, disks: Disks) -> Self {
         let known = Known::default();
         tokio::spawn(cluster::watch(engine, move || reloads.applied().sight.clone(), known.clone()));
-        Self { known, around: Arounds::default() }
+        Self { known, around: Arounds::default(), keeper, disks }
+    }
+
+    /// The keeper of configured topics.
+    pub(super) fn keeper(&self) -> &Keeper {
+        &self.keeper
+    }
+
+    /// File systems that hold data, for a status.
+    pub(super) fn disks(&self) -> Option<Vec<DiskState>> {
+        let latest = self.disks.latest();
+        (!latest.is_empty()).then(|| latest.iter().map(disk).collect())
     }
 
     /// For a status; none: no node of this root belongs to a cluster. Takes at most `patience`.
@@ -64,14 +83,14 @@ impl Clusters {
         }
         let around = self.around.ask(sight, snapshot, patience).await;
         Some(Cluster {
-            kafka: self.known.latest().map(|latest| kafka(&latest)),
+            kafka: self.known.latest().map(|latest| kafka(&latest, super::topics::state(&self.keeper))),
             zookeeper: around.zookeeper.map(|seen| zookeeper(seen, snapshot)),
             mysql: around.mysql.map(mysql),
         })
     }
 }
 
-fn kafka(latest: &Latest) -> KafkaState {
+fn kafka(latest: &Latest, topics: Option<ConfiguredTopics>) -> KafkaState {
     let health = latest.look.health();
     let ago = i64::try_from(latest.at.elapsed().as_millis()).unwrap_or(i64::MAX);
     KafkaState {
@@ -95,6 +114,23 @@ fn kafka(latest: &Latest) -> KafkaState {
                 out_of_sync: share.out_of_sync,
             })
             .collect(),
+        topics,
+    }
+}
+
+fn disk(disk: &Disk) -> DiskState {
+    let found = &disk.found;
+    DiskState {
+        mount: found.mount.display().to_string(),
+        state: found.level.as_str().into(),
+        total_bytes: found.total,
+        free_bytes: found.seen.free,
+        ballast_bytes: found.seen.ballast,
+        low_bytes: found.levels.low,
+        stop_bytes: found.levels.stop,
+        resume_bytes: found.resume(),
+        nodes: found.nodes.iter().map(|(name, _)| name.clone()).collect(),
+        takers: disk.takers.clone(),
     }
 }
 

@@ -2,7 +2,9 @@
 
 use crate::{
     base::{ExitStatus, Layout, Moment, Timestamp, outcome::signal_name},
-    control::wire::{Caps, LastExit, Memory, Node, OwnMemory, PortDoc, Status, Supervisor, cluster::Cluster},
+    control::wire::{
+        Caps, DiskState, LastExit, Memory, Node, OwnMemory, PortDoc, Status, Supervisor, cluster::Cluster,
+    },
     engine::{NodeSnapshot, Snapshot, hours_to_cap},
     lifecycle::Wanted,
     offline::incidents,
@@ -30,11 +32,11 @@ pub(super) fn status(
     supervisor: Supervisor,
     layout: &Layout,
     meters: Meters<'_>,
-    cluster: Option<Cluster>,
+    (cluster, disks): (Option<Cluster>, Option<Vec<DiskState>>),
 ) -> Status {
     let incidents = incidents::newest(layout);
     let nodes = snapshot.nodes.iter().map(|n| node(n, layout, meters, incidents.get(&n.name).copied())).collect();
-    Status { schema: 1, supervisor, nodes, cluster }
+    Status { schema: 1, supervisor, nodes, cluster, disks }
 }
 
 /// A moment on both clocks.

@@ -6,6 +6,7 @@ use super::{
     handover::Handover,
     reload::Reloads,
     stores::{self, Errand, Site},
+    topics,
 };
 use crate::{
     base::{
@@ -105,6 +106,7 @@ impl Shared {
             | Order::Watch
             | Order::WhyNot { .. }
             | Order::Roll { plan: true, .. }
+            | Order::Topics
             | Order::UpgradeSelf => None,
             Order::Start { .. }
             | Order::Stop { .. }
@@ -116,6 +118,8 @@ impl Shared {
             | Order::Roll { plan: false, .. }
             | Order::Prove
             | Order::Verify
+            | Order::TopicsApply
+            | Order::TopicRemove { .. }
             | Order::Snapshot { .. }
             | Order::Restore { .. }
             | Order::Reset { .. }
@@ -194,6 +198,12 @@ impl Shared {
             Order::WhyNot { node } => out.send(self.reloads.why_not(&self.engine, &node).await),
             Order::Prove => self.prove(out).await,
             Order::Verify => self.verify(out).await,
+            Order::Topics => out.send(topics::list(self.clusters.keeper()).await),
+            Order::TopicsApply => out.send(topics::apply(self.clusters.keeper()).await),
+            Order::TopicRemove { name } => {
+                let keeper = self.clusters.keeper();
+                out.send(topics::remove(&self.engine, &self.reloads, keeper, &name, by).await);
+            }
             Order::Snapshot { name, stop } => self.stores(Errand::Snapshot { name }, stop, by, out).await,
             Order::Restore { name, only } => match only.map(|set| set.parse()).transpose() {
                 Ok(only) => self.stores(Errand::Restore { name, only }, true, by, out).await,
@@ -219,12 +229,12 @@ impl Shared {
         let shared = Arc::clone(self);
         let sight = self.reloads.applied().sight.clone();
         let cluster = self.clusters.document(&sight, &self.engine.snapshot(), patience).await;
-        let snapshot = self.engine.snapshot();
+        let (snapshot, disks) = (self.engine.snapshot(), self.clusters.disks());
         let made = tokio::task::spawn_blocking(move || {
             let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());
             let supervisor = convert::supervisor(&snapshot, layout, shared.started, shared.caps.clone(), cgroup);
             let meters = Meters { cgroup, readings: &shared.readings };
-            convert::status(&snapshot, supervisor, layout, meters, cluster)
+            convert::status(&snapshot, supervisor, layout, meters, (cluster, disks))
         })
         .await;
         match made {
@@ -306,7 +316,12 @@ impl Shared {
 
     async fn verify(&self, out: &AnswerSink) {
         let mut report = |text: String| out.progress(text);
-        let found = verify::verify(&self.reloads.applied().targets, &mut report).await;
+        let applied = self.reloads.applied();
+        let mut found = verify::verify(&applied.targets, &mut report).await;
+        let configured = topics::checks(self.clusters.keeper(), &applied.plan).await;
+        // Behind what else is said of Kafka.
+        let behind = found.iter().take_while(|check| check.part == "kafka").count();
+        found.splice(behind..behind, configured);
         if found.is_empty() {
             let hint = "it looks at brokers and at a MySQL server that the supervisor has set up";
             return out.send(refused(8, "there is nothing to verify in this configuration".into(), Some(hint)));
@@ -336,7 +351,11 @@ impl Shared {
     async fn prove(&self, out: &AnswerSink) {
         let mut report = |text: String| out.progress(text);
         match prove::prove(&self.reloads.applied().targets, &mut report).await {
-            Ok(proof) => out.send(Answer::Done { text: proof.lines }),
+            Ok(proof) => {
+                let mut text = proof.lines;
+                text.extend(topics::at_start(self.clusters.keeper(), &self.reloads.applied().plan).await);
+                out.send(Answer::Done { text });
+            }
             Err(e) => out.send(Answer::Refused {
                 exit: 9,
                 message: e.to_string(),
@@ -368,6 +387,9 @@ fn starts_something(order: &Order) -> bool {
         | Order::Down { .. }
         | Order::Prove
         | Order::Verify
+        | Order::Topics
+        | Order::TopicsApply
+        | Order::TopicRemove { .. }
         | Order::Snapshot { .. }
         | Order::Restore { .. }
         | Order::Reset { .. }
@@ -403,12 +425,15 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
         Order::Roll { plan: false, nodes, .. } if nodes.is_empty() => Some((None, "roll the brokers".into())),
         Order::Roll { plan: false, nodes, .. } => of("roll", nodes),
         Order::Drill(plan) => Some((None, format!("drill {}", plan.drill))),
+        Order::TopicsApply => Some((None, "put the topics of the configuration into force".into())),
+        Order::TopicRemove { name } => Some((None, format!("delete topic {name} with all its records"))),
         Order::UpgradeSelf => Some((None, "replace the daemon's program; nodes run on".into())),
         Order::Hello
         | Order::Status
         | Order::Watch
         | Order::Roll { plan: true, .. }
         | Order::WhyNot { .. }
+        | Order::Topics
         | Order::Prove
         | Order::Verify => None,
     }

@@ -14,6 +14,7 @@ mod roll;
 mod session;
 mod stores;
 mod systemd;
+mod topics;
 mod unit;
 
 use crate::{
@@ -21,9 +22,9 @@ use crate::{
         EventKind, EventLine, Layout, NodeName,
         stop_signal::{Heard, Meaning, StopSignal},
     },
-    engine::{self, Engine, EngineOrder, Handle, Journal, Reserve, Settings},
+    engine::{self, Engine, EngineOrder, Handle, Journal, Reserve, Settings, disk::Guard},
     offline::{self, plan},
-    operate::operation::Operations,
+    operate::{self, disk::Disks, operation::Operations, topics::keeper},
     sys::{children, clock, error::SysError, failpoint::fail_point, fs, process},
     telemetry,
 };
@@ -31,7 +32,7 @@ use door::Door;
 use handler::DaemonHandler;
 use handover::{Handover, Inherited};
 use inputs::{Applied, Inputs, StartError};
-use reload::Reloads;
+use reload::{Reloads, Watchers};
 use std::{
     collections::BTreeSet,
     path::PathBuf,
@@ -194,6 +195,7 @@ async fn serve(
             }
         ),
     ));
+    let guard = Arc::new(Guard::new(&inputs.plan));
     let settings = Settings {
         layout: layout.clone(),
         recipes,
@@ -205,6 +207,7 @@ async fn serve(
         only,
         restore_wishes: past.wishes_hold,
         journal,
+        disk: Arc::clone(&guard),
     };
     if inputs.nodes_live {
         systemd.step("taking over the nodes that run");
@@ -237,10 +240,15 @@ async fn serve(
         failed: std::sync::Mutex::default(),
     };
     let operations = Operations::new(layout.clone(), handle.journal().clone());
-    let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone());
+    let (keeper, inbox) = keeper();
+    let watchers = Watchers { keeper: keeper.clone(), disk: Arc::clone(&guard) };
+    let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone(), watchers);
     let reloads = Arc::new(reloads);
     left::take_up(&layout, &handle, &operations, reloads.applied());
-    let clusters = cluster::Clusters::watch(handle.clone(), Arc::clone(&reloads));
+    topics::keep(handle.clone(), layout.clone(), Arc::clone(&reloads), keeper.clone(), inbox);
+    let disks = Disks::default();
+    tokio::spawn(operate::disk::watch(handle.clone(), guard, disks.clone()));
+    let clusters = cluster::Clusters::watch(handle.clone(), Arc::clone(&reloads), keeper, disks);
     let handler = DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, clusters, operations, handover);
     let handler = Arc::new(handler);
     door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;
@@ -254,11 +262,11 @@ async fn serve(
         None => tracing::info!(version, root = %layout.root().display(), "ready for orders"),
     }
     let pulse_every = systemd.watchdog_interval();
-    let guard = Arc::clone(&door);
+    let served = Arc::clone(&door);
     let pulse = move |snapshot: &engine::Snapshot| {
         let lost = if signals.is_finished() {
             Some("the task that hears signals")
-        } else if guard.is_lost() {
+        } else if served.is_lost() {
             Some("the control server")
         } else {
             None

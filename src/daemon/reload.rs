@@ -4,6 +4,7 @@ use super::{
     DaemonArgs,
     inputs::{self, Applied},
     logs::Bounds,
+    topics,
 };
 use crate::{
     base::{
@@ -12,7 +13,7 @@ use crate::{
     },
     config,
     control::{server::AnswerSink, wire::Answer},
-    engine::{Handle, Snapshot, Wanted},
+    engine::{Handle, Snapshot, Wanted, disk::Guard},
     offline::{
         config_file::{self, Loaded},
         plan as offline_plan, preflight,
@@ -20,6 +21,7 @@ use crate::{
     operate::{
         operation::{Kind, Operations, Refused},
         reload::{self, Failed, Purpose, Report, Work},
+        topics::Keeper,
     },
     services::change::{self, Does, Life, ReloadPlan, Side},
     sys::{
@@ -44,6 +46,16 @@ pub(super) struct Reloads {
     bounds: Bounds,
     applied: Mutex<Arc<Applied>>,
     pub(super) operations: Operations,
+    watchers: Watchers,
+}
+
+/// What else has to hear of another plan.
+#[derive(Debug)]
+pub(super) struct Watchers {
+    /// Keeps configured topics.
+    pub(super) keeper: Keeper,
+    /// Watches the room that data have.
+    pub(super) disk: Arc<Guard>,
 }
 
 /// What was read and decided.
@@ -61,9 +73,10 @@ impl Reloads {
         applied: Applied,
         bounds: Bounds,
         operations: Operations,
+        watchers: Watchers,
     ) -> Self {
         let applied = Mutex::new(Arc::new(applied));
-        Self { layout, args, cgroup, bounds, applied, operations }
+        Self { layout, args, cgroup, bounds, applied, operations, watchers }
     }
 
     /// What is applied now.
@@ -140,6 +153,7 @@ impl Reloads {
             }
         };
         self.bounds.change(&applied.plan);
+        self.watchers.disk.change(&applied.plan);
         // What runs is what the file says from here on, whether that can be written down or not.
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(applied);
         let text = offline_plan::enclosed(&loaded.text);
@@ -152,6 +166,7 @@ impl Reloads {
         })?;
         fail_point!("reload.applied");
         forget_unfinished(&self.layout);
+        lines.extend(topics::after_reload(&self.watchers.keeper, &before.plan, &self.applied().plan).await);
         if lines.is_empty() {
             lines.push("no node is concerned; the file is applied".into());
         }

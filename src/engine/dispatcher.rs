@@ -3,7 +3,9 @@
 //! A little past 500 lines: orders, happenings and the turn itself all change the one state that the loop owns.
 
 use super::{
-    actions, adopt, derive, fence,
+    actions, adopt, derive,
+    disk::Guard,
+    fence,
     identity::{self, Identities},
     incidents::{Incidents, Obituary},
     journal::Journal,
@@ -54,6 +56,8 @@ pub struct Settings {
     pub restore_wishes: bool,
     /// Where events go.
     pub journal: Journal,
+    /// What says whether nodes' data have room.
+    pub disk: Arc<Guard>,
 }
 
 /// What an order is waited for, and what it has done when that is reached.
@@ -79,6 +83,7 @@ pub struct Engine {
     stills: mpsc::Receiver<StillRequest>,
     pub(super) still_wanted: Option<StillRequest>,
     pub(super) journal: Journal,
+    pub(super) disk: Arc<Guard>,
     pub(super) identities: Arc<Identities>,
     pub(super) incidents: Incidents,
     pub(super) orphan_stops: OrphanStops,
@@ -98,7 +103,7 @@ const REFRESH: Duration = Duration::from_millis(100);
 impl Engine {
     /// Adopts what runs under this root, then wants up what shall run. The returned handle is the only door.
     pub async fn start(settings: Settings) -> std::io::Result<(Self, Handle)> {
-        let Settings { layout, recipes, reserve, cgroup, only, restore_wishes, journal } = settings;
+        let Settings { layout, recipes, reserve, cgroup, only, restore_wishes, journal, disk } = settings;
         let (sink, happenings) = mpsc::unbounded_channel();
         let (order_sender, orders) = mpsc::channel(64);
         let (still_sender, stills) = mpsc::channel(1);
@@ -121,6 +126,7 @@ impl Engine {
             writer: Writer::start(layout.clone()),
             identities: Arc::new(Identities::open(&layout, journal.clone())),
             journal,
+            disk,
             incidents,
             layout,
             reserve,

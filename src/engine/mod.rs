@@ -5,6 +5,7 @@ mod adopt;
 mod change;
 mod class_data;
 mod derive;
+pub mod disk;
 mod dispatcher;
 mod exchanged;
 mod fence;

@@ -1,7 +1,9 @@
 //! Everything before a launch: ports free, directories, files, one-time work, the wait for a broker's old session.
 
 use super::{
-    Engine, class_data, exchanged,
+    Engine, class_data,
+    disk::Guard,
+    exchanged,
     fence::{self, Fence, Fenced},
     identity,
     journal::Journal,
@@ -92,6 +94,7 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
         sink,
         identities,
         journal,
+        disk: Arc::clone(&engine.disk),
         fence,
         limits,
         credentials: Arc::clone(&runtime.credentials),
@@ -131,6 +134,8 @@ pub(super) struct Preparing {
     sink: mpsc::UnboundedSender<(NodeName, Happening)>,
     pub(super) identities: Arc<identity::Identities>,
     pub(super) journal: Journal,
+    /// Asked whether its data have room.
+    disk: Arc<Guard>,
     /// What is known of a broker's last run, when its session may be closed by us.
     fence: Option<Fence>,
     /// What its group has to hold; none: caps are not enforced.
@@ -191,6 +196,7 @@ impl Preparing {
         if self.cancel.is_cancelled() {
             return Err(PrepareError::Cancelled);
         }
+        self.await_room().await?;
         let (layout, recipe, credentials) =
             (self.layout.clone(), Arc::clone(&self.recipe), Arc::clone(&self.credentials));
         {
@@ -239,6 +245,23 @@ impl Preparing {
             }
         }
         Ok(())
+    }
+
+    /// Waits while the file system of its data has too little room for it.
+    async fn await_room(&self) -> Result<(), PrepareError> {
+        const LOOK: Duration = Duration::from_secs(1);
+        loop {
+            if self.cancel.is_cancelled() {
+                return Err(PrepareError::Cancelled);
+            }
+            let (guard, node) = (Arc::clone(&self.disk), self.node.clone());
+            // A look that came to nothing keeps nobody down.
+            match tokio::task::spawn_blocking(move || guard.holds(&node)).await {
+                Ok(None) | Err(_) => return Ok(()),
+                Ok(Some(why)) => self.tell(Event::Held(Hold::Other { why })),
+            }
+            tokio::time::sleep(LOOK).await;
+        }
     }
 
     /// Closes the session of the broker's last run if it is proven to be that; returns why not.

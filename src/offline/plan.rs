@@ -10,11 +10,12 @@ use crate::{
         launched::Launched,
         programs::{JavaRuntime, KafkaJars, MysqlTree, Programs},
         recipe::Recipe,
+        topics::TopicRecord,
     },
     config::{self, Plan},
     control::wire::{
         Node,
-        plan::{PlanDoc, PlanFile, PlanNode, PlanRefusal, PlanSetting, PlanStep},
+        plan::{PlanDoc, PlanFile, PlanNode, PlanRefusal, PlanSetting, PlanStep, PlanTopic},
     },
     services::{
         self, ServiceError,
@@ -80,6 +81,8 @@ pub struct Outlook {
     pub applied: bool,
     /// The file means something else than what is applied, even where no node differs.
     pub differs: bool,
+    /// Topics that differ.
+    pub topics: Vec<change::TopicChange>,
     /// Worth knowing.
     pub notes: Vec<String>,
 }
@@ -107,7 +110,26 @@ pub fn outlook(plan: &Plan, lives: &Lives) -> Result<Outlook, PlanError> {
     let reload = change::decide(old.as_ref(), &wanted, &now, &data);
     let host = host_refusals(plan, &reload, old.as_ref(), lives);
     let differs = before.as_ref().is_none_or(|before| before != plan);
-    Ok(Outlook { reload, host, applied: before.is_some(), differs, notes })
+    let topics = change::topics(before.as_ref().map_or(&[], topics_of), topics_of(plan));
+    notes.extend(topics_seen(&layout));
+    Ok(Outlook { reload, host, applied: before.is_some(), differs, topics, notes })
+}
+
+fn topics_of(plan: &Plan) -> &[config::Topic] {
+    plan.kafka.as_ref().map_or(&[], |kafka| &kafka.topics)
+}
+
+/// What the daemon has last seen to differ from the file that is applied.
+fn topics_seen(layout: &Layout) -> Vec<String> {
+    let text = fs::read_optional(&layout.topics()).ok().flatten();
+    let record = text.and_then(|text| serde_json::from_str::<TopicRecord>(&text).ok()).unwrap_or_default();
+    let line = |(name, what): (&String, &Vec<String>)| {
+        format!(
+            "topic {name} is not as what is applied says: {}; a reload or `topics apply` mends what can be mended",
+            what.join("; ")
+        )
+    };
+    record.differences.iter().map(line).collect()
 }
 
 /// The plan applied last under a root; none: nothing was ever applied.
@@ -294,6 +316,16 @@ impl Outlook {
             daemon,
             unchanged: !self.differs && self.reload.is_empty(),
             nodes: self.reload.nodes.iter().map(node_document).collect(),
+            topics: self
+                .topics
+                .iter()
+                .map(|t| PlanTopic {
+                    name: t.name.clone(),
+                    does: t.does.into(),
+                    what: t.what.clone(),
+                    takes_effect: "live".into(),
+                })
+                .collect(),
             steps: self
                 .reload
                 .steps

@@ -1,11 +1,13 @@
 //! Things one does to a cluster.
 
 pub mod cluster;
+pub mod disk;
 pub mod drill;
 pub mod impact;
 pub mod operation;
 pub mod prove;
 pub mod reload;
 pub mod roll;
+pub mod topics;
 pub mod verify;
 pub mod whole;

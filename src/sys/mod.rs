@@ -19,6 +19,7 @@ pub mod numbered;
 pub mod port_owners;
 pub mod process;
 pub mod profiles;
+pub mod room;
 pub mod socket;
 pub mod stdio;
 pub mod tree;

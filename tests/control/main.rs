@@ -82,6 +82,9 @@ impl Handler for Shared {
                 | Order::Roll { .. }
                 | Order::Drill(_)
                 | Order::WhyNot { .. }
+                | Order::Topics
+                | Order::TopicsApply
+                | Order::TopicRemove { .. }
                 | Order::UpgradeSelf => {}
             }
         })
@@ -139,6 +142,7 @@ fn status(root: &str) -> Status {
         },
         nodes: Vec::new(),
         cluster: None,
+        disks: None,
     }
 }
 
@@ -386,8 +390,17 @@ async fn when_the_daemon_ends_watchers_end_and_open_orders_are_told() {
 }
 
 /// Keys that came after version 1 was written down and are never missing: unknown is null.
-const ADDED: [&str; 8] =
-    ["incident", "up_ms", "kernel_bytes", "trend_bytes_per_hour", "hours_to_cap", "memory", "oom_by", "cluster"];
+const ADDED: [&str; 9] = [
+    "incident",
+    "up_ms",
+    "kernel_bytes",
+    "trend_bytes_per_hour",
+    "hours_to_cap",
+    "memory",
+    "oom_by",
+    "cluster",
+    "disks",
+];
 
 /// Each line, read and written again, is the line: what version 1 looks like from outside does not change by accident.
 fn unchanged<T: serde::de::DeserializeOwned + serde::Serialize>(golden: &str) {

@@ -59,8 +59,9 @@ fn status_json_has_exactly_the_keys_of_the_contract() {
         n["incarnation"] == 2 && n["state"] == "ready" && n["incident"] == 1
     });
     let status = root.status();
-    keys(&status, "schema supervisor nodes cluster");
+    keys(&status, "schema supervisor nodes cluster disks");
     assert!(status["cluster"].is_null(), "no brokers, no cluster");
+    assert!(status["disks"].is_null(), "no data, no room for it");
     assert_eq!(status["schema"], 1);
     keys(&status["supervisor"], "pid version started_at up_ms root caps memory");
     keys(&status["supervisor"]["memory"], "current_bytes anon_bytes file_bytes kernel_bytes peak_bytes processes");

@@ -21,6 +21,7 @@ mod roll;
 mod root;
 mod snapshot;
 mod status;
+mod topics;
 mod up;
 mod upgrade_self;
 mod verify;
@@ -49,6 +50,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Reload(args) => reload::run(context, args.max_wait).await,
         Verb::Roll(asked) => roll::run(context, asked).await,
         Verb::WhyNot(asked) => roll::why_not(context, asked.node, asked.json).await,
+        Verb::Topics(asked) => topics::run(context, asked).await,
         Verb::Fetch(asked) => fetch::run(context, asked).await,
         Verb::Artifacts(asked) => artifacts::run(context, asked).await,
         Verb::Bundle(asked) => bundle::run(context, asked).await,

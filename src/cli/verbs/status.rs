@@ -5,6 +5,7 @@ use crate::{
     cli::{
         args, cluster_text,
         context::{Context, no_daemon, unexpected},
+        disk_text,
         error::{CliError, of_output, refusal},
         exit::Exit,
         memory_table, table,
@@ -64,6 +65,7 @@ fn without_counts(status: &Status) -> Status {
     let mut status = status.clone();
     status.supervisor.up_ms = None;
     status.nodes.iter_mut().for_each(|node| node.up_ms = None);
+    status.disks.iter_mut().flatten().for_each(|disk| disk.free_bytes = 0);
     if let Some(cluster) = &mut status.cluster {
         // The same look a second later is nothing new, and neither is a counter of ZooKeeper's.
         if let Some(kafka) = &mut cluster.kafka {
@@ -116,6 +118,7 @@ fn text(context: &Context, status: &Status, args: &args::Status) -> Result<Strin
     }
     let mut remarks = table::remarks(status, now);
     remarks.extend(cluster.map(cluster_text::remarks).unwrap_or_default());
+    remarks.extend(status.disks.iter().flatten().filter_map(disk_text::remark));
     if !remarks.is_empty() {
         parts.push(String::new());
         parts.extend(remarks);

@@ -102,13 +102,13 @@ fn words(code: i16) -> String {
     format!("{name} ({code})")
 }
 
-fn put_text(body: &mut Vec<u8>, text: &str) {
+pub(super) fn put_text(body: &mut Vec<u8>, text: &str) {
     // Names of topics and of this property end far below 32 KiB (`Topic.MAX_NAME_LENGTH`).
     body.extend_from_slice(&i16::try_from(text.len()).unwrap_or(i16::MAX).to_be_bytes());
     body.extend_from_slice(text.as_bytes());
 }
 
-fn put_count(body: &mut Vec<u8>, count: usize) {
+pub(super) fn put_count(body: &mut Vec<u8>, count: usize) {
     body.extend_from_slice(&i32::try_from(count).unwrap_or(i32::MAX).to_be_bytes());
 }
 

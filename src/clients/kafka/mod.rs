@@ -7,6 +7,7 @@ mod admin;
 mod cluster;
 mod listener;
 mod stream;
+mod topics;
 mod view;
 mod wire;
 
@@ -14,6 +15,7 @@ pub use admin::{Admin, Record};
 pub use cluster::{ByTopic, NOT_NEEDED, ahead_of_followers, elect_preferred, min_isr};
 pub use listener::listener_metadata;
 pub use stream::{Delivery, Stream, write_without_retries};
+pub use topics::{Alter, NewTopic, TopicSettings, add_partitions, alter_settings, create, delete, settings};
 pub use view::{Broker, ClusterView, Partition, Replicated, Topic, list};
 
 use crate::clients::ClientError;

@@ -11,6 +11,7 @@ fn written() -> BTreeMap<String, BTreeSet<String>> {
     for line in DEFAULT_FILE.lines() {
         let line = line.strip_prefix("# ").unwrap_or(line);
         if let Some(header) = line.strip_prefix('[').and_then(|l| l.strip_suffix(']')) {
+            let header = header.trim_matches(['[', ']']);
             section = header.replace(".brokers.1", ".brokers.*").replace("command.hello", "command.*");
             all.entry(section.clone()).or_default();
         } else if let Some((key, _)) = line.split_once(" = ").filter(|(key, _)| !key.contains([' ', '"'])) {
@@ -83,7 +84,7 @@ fn every_key_the_reader_knows_is_in_the_default_file_and_no_other() {
         let as_key = written.get(section).is_some_and(|keys| keys.contains(name));
         assert!(as_table || as_key, "{key} is not in supervisor.toml");
     }
-    let passed_through = ["properties", "options", "env"];
+    let passed_through = ["properties", "options", "env", "settings"];
     for (section, keys) in &written {
         if passed_through.iter().any(|tail| section.ends_with(tail)) || section.starts_with("kafka.brokers.2") {
             continue;

@@ -28,7 +28,7 @@ fn every_error_is_reported_at_once_in_the_order_of_the_file() {
 1 | rooot = 3
   | ^^^^^ did you mean root?
   |
-  = hint: known here: artifacts, command, host, kafka, kafka_ui, logs, mysql, root, zookeeper
+  = hint: known here: artifacts, command, disk, host, kafka, kafka_ui, logs, mysql, root, zookeeper
 
 error: zookeeper.heap: 12 is too small
  --> supervisor.toml:3:10

@@ -4,6 +4,7 @@ mod default_file;
 mod errors;
 mod meaning;
 mod rules;
+mod topics;
 
 use super::*;
 

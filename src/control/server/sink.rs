@@ -100,6 +100,7 @@ impl Queue {
             | Answer::Verdict(_)
             | Answer::Outlook(_)
             | Answer::Drilled(_)
+            | Answer::Topics(_)
             | Answer::Done { .. }
             | Answer::Refused { .. } => true,
             Answer::Progress { .. } => false,
@@ -116,6 +117,7 @@ impl Queue {
             | Answer::Verdict(_)
             | Answer::Outlook(_)
             | Answer::Drilled(_)
+            | Answer::Topics(_)
             | Answer::Done { .. }
             | Answer::Refused { .. } => {}
         }

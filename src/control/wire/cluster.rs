@@ -36,6 +36,20 @@ pub struct KafkaState {
     pub not_led_by_preferred: Partitions,
     /// Every broker that is listed or has a replica.
     pub brokers: Vec<BrokerState>,
+    /// Topics of the configuration; null: there are none, or a daemon older than this key.
+    #[serde(default)]
+    pub topics: Option<ConfiguredTopics>,
+}
+
+/// Topics of the configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ConfiguredTopics {
+    /// How many there are in the file.
+    pub configured: usize,
+    /// How many of them are there and as it says.
+    pub as_configured: usize,
+    /// What differs, or is waited for, at most 20 lines.
+    pub differences: Vec<String>,
 }
 
 /// Some partitions.

@@ -20,6 +20,9 @@ pub struct PlanDoc {
     pub unchanged: bool,
     /// Nodes that differ.
     pub nodes: Vec<PlanNode>,
+    /// Topics of which the file says something else than what is applied; none of it needs a restart.
+    #[serde(default)]
+    pub topics: Vec<PlanTopic>,
     /// What a reload does, in order.
     pub steps: Vec<PlanStep>,
     /// Why it would be refused; empty: it would not.
@@ -47,6 +50,19 @@ pub struct PlanNode {
     pub argv: Vec<String>,
     /// Variables that go (`-…`), come (`+…`) and change (`~…`).
     pub env: Vec<String>,
+}
+
+/// What differs for one topic.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanTopic {
+    /// Which.
+    pub name: String,
+    /// `create change keep` (it leaves the file and is kept).
+    pub does: String,
+    /// What, one clause each.
+    pub what: Vec<String>,
+    /// `live`.
+    pub takes_effect: String,
 }
 
 /// A setting with another value.

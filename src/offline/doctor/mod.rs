@@ -15,6 +15,7 @@ mod programs;
 mod room;
 mod starter;
 mod storage;
+mod topics;
 
 pub use check::{Check, Report, Severity};
 
@@ -84,13 +85,14 @@ impl Site {
 type Subject = fn(&Site) -> Vec<Check>;
 
 /// What `doctor` looks at, and what to say when a subject does not answer.
-const ALL: [(&str, Subject); 7] = [
+const ALL: [(&str, Subject); 8] = [
     ("storage", |site| storage::judge(site, &storage::look(site, false))),
     ("identity", |site| identity::judge(site, &identity::look(site))),
     ("ports", |site| ports::judge(site, &ports::look(site))),
     ("memory", |site| memory::judge_all(site, &memory::look())),
     ("programs", |site| programs::judge(site, &programs::look(site))),
     ("limits", |site| limits::judge(site, &limits::look(site))),
+    ("topics", |site| topics::judge(site, &topics::look(site))),
     ("machine", |site| machine::judge(site, &machine::look(site))),
 ];
 

@@ -70,6 +70,9 @@ pub(super) fn plan(own: &Plan, root: &Path, ports: &[Port]) -> Result<Plan, NotM
     plan.artifacts.store = Some(own.artifacts.store(&own.layout()));
     plan.artifacts.files = Some(own.artifacts.files(&own.layout()));
     plan.artifacts.offline = true;
+    // What the drill is about is the disk that fills up faster than anybody can stop a broker.
+    plan.disk.guard = false;
+    (plan.disk.low, plan.disk.stop, plan.disk.resume) = (None, None, None);
     plan.mysql = None;
     plan.kafka_ui = None;
     plan.commands.clear();
@@ -88,6 +91,7 @@ pub(super) fn plan(own: &Plan, root: &Path, ports: &[Port]) -> Result<Plan, NotM
     kafka.bind = LOOPBACK;
     "localhost".clone_into(&mut kafka.advertised_host);
     kafka.jvm_flags.clear();
+    kafka.topics.clear();
     let mut broker = kafka.brokers.values().next().cloned().ok_or_else(none)?;
     broker.heap = Some(BROKER_HEAP);
     broker.memory_max = BROKER_MEMORY;

@@ -8,10 +8,12 @@ mod watch;
 
 pub use around::{Around, Arounds, Binlog, MysqlSeen, ZookeeperSeen};
 pub use health::{Health, Look, MinIsr, Share, name, partitions, some};
+pub(super) use watch::serving;
 pub use watch::{Known, Latest, watch};
 
 use super::{prove::MysqlTargets, whole::Brokers};
-use std::net::SocketAddr;
+use crate::config;
+use std::{net::SocketAddr, sync::Arc};
 
 #[cfg(test)]
 pub(super) use health::tests as samples;
@@ -21,6 +23,8 @@ pub(super) use health::tests as samples;
 pub struct Sight {
     /// The brokers' INTERNAL listeners.
     pub brokers: Brokers,
+    /// Topics of the configuration.
+    pub topics: Arc<[config::Topic]>,
     /// Leaders are given back to a broker that has come back (`kafka.elect_preferred`).
     pub elect: bool,
     /// ZooKeeper's client port.

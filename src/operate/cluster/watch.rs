@@ -83,7 +83,7 @@ pub async fn watch(engine: Handle, sight: impl Fn() -> Sight + Send + Sync, know
 }
 
 /// The brokers that serve and are not being stopped.
-fn serving(snapshot: &Snapshot) -> Vec<u32> {
+pub(in crate::operate) fn serving(snapshot: &Snapshot) -> Vec<u32> {
     let serves = snapshot.nodes.iter().filter(|n| n.serves && matches!(n.state, "ready" | "degraded"));
     serves.filter_map(|n| if let NodeKind::Broker(id) = n.kind { Some(id) } else { None }).collect()
 }

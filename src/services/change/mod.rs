@@ -8,10 +8,12 @@ mod node;
 mod order;
 mod refuse;
 mod text;
+mod topics;
 
 pub use node::{changed_keys, compare};
 pub use order::next_broker;
 pub use text::{hide, unified};
+pub use topics::{TopicChange, topics};
 
 use crate::{
     base::{Launched, NodeKind, NodeName, recipe::Recipe},

@@ -1,0 +1,21 @@
+//! What is kept of configured topics from one daemon to the next (`state/topics.json`): what was put into force, and what differed.
+
+use serde::{Deserialize, Serialize};
+use std::collections::{BTreeMap, BTreeSet};
+
+/// The file. Keys are added, never changed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TopicRecord {
+    /// 1; a newer one says the same with more words. 0: there was no file.
+    #[serde(default)]
+    pub schema: u32,
+    /// Topics that were made or changed as the file said, each with the settings that it was given: only those are ever taken back.
+    #[serde(default)]
+    pub topics: BTreeMap<String, BTreeMap<String, String>>,
+    /// What differs from the file, by topic, when it was looked at last.
+    #[serde(default)]
+    pub differences: BTreeMap<String, Vec<String>>,
+    /// Topics that left the file and were told of.
+    #[serde(default)]
+    pub left: BTreeSet<String>,
+}

@@ -1,0 +1,436 @@
+//! Topics as an administrator changes them: made, given more partitions, other settings, deleted; and the settings they have. Over a
+//! connection of our own, for the reasons of `listener`, and because the wrapped client drops the words of a broker's refusal and
+//! has no `IncrementalAlterConfigs`: its `AlterConfigs` takes away every setting that it does not name.
+//!
+//! Each in the last version before the compact forms of KIP-482 that Kafka 3.5 and 3.9 speak (`CreateTopics*.json`,
+//! `CreatePartitions*.json`, `IncrementalAlterConfigs*.json`, `DescribeConfigs*.json`, `DeleteTopics*.json`). All but the settings go
+//! to the controller. The reading of answers is pure, bounded, and never panics.
+
+use super::{
+    cluster::{put_count, put_text},
+    listener::{CORRELATION, exchange},
+    wire::{array, framed, head, skip_head, string},
+};
+use crate::clients::{ClientError, reader::Reader};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
+
+const CREATE_TOPICS: i16 = 19;
+const DELETE_TOPICS: i16 = 20;
+const DESCRIBE_CONFIGS: i16 = 32;
+const CREATE_PARTITIONS: i16 = 37;
+const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
+
+/// `ConfigResource.Type.TOPIC`.
+const TOPIC: u8 = 2;
+
+/// `DescribeConfigsResponse.ConfigSource.TOPIC_CONFIG`: set on the topic itself.
+const OF_THE_TOPIC: u8 = 1;
+
+/// `Errors.UNKNOWN_TOPIC_OR_PARTITION`.
+const UNKNOWN_TOPIC: i16 = 3;
+
+/// A topic to be made.
+#[derive(Clone, Copy, Debug)]
+pub struct NewTopic<'a> {
+    /// Its name.
+    pub name: &'a str,
+    /// How many partitions.
+    pub partitions: u32,
+    /// Copies of each.
+    pub replication_factor: u32,
+    /// Settings of its own.
+    pub settings: &'a BTreeMap<String, String>,
+}
+
+/// The settings of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct TopicSettings {
+    /// Set on the topic itself.
+    pub own: BTreeMap<String, String>,
+    /// In force, the brokers' defaults included; without what is secret.
+    pub all: BTreeMap<String, String>,
+}
+
+/// A change of one setting.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Alter {
+    /// The topic's own from now on.
+    Set(String),
+    /// What the brokers have for all topics.
+    Reset,
+}
+
+/// Makes a topic; the controller at `address` has made it when this returns, brokers hear of it a moment later.
+pub async fn create(address: SocketAddr, topic: NewTopic<'_>, limit: Duration) -> Result<(), ClientError> {
+    let NewTopic { name, partitions, replication_factor, .. } = topic;
+    let doing = format!("make topic {name} with {partitions} partitions on {replication_factor} brokers each");
+    let codes = exchange(address, limit, &doing, &create_topics(topic, limit), read_named).await?;
+    accepted(doing, codes)
+}
+
+/// Gives a topic more partitions, so that it has `count`.
+pub async fn add_partitions(address: SocketAddr, name: &str, count: u32, limit: Duration) -> Result<(), ClientError> {
+    let doing = format!("give topic {name} {count} partitions");
+    let codes = exchange(address, limit, &doing, &create_partitions(name, count, limit), read_named).await?;
+    accepted(doing, codes)
+}
+
+/// Changes these settings of a topic, and no other, all or none.
+pub async fn alter_settings(
+    address: SocketAddr,
+    name: &str,
+    changes: &BTreeMap<String, Alter>,
+    limit: Duration,
+) -> Result<(), ClientError> {
+    let doing = format!("change settings of topic {name}");
+    let codes = exchange(address, limit, &doing, &incremental_alter(name, changes), read_altered).await?;
+    accepted(doing, codes)
+}
+
+/// Deletes a topic and all its records. Brokers remove it from their lists a moment later.
+pub async fn delete(address: SocketAddr, name: &str, limit: Duration) -> Result<(), ClientError> {
+    let doing = format!("delete topic {name}");
+    let codes = exchange(address, limit, &doing, &delete_topics(name, limit), read_deleted).await?;
+    accepted(doing, codes)
+}
+
+/// The settings of these topics, asked of the broker at `address`. A topic that is gone is missing from the answer.
+pub async fn settings(
+    address: SocketAddr,
+    topics: &[&str],
+    limit: Duration,
+) -> Result<BTreeMap<String, TopicSettings>, ClientError> {
+    if topics.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let doing = format!("read the settings of {} topics from the broker at {address}", topics.len());
+    let answers = exchange(address, limit, &doing, &describe_configs(topics), read_settings).await?;
+    let mut found = BTreeMap::new();
+    for (name, answer) in answers {
+        match answer {
+            Ok(settings) => drop(found.insert(name, settings)),
+            Err(Refusal { code: UNKNOWN_TOPIC, .. }) => {}
+            Err(refusal) => return Err(refusal.of(doing)),
+        }
+    }
+    Ok(found)
+}
+
+/// What a broker said instead of doing it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Refusal {
+    code: i16,
+    words: Option<String>,
+}
+
+impl Refusal {
+    fn of(self, doing: String) -> ClientError {
+        let name = match self.code {
+            UNKNOWN_TOPIC => "there is no such topic",
+            7 => "it was not done in time",
+            17 => "invalid topic name",
+            29 => "topic authorization failed",
+            31 => "cluster authorization failed",
+            36 => "the topic is there already",
+            37 => "invalid number of partitions",
+            38 => "invalid replication factor",
+            39 => "invalid replica assignment",
+            40 => "invalid setting",
+            41 => "it is not the controller",
+            42 => "invalid request",
+            44 => "a policy of the brokers forbids it",
+            60 => "partitions of it are being moved",
+            73 => "deleting topics is switched off",
+            _ => "an error",
+        };
+        let said = self.words.map_or_else(String::new, |words| format!(": {}", words.trim()));
+        ClientError::Server { doing, code: self.code.into(), answer: format!("{name} ({}){said}", self.code) }
+    }
+}
+
+/// One topic was asked about, so there is one answer.
+fn accepted(doing: String, answers: Vec<Refusal>) -> Result<(), ClientError> {
+    match answers.into_iter().next() {
+        None => Err(ClientError::malformed(&doing, "its answer names no topic")),
+        Some(Refusal { code: 0, .. }) => Ok(()),
+        Some(refusal) => Err(refusal.of(doing)),
+    }
+}
+
+fn put_time(body: &mut Vec<u8>, limit: Duration) {
+    body.extend_from_slice(&i32::try_from(limit.as_millis()).unwrap_or(i32::MAX).to_be_bytes());
+}
+
+fn put_int(body: &mut Vec<u8>, number: u32) {
+    body.extend_from_slice(&i32::try_from(number).unwrap_or(i32::MAX).to_be_bytes());
+}
+
+/// Version 4.
+fn create_topics(topic: NewTopic<'_>, limit: Duration) -> Vec<u8> {
+    let mut body = head(CREATE_TOPICS, 4, CORRELATION);
+    put_count(&mut body, 1);
+    put_text(&mut body, topic.name);
+    put_int(&mut body, topic.partitions);
+    body.extend_from_slice(&i16::try_from(topic.replication_factor).unwrap_or(i16::MAX).to_be_bytes());
+    put_count(&mut body, 0); // assignments: the controller's own choice
+    put_count(&mut body, topic.settings.len());
+    for (name, value) in topic.settings {
+        put_text(&mut body, name);
+        put_text(&mut body, value);
+    }
+    put_time(&mut body, limit);
+    body.push(0); // validate_only
+    framed(&body)
+}
+
+/// Version 1.
+fn create_partitions(name: &str, count: u32, limit: Duration) -> Vec<u8> {
+    let mut body = head(CREATE_PARTITIONS, 1, CORRELATION);
+    put_count(&mut body, 1);
+    put_text(&mut body, name);
+    put_int(&mut body, count);
+    body.extend_from_slice(&(-1i32).to_be_bytes()); // assignments: null, the controller's own choice
+    put_time(&mut body, limit);
+    body.push(0); // validate_only
+    framed(&body)
+}
+
+/// Version 0.
+fn incremental_alter(name: &str, changes: &BTreeMap<String, Alter>) -> Vec<u8> {
+    let mut body = head(INCREMENTAL_ALTER_CONFIGS, 0, CORRELATION);
+    put_count(&mut body, 1);
+    body.push(TOPIC);
+    put_text(&mut body, name);
+    put_count(&mut body, changes.len());
+    for (key, change) in changes {
+        put_text(&mut body, key);
+        // AlterConfigOp.OpType
+        match change {
+            Alter::Set(value) => {
+                body.push(0);
+                put_text(&mut body, value);
+            }
+            Alter::Reset => {
+                body.push(1);
+                body.extend_from_slice(&(-1i16).to_be_bytes());
+            }
+        }
+    }
+    body.push(0); // validate_only
+    framed(&body)
+}
+
+/// Version 3.
+fn delete_topics(name: &str, limit: Duration) -> Vec<u8> {
+    let mut body = head(DELETE_TOPICS, 3, CORRELATION);
+    put_count(&mut body, 1);
+    put_text(&mut body, name);
+    put_time(&mut body, limit);
+    framed(&body)
+}
+
+/// Version 1; every setting.
+fn describe_configs(topics: &[&str]) -> Vec<u8> {
+    let mut body = head(DESCRIBE_CONFIGS, 1, CORRELATION);
+    put_count(&mut body, topics.len());
+    for topic in topics {
+        body.push(TOPIC);
+        put_text(&mut body, topic);
+        body.extend_from_slice(&(-1i32).to_be_bytes()); // names: null, all of them
+    }
+    body.push(0); // include_synonyms
+    framed(&body)
+}
+
+/// Name, code, words: the answer to `CreateTopics` and `CreatePartitions`.
+fn read_named(frame: &[u8]) -> Result<Vec<Refusal>, String> {
+    let r = &mut Reader(frame);
+    skip_head(r, CORRELATION)?;
+    r.int("the throttle time")?;
+    array(r, "the topics", |r| {
+        string(r, "a topic's name")?;
+        let code = r.short("a topic's error")?;
+        Ok(Refusal { code, words: string(r, "a topic's error text")? })
+    })
+}
+
+/// Code, words, name.
+fn read_altered(frame: &[u8]) -> Result<Vec<Refusal>, String> {
+    let r = &mut Reader(frame);
+    skip_head(r, CORRELATION)?;
+    r.int("the throttle time")?;
+    array(r, "the topics", |r| {
+        let code = r.short("a topic's error")?;
+        let words = string(r, "a topic's error text")?;
+        r.take(1, "a resource's kind")?;
+        string(r, "a topic's name")?;
+        Ok(Refusal { code, words })
+    })
+}
+
+/// Name and code.
+fn read_deleted(frame: &[u8]) -> Result<Vec<Refusal>, String> {
+    let r = &mut Reader(frame);
+    skip_head(r, CORRELATION)?;
+    r.int("the throttle time")?;
+    array(r, "the topics", |r| {
+        string(r, "a topic's name")?;
+        Ok(Refusal { code: r.short("a topic's error")?, words: None })
+    })
+}
+
+type Answers = Vec<(String, Result<TopicSettings, Refusal>)>;
+
+fn read_settings(frame: &[u8]) -> Result<Answers, String> {
+    let r = &mut Reader(frame);
+    skip_head(r, CORRELATION)?;
+    r.int("the throttle time")?;
+    array(r, "the topics", |r| {
+        let code = r.short("a topic's error")?;
+        let words = string(r, "a topic's error text")?;
+        r.take(1, "a resource's kind")?;
+        let name = string(r, "a topic's name")?.unwrap_or_default();
+        let mut found = TopicSettings::default();
+        array(r, "a topic's settings", |r| {
+            let key = string(r, "a setting's name")?.unwrap_or_default();
+            let value = string(r, "a setting's value")?;
+            let flags = r.take(3, "a setting's flags")?; // read_only, config_source, is_sensitive
+            let own = flags.get(1) == Some(&OF_THE_TOPIC);
+            array(r, "a setting's synonyms", |r| {
+                string(r, "a synonym's name")?;
+                string(r, "a synonym's value")?;
+                r.take(1, "a synonym's source").map(drop)
+            })?;
+            if let Some(value) = value {
+                if own {
+                    found.own.insert(key.clone(), value.clone());
+                }
+                found.all.insert(key, value);
+            }
+            Ok(())
+        })?;
+        let answer = if code == 0 { Ok(found) } else { Err(Refusal { code, words }) };
+        Ok((name, answer))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn s(text: &str) -> Vec<u8> {
+        [&i16::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat()
+    }
+
+    fn ints(list: &[i32]) -> Vec<u8> {
+        list.iter().flat_map(|i| i.to_be_bytes()).collect()
+    }
+
+    /// What stands between the length and the body.
+    fn head_of(api: u8, version: u8) -> Vec<u8> {
+        [&[0, api, 0, version, 0, 0, 0, 1][..], &s("cdc-supervisor")].concat()
+    }
+
+    const LIMIT: Duration = Duration::from_secs(5);
+
+    #[test]
+    fn requests_are_the_bytes_that_kafka_describes() {
+        let settings = BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]);
+        let topic = NewTopic { name: "orders", partitions: 6, replication_factor: 3, settings: &settings };
+        let body = [
+            head_of(19, 4),
+            ints(&[1]),
+            s("orders"),
+            ints(&[6]),
+            vec![0, 3],
+            ints(&[0, 1]),
+            s("retention.ms"),
+            s("1000"),
+            ints(&[5_000]),
+            vec![0],
+        ]
+        .concat();
+        assert_eq!(create_topics(topic, LIMIT)[4..], body);
+        let body = [head_of(37, 1), ints(&[1]), s("orders"), ints(&[12, -1, 5_000]), vec![0]].concat();
+        assert_eq!(create_partitions("orders", 12, LIMIT)[4..], body);
+        let changes = BTreeMap::from([
+            ("cleanup.policy".to_owned(), Alter::Reset),
+            ("retention.ms".to_owned(), Alter::Set("7".into())),
+        ]);
+        let body = [
+            head_of(44, 0),
+            ints(&[1]),
+            vec![2],
+            s("orders"),
+            ints(&[2]),
+            s("cleanup.policy"),
+            vec![1, 0xff, 0xff],
+            s("retention.ms"),
+            vec![0],
+            s("7"),
+            vec![0],
+        ]
+        .concat();
+        assert_eq!(incremental_alter("orders", &changes)[4..], body);
+        let body = [head_of(20, 3), ints(&[1]), s("orders"), ints(&[5_000])].concat();
+        assert_eq!(delete_topics("orders", LIMIT)[4..], body);
+        let body = [head_of(32, 1), ints(&[1]), vec![2], s("orders"), ints(&[-1]), vec![0]].concat();
+        assert_eq!(describe_configs(&["orders"])[4..], body);
+    }
+
+    #[test]
+    fn a_refusal_keeps_the_brokers_words() {
+        let answer = [ints(&[1, 0, 1]), s("orders"), vec![0, 38], s("larger than available brokers: 2.")].concat();
+        let refused = accepted("make topic orders".into(), read_named(&answer).unwrap()).unwrap_err();
+        assert_eq!(
+            refused.to_string(),
+            "cannot make topic orders: the server answered invalid replication factor (38): larger than available brokers: 2."
+        );
+        let fine = [ints(&[1, 0, 1]), s("orders"), vec![0, 0, 0xff, 0xff]].concat();
+        assert!(accepted(String::new(), read_named(&fine).unwrap()).is_ok());
+        let altered = [ints(&[1, 0, 1]), vec![0, 40], s("no"), vec![2], s("orders")].concat();
+        assert_eq!(read_altered(&altered).unwrap(), [Refusal { code: 40, words: Some("no".into()) }]);
+        let deleted = [ints(&[1, 0, 1]), s("orders"), vec![0, 3]].concat();
+        assert_eq!(read_deleted(&deleted).unwrap(), [Refusal { code: 3, words: None }]);
+        assert!(accepted(String::new(), vec![]).is_err());
+    }
+
+    #[test]
+    fn a_topics_own_settings_are_told_from_the_brokers() {
+        let setting = |key: &str, value: &str, source: u8| {
+            [s(key), s(value), vec![0, source, 0], ints(&[1]), s(key), s(value), vec![source]].concat()
+        };
+        let answer = [
+            ints(&[1, 0, 2]),
+            vec![0, 0, 0xff, 0xff, 2],
+            s("orders"),
+            ints(&[2]),
+            setting("retention.ms", "1000", 1),
+            setting("segment.bytes", "5", 4),
+            vec![0, 3, 0xff, 0xff, 2],
+            s("gone"),
+            ints(&[0]),
+        ]
+        .concat();
+        let read = read_settings(&answer).unwrap();
+        let map = |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
+        let orders = TopicSettings {
+            own: map(&[("retention.ms", "1000")]),
+            all: map(&[("retention.ms", "1000"), ("segment.bytes", "5")]),
+        };
+        assert_eq!(read[0], ("orders".to_owned(), Ok(orders)));
+        assert_eq!(read[1], ("gone".to_owned(), Err(Refusal { code: UNKNOWN_TOPIC, words: None })));
+        for n in 0..answer.len() {
+            assert!(read_settings(&answer[..n]).is_err(), "{n} bytes");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_the_readers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let bytes = [&[0, 0, 0, 1][..], &bytes].concat();
+            let _ = (read_named(&bytes), read_altered(&bytes), read_deleted(&bytes), read_settings(&bytes));
+        }
+    }
+}

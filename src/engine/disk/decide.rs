@@ -1,0 +1,273 @@
+//! How full a file system is and what follows from it. Pure: sizes in, a level and what to do out.
+//!
+//! All levels are reckoned with the ballast whole: room that it has given up counts as taken, so a stop that is paid from it does
+//! not look like room to start again.
+
+use crate::{base::NodeKind, config};
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// From which size on a file system gets a ballast by itself: on a smaller one it would be a part worth missing.
+const BALLAST_FROM: u64 = 10 * GIB;
+
+/// What is kept free of a file system, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Levels {
+    /// The ballast; 0: none.
+    pub ballast: u64,
+    /// Told below this.
+    pub low: u64,
+    /// Brokers are stopped below this.
+    pub stop: u64,
+    /// And started again from here on.
+    pub resume: u64,
+}
+
+impl Levels {
+    /// Those of a file system of this size. Where the file says nothing: 2 GB, 512 MB and 1 GB, on a small one a tenth, a
+    /// thirty-second and a sixteenth of it; the ballast 256 MB, or a hundredth.
+    pub fn of(disk: &config::Disk, total: u64) -> Self {
+        let or = |set: Option<crate::base::ByteSize>, most: u64, part: u64| {
+            set.map_or((total / part).min(most), |size| size.0)
+        };
+        let by_itself = if total >= BALLAST_FROM { (total / 100).min(256 * MIB) } else { 0 };
+        let resume = or(disk.resume, GIB, 16);
+        // A file that says only one of the two gets the other beside it.
+        let stop = match disk.stop {
+            Some(stop) => stop.0,
+            None => (total / 32).min(512 * MIB).min(resume / 2),
+        };
+        let resume = if resume > stop { resume } else { stop + stop / 2 };
+        let low = or(disk.low, 2 * GIB, 10).max(stop);
+        Self { ballast: disk.ballast.map_or(by_itself, |size| size.0), low, stop, resume }
+    }
+
+    /// Below so many bytes that are really free, what must not meet a full disk and does not fill it is stopped too.
+    pub fn last(&self) -> u64 {
+        if self.ballast > 0 { self.ballast / 2 } else { self.stop / 4 }
+    }
+}
+
+/// A file system now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Bytes that can be written.
+    pub free: u64,
+    /// Bytes of the ballast; 0: it is not there.
+    pub ballast: u64,
+}
+
+impl Seen {
+    /// What would be free with the ballast whole.
+    pub fn room(&self, levels: &Levels) -> u64 {
+        self.free.saturating_sub(levels.ballast.saturating_sub(self.ballast))
+    }
+}
+
+/// How full it is, the worst last.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// There is room.
+    #[default]
+    Fine,
+    /// It is told.
+    Low,
+    /// Brokers are held down: they are what fills it.
+    Stop,
+    /// ZooKeeper and mysqld as well: even what the ballast gave goes.
+    Last,
+}
+
+impl Level {
+    /// The word in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Level::Fine => "fine",
+            Level::Low => "low",
+            Level::Stop => "stop",
+            Level::Last => "last",
+        }
+    }
+
+    /// Whether a node that has its data there is held down.
+    pub fn holds(self, kind: NodeKind) -> bool {
+        match kind {
+            NodeKind::Broker(_) => self >= Level::Stop,
+            NodeKind::Zookeeper | NodeKind::Mysql => self == Level::Last,
+            NodeKind::KafkaUi | NodeKind::Command => false,
+        }
+    }
+}
+
+/// The level after `was`. What was stopped is started again well above where it was stopped.
+pub fn judge(levels: &Levels, seen: Seen, was: Level) -> Level {
+    let room = seen.room(levels);
+    // While there is a ballast to be given up, it comes first.
+    let starved = seen.ballast == 0 && seen.free < levels.last();
+    let held = room < levels.stop || (was >= Level::Stop && room < levels.resume);
+    if held {
+        let still = was == Level::Last && room < levels.stop && seen.free < levels.last().saturating_mul(2);
+        return if starved || still { Level::Last } else { Level::Stop };
+    }
+    // An eighth above the mark, so that it is not told again and again at it.
+    let low = room < levels.low || (was >= Level::Low && room < levels.low + levels.low / 8);
+    if low { Level::Low } else { Level::Fine }
+}
+
+/// What is to be done with the ballast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ballast {
+    /// Nothing.
+    Leave,
+    /// It is made, of this size.
+    Make(u64),
+    /// It goes, so that a clean stop has room.
+    GiveUp,
+}
+
+/// Decides on it.
+pub fn ballast(levels: &Levels, seen: Seen, level: Level) -> Ballast {
+    let has = seen.ballast > 0;
+    match level {
+        Level::Stop | Level::Last if has => Ballast::GiveUp,
+        Level::Stop | Level::Last => Ballast::Leave,
+        // Switched off, or smaller than it was.
+        Level::Fine | Level::Low if has && levels.ballast < seen.ballast => Ballast::GiveUp,
+        Level::Fine | Level::Low if !has && levels.ballast > 0 && seen.room(levels) >= levels.resume => {
+            Ballast::Make(levels.ballast)
+        }
+        Level::Fine | Level::Low => Ballast::Leave,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::ByteSize;
+    use proptest::prelude::*;
+
+    fn levels() -> Levels {
+        Levels { ballast: 256 * MIB, low: 2 * GIB, stop: 512 * MIB, resume: GIB }
+    }
+
+    fn seen(free_mib: u64, ballast_mib: u64) -> Seen {
+        Seen { free: free_mib * MIB, ballast: ballast_mib * MIB }
+    }
+
+    #[test]
+    fn levels_follow_the_size_of_the_file_system_and_what_the_file_says_holds() {
+        let by_itself = config::Disk::default();
+        assert_eq!(Levels::of(&by_itself, 500 * GIB), levels());
+        let small = Levels::of(&by_itself, 8 * GIB);
+        assert_eq!((small.ballast, small.stop, small.resume), (0, 256 * MIB, 512 * MIB), "{small:?}");
+        let said = config::Disk { ballast: Some(ByteSize::mib(64)), stop: Some(ByteSize::mib(200)), ..by_itself };
+        let said = Levels::of(&said, 600 * MIB);
+        assert_eq!((said.ballast, said.stop), (64 * MIB, 200 * MIB));
+        assert!(said.resume > said.stop && said.low >= said.stop, "{said:?}");
+        let only_resume = config::Disk { resume: Some(ByteSize::mib(100)), ..by_itself };
+        assert!(Levels::of(&only_resume, 500 * GIB).stop < 100 * MIB);
+    }
+
+    #[test]
+    fn a_disk_that_fills_up_goes_through_every_level_and_back_well_above_each() {
+        let l = levels();
+        assert_eq!(judge(&l, seen(2_048, 256), Level::Fine), Level::Fine);
+        assert_eq!(judge(&l, seen(2_047, 256), Level::Fine), Level::Low);
+        assert_eq!(judge(&l, seen(2_100, 256), Level::Low), Level::Low, "not at the mark again");
+        assert_eq!(judge(&l, seen(2_400, 256), Level::Low), Level::Fine);
+        assert_eq!(judge(&l, seen(512, 256), Level::Low), Level::Low);
+        assert_eq!(judge(&l, seen(511, 256), Level::Low), Level::Stop);
+        // The ballast is given up: what is free now is not room.
+        assert_eq!(judge(&l, seen(511 + 256, 0), Level::Stop), Level::Stop);
+        assert_eq!(judge(&l, seen(127, 0), Level::Stop), Level::Last);
+        assert_eq!(judge(&l, seen(200, 0), Level::Last), Level::Last);
+        assert_eq!(judge(&l, seen(300, 0), Level::Last), Level::Stop);
+        assert_eq!(judge(&l, seen(1_024 + 255, 0), Level::Stop), Level::Stop);
+        assert_eq!(judge(&l, seen(1_024 + 256, 0), Level::Stop), Level::Low, "as much as the ballast needs besides");
+        // Filled at one go: the ballast first.
+        assert_eq!(judge(&l, seen(0, 256), Level::Fine), Level::Stop);
+    }
+
+    #[test]
+    fn the_ballast_is_given_up_for_a_stop_and_made_when_there_is_room() {
+        let l = levels();
+        assert_eq!(ballast(&l, seen(400, 256), Level::Stop), Ballast::GiveUp);
+        assert_eq!(ballast(&l, seen(700, 0), Level::Stop), Ballast::Leave);
+        assert_eq!(ballast(&l, seen(1_200, 0), Level::Low), Ballast::Leave, "it would be given up at once");
+        assert_eq!(ballast(&l, seen(1_280, 0), Level::Low), Ballast::Make(256 * MIB));
+        assert_eq!(ballast(&l, seen(9_000, 256), Level::Fine), Ballast::Leave);
+        assert_eq!(
+            ballast(&Levels { ballast: 0, ..l }, seen(9_000, 256), Level::Fine),
+            Ballast::GiveUp,
+            "switched off"
+        );
+        assert_eq!(ballast(&Levels { ballast: 0, ..l }, seen(9_000, 0), Level::Fine), Ballast::Leave);
+    }
+
+    #[test]
+    fn brokers_go_first_and_what_does_not_fill_the_disk_last() {
+        assert!(Level::Stop.holds(NodeKind::Broker(1)) && !Level::Stop.holds(NodeKind::Mysql));
+        assert!(Level::Last.holds(NodeKind::Mysql) && Level::Last.holds(NodeKind::Zookeeper));
+        assert!(!Level::Last.holds(NodeKind::Command) && !Level::Low.holds(NodeKind::Broker(1)));
+    }
+
+    fn any_levels() -> impl Strategy<Value = Levels> {
+        (0u64..600, 1u64..600, 1u64..600, 0u64..900).prop_map(|(ballast, stop, above, low)| Levels {
+            ballast: ballast * MIB,
+            stop: stop * MIB,
+            resume: (stop + above) * MIB,
+            low: (stop + low) * MIB,
+        })
+    }
+
+    fn any_level() -> impl Strategy<Value = Level> {
+        proptest::sample::select(vec![Level::Fine, Level::Low, Level::Stop, Level::Last])
+    }
+
+    proptest! {
+        #[test]
+        fn brokers_never_run_below_the_mark_and_are_never_held_with_room(
+            l in any_levels(), free in 0u64..4_000, has in any::<bool>(), was in any_level()
+        ) {
+            let seen = Seen { free: free * MIB, ballast: if has { l.ballast } else { 0 } };
+            let level = judge(&l, seen, was);
+            let room = seen.room(&l);
+            prop_assert!(room >= l.stop || level.holds(NodeKind::Broker(1)));
+            prop_assert!(room < l.resume || !level.holds(NodeKind::Broker(1)));
+        }
+
+        #[test]
+        fn a_disk_that_does_not_change_settles_and_never_stops_and_starts_in_turns(
+            l in any_levels(), free in 0u64..4_000, has in any::<bool>(), was in any_level()
+        ) {
+            let mut seen = Seen { free: free * MIB, ballast: if has { l.ballast } else { 0 } };
+            let mut level = was;
+            let mut held = Vec::new();
+            for _ in 0..8 {
+                level = judge(&l, seen, level);
+                match ballast(&l, seen, level) {
+                    Ballast::Leave => {}
+                    Ballast::Make(bytes) => {
+                        prop_assert!(seen.free >= bytes, "there is room for it");
+                        seen = Seen { free: seen.free - bytes, ballast: bytes };
+                    }
+                    Ballast::GiveUp => seen = Seen { free: seen.free + seen.ballast, ballast: 0 },
+                }
+                held.push(level.holds(NodeKind::Broker(1)));
+            }
+            let turns = held.windows(2).filter(|pair| pair[0] != pair[1]).count();
+            prop_assert!(turns == 0, "{:?}", held);
+        }
+
+        #[test]
+        fn a_ballast_that_is_made_never_stops_anybody(l in any_levels(), free in 0u64..4_000, was in any_level()) {
+            let seen = Seen { free: free * MIB, ballast: 0 };
+            let level = judge(&l, seen, was);
+            if let Ballast::Make(bytes) = ballast(&l, seen, level) {
+                let after = Seen { free: seen.free - bytes, ballast: bytes };
+                prop_assert!(judge(&l, after, level) <= Level::Low);
+            }
+        }
+    }
+}

@@ -1,0 +1,432 @@
+//! The keeper of configured topics: puts the file into force when the cluster comes up, after a reload and by order; in between it
+//! looks, and tells what differs. It sleeps while nothing is configured and while no broker serves.
+
+use super::{
+    decide::{self, Decision, Step},
+    look::{self, Look, Report, TopicReport},
+};
+use crate::{
+    base::{EventKind, EventLine, Layout, topics::TopicRecord},
+    clients::kafka::{NewTopic, add_partitions, alter_settings, create},
+    config,
+    engine::{Handle, Snapshot, Wanted},
+    operate::cluster::{Sight, serving},
+    sys::{clock, fs},
+};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    sync::{mpsc, oneshot},
+    time::{Instant, sleep, timeout},
+};
+
+/// Pause between looks at topics of which nothing is to be done.
+const CHECK: Duration = Duration::from_secs(30);
+
+/// Pauses between tries of what did not succeed: from the first, doubled, to the second.
+const AGAIN: (Duration, Duration) = (Duration::from_secs(1), Duration::from_secs(10));
+
+/// Bound of one change. The controller answers a creation when every broker has taken its part.
+const CHANGE: Duration = Duration::from_secs(15);
+
+/// How long brokers may take to show what was changed: metadata goes from the controller to each of them.
+const SHOWN_WITHIN: Duration = Duration::from_secs(5);
+
+/// Pause between looks meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// What somebody wants of the keeper.
+#[derive(Debug)]
+struct Ask {
+    /// Put the file into force; false: only look.
+    apply: bool,
+    /// What was done, or why it could not be looked at.
+    reply: oneshot::Sender<Result<Vec<String>, String>>,
+}
+
+/// The way to the keeper. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Keeper {
+    asks: mpsc::Sender<Ask>,
+    report: Arc<Mutex<Report>>,
+}
+
+/// The keeper's own end.
+#[derive(Debug)]
+pub struct Inbox(mpsc::Receiver<Ask>);
+
+/// Both ends.
+pub fn keeper() -> (Keeper, Inbox) {
+    let (asks, inbox) = mpsc::channel(16);
+    (Keeper { asks, report: Arc::default() }, Inbox(inbox))
+}
+
+impl Keeper {
+    /// What was seen last.
+    pub fn report(&self) -> Report {
+        self.lock().clone()
+    }
+
+    /// Puts the file into force and waits for it; the error says what it still waits for after `limit`: it goes on trying.
+    pub async fn apply(&self, limit: Duration) -> Result<Vec<String>, Vec<String>> {
+        match timeout(limit, self.ask(true)).await {
+            Ok(Ok(done)) => Ok(done),
+            Ok(Err(why)) => Err(vec![why]),
+            Err(_) => {
+                let report = self.report();
+                let lines: Vec<String> = report.unseen.iter().cloned().chain(report.lines()).collect();
+                Err(if lines.is_empty() { vec!["the brokers take their time".into()] } else { lines })
+            }
+        }
+    }
+
+    /// Looks now; the error says why it could not.
+    pub async fn look(&self, limit: Duration) -> Result<Report, String> {
+        match timeout(limit, self.ask(false)).await {
+            Ok(Ok(_)) => Ok(self.report()),
+            Ok(Err(why)) => Err(why),
+            Err(_) => Err("the brokers did not answer in time".into()),
+        }
+    }
+
+    async fn ask(&self, apply: bool) -> Result<Vec<String>, String> {
+        let (reply, answer) = oneshot::channel();
+        let gone = || "the daemon is on its way down".to_owned();
+        self.asks.send(Ask { apply, reply }).await.map_err(|_| gone())?;
+        answer.await.map_err(|_| gone())?
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Report> {
+        // The value is replaced as a whole.
+        self.report.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Keeps until the engine ends. `sight` says what is applied now: a reload may change it.
+pub async fn keep(
+    engine: Handle,
+    layout: Layout,
+    sight: impl Fn() -> Sight + Send + Sync,
+    keeper: Keeper,
+    inbox: Inbox,
+) {
+    let mut inbox = inbox.0;
+    let mut changes = engine.watch();
+    let record = read(&layout).await;
+    let mut keeping =
+        Keeping { layout, record, due: true, tries: 0, cluster: None, asks: Vec::new(), done: Vec::new() };
+    loop {
+        let sight = sight();
+        let snapshot = changes.borrow_and_update().clone();
+        let serving = serving(&snapshot);
+        let idle = sight.topics.is_empty() && keeping.record.topics.is_empty() && keeping.asks.is_empty();
+        let pause = if serving.is_empty() {
+            keeping.nobody_serves(&keeper);
+            CHECK
+        } else if idle {
+            CHECK
+        } else {
+            keeping.turn(&engine, &sight, &snapshot, &serving, &keeper).await
+        };
+        tokio::select! {
+            ask = inbox.recv() => match ask {
+                None => return,
+                Some(ask) => {
+                    keeping.due |= ask.apply;
+                    keeping.tries = 0;
+                    keeping.asks.push(ask);
+                }
+            },
+            changed = changes.changed(), if serving.is_empty() => if changed.is_err() {
+                return;
+            },
+            () = sleep(pause), if !serving.is_empty() && !idle => {}
+        }
+    }
+}
+
+struct Keeping {
+    layout: Layout,
+    record: TopicRecord,
+    /// The file is to be put into force.
+    due: bool,
+    tries: u32,
+    /// Which cluster was seen last: another one has none of the topics.
+    cluster: Option<String>,
+    asks: Vec<Ask>,
+    /// What was done since it became due.
+    done: Vec<String>,
+}
+
+impl Keeping {
+    /// When brokers come back, the file is put into force again.
+    fn nobody_serves(&mut self, keeper: &Keeper) {
+        self.due = true;
+        let why = "no broker serves";
+        for ask in self.asks.drain(..) {
+            // Whoever asked may have gone.
+            let _ = ask.reply.send(Err(why.into()));
+        }
+        *keeper.lock() = Report { at: None, unseen: Some(why.into()), topics: Vec::new() };
+    }
+
+    /// One look, and what follows from it; the pause until the next.
+    async fn turn(
+        &mut self,
+        engine: &Handle,
+        sight: &Sight,
+        snapshot: &Snapshot,
+        serving: &[u32],
+        keeper: &Keeper,
+    ) -> Duration {
+        let names: BTreeSet<String> = sight.topics.iter().map(|t| t.name.clone()).collect();
+        let mut look = match look::look(sight, serving, &names).await {
+            Ok(look) => look,
+            Err(why) => return self.unseen(why, keeper),
+        };
+        self.due |= self.cluster.is_some() && look.cluster != self.cluster;
+        self.cluster.clone_from(&look.cluster);
+        let mut waits = BTreeMap::new();
+        if self.due {
+            let expected = expected(snapshot, sight);
+            let mut changed = false;
+            for topic in sight.topics.iter() {
+                match self.put_into_force(engine, topic, &look, &expected).await {
+                    Ok(did) => changed |= did,
+                    Err(why) => drop(waits.insert(topic.name.clone(), why)),
+                }
+            }
+            if changed {
+                look = self.shown(sight, serving, &names, &waits).await.unwrap_or(look);
+            }
+            self.due = !waits.is_empty();
+        }
+        let report = self.report(sight, &look, &waits);
+        self.tell(engine, &names, &look, &report);
+        self.write().await;
+        *keeper.lock() = report;
+        self.answer();
+        if !self.due {
+            self.tries = 0;
+            return CHECK;
+        }
+        self.again()
+    }
+
+    fn unseen(&mut self, why: String, keeper: &Keeper) -> Duration {
+        tracing::debug!("topics: {why}");
+        for ask in std::mem::take(&mut self.asks) {
+            // Who wants it in force waits for the next try, as far as their patience goes.
+            if ask.apply {
+                self.asks.push(ask);
+            } else {
+                let _ = ask.reply.send(Err(why.clone()));
+            }
+        }
+        keeper.lock().unseen = Some(why);
+        self.again()
+    }
+
+    fn again(&mut self) -> Duration {
+        let pause = AGAIN.0 * 2u32.saturating_pow(self.tries.min(10));
+        self.tries = self.tries.saturating_add(1);
+        pause.min(AGAIN.1)
+    }
+
+    /// Takes the steps of one topic; whether there were any. The error says what it waits for, or what a broker said.
+    async fn put_into_force(
+        &mut self,
+        engine: &Handle,
+        topic: &config::Topic,
+        look: &Look,
+        expected: &[u32],
+    ) -> Result<bool, String> {
+        if let Some(why) = look.unclear.get(&topic.name) {
+            return Err(why.clone());
+        }
+        let seen = look.topics.get(&topic.name);
+        let decision = decide::decide(topic, seen, self.ours(&topic.name));
+        for step in &decision.steps {
+            decide::may(step, topic, &look.live, expected)?;
+            let controller = look.controller.ok_or("waits for a controller")?;
+            take(step, topic, controller).await?;
+            for words in decide::done(step, topic, seen) {
+                let text = format!("topic {}: {words}", topic.name);
+                tracing::info!("{text}");
+                engine.journal().note(EventLine::new(EventKind::TopicChanged, text.clone()));
+                self.done.push(text);
+            }
+        }
+        self.record.topics.insert(topic.name.clone(), topic.settings.clone());
+        self.record.left.remove(&topic.name);
+        Ok(!decision.steps.is_empty())
+    }
+
+    fn ours(&self, name: &str) -> &BTreeMap<String, String> {
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.record.topics.get(name).unwrap_or(&NONE)
+    }
+
+    /// A look at which what was changed shows.
+    async fn shown(
+        &self,
+        sight: &Sight,
+        serving: &[u32],
+        names: &BTreeSet<String>,
+        waits: &BTreeMap<String, String>,
+    ) -> Option<Look> {
+        let until = Instant::now() + SHOWN_WITHIN;
+        let mut last = None;
+        while Instant::now() < until {
+            if let Ok(look) = look::look(sight, serving, names).await {
+                let settled = |topic: &config::Topic| {
+                    let seen = look.topics.get(&topic.name);
+                    waits.contains_key(&topic.name)
+                        || decide::decide(topic, seen, self.ours(&topic.name)).steps.is_empty()
+                };
+                let all = sight.topics.iter().all(settled);
+                last = Some(look);
+                if all {
+                    break;
+                }
+            }
+            sleep(LOOK_EVERY).await;
+        }
+        last
+    }
+
+    fn report(&self, sight: &Sight, look: &Look, waits: &BTreeMap<String, String>) -> Report {
+        let mut topics: Vec<TopicReport> = sight
+            .topics
+            .iter()
+            .map(|topic| {
+                let seen = look.topics.get(&topic.name);
+                let unclear = look.unclear.get(&topic.name);
+                let decision = match unclear {
+                    Some(_) => Decision::default(),
+                    None => decide::decide(topic, seen, self.ours(&topic.name)),
+                };
+                let waits = waits.get(&topic.name).or(unclear).cloned();
+                TopicReport::of(topic, look, &decision, waits)
+            })
+            .collect();
+        let configured: BTreeSet<&str> = sight.topics.iter().map(|t| t.name.as_str()).collect();
+        let others = look.topics.iter().filter(|(name, _)| !configured.contains(name.as_str()));
+        topics.extend(others.map(|(name, seen)| TopicReport::other(name, seen, self.record.topics.contains_key(name))));
+        Report { at: Some(clock::wall()), unseen: None, topics }
+    }
+
+    /// Events for what differs now and did not, for what does not any more, and for what left the file.
+    fn tell(&mut self, engine: &Handle, names: &BTreeSet<String>, look: &Look, report: &Report) {
+        let note = |kind, text: String| {
+            tracing::info!("{text}");
+            engine.journal().note(EventLine::new(kind, text));
+        };
+        // Of one that is gone there is nothing to be told any more.
+        self.record.topics.retain(|name, _| names.contains(name) || look.topics.contains_key(name));
+        self.record.left.retain(|name| self.record.topics.contains_key(name));
+        for name in self.record.topics.keys().filter(|name| !names.contains(*name)) {
+            if self.record.left.insert(name.clone()) {
+                note(
+                    EventKind::TopicLeft,
+                    format!(
+                        "topic {name} is not in the file any more: it is kept; `cdc-supervisor topics remove {name} --confirm {name}` deletes it"
+                    ),
+                );
+            }
+        }
+        if self.due {
+            return;
+        }
+        let mut differences = BTreeMap::new();
+        for topic in report.topics.iter().filter(|t| t.wanted.is_some()) {
+            let was = self.record.differences.get(&topic.name);
+            if topic.differences.is_empty() {
+                if was.is_some() {
+                    note(EventKind::TopicAsConfigured, format!("topic {} is as the file says again", topic.name));
+                }
+                continue;
+            }
+            if was != Some(&topic.differences) {
+                let mend = if topic.mendable { "; `cdc-supervisor topics apply` mends what can be mended" } else { "" };
+                let text = format!("topic {}: {}{mend}", topic.name, topic.differences.join("; "));
+                note(EventKind::TopicDiffers, text);
+            }
+            differences.insert(topic.name.clone(), topic.differences.clone());
+        }
+        self.record.differences = differences;
+    }
+
+    fn answer(&mut self) {
+        for ask in std::mem::take(&mut self.asks) {
+            if ask.apply && self.due {
+                self.asks.push(ask);
+            } else {
+                let _ = ask.reply.send(Ok(self.done.clone()));
+            }
+        }
+        if !self.due {
+            self.done.clear();
+        }
+    }
+
+    /// Writes the record when it says something new.
+    async fn write(&mut self) {
+        let record = TopicRecord { schema: 1, ..self.record.clone() };
+        // A struct of texts and numbers always becomes JSON.
+        let text = serde_json::to_string_pretty(&record).unwrap_or_default();
+        let path = self.layout.topics();
+        let written = tokio::task::spawn_blocking(move || {
+            fs::write_if_different(&path, text.as_bytes(), 0o640, fs::Durability::PowerLoss)
+        });
+        if let Ok(Err(e)) = written.await {
+            // The next turn tries again.
+            tracing::warn!(error = %e.source, "{e}");
+        }
+    }
+}
+
+/// The brokers that shall run.
+fn expected(snapshot: &Snapshot, sight: &Sight) -> Vec<u32> {
+    let wanted = |id: &u32| {
+        let name = crate::base::NodeName::broker(*id);
+        snapshot.nodes.iter().any(|n| n.name == name && n.wanted == Wanted::Up)
+    };
+    sight.brokers.keys().copied().filter(wanted).collect()
+}
+
+async fn take(step: &Step, topic: &config::Topic, controller: SocketAddr) -> Result<(), String> {
+    let name = topic.name.as_str();
+    let done = match step {
+        Step::Create => {
+            let new = NewTopic {
+                name,
+                partitions: topic.partitions,
+                replication_factor: topic.replication_factor,
+                settings: &topic.settings,
+            };
+            create(controller, new, CHANGE).await
+        }
+        Step::Grow { .. } => add_partitions(controller, name, topic.partitions, CHANGE).await,
+        Step::Alter(changes) => alter_settings(controller, name, changes, CHANGE).await,
+    };
+    done.map_err(|e| e.in_one_line())
+}
+
+async fn read(layout: &Layout) -> TopicRecord {
+    let path = layout.topics();
+    let read = tokio::task::spawn_blocking(move || fs::read_optional(&path)).await;
+    match read {
+        // One that cannot be read is made anew: what is lost is which settings were ours, and those are left then.
+        Ok(Ok(Some(text))) => serde_json::from_str(&text).unwrap_or_default(),
+        Ok(Ok(None)) | Err(_) => TopicRecord::default(),
+        Ok(Err(e)) => {
+            tracing::warn!(error = %e.source, "{e}");
+            TopicRecord::default()
+        }
+    }
+}
