@@ -24,11 +24,17 @@ pub enum Drill {
     MysqlKill,
     /// Everything stopped and started.
     ColdRestart,
+    /// The file system is filled up, on a throw-away cluster.
+    DiskFull,
+    /// Another program takes the port of a broker that was killed, on a throw-away cluster.
+    PortThief,
+    /// ZooKeeper's data is gone and the brokers' is not, on a throw-away cluster.
+    ClusterIdMismatch,
 }
 
 impl Drill {
     /// Every one.
-    pub const ALL: [Drill; 8] = [
+    pub const ALL: [Drill; 11] = [
         Drill::BrokerKill,
         Drill::BrokerTerm,
         Drill::BrokerPause,
@@ -37,6 +43,9 @@ impl Drill {
         Drill::ZookeeperDown,
         Drill::MysqlKill,
         Drill::ColdRestart,
+        Drill::DiskFull,
+        Drill::PortThief,
+        Drill::ClusterIdMismatch,
     ];
 
     /// The word on the command line.
@@ -50,6 +59,25 @@ impl Drill {
             Drill::ZookeeperDown => "zookeeper-down",
             Drill::MysqlKill => "mysql-kill",
             Drill::ColdRestart => "cold-restart",
+            Drill::DiskFull => "disk-full",
+            Drill::PortThief => "port-thief",
+            Drill::ClusterIdMismatch => "cluster-id-mismatch",
+        }
+    }
+
+    /// Made on a cluster of its own that is thrown away afterwards, and on no other: what it breaks may not be mended by what it
+    /// shall prove.
+    pub fn is_on_throw_away(self) -> bool {
+        match self {
+            Drill::DiskFull | Drill::PortThief | Drill::ClusterIdMismatch => true,
+            Drill::BrokerKill
+            | Drill::BrokerTerm
+            | Drill::BrokerPause
+            | Drill::TwoBrokers
+            | Drill::ZookeeperRestart
+            | Drill::ZookeeperDown
+            | Drill::MysqlKill
+            | Drill::ColdRestart => false,
         }
     }
 
@@ -57,6 +85,8 @@ impl Drill {
     pub fn interrupts(self) -> Option<&'static str> {
         match self {
             Drill::BrokerKill | Drill::BrokerTerm | Drill::ZookeeperRestart => None,
+            // Nobody else is on a throw-away cluster.
+            Drill::DiskFull | Drill::PortThief | Drill::ClusterIdMismatch => None,
             Drill::BrokerPause => {
                 Some("what the paused broker leads stands still until its session expires or it goes on: 10 to 30 s")
             }
@@ -74,9 +104,14 @@ impl Drill {
         match self {
             Drill::BrokerPause | Drill::TwoBrokers => Some(Duration::from_secs(10)),
             Drill::ZookeeperDown => Some(Duration::from_secs(60)),
-            Drill::BrokerKill | Drill::BrokerTerm | Drill::ZookeeperRestart | Drill::MysqlKill | Drill::ColdRestart => {
-                None
-            }
+            Drill::BrokerKill
+            | Drill::BrokerTerm
+            | Drill::ZookeeperRestart
+            | Drill::MysqlKill
+            | Drill::ColdRestart
+            | Drill::DiskFull
+            | Drill::PortThief
+            | Drill::ClusterIdMismatch => None,
         }
     }
 
@@ -180,9 +215,26 @@ pub struct Report {
     pub mysql: Option<Tally>,
     /// What happened when.
     pub timeline: TimeLine,
+    /// It was made on a throw-away cluster; false also where an older version has written the report.
+    #[serde(default)]
+    pub throw_away: bool,
+    /// What the supervisor said of the fault, one sentence each; empty: nothing was to be shown, or an older version wrote it.
+    #[serde(default)]
+    pub observed: Vec<String>,
 }
 
+/// How many reports are kept. One is 2 kB.
+pub const KEPT: usize = 200;
+
 impl Report {
+    /// What is written into its file.
+    pub fn file(&self) -> Vec<u8> {
+        // A struct of texts and numbers always becomes JSON.
+        let mut text = serde_json::to_vec_pretty(self).unwrap_or_default();
+        text.push(b'\n');
+        text
+    }
+
     /// The verdict is not negative.
     pub fn passed(&self) -> bool {
         self.verdict == Self::PASSED
@@ -272,10 +324,22 @@ mod tests {
         for drill in Drill::ALL {
             assert_eq!(serde_json::to_string(&drill).unwrap(), format!("\"{drill}\""));
             assert!(drill.lasts().is_none_or(|d| d <= Drill::LASTS_MAX));
+            assert!(!drill.is_on_throw_away() || drill.interrupts().is_none(), "nobody else is there: {drill}");
         }
         for which in Which::ALL {
             assert_eq!(serde_json::to_string(&which).unwrap(), format!("\"{}\"", which.as_str()));
         }
+    }
+
+    #[test]
+    fn a_report_of_an_older_version_was_made_on_the_cluster_itself() {
+        let text = r#"{"schema":1,"id":7,"drill":"broker-kill","at":"2026-01-02T03:04:05.006Z","took_ms":1,"version":"0.1.0","victims":[],
+            "controller":null,"lasted_ms":null,"rate":500,"verdict":"passed","faults":[],"kafka":null,"mysql":null,
+            "timeline":{"death_seen":null,"session_closed":null,"first_new_leader":null,"last_new_leader":null,"process_up":null,
+            "registered":null,"ready":null,"isr_full":null,"leaders_home":null}}"#;
+        let report: Report = serde_json::from_str(text).unwrap();
+        assert!(!report.throw_away && report.observed.is_empty());
+        assert_eq!(serde_json::from_slice::<Report>(&report.file()).unwrap(), report);
     }
 
     #[test]

@@ -78,6 +78,26 @@ impl Layout {
         self.state().join("drills")
     }
 
+    /// The root of a throw-away cluster, while a drill uses one. Short: sockets lie below it.
+    pub fn throw_away(&self) -> PathBuf {
+        self.root.join("drill")
+    }
+
+    /// Its configuration.
+    pub fn throw_away_config(&self) -> PathBuf {
+        self.root.join("drill.toml")
+    }
+
+    /// Held (flock) by the command that uses it.
+    pub fn throw_away_lock(&self) -> PathBuf {
+        self.root.join("drill.lock")
+    }
+
+    /// There in the root of a throw-away cluster and in no other.
+    pub fn throw_away_mark(&self) -> PathBuf {
+        self.root.join("throw-away")
+    }
+
     /// Which cluster, which MySQL server and which machine this root has last had data of.
     pub fn identity(&self) -> PathBuf {
         self.state().join("identity.json")

@@ -6,7 +6,7 @@ mod drill;
 mod stores;
 mod topics;
 
-pub use drill::{Drill, DrillAny, DrillBroker, DrillLasts};
+pub use drill::{Drill, DrillAny, DrillBroker, DrillLasts, DrillThrowAway};
 pub use stores::{Reset, Restore, Snapshot};
 pub use topics::{Topics, TopicsDo};
 
@@ -113,6 +113,13 @@ pub enum Verb {
     /// Write down who has the configuration's ports, for the unit's daemon, which may not look
     #[command(hide = true)]
     PortOwners,
+    /// Take a port as soon as it is free and keep it until standard input ends, for the drill port-thief
+    #[command(hide = true)]
+    HoldPort {
+        /// Which
+        #[arg(value_name = "ADDRESS:PORT")]
+        address: std::net::SocketAddr,
+    },
     /// Print the root of this configuration, for the installer
     #[command(hide = true)]
     Root,

@@ -7,7 +7,7 @@ use crate::{
         client::Client,
         wire::{Answer, Order},
     },
-    offline::scope::Scope,
+    offline::{scope::Scope, throw_away::Made},
 };
 use std::{
     env,
@@ -47,6 +47,8 @@ pub struct Launch {
     pub only: Vec<NodeName>,
     /// A scope that it is started in; none: the caller's own group.
     pub scope: Option<Scope>,
+    /// It is the daemon of a throw-away cluster, and ends with the thread that starts it.
+    pub throw_away: Option<Made>,
 }
 
 /// A daemon that this process started.
@@ -104,6 +106,9 @@ impl Launch {
         command.env_clear().envs(PASSED.iter().filter_map(|name| Some((name, env::var_os(name)?))));
         command.envs(self.scope.iter().flat_map(|scope| scope.env.iter().cloned()));
         command.current_dir("/").stdin(Stdio::null()).stdout(file).stderr(second);
+        if let Some(made) = &self.throw_away {
+            made.surroundings.apply(&mut command);
+        }
         let child = command.spawn().map_err(failed(format!("cannot run {}", program.display())))?;
         Ok(Daemon { child, log, log_from })
     }
@@ -145,6 +150,12 @@ impl Daemon {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> i32 {
+        // std has it from a pid_t
+        i32::try_from(self.child.id()).unwrap_or_default()
     }
 
     /// How it ended; none while it runs.

@@ -3,13 +3,14 @@
 use crate::{
     base::{
         Layout,
-        drill::{Report, Tally},
+        drill::{KEPT, Report, Tally},
         printable::printable,
     },
     offline::events::local,
-    sys::{error::SysError, fs},
+    sys::{error::SysError, fs, host, numbered},
 };
 use serde::Serialize;
+use std::os::unix::fs::MetadataExt;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -60,6 +61,24 @@ pub fn find(layout: &Layout, last: usize) -> Result<Found, SysError> {
         }
     }
     Ok(found)
+}
+
+/// Puts the report of a drill that no daemon of this root has made among the others, under the next number. Where root does it for
+/// somebody else's root it belongs to them, as the others do.
+pub fn keep(layout: &Layout, report: &mut Report) -> Result<(), SysError> {
+    let dir = layout.drills();
+    report.id = numbered::next(&dir)?;
+    numbered::keep(&dir, report.id, &report.drill, &report.file(), KEPT)?;
+    if host::is_root()
+        && let Ok(owner) = std::fs::metadata(layout.state())
+    {
+        let file = dir.join(format!("{:06}.{}.json", report.id, report.drill));
+        for path in [&dir, &file] {
+            let given = std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()));
+            given.map_err(|e| SysError::path("change the owner of", path, e))?;
+        }
+    }
+    Ok(())
 }
 
 /// `0.39 s`; a dash for what did not happen.

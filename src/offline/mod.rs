@@ -18,3 +18,4 @@ pub mod scope;
 mod shims;
 pub mod status;
 pub mod stores;
+pub mod throw_away;

@@ -1,6 +1,7 @@
 //! A drill: something is broken on purpose under a load of numbered records and rows, and when everything is whole again all of it
 //! is read back. The verdict is about what was acknowledged; the time line says how long what took.
 
+mod evidence;
 mod fault;
 mod history;
 mod ledger;
@@ -10,6 +11,7 @@ mod ready;
 mod records;
 mod rows;
 mod timeline;
+mod wreck;
 
 pub use left::{continue_paused, undo};
 pub use ready::Refused;
@@ -31,7 +33,7 @@ use crate::{
 };
 use fault::Undo;
 use outage::Seen;
-use records::Records;
+use records::{Records, Shape};
 use rows::Rows;
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -80,9 +82,12 @@ struct Load {
 /// Makes one drill. `tell` hears what is being done. The report is written down before it comes back.
 pub async fn run(stage: &Stage<'_>, plan: &Plan, by: Option<OrderedBy>, tell: Tell<'_>) -> Result<Report, Refused> {
     ready::agreed(plan)?;
+    wreck::may_run(plan.drill, stage.layout).map_err(|why| {
+        Refused::unsafe_now(why, Some("the command `cdc-supervisor drill` makes such a cluster by itself"))
+    })?;
     ready::possible(plan.drill, stage.targets)?;
     let running = stage.operations.begin(Kind::Drill, plan.drill.as_str(), by).map_err(|refused| busy(&refused))?;
-    let mut load = Load::new(stage.targets)?;
+    let mut load = Load::new(stage.targets, plan.drill)?;
     let made = on_record(stage, plan, &running, &mut load, tell).await;
     let is_ending = stage.engine.snapshot().ending;
     if is_ending {
@@ -122,9 +127,9 @@ fn words(report: &Report) -> String {
 }
 
 impl Load {
-    fn new(targets: &Targets) -> Result<Self, Refused> {
+    fn new(targets: &Targets, drill: Drill) -> Result<Self, Refused> {
         let run = format!("{:016x}", rand::random::<u64>());
-        let records = targets.kafka.as_ref().map(|kafka| Records::new(kafka, &run)).transpose();
+        let records = targets.kafka.as_ref().map(|kafka| Records::new(kafka, &run, Shape::of(drill))).transpose();
         let rows = targets.mysql.as_ref().map(|mysql| Rows::new(mysql, &run));
         Ok(Self { records: records.map_err(|e| failed("the drill's client", &e))?, rows })
     }
@@ -224,7 +229,7 @@ async fn on_record(
     let mut report = made?;
     report.at = at;
     report.took_ms = millis(clock::now().since(began));
-    let (controller, brokers) = (said.as_ref().and_then(Said::controller), broker_ids(stage, &victims));
+    let (controller, brokers) = (said.as_ref().and_then(Said::controller), broker_ids(stage, &report.victims));
     report.controller = (!brokers.is_empty()).then(|| controller.is_some_and(|id| brokers.contains(&id)));
     let kept = history::next_id(stage.layout).and_then(|id| {
         report.id = id;
@@ -340,16 +345,16 @@ async fn under_load(
     if let Some(rows) = rows {
         rows.end().await;
     }
-    let Seen { fault, watch, lasted, mut faults } = seen?;
+    let Seen { fault, watch, lasted, mut faults, observed, abandoned } = seen?;
     if let Err(e) = writer {
         faults.push(format!("the writer of records gave up: {}", e.in_one_line()));
     }
     let (kafka, mysql) = read_back(load, fault, &mut faults, tell).await;
     if let Some(tally) = &kafka {
-        faults.extend(ledger::faults("record", tally));
+        faults.extend(ledger::faults("record", &judged(plan.drill, tally), abandoned));
     }
     if let Some(tally) = &mysql {
-        faults.extend(ledger::faults("row", tally));
+        faults.extend(ledger::faults("row", tally, 0));
     }
     let verdict = if faults.is_empty() { Report::PASSED } else { Report::FAILED };
     Ok(Report {
@@ -359,7 +364,8 @@ async fn under_load(
         at: fault.wall,
         took_ms: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
-        victims: victims.to_vec(),
+        // Which nodes a disk takes that fills up is not known before.
+        victims: if plan.drill.is_on_throw_away() { watch.victims() } else { victims.to_vec() },
         controller: None,
         lasted_ms: lasted.map(millis),
         rate: plan.rate,
@@ -368,7 +374,26 @@ async fn under_load(
         kafka,
         mysql,
         timeline: watch.line().clone(),
+        throw_away: plan.drill.is_on_throw_away(),
+        observed,
     })
+}
+
+/// What of a tally is judged. Where every broker goes away under load, an idempotent producer was seen to write some of what was not
+/// acknowledged twice. What these drills are about is loss, so that is counted and told, and no fault.
+fn judged(drill: Drill, tally: &Tally) -> Tally {
+    match drill {
+        Drill::DiskFull | Drill::ClusterIdMismatch => Tally { duplicated: 0, ..tally.clone() },
+        Drill::BrokerKill
+        | Drill::BrokerTerm
+        | Drill::BrokerPause
+        | Drill::TwoBrokers
+        | Drill::ZookeeperRestart
+        | Drill::ZookeeperDown
+        | Drill::MysqlKill
+        | Drill::ColdRestart
+        | Drill::PortThief => tally.clone(),
+    }
 }
 
 async fn read_back(

@@ -1,7 +1,11 @@
 //! Drills where there are no brokers: refusals, the history, and what a daemon that died in a drill leaves to the next one.
 
 use crate::support::{Root, STATE_LIMIT, fake, process, until};
-use std::fs;
+use std::{
+    fs,
+    io::{BufRead, BufReader, Write},
+    os::unix::net::UnixStream,
+};
 
 fn kill_daemon(root: &Root) {
     let daemon = root.daemon();
@@ -60,6 +64,58 @@ fn without_brokers_and_mysql_there_is_nothing_to_drill() {
         root.ok(&["drill", "history", "--json"]).stdout.trim(),
         r#"{"schema":1,"drills":[],"verdict":"passed"}"#
     );
+    assert!(!root.path().join("state/operation.json").exists());
+}
+
+#[test]
+fn a_throw_away_cluster_is_refused_with_its_reasons_and_nothing_is_left_of_the_attempt() {
+    // A command that leaves a gigabyte of the host to others.
+    let meminfo = fs::read_to_string("/proc/meminfo").unwrap();
+    let total: u64 = meminfo.split_whitespace().nth(1).unwrap().parse().unwrap();
+    let taken = total / 1024 - 2048 - 64 - 1024 - 384 - 3 * 768;
+    let text = |more: &str| format!("[artifacts]\noffline = true\n{more}");
+    let root = Root::raw(&text(&format!(
+        "[zookeeper]\n[kafka]\n[command.x]\nargv = [\"/bin/true\"]\nmemory_max = \"{taken}M\"\n"
+    )));
+    let no_room = root.fails(8, &["drill", "port-thief"]);
+    for words in ["no room in memory", "it needs 1376M", "broker-3 384M", "1G are left of"] {
+        assert!(no_room.stderr.contains(words), "{words}: {no_room}");
+    }
+    let no_room = root.fails(8, &["drill", "disk-full"]);
+    assert!(no_room.stderr.contains("file system in memory 256M"), "{no_room}");
+    root.configure_raw(&text("[zookeeper]\n[kafka]\n"));
+    let missing = root.fails(5, &["drill", "cluster-id-mismatch"]);
+    assert!(missing.stderr.contains("programs of the store") && missing.stderr.contains("fetch"), "{missing}");
+    root.configure_raw(&text("[mysql]\n"));
+    let no_brokers = root.fails(8, &["drill", "disk-full"]);
+    assert!(no_brokers.stderr.contains("no brokers"), "{no_brokers}");
+    let theirs = root.path().join("drill");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("notes"), "mine").unwrap();
+    let foreign = root.fails(8, &["drill", "disk-full"]);
+    assert!(foreign.stderr.contains("no drill has made it"), "{foreign}");
+    assert_eq!(fs::read_to_string(theirs.join("notes")).unwrap(), "mine");
+    let long = root.file(&"x".repeat(60));
+    let too_long = root.fails(2, &["drill", "disk-full", "--on", &long]);
+    assert!(too_long.stderr.contains("--on DIR"), "{too_long}");
+    let no_time = root.fails(2, &["drill", "disk-full", "--for", "10s"]);
+    assert!(no_time.stderr.contains("--for"), "{no_time}");
+    let names: Vec<String> =
+        fs::read_dir(root.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
+    assert!(names.iter().all(|n| n == "drill" || n == "drill.lock"), "{names:?}");
+}
+
+#[test]
+fn a_daemon_of_ones_own_never_makes_a_drill_that_is_for_a_throw_away_cluster() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    for name in ["disk-full", "port-thief", "cluster-id-mismatch"] {
+        let mut socket = UnixStream::connect(root.path().join("run/control.sock")).unwrap();
+        writeln!(socket, r#"{{"v":1,"order":{{"verb":"drill","drill":"{name}"}}}}"#).unwrap();
+        let mut answer = String::new();
+        BufReader::new(socket).read_line(&mut answer).unwrap();
+        assert!(answer.contains("runs on a throw-away cluster only") && answer.contains("\"exit\":8"), "{answer}");
+    }
     assert!(!root.path().join("state/operation.json").exists());
 }
 

@@ -29,5 +29,6 @@ mod libraries;
 mod proven;
 mod reload;
 mod snapshot;
+mod throwaway;
 mod topics;
 mod verify;

@@ -2,7 +2,7 @@
 
 use crate::base::{drill, units::parse_duration};
 use clap::{Args as ClapArgs, Subcommand};
-use std::time::Duration;
+use std::{path::PathBuf, time::Duration};
 
 /// `drill`.
 #[derive(Clone, Debug, Subcommand)]
@@ -44,6 +44,19 @@ pub enum Drill {
     MysqlKill(DrillAny),
     /// Everything stopped in order and started again, but the daemon; needs --confirm
     ColdRestart(DrillAny),
+    /// The file system fills up until nothing can be written, and is emptied again; on a throw-away cluster of its own
+    DiskFull(DrillThrowAway),
+    /// A broker is killed and another program takes its port before it is back; on a throw-away cluster of its own
+    PortThief {
+        /// Which broker: the one that leads most and is not the controller, the controller, or any
+        #[arg(long, value_name = "WHICH", default_value = "leader", value_parser = drill_which)]
+        which: drill::Which,
+        /// The rest
+        #[command(flatten)]
+        any: DrillThrowAway,
+    },
+    /// ZooKeeper's data is gone and the brokers' is not: nothing may start; on a throw-away cluster of its own
+    ClusterIdMismatch(DrillThrowAway),
     /// The drills that were made, side by side
     History {
         /// At most this many of the last ones
@@ -64,6 +77,20 @@ pub struct DrillAny {
     /// The drill's name once more: this one interrupts service, and that is wanted
     #[arg(long, value_name = "NAME")]
     pub confirm: Option<String>,
+    /// As JSON (schema 1)
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// What a drill takes that makes a cluster of its own.
+#[derive(Clone, Debug, ClapArgs)]
+pub struct DrillThrowAway {
+    /// Records a second
+    #[arg(long, value_name = "N", default_value_t = drill::RATE)]
+    pub rate: u32,
+    /// Make the throw-away cluster below this directory [default: the root]
+    #[arg(long, value_name = "DIR")]
+    pub on: Option<PathBuf>,
     /// As JSON (schema 1)
     #[arg(long)]
     pub json: bool,
@@ -102,4 +129,11 @@ its client, or when the stack is not whole again within three minutes.
 
 Refused (8) while anything is not ready or in sync, while another operation is under way, when a topic of yours would go offline or
 refuse writes without the broker, and without --confirm where service is interrupted. A daemon that is killed in the middle of a
-drill is followed by one that undoes what the drill has left.";
+drill is followed by one that undoes what the drill has left.
+
+disk-full, port-thief and cluster-id-mismatch touch no cluster of yours, which may be down or broken, and interrupt nothing: they
+make a ZooKeeper and three small brokers of their own from the programs of the store, below ROOT/drill (or --on DIR), on free ports,
+for about a minute. Refused (8), with the numbers, when that does not fit into memory beside what is configured (1.4G, disk-full
+1.6G), while another such drill runs there, and when ROOT/drill is somebody else's; (5) when programs are missing; (4) when ports are, or
+when disk-full may not mount the small file system that it fills: that takes root, or a kernel that gives user namespaces to everybody.
+At the end, also at Ctrl-C, all of it is removed; what a killed one leaves, the next one removes. The report is in the same history.";

@@ -1,6 +1,8 @@
 //! `drill`: the daemon breaks something on purpose; the report as text or JSON, exit code 9 when the verdict is negative. And the
 //! history of drills, from the files of the root.
 
+mod throw_away;
+
 use crate::{
     base::{
         drill::{Drill as Name, Plan, Report, Tally, Which},
@@ -8,7 +10,7 @@ use crate::{
         units::{grouped, human_duration},
     },
     cli::{
-        args::{Drill, DrillAny, DrillBroker, DrillLasts},
+        args::{Drill, DrillAny, DrillBroker, DrillLasts, DrillThrowAway},
         context::{Context, TICK, unexpected},
         error::{CliError, refusal},
         exit::Exit,
@@ -36,6 +38,9 @@ pub(super) async fn run(context: &Context, asked: Drill) -> Result<Exit, CliErro
         Drill::ZookeeperDown { any, lasts } => of_any(Name::ZookeeperDown, any, Some(&lasts)),
         Drill::MysqlKill(any) => of_any(Name::MysqlKill, any, None),
         Drill::ColdRestart(any) => of_any(Name::ColdRestart, any, None),
+        Drill::DiskFull(any) => return apart(context, Name::DiskFull, Which::default(), any).await,
+        Drill::PortThief { which, any } => return apart(context, Name::PortThief, which, any).await,
+        Drill::ClusterIdMismatch(any) => return apart(context, Name::ClusterIdMismatch, Which::default(), any).await,
         Drill::History { last, json } => return history(context, last, json),
     };
     if plan.confirm.is_none()
@@ -44,7 +49,19 @@ pub(super) async fn run(context: &Context, asked: Drill) -> Result<Exit, CliErro
         plan.confirm = typed(context, plan.drill, what).await;
     }
     let report = made(context, plan).await?;
-    let text = if json { as_json(&report)? } else { told(&report, context.printer.paint()) };
+    shown(context, &report, json)
+}
+
+/// On a cluster of its own.
+async fn apart(context: &Context, drill: Name, which: Which, asked: DrillThrowAway) -> Result<Exit, CliError> {
+    let DrillThrowAway { rate, on, json } = asked;
+    let plan = Plan { drill, which, lasts_ms: None, rate, confirm: None };
+    let report = throw_away::made(context, plan, on).await?;
+    shown(context, &report, json)
+}
+
+fn shown(context: &Context, report: &Report, json: bool) -> Result<Exit, CliError> {
+    let text = if json { as_json(report)? } else { told(report, context.printer.paint()) };
     context.printer.data(&text)?;
     Ok(if report.passed() { Exit::Done } else { Exit::Negative })
 }
@@ -141,6 +158,10 @@ fn told(report: &Report, paint: Paint) -> String {
     if let Some(lasted) = report.lasted_ms {
         lines.push(format!("kept broken for {}", seconds(Some(lasted))));
     }
+    if report.throw_away {
+        lines.push("on a throw-away cluster, which is removed again".to_owned());
+    }
+    lines.extend(report.observed.iter().map(|seen| format!("  {}", printable(seen, 400))));
     lines.push(String::new());
     lines.extend(
         report
@@ -214,6 +235,8 @@ mod tests {
                 isr_full: Some(2_512),
                 ..TimeLine::default()
             },
+            throw_away: false,
+            observed: vec![],
         }
     }
 
@@ -231,6 +254,16 @@ records  4,123 acknowledged, 0 lost, 0 twice, 0 out of order, 12 late; longest g
 rows     412 acknowledged, 0 lost, 0 twice, 0 out of order, 0 late; longest gap 0.03 s, from 0.80 s before the fault on
 passed (drill #7)";
         assert_eq!(told(&report(), Paint { on: false }), expected);
+    }
+
+    #[test]
+    fn what_the_supervisor_said_stands_before_the_times() {
+        let mut thief = report();
+        thief.throw_away = true;
+        thief.observed = vec!["broker-2 is not started: port 20001 is taken".into()];
+        let text = told(&thief, Paint { on: false });
+        let expected = "\non a throw-away cluster, which is removed again\n  broker-2 is not started: port 20001 is taken\n\n   0.00 s  death seen\n";
+        assert!(text.contains(expected), "{text}");
     }
 
     #[test]

@@ -8,6 +8,7 @@ mod down;
 mod drill;
 mod events;
 mod fetch;
+mod hold_port;
 mod incidents;
 mod logs;
 mod man;
@@ -59,6 +60,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::UpgradeSelf => upgrade_self::run(context).await,
         Verb::Completions { shell } => completions::run(context, shell),
         Verb::PortOwners => port_owners::run(context),
+        Verb::HoldPort { address } => hold_port::run(context, address),
         Verb::Root => root::run(context),
         Verb::Man { dir } => man::run(context, &dir),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.

@@ -213,6 +213,7 @@ impl Up<'_> {
             config: self.loaded.path.clone(),
             only: self.args.only.clone(),
             scope,
+            throw_away: None,
         };
         for launched in 1..=LAUNCHES {
             let mut daemon = launch.start()?;

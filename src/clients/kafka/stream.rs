@@ -83,6 +83,9 @@ impl Stream {
             .set("retry.backoff.ms", "100")
             .set("retry.backoff.max.ms", "100")
             .set("topic.metadata.refresh.fast.interval.ms", "100")
+            // A broker that has just started knows of no topic until the controller tells it. librdkafka believes it 30 s after
+            // the first record and gives up all that waits (rd_kafka_topic_set_notexists); Kafka's own producer asks again.
+            .set("topic.metadata.propagation.max.ms", give_up.as_millis().to_string())
             .set("queue.buffering.max.messages", UNDER_WAY_MAX)
             .set("message.timeout.ms", give_up.as_millis().to_string());
         let context = Deliveries(Box::new(told));

@@ -52,6 +52,8 @@ pub(super) struct Site {
     euid: u32,
     /// Who starts the nodes.
     starter: Starter,
+    /// The root is that of a drill's throw-away cluster, which is small on purpose.
+    throw_away: bool,
 }
 
 impl Site {
@@ -64,6 +66,7 @@ impl Site {
             held: None,
             euid: host::euid(),
             starter: Starter::here(),
+            throw_away: plan.layout().throw_away_mark().exists(),
         }
     }
 

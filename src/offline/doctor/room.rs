@@ -17,6 +17,8 @@ const USUAL: u64 = 20 * GIB;
 const LAST: u64 = 256 << 20;
 /// The same for commands only, which may write nothing at all.
 const LAST_OF_COMMANDS: u64 = 1 << 20;
+/// What a throw-away cluster starts with: empty brokers, and a drill that may fill the rest.
+const LEAST_OF_THROW_AWAY: u64 = 64 << 20;
 
 pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
     let mut rows = Vec::new();
@@ -72,7 +74,11 @@ fn bytes(site: &Site, facts: &Facts, system: &FileSystem, here: &[&Place]) -> Ch
     let place = system.mount.display();
     let found = format!("{} free of {} on {place}", size(system.free), size(system.total));
     let row = Check::ok("disk space", required, found, why);
-    let (least, last) = if products { (FIRST_START, LAST) } else { (LAST_OF_COMMANDS, LAST_OF_COMMANDS) };
+    let (least, last) = match (products, site.throw_away) {
+        (_, true) => (LEAST_OF_THROW_AWAY, LEAST_OF_THROW_AWAY),
+        (true, false) => (FIRST_START, LAST),
+        (false, false) => (LAST_OF_COMMANDS, LAST_OF_COMMANDS),
+    };
     let remedy =
         format!("free some space on {place}, or move the data: `root`, data_dir of nodes, log.retention.* of brokers");
     if system.free < least {

@@ -1,8 +1,12 @@
 //! Breaks what a drill breaks, and mends it again; what the next daemon would have to undo is on record before it is done.
 
+use super::{
+    evidence::Shown,
+    wreck::{self, Thief, Wreck},
+};
 use crate::{
-    base::{NodeName, drill::Drill, ids::ProcessId},
-    engine::{EngineOrder, Handle, OrderReply, Rejection, Wanted},
+    base::{Layout, NodeName, drill::Drill, ids::ProcessId},
+    engine::{EngineOrder, Handle, OrderReply, Rejection, Snapshot, Wanted},
     operate::operation::Running,
     sys::process,
 };
@@ -36,6 +40,7 @@ impl Undo {
 /// What is broken, until it is mended.
 #[derive(Debug)]
 pub(super) struct Fault<'a> {
+    layout: &'a Layout,
     engine: &'a Handle,
     running: &'a Running,
     drill: Drill,
@@ -44,17 +49,24 @@ pub(super) struct Fault<'a> {
     /// Orders that have been given and are being carried out.
     orders: Vec<JoinHandle<OrderReply>>,
     mended: bool,
+    /// What a throw-away cluster suffers.
+    wreck: Wreck,
 }
 
 impl<'a> Fault<'a> {
     pub(super) fn new(
-        engine: &'a Handle,
+        (layout, engine): (&'a Layout, &'a Handle),
         running: &'a Running,
         drill: Drill,
         victims: Vec<NodeName>,
         undo: Undo,
     ) -> Self {
-        Self { engine, running, drill, victims, undo, orders: Vec::new(), mended: false }
+        Self { layout, engine, running, drill, victims, undo, orders: Vec::new(), mended: false, wreck: Wreck::None }
+    }
+
+    /// What has to be shown while it is broken; none: nothing in this drill.
+    pub(super) async fn shown(&mut self, snapshot: &Snapshot, flows: bool) -> Option<Shown> {
+        self.wreck.shown(snapshot, flows).await
     }
 
     /// Breaks it. Nothing is broken when this is an error.
@@ -98,6 +110,24 @@ impl<'a> Fault<'a> {
                 self.mended = true;
                 Ok(())
             }
+            Drill::DiskFull => {
+                self.record("the file system is filled".into())?;
+                self.wreck = wreck::fill(self.layout).await?;
+                Ok(())
+            }
+            Drill::PortThief => {
+                let victim = self.victims.first().cloned().ok_or("there is no broker to take")?;
+                let address = wreck::internal_port(&self.engine.snapshot(), &victim)?;
+                let thief = Thief::start(address).await?;
+                self.record(format!("SIGKILL to {names}, and another program takes its port {}", address.port()))?;
+                self.wreck = Wreck::Stolen { victim, port: address.port(), thief };
+                self.signal(libc::SIGKILL).await
+            }
+            Drill::ClusterIdMismatch => {
+                self.record("ZooKeeper's data is put aside, and everything started".into())?;
+                self.wreck = wreck::mix_up(self.engine, self.layout, self.victims.clone());
+                Ok(())
+            }
         }
     }
 
@@ -115,6 +145,25 @@ impl<'a> Fault<'a> {
             Drill::TwoBrokers | Drill::ZookeeperDown => {
                 self.order(EngineOrder::Start { nodes: self.victims.clone(), with_needs: false });
                 self.record("they are started again".into())
+            }
+            Drill::DiskFull => {
+                if let Wreck::Full { filler } = &self.wreck {
+                    wreck::empty(filler).await?;
+                }
+                self.order(EngineOrder::Start { nodes: self.stack(), with_needs: false });
+                self.record("space is given back, and what failed is started".into())
+            }
+            Drill::PortThief => {
+                // Its end is waited for: what is started next must find the port free.
+                let thief = std::mem::replace(&mut self.wreck, Wreck::None);
+                tokio::task::spawn_blocking(move || drop(thief)).await.map_err(|e| e.to_string())?;
+                self.order(EngineOrder::Start { nodes: self.victims.clone(), with_needs: false });
+                self.record("the other program has ended, and the broker is started".into())
+            }
+            Drill::ClusterIdMismatch => {
+                let put = wreck::put_back(self.engine.clone(), self.layout.clone(), self.victims.clone());
+                self.orders.push(tokio::spawn(put));
+                self.record("ZooKeeper's data is put back, and everything started".into())
             }
             Drill::BrokerKill | Drill::BrokerTerm | Drill::MysqlKill | Drill::ZookeeperRestart | Drill::ColdRestart => {
                 Ok(())
@@ -171,6 +220,11 @@ impl<'a> Fault<'a> {
         Ok(())
     }
 
+    /// All nodes, in their order of start.
+    fn stack(&self) -> Vec<NodeName> {
+        self.engine.snapshot().nodes.iter().map(|n| n.name.clone()).collect()
+    }
+
     fn process(&self) -> Option<ProcessId> {
         let snapshot = self.engine.snapshot();
         let victim = self.victims.first()?;
@@ -189,7 +243,8 @@ pub(super) fn go_on(paused: &ProcessId) -> Option<Result<(), String>> {
     Some(sent.map_err(|e| format!("pid {} is stopped and could not be told to go on: {e}", paused.pid)))
 }
 
-fn words(rejection: Rejection) -> String {
+/// In one line.
+pub(super) fn words(rejection: Rejection) -> String {
     match rejection {
         Rejection::UnknownNode(node) => format!("there is no node {node}"),
         Rejection::NotNow(why) => why,

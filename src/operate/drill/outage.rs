@@ -2,6 +2,7 @@
 
 use super::{
     FLOWS, Load, Refused, Stage, Tell, brokers,
+    evidence::Evidence,
     fault::{Fault, Undo},
     ready,
     timeline::{Instant, Watch, Whole},
@@ -31,6 +32,13 @@ const WHOLE_WITHIN: Duration = Duration::from_secs(180);
 const HOME_WITHIN: Duration = Duration::from_secs(75);
 /// How long the brokers may take to refuse a write when too few replicas are left: the session of a dead one has to go.
 const REFUSED_WITHIN: Duration = Duration::from_secs(60);
+/// How long the supervisor may take to say what a throw-away cluster suffers: the load has to fill the rest of a file system, or
+/// everything is stopped and started.
+const SHOWN_WITHIN: Duration = Duration::from_secs(120);
+/// How long it is looked at then, so that a loop of restarts shows: the first pauses of the back-off are 0.2 to 3 s.
+const HELD: Duration = Duration::from_secs(6);
+/// How long writes may stand still on a whole cluster until another client tries.
+const RENEW_AFTER: Duration = Duration::from_secs(10);
 
 /// What was seen between the fault and the end of its consequences.
 pub(super) struct Seen {
@@ -42,6 +50,10 @@ pub(super) struct Seen {
     pub(super) lasted: Option<Duration>,
     /// What did not go as it should.
     pub(super) faults: Vec<String>,
+    /// What the supervisor said of it.
+    pub(super) observed: Vec<String>,
+    /// Records that were given up because their client was replaced.
+    pub(super) abandoned: u64,
 }
 
 /// Breaks it and watches.
@@ -56,10 +68,11 @@ pub(super) async fn watch(
 ) -> Result<Seen, Refused> {
     let mut eyes = Eyes::of(stage, victims);
     let before = eyes.look().await;
-    let mut fault = Fault::new(stage.engine, running, plan.drill, victims.to_vec(), undo);
+    let mut fault = Fault::new((stage.layout, stage.engine), running, plan.drill, victims.to_vec(), undo);
     let names: Vec<&str> = victims.iter().map(NodeName::as_str).collect();
     tell(format!("{}: {}", plan.drill, names.join(", ")));
     let at = Instant { moment: clock::now(), wall: clock::wall() };
+    let apart = plan.drill.is_on_throw_away();
     // Of a restart of everything what is written to: a command may have done its work before anybody looks at it.
     let snapshot = stage.engine.snapshot();
     let felt = snapshot.nodes.iter().filter(|n| victims.contains(&n.name) && ready::is_of_the_stack(n.kind));
@@ -67,11 +80,14 @@ pub(super) async fn watch(
     let mut outage = Outage {
         drill: plan.drill,
         watch: Watch::begin(at, &felt, &snapshot, before.as_ref()),
-        lasts: plan.lasts_ms.map(Duration::from_millis).or(plan.drill.lasts()),
+        lasts: plan.lasts_ms.map(Duration::from_millis).or(plan.drill.lasts()).or(apart.then_some(HELD)),
+        evidence: apart.then(Evidence::new),
         refusal: Refusal::wanted(plan.drill, load, victims, before.as_ref()),
         at: at.moment,
         mended_at: None,
         full_since: None,
+        stalled_since: None,
+        abandoned: 0,
         faults: Vec::new(),
     };
     if let Err(why) = fault.begin().await {
@@ -84,7 +100,9 @@ pub(super) async fn watch(
     ended?;
     outage.faults.extend(outage.refusal.fault());
     let lasted = outage.lasts.and(outage.mended_at).map(|mended| mended.since(at.moment));
-    Ok(Seen { fault: at, watch: outage.watch, lasted, faults: outage.faults })
+    let observed = outage.evidence.map(|evidence| evidence.observed).unwrap_or_default();
+    let Outage { watch, faults, abandoned, .. } = outage;
+    Ok(Seen { fault: at, watch, lasted, faults, observed, abandoned })
 }
 
 struct Outage {
@@ -93,10 +111,15 @@ struct Outage {
     /// How long it is kept broken; none: until the supervisor has mended it.
     lasts: Option<Duration>,
     refusal: Refusal,
+    /// What has to be shown before it is mended; none: nothing.
+    evidence: Option<Evidence>,
     at: Moment,
     mended_at: Option<Moment>,
     /// Since when everything but the leaders is as it was.
     full_since: Option<Moment>,
+    /// Since when everything is whole and writes do not flow.
+    stalled_since: Option<Moment>,
+    abandoned: u64,
     faults: Vec<String>,
 }
 
@@ -127,7 +150,7 @@ impl Outage {
                 self.watch.view(now, view, &eyes.wanted);
             }
             let why = match self.mended_at {
-                None => self.while_broken(load, fault, eyes, now).await,
+                None => self.while_broken(load, fault, eyes, &snapshot, now).await,
                 Some(_) => match fault.orders_done().await {
                     Ok(true) => self.not_whole_yet(load, &snapshot, view.as_ref(), eyes, now),
                     Ok(false) => Some("the supervisor starts what was stopped".into()),
@@ -154,7 +177,14 @@ impl Outage {
     }
 
     /// Keeps it broken for as long as it is to be, and mends it then.
-    async fn while_broken(&mut self, load: &Load, fault: &mut Fault<'_>, eyes: &Eyes, now: Moment) -> Option<String> {
+    async fn while_broken(
+        &mut self,
+        load: &Load,
+        fault: &mut Fault<'_>,
+        eyes: &Eyes,
+        snapshot: &Snapshot,
+        now: Moment,
+    ) -> Option<String> {
         let Some(lasts) = self.lasts else {
             // the supervisor mends it
             self.mended_at = Some(self.at);
@@ -164,7 +194,20 @@ impl Outage {
             self.refusal.look(load, &eyes.others).await;
         }
         let lasted = now.since(self.at);
-        if lasted < lasts || (!self.refusal.seen && lasted < REFUSED_WITHIN) {
+        if let Some(evidence) = &mut self.evidence {
+            if let Some(shown) = fault.shown(snapshot, load.flows_since(now - FLOWS)).await {
+                evidence.look(shown, snapshot, now);
+            }
+            match evidence.since() {
+                None if lasted < SHOWN_WITHIN => return Some(evidence.waiting_for().to_owned()),
+                Some(since) if now.since(since) < lasts => {
+                    return Some("looking whether anything is tried in vain".into());
+                }
+                None | Some(_) => {}
+            }
+            self.faults.extend(evidence.faults(snapshot, &human_duration(lasts)));
+            self.watch.only_the_dead();
+        } else if lasted < lasts || (!self.refusal.seen && lasted < REFUSED_WITHIN) {
             return Some(format!("it is kept so for {}", human_duration(lasts)));
         }
         if let Err(why) = fault.mend().await {
@@ -189,10 +232,12 @@ impl Outage {
         };
         let why = not_felt(self.drill, self.watch.line())
             .or_else(|| ready::sick(snapshot).map(|sick| sick.to_string()))
-            .or_else(|| (!whole.full).then(|| "replicas catch up".to_owned()))
-            .or_else(|| {
-                (!load.flows_since(now - FLOWS)).then(|| "writes do not flow in every partition yet".to_owned())
-            });
+            .or_else(|| (!whole.full).then(|| "replicas catch up".to_owned()));
+        let stalled = why.is_none() && !load.flows_since(now - FLOWS);
+        let why = if stalled { Some(self.stalled(load, now)) } else { why };
+        if !stalled {
+            self.stalled_since = None;
+        }
         if why.is_some() {
             self.full_since = None;
             return why;
@@ -200,6 +245,33 @@ impl Outage {
         let since = *self.full_since.get_or_insert(now);
         let late = now.since(since) >= HOME_WITHIN;
         (!whole.home && !late).then(|| "leaders are on their way home".to_owned())
+    }
+}
+
+impl Outage {
+    /// Everything is whole, and what is written does not get through. After a full disk that may be the client's: it has had
+    /// batches fail and others behind them refused, and librdkafka's idempotent producer was seen to send nothing any more then.
+    /// Applications start a new one, so that is done here, once, and told.
+    fn stalled(&mut self, load: &Load, now: Moment) -> String {
+        let since = *self.stalled_since.get_or_insert(now);
+        let mut words = "writes do not flow in every partition yet".to_owned();
+        let may = self.drill == Drill::DiskFull && self.abandoned == 0 && now.since(since) >= RENEW_AFTER;
+        let Some(records) = load.records.as_ref().filter(|_| may) else { return words };
+        self.stalled_since = None;
+        match records.renew() {
+            Ok(count) => {
+                self.abandoned = count;
+                let told = format!(
+                    "the producer sent nothing any more: {count} records without an acknowledgement were given up, and a new one wrote on"
+                );
+                words.clone_from(&told);
+                if let Some(evidence) = &mut self.evidence {
+                    evidence.observed.push(told);
+                }
+            }
+            Err(e) => self.faults.push(format!("no other producer: {}", e.in_one_line())),
+        }
+        words
     }
 }
 
@@ -212,7 +284,10 @@ fn not_felt(drill: Drill, line: &TimeLine) -> Option<String> {
         | Drill::ZookeeperRestart
         | Drill::ZookeeperDown
         | Drill::MysqlKill
-        | Drill::ColdRestart => true,
+        | Drill::ColdRestart
+        | Drill::DiskFull
+        | Drill::PortThief
+        | Drill::ClusterIdMismatch => true,
         Drill::BrokerPause => false,
     };
     (died && line.ready.is_none()).then(|| "what was broken is not ready again".to_owned())

@@ -73,6 +73,9 @@ pub(super) fn possible(drill: Drill, targets: &Targets) -> Result<(), Refused> {
         Drill::MysqlKill if targets.mysql.is_none() => {
             Err(Refused::unsafe_now(format!("{drill}: there is no MySQL server that the supervisor has set up"), None))
         }
+        Drill::DiskFull | Drill::PortThief | Drill::ClusterIdMismatch if brokers < 3 => {
+            Err(Refused::unsafe_now(format!("{drill}: there are {brokers} brokers, and three are needed"), None))
+        }
         Drill::ColdRestart if brokers == 0 && targets.mysql.is_none() => {
             Err(Refused::unsafe_now(format!("{drill}: there are neither brokers nor a MySQL server to write to"), None))
         }
@@ -83,7 +86,10 @@ pub(super) fn possible(drill: Drill, targets: &Targets) -> Result<(), Refused> {
         | Drill::ZookeeperRestart
         | Drill::ZookeeperDown
         | Drill::MysqlKill
-        | Drill::ColdRestart => Ok(()),
+        | Drill::ColdRestart
+        | Drill::DiskFull
+        | Drill::PortThief
+        | Drill::ClusterIdMismatch => Ok(()),
     }
 }
 
@@ -127,7 +133,7 @@ pub(super) fn victims(
         snapshot.nodes.iter().filter(|n| n.kind == kind).map(|n| n.name.clone()).collect()
     };
     match plan.drill {
-        Drill::BrokerKill | Drill::BrokerTerm | Drill::BrokerPause => {
+        Drill::BrokerKill | Drill::BrokerTerm | Drill::BrokerPause | Drill::PortThief => {
             Ok(vec![NodeName::broker(broker(plan.which, said, dice)?)])
         }
         Drill::TwoBrokers => {
@@ -139,7 +145,7 @@ pub(super) fn victims(
         }
         Drill::ZookeeperRestart | Drill::ZookeeperDown => Ok(of_kind(NodeKind::Zookeeper)),
         Drill::MysqlKill => Ok(of_kind(NodeKind::Mysql)),
-        Drill::ColdRestart => Ok(snapshot
+        Drill::ColdRestart | Drill::DiskFull | Drill::ClusterIdMismatch => Ok(snapshot
             .nodes
             .iter()
             // A command that has done its work is not run a second time, and what has failed is not up.
@@ -180,9 +186,14 @@ fn broker(which: Which, said: Option<&Said>, dice: u64) -> Result<u32, Refused> 
 pub(super) fn harmed(drill: Drill, taken: &[u32], view: &ClusterView, min_isr: impl Fn(&str) -> usize) -> Vec<String> {
     let takes_one = match drill {
         Drill::BrokerKill | Drill::BrokerTerm | Drill::BrokerPause => true,
-        Drill::TwoBrokers | Drill::ZookeeperRestart | Drill::ZookeeperDown | Drill::MysqlKill | Drill::ColdRestart => {
-            false
-        }
+        Drill::TwoBrokers
+        | Drill::ZookeeperRestart
+        | Drill::ZookeeperDown
+        | Drill::MysqlKill
+        | Drill::ColdRestart
+        | Drill::DiskFull
+        | Drill::PortThief
+        | Drill::ClusterIdMismatch => false,
     };
     if !takes_one {
         return Vec::new();

@@ -2,7 +2,10 @@
 
 use super::ledger::Ledger;
 use crate::{
-    base::{Moment, drill::Tally},
+    base::{
+        Moment,
+        drill::{Drill, Tally},
+    },
     clients::{
         ClientError,
         kafka::{Admin, ClusterView, Delivery, Stream, listener_metadata, write_without_retries},
@@ -38,6 +41,38 @@ const CHUNK: usize = 20_000;
 const READ: Duration = Duration::from_secs(30);
 /// Length of a record, bytes: a small row as JSON.
 const BYTES: usize = 100;
+/// What shall fill a disk: 16 MB on three brokers within some ten seconds, and no more waiting than fits when it is emptied.
+const LONG_BYTES: usize = 1_000;
+const LONG_UNDER_WAY: usize = 3_000;
+
+/// How records are written.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Shape {
+    /// Length of each.
+    bytes: usize,
+    /// So many are under way at most, besides what the client itself bounds.
+    under_way: usize,
+}
+
+impl Shape {
+    /// As a drill wants them.
+    pub(super) fn of(drill: Drill) -> Self {
+        if drill == Drill::DiskFull {
+            Self { bytes: LONG_BYTES, under_way: LONG_UNDER_WAY }
+        } else {
+            Self { bytes: BYTES, under_way: usize::MAX }
+        }
+    }
+
+    /// How many more may be under way.
+    fn room(self, ledger: &Mutex<Ledger>) -> u64 {
+        if self.under_way == usize::MAX {
+            return u64::MAX;
+        }
+        let room = self.under_way.saturating_sub(entries(ledger).under_way());
+        u64::try_from(room).unwrap_or(u64::MAX)
+    }
+}
 
 /// Kafka's error code for a write that too few replicas would have (`Errors.NOT_ENOUGH_REPLICAS`).
 const NOT_ENOUGH_REPLICAS: i32 = 19;
@@ -52,9 +87,10 @@ pub(super) struct Records {
     admin: Admin,
     targets: KafkaTargets,
     run: String,
+    shape: Shape,
     ledger: Arc<Mutex<Ledger>>,
     /// Kept for as long as something may be under way: a client that is closed gives it up.
-    stream: Option<Stream>,
+    stream: Arc<Mutex<Option<Stream>>>,
 }
 
 fn entries(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
@@ -62,16 +98,22 @@ fn entries(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
     ledger.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+fn client(stream: &Mutex<Option<Stream>>) -> MutexGuard<'_, Option<Stream>> {
+    // A client is there or not: nothing can be half changed.
+    stream.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Records {
     /// Nothing is made yet. `run` tells this drill's records from others'.
-    pub(super) fn new(targets: &KafkaTargets, run: &str) -> Result<Self, ClientError> {
+    pub(super) fn new(targets: &KafkaTargets, run: &str, shape: Shape) -> Result<Self, ClientError> {
         let partitions = TOPICS.len() * usize::try_from(PARTITIONS).unwrap_or(1);
         Ok(Self {
             admin: Admin::new(&targets.internal)?,
             targets: targets.clone(),
             run: run.to_owned(),
+            shape,
             ledger: Arc::new(Mutex::new(Ledger::open(partitions, clock::now()))),
-            stream: None,
+            stream: Arc::default(),
         })
     }
 
@@ -109,17 +151,29 @@ impl Records {
 
     /// Begins to write; what is returned ends it.
     pub(super) fn write(&mut self, rate: u32) -> Result<Writing, ClientError> {
+        *client(&self.stream) = Some(self.new_stream()?);
+        let (stream, ledger, run) = (Arc::clone(&self.stream), Arc::clone(&self.ledger), self.run.clone());
+        Ok(Writing(tokio::spawn(pace(stream, ledger, run, self.shape, rate))))
+    }
+
+    fn new_stream(&self) -> Result<Stream, ClientError> {
         let ledger = Arc::clone(&self.ledger);
-        let stream = Stream::new(&self.targets.internal, GIVE_UP, move |number, delivery| {
+        Stream::new(&self.targets.internal, GIVE_UP, move |number, delivery| {
             let mut ledger = entries(&ledger);
             match delivery {
                 Delivery::Acknowledged => ledger.acknowledge(number, clock::now()),
                 Delivery::GivenUp => ledger.give_up(number),
             }
-        })?;
-        self.stream = Some(stream.clone());
-        let (ledger, run) = (Arc::clone(&self.ledger), self.run.clone());
-        Ok(Writing(tokio::spawn(pace(stream, ledger, run, rate))))
+        })
+    }
+
+    /// Lets another client write on, in the place of one that does not get on: what that one has under way is given up, and how
+    /// many that were comes back. Nothing is sent a second time.
+    pub(super) fn renew(&self) -> Result<u64, ClientError> {
+        let stream = self.new_stream()?;
+        let old = client(&self.stream).replace(stream);
+        drop(old);
+        Ok(entries(&self.ledger).give_up_all())
     }
 
     /// Every partition was acknowledged after `since`.
@@ -232,7 +286,13 @@ impl Writing {
 }
 
 /// Sends what is due, for as long as it lives.
-async fn pace(stream: Stream, ledger: Arc<Mutex<Ledger>>, run: String, rate: u32) -> Result<(), ClientError> {
+async fn pace(
+    stream: Arc<Mutex<Option<Stream>>>,
+    ledger: Arc<Mutex<Ledger>>,
+    run: String,
+    shape: Shape,
+    rate: u32,
+) -> Result<(), ClientError> {
     let began = clock::now();
     let mut sent = 0u64;
     let mut tick = interval(PACE);
@@ -243,7 +303,9 @@ async fn pace(stream: Stream, ledger: Arc<Mutex<Ledger>>, run: String, rate: u32
         let elapsed = u64::try_from(now.since(began).as_millis()).unwrap_or(0);
         // Nothing is sent twice as fast because it could not be sent before: at most a tenth of a second's worth at once.
         let due = (elapsed * u64::from(rate) / 1_000).saturating_sub(sent);
-        let at_once = due.min(u64::from(rate / 10).max(1));
+        let room = shape.room(&ledger);
+        let Some(stream) = client(&stream).clone() else { continue };
+        let at_once = due.min(u64::from(rate / 10).max(1)).min(room);
         sent += due - at_once;
         for _ in 0..at_once {
             let (number, partition) = {
@@ -253,7 +315,7 @@ async fn pace(stream: Stream, ledger: Arc<Mutex<Ledger>>, run: String, rate: u32
             };
             let topic = TOPICS[partition / usize::try_from(PARTITIONS).unwrap_or(1) % TOPICS.len()];
             let inner = i32::try_from(partition % usize::try_from(PARTITIONS).unwrap_or(1)).unwrap_or(0);
-            let taken = stream.send(topic, inner, payload(&run, number).as_bytes(), number);
+            let taken = stream.send(topic, inner, payload(&run, number, shape.bytes).as_bytes(), number);
             if !matches!(taken, Ok(true)) {
                 entries(&ledger).take_back();
                 taken?;
@@ -316,9 +378,9 @@ async fn forgotten(targets: &KafkaTargets) -> bool {
 }
 
 /// `RUN NUMBER …`.
-fn payload(run: &str, number: u64) -> String {
+fn payload(run: &str, number: u64, bytes: usize) -> String {
     let mut text = format!("{run} {number} ");
-    text.extend(std::iter::repeat_n('.', BYTES.saturating_sub(text.len())));
+    text.extend(std::iter::repeat_n('.', bytes.saturating_sub(text.len())));
     text
 }
 
@@ -362,7 +424,7 @@ mod tests {
 
     #[test]
     fn a_record_is_known_by_its_run_and_number() {
-        let text = payload("d00d", 4_711);
+        let text = payload("d00d", 4_711, BYTES);
         assert_eq!(text.len(), BYTES);
         assert_eq!(number(text.as_bytes(), "d00d"), Some(4_711));
         assert_eq!(number(text.as_bytes(), "d00e"), None);

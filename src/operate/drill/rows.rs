@@ -128,7 +128,7 @@ impl Rows {
         let binlog: Vec<Option<u64>> =
             images.map(|image| number(&format!("{} {}", column(image, 2), column(image, 1)), &self.run)).collect();
         let of_binlog = entries(&self.ledger).judge(&[binlog], fault);
-        for fault in super::ledger::faults("row", &of_binlog) {
+        for fault in super::ledger::faults("row", &of_binlog, 0) {
             // What the table says of given-up rows, the binlog only repeats.
             if of_binlog.given_up == 0 || !fault.ends_with("given up by the client") {
                 faults.push(format!("in the binlog: {fault}"));

@@ -27,7 +27,7 @@ pub(super) struct Watch {
     led: BTreeSet<(String, u32)>,
     line: TimeLine,
     /// Times of the deaths that were seen.
-    dead: BTreeSet<NodeName>,
+    dead: BTreeMap<NodeName, u64>,
     closed: BTreeSet<NodeName>,
     /// A look at the cluster without one of the victims among its brokers.
     was_gone: bool,
@@ -73,7 +73,7 @@ impl Watch {
             led: led.map(|(topic, p)| (topic.to_owned(), p.id)).collect(),
             brokers,
             line: TimeLine::default(),
-            dead: BTreeSet::new(),
+            dead: BTreeMap::new(),
             closed: BTreeSet::new(),
             was_gone: false,
             was_behind: false,
@@ -92,7 +92,7 @@ impl Watch {
         for (name, old) in &self.victims {
             let Some(node) = snapshot.nodes.iter().find(|n| n.name == *name) else { continue };
             if node.process != *old {
-                self.dead.insert(name.clone());
+                self.dead.entry(name.clone()).or_insert(since);
             }
             let new = node.process.is_some() && node.process != *old;
             up &= new;
@@ -113,6 +113,17 @@ impl Watch {
         } else {
             self.line.ready = None;
         }
+    }
+
+    /// From now on only those count that have died so far: which ones a fault takes is not always known before.
+    pub(super) fn only_the_dead(&mut self) {
+        self.victims.retain(|name, _| self.dead.contains_key(name));
+        self.line.death_seen = self.dead.values().max().copied();
+    }
+
+    /// What is broken.
+    pub(super) fn victims(&self) -> Vec<NodeName> {
+        self.victims.keys().cloned().collect()
     }
 
     /// The cluster as a broker sees it that is not broken, if there is one.
@@ -269,6 +280,22 @@ mod tests {
             leaders_home: Some(4_000),
         };
         assert_eq!(*watch.line(), expected);
+    }
+
+    #[test]
+    fn of_all_that_could_have_died_only_those_are_waited_for_that_did() {
+        let mut before = snapshot("ready", 1);
+        before.nodes.push(Arc::new(NodeSnapshot::sample(NodeName::broker(3), NodeKind::Broker(3), "ready", 1)));
+        let both = [NodeName::broker(2), NodeName::broker(3)];
+        let mut watch = Watch::begin(FAULT, &both, &before, None);
+        let mut after = snapshot("ready", 2);
+        after.nodes.push(before.nodes[1].clone());
+        watch.nodes(at(5), &after);
+        assert_eq!((watch.line().death_seen, watch.line().ready), (None, None));
+        watch.only_the_dead();
+        watch.nodes(at(9), &after);
+        assert_eq!(watch.victims(), [NodeName::broker(2)]);
+        assert_eq!((watch.line().death_seen, watch.line().ready), (Some(5), Some(9)));
     }
 
     #[test]
