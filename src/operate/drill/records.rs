@@ -33,6 +33,8 @@ const KNOWN_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// How often the writer looks at what is due.
 const PACE: Duration = Duration::from_millis(5);
+/// How long a partition may acknowledge nothing until the client is told of its brokers again.
+const STALLED: Duration = Duration::from_secs(2);
 /// How long a record is tried: longer than anything a drill breaks lasts.
 const GIVE_UP: Duration = Duration::from_secs(600);
 /// Records read at a time: some 5 MB.
@@ -294,6 +296,7 @@ async fn pace(
     rate: u32,
 ) -> Result<(), ClientError> {
     let began = clock::now();
+    let mut told = began;
     let mut sent = 0u64;
     let mut tick = interval(PACE);
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -305,6 +308,12 @@ async fn pace(
         let due = (elapsed * u64::from(rate) / 1_000).saturating_sub(sent);
         let room = shape.room(&ledger);
         let Some(stream) = client(&stream).clone() else { continue };
+        if now.since(told) >= STALLED {
+            if !entries(&ledger).flows_since(now - STALLED) {
+                stream.look_again();
+            }
+            told = now;
+        }
         let at_once = due.min(u64::from(rate / 10).max(1)).min(room);
         sent += due - at_once;
         for _ in 0..at_once {
