@@ -1,4 +1,4 @@
-//! The room that nodes' data have: looked at per file system, judged by [`decide`], and asked before each start whether a node is
+//! The room that nodes' data have: looked at per file system, judged by `decide`, and asked before each start whether a node is
 //! held down for want of it.
 
 mod decide;
