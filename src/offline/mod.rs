@@ -10,6 +10,7 @@ pub mod fetch;
 pub mod incidents;
 pub mod journal;
 pub mod logs;
+pub mod owner;
 pub mod plan;
 pub mod port_owners;
 pub mod preflight;
