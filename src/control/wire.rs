@@ -279,7 +279,10 @@ pub struct DiskState {
     pub resume_bytes: u64,
     /// Nodes with their data there.
     pub nodes: Vec<NodeName>,
-    /// Who takes the most room, the largest first; only while there is little.
+    /// Those of them that are held down for want of room. Empty from an older daemon.
+    #[serde(default)]
+    pub held: Vec<NodeName>,
+    /// Who takes the most room, the largest first; only while there is little, counted again every minute.
     pub takers: Vec<String>,
 }
 

@@ -130,6 +130,7 @@ fn disk(disk: &Disk) -> DiskState {
         stop_bytes: found.levels.stop,
         resume_bytes: found.resume(),
         nodes: found.nodes.iter().map(|(name, _)| name.clone()).collect(),
+        held: found.held().cloned().collect(),
         takers: disk.takers.clone(),
     }
 }

@@ -383,6 +383,14 @@ impl Engine {
                 let goals = names.iter().cloned().zip(before.into_iter().map(Goal::ServesAfter)).collect();
                 Ok(Some((goals, format!("restarted {}", list(&names)))))
             }
+            EngineOrder::Bounce { node } => {
+                let known = self.fleet.node(&node).ok_or_else(|| Rejection::UnknownNode(node.clone()))?;
+                let runs = known.state().run().is_some() && !matches!(known.state(), State::Stopping { .. });
+                if runs && known.wanted() == Wanted::Up {
+                    self.event(&node, Event::Restart);
+                }
+                Ok(None)
+            }
             EngineOrder::Signal { node, signal } => {
                 let known = self.fleet.node(&node).ok_or_else(|| Rejection::UnknownNode(node.clone()))?;
                 if known.state().run().is_none() {

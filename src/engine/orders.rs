@@ -38,6 +38,12 @@ pub enum EngineOrder {
         /// Which.
         nodes: Vec<NodeName>,
     },
+    /// Stop, then start again as soon as it may: only of a node that is wanted up and runs when the order is taken. Answered then.
+    /// For a caller that looked a moment ago, and whose order must not take back what somebody ordered since.
+    Bounce {
+        /// Which.
+        node: NodeName,
+    },
     /// One signal to a main process.
     Signal {
         /// Which.

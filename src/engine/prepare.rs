@@ -250,15 +250,17 @@ impl Preparing {
     /// Waits while the file system of its data has too little room for it.
     async fn await_room(&self) -> Result<(), PrepareError> {
         const LOOK: Duration = Duration::from_secs(1);
+        const ANSWER: Duration = Duration::from_secs(5);
         loop {
             if self.cancel.is_cancelled() {
                 return Err(PrepareError::Cancelled);
             }
             let (guard, node) = (Arc::clone(&self.disk), self.node.clone());
-            // A look that came to nothing keeps nobody down.
-            match tokio::task::spawn_blocking(move || guard.holds(&node)).await {
-                Ok(None) | Err(_) => return Ok(()),
-                Ok(Some(why)) => self.tell(Event::Held(Hold::Other { why })),
+            let look = tokio::task::spawn_blocking(move || guard.holds(&node));
+            // A look that came to nothing, or to no end, keeps nobody down.
+            match tokio::time::timeout(ANSWER, look).await {
+                Ok(Ok(None) | Err(_)) | Err(_) => return Ok(()),
+                Ok(Ok(Some(why))) => self.tell(Event::Held(Hold::Other { why })),
             }
             tokio::time::sleep(LOOK).await;
         }
