@@ -367,8 +367,9 @@ pub fn verify(layout: &Layout, name: &str, told: &mut Told<'_>) -> Result<(Manif
     Ok((manifest, wrong))
 }
 
-/// Removes one snapshot.
+/// Removes one snapshot. Not while directories are half exchanged: what is left to do may need it.
 pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
+    exchange::none_is_half_done(layout)?;
     let manifest = read(layout, name)?;
     let place = layout.snapshots();
     // Out of sight first: half a snapshot must not be taken for one.

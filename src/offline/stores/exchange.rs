@@ -280,6 +280,8 @@ fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<Vec<String>, SysErr
         }
     }
     if let Some(secrets) = &exchange.secrets {
+        // Data without their passwords are worth nothing: a snapshot that is gone is heard of, and the record stays.
+        std::fs::metadata(secrets).map_err(|e| SysError::path("look into", secrets, e))?;
         for name in fs::names_in(secrets)?.into_iter().filter(|n| !n.starts_with('.')) {
             let bytes =
                 std::fs::read(secrets.join(&name)).map_err(|e| SysError::path("read", &secrets.join(&name), e))?;

@@ -307,7 +307,9 @@ async fn pace(
         // Nothing is sent twice as fast because it could not be sent before: at most a tenth of a second's worth at once.
         let due = (elapsed * u64::from(rate) / 1_000).saturating_sub(sent);
         let room = shape.room(&ledger);
-        let Some(stream) = client(&stream).clone() else { continue };
+        // Held while it sends: what went to a client that `renew` has just replaced would be in no account.
+        let held = client(&stream);
+        let Some(stream) = held.as_ref() else { continue };
         if now.since(told) >= STALLED {
             if !entries(&ledger).flows_since(now - STALLED) {
                 stream.look_again();
