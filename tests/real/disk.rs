@@ -179,7 +179,13 @@ fn brokers_stop_before_the_disk_is_full_and_come_back_by_themselves_when_there_i
     assert!(!stack.events("disk-eased").is_empty());
     assert_eq!(disk(&stack)["state"], "fine");
 
-    // Straight from plenty to nearly nothing: ZooKeeper stays until every broker has stopped in order.
+    // Straight from plenty to nearly nothing, the ballast's room too while brokers stop: ZooKeeper stays until every broker has stopped
+    // in order.
+    tmpfs.leave(20 * MIB);
+    until(STATE_LIMIT, "the ballast is given up", || match fs::metadata(&ballast) {
+        Ok(meta) if meta.len() == 0 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
     tmpfs.leave(20 * MIB);
     for name in ["broker-1", "broker-2", "broker-3", "zookeeper", "mysql"] {
         let node = until(LIMIT, "it waits for room", || {

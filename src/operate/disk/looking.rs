@@ -56,7 +56,7 @@ impl Looking {
 mod tests {
     use super::*;
     use crate::base::{NodeKind, NodeName};
-    use std::sync::{Arc, Mutex};
+    use std::sync::{Arc, Mutex, mpsc};
 
     #[tokio::test]
     async fn one_that_does_not_answer_keeps_nobody_from_looking_at_the_others() {
@@ -65,24 +65,25 @@ mod tests {
             (NodeName::broker(1), NodeKind::Broker(1), "/answers".into()),
         ];
         let system = crate::sys::mounts::file_system(Path::new("/")).unwrap();
-        let server = Arc::new(Mutex::new(()));
+        // Comes back when it is dropped.
+        let (server, gone) = mpsc::channel::<()>();
+        let gone = Arc::new(Mutex::new(gone));
         let look = {
-            let (server, system) = (Arc::clone(&server), system.clone());
+            let (gone, system) = (Arc::clone(&gone), system.clone());
             move |dir: &Path| {
                 if dir == Path::new("/hangs") {
-                    drop(server.lock().unwrap());
+                    let _ = gone.lock().unwrap().recv();
                 }
                 Some(system.clone())
             }
         };
         let mut looking = Looking::default();
-        let gone = server.lock().unwrap();
         let within = Duration::from_millis(200);
         for _ in 0..2 {
             let looked = looking.look(places.clone(), within, look.clone()).await;
             assert_eq!(looked.iter().map(|(place, _)| place.0.clone()).collect::<Vec<_>>(), [NodeName::broker(1)]);
         }
-        drop(gone);
+        drop(server);
         let end = Instant::now() + Duration::from_secs(30);
         while looking.look(places.clone(), within, look.clone()).await.len() < 2 {
             assert!(Instant::now() < end, "it is never looked at again");
