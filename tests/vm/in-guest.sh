@@ -128,10 +128,12 @@ cdc-supervisor incidents "$(jq '.incidents[-1].id' "$seen/incidents.json")" >"$s
 
 step "restart of the unit stops and starts everything"
 overrule WatchdogSec=2 # for the next step: a daemon is told at its start
+fetched() { journalctl -b --no-pager -u cdc-supervisor-fetch.service | grep -c Finished; }
+saw restart.fetched-before "$(fetched)"
 systemctl restart "$unit"; saw restart.rc $?
 await "calm is ready after a restart of the unit" is calm .state ready
 status restart
-saw restart.fetch "$(systemctl show -P Result cdc-supervisor-fetch.service)"
+saw restart.fetched "$(fetched)"
 
 step "a daemon that hangs"
 before=$(main_pid)
