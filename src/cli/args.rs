@@ -14,10 +14,7 @@ pub use topics::{Topics, TopicsDo};
 
 use super::exit::Exit;
 use crate::{
-    base::{
-        Cause, EventKind, NodeName, Timestamp, incident::OUTCOMES, outcome::parse_signal,
-        units::parse_duration,
-    },
+    base::{Cause, EventKind, NodeName, Timestamp, incident::OUTCOMES, outcome::parse_signal, units::parse_duration},
     offline::{doctor, logs::parse_since},
 };
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};

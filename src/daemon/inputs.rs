@@ -457,7 +457,13 @@ mod tests {
             let recipes = recipes(&plan, &layout, care).await.unwrap();
             assert!(recipes.iter().any(|r| r.node.as_str() == "broker-1"));
             for recipe in recipes {
-                assert_eq!(lacks_program(&recipe), recipe.node.as_str() != "x", "{}: {:?}", recipe.node, recipe.prepare);
+                assert_eq!(
+                    lacks_program(&recipe),
+                    recipe.node.as_str() != "x",
+                    "{}: {:?}",
+                    recipe.node,
+                    recipe.prepare
+                );
             }
         }
         assert!(!layout.root().join("artifacts").exists(), "a look makes nothing");

@@ -34,12 +34,7 @@ use handler::DaemonHandler;
 use handover::{Handover, Inherited};
 use inputs::{Applied, Care, Inputs, StartError};
 use reload::{Reloads, Watchers};
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What `run` is told on its command line.

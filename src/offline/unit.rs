@@ -86,7 +86,10 @@ pub fn cut_off(plan: &Plan, unit: &str, said: &Said) -> Option<String> {
 
 /// The same, asked of the installed unit; none where it is not the one that starts this plan.
 pub fn cut_off_now(plan: &Plan) -> Option<String> {
-    let said = Some(()).filter(|()| is_for(plan)).and_then(|()| properties(UNIT, &format!("LoadState,{FILTER}")))?;
+    if !is_for(plan) {
+        return None;
+    }
+    let said = properties(UNIT, &format!("LoadState,{FILTER}"))?;
     said.get("LoadState").filter(|state| *state == "loaded")?;
     cut_off(plan, UNIT, &said)
 }
@@ -139,9 +142,11 @@ mod tests {
         let one = cut_off(&plan("[mysql]\nbind = \"::\"\n"), UNIT, &shipped).unwrap();
         assert!(one.starts_with("mysql ([::]:3306) listens for"), "{one}");
         assert_eq!(cut_off(&plan("[mysql]\n[command.x]\nargv = [\"/x\"]\n"), UNIT, &shipped), None);
-        for let_in in
-            ["IPAddressDeny=::/0 0.0.0.0/0\nIPAddressAllow=::1/128 127.0.0.0/8 192.168.0.0/16\n", "IPAddressDeny=\n", ""]
-        {
+        for let_in in [
+            "IPAddressDeny=::/0 0.0.0.0/0\nIPAddressAllow=::1/128 127.0.0.0/8 192.168.0.0/16\n",
+            "IPAddressDeny=\n",
+            "",
+        ] {
             assert_eq!(cut_off(&lan, UNIT, &pairs(let_in)), None, "{let_in}");
         }
     }

@@ -2,6 +2,7 @@
 //! below the system's root (`ProtectSystem=strict` makes everything else read-only).
 
 use super::unit::{self, Said};
+pub use crate::sys::error::SysError;
 use crate::{
     config::{Plan, SYSTEM_ROOT},
     sys::{
@@ -9,9 +10,9 @@ use crate::{
         fs::{self, Durability},
     },
 };
-pub use crate::sys::error::SysError;
 use std::{
     io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -23,12 +24,28 @@ const FILE: &str = "zz-cdc-supervisor-paths.conf";
 /// Where an administrator's drop-ins are (systemd.unit(5)).
 const PLACE: &str = "/etc/systemd/system";
 
-const HEAD: &str = "# Written by `cdc-supervisor unit-paths --write`, from the configuration: run it again after a change.\n";
+const HEAD: &str =
+    "# Written by `cdc-supervisor unit-paths --write`, from the configuration: run it again after a change.\n";
 
 /// Directories that others use as well: below them only what is ours is opened.
 const SHARED: [&str; 17] = [
-    "/", "/boot", "/etc", "/home", "/media", "/mnt", "/opt", "/root", "/run", "/srv", "/tmp", "/usr", "/usr/local", "/var",
-    "/var/lib", "/var/opt", "/var/tmp",
+    "/",
+    "/boot",
+    "/etc",
+    "/home",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/run",
+    "/srv",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/lib",
+    "/var/opt",
+    "/var/tmp",
 ];
 
 /// What `ProtectHome=yes` hides (systemd.exec(5)).
@@ -48,8 +65,12 @@ pub fn outside(plan: &Plan) -> Vec<PathBuf> {
         paths.push(above(&dir));
     }
     let store = plan.artifacts.store(&layout);
-    paths.extend(leads_to(&store));
-    paths.push(store);
+    let owner = |path: &Path| std::fs::metadata(path).ok().map(|meta| meta.uid());
+    // A store that is somebody else's is only read.
+    if owner(&store).is_none_or(|uid| owner(&plan.root).is_none_or(|root| root == uid)) {
+        paths.extend(leads_to(&store));
+        paths.push(store);
+    }
     paths.extend(leads_to(&layout.snapshots()));
     paths.sort();
     paths.dedup();
@@ -223,7 +244,8 @@ mod tests {
             text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
         };
         let paths = [PathBuf::from("/data/cdc"), "/home/kim/x".into(), "/srv/zk".into()];
-        let strict = said("ProtectSystem=strict\nReadWritePaths=-/data /srv/zk2\nBindPaths=-/home/kim/x:/home/kim/x:rbind");
+        let strict =
+            said("ProtectSystem=strict\nReadWritePaths=-/data /srv/zk2\nBindPaths=-/home/kim/x:/home/kim/x:rbind");
         assert_eq!(lacking(&paths, &strict), [PathBuf::from("/srv/zk")]);
         assert_eq!(lacking(&paths, &said("ProtectSystem=full\nReadWritePaths=")), Vec::<PathBuf>::new());
         assert!(remedy(Path::new("/srv/zk")).contains("ReadWritePaths=/srv/zk)"));

@@ -183,7 +183,11 @@ fn memory_at(places: &Places) -> Result<(), String> {
     let mountinfo = fs::read_to_string(&places.mountinfo).unwrap_or_default();
     let (mount, _) = mount_of(&mountinfo).ok_or("no cgroup v2 file system is mounted")?;
     let controllers = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
-    if has_word(&controllers, "memory") { Ok(()) } else { Err(without_memory(&mount, &mount, &controllers, &mountinfo)) }
+    if has_word(&controllers, "memory") {
+        Ok(())
+    } else {
+        Err(without_memory(&mount, &mount, &controllers, &mountinfo))
+    }
 }
 
 /// systemd marks a delegated group with an extended attribute; `user.delegate` where the file system has user attributes.

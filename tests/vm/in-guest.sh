@@ -64,7 +64,7 @@ memory_max = "32M"
 TOML
 systemd-tmpfiles --create /usr/lib/tmpfiles.d/cdc-supervisor.conf
 systemctl daemon-reload
-systemd-analyze verify "$unit" cdc-supervisor-fetch.service >"$seen/verify" 2>&1
+systemd-analyze verify "$unit" cdc-supervisor-fetch.service cdc-supervisor-nodes.service >"$seen/verify" 2>&1
 systemd-analyze security --no-pager "$unit" 2>&1 | tail -1 >"$seen/security"
 
 step "start"

@@ -209,7 +209,11 @@ fn a_package_that_cannot_be_the_daemon_is_taken_back_and_every_node_runs_on() {
     assert_eq!(guest.saw("deb-unfit-again.version"), format!("cdc-supervisor {NOW}"));
     assert_eq!(guest.saw("deb-unfit.state"), "active", "{}", guest.journal());
     nodes_ran_on(&guest.json("deb-start"), &guest.json("deb-unfit"));
-    assert!(guest.saw("deb.kept").contains("No such file"), "nothing is kept when a version has come: {}", guest.saw("deb.kept"));
+    assert!(
+        guest.saw("deb.kept").contains("No such file"),
+        "nothing is kept when a version has come: {}",
+        guest.saw("deb.kept")
+    );
 }
 
 #[test]

@@ -100,7 +100,10 @@ fn a_reload_to_what_is_not_in_the_store_fetches_it_in_the_units_sandbox() {
     for hand in ["missing-reload", "reload-by-hand"] {
         let words = ["the file cannot be applied; nothing was changed", "kafka in the store: "];
         ended(guest, hand, 5, &words);
-        contains(&guest.saw(&format!("{hand}.text")), &["`systemctl reload cdc-supervisor` fetches what is missing first"]);
+        contains(
+            &guest.saw(&format!("{hand}.text")),
+            &["`systemctl reload cdc-supervisor` fetches what is missing first"],
+        );
     }
     ended(guest, "reload", 0, &[]);
     let after = guest.json("reload");
@@ -108,7 +111,11 @@ fn a_reload_to_what_is_not_in_the_store_fetches_it_in_the_units_sandbox() {
     same_processes(&guest.json("came"), &after);
     assert_eq!(guest.saw("reload.theirs"), "");
     ended(guest, "reload-again", 0, &[]);
-    assert_eq!(guest.saw("reload-again.fetched"), guest.saw("reload.fetched"), "nothing is missing: nothing is fetched");
+    assert_eq!(
+        guest.saw("reload-again.fetched"),
+        guest.saw("reload.fetched"),
+        "nothing is missing: nothing is fetched"
+    );
 }
 
 #[test]
@@ -118,7 +125,10 @@ fn what_root_types_leaves_no_file_of_root_in_the_users_store() {
     ended(guest, "root-gc", 0, &["nothing to remove"]);
     ended(guest, "root-bundle", 0, &["installed"]);
     assert_eq!(guest.saw("root.theirs"), "");
-    contains(&guest.saw("alien.text"), &["artifacts/lock belongs to root", "chown -R cdc-supervisor /var/lib/cdc-supervisor/artifacts"]);
+    contains(
+        &guest.saw("alien.text"),
+        &["artifacts/lock belongs to root", "chown -R cdc-supervisor /var/lib/cdc-supervisor/artifacts"],
+    );
 }
 
 #[test]
@@ -127,7 +137,10 @@ fn a_listener_that_the_unit_keeps_from_its_clients_is_told_until_they_are_let_in
     let told = "zookeeper (0.0.0.0:2181) listens for other machines, and the unit lets none in (IPAddressDeny=any)";
     ended(guest, "lan-plan", 0, &[&format!("note: {told}")]);
     ended(guest, "lan-reload", 0, &[]);
-    contains(&guest.saw("lan.statustext"), &["3 of 3 nodes ready", told, "systemctl set-property cdc-supervisor.service"]);
+    contains(
+        &guest.saw("lan.statustext"),
+        &["3 of 3 nodes ready", told, "systemctl set-property cdc-supervisor.service"],
+    );
     contains(&guest.saw("lan-doctor.text"), &["clients elsewhere", "IPAddressAllow=NETWORK"]);
     ended(guest, "lan-set", 0, &[]);
     contains(&guest.saw("lan.allowed"), &["10.0.0.0/8", "127.0.0.0/8"]);

@@ -36,7 +36,9 @@ async fn look(context: &Context, plan: Plan) -> Result<Exit, CliError> {
         return Ok(Exit::Done);
     }
     let causes = missing.iter().map(|m| format!("{}: {}", m.part, m.why));
-    Err(CliError::new(Exit::Artifact, "not all programs are in the store").causes(causes).hint("`cdc-supervisor fetch`"))
+    Err(CliError::new(Exit::Artifact, "not all programs are in the store")
+        .causes(causes)
+        .hint("`cdc-supervisor fetch`"))
 }
 
 /// Root goes on as the owner of the root and the store: what is left there is theirs, as if they had typed it.

@@ -67,8 +67,10 @@ fn paths(outside: &[PathBuf], lacking: &[(&str, Vec<PathBuf>)]) -> Check {
     };
     let Some((name, paths)) = lacking.first() else { return row("it may".into()) };
     let what = format!("{name} may not write {}", words(paths));
-    row(what.clone())
-        .fails(what, "`sudo cdc-supervisor unit-paths --write` makes the drop-ins; then `systemctl restart cdc-supervisor`")
+    row(what.clone()).fails(
+        what,
+        "`sudo cdc-supervisor unit-paths --write` makes the drop-ins; then `systemctl restart cdc-supervisor`",
+    )
 }
 
 #[cfg(test)]

@@ -70,10 +70,15 @@ fn what_only_the_units_sandbox_makes_read_only_is_told_with_the_drop_in() {
     let place = Place { writable: false, read_only: true, ..at(Some(NodeName::mysql()), "/srv/sql", disk("ext4")) };
     let remedies = |in_unit: bool| {
         let read_only = FileSystem { read_only: true, ..disk("ext4") };
-        let cannot = Unwritable { dir: "/srv/cdc".into(), kind: io::ErrorKind::ReadOnlyFilesystem, why: "EROFS".into() };
+        let cannot =
+            Unwritable { dir: "/srv/cdc".into(), kind: io::ErrorKind::ReadOnlyFilesystem, why: "EROFS".into() };
         let places = vec![at(None, "/srv/cdc", read_only), place.clone()];
-        let facts =
-            Facts { places, in_unit, unwritable: Some(cannot), ..facts(&Site { euid: 997, ..site.clone() }, disk("ext4")) };
+        let facts = Facts {
+            places,
+            in_unit,
+            unwritable: Some(cannot),
+            ..facts(&Site { euid: 997, ..site.clone() }, disk("ext4"))
+        };
         let rows = judge(&Site { euid: 997, ..site.clone() }, &facts);
         ["root", "file system of root", "data of mysql"].map(|name| named(&rows, name).remedy.unwrap())
     };
