@@ -20,3 +20,5 @@ mod shims;
 pub mod status;
 pub mod stores;
 pub mod throw_away;
+pub mod unit;
+pub mod unit_paths;
