@@ -7,6 +7,7 @@ mod history;
 mod ledger;
 mod left;
 mod outage;
+mod pace;
 mod ready;
 mod records;
 mod rows;
@@ -339,7 +340,7 @@ async fn under_load(
         sleep(TAIL).await;
     }
     let writer = match records {
-        Some(records) => records.end().await,
+        Some(records) => records.end(LAST_WITHIN).await,
         None => Ok(()),
     };
     if let Some(rows) = rows {
