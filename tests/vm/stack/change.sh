@@ -33,7 +33,7 @@ hold() { # a broker allocates a request as soon as its length came (NetworkRecei
 anon() { [ "$(node broker-3 .memory.anon_bytes)" -gt 400000000 ]; }
 record_is_there() { [ -n "$(record broker-3 "$start")" ]; }
 for _ in 1 2 3 4 5 6 7 8 9 10; do hold; done
-await "broker-3 holds ten of them" anon # a look at its memory, every ten seconds, is what the record can tell
+await "broker-3 holds ten of them" anon
 # The JVM's own limits keep a broker below its cap: only a cap below what it uses can be met.
 saw oom.anon "$(sed -n 's/^anon //p' $group/nodes/broker-3/memory.stat)"
 echo $((256 << 20)) >$group/nodes/broker-3/memory.max
