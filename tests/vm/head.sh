@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# head.sh - what the scripts of the guests have in common: where things are, what is seen and left for the tests, waits with a bound.
+# head.sh - what scripts of guests have in common: where things are, what is seen and left for the tests, waits with a bound.
 # Each reads it at its beginning (`. /run/host/head.sh`). Which of it a script uses is its own affair.
 # shellcheck disable=SC2034
 set -u
@@ -48,18 +48,5 @@ java_shown() { # HOME: the host's Java runtime, with what its links in /etc lead
   shown "$1"
   local conf
   for conf in $(find "$1" -maxdepth 2 -type l -lname '/etc/*' -printf '%l\n' | cut -d/ -f2,3 | sort -u); do shown "/$conf"; done
-}
-put_by_hand() { # the programs and units, without install.sh
-  install -m 755 $share/bin/cdc-supervisor $share/bin/cdc-shim /usr/bin/
-  install -m 755 $share/bin/fake-daemon /usr/local/bin/
-  install -m 644 $share/systemd/*.service /usr/lib/systemd/system/
-  install -m 644 $share/systemd/cdc-supervisor.sysusers /usr/lib/sysusers.d/cdc-supervisor.conf
-  install -m 644 $share/systemd/cdc-supervisor.tmpfiles /usr/lib/tmpfiles.d/cdc-supervisor.conf
-  systemd-sysusers
-  mkdir -p $etc
-}
-configured() { # after the configuration was written
-  systemd-tmpfiles --create /usr/lib/tmpfiles.d/cdc-supervisor.conf
-  systemctl daemon-reload
 }
 saw "boot-$boot" begun
