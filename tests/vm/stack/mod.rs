@@ -21,21 +21,15 @@ use std::{
 
 const NODES: [&str; 5] = ["zookeeper", "broker-1", "broker-2", "broker-3", "mysql"];
 
-/// A number of rounds from the environment.
-fn number(name: &str, short: u32, long: u32) -> u32 {
-    let default = if std::env::var_os("CDC_TEST_LONG").is_some() { long } else { short };
-    std::env::var(name).ok().and_then(|n| n.parse().ok()).unwrap_or(default)
-}
-
 /// Rounds of `kill -9` of the daemon: `CDC_KILL_ROUNDS`; 5, in the long form 50.
 fn kill_rounds() -> u32 {
-    number("CDC_KILL_ROUNDS", 5, 50)
+    super::rounds("CDC_KILL_ROUNDS", 5, 50)
 }
 
 /// Warm starts of each kind against plain units: `CDC_START_ROUNDS`. They take two minutes each and prove nothing: none in the
 /// short form.
 fn starts() -> u32 {
-    number("CDC_START_ROUNDS", 0, 3)
+    super::rounds("CDC_START_ROUNDS", 0, 3)
 }
 
 /// The guest with the real programs of the store that `CDC_TEST_STORE` names.
