@@ -1,5 +1,6 @@
 //! Wiring of the daemon: configuration, lock, programs, engine, control socket, signals.
 
+mod by_hand;
 mod check;
 mod cluster;
 mod convert;
