@@ -17,6 +17,8 @@ pub enum Reason {
     Disk,
     /// Its data are copied, exchanged or deleted (`snapshot`, `restore`, `reset`).
     Stores,
+    /// Its program was missing and is there now.
+    Programs,
     /// Everything goes down (`down`, or a signal to the daemon).
     Down,
     /// It ended by itself: `cause` of its end says why.
@@ -27,13 +29,14 @@ pub enum Reason {
 
 impl Reason {
     /// Every one, for help texts and tests.
-    pub const ALL: [Reason; 9] = [
+    pub const ALL: [Reason; 10] = [
         Reason::ByHand,
         Reason::Configuration,
         Reason::Roll,
         Reason::Drill,
         Reason::Disk,
         Reason::Stores,
+        Reason::Programs,
         Reason::Down,
         Reason::Died,
         Reason::Replaced,
@@ -48,6 +51,7 @@ impl Reason {
             Reason::Drill => "drill",
             Reason::Disk => "disk",
             Reason::Stores => "stores",
+            Reason::Programs => "programs",
             Reason::Down => "down",
             Reason::Died => "died",
             Reason::Replaced => "replaced",
@@ -62,6 +66,7 @@ impl Reason {
             Reason::Drill => Some("for a drill"),
             Reason::Disk => Some("for room on its disk"),
             Reason::Stores => Some("for a snapshot, restore or reset"),
+            Reason::Programs => Some("because its program is there now"),
             Reason::Replaced => Some("in the place of the copy whose shim was lost"),
             Reason::ByHand | Reason::Down | Reason::Died => None,
         }

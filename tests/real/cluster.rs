@@ -15,12 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Kinds and texts of the events that are about this broker, or about none.
+/// Kinds and texts of the events that are about this broker; none: of all.
 fn events(stack: &Stack, node: Option<&str>) -> Vec<(String, String)> {
     let lines = stack.ok(&["events", "--json"]).stdout;
     let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines
-        .filter(|e| e["node"].as_str() == node)
+        .filter(|e| node.is_none_or(|node| e["node"].as_str() == Some(node)))
         .map(|e| (e["kind"].as_str().unwrap().to_owned(), e["text"].as_str().unwrap().to_owned()))
         .collect()
 }
