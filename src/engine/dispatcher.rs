@@ -7,7 +7,7 @@ use super::{
     change::Change,
     derive,
     disk::Guard,
-    fence,
+    fence, gc_log,
     identity::{self, Identities},
     incidents::{Incidents, Obituary},
     journal::Journal,
@@ -583,6 +583,7 @@ impl Engine {
                 record: Some(record.clone()),
                 failure: failure.clone(),
                 tail,
+                collections: gc_log::last(&runtime.recipe, cause, record.started_at),
                 ready: Some(runtime.ready_since.is_some()),
                 memory: runtime.memory,
                 ..Obituary::new(record.incarnation, cause, record.ended_at)

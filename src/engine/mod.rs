@@ -9,6 +9,7 @@ pub mod disk;
 mod dispatcher;
 mod exchanged;
 mod fence;
+mod gc_log;
 mod identity;
 mod incidents;
 mod journal;
