@@ -7,7 +7,7 @@ mod takers;
 mod words;
 
 use crate::{
-    base::{ByteSize, EventKind, EventLine, Incarnation, NodeKind, NodeName},
+    base::{ByteSize, EventKind, EventLine, Incarnation, NodeKind, NodeName, Reason},
     engine::{
         EngineOrder, Handle, NodeSnapshot, Snapshot, Wanted,
         disk::{Ballast, Found, Guard, Level, ballast, file_system},
@@ -179,7 +179,7 @@ impl Watching {
                 }
                 // It is taken at once, and carried out behind a stop: the node starts again when there is room. One that is refused
                 // is given again at the next look.
-                match engine.order(EngineOrder::Bounce { node: name.clone() }).await {
+                match engine.because(Reason::Disk).order(EngineOrder::Bounce { node: name.clone() }).await {
                     Ok(_) => drop(self.ordered.insert((name, run))),
                     Err(why) => tracing::debug!(node = %name, "not stopped for room: {why:?}"),
                 }
