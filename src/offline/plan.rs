@@ -338,6 +338,7 @@ impl Outlook {
                 .collect(),
             refusals,
             notes: self.notes.clone(),
+            outlook: None,
         }
     }
 }
