@@ -5,7 +5,7 @@
 //! breaks; or no waiting changes it, and without consent nothing is done. What cannot be told is waited for: it is no consent.
 
 use super::{
-    cluster::{Look, name, partitions, some},
+    cluster::{Look, name, some},
     impact::{self, Impact, led_with_followers},
     whole::{self, Brokers, Obstacle, Said},
 };
@@ -198,16 +198,19 @@ impl Field {
         registered_badly(registry(*address, &wanted).await.map_err(|e| e.in_one_line()))
     }
 
-    /// What it means for broker `id` that ZooKeeper cannot be used.
-    pub(super) fn without_zookeeper(&self, id: u32) -> String {
-        let led: Vec<String> = self.said.view().map_or_else(Vec::new, |view| {
-            let led = view.partitions().filter(|(_, p)| p.leader == Some(id));
-            led.map(|(topic, p)| name(topic, p)).collect()
-        });
-        match led.len() {
-            0 => "no leader could move, and no ISR could change: writes to what it replicates would wait for it".into(),
-            n => format!("no leader could move: {} that it leads would have none: {}", partitions(n), some(&led)),
+    /// What breaks if broker `id` is stopped while ZooKeeper cannot be used: nobody takes over what it leads. What holds for a topic
+    /// cannot be read meanwhile, a broker looks it up there (`ZkConfigRepository`, 3.5).
+    pub(super) fn impact_without_zookeeper(&self, id: u32) -> Impact {
+        let mut impact = Impact::default();
+        for (topic, p) in self.said.view().into_iter().flat_map(|view| view.partitions()) {
+            if p.replicas == [id] {
+                impact.goes_offline.push(name(topic, p));
+                impact.never_safe.push(name(topic, p));
+            } else if p.leader == Some(id) {
+                impact.unreadable.push(name(topic, p));
+            }
         }
+        impact
     }
 }
 
@@ -283,7 +286,10 @@ pub(super) fn broker_id(recipe: Option<&Recipe>) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::{
+        super::cluster::samples::{ALL, Row, look},
+        *,
+    };
 
     fn names(list: &[&str]) -> Vec<String> {
         list.iter().map(|name| (*name).to_owned()).collect()
@@ -355,9 +361,8 @@ mod tests {
         assert_eq!(refused, "ZooKeeper cannot be used (it refuses connections): no leader could move");
     }
 
-    #[test]
-    fn zookeeper_counts_only_when_it_is_ready() {
-        let field = |state| Field {
+    fn field(state: &'static str) -> Field {
+        Field {
             said: Said::default(),
             snapshot: Arc::new(Snapshot {
                 nodes: vec![Arc::new(NodeSnapshot::sample(NodeName::zookeeper(), NodeKind::Zookeeper, state, 1))],
@@ -367,7 +372,22 @@ mod tests {
             asked: Brokers::new(),
             ids: BTreeMap::new(),
             zookeeper: Some((NodeName::zookeeper(), ([127, 0, 0, 1], 1).into())),
-        };
+        }
+    }
+
+    #[test]
+    fn without_zookeeper_what_a_broker_leads_has_no_leader_when_it_goes() {
+        let mut field = field("down");
+        let rows: &[Row<'_>] =
+            &[(ALL, ALL, Some(1)), (ALL, ALL, Some(2)), (&[1], &[1], Some(1)), (&[1, 2], &[1], None)];
+        field.said.views.insert(1, Ok(look(ALL, rows).view));
+        let found = field.impact_without_zookeeper(1);
+        assert_eq!((found.unreadable, found.goes_offline), (names(&["t-0"]), names(&["t-2"])));
+        assert_eq!(field.impact_without_zookeeper(3), Impact::default());
+    }
+
+    #[test]
+    fn zookeeper_counts_only_when_it_is_ready() {
         assert_eq!(field("ready").zookeeper_is_away(), None);
         for state in ["down", "degraded", "starting", "failed", "stopping"] {
             let why = format!("zookeeper is not ready ({state}: words): no leader could move");

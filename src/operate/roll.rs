@@ -152,13 +152,18 @@ async fn outlook(field: &Field, node: &NodeName) -> Outlook {
     if zookeeper.is_none() {
         zookeeper = field.unregistered(Some(node)).await;
     }
-    if zookeeper.is_some() {
-        outlook.notes.push(field.without_zookeeper(id));
+    let found = if zookeeper.is_some() {
+        outlook
+            .notes
+            .push("no leader could move and no ISR could change: writes to what it replicates would wait".into());
         outlook.notes_break = true;
-    }
+        Ok(field.impact_without_zookeeper(id))
+    } else {
+        field.impact(id).await
+    };
     let obstacle = field.said.obstacle(Some(id), is_sick(seen), &field.rests);
     outlook.waits_for = zookeeper.or_else(|| obstacle.map(|obstacle| obstacle.advice()));
-    match field.impact(id).await {
+    match found {
         Ok(impact) => outlook.impact = impact,
         Err(why) => {
             outlook.notes.push(format!("what would break cannot be told: {why}"));

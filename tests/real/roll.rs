@@ -57,6 +57,7 @@ fn without_zookeeper(stack: &Stack) {
     stack.ok(&["stop", "zookeeper"]);
     let said = stack.fails(9, &["why-not", "broker-1"]).stdout;
     assert!(said.contains("no leader could move") && said.contains("zookeeper is not ready (down"), "{said}");
+    assert!(said.contains("unreadable        test-phase1-"), "{said}");
     println!("{said}");
     let left = stack.fails(6, &["roll", "--max-wait", "1s", "broker-1"]);
     assert!(left.stderr.contains("zookeeper is not ready") && left.stderr.contains("roll broker-1"), "{left}");
