@@ -7,6 +7,7 @@
 //! wait that took too long: the rest is left, what was changed stays changed, and a second reload goes on from there.
 
 use super::{
+    dynamic,
     impact::Impact,
     roll,
     whole::{self, Brokers, Said},
@@ -18,7 +19,7 @@ use crate::{
         units::human_duration,
     },
     engine::{Change, EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Snapshot, Wanted},
-    services::change::{Does, Gate, Step, next_broker},
+    services::change::{Does, Dynamic, Gate, Step, next_broker},
 };
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -47,6 +48,8 @@ pub struct Work {
     pub old: Vec<Recipe>,
     /// What is wanted.
     pub new: Vec<Recipe>,
+    /// What brokers that run on are given through the admin API.
+    pub dynamic: BTreeMap<NodeName, Dynamic>,
     /// Longest wait for one thing: the cluster to be whole, a node to be ready.
     pub max_wait: Duration,
     /// Why.
@@ -108,6 +111,7 @@ enum Broke {
 pub async fn carry_out(engine: &Handle, work: Work, report: &mut dyn Report) -> Result<Vec<String>, Failed> {
     let mut roll = Roll::of(engine, work);
     roll.scale_down_is_safe().await?;
+    dynamic::would_take(engine, &roll.dynamic, &roll.old, roll.max_wait, report).await?;
     roll.arrange().await;
     let outcome = roll.all(report).await;
     match outcome {
@@ -140,6 +144,7 @@ struct Roll<'a> {
     force: BTreeMap<NodeName, Recipe>,
     old: BTreeMap<NodeName, Recipe>,
     new: BTreeMap<NodeName, Recipe>,
+    dynamic: BTreeMap<NodeName, Dynamic>,
     /// Start order: of all that there was, of all that there will be.
     orders: (Vec<NodeName>, Vec<NodeName>),
     left: VecDeque<Step>,
@@ -162,6 +167,7 @@ impl<'a> Roll<'a> {
             force: by_name(&work.old),
             old: by_name(&work.old),
             new: by_name(&work.new),
+            dynamic: work.dynamic,
             orders: (names(&work.old), names(&work.new)),
             left: work.steps.into(),
             done: Vec::new(),
@@ -318,7 +324,15 @@ impl<'a> Roll<'a> {
         match (step.does, wanted) {
             (Does::Restart, Some(recipe)) => self.restart(recipe, report).await,
             (Does::Start, Some(recipe)) => self.start(recipe, report).await,
-            (Does::Live | Does::Keep, Some(recipe)) => self.live(recipe).await,
+            (Does::Live, Some(recipe)) => match self.dynamic.get(node).cloned() {
+                Some(change) => {
+                    self.force.insert(node.clone(), recipe.clone());
+                    let given = dynamic::give(self.engine, recipe, &change.to, self.max_wait, report).await;
+                    given.map_err(Broke::Node)
+                }
+                None => self.live(recipe).await,
+            },
+            (Does::Keep, Some(recipe)) => self.live(recipe).await,
             (Does::Stop, _) => self.stop(node, report).await,
             // The steps are made from the wanted recipes.
             (Does::Restart | Does::Start | Does::Live | Does::Keep, None) => Ok(()),
@@ -551,7 +565,12 @@ impl<'a> Roll<'a> {
         };
         Failed {
             exit: 6,
-            message: format!("{} did not come up with its new settings", at.node),
+            message: match at.does {
+                Does::Live => format!("{} did not take its new settings", at.node),
+                Does::Restart | Does::Start | Does::Stop | Does::Keep => {
+                    format!("{} did not come up with its new settings", at.node)
+                }
+            },
             causes,
             hint: Some(hint),
         }
@@ -568,7 +587,16 @@ impl<'a> Roll<'a> {
                 }
                 self.restart(old, report).await
             }
-            (Does::Live | Does::Keep, Some(old)) => self.live(old).await,
+            (Does::Live, Some(old)) => match self.dynamic.get(node).cloned() {
+                Some(change) => {
+                    self.force.insert(node.clone(), old.clone());
+                    let (engine, max_wait) = (self.engine, self.max_wait);
+                    let back = dynamic::give_back(engine, old, &change.back, is_culprit, max_wait, report).await;
+                    back.map_err(Broke::Node)
+                }
+                None => self.live(old).await,
+            },
+            (Does::Keep, Some(old)) => self.live(old).await,
             (Does::Start, _) => self.stop(node, report).await,
             // A stop that failed half-way has left the node where it was.
             (Does::Stop, Some(old)) if self.node(node).is_none() => self.start(old, report).await,

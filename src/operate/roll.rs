@@ -68,6 +68,7 @@ pub async fn roll(
     }
     let step = |node: &NodeName| Step { node: node.clone(), does: Does::Restart, gate: Gate::InSync };
     let work = Work {
+        dynamic: BTreeMap::new(),
         steps: nodes.iter().map(step).collect(),
         old: recipes.to_vec(),
         new: recipes.to_vec(),
