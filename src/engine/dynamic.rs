@@ -59,20 +59,17 @@ pub(super) async fn take_back(
     Ok(())
 }
 
-async fn out_of_zookeeper(zookeeper: SocketAddr, broker: u32, record: &DynamicRecord) -> Result<Left, ClientError> {
+async fn out_of_zookeeper(zookeeper: SocketAddr, broker: u32, record: &DynamicRecord) -> Result<Left, String> {
     let path = format!("/config/brokers/{broker}");
-    let mut session = Session::connect(zookeeper, ASK).await?;
+    let words = |e: ClientError| e.in_one_line();
+    let mut session = Session::connect(zookeeper, ASK).await.map_err(words)?;
     let done = async {
-        let Some((data, stat)) = session.get_data(&path).await? else { return Ok(Left::default()) };
-        match without(&data, record) {
-            Ok((rest, left)) => {
-                if !left.taken.is_empty() {
-                    session.set_data(&path, &rest, stat.version).await?;
-                }
-                Ok(left)
-            }
-            Err(what) => Err(ClientError::malformed(&format!("read {path} in ZooKeeper at {zookeeper}"), what)),
+        let Some((data, stat)) = session.get_data(&path).await.map_err(words)? else { return Ok(Left::default()) };
+        let (rest, left) = without(&data, record).map_err(|what| format!("{path} cannot be read: {what}"))?;
+        if !left.taken.is_empty() {
+            session.set_data(&path, &rest, stat.version).await.map_err(words)?;
         }
+        Ok(left)
     }
     .await;
     // What was done counts, also when the goodbye fails.
