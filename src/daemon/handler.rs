@@ -1,7 +1,7 @@
 //! Answers the control socket: orders go to the engine, statuses come from its snapshot.
 
 use super::{
-    cluster::Clusters,
+    cluster::{self, Clusters},
     convert::{self, Meters, Started},
     handover::Handover,
     reload::Reloads,
@@ -318,7 +318,8 @@ impl Shared {
         let mut report = |text: String| out.progress(text);
         let applied = self.reloads.applied();
         let mut found = verify::verify(&applied.targets, &mut report).await;
-        let configured = topics::checks(self.clusters.keeper(), &applied.plan).await;
+        let mut configured = topics::checks(self.clusters.keeper(), &applied.plan).await;
+        configured.extend(cluster::settings_check(&self.engine, &applied.recipes).await);
         // Behind what else is said of Kafka.
         let behind = found.iter().take_while(|check| check.part == "kafka").count();
         found.splice(behind..behind, configured);

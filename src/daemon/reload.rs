@@ -141,8 +141,10 @@ impl Reloads {
         let names: Vec<String> = plan.steps.iter().map(|s| format!("{} {}", s.does.as_str(), s.node)).collect();
         let words = if names.is_empty() { "no node is concerned".to_owned() } else { names.join(", ") };
         engine.journal().note(EventLine::new(EventKind::ReloadBegun, words).by(by));
+        let dynamic = plan.nodes.into_iter().filter_map(|n| Some((n.node, n.dynamic?))).collect();
         let work = Work {
             steps: plan.steps,
+            dynamic,
             old: before.recipes.clone(),
             new: applied.recipes.clone(),
             max_wait,

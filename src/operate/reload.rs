@@ -8,6 +8,7 @@ mod ends;
 mod gates;
 
 use super::{
+    dynamic,
     gate::{Field, Terms, broker_id, brokers},
     impact::Impact,
     whole::{self, Brokers},
@@ -19,7 +20,7 @@ use crate::{
         units::human_duration,
     },
     engine::{Change, EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Wanted},
-    services::change::{Does, Gate, Step, next_broker},
+    services::change::{Does, Dynamic, Gate, Step, next_broker},
 };
 use ends::{Broke, broke, over};
 use std::{
@@ -45,6 +46,8 @@ pub struct Work {
     pub old: Vec<Recipe>,
     /// What is wanted.
     pub new: Vec<Recipe>,
+    /// What brokers that run on are given through the admin API.
+    pub dynamic: BTreeMap<NodeName, Dynamic>,
     /// Longest wait for one thing: the cluster to be whole, a node to be ready.
     pub max_wait: Duration,
     /// Why.
@@ -99,6 +102,7 @@ pub async fn carry_out(engine: &Handle, work: Work, report: &mut dyn Report) -> 
     let mut roll = Roll::of(engine, work);
     roll.scale_down_is_safe().await?;
     roll.refuse_what_is_never_safe().await?;
+    dynamic::would_take(engine, &roll.dynamic, &roll.old, roll.max_wait, report).await?;
     roll.arrange().await;
     let outcome = roll.all(report).await;
     match outcome {
@@ -132,6 +136,7 @@ struct Roll<'a> {
     force: BTreeMap<NodeName, Recipe>,
     old: BTreeMap<NodeName, Recipe>,
     new: BTreeMap<NodeName, Recipe>,
+    dynamic: BTreeMap<NodeName, Dynamic>,
     /// Start order: of all that there was, of all that there will be.
     orders: (Vec<NodeName>, Vec<NodeName>),
     left: VecDeque<Step>,
@@ -159,6 +164,7 @@ impl<'a> Roll<'a> {
             force: by_name(&work.old),
             old: by_name(&work.old),
             new: by_name(&work.new),
+            dynamic: work.dynamic,
             orders: (names(&work.old), names(&work.new)),
             left: work.steps.into(),
             done: Vec::new(),
@@ -246,7 +252,15 @@ impl<'a> Roll<'a> {
         match (step.does, wanted) {
             (Does::Restart, Some(recipe)) => self.restart(recipe, report).await,
             (Does::Start, Some(recipe)) => self.start(recipe, report).await,
-            (Does::Live | Does::Keep, Some(recipe)) => self.live(recipe).await,
+            (Does::Live, Some(recipe)) => match self.dynamic.get(node).cloned() {
+                Some(change) => {
+                    self.force.insert(node.clone(), recipe.clone());
+                    let given = dynamic::give(self.engine, recipe, &change.to, self.max_wait, report).await;
+                    given.map_err(Broke::Node)
+                }
+                None => self.live(recipe).await,
+            },
+            (Does::Keep, Some(recipe)) => self.live(recipe).await,
             (Does::Stop, _) => self.leave(step, report).await,
             // The steps are made from the wanted recipes.
             (Does::Restart | Does::Start | Does::Live | Does::Keep, None) => Ok(()),
@@ -422,7 +436,12 @@ impl<'a> Roll<'a> {
         };
         Failed {
             exit: 6,
-            message: format!("{} did not come up with its new settings", at.node),
+            message: match at.does {
+                Does::Live => format!("{} did not take its new settings", at.node),
+                Does::Restart | Does::Start | Does::Stop | Does::Keep => {
+                    format!("{} did not come up with its new settings", at.node)
+                }
+            },
             causes,
             hint: Some(hint),
         }
@@ -439,7 +458,16 @@ impl<'a> Roll<'a> {
                 }
                 self.restart(old, report).await
             }
-            (Does::Live | Does::Keep, Some(old)) => self.live(old).await,
+            (Does::Live, Some(old)) => match self.dynamic.get(node).cloned() {
+                Some(change) => {
+                    self.force.insert(node.clone(), old.clone());
+                    let (engine, max_wait) = (self.engine, self.max_wait);
+                    let back = dynamic::give_back(engine, old, &change.back, is_culprit, max_wait, report).await;
+                    back.map_err(Broke::Node)
+                }
+                None => self.live(old).await,
+            },
+            (Does::Keep, Some(old)) => self.live(old).await,
             // One that has got replicas meanwhile is not taken from them.
             (Does::Start, _) => {
                 let is_one_of_more = self.old.values().any(|r| broker_id(Some(r)).is_some());

@@ -13,7 +13,7 @@ use crate::{
     engine::{Handle, Wanted},
     services::change::{Does, Gate, Step, next_broker},
 };
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 /// What is asked of a roll.
 #[derive(Clone, Debug)]
@@ -60,6 +60,7 @@ pub async fn roll(
     let nodes = chosen(engine, &asked.nodes, recipes)?;
     let step = |node: &NodeName| Step { node: node.clone(), does: Does::Restart, gate: Gate::InSync };
     let work = Work {
+        dynamic: BTreeMap::new(),
         steps: nodes.iter().map(step).collect(),
         old: recipes.to_vec(),
         new: recipes.to_vec(),

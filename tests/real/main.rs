@@ -21,6 +21,7 @@ mod cluster;
 mod daemon_death;
 mod disk;
 mod drill;
+mod dynamic;
 mod fence;
 mod identity;
 mod kafka_ui;
