@@ -415,3 +415,6 @@ fn ports_free(recipe: &Recipe) -> Result<(), PrepareError> {
 fn files(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareError> {
     places::make(layout, recipe).map_err(|e| PrepareError::file(&recipe.node, &e))
 }
+
+#[cfg(test)]
+mod tests;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     base::{
-        NodeName,
+        NodeName, Reason,
         recipe::{ProbeKind, Recipe},
         units::human_duration,
     },
@@ -68,6 +68,13 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    fn reason(self) -> Reason {
+        match self {
+            Purpose::Reload => Reason::Configuration,
+            Purpose::Roll => Reason::Roll,
+        }
+    }
+
     fn verb(self) -> &'static str {
         match self {
             Purpose::Reload => "reload",
@@ -99,6 +106,7 @@ pub struct Failed {
 
 /// Carries it out; returns a line for each thing that was done.
 pub async fn carry_out(engine: &Handle, work: Work, report: &mut dyn Report) -> Result<Vec<String>, Failed> {
+    let engine = &engine.because(work.purpose.reason());
     let mut roll = Roll::of(engine, work);
     roll.scale_down_is_safe().await?;
     roll.refuse_what_is_never_safe().await?;
