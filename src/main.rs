@@ -12,8 +12,8 @@ use std::{
 fn main() -> ExitCode {
     let code = match cli::main() {
         Outcome::Ended(code) => code,
-        Outcome::Daemon { config, root, only, own_session, require_caps, handed_over, check } => {
-            let args = DaemonArgs { config, root, only, own_session, require_caps, handed_over };
+        Outcome::Daemon { config, root, only, own_session, require_caps, no_fetch, handed_over, check } => {
+            let args = DaemonArgs { config, root, only, own_session, require_caps, no_fetch, handed_over };
             if check {
                 return ExitCode::from(say(daemon::check(&args)));
             }

@@ -3,20 +3,19 @@
 //! Past 500 lines because it is the help text of every verb, in one place so that the words stay alike.
 
 mod drill;
+mod programs;
 mod stores;
 mod topics;
 
 pub use drill::{Drill, DrillAny, DrillBroker, DrillLasts, DrillThrowAway};
+pub use programs::{Artifacts, Bundle, BundleFile, BundleInstall, Fetch, Gc};
 pub use stores::{Reset, Restore, Snapshot};
 pub use topics::{Topics, TopicsDo};
 
 use super::exit::Exit;
 use crate::{
-    base::{
-        ByteSize, Cause, EventKind, NodeName, Timestamp, incident::OUTCOMES, outcome::parse_signal,
-        units::parse_duration,
-    },
-    offline::{doctor, logs::parse_since, programs::Mirror},
+    base::{Cause, EventKind, NodeName, Timestamp, incident::OUTCOMES, outcome::parse_signal, units::parse_duration},
+    offline::{doctor, logs::parse_since},
 };
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
 use clap_complete::Shell;
@@ -94,7 +93,7 @@ pub enum Verb {
     #[command(subcommand)]
     Artifacts(Artifacts),
     /// The programs of this configuration as one file, for a machine without a network
-    #[command(subcommand, after_long_help = BUNDLE_HELP)]
+    #[command(subcommand, after_long_help = programs::BUNDLE_HELP)]
     Bundle(Bundle),
     /// Copies of all data that belong together: ZooKeeper, brokers and MySQL at one moment
     #[command(subcommand, after_long_help = stores::HELP)]
@@ -119,6 +118,13 @@ pub enum Verb {
         /// Which
         #[arg(value_name = "ADDRESS:PORT")]
         address: std::net::SocketAddr,
+    },
+    /// The drop-ins that let the installed units write where this configuration has its root, data, store and snapshots
+    #[command(after_long_help = programs::UNIT_PATHS_HELP)]
+    UnitPaths {
+        /// Put them into /etc/systemd/system (remove them where none is needed), and have systemd read them; as root
+        #[arg(long)]
+        write: bool,
     },
     /// Print the root of this configuration, for the installer
     #[command(hide = true)]
@@ -158,6 +164,9 @@ pub struct Run {
     /// Refuse to start where memory caps cannot be set (exit 4); nodes that live are taken over all the same
     #[arg(long)]
     pub require_caps: bool,
+    /// Fetch nothing: nodes whose programs are missing wait until somebody else has fetched them, and start by themselves then
+    #[arg(long)]
+    pub no_fetch: bool,
     /// What the program before this one in the same process hands over
     #[arg(long, hide = true, value_name = "LOCK,LISTENER,VERSION")]
     pub handed_over: Option<String>,
@@ -283,116 +292,6 @@ const WHY_NOT_HELP: &str = "\
 For a broker the partitions of all topics, internal ones too, as four lists. goes offline: their only replica is on it. refuses \
 acks=all: fewer than min.insync.replicas would stay in sync. unreadable: no replica that stays is in sync, so nobody could lead. may \
 lose acks=1: it leads them and its followers have not confirmed the newest records. Waits for: what a roll would wait for first.";
-
-/// `fetch`.
-#[derive(Clone, Debug, ClapArgs)]
-#[command(after_long_help = FETCH_HELP)]
-pub struct Fetch {
-    /// Ask here first: the address or the directory of a copy of the vendors' files, each under its own name
-    #[arg(long, value_name = "URL|DIR", value_parser = mirror)]
-    pub mirror: Option<Mirror>,
-    /// Take files for which nobody publishes a digest, and hold to the digest they have now from then on
-    #[arg(long)]
-    pub accept_unpinned: bool,
-    /// At most so many bytes per second over all downloads: 500K, 10M
-    #[arg(long, value_name = "SIZE", value_parser = rate)]
-    pub rate_limit: Option<u64>,
-}
-
-const FETCH_HELP: &str = "\
-Sources are asked in the order of artifacts.sources: \"file\" looks into artifacts.files (STORE/files), \"vendor\" asks the \
-mirror and then the vendors' own addresses, \"packages\" the machine's mvn and apt-get. What the store has once had comes from \
-the same kind of source again, and never in an older version.
-
-Everything is verified before it can be run: vendors' files by digests that are compiled in, packages by their \
-distribution's signature. A fetch that is killed or cut goes on where it stopped when it is run again.
-
-Proxies are taken from https_proxy, http_proxy and no_proxy; authorities besides the system's from artifacts.ca_file, or \
-SSL_CERT_FILE for other ones in their place.";
-
-/// `artifacts`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Artifacts {
-    /// Programs with their versions and sources, class-data archives, unfinished downloads; and who runs from them
-    List {
-        /// As JSON (schema 1)
-        #[arg(long)]
-        json: bool,
-    },
-    /// Remove what no record names and nobody runs from, and class-data archives that no node starts with any more
-    Gc(Gc),
-    /// Read every byte of every program again
-    Verify {
-        /// As JSON (schema 1)
-        #[arg(long)]
-        json: bool,
-    },
-}
-
-/// `artifacts gc`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Gc {
-    /// Only say what would go, with sizes
-    #[arg(short = 'n', long)]
-    pub dry_run: bool,
-    /// Also the versions that this store has had before: going back to one needs its source again then
-    #[arg(long)]
-    pub earlier: bool,
-    /// As JSON (schema 1)
-    #[arg(long)]
-    pub json: bool,
-}
-
-/// `bundle`.
-#[derive(Clone, Debug, Subcommand)]
-pub enum Bundle {
-    /// Write what the store has for this configuration into FILE; prints its digest
-    Create {
-        /// The file to write
-        #[arg(value_name = "FILE")]
-        file: PathBuf,
-    },
-    /// Look whether FILE is whole and could be installed here; nothing of it stays
-    Verify(BundleFile),
-    /// Put the programs of FILE into the store; needs no network
-    Install(BundleInstall),
-}
-
-/// A bundle to read.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct BundleFile {
-    /// The bundle
-    #[arg(value_name = "FILE")]
-    pub file: PathBuf,
-    /// The digest that `bundle create` printed; another file is refused
-    #[arg(long, value_name = "HEX", value_parser = sha256)]
-    pub sha256: Option<String>,
-}
-
-/// `bundle install`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct BundleInstall {
-    /// Which.
-    #[command(flatten)]
-    pub file: BundleFile,
-    /// Take a bundle that no digest proves
-    #[arg(long, conflicts_with = "sha256")]
-    pub accept_unpinned: bool,
-}
-
-const BUNDLE_HELP: &str = "\
-On a machine with a network: `cdc-supervisor fetch`, then `cdc-supervisor bundle create FILE`. Carry FILE and its digest over. On \
-the other machine, with the same supervisor.toml and `artifacts.offline = true`: `cdc-supervisor bundle install FILE --sha256 HEX`, \
-then `cdc-supervisor up`.
-
-A bundle proves itself whole; that it is the one that was made is proven by the digest alone, so `install` wants it; \
---accept-unpinned does without, for a file that came a way you trust. A Java runtime of the machine's own is \
-not in it.";
-
-fn sha256(text: &str) -> Result<String, String> {
-    let hex = text.len() == 64 && text.bytes().all(|b| b.is_ascii_hexdigit());
-    if hex { Ok(text.to_ascii_lowercase()) } else { Err("a SHA-256 has 64 hex digits".into()) }
-}
 
 /// `logs`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -541,25 +440,6 @@ pub struct Doctor {
     pub yes: bool,
 }
 
-/// Reads `--mirror`: what has a scheme is an address.
-fn mirror(text: &str) -> Result<Mirror, String> {
-    match text.split_once("://") {
-        Some(("http" | "https", host)) if !host.is_empty() && !host.starts_with('/') && !host.contains('@') => {
-            Ok(Mirror::Url(text.trim_end_matches('/').to_owned()))
-        }
-        Some(_) => Err("an address begins with http:// or https:// and a host, and has no password in it".into()),
-        None if std::path::Path::new(text).is_dir() => Ok(Mirror::Directory(text.into())),
-        None => Err("it is no directory, and no address: those begin with http:// or https://".into()),
-    }
-}
-
-fn rate(text: &str) -> Result<u64, String> {
-    match ByteSize::parse(text)? {
-        ByteSize(rate) if rate >= 4_096 => Ok(rate),
-        ByteSize(_) => Err("less than 4K a second would take weeks".into()),
-    }
-}
-
 fn pattern(text: &str) -> Result<Regex, String> {
     Regex::new(text).map_err(|e| e.to_string())
 }
@@ -626,7 +506,7 @@ mod tests {
             "up",
             "up --detach",
             "run",
-            "run --require-caps",
+            "run --require-caps --no-fetch",
             "down",
             "down --now",
             "status --json",
@@ -662,6 +542,8 @@ mod tests {
             "fetch",
             "fetch --mirror http://10.0.0.2/m/ --accept-unpinned --rate-limit 10M",
             "fetch --mirror /",
+            "fetch --look",
+            "unit-paths --write",
             "artifacts list --json",
             "artifacts gc --dry-run --earlier --json",
             "artifacts verify --json",

@@ -49,6 +49,8 @@ pub enum Outcome {
         own_session: bool,
         /// Refuse where memory caps cannot be set.
         require_caps: bool,
+        /// Programs that are missing are waited for, not fetched.
+        no_fetch: bool,
         /// What the program before this one in the same process hands over.
         handed_over: Option<String>,
         /// Only say whether this program could go on.
@@ -71,8 +73,8 @@ pub fn main() -> Outcome {
     match verb {
         Verb::Run(run) => {
             let (config, root) = (context.config, context.root);
-            let args::Run { only, own_session, require_caps, handed_over, check } = run;
-            Outcome::Daemon { config, root, only, own_session, require_caps, handed_over, check }
+            let args::Run { only, own_session, require_caps, no_fetch, handed_over, check } = run;
+            Outcome::Daemon { config, root, only, own_session, require_caps, no_fetch, handed_over, check }
         }
         verb => {
             let exit = match carry_out(&context, verb) {

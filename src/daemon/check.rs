@@ -3,7 +3,7 @@
 use super::{
     DaemonArgs,
     handover::Checked,
-    inputs::{self, Inputs, StartError},
+    inputs::{self, Care, Inputs, StartError},
 };
 use crate::{
     artifact, engine,
@@ -30,7 +30,8 @@ pub(super) async fn check(args: &DaemonArgs) -> Result<String, StartError> {
             missing.join("; ")
         )));
     }
-    inputs::recipes(plan, layout, !inputs.nodes_live).await?;
+    let care = if inputs.nodes_live { Care::Tell } else { Care::Need };
+    inputs::recipes(plan, layout, care).await?;
     shim_runs(&inputs::shim_program()?)?;
     let checked = Checked { check: 1, version: env!("CARGO_PKG_VERSION").to_owned() };
     serde_json::to_string(&checked).map_err(|e| StartError::other("say that all is well", e))

@@ -13,7 +13,8 @@ use crate::{
     offline::{
         config_file, plan,
         preflight::{self, Preflight, Problem},
-        programs, status,
+        programs::{self, Missing},
+        status,
     },
     operate::{cluster::Sight, prove},
     services,
@@ -213,27 +214,70 @@ fn first_nodes(plan: &Plan) -> usize {
     commands + usize::from(plan.zookeeper.is_some()) + usize::from(plan.mysql.is_some())
 }
 
-/// Programs (fetched when missing) and the recipes made with them. `strict`: programs that are not there or cannot run here
-/// are refused. Where nodes run with them already they are only told of, nothing is waited for from the network, and the
-/// nodes they are of are not started anew until they are there.
-pub(super) async fn recipes(plan: &Plan, layout: &Layout, strict: bool) -> Result<Vec<Recipe>, StartError> {
+/// What is done about programs that are missing, or that cannot run here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Care {
+    /// They are fetched; refused when that fails.
+    Fetch,
+    /// Refused.
+    Need,
+    /// Their nodes are refused their start with the reason and wait for them, and all others go on; what cannot run is refused.
+    Wait,
+    /// The same where nodes run already: nothing is refused, because that would only leave them alone.
+    Tell,
+    /// The same once more: it has been told.
+    Again,
+}
+
+impl Care {
+    /// Of a start.
+    pub(super) fn of_start(args: &DaemonArgs, nodes_live: bool) -> Self {
+        match (nodes_live, args.no_fetch) {
+            (true, _) => Care::Tell,
+            (false, true) => Care::Wait,
+            (false, false) => Care::Fetch,
+        }
+    }
+
+    /// Of a change of the configuration.
+    pub(super) fn of_change(args: &DaemonArgs) -> Self {
+        if args.no_fetch { Care::Need } else { Care::Fetch }
+    }
+
+    fn tells(self, missing: &[Missing]) -> Result<(), StartError> {
+        let list: Vec<String> = missing.iter().map(|m| format!("{} in the store: {}", m.part, m.why)).collect();
+        match self {
+            Care::Fetch | Care::Again => {}
+            Care::Need if list.is_empty() => {}
+            Care::Need => return Err(StartError::artifact(list.join("; "))),
+            Care::Wait => list.iter().for_each(|line| tracing::error!("{line}; its nodes start when it is there")),
+            Care::Tell => list.iter().for_each(|line| tracing::error!("nodes run, so the daemon goes on: {line}")),
+        }
+        Ok(())
+    }
+}
+
+/// Whether a node waits for a program.
+pub(super) fn lacks_program(recipe: &Recipe) -> bool {
+    recipe.prepare.iter().any(|step| matches!(step, PrepareStep::NoProgram { .. }))
+}
+
+/// Programs and the recipes made with them.
+pub(super) async fn recipes(plan: &Plan, layout: &Layout, care: Care) -> Result<Vec<Recipe>, StartError> {
     let (wanted, store) = (plan.clone(), layout.clone());
     let found = tokio::task::spawn_blocking(move || {
-        let cancel = Cancel::default();
-        if !strict {
-            return Ok(programs::of_nodes_that_run(&wanted, &store, &Quiet, &cancel));
+        if care != Care::Fetch {
+            return Ok(programs::in_store(&wanted, &store, &Quiet));
         }
-        let found = programs::ensure(&wanted, &store, &Quiet, &cancel);
+        let found = programs::ensure(&wanted, &store, &Quiet, &Cancel::default());
         found.map(|found| (found, Vec::new())).map_err(|e| StartError::artifact(e.to_string()))
     });
     let (found, missing) = found.await.map_err(|e| StartError::other("resolve the programs", e))??;
-    for lacking in &missing {
-        tracing::error!("nodes run, so the daemon goes on: {} in the store: {}", lacking.part, lacking.why);
-    }
+    care.tells(&missing)?;
     if missing.is_empty()
         && let Err(problems) = preflight::programs(&found)
     {
-        refuse_or_tell(&problems, strict)?;
+        refuse_or_tell(&problems, !matches!(care, Care::Tell | Care::Again))?;
     }
     let inputs =
         services::Inputs { plan, programs: &found, layout, cores: host::cores(), running_as_root: host::is_root() };
@@ -242,10 +286,8 @@ pub(super) async fn recipes(plan: &Plan, layout: &Layout, strict: bool) -> Resul
         let lacks = missing.iter().find(|m| programs::is_run_by(m.part, recipe.kind));
         let step = lacks.map(|m| PrepareStep::NoProgram {
             why: format!("{}: {} in the store: {}", recipe.node, m.part, m.why),
-            remedy: format!(
-                "`cdc-supervisor fetch`, then `cdc-supervisor reload` and `cdc-supervisor start {}`",
-                recipe.node
-            ),
+            remedy: "`cdc-supervisor fetch` or `cdc-supervisor bundle install FILE` brings it, and the node starts by itself then"
+                .into(),
         });
         recipe.prepare.splice(0..0, step);
     }
@@ -321,7 +363,7 @@ pub(super) async fn added_by_unfinished_reload(plan: &Plan, layout: &Layout) -> 
     if added.is_empty() {
         return Vec::new();
     }
-    match recipes(&unfinished, layout, false).await {
+    match recipes(&unfinished, layout, Care::Tell).await {
         Ok(all) => {
             tracing::info!(nodes = ?added, "a reload had added them and was not finished: they are kept until the next one");
             all.into_iter().filter(|r| added.contains(&r.node)).collect()
@@ -406,13 +448,32 @@ mod tests {
         };
         let plan = config::load(&source).unwrap();
         let layout = Layout::new(dir.path().join("r"));
-        let refused = recipes(&plan, &layout, true).await.unwrap_err();
-        assert_eq!(refused.exit_code(), 5);
-        let recipes = recipes(&plan, &layout, false).await.unwrap();
-        assert!(recipes.iter().any(|r| r.node.as_str() == "broker-1"));
-        for recipe in recipes {
-            let lacks = matches!(recipe.prepare.first(), Some(PrepareStep::NoProgram { .. }));
-            assert_eq!(lacks, recipe.node.as_str() != "x", "{}: {:?}", recipe.node, recipe.prepare);
+        for care in [Care::Fetch, Care::Need] {
+            let refused = recipes(&plan, &layout, care).await.unwrap_err();
+            assert_eq!(refused.exit_code(), 5, "{care:?}");
+            assert!(refused.to_string().contains("mysql"), "{care:?}: {refused}");
         }
+        for care in [Care::Wait, Care::Tell, Care::Again] {
+            let recipes = recipes(&plan, &layout, care).await.unwrap();
+            assert!(recipes.iter().any(|r| r.node.as_str() == "broker-1"));
+            for recipe in recipes {
+                assert_eq!(
+                    lacks_program(&recipe),
+                    recipe.node.as_str() != "x",
+                    "{}: {:?}",
+                    recipe.node,
+                    recipe.prepare
+                );
+            }
+        }
+        assert!(!layout.root().join("artifacts").exists(), "a look makes nothing");
+    }
+
+    #[test]
+    fn in_the_unit_programs_are_never_fetched_and_beside_live_nodes_nothing_is_refused() {
+        let args = |no_fetch| DaemonArgs { no_fetch, ..DaemonArgs::default() };
+        assert_eq!((Care::of_start(&args(true), false), Care::of_change(&args(true))), (Care::Wait, Care::Need));
+        assert_eq!((Care::of_start(&args(false), false), Care::of_change(&args(false))), (Care::Fetch, Care::Fetch));
+        assert_eq!((Care::of_start(&args(true), true), Care::of_start(&args(false), true)), (Care::Tell, Care::Tell));
     }
 }

@@ -9,6 +9,7 @@ mod handover;
 mod inputs;
 mod left;
 mod logs;
+mod programs;
 mod reload;
 mod roll;
 mod session;
@@ -31,14 +32,9 @@ use crate::{
 use door::Door;
 use handler::DaemonHandler;
 use handover::{Handover, Inherited};
-use inputs::{Applied, Inputs, StartError};
+use inputs::{Applied, Care, Inputs, StartError};
 use reload::{Reloads, Watchers};
-use std::{
-    collections::BTreeSet,
-    path::PathBuf,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
 use tokio::signal::unix::{SignalKind, signal};
 
 /// What `run` is told on its command line.
@@ -54,6 +50,8 @@ pub struct DaemonArgs {
     pub own_session: bool,
     /// Refuse to start where memory caps cannot be set. The unit says so: a stack without caps may take the machine down.
     pub require_caps: bool,
+    /// Fetch nothing: in the unit nothing may reach the network. Nodes whose programs are missing wait for somebody else's fetch.
+    pub no_fetch: bool,
     /// What an earlier program of this process hands over (`upgrade-self`).
     pub handed_over: Option<String>,
 }
@@ -111,21 +109,13 @@ async fn serve(
     process::set_child_subreaper().map_err(|e| StartError::other("become a child subreaper", e))?;
     let program = handover::own_program().map_err(|e| StartError::other("find this program's own path", e))?;
     let mut systemd = systemd::Systemd::from_environment();
-    // Beside everything else: it is shown with the first status, and nobody waits for it.
-    let complaint = Arc::new(OnceLock::new());
-    if args.require_caps {
-        let complaint = Arc::clone(&complaint);
-        tokio::task::spawn_blocking(move || {
-            for found in unit::complaints() {
-                tracing::warn!("{found}");
-                // The first is shown; all are in the log.
-                complaint.get_or_init(|| found);
-            }
-        });
-    }
     systemd.step("reading the configuration, looking at the host");
     let mut inputs = Inputs::gather(&args, inherited.is_some(), reserve.as_ref()).await?;
     let layout = inputs.layout.clone();
+    let complaint = args.require_caps.then(unit::Complaint::default);
+    if let Some(complaint) = &complaint {
+        complaint.ask(inputs.plan.clone());
+    }
     make_base(&layout).map_err(|e| e.beside_nodes(inputs.nodes_live))?;
     telemetry::keep_within_bound(&layout.supervisor_log());
     telemetry::serve(layout.root());
@@ -157,7 +147,7 @@ async fn serve(
         tracing::info!("memory caps are not enforced: {why}");
         if args.require_caps {
             let refused =
-                format!("memory caps cannot be set, and the unit requires them: {why}; {}", unit::remedy(why));
+                format!("memory caps cannot be set, and the unit requires them: {why}; {}", offline::unit::remedy(why));
             // Nodes that live are not left alone for it.
             if !inputs.nodes_live {
                 return Err(StartError::preflight(refused));
@@ -173,7 +163,8 @@ async fn serve(
     let begun = begun.write(move || fs::write_if_different(&at, text.as_bytes(), 0o640, fs::Durability::PowerLoss))?;
     fail_point!("daemon.planned");
     systemd.step("looking through the store of programs");
-    let mut recipes = inputs::recipes(&inputs.plan, &layout, !inputs.nodes_live).await?;
+    let care = Care::of_start(&args, inputs.nodes_live);
+    let mut recipes = inputs::recipes(&inputs.plan, &layout, care).await?;
     if past.wishes_hold || inputs.nodes_live {
         recipes.extend(inputs::added_by_unfinished_reload(&inputs.plan, &layout).await);
     } else {
@@ -241,10 +232,11 @@ async fn serve(
     };
     let operations = Operations::new(layout.clone(), handle.journal().clone());
     let (keeper, inbox) = keeper();
-    let watchers = Watchers { keeper: keeper.clone(), disk: Arc::clone(&guard) };
+    let watchers = Watchers { keeper: keeper.clone(), disk: Arc::clone(&guard), unit: complaint.clone() };
     let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone(), watchers);
     let reloads = Arc::new(reloads);
     left::take_up(&layout, &handle, &operations, reloads.applied());
+    programs::wait_for(handle.clone(), Arc::clone(&reloads));
     topics::keep(handle.clone(), layout.clone(), Arc::clone(&reloads), keeper.clone(), inbox);
     let disks = Disks::default();
     tokio::spawn(operate::disk::watch(handle.clone(), guard, disks.clone()));
@@ -271,7 +263,8 @@ async fn serve(
         } else {
             None
         };
-        let complaint = complaint.get().map(String::as_str);
+        let complaint = complaint.as_ref().and_then(unit::Complaint::words);
+        let complaint = complaint.as_deref();
         systemd.pulse(snapshot, &systemd::Around { applied: &|| handler.applied(), complaint, lost });
     };
     // On the runtime's own threads, where the tasks of nodes run: a turn then needs no other thread to wake up.

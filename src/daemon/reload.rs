@@ -2,9 +2,10 @@
 
 use super::{
     DaemonArgs,
-    inputs::{self, Applied},
+    inputs::{self, Applied, Care, lacks_program},
     logs::Bounds,
     topics,
+    unit::Complaint,
 };
 use crate::{
     base::{
@@ -13,7 +14,7 @@ use crate::{
     },
     config,
     control::{server::AnswerSink, wire::Answer},
-    engine::{Handle, Snapshot, Wanted, disk::Guard},
+    engine::{Change, EngineOrder, Handle, Snapshot, Wanted, disk::Guard},
     offline::{
         config_file::{self, Loaded},
         plan as offline_plan, preflight,
@@ -56,6 +57,8 @@ pub(super) struct Watchers {
     pub(super) keeper: Keeper,
     /// Watches the room that data have.
     pub(super) disk: Arc<Guard>,
+    /// Compares with the unit this daemon is in; none: it is in none that says so.
+    pub(super) unit: Option<Complaint>,
 }
 
 /// What was read and decided.
@@ -130,6 +133,8 @@ impl Reloads {
         let loaded = self.read(config.as_deref())?;
         let Decided { loaded, applied, plan } = self.decide(engine, &before, loaded).await?;
         if plan.is_empty() && applied.digest == before.digest {
+            // The unit may have been changed, though the file was not.
+            self.compare_unit(&before.plan);
             return Ok(vec!["nothing differs from what is applied and runs".into()]);
         }
         let names: Vec<String> = plan.steps.iter().map(|s| format!("{} {}", s.does.as_str(), s.node)).collect();
@@ -156,6 +161,7 @@ impl Reloads {
         };
         self.bounds.change(&applied.plan);
         self.watchers.disk.change(&applied.plan);
+        self.compare_unit(&applied.plan);
         // What runs is what the file says from here on, whether that can be written down or not.
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(applied);
         let text = offline_plan::enclosed(&loaded.text);
@@ -173,6 +179,58 @@ impl Reloads {
             lines.push("no node is concerned; the file is applied".into());
         }
         Ok(lines)
+    }
+
+    /// Asks anew what the unit keeps the plan from.
+    fn compare_unit(&self, plan: &config::Plan) {
+        if let Some(unit) = &self.watchers.unit {
+            unit.ask(plan.clone());
+        }
+    }
+
+    /// Whether nodes wait for programs that are missing.
+    pub(super) fn lacks_programs(&self) -> bool {
+        self.applied().recipes.iter().any(lacks_program)
+    }
+
+    /// Where programs are looked for.
+    pub(super) fn store(&self) -> PathBuf {
+        self.applied().plan.artifacts.store(&self.layout)
+    }
+
+    /// Looks for programs that were missing. Nodes whose programs are there now get them, and those that failed for it start.
+    pub(super) async fn programs_come(&self, engine: &Handle) {
+        // Another operation first: the next look comes.
+        let Ok(_running) = self.operations.begin(Kind::Reload, "", None) else { return };
+        let before = self.applied();
+        let recipes = match inputs::recipes(&before.plan, &self.layout, Care::Again).await {
+            Ok(recipes) => recipes,
+            Err(e) => return tracing::warn!("programs are not looked for: {}", e.full_text()),
+        };
+        let lacked = |new: &Recipe| before.recipes.iter().any(|old| old.node == new.node && lacks_program(old));
+        let came: Vec<Recipe> = recipes.into_iter().filter(|new| lacked(new) && !lacks_program(new)).collect();
+        if came.is_empty() {
+            return;
+        }
+        let names: Vec<&str> = came.iter().map(|r| r.node.as_str()).collect();
+        let words = format!("the programs of {} are there now", names.join(", "));
+        tracing::info!("{words}");
+        engine.journal().note(EventLine::new(EventKind::ReloadStep, words));
+        let there = |old: &Recipe| came.iter().find(|new| new.node == old.node).unwrap_or(old).clone();
+        let standing = Applied::new(before.plan.clone(), before.recipes.iter().map(there).collect(), &self.layout);
+        *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(standing);
+        for recipe in came {
+            let (engine, node) = (engine.clone(), recipe.node.clone());
+            let runs = engine.snapshot().nodes.iter().any(|n| n.name == node && n.process.is_some());
+            // Each comes when its needs are there; what becomes of it is told by the engine.
+            tokio::spawn(async move {
+                if runs {
+                    engine.take(recipe).await
+                } else {
+                    engine.order(EngineOrder::Change(Change::Restart(Box::new(recipe)))).await
+                }
+            });
+        }
     }
 
     /// Writes down what is being applied, for a daemon that comes after this one before it is done.
@@ -248,12 +306,22 @@ impl Reloads {
 
     /// Programs, recipes, and what is to be done; nothing is changed by it.
     async fn decide(&self, engine: &Handle, before: &Applied, loaded: Loaded) -> Result<Decided, Failed> {
-        let made = inputs::recipes(&loaded.plan, &self.layout, true).await;
+        let care = Care::of_change(&self.args);
+        let made = inputs::recipes(&loaded.plan, &self.layout, care).await;
         let recipes = made.map_err(|e| Failed {
             exit: e.exit_code(),
             message: "the file cannot be applied; nothing was changed".into(),
             causes: vec![e.full_text()],
-            hint: (e.exit_code() == 5).then(|| "`cdc-supervisor fetch` gets what is missing, then reload".into()),
+            hint: (e.exit_code() == 5).then(|| {
+                let hint = match care {
+                    // The daemon of the unit has no network; systemctl(1) reload begins with the unit that has.
+                    Care::Need => "`systemctl reload cdc-supervisor` fetches what is missing first; by hand: `cdc-supervisor fetch`, then reload",
+                    Care::Fetch | Care::Wait | Care::Tell | Care::Again => {
+                        "`cdc-supervisor fetch` gets what is missing, then reload"
+                    }
+                };
+                hint.into()
+            }),
         })?;
         let (old, new) = (Side::of(&before.plan, before.recipes.clone()), Side::of(&loaded.plan, recipes.clone()));
         let lives = lives(&engine.snapshot());
@@ -347,7 +415,8 @@ fn not_startable(plan: &ReloadPlan, new: &Side) -> Vec<(u8, change::Refusal)> {
             | PrepareStep::DataVersion(_)
             | PrepareStep::BrokerIdentity(_)
             | PrepareStep::MysqlIdentity { .. }
-            | PrepareStep::AwaitBrokerSessionGone { .. } => None,
+            | PrepareStep::AwaitBrokerSessionGone { .. }
+            | PrepareStep::AwaitTakeover { .. } => None,
         });
         // a page that serves is not taken down for one that cannot be had
         if let Some((what, hint)) = absent {

@@ -226,10 +226,18 @@ fn words(snapshot: &Snapshot) -> String {
     let wanted: Vec<_> = snapshot.nodes.iter().filter(|n| n.wanted == Wanted::Up).collect();
     let ready = wanted.iter().filter(|n| n.serves).count();
     let word = |n: &NodeSnapshot| match (&n.failure, n.state) {
-        (Some(failure), "failed") => format!("{} failed: {}", n.name, failure.what),
+        (Some(failure), "failed") => {
+            let what = failure.what.strip_prefix(n.name.as_str()).and_then(|rest| rest.strip_prefix(": "));
+            format!("{} failed: {}", n.name, what.unwrap_or(&failure.what))
+        }
         (_, state) => format!("{} {state}", n.name),
     };
-    let rest: Vec<String> = wanted.iter().filter(|n| !n.serves).map(|n| word(n)).collect();
+    let mut rest: Vec<String> = wanted.iter().filter(|n| !n.serves).map(|n| word(n)).collect();
+    // What to do about the first: the same for all of them, as a rule.
+    let failed = wanted.iter().find(|n| n.state == "failed").and_then(|n| n.failure.as_ref());
+    if let (Some(failure), Some(last)) = (failed, rest.last_mut()) {
+        *last = format!("{last}; {}", failure.remedy);
+    }
     match (snapshot.ending, rest.is_empty()) {
         (true, _) => {
             let left: Vec<&str> =

@@ -1,38 +1,50 @@
-//! The unit this daemon runs in, as systemd has it: what a drop-in may have taken away, and what to do about it.
+//! The unit this daemon runs in, as systemd has it: what a drop-in may have taken away, and what it keeps the configuration from.
 
 use crate::{
-    base::ExitStatus,
-    sys::command::{Cancel, Command},
+    config::Plan,
+    offline::unit::{self, Said, cut_off},
 };
-use std::{fs, time::Duration};
-
-/// How long systemd may take to answer; it is busy at boot.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// What is asked for.
 const PROPERTIES: &str = "KillMode,DelegateSubgroup,OOMPolicy,Restart";
 
-/// What is wrong with the unit, in words with a remedy; empty when nothing is, or when nobody can be asked.
-pub(super) fn complaints() -> Vec<String> {
-    let membership = fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
-    let Some(unit) = unit_of(&membership) else { return Vec::new() };
-    let argv = ["/usr/bin/systemctl", "show", "--property", PROPERTIES, "--", unit].map(str::to_owned).to_vec();
-    let command = Command { argv, env: Vec::new(), dir: "/".into(), stdin: None };
-    match command.run(ANSWERS_WITHIN, &Cancel::default()) {
-        Ok(finished) if finished.status == ExitStatus::Code(0) => judge(unit, &finished.stdout),
-        // No bus, no systemctl: the next start asks again.
-        Ok(_) | Err(_) => Vec::new(),
+/// What was found wrong with the unit, for its status.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Complaint(Arc<Mutex<Option<String>>>);
+
+impl Complaint {
+    /// Asks systemd beside everything else; nobody waits for the answer. All of it is logged, the first is kept.
+    pub(super) fn ask(&self, plan: Plan) {
+        let this = self.clone();
+        tokio::task::spawn_blocking(move || {
+            let found = complaints(&plan);
+            for complaint in &found {
+                tracing::warn!("{complaint}");
+            }
+            *this.0.lock().unwrap_or_else(PoisonError::into_inner) = found.into_iter().next();
+        });
+    }
+
+    /// In words, with a remedy.
+    pub(super) fn words(&self) -> Option<String> {
+        // The value is replaced as a whole.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 }
 
-/// `cdc-supervisor.service` of `0::/system.slice/cdc-supervisor.service/supervisor`.
-fn unit_of(membership: &str) -> Option<&str> {
-    let path = membership.lines().find_map(|line| line.strip_prefix("0::"))?;
-    path.split('/').rfind(|part| part.ends_with(".service"))
+/// What is wrong with the unit, in words with a remedy; empty when nothing is, or when nobody can be asked.
+fn complaints(plan: &Plan) -> Vec<String> {
+    let membership = std::fs::read_to_string("/proc/self/cgroup").unwrap_or_default();
+    let Some(name) = unit::unit_of(&membership) else { return Vec::new() };
+    let Some(said) = unit::properties(name, &format!("{PROPERTIES},{}", unit::FILTER)) else { return Vec::new() };
+    let mut found = judge(name, &said);
+    found.extend(cut_off(plan, name, &said));
+    found
 }
 
-fn judge(unit: &str, properties: &str) -> Vec<String> {
-    let value = |key: &str| properties.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix('=')).unwrap_or_default();
+fn judge(unit: &str, said: &Said) -> Vec<String> {
+    let value = |key: &str| said.get(key).map(String::as_str).unwrap_or_default();
     let mut complaints = Vec::new();
     let mut expect = |key: &str, wanted: &[&str], what: &str| {
         let is = value(key);
@@ -54,57 +66,25 @@ fn judge(unit: &str, properties: &str) -> Vec<String> {
     complaints
 }
 
-/// What to do when caps cannot be set, for each of the reasons that `sys::cgroup` gives.
-pub(super) fn remedy(why: &str) -> &'static str {
-    if why.contains("no cgroup v2") {
-        "boot with systemd.unified_cgroup_hierarchy=1 on the kernel's command line: this host uses cgroup v1"
-    } else if why.contains("Read-only") {
-        "take ProtectControlGroups= out of the unit's drop-ins; in a container, have /sys/fs/cgroup mounted writable"
-    } else if why.contains("memory controller") {
-        "the unit needs Delegate=cpu memory pids io, and the kernel no cgroup_disable=memory on its command line"
-    } else if why.contains("delegated") {
-        "the unit needs Delegate=cpu memory pids io and DelegateSubgroup=supervisor: take what overrules them out of its drop-ins"
-    } else {
-        "`systemctl cat cdc-supervisor.service` shows the unit with what overrules it; systemd/README.md tells what each line is for"
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    #[test]
-    fn the_unit_is_told_from_the_membership() {
-        assert_eq!(unit_of("0::/system.slice/cdc-supervisor.service/supervisor\n"), Some("cdc-supervisor.service"));
-        assert_eq!(unit_of("1:cpu:/x\n0::/user.slice/user-0.slice/session-1.scope\n"), None);
-        assert_eq!(unit_of(""), None);
+    fn said(text: &str) -> Said {
+        text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     }
 
     #[test]
     fn the_unit_as_shipped_is_right_and_what_is_overruled_is_named_with_its_price() {
         let shipped = "KillMode=process\nDelegateSubgroup=supervisor\nOOMPolicy=continue\nRestart=on-failure\n";
-        assert_eq!(judge("u.service", shipped), Vec::<String>::new());
+        assert_eq!(judge("u.service", &said(shipped)), Vec::<String>::new());
         let edited = "KillMode=control-group\nDelegateSubgroup=\nOOMPolicy=stop\nRestart=no\n";
-        let told = judge("u.service", edited);
+        let told = judge("u.service", &said(edited));
         assert_eq!(told.len(), 4, "{told:?}");
         for (words, line) in
             ["KillMode=control-group", "DelegateSubgroup=,", "OOMPolicy=stop", "Restart=no"].iter().zip(&told)
         {
             assert!(line.contains(words) && line.contains("systemctl edit u.service"), "{line}");
         }
-    }
-
-    #[test]
-    fn every_reason_for_no_caps_has_a_remedy_of_its_own() {
-        let reasons = [
-            "this process is in no cgroup v2 group",
-            "no cgroup v2 file system is mounted",
-            "the memory controller of cgroup v2 is not available in /sys/fs/cgroup/x (it has: cpu)",
-            "/sys/fs/cgroup/x/cgroup.procs was not delegated to this user: Permission denied",
-            "/sys/fs/cgroup/x was not delegated to this user: EROFS: Read-only file system",
-        ];
-        let general = remedy("something else");
-        assert!(reasons.iter().all(|why| remedy(why) != general));
-        assert!(remedy(reasons[4]).contains("ProtectControlGroups"));
     }
 }

@@ -27,6 +27,7 @@ mod reserve;
 mod rounds;
 mod snapshot;
 mod still;
+mod takeover;
 mod trend;
 mod watch;
 mod words;

@@ -12,7 +12,7 @@ use super::{
     node::{Happening, PrepareTask},
     orphan,
     orphan_stops::OrphanStop,
-    places,
+    places, takeover,
 };
 use crate::{
     base::{
@@ -233,6 +233,11 @@ impl Preparing {
                     self.await_session_gone(*zookeeper, *broker_id, *up_to, session.take()).await?;
                     dynamic::take_back(&self.layout, &self.node, *zookeeper, *broker_id).await?;
                 }
+                PrepareStep::AwaitTakeover { broker_id, others } => {
+                    if self.fence.as_ref().is_some_and(Fence::is_fresh) {
+                        takeover::wait(*broker_id, others, || self.cancel.is_cancelled()).await;
+                    }
+                }
                 PrepareStep::DataVersion(step) => self.data_version(step).await?,
                 PrepareStep::BrokerIdentity(step) => session = Some(self.broker_identity(step).await?),
                 PrepareStep::MysqlIdentity { data_dir } => self.mysql_identity(data_dir).await?,
@@ -350,6 +355,7 @@ fn not_half_exchanged(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareErr
         | PrepareStep::BrokerIdentity(_)
         | PrepareStep::MysqlIdentity { .. }
         | PrepareStep::AwaitBrokerSessionGone { .. }
+        | PrepareStep::AwaitTakeover { .. }
         | PrepareStep::NoProgram { .. } => None,
     };
     let Some(dir) = recipe.prepare.iter().find_map(data_of) else { return Ok(()) };

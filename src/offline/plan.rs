@@ -2,7 +2,7 @@
 //!
 //! `reload` is decided by the same functions, so that what was shown is what is done.
 
-use super::{preflight, programs};
+use super::{preflight, programs, unit};
 use crate::{
     artifact::{self, Missing, Part},
     base::{
@@ -113,6 +113,7 @@ pub fn outlook(plan: &Plan, lives: &Lives) -> Result<Outlook, PlanError> {
     let differs = before.as_ref().is_none_or(|before| before != plan);
     let topics = change::topics(before.as_ref().map_or(&[], topics_of), topics_of(plan));
     notes.extend(topics_seen(&layout));
+    notes.extend(unit::cut_off_now(plan));
     Ok(Outlook { reload, host, applied: before.is_some(), differs, topics, notes })
 }
 

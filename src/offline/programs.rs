@@ -1,7 +1,7 @@
 //! What a plan needs of the artifact store, and getting it.
 
 use crate::{
-    artifact::{self, Missing, Origin, Settings, UiChoice, Wanted},
+    artifact::{self, Origin, Settings, UiChoice, Wanted},
     base::{
         Layout, NodeKind,
         programs::{Absent, Programs},
@@ -9,7 +9,7 @@ use crate::{
     config::{Distribution, MysqlRelease, Plan, SourceKind},
 };
 pub use crate::{
-    artifact::{ArtifactError, Part, Progress, Step},
+    artifact::{ArtifactError, Missing, Part, Progress, Step},
     sys::command::Cancel,
 };
 
@@ -117,14 +117,9 @@ pub fn ensure(
     Ok(found)
 }
 
-/// The programs of nodes that run, and what of them is not there or not whole. Such a part is named as it is on record, so
-/// that what runs is recognised; nothing is fetched for it, because nodes wait for their daemon. Blocks.
-pub fn of_nodes_that_run(
-    plan: &Plan,
-    layout: &Layout,
-    progress: &dyn Progress,
-    cancel: &Cancel,
-) -> (Programs, Vec<Missing>) {
+/// What the store has of a plan's programs, and what of them is missing or not whole. Such a part is named as it is on record, so
+/// that what runs with it is recognised. Nothing is fetched, written or waited for. Blocks for a look.
+pub fn in_store(plan: &Plan, layout: &Layout, progress: &dyn Progress) -> (Programs, Vec<Missing>) {
     let (wanted, settings) = (wanted(plan), settings(plan, layout));
     let stack = Wanted { kafka_ui: false, ..wanted };
     let all = |e: &ArtifactError| -> Vec<Missing> {
@@ -132,15 +127,22 @@ pub fn of_nodes_that_run(
         let parts = parts.into_iter().filter(|(is_wanted, _)| *is_wanted);
         parts.map(|(_, part)| Missing { part, why: in_one_line(e) }).collect()
     };
-    let missing = match artifact::survey(stack, &settings) {
-        Ok(survey) if survey.missing.is_empty() => match ensure(plan, layout, progress, cancel) {
-            Ok(found) => return (found, Vec::new()),
-            Err(e) => all(&e),
-        },
-        Ok(survey) => survey.missing,
-        Err(e) => all(&e),
+    let (there, missing) = match artifact::survey(stack, &settings) {
+        Ok(survey) => {
+            for text in &survey.notes {
+                progress.step(&Step::Note { what: Part::Java, text: text.clone() });
+            }
+            (survey.programs, survey.missing)
+        }
+        Err(e) => (Programs::default(), all(&e)),
     };
-    let mut found = artifact::on_record(stack, &settings);
+    let mut found = there;
+    if !missing.is_empty() {
+        let record = artifact::on_record(stack, &settings);
+        found.java = found.java.or(record.java);
+        found.kafka = found.kafka.or(record.kafka);
+        found.mysql = found.mysql.or(record.mysql);
+    }
     if wanted.kafka_ui {
         let ui = Wanted { java: wanted.java, kafka_ui: true, ..Wanted::default() };
         let there = artifact::survey(ui, &settings).ok().and_then(|survey| survey.programs.kafka_ui);
@@ -148,6 +150,12 @@ pub fn of_nodes_that_run(
             there.or_else(|| Some(Err(absent("it is not in the store", Some("`cdc-supervisor fetch`".to_owned())))));
     }
     (found, missing)
+}
+
+/// The verb `fetch --look`: a line for each part that is there, and the parts that are missing. Blocks for a look.
+pub fn look(plan: &Plan, layout: &Layout) -> Result<(Vec<String>, Vec<Missing>), ArtifactError> {
+    let survey = artifact::survey(wanted(plan), &settings(plan, layout))?;
+    Ok((survey.present().map(|(_, line)| line.clone()).collect(), survey.missing))
 }
 
 /// Whether nodes of this kind run this part.

@@ -5,7 +5,7 @@
 mod derive;
 mod memory;
 
-use super::{programs, status};
+use super::{owner, programs, status};
 use crate::{
     artifact,
     base::{ByteSize, Layout, drill::Drill},
@@ -14,7 +14,7 @@ use crate::{
         confine::{Surroundings, User},
         error::SysError,
         fs::{self, Durability, Lock},
-        host, process,
+        process,
     },
 };
 use std::{
@@ -121,7 +121,7 @@ impl Place {
         if !base.root().exists() {
             fs::make_dir(base.root(), 0o750)?;
         }
-        let owner = owner_of(base.root())?;
+        let owner = owner::of(base.root())?;
         let Some(lock) = Lock::try_take(&base.throw_away_lock())? else {
             let message = format!("another drill has its throw-away cluster in {} just now", root.root().display());
             return Err(NotMade::new(
@@ -251,16 +251,6 @@ impl Reached {
 fn mark_of(root: &Layout, prefix: &str) -> Option<Metadata> {
     let path = format!("{prefix}{}", root.throw_away_mark().display());
     std::fs::symlink_metadata(path).ok().filter(Metadata::is_file)
-}
-
-/// Whose the base is, when that is not who runs this and root can become them.
-fn owner_of(base: &Path) -> Result<Option<User>, NotMade> {
-    let meta = std::fs::metadata(base).map_err(|e| SysError::path("look at", base, e))?;
-    if !host::is_root() || meta.uid() == 0 {
-        return Ok(None);
-    }
-    let found = process::lookup_user(&host::user_name(meta.uid()))?;
-    Ok(Some(found.unwrap_or_else(|| (meta.uid(), meta.gid(), Vec::new()))))
 }
 
 /// Tries whether this user may have a file system of its own, with a program that does nothing.

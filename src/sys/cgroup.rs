@@ -116,7 +116,8 @@ pub fn pids_limit(pid: Option<i32>) -> Option<u64> {
 fn find(places: &Places) -> Result<(CgroupRoot, bool), String> {
     let read = |path: &Path| fs::read_to_string(path).map_err(|e| format!("{} cannot be read: {e}", path.display()));
     let own = own_path(&read(&places.membership)?).ok_or("this process is in no cgroup v2 group")?;
-    let (mount, mount_root) = mount_of(&read(&places.mountinfo)?).ok_or("no cgroup v2 file system is mounted")?;
+    let mountinfo = read(&places.mountinfo)?;
+    let (mount, mount_root) = mount_of(&mountinfo).ok_or("no cgroup v2 file system is mounted")?;
     // in a container the mount may show only a part of the tree
     let below = own.strip_prefix(&mount_root).unwrap_or(&own);
     let dir = mount.join(below.strip_prefix("/").unwrap_or(below));
@@ -125,11 +126,7 @@ fn find(places: &Places) -> Result<(CgroupRoot, bool), String> {
     // of the unit: the sub-group below it has none until they are enabled here
     let controllers = read(&unit.join("cgroup.controllers"))?;
     if !has_word(&controllers, "memory") {
-        return Err(format!(
-            "the memory controller of cgroup v2 is not available in {} (it has: {})",
-            unit.display(),
-            if controllers.trim().is_empty() { "none" } else { controllers.trim() }
-        ));
+        return Err(without_memory(&mount, &unit, &controllers, &mountinfo));
     }
     for needed in ["", "cgroup.procs", "cgroup.subtree_control"] {
         let path = if needed.is_empty() { unit.clone() } else { unit.join(needed) };
@@ -145,6 +142,52 @@ fn find(places: &Places) -> Result<(CgroupRoot, bool), String> {
         ));
     }
     Ok((CgroupRoot { unit }, in_subgroup))
+}
+
+/// Why a group has no memory controller: the first version of cgroups has it, a group above keeps it, or nobody has it.
+fn without_memory(mount: &Path, unit: &Path, controllers: &str, mountinfo: &str) -> String {
+    if let Some(v1) = v1_memory(mountinfo) {
+        // A controller is in one hierarchy only (cgroup-v2.rst, "Mounting").
+        return format!("the memory controller is that of cgroup v1 here ({})", v1.display());
+    }
+    let has = if controllers.trim().is_empty() { "none" } else { controllers.trim() };
+    let what = format!("the memory controller of cgroup v2 is not available in {} (it has: {has})", unit.display());
+    let has_it = |dir: &&Path| {
+        fs::read_to_string(dir.join("cgroup.controllers")).is_ok_and(|controllers| has_word(&controllers, "memory"))
+    };
+    let above = unit.ancestors().skip(1).take_while(|dir| dir.starts_with(mount)).find(has_it);
+    match above {
+        Some(dir) => format!("{what}: {} has it and does not pass it on", dir.display()),
+        None => what,
+    }
+}
+
+/// Where the memory controller of cgroup v1 is mounted; none: it is not (proc(5), mountinfo: the options of the file system, behind
+/// its source, name its controllers).
+fn v1_memory(mountinfo: &str) -> Option<PathBuf> {
+    mountinfo.lines().find_map(|line| {
+        let (left, right) = line.split_once(" - ")?;
+        let mut right = right.split(' ');
+        let is_v1 = right.next()? == "cgroup";
+        let has_memory = right.nth(1)?.split(',').any(|option| option == "memory");
+        if is_v1 && has_memory { Some(unescape(left.split(' ').nth(4)?).into()) } else { None }
+    })
+}
+
+/// Whether this host has the memory controller for cgroup v2 at all, or in words why not.
+pub fn memory_of_host() -> Result<(), String> {
+    memory_at(&Places::default())
+}
+
+fn memory_at(places: &Places) -> Result<(), String> {
+    let mountinfo = fs::read_to_string(&places.mountinfo).unwrap_or_default();
+    let (mount, _) = mount_of(&mountinfo).ok_or("no cgroup v2 file system is mounted")?;
+    let controllers = fs::read_to_string(mount.join("cgroup.controllers")).unwrap_or_default();
+    if has_word(&controllers, "memory") {
+        Ok(())
+    } else {
+        Err(without_memory(&mount, &mount, &controllers, &mountinfo))
+    }
 }
 
 /// systemd marks a delegated group with an extended attribute; `user.delegate` where the file system has user attributes.

@@ -40,6 +40,12 @@ pub fn may_write(path: &Path) -> bool {
     nix::unistd::access(path, mode).is_ok()
 }
 
+/// Whether an existing path is on a file system that is read-only for this process (access(2), EROFS): a mount of a sandbox is,
+/// whatever others see.
+pub fn is_read_only(path: &Path) -> bool {
+    nix::unistd::access(path, nix::unistd::AccessFlags::W_OK) == Err(nix::errno::Errno::EROFS)
+}
+
 fn meminfo(text: &str, key: &str) -> Option<ByteSize> {
     let line = text.lines().find_map(|l| l.strip_prefix(key)?.strip_prefix(':'))?;
     let kib: u64 = line.split_whitespace().next()?.parse().ok()?;

@@ -8,7 +8,7 @@ use nix::{
         prctl,
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
     },
-    unistd::{Gid, Group, Pid, Uid, User, getgrouplist},
+    unistd::{Gid, Group, Pid, Uid, User, getgrouplist, setgid, setgroups, setuid},
 };
 use std::{
     ffi::{CString, OsString},
@@ -351,6 +351,17 @@ pub fn lookup_user(name: &str) -> Result<Option<(u32, u32, Vec<u32>)>, SysError>
     let c_name = CString::new(name).map_err(|e| SysError::new(doing(), e))?;
     let groups = getgrouplist(&c_name, user.gid).map_err(|e| SysError::new(doing(), e))?;
     Ok(Some((user.uid.as_raw(), user.gid.as_raw(), groups.into_iter().map(Gid::as_raw).collect())))
+}
+
+/// This process, with all its threads, is that user from now on and for good. Only root can.
+pub fn become_user(user: &(u32, u32, Vec<u32>)) -> Result<(), SysError> {
+    let (uid, gid, groups) = user;
+    let groups: Vec<Gid> = groups.iter().copied().map(Gid::from_raw).collect();
+    // In this order: each takes away the right to the one before.
+    setgroups(&groups)
+        .and_then(|()| setgid(Gid::from_raw(*gid)))
+        .and_then(|()| setuid(Uid::from_raw(*uid)))
+        .map_err(|e| SysError::new(format!("become the user with uid {uid}"), e))
 }
 
 /// The gid of a group; none when there is no such group.

@@ -13,3 +13,4 @@ mod support;
 mod full_disk;
 mod sources;
 mod transfer;
+mod waits;

@@ -4,6 +4,7 @@
 //! `trace=FILE:NAME` append `start NAME` now and `stop NAME` at SIGTERM · `on-term=MS:CODE` how it ends at SIGTERM ·
 //! `grandchild=FILE` a child in a session of its own that ignores SIGTERM, its pid in FILE · `daemonise=FILE` fork, the parent
 //! exits 0, the child goes on, its pid in FILE · `listen=PORT` accept and drop connections · `http=PORT:STATUS` answer them ·
+//! `serve=PORT:FILE` answer with that file · `zookeeper=PORT` answer as a standalone ZooKeeper does when it is asked `srvr` ·
 //! `notify=TEXT` send sd_notify text · `touch=FILE` · `once=FILE:CODE` end with CODE unless FILE exists, then make it ·
 //! `lines=N` write N numbered lines · `bytes=N` write N bytes without a newline · `tick=MS` a numbered line every MS ·
 //! `alone=FILE` hold a lock on FILE as long as it lives, or make FILE.twice and end with 99 ·
@@ -68,8 +69,16 @@ fn main() {
             "listen" => listen(number(value), None),
             "http" => {
                 let (port, status) = value.split_once(':').expect("http=PORT:STATUS");
-                listen(number(port), Some(status.to_owned()));
+                let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                listen(number(port), Some(answer.into_bytes()));
             }
+            "serve" => {
+                let (port, file) = value.split_once(':').expect("serve=PORT:FILE");
+                let body = std::fs::read(file).expect("the file to serve");
+                let head = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                listen(number(port), Some([head.into_bytes(), body].concat()));
+            }
+            "zookeeper" => listen(number(value), Some(b"Zookeeper version: 3.6.4\nMode: standalone\n".to_vec())),
             "notify" => notify(value),
             "touch" => append(value, "x"),
             "once" => {
@@ -175,17 +184,17 @@ fn write_pid(file: &str) {
     std::fs::rename(temporary, file).expect("rename pid file");
 }
 
-fn listen(port: u16, http_status: Option<String>) {
+fn listen(port: u16, answer: Option<Vec<u8>>) {
     let listener = TcpListener::bind(("127.0.0.1", port)).unwrap_or_else(|e| {
         eprintln!("cannot bind {port}: {e}");
         exit(98)
     });
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
-            if let Some(status) = &http_status {
+            if let Some(answer) = &answer {
                 let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
                 let _ = stream.read(&mut [0; 4096]);
-                let _ = write!(stream, "HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
+                let _ = stream.write_all(answer);
             }
         }
     });

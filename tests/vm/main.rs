@@ -24,6 +24,12 @@ pub(crate) fn node(status: &Value, name: &str) -> Value {
     support::node_of(status, name)
 }
 
+/// How often something is done: as `variable` says, else the number of the short form, or of the long one (`CDC_TEST_LONG`).
+pub(crate) fn rounds(variable: &str, short: u32, long: u32) -> u32 {
+    let usual = if std::env::var_os("CDC_TEST_LONG").is_some() { long } else { short };
+    std::env::var(variable).ok().and_then(|n| n.parse().ok()).unwrap_or(usual)
+}
+
 fn guest() -> Result<&'static Guest, &'static str> {
     guest::guest(&script("in-guest.sh"), &[])
 }

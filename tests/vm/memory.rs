@@ -12,7 +12,7 @@ const MIB: u64 = 1 << 20;
 
 /// Rounds of out-of-memory kills: `CDC_OOM_ROUNDS`, 2,000 in the long form.
 fn oom_rounds() -> u32 {
-    std::env::var("CDC_OOM_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(50)
+    super::rounds("CDC_OOM_ROUNDS", 50, 2_000)
 }
 
 /// The guest in which memory runs out, in every way.

@@ -11,7 +11,7 @@ const NODES: [&str; 5] = ["zookeeper", "broker-1", "broker-2", "broker-3", "mysq
 
 /// Rounds of `kill -9` of the daemon: `CDC_KILL_ROUNDS`, 50 in the long form.
 fn kill_rounds() -> u32 {
-    std::env::var("CDC_KILL_ROUNDS").ok().and_then(|n| n.parse().ok()).unwrap_or(5)
+    super::rounds("CDC_KILL_ROUNDS", 5, 50)
 }
 
 /// Warm starts of each kind: `CDC_START_ROUNDS`.

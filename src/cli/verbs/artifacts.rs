@@ -1,5 +1,6 @@
 //! `artifacts list|gc|verify`: what the store has, what of it may go, and whether it is whole.
 
+use super::fetch::as_owner;
 use crate::{
     base::Timestamp,
     cli::{
@@ -31,6 +32,9 @@ pub(super) async fn run(context: &Context, asked: Artifacts) -> Result<Exit, Cli
             Ok(Exit::Done)
         }
         Artifacts::Gc(Gc { dry_run, earlier, json }) => {
+            if !dry_run {
+                as_owner(context, &plan)?;
+            }
             let done = work(context, "artifacts", move |asked| {
                 artifacts::gc(&plan, earlier, dry_run, &asked.holder, &asked.cancel)
             });

@@ -1,6 +1,9 @@
 //! `bundle create|verify|install`: the programs of this configuration as one file, for a machine without a network.
 
-use super::artifacts::{Between, work};
+use super::{
+    artifacts::{Between, work},
+    fetch::as_owner,
+};
 use crate::{
     cli::{
         args::{Bundle, BundleInstall},
@@ -30,6 +33,12 @@ pub(super) async fn run(context: &Context, asked: Bundle) -> Result<Exit, CliErr
         }
         Bundle::Install(BundleInstall { file: args, accept_unpinned }) => {
             let path = args.file.clone();
+            let readable = std::fs::File::open(&path).is_ok();
+            as_owner(context, &plan)?;
+            if readable && std::fs::File::open(&path).is_err() {
+                return Err(CliError::new(Exit::Artifact, format!("{} can be read by root only", path.display()))
+                    .hint("let the owner of the root read it (`chmod o+r`, in a directory they can enter)"));
+            }
             let doing = move |asked: &Between| {
                 let proof = Proof { sha256: args.sha256.as_deref(), accept_unpinned };
                 artifacts::bundle_install(&plan, &path, proof, &asked.holder, &asked.cancel)

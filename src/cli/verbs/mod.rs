@@ -22,6 +22,7 @@ mod root;
 mod snapshot;
 mod status;
 mod topics;
+mod unit_paths;
 mod up;
 mod upgrade_self;
 mod verify;
@@ -61,6 +62,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Completions { shell } => completions::run(context, shell),
         Verb::PortOwners => port_owners::run(context),
         Verb::HoldPort { address } => hold_port::run(context, address),
+        Verb::UnitPaths { write } => unit_paths::run(context, write).await,
         Verb::Root => root::run(context),
         Verb::Man { dir } => man::run(context, &dir),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.

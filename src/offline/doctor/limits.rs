@@ -9,6 +9,7 @@ use super::{
 use crate::{
     base::{NodeKind, NodeName},
     config::Plan,
+    offline::unit,
     sys::{kernel, process},
 };
 use std::collections::BTreeMap;
@@ -255,11 +256,7 @@ fn caps(site: &Site) -> Check {
     match (&site.starter.caps, site.starter.who) {
         (Ok(()), Who::Daemon(_)) => row(format!("enforced, {whose}")),
         (Ok(()), Who::Here | Who::Unit) => row(format!("can be enforced, {whose}")),
-        (Err(why), Who::Unit) => row(why.clone()).but(
-            Severity::Warn,
-            "`systemctl edit cdc-supervisor.service`: [Service] Delegate=cpu memory pids io, and look whether the kernel has \
-             the controller: cat /sys/fs/cgroup/cgroup.controllers",
-        ),
+        (Err(why), Who::Unit) => row(why.clone()).but(Severity::Warn, unit::remedy(why)),
         (Err(why), Who::Here | Who::Daemon(_)) => row(format!("not enforced {whose}: {why}")).but(
             Severity::Warn,
             "run the unit, or `systemd-run --user --scope -p Delegate=yes cdc-supervisor up`; without systemd `up` runs uncapped and says so",

@@ -16,6 +16,7 @@ mod room;
 mod starter;
 mod storage;
 mod topics;
+mod unit;
 
 pub use check::{Check, Report, Severity};
 
@@ -85,7 +86,7 @@ impl Site {
 type Subject = fn(&Site) -> Vec<Check>;
 
 /// What `doctor` looks at, and what to say when a subject does not answer.
-const ALL: [(&str, Subject); 8] = [
+const ALL: [(&str, Subject); 9] = [
     ("storage", |site| storage::judge(site, &storage::look(site, false))),
     ("identity", |site| identity::judge(site, &identity::look(site))),
     ("ports", |site| ports::judge(site, &ports::look(site))),
@@ -94,6 +95,7 @@ const ALL: [(&str, Subject); 8] = [
     ("limits", |site| limits::judge(site, &limits::look(site))),
     ("topics", |site| topics::judge(site, &topics::look(site))),
     ("machine", |site| machine::judge(site, &machine::look(site))),
+    ("unit", |site| unit::judge(site, &unit::look(site))),
 ];
 
 /// What a start looks at: whatever can refuse it, and nothing that takes time. Programs are looked at when they are there

@@ -3,17 +3,17 @@
 
 use crate::{
     base::Layout,
-    config::{Plan, SYSTEM_FILE, SYSTEM_ROOT},
+    config::Plan,
+    offline::unit::{self, Said, UNIT},
     sys::{
         cgroup, host,
         kernel::{self, Limits},
         mounts, process,
     },
 };
-use std::{collections::BTreeMap, path::Path};
 
-/// The unit's name.
-const UNIT: &str = "cdc-supervisor.service";
+/// What is asked about the unit, drop-ins included.
+const KEYS: &str = "LoadState,User,LimitNOFILE,LimitNPROC,TasksMax,Delegate,DelegateControllers";
 
 /// Who it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -61,9 +61,12 @@ impl Starter {
         if let Some(daemon) = daemon(layout) {
             return daemon;
         }
-        if let Some(said) = of_the_unit(plan).then(ask_systemd).flatten()
-            && let Some(unit) = unit(&said)
+        if unit::is_for(plan)
+            && let Some(said) = unit::properties(UNIT, KEYS)
+            && let Some(mut unit) = of_unit(&said)
         {
+            // What the unit is not given by systemd, the host may not have at all.
+            unit.caps = unit.caps.and_then(|()| cgroup::memory_of_host());
             return unit;
         }
         Self { caps: cgroup::look().map(drop), ..Self::here() }
@@ -107,24 +110,8 @@ fn daemon(layout: &Layout) -> Option<Starter> {
     })
 }
 
-/// Whether it is the unit that starts this plan: it runs with the system's file, or the root is the system's.
-fn of_the_unit(plan: &Plan) -> bool {
-    Path::new(plan.file_name()) == Path::new(SYSTEM_FILE) || plan.root == Path::new(SYSTEM_ROOT)
-}
-
-/// What systemd says of the unit, drop-ins included; none where systemd does not manage this machine (sd_booted(3)).
-fn ask_systemd() -> Option<BTreeMap<String, String>> {
-    if !Path::new("/run/systemd/system").is_dir() {
-        return None;
-    }
-    let keys = "LoadState,User,LimitNOFILE,LimitNPROC,TasksMax,Delegate,DelegateControllers";
-    let said = super::machine::systemctl(&["show", "-p", keys, UNIT])?;
-    let pairs = said.lines().filter_map(|line| line.split_once('='));
-    Some(pairs.map(|(key, value)| (key.to_owned(), value.to_owned())).collect())
-}
-
 /// The unit by what systemd says; none: it is not installed.
-fn unit(said: &BTreeMap<String, String>) -> Option<Starter> {
+fn of_unit(said: &Said) -> Option<Starter> {
     let value = |key: &str| said.get(key).map(String::as_str).unwrap_or_default();
     if value("LoadState") != "loaded" {
         return None;
@@ -157,7 +144,7 @@ fn unit(said: &BTreeMap<String, String>) -> Option<Starter> {
 mod tests {
     use super::*;
 
-    fn said(text: &str) -> BTreeMap<String, String> {
+    fn said(text: &str) -> Said {
         text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
     }
 
@@ -165,13 +152,13 @@ mod tests {
     fn the_units_limits_are_its_own_and_one_that_is_not_installed_has_none() {
         let text = "LoadState=loaded\nUser=root\nLimitNOFILE=262144\nLimitNPROC=infinity\nTasksMax=16384\nDelegate=yes\n\
                     DelegateControllers=cpu io memory pids";
-        let found = unit(&said(text)).unwrap();
+        let found = of_unit(&said(text)).unwrap();
         assert_eq!((found.who, found.uid, found.caps.clone()), (Who::Unit, Some(0), Ok(())));
         assert_eq!((found.open_files, found.processes, found.pids), (Some(262_144), Some(u64::MAX), Some(16_384)));
-        let found = unit(&said(&text.replace("yes", "no"))).unwrap();
+        let found = of_unit(&said(&text.replace("yes", "no"))).unwrap();
         assert!(found.caps.unwrap_err().contains("Delegate="));
-        assert_eq!(unit(&said("LoadState=not-found\nLimitNOFILE=524288")), None);
-        assert_eq!(unit(&said("")), None);
+        assert_eq!(of_unit(&said("LoadState=not-found\nLimitNOFILE=524288")), None);
+        assert_eq!(of_unit(&said("")), None);
     }
 
     #[test]

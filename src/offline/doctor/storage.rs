@@ -2,6 +2,8 @@
 //!
 //! A little past 500 lines: its rows are judged from one look at the same mounts and directories; its tests are a file of their own.
 
+mod store;
+
 use super::{
     Site,
     check::{Check, Severity},
@@ -10,6 +12,7 @@ use super::{
 use crate::{
     base::{Layout, NodeName},
     config::Plan,
+    offline::{unit, unit_paths},
     sys::{
         host,
         mounts::{self, FileSystem},
@@ -66,6 +69,8 @@ pub(super) struct Place {
     filled: bool,
     /// It, or the nearest directory above it that exists, may be written.
     writable: bool,
+    /// Nobody may write there: the file system is read-only, for this process at least.
+    read_only: bool,
     pub system: Result<FileSystem, String>,
     /// A process that works on it: pid and command line.
     user: Option<(i32, String)>,
@@ -84,6 +89,10 @@ pub(super) struct Facts {
     starting: bool,
     /// systemd empties /tmp at every boot and old files from /tmp and /var/tmp (tmpfiles.d(5)).
     systemd: bool,
+    /// This process is in a unit of ours, whose sandbox makes read-only what is writable for others.
+    in_unit: bool,
+    /// Files of somebody else in the store of programs.
+    alien: Option<store::Alien>,
 }
 
 impl Facts {
@@ -112,7 +121,16 @@ pub(super) fn look(site: &Site, make: bool) -> Facts {
     let probe = !make && unwritable.is_none();
     let syncs =
         probe.then(|| mounts::sync_times(&existing(root_path), SYNCS, SYNC_TIME).map_err(|e| e.source.to_string()));
-    Facts { root, unwritable, places, syncs, starting: make, systemd: Path::new("/run/systemd/system").is_dir() }
+    Facts {
+        root,
+        unwritable,
+        places,
+        syncs,
+        starting: make,
+        systemd: unit::booted(),
+        in_unit: unit::own().is_some(),
+        alien: store::look(site),
+    }
 }
 
 fn root(path: &Path) -> Root {
@@ -179,6 +197,7 @@ fn place(node: Option<NodeName>, path: PathBuf, user: Option<(i32, String)>) -> 
         real: if rest.as_os_str().is_empty() { real } else { real.join(rest) },
         filled: fs::read_dir(&path).is_ok_and(|mut entries| entries.next().is_some()),
         writable: host::may_write(&base),
+        read_only: host::is_read_only(&base),
         system: mounts::file_system(&base).map_err(|e| e.source.to_string()),
         user,
         path,
@@ -202,7 +221,8 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
         }
         kinds.extend(seen);
     }
-    rows.extend(facts.places.iter().filter(|p| p.node.is_some()).filter_map(|p| unwritable_data(site, p)));
+    rows.extend(facts.places.iter().filter(|p| p.node.is_some()).filter_map(|p| unwritable_data(site, facts, p)));
+    rows.extend(facts.alien.as_ref().map(store::judge));
     rows.extend(facts.places.iter().filter_map(in_use));
     rows.extend(apart(&facts.places));
     rows.extend(room::judge(site, facts));
@@ -268,6 +288,7 @@ fn root_row(site: &Site, facts: &Facts) -> Check {
                 format!("give it to {me} (`chown -R {me} {path}`), run it as the owner of the root, or {another}")
             }
             io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => format!("free some space, or {another}"),
+            io::ErrorKind::ReadOnlyFilesystem if facts.in_unit => unit_paths::remedy(site.layout.root()),
             io::ErrorKind::ReadOnlyFilesystem => {
                 format!(
                     "mount it writable (`mount -o remount,rw …`; after disk errors `dmesg` tells why it is not), or {another}"
@@ -349,9 +370,13 @@ fn kind_of(site: &Site, facts: &Facts, place: &Place) -> Check {
         Some(node) => format!("set {}.data_dir to a directory on a disk", Plan::node_key(node)),
     };
     if system.read_only {
+        let mount_it = format!(
+            "mount it writable (`mount -o remount,rw {}`; after disk errors `dmesg` tells why it is not), or {elsewhere}",
+            system.mount.display()
+        );
         return row(format!("{on}, read-only"), "nothing can be written there").fails(
             format!("{sentence} {} is on a read-only file system ({on})", place.path.display()),
-            format!("mount it writable (`mount -o remount,rw {}`; after disk errors `dmesg` tells why it is not), or {elsewhere}", system.mount.display()),
+            if facts.in_unit { unit_paths::remedy(&place.path) } else { mount_it },
         );
     }
     // what ran before is not refused for what it ran with
@@ -420,7 +445,7 @@ fn temporary(path: &Path, systemd: bool) -> Option<Severity> {
     }
 }
 
-fn unwritable_data(site: &Site, place: &Place) -> Option<Check> {
+fn unwritable_data(site: &Site, facts: &Facts, place: &Place) -> Option<Check> {
     let node = place.node.as_ref()?;
     // a node's own user is given the directory by the supervisor
     if place.writable || site.euid == 0 || place.path.starts_with(site.layout.root()) {
@@ -429,12 +454,14 @@ fn unwritable_data(site: &Site, place: &Place) -> Option<Check> {
     let key = format!("{}.data_dir", Plan::node_key(node));
     let me = host::user_name(site.euid);
     let path = place.path.display();
-    let row =
-        Check::ok(format!("data of {node}"), "may be written", format!("{path}: no permission"), site.plan.place(&key));
-    Some(row.fails(
-        format!("the data directory of {node} cannot be written by {me}: {path}"),
-        format!("chown {me} {path}, or change {key}"),
-    ))
+    let why = if place.read_only { "read-only" } else { "no permission" };
+    let row = Check::ok(format!("data of {node}"), "may be written", format!("{path}: {why}"), site.plan.place(&key));
+    let remedy = match (place.read_only, facts.in_unit) {
+        (true, true) => unit_paths::remedy(&place.path),
+        (true, false) => format!("mount the file system of {path} writable, or change {key}"),
+        (false, _) => format!("chown {me} {path}, or change {key}"),
+    };
+    Some(row.fails(format!("the data directory of {node} cannot be written by {me}: {path}: {why}"), remedy))
 }
 
 fn in_use(place: &Place) -> Option<Check> {

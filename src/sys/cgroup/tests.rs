@@ -98,6 +98,35 @@ fn every_reason_for_no_caps_is_said_in_words() {
 }
 
 #[test]
+fn on_a_hybrid_host_the_hierarchy_that_has_the_memory_controller_is_named() {
+    // systemd's hybrid layout: cgroup v2 without controllers beside the hierarchies of v1.
+    let hybrid = fake("/unit.service", "");
+    let mount = hybrid.dir.path().join("mnt point");
+    fs::write(mount.join("cgroup.controllers"), "").unwrap();
+    let v2 = fs::read_to_string(&hybrid.places.mountinfo).unwrap();
+    let v1 = "33 25 0:29 / /sys/fs/cgroup/cpu,cpuacct rw,nosuid shared:7 - cgroup cgroup rw,cpu,cpuacct\n\
+        34 25 0:30 / /sys/fs/cgroup/memory rw,nosuid shared:8 - cgroup cgroup rw,memory\n";
+    fs::write(&hybrid.places.mountinfo, format!("{v2}{v1}")).unwrap();
+    let wanted = "the memory controller is that of cgroup v1 here (/sys/fs/cgroup/memory)";
+    assert_eq!(detect_at(&hybrid.places).unwrap_err(), wanted);
+    assert_eq!(memory_at(&hybrid.places).unwrap_err(), wanted);
+    assert_eq!(v1_memory(&v2), None);
+}
+
+#[test]
+fn a_group_above_that_keeps_the_memory_controller_to_itself_is_named() {
+    let fake = fake("/unit.service/supervisor", "cpu");
+    let mount = fake.dir.path().join("mnt point");
+    let why = |fake: &Fake| detect_at(&fake.places).unwrap_err();
+    fs::write(mount.join("cgroup.controllers"), "cpu io memory pids\n").unwrap();
+    assert!(why(&fake).ends_with(&format!("(it has: cpu): {} has it and does not pass it on", mount.display())));
+    assert_eq!(memory_at(&fake.places), Ok(()));
+    fs::write(mount.join("cgroup.controllers"), "cpu io\n").unwrap();
+    assert!(why(&fake).ends_with("(it has: cpu)"), "the kernel has none: {}", why(&fake));
+    assert!(memory_at(&fake.places).unwrap_err().ends_with("(it has: cpu io)"));
+}
+
+#[test]
 fn a_part_of_the_tree_mounted_in_a_container_is_followed() {
     let fake = fake("/outer/unit.service/supervisor", "memory pids");
     let text = fs::read_to_string(&fake.places.mountinfo).unwrap().replace("0:26 / ", "0:26 /outer ");

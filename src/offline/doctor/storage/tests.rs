@@ -20,7 +20,8 @@ fn disk(kind: &str) -> FileSystem {
 }
 
 fn at(node: Option<NodeName>, path: &str, system: FileSystem) -> Place {
-    Place { node, path: path.into(), real: path.into(), filled: false, writable: true, system: Ok(system), user: None }
+    let (path, real) = (path.into(), path.into());
+    Place { node, path, real, filled: false, writable: true, read_only: false, system: Ok(system), user: None }
 }
 
 /// The root on this file system, a directory of our own.
@@ -32,6 +33,8 @@ fn facts(site: &Site, system: FileSystem) -> Facts {
         syncs: None,
         starting: true,
         systemd: false,
+        in_unit: false,
+        alien: None,
     }
 }
 
@@ -59,6 +62,30 @@ fn each_kind_of_file_system_is_told_by_what_becomes_of_the_data() {
         let row = named(&judge(&site, &facts(&site, disk(kind))), "file system of root");
         assert_eq!((row.severity, row.stops_start), (severity, stops), "{row:?}");
     }
+}
+
+#[test]
+fn what_only_the_units_sandbox_makes_read_only_is_told_with_the_drop_in() {
+    let site = site("[mysql]\ndata_dir = \"/srv/sql\"");
+    let place = Place { writable: false, read_only: true, ..at(Some(NodeName::mysql()), "/srv/sql", disk("ext4")) };
+    let remedies = |in_unit: bool| {
+        let read_only = FileSystem { read_only: true, ..disk("ext4") };
+        let cannot =
+            Unwritable { dir: "/srv/cdc".into(), kind: io::ErrorKind::ReadOnlyFilesystem, why: "EROFS".into() };
+        let places = vec![at(None, "/srv/cdc", read_only), place.clone()];
+        let facts = Facts {
+            places,
+            in_unit,
+            unwritable: Some(cannot),
+            ..facts(&Site { euid: 997, ..site.clone() }, disk("ext4"))
+        };
+        let rows = judge(&Site { euid: 997, ..site.clone() }, &facts);
+        ["root", "file system of root", "data of mysql"].map(|name| named(&rows, name).remedy.unwrap())
+    };
+    assert!(remedies(true).iter().all(|r| r.contains("unit-paths --write")), "{:?}", remedies(true));
+    assert!(remedies(false).iter().all(|r| !r.contains("unit-paths")), "{:?}", remedies(false));
+    assert!(remedies(true)[2].contains("ReadWritePaths=/srv/sql"));
+    assert!(remedies(false)[2].starts_with("mount the file system"), "no chown helps");
 }
 
 #[test]

@@ -1,0 +1,265 @@
+//! Where the units may write: the drop-in that a configuration needs whose root, data, store or snapshots lie elsewhere than
+//! below the system's root (`ProtectSystem=strict` makes everything else read-only).
+
+use super::unit::{self, Said};
+pub use crate::sys::error::SysError;
+use crate::{
+    config::{Plan, SYSTEM_ROOT},
+    sys::{
+        command::{Cancel, Command},
+        fs::{self, Durability},
+    },
+};
+use std::{
+    io,
+    os::unix::fs::MetadataExt,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+/// The drop-in's name in the directory of each unit; behind those of `systemctl edit`, so that a list that is reset there is not
+/// reset here.
+const FILE: &str = "zz-cdc-supervisor-paths.conf";
+
+/// Where an administrator's drop-ins are (systemd.unit(5)).
+const PLACE: &str = "/etc/systemd/system";
+
+const HEAD: &str =
+    "# Written by `cdc-supervisor unit-paths --write`, from the configuration: run it again after a change.\n";
+
+/// Directories that others use as well: below them only what is ours is opened.
+const SHARED: [&str; 17] = [
+    "/",
+    "/boot",
+    "/etc",
+    "/home",
+    "/media",
+    "/mnt",
+    "/opt",
+    "/root",
+    "/run",
+    "/srv",
+    "/tmp",
+    "/usr",
+    "/usr/local",
+    "/var",
+    "/var/lib",
+    "/var/opt",
+    "/var/tmp",
+];
+
+/// What `ProtectHome=yes` hides (systemd.exec(5)).
+const HIDDEN: [&str; 3] = ["/home", "/root", "/run/user"];
+
+/// What the nodes and the daemon of a plan write to elsewhere than below the system's root. Looks where links lead.
+pub fn outside(plan: &Plan) -> Vec<PathBuf> {
+    let layout = plan.layout();
+    let mut paths = vec![plan.root.clone()];
+    // A restore renames beside it, and the ballast of another file system lies beside it.
+    let above = |dir: &Path| match dir.parent() {
+        Some(parent) if !SHARED.iter().any(|shared| parent == Path::new(shared)) => parent.to_owned(),
+        Some(_) | None => dir.to_owned(),
+    };
+    for (_, dir) in plan.data_directories() {
+        paths.extend(leads_to(&dir));
+        paths.push(above(&dir));
+    }
+    let store = plan.artifacts.store(&layout);
+    let owner = |path: &Path| std::fs::metadata(path).ok().map(|meta| meta.uid());
+    // A store that is somebody else's is only read.
+    if owner(&store).is_none_or(|uid| owner(&plan.root).is_none_or(|root| root == uid)) {
+        paths.extend(leads_to(&store));
+        paths.push(store);
+    }
+    paths.extend(leads_to(&layout.snapshots()));
+    paths.sort();
+    paths.dedup();
+    let all = paths.clone();
+    let below_another = |path: &Path| all.iter().any(|other| other != path && path.starts_with(other));
+    paths.retain(|path| !path.starts_with(SYSTEM_ROOT) && !below_another(path));
+    paths
+}
+
+/// Where a link leads; none for anything else.
+fn leads_to(path: &Path) -> Option<PathBuf> {
+    let is_link = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
+    if is_link { path.canonicalize().ok() } else { None }
+}
+
+/// The drop-in's text; none: no unit needs one.
+pub fn drop_in(paths: &[PathBuf]) -> Option<String> {
+    if paths.is_empty() {
+        return None;
+    }
+    let hidden = |path: &&PathBuf| HIDDEN.iter().any(|home| path.starts_with(home));
+    let line = |key: &str, path: &Path| format!("{key}={}\n", quoted(path));
+    let mut text = format!("{HEAD}[Service]\n");
+    if paths.iter().any(|path| hidden(&path)) {
+        // Empty directories in the place of the homes, with what is named in them.
+        text += "ProtectHome=tmpfs\n";
+    }
+    for path in paths {
+        text += &line(if hidden(&path) { "BindPaths" } else { "ReadWritePaths" }, path);
+    }
+    Some(text)
+}
+
+/// A path as a unit file has it, where nothing need be (`-`): blanks and quotes in quotes, `%` is its own specifier.
+fn quoted(path: &Path) -> String {
+    let text = format!("-{}", path.display()).replace('%', "%%");
+    if !text.contains([' ', '\t', '"', '\'', '\\', ':']) {
+        return text;
+    }
+    format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\"").replace(':', "\\:"))
+}
+
+/// What of these paths a unit may not write, by what systemd says of it ([`KEYS`]).
+pub fn lacking(paths: &[PathBuf], said: &Said) -> Vec<PathBuf> {
+    let value = |key: &str| said.get(key).map(String::as_str).unwrap_or_default();
+    if value("ProtectSystem") != "strict" {
+        return Vec::new();
+    }
+    let list = format!("{} {}", value("ReadWritePaths"), value("BindPaths"));
+    let open: Vec<&str> = list
+        .split_whitespace()
+        .map(|word| word.trim_start_matches(['-', '+']))
+        // `SOURCE:PLACE:OPTIONS`
+        .map(|word| word.split_once(':').map_or(word, |(source, _)| source))
+        .filter(|word| word.starts_with('/'))
+        .collect();
+    paths.iter().filter(|path| !open.iter().any(|dir| path.starts_with(dir))).cloned().collect()
+}
+
+/// What [`lacking`] asks for.
+pub const KEYS: &str = "LoadState,ProtectSystem,ReadWritePaths,BindPaths";
+
+/// What to do about a path that a unit of ours may not write.
+pub fn remedy(path: &Path) -> String {
+    format!(
+        "let the unit write there: `sudo cdc-supervisor unit-paths --write` makes the drop-ins (ReadWritePaths={}), then \
+         `systemctl restart {}`; where the file system itself is read-only (`findmnt -T {}`), mount it writable",
+        quoted(path).trim_start_matches('-'),
+        unit::UNIT,
+        path.display()
+    )
+}
+
+/// Puts the drop-in into the directory of each unit, or removes what an earlier configuration needed, and has systemd read it.
+/// What was done, in words.
+pub fn write(paths: &[PathBuf]) -> Result<Vec<String>, SysError> {
+    let (done, changed) = write_below(Path::new(PLACE), drop_in(paths).as_deref())?;
+    if changed && unit::booted() {
+        let argv = ["systemctl", "daemon-reload"].map(str::to_owned).to_vec();
+        let env = vec![("PATH".to_owned(), std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".into()))];
+        let reload = Command { argv, env, dir: "/".into(), stdin: None };
+        let finished = reload.run(Duration::from_secs(60), &Cancel::default())?;
+        if !finished.ok() {
+            let why = io::Error::other(finished.last_lines(1));
+            return Err(SysError::new("have systemd read the drop-ins (systemctl daemon-reload)", why));
+        }
+    }
+    Ok(done)
+}
+
+fn write_below(place: &Path, text: Option<&str>) -> Result<(Vec<String>, bool), SysError> {
+    let (mut done, mut changed) = (Vec::new(), false);
+    for unit in unit::UNITS {
+        let dir = place.join(format!("{unit}.d"));
+        let file = dir.join(FILE);
+        let before = fs::read_optional(&file)?;
+        if before.as_deref() == text {
+            continue;
+        }
+        changed = true;
+        match text {
+            Some(text) => {
+                fs::make_dir(&dir, 0o755)?;
+                fs::write_atomic(&file, text.as_bytes(), 0o644, Durability::PowerLoss)?;
+                done.push(format!("written  {}", file.display()));
+            }
+            None => {
+                fs::remove_optional(&file)?;
+                // There may be others in it.
+                let _ = std::fs::remove_dir(&dir);
+                done.push(format!("removed  {}", file.display()));
+            }
+        }
+    }
+    Ok((done, changed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config;
+
+    fn plan(text: &str) -> Plan {
+        let source =
+            config::Source { text, name: "supervisor.toml", root_override: None, default_root: SYSTEM_ROOT.into() };
+        config::load(&source).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn the_default_stack_needs_no_drop_in() {
+        assert_eq!(outside(&plan("")), Vec::<PathBuf>::new());
+        assert_eq!(outside(&plan("[mysql]\ndata_dir = \"/var/lib/cdc-supervisor/mysql\"\n")), Vec::<PathBuf>::new());
+        assert_eq!(drop_in(&[]), None);
+    }
+
+    #[test]
+    fn what_lies_elsewhere_is_opened_and_of_a_place_that_others_use_only_what_is_ours() {
+        let text = "root = \"/data/cdc\"\n[artifacts]\nstore = \"/opt/store\"\n[zookeeper]\ndata_dir = \"/srv/zk\"\n\
+            [kafka.brokers.1]\ndata_dir = \"/disk 1/kafka/b\"\n[kafka.brokers.2]\ndata_dir = \"/data/cdc/b2\"\n\
+            [kafka.brokers.3]\ndata_dir = \"/home/kim/50%/b3\"\n[mysql]\ndata_dir = \"/srv/sql/data\"\n";
+        let paths = outside(&plan(text));
+        let wanted = ["/data/cdc", "/disk 1/kafka", "/home/kim/50%", "/opt/store", "/srv/sql", "/srv/zk"];
+        assert_eq!(paths, wanted.map(PathBuf::from));
+        let text = drop_in(&paths).unwrap();
+        let lines = [
+            "[Service]",
+            "ProtectHome=tmpfs",
+            "ReadWritePaths=-/data/cdc",
+            "ReadWritePaths=\"-/disk 1/kafka\"",
+            "BindPaths=-/home/kim/50%%",
+            "ReadWritePaths=-/opt/store",
+        ];
+        assert!(text.starts_with(&format!("{HEAD}{}\n", lines.join("\n"))), "{text}");
+    }
+
+    #[test]
+    fn snapshots_on_another_disk_are_opened_where_their_link_leads() {
+        let dir = tempfile::tempdir().unwrap();
+        let real = dir.path().canonicalize().unwrap();
+        let (root, disk) = (real.join("root"), real.join("disk"));
+        std::fs::create_dir(&root).unwrap();
+        std::fs::create_dir(&disk).unwrap();
+        std::os::unix::fs::symlink(&disk, root.join("snapshots")).unwrap();
+        let paths = outside(&plan(&format!("root = \"{}\"\n[command.x]\nargv = [\"/x\"]\n", root.display())));
+        assert_eq!(paths, [disk, root]);
+    }
+
+    #[test]
+    fn what_a_unit_may_not_write_is_told_from_what_systemd_says() {
+        let said = |text: &str| -> Said {
+            text.lines().filter_map(|l| l.split_once('=')).map(|(k, v)| (k.to_owned(), v.to_owned())).collect()
+        };
+        let paths = [PathBuf::from("/data/cdc"), "/home/kim/x".into(), "/srv/zk".into()];
+        let strict =
+            said("ProtectSystem=strict\nReadWritePaths=-/data /srv/zk2\nBindPaths=-/home/kim/x:/home/kim/x:rbind");
+        assert_eq!(lacking(&paths, &strict), [PathBuf::from("/srv/zk")]);
+        assert_eq!(lacking(&paths, &said("ProtectSystem=full\nReadWritePaths=")), Vec::<PathBuf>::new());
+        assert!(remedy(Path::new("/srv/zk")).contains("ReadWritePaths=/srv/zk)"));
+    }
+
+    #[test]
+    fn drop_ins_are_written_once_and_removed_when_nothing_needs_them() {
+        let dir = tempfile::tempdir().unwrap();
+        let write = |text: Option<&str>| write_below(dir.path(), text).unwrap();
+        let (done, changed) = write(Some("x"));
+        assert!(changed && done.len() == 3 && done[2].contains("cdc-supervisor-nodes.service.d/"), "{done:?}");
+        assert_eq!(write(Some("x")), (Vec::new(), false));
+        assert!(write(None).1);
+        assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(write(None), (Vec::new(), false));
+    }
+}
