@@ -3,18 +3,20 @@
 //! Past 500 lines because it is the help text of every verb, in one place so that the words stay alike.
 
 mod drill;
+mod orders;
 mod programs;
 mod stores;
 mod topics;
 
 pub use drill::{Drill, DrillAny, DrillBroker, DrillLasts, DrillThrowAway};
+pub use orders::{Fence, Kill, Restart, Start, Stop};
 pub use programs::{Artifacts, Bundle, BundleFile, BundleInstall, Fetch, Gc};
 pub use stores::{Reset, Restore, Snapshot};
 pub use topics::{Topics, TopicsDo};
 
 use super::exit::Exit;
 use crate::{
-    base::{Cause, EventKind, NodeName, Timestamp, incident::OUTCOMES, outcome::parse_signal, units::parse_duration},
+    base::{Cause, EventKind, NodeName, Reason, Timestamp, incident::OUTCOMES, units::parse_duration},
     offline::{doctor, logs::parse_since},
 };
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
@@ -55,11 +57,12 @@ pub enum Verb {
     /// One record per death: why, what was done, what became of it, what to change
     Incidents(Incidents),
     /// Start nodes and what they need; returns when they are ready
-    Start(Nodes),
+    Start(Start),
     /// Stop nodes; returns when they are gone
     Stop(Stop),
     /// Stop and start nodes; returns when they are ready again
-    Restart(Nodes),
+    #[command(after_long_help = orders::RESTART_HELP)]
+    Restart(Restart),
     /// Send a signal to a node's main process
     Kill(Kill),
     /// Look whether the stack keeps its promises, as its clients meet it; exit code 9 when it does not
@@ -70,7 +73,7 @@ pub enum Verb {
     #[command(subcommand, after_long_help = drill::HELP)]
     Drill(Drill),
     /// Close the ZooKeeper session that a dead broker has left; refused without proof of its death
-    #[command(after_long_help = FENCE_HELP)]
+    #[command(after_long_help = orders::FENCE_HELP)]
     Fence(Fence),
     /// Look at the host: what is required, what is there, why, and what to do
     Doctor(Doctor),
@@ -192,34 +195,11 @@ pub struct Verify {
 }
 
 const VERIFY_HELP: &str = "\
-Looked at: broker lists, leaders, replicas in sync and min.insync.replicas; a record through each partition, and through each
-EXTERNAL listener as a client that knows only that one; MySQL's binlog settings, the grants of debezium, its login and its calls;
+Looked at: broker lists, replicas in sync and min.insync.replicas; leaders on every broker (waited for, 35 seconds at most); for
+each listener, INTERNAL ones too, whether it advertises every broker's host and port as configured, and a record through each
+partition by a client that knows only that listener; MySQL's binlog settings, the grants of debezium, its login and its calls;
 a row inserted, updated and deleted, read back from the binlog with whole row images and its GTIDs. It leaves records in the topic
 test-phase1 and the empty table cdc_supervisor.verify; no topic or table of yours is touched.";
-
-/// `fence`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Fence {
-    /// Which broker
-    #[arg(value_name = "NODE", value_parser = node_name)]
-    pub node: NodeName,
-}
-
-const FENCE_HELP: &str = "\
-The daemon does this by itself when a broker dies (kafka.fencing). By hand it obeys the same guard: the end of the broker's
-last run is on record and nothing of it lives, the session is the one of that run, nobody listens on the broker's ports, and
-the ZooKeeper that answers is the supervisor's own. Otherwise: exit code 8, with the reason, and nothing is touched.";
-
-/// `stop`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Stop {
-    /// Kill instead of asking, also what is still starting: a broker checks all its logs at the next start, mysqld recovers
-    #[arg(long)]
-    pub now: bool,
-    /// Which
-    #[arg(value_name = "NODE", required = true, value_parser = node_name)]
-    pub nodes: Vec<NodeName>,
-}
 
 /// `status`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -399,25 +379,6 @@ fn which(text: &str) -> Result<Which, String> {
     }
 }
 
-/// Verbs on nodes.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Nodes {
-    /// Which
-    #[arg(value_name = "NODE", required = true, value_parser = node_name)]
-    pub nodes: Vec<NodeName>,
-}
-
-/// `kill`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Kill {
-    /// Which
-    #[arg(value_name = "NODE", value_parser = node_name)]
-    pub node: NodeName,
-    /// Name or number: SIGKILL, HUP, 15
-    #[arg(short, long, value_name = "S", value_parser = parse_signal)]
-    pub signal: i32,
-}
-
 /// `doctor`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Doctor {
@@ -479,7 +440,12 @@ fn incidents_help() -> String {
 
 fn kinds_help() -> String {
     let kinds: Vec<&str> = EventKind::ALL.iter().map(|k| k.as_str()).collect();
-    format!("Kinds of events (`kind`): {}", kinds.join(" "))
+    let reasons: Vec<&str> = Reason::ALL.iter().map(|r| r.as_str()).collect();
+    format!(
+        "Kinds of events (`kind`): {}\n\nWhy a node is stopped or started (`reason`): {}",
+        kinds.join(" "),
+        reasons.join(" ")
+    )
 }
 
 #[cfg(test)]
@@ -633,6 +599,9 @@ mod tests {
         let text = command.find_subcommand_mut("events").unwrap().render_long_help().to_string();
         for kind in EventKind::ALL {
             assert!(text.contains(kind.as_str()), "{kind}: {text}");
+        }
+        for reason in Reason::ALL {
+            assert!(text.contains(reason.as_str()), "{reason}: {text}");
         }
     }
 

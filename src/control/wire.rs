@@ -38,6 +38,9 @@ pub enum Order {
         nodes: Vec<NodeName>,
         /// Also what they need (their dependencies); false: refused when a dependency is wanted down.
         with_needs: bool,
+        /// Also while a drill is under way. Absent: false (older clients and daemons).
+        #[serde(default, skip_serializing_if = "is_false")]
+        anyway: bool,
     },
     /// Wanted down; `Done` when all are gone.
     Stop {
@@ -46,11 +49,17 @@ pub enum Order {
         /// SIGKILL the trees instead of asking; also what is still starting. Absent: false (older clients and daemons).
         #[serde(default, skip_serializing_if = "is_false")]
         now: bool,
+        /// Also while a roll, a drill or a reload is under way. Absent: false (older clients and daemons).
+        #[serde(default, skip_serializing_if = "is_false")]
+        anyway: bool,
     },
     /// Stop, then start; `Done` when all are ready again.
     Restart {
         /// Which.
         nodes: Vec<NodeName>,
+        /// As of `Stop`; also several brokers at once, and ZooKeeper while a broker is not ready.
+        #[serde(default, skip_serializing_if = "is_false")]
+        anyway: bool,
     },
     /// One signal to the main process; `Done` at once.
     Kill {

@@ -73,10 +73,10 @@ struct Telling<'a> {
 }
 
 impl Report for Telling<'_> {
-    fn step(&mut self, _node: Option<&NodeName>, text: String) {
+    fn step(&mut self, node: Option<&NodeName>, text: String) {
         tracing::info!("roll: {text}");
         // Nothing has to be undone after a roll that is cut short, so one that cannot be written down goes on.
-        if let Err(e) = self.running.step(&text, None) {
+        if let Err(e) = self.running.step_of(node, &text, None) {
             tracing::warn!(error = %e.source, "{e}");
         }
         self.out.progress(text);

@@ -10,6 +10,7 @@ mod dispatcher;
 pub mod dynamic;
 mod exchanged;
 mod fence;
+mod gc_log;
 mod identity;
 mod incidents;
 mod journal;

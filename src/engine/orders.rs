@@ -11,7 +11,7 @@ use super::{
     still::{NotStill, Still, StillRequest},
 };
 use crate::{
-    base::{Cause, EventKind, EventLine, Incarnation, Layout, NodeName, recipe::Recipe},
+    base::{Cause, EventKind, EventLine, Incarnation, Layout, NodeName, Reason, recipe::Recipe},
     lifecycle::{Fleet, State, Wanted},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -166,7 +166,8 @@ impl Ticket {
 /// How the rest of the daemon talks to the engine. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    pub(super) orders: mpsc::Sender<(EngineOrder, oneshot::Sender<OrderReply>)>,
+    pub(super) orders: mpsc::Sender<Ordered>,
+    pub(super) reason: Reason,
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(super) stills: mpsc::Sender<StillRequest>,
     pub(super) layout: Layout,
@@ -174,11 +175,20 @@ pub struct Handle {
     pub(super) journal: Journal,
 }
 
+/// An order on its way to the engine, why it was given, and who waits for it.
+pub(super) type Ordered = (EngineOrder, Reason, oneshot::Sender<OrderReply>);
+
 impl Handle {
+    /// The same door for orders that are given for this reason. Without it they are a person's.
+    #[must_use]
+    pub fn because(&self, reason: Reason) -> Self {
+        Self { reason, ..self.clone() }
+    }
+
     /// Gives an order and waits until it is carried out. Dropping the future does not cancel the order.
     pub async fn order(&self, order: EngineOrder) -> OrderReply {
         let (reply, answer) = oneshot::channel();
-        if self.orders.send((order, reply)).await.is_err() {
+        if self.orders.send((order, self.reason, reply)).await.is_err() {
             return Err(Rejection::Ending);
         }
         answer.await.unwrap_or(Err(Rejection::Ending))

@@ -219,9 +219,10 @@ impl Preparing {
             match step {
                 PrepareStep::ClassData(archive) => {
                     let (archive, cancel) = (archive.clone(), self.cancel.clone());
-                    let node = self.node.clone();
+                    let (node, limits, recipe) = (self.node.clone(), self.limits.clone(), Arc::clone(&self.recipe));
+                    let group = move || limits.map(|limits| limits.start(&recipe).map(|(group, _)| group)).transpose();
                     // An archive only makes a start faster: whatever goes wrong is said and the start goes on without.
-                    let made = tokio::task::spawn_blocking(move || class_data::ensure(&archive, &cancel)).await;
+                    let made = tokio::task::spawn_blocking(move || class_data::ensure(&archive, group, &cancel)).await;
                     if let Ok(Err(why)) = made {
                         tracing::info!(node = %node, "starts without a class-data archive: {why}");
                     }
@@ -414,3 +415,6 @@ fn ports_free(recipe: &Recipe) -> Result<(), PrepareError> {
 fn files(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareError> {
     places::make(layout, recipe).map_err(|e| PrepareError::file(&recipe.node, &e))
 }
+
+#[cfg(test)]
+mod tests;

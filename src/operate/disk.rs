@@ -3,7 +3,7 @@
 //! start; this only orders a restart, which then waits.
 
 use crate::{
-    base::{ByteSize, EventKind, EventLine, Incarnation, NodeName},
+    base::{ByteSize, EventKind, EventLine, Incarnation, NodeName, Reason},
     engine::{
         EngineOrder, Handle, NodeSnapshot, Snapshot, Wanted,
         disk::{Ballast, Found, Guard, Level, ballast},
@@ -140,7 +140,7 @@ impl Watching {
         let runs = snapshot.nodes.iter().filter(runs).filter(|n| self.ordered.insert((n.name.clone(), n.incarnation)));
         let nodes: Vec<NodeName> = runs.map(|n| n.name.clone()).collect();
         if !nodes.is_empty() {
-            let engine = engine.clone();
+            let engine = engine.because(Reason::Disk);
             // It is carried out when there is room again, which nobody here waits for.
             tokio::spawn(async move { drop(engine.order(EngineOrder::Restart { nodes }).await) });
         }

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     base::{
-        NodeName,
+        NodeName, Reason,
         recipe::{ProbeKind, Recipe},
         units::human_duration,
     },
@@ -68,6 +68,13 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    fn reason(self) -> Reason {
+        match self {
+            Purpose::Reload => Reason::Configuration,
+            Purpose::Roll => Reason::Roll,
+        }
+    }
+
     fn verb(self) -> &'static str {
         match self {
             Purpose::Reload => "reload",
@@ -109,6 +116,7 @@ enum Broke {
 
 /// Carries it out; returns a line for each thing that was done.
 pub async fn carry_out(engine: &Handle, work: Work, report: &mut dyn Report) -> Result<Vec<String>, Failed> {
+    let engine = &engine.because(work.purpose.reason());
     let mut roll = Roll::of(engine, work);
     roll.scale_down_is_safe().await?;
     dynamic::would_take(engine, &roll.dynamic, &roll.old, roll.max_wait, report).await?;

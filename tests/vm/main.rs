@@ -4,6 +4,7 @@
 // Test code: a panic is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+mod figures;
 mod guest;
 mod life;
 mod memory;

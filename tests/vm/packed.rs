@@ -8,9 +8,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// `packed/now` and `packed/later`: release trees of these programs and of the same with a later version in them, and their
-/// packages beside them.
-pub fn pack(share: &Path, dist: &Path) -> Result<()> {
+/// `packed/now` and `packed/later`: release trees of these programs and of the same with a later version in them.
+pub fn trees(share: &Path, dist: &Path) -> Result<()> {
     let packed = share.join("packed");
     fs::create_dir_all(&packed)?;
     let (supervisor, shim) = (share.join("bin/cdc-supervisor"), share.join("bin/cdc-shim"));
@@ -20,12 +19,21 @@ pub fn pack(share: &Path, dist: &Path) -> Result<()> {
     for (name, program) in [("now", &supervisor), ("later", &later)] {
         let tree = packed.join(name);
         succeed(Command::new(dist.join("tree.sh")).arg(&tree).arg(program).arg(&shim))?;
+    }
+    fs::remove_file(later)
+}
+
+/// The trees, their packages beside them, and bundles.
+pub fn pack(share: &Path, dist: &Path) -> Result<()> {
+    trees(share, dist)?;
+    let (packed, supervisor) = (share.join("packed"), share.join("bin/cdc-supervisor"));
+    for name in ["now", "later"] {
+        let tree = packed.join(name);
         let mut build = Command::new(dist.join("build-deb.sh"));
         // dpkg-deb(1): the usual xz takes half a minute for what is thrown away at once
         build.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
         succeed(build.arg(&packed).arg(&tree))?;
     }
-    fs::remove_file(later)?;
     // a bundle of a stack that needs no programs, and the same cut short
     let config = packed.join("empty.toml");
     fs::write(&config, "[command.x]\nargv = [\"/bin/true\"]\n")?;
