@@ -1,6 +1,7 @@
 //! The shared values that rooms hand each other: names, units, paths, recipes, outcomes. No I/O, no product knowledge.
 
 pub mod drill;
+pub mod dynamic;
 pub mod event;
 pub mod ids;
 pub mod incident;

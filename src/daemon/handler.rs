@@ -4,7 +4,7 @@ mod orders;
 
 use super::{
     by_hand::{self, ByHand},
-    cluster::Clusters,
+    cluster::{self, Clusters},
     convert::{self, Meters, Started},
     handover::Handover,
     reload::Reloads,
@@ -21,7 +21,7 @@ use crate::{
         wire::{Answer, Caps, Checked, Hello, Order, VERSION, Verdict},
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
-    operate::{drill, operation::Operations, prove, verify},
+    operate::{drill, gate::Terms, operation::Operations, prove, verify},
     sys::{cgroup::CgroupRoot, clock, memory::Readings},
 };
 use std::{sync::Arc, time::Duration};
@@ -193,13 +193,13 @@ impl Shared {
                 self.reloads.rest();
                 self.carry_out(EngineOrder::Down { now }, by, out).await;
             }
-            Order::Reload { config, max_wait_s } => {
-                let max_wait = Duration::from_secs(max_wait_s);
-                self.reloads.reload(&self.engine, config, max_wait, by, out).await;
+            Order::Reload { config, max_wait_s, accept_unavailable, force } => {
+                let bounds = (Duration::from_secs(max_wait_s), Terms { accept_unavailable, force });
+                self.reloads.reload(&self.engine, config, bounds, by, out).await;
             }
-            Order::Roll { nodes, max_wait_s, accept_unavailable, plan } => {
-                let max_wait = Duration::from_secs(max_wait_s);
-                let asked = self.reloads.asked(nodes, max_wait, accept_unavailable);
+            Order::Roll { nodes, max_wait_s, accept_unavailable, force, plan } => {
+                let terms = Terms { accept_unavailable, force };
+                let asked = self.reloads.asked(nodes, Duration::from_secs(max_wait_s), terms);
                 if plan {
                     out.send(self.reloads.outlook(&self.engine, &asked).await);
                 } else {
@@ -285,7 +285,8 @@ impl Shared {
         let mut report = |text: String| out.progress(text);
         let applied = self.reloads.applied();
         let mut found = verify::verify(&applied.targets, &mut report).await;
-        let configured = topics::checks(self.clusters.keeper(), &applied.plan).await;
+        let mut configured = topics::checks(self.clusters.keeper(), &applied.plan).await;
+        configured.extend(cluster::settings_check(&self.engine, &applied.recipes).await);
         // Behind what else is said of Kafka.
         let behind = found.iter().take_while(|check| check.part == "kafka").count();
         found.splice(behind..behind, configured);

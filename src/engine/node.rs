@@ -240,6 +240,14 @@ impl NodeRuntime {
         true
     }
 
+    /// Notes that the process that runs has been given what differs in its file.
+    pub(super) fn note_given(&mut self) {
+        let launched = self.recipe.launched();
+        self.launched_digest = Some(launched.digest());
+        self.launched = Some(Arc::new(launched));
+        self.note_difference();
+    }
+
     /// Compares the process that runs with the recipe.
     pub(super) fn note_difference(&mut self) {
         let wanted = self.recipe.launched();

@@ -6,6 +6,7 @@ use super::{
     journal::Journal,
     limits::Limits,
     orphan_stops::OrphanStops,
+    persist, places,
     snapshot::Snapshot,
     still::{NotStill, Still, StillRequest},
 };
@@ -214,6 +215,28 @@ impl Handle {
     /// Gives a node that runs other settings. Caps are in force when this returns; writing them is kept from the
     /// dispatcher, because the kernel reclaims memory while a lower `memory.max` is being written (cgroup-v2.rst).
     pub async fn take(&self, recipe: Recipe) -> OrderReply {
+        self.caps(&recipe).await?;
+        self.order(EngineOrder::Change(Change::Take(Box::new(recipe)))).await
+    }
+
+    /// The same for a broker whose process of this incarnation has been given what differs in its file: its file is written, and it
+    /// counts as started with it.
+    pub async fn take_given(&self, recipe: Recipe, to: Incarnation) -> OrderReply {
+        self.caps(&recipe).await?;
+        let done = self.order(EngineOrder::Change(Change::Given(Box::new(recipe.clone()), to))).await?;
+        let (layout, node) = (self.layout.clone(), recipe.node.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            persist::write_launched(&layout, &recipe.node, &recipe.launched())?;
+            places::rewrite(&recipe)
+        });
+        // Nothing that runs reads them, and the next start writes them anew.
+        if let Ok(Err(e)) = written.await {
+            tracing::warn!(node = %node, "{e}: {}", e.source);
+        }
+        Ok(done)
+    }
+
+    async fn caps(&self, recipe: &Recipe) -> Result<(), Rejection> {
         if let Some(limits) = self.limits.clone() {
             let wanted = recipe.clone();
             let written = tokio::task::spawn_blocking(move || limits.change(&wanted)).await;
@@ -228,13 +251,18 @@ impl Handle {
                 Err(e) => return Err(Rejection::NotNow(format!("{}: its caps could not be set: {e}", recipe.node))),
             }
         }
-        self.order(EngineOrder::Change(Change::Take(Box::new(recipe)))).await
+        Ok(())
     }
 
     /// Adds a node and waits until it serves.
     pub async fn add(&self, recipe: Recipe) -> OrderReply {
         let past = Past(adopt::look_for(&self.layout, &recipe.node).await.map(Box::new));
         self.order(EngineOrder::Change(Change::Add(Box::new(recipe), past))).await
+    }
+
+    /// Where things lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Where events go.

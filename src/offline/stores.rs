@@ -6,6 +6,7 @@
 //! place). A snapshot has its name only when it is whole and on disk; half a one has a name that is none.
 
 mod copy;
+mod dynamic;
 pub mod exchange;
 mod manifest;
 
@@ -187,6 +188,7 @@ fn into(
         cluster: None,
         mysql: None,
         secrets: Vec::new(),
+        dynamic: dynamic::copy(layout, stores.iter().map(|store| &store.node))?,
         stores: Vec::new(),
     };
     for store in stores.iter().filter(|store| store.dir.exists()) {
