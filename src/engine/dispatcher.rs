@@ -407,7 +407,7 @@ impl Engine {
             EngineOrder::Change(change) => {
                 let node = match &change {
                     Change::Restart(recipe) | Change::Add(recipe, _) => Some(recipe.node.clone()),
-                    Change::Order(_) | Change::Take(_) | Change::Drop(_) => None,
+                    Change::Order(_) | Change::Take(_) | Change::Given(..) | Change::Drop(_) => None,
                 };
                 let done = super::change::carry_out(self, change);
                 // One that is new has its place only now; events are made at the end of the turn.
