@@ -5,12 +5,14 @@
 mod drill;
 mod orders;
 mod programs;
+mod roll;
 mod stores;
 mod topics;
 
 pub use drill::{Drill, DrillAny, DrillBroker, DrillLasts, DrillThrowAway};
 pub use orders::{Fence, Kill, Restart, Start, Stop};
 pub use programs::{Artifacts, Bundle, BundleFile, BundleInstall, Fetch, Gc};
+pub use roll::{Consent, Reload, Roll, WhyNot};
 pub use stores::{Reset, Restore, Snapshot};
 pub use topics::{Topics, TopicsDo};
 
@@ -80,12 +82,13 @@ pub enum Verb {
     /// What the configuration file would change, and what `reload` would do about it
     Plan(Plan),
     /// Apply the configuration file: only what must restart does, brokers one at a time
+    #[command(after_long_help = roll::RELOAD_HELP)]
     Reload(Reload),
     /// Restart brokers one by one, each when nothing breaks by it; waits while something would, and says for what
-    #[command(after_long_help = ROLL_HELP)]
+    #[command(after_long_help = roll::ROLL_HELP)]
     Roll(Roll),
     /// What breaks if this node is stopped now; exit code 9 when something does
-    #[command(after_long_help = WHY_NOT_HELP)]
+    #[command(after_long_help = roll::WHY_NOT_HELP)]
     WhyNot(WhyNot),
     /// Topics against the configuration: list, put into force, delete; exit code 9 when something differs
     #[command(after_long_help = topics::HELP)]
@@ -222,56 +225,6 @@ pub struct Plan {
     #[arg(long)]
     pub json: bool,
 }
-
-/// `reload`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Reload {
-    /// Longest wait for one thing: the cluster to be whole, a node to be ready; then the rest is left
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
-    pub max_wait: Duration,
-}
-
-/// `roll`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Roll {
-    /// Only say in which order, and what would break and be waited for; touches nothing
-    #[arg(long)]
-    pub plan: bool,
-    /// The plan as JSON (schema 1)
-    #[arg(long, requires = "plan")]
-    pub json: bool,
-    /// Longest wait for one thing: the cluster to be whole, a broker to be ready; then the rest is left (exit 6)
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
-    pub max_wait: Duration,
-    /// Go on although partitions have too few replicas and are unavailable while one of their brokers is away
-    #[arg(long)]
-    pub accept_unavailable: bool,
-    /// Which brokers [default: all that are not stopped by order]
-    #[arg(value_name = "NODE", value_parser = node_name)]
-    pub nodes: Vec<NodeName>,
-}
-
-const ROLL_HELP: &str = "\
-A broker that is not ready goes first, the controller last. Before each one every broker must answer and list every other, every \
-replica of every partition must be in sync, and leaders must be back where they belong (for at most ten seconds, with \
-kafka.elect_preferred). What would break is told as four lists. A broker that does not come back ends the roll: no other is \
-restarted. Settings are not changed by it: that is `reload`, which restarts what must restart in the same way.";
-
-/// `why-not`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct WhyNot {
-    /// Which
-    #[arg(value_name = "NODE", value_parser = node_name)]
-    pub node: NodeName,
-    /// As JSON (schema 1)
-    #[arg(long)]
-    pub json: bool,
-}
-
-const WHY_NOT_HELP: &str = "\
-For a broker the partitions of all topics, internal ones too, as four lists. goes offline: their only replica is on it. refuses \
-acks=all: fewer than min.insync.replicas would stay in sync. unreadable: no replica that stays is in sync, so nobody could lead. may \
-lose acks=1: it leads them and its followers have not confirmed the newest records. Waits for: what a roll would wait for first.";
 
 /// `logs`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -497,10 +450,10 @@ mod tests {
             "plan",
             "plan --json",
             "reload",
-            "reload --max-wait 30s",
+            "reload --max-wait 30s --accept-unavailable --force",
             "roll",
             "roll --plan --json",
-            "roll --max-wait 30s --accept-unavailable broker-1 broker-2",
+            "roll --max-wait 30s --accept-unavailable --force broker-1 broker-2",
             "why-not broker-1 --json",
             "topics --json",
             "topics apply",

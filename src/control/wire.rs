@@ -79,7 +79,7 @@ pub enum Order {
         now: bool,
     },
     /// Apply the configuration file that the daemon was started with: `Progress` lines, then `Done`, or `Refused` with 3
-    /// (configuration), 4 (preflight), 5 (artifact), 6 (a node, or a wait that took too long) or 8 (refused).
+    /// (configuration), 4 (preflight), 5 (artifact), 6 (a node, or a wait that took too long) or 8 (refused, also on the way).
     Reload {
         /// The file that the client means; refused when the daemon uses another. None: whichever the daemon uses.
         #[serde(default)]
@@ -87,6 +87,12 @@ pub enum Order {
         /// Longest wait for one thing, seconds.
         #[serde(default = "max_wait_default")]
         max_wait_s: u64,
+        /// As of `Roll`. Absent: false (older clients and daemons).
+        #[serde(default, skip_serializing_if = "is_false")]
+        accept_unavailable: bool,
+        /// As of `Roll`. Absent: false (older clients and daemons).
+        #[serde(default, skip_serializing_if = "is_false")]
+        force: bool,
     },
     /// Restart brokers one by one (see `operate::roll`): `Progress` lines, then `Done`, or `Refused` with 6 (a broker did not come
     /// back, or a wait that took too long) or 8. With `plan` one `Outlook`, and nothing is touched.
@@ -100,6 +106,9 @@ pub enum Order {
         /// Partitions that have too few replicas may be unavailable meanwhile.
         #[serde(default)]
         accept_unavailable: bool,
+        /// Replicas on brokers that nobody runs are not waited for where nothing breaks. Absent: false (older clients and daemons).
+        #[serde(default, skip_serializing_if = "is_false")]
+        force: bool,
         /// Only say what it would do and what would break.
         #[serde(default)]
         plan: bool,

@@ -21,7 +21,7 @@ use crate::{
         wire::{Answer, Caps, Checked, Hello, Order, VERSION, Verdict},
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
-    operate::{drill, operation::Operations, prove, verify},
+    operate::{drill, gate::Terms, operation::Operations, prove, verify},
     sys::{cgroup::CgroupRoot, clock, memory::Readings},
 };
 use std::{sync::Arc, time::Duration};
@@ -193,13 +193,13 @@ impl Shared {
                 self.reloads.rest();
                 self.carry_out(EngineOrder::Down { now }, by, out).await;
             }
-            Order::Reload { config, max_wait_s } => {
-                let max_wait = Duration::from_secs(max_wait_s);
-                self.reloads.reload(&self.engine, config, max_wait, by, out).await;
+            Order::Reload { config, max_wait_s, accept_unavailable, force } => {
+                let bounds = (Duration::from_secs(max_wait_s), Terms { accept_unavailable, force });
+                self.reloads.reload(&self.engine, config, bounds, by, out).await;
             }
-            Order::Roll { nodes, max_wait_s, accept_unavailable, plan } => {
-                let max_wait = Duration::from_secs(max_wait_s);
-                let asked = self.reloads.asked(nodes, max_wait, accept_unavailable);
+            Order::Roll { nodes, max_wait_s, accept_unavailable, force, plan } => {
+                let terms = Terms { accept_unavailable, force };
+                let asked = self.reloads.asked(nodes, Duration::from_secs(max_wait_s), terms);
                 if plan {
                     out.send(self.reloads.outlook(&self.engine, &asked).await);
                 } else {

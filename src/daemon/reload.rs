@@ -20,6 +20,7 @@ use crate::{
         plan as offline_plan, preflight,
     },
     operate::{
+        gate::Terms,
         operation::{Kind, Operations, Refused},
         reload::{self, Failed, Purpose, Report, Work},
         topics::Keeper,
@@ -98,12 +99,12 @@ impl Reloads {
         &self,
         engine: &Handle,
         config: Option<String>,
-        max_wait: Duration,
+        (max_wait, terms): (Duration, Terms),
         by: OrderedBy,
         out: &AnswerSink,
     ) {
         let done = match self.operations.begin(Kind::Reload, "", Some(by)) {
-            Ok(_running) => self.one(engine, config, max_wait, by, out).await,
+            Ok(_running) => self.one(engine, config, (max_wait, terms), by, out).await,
             Err(refused) => Err(busy(&refused)),
         };
         match done {
@@ -125,7 +126,7 @@ impl Reloads {
         &self,
         engine: &Handle,
         config: Option<String>,
-        max_wait: Duration,
+        (max_wait, terms): (Duration, Terms),
         by: OrderedBy,
         out: &AnswerSink,
     ) -> Result<Vec<String>, Failed> {
@@ -148,6 +149,7 @@ impl Reloads {
             new: applied.recipes.clone(),
             max_wait,
             purpose: Purpose::Reload,
+            terms,
             leaders_home: applied.sight.elect,
         };
         let mut report = Telling { engine, out, waited: String::new() };

@@ -348,6 +348,7 @@ impl Outlook {
                 .collect(),
             refusals,
             notes: self.notes.clone(),
+            outlook: None,
         }
     }
 }

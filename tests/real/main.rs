@@ -29,6 +29,7 @@ mod kills;
 mod libraries;
 mod proven;
 mod reload;
+mod roll;
 mod snapshot;
 mod throwaway;
 mod topics;

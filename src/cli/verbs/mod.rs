@@ -57,7 +57,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Fence(args) => orders::run(context, "fence", Order::Fence { node: args.node }).await,
         Verb::Doctor(args) => doctor::run(context, &args).await,
         Verb::Plan(args) => plan::run(context, args.json).await,
-        Verb::Reload(args) => reload::run(context, args.max_wait).await,
+        Verb::Reload(asked) => reload::run(context, &asked).await,
         Verb::Roll(asked) => roll::run(context, asked).await,
         Verb::WhyNot(asked) => roll::why_not(context, asked.node, asked.json).await,
         Verb::Topics(asked) => topics::run(context, asked).await,

@@ -192,7 +192,7 @@ pub enum Gate {
     None,
     /// Every broker that is wanted is ready: ZooKeeper is not taken from under one that recovers.
     BrokersReady,
-    /// Every replica of every partition is in sync, as each broker sees it.
+    /// ZooKeeper can be used, every replica of every partition is in sync as each broker sees it, and nothing breaks by it.
     InSync,
     /// No partition has a replica on it.
     NoReplicas,
@@ -204,7 +204,7 @@ impl Gate {
         match self {
             Gate::None => None,
             Gate::BrokersReady => Some("when every broker is ready"),
-            Gate::InSync => Some("when every replica of every partition is in sync"),
+            Gate::InSync => Some("when every replica of every partition is in sync and nothing breaks by it"),
             Gate::NoReplicas => Some("refused while a partition has a replica on it"),
         }
     }
