@@ -320,7 +320,7 @@ impl Preparing {
                     let mut why = format!(
                         "old session 0x{:x} of broker {broker} expires in up to {} s",
                         stat.ephemeral_owner,
-                        left.as_secs() + 1
+                        left.as_millis().div_ceil(1_000)
                     );
                     if let Some(doubt) = doubt {
                         why = format!("{why} and is not closed before: {doubt}");

@@ -1,6 +1,6 @@
 //! What is looked at before a broker is taken away: ZooKeeper, what every broker says of every partition, and what would break.
 //!
-//! One look is a [`Field`]; what it means for one broker is a [`Verdict`]. What stands in the way is of one of three classes, as in
+//! One look is a `Field`; what it means for one broker is a `Verdict`. What stands in the way is of one of three classes, as in
 //! Strimzi's KafkaRoller: it passes and is waited for; it passes only by somebody's hand, and may be gone over by order where nothing
 //! breaks; or no waiting changes it, and without consent nothing is done. What cannot be told is waited for: it is no consent.
 

@@ -251,7 +251,9 @@ mod tests {
 
     const OLD: &str = "# head\nbroker.id=1\nlog.retention.hours=72\nnum.io.threads=4\n";
 
-    fn to(new: &str) -> Result<Option<Vec<(&'static str, Wanted, bool)>>, String> {
+    type Set = (&'static str, Wanted, bool);
+
+    fn to(new: &str) -> Result<Option<Vec<Set>>, String> {
         let found = between(OLD, new)?;
         Ok(found.map(|(d, _)| d.to.into_iter().map(|p| (p.key, p.value, p.pinned)).collect()))
     }
