@@ -75,7 +75,7 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
     stack.configure_raw(&format!("{body}\n[kafka.properties]\nreplica.fetch.backoff.ms = 300\n"));
     let plan = stack.ok(&["plan"]);
     for words in [
-        "-replica.fetch.backoff.ms=250",
+        "-replica.fetch.backoff.ms=50",
         "+replica.fetch.backoff.ms=300",
         "when every replica of every partition is in sync",
     ] {
