@@ -117,7 +117,7 @@ fn what_kafka_takes_while_it_runs_is_changed_live_and_the_file_holds_after_every
     assert_eq!(refused.code, Some(3), "{refused}");
     assert!(refused.stderr.contains("Not a number of type INT"), "{refused}");
     println!("{refused}");
-    assert_eq!((pids(&stack), BROKERS.map(|node| properties(&stack, node))), (after.clone(), files));
+    assert_eq!((pids(&stack), BROKERS.map(|node| properties(&stack, node))), (after, files));
     assert_eq!(value(&stack, 1, "num.io.threads"), "6");
     let (plan, _) = reload(three);
     assert!(plan.stdout.contains("broker-2"), "only broker 2 has other settings now: {plan}");

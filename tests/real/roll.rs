@@ -58,7 +58,6 @@ fn without_zookeeper(stack: &Stack) {
     let said = stack.fails(9, &["why-not", "broker-1"]).stdout;
     assert!(said.contains("no leader could move") && said.contains("zookeeper is not ready (down"), "{said}");
     assert!(said.contains("unreadable        test-phase1-"), "{said}");
-    println!("{said}");
     let left = stack.fails(6, &["roll", "--max-wait", "1s", "broker-1"]);
     assert!(left.stderr.contains("zookeeper is not ready") && left.stderr.contains("roll broker-1"), "{left}");
     stack.expect_log("and stopped");
@@ -84,7 +83,6 @@ fn a_topic_that_is_made_while_a_roll_waits(stack: &Stack, admin: &Admin) {
         assert!(output.stderr.contains(words), "{words}\n{output}");
     }
     stack.expect_log("no waiting changes that");
-    println!("{output}");
     assert_eq!(stack.pid("broker-1"), pid);
     let output = stack.spawn(&["roll", "--accept-unavailable", "broker-1"]).wait(VERB_LIMIT);
     assert_eq!(output.code, Some(0), "{output}");
@@ -99,7 +97,6 @@ fn a_reload_needs_the_same_consent(stack: &Stack, admin: &Admin) {
     for words in ["what breaks while each is away", "goes offline: alone-", "unless --accept-unavailable"] {
         assert!(plan.contains(words), "{words}\n{plan}");
     }
-    println!("{plan}");
     let plan: Value = serde_json::from_str(&stack.ok(&["plan", "--json"]).stdout).unwrap();
     assert_eq!(plan["outlook"]["nodes"][0]["node"], "broker-1", "{plan:#}");
     let refused = stack.fails(8, &["reload"]);
@@ -140,7 +137,6 @@ fn a_broker_that_does_not_come_back(stack: &Stack, admin: &Admin) {
     ] {
         assert!(output.stderr.contains(&words), "{words}\n{output}");
     }
-    println!("{output}");
     for words in ["did not come back", "taken", first] {
         stack.expect_log(words);
     }
@@ -165,7 +161,6 @@ fn replicas_that_nobody_brings_back(stack: &Stack, admin: &Admin) {
     for words in ["by force, although spare-0", "every replica that can be is in sync"] {
         assert!(output.stderr.contains(words), "{words}\n{output}");
     }
-    println!("{output}");
     assert_ne!(stack.pid("broker-1"), pid);
     stack.ok(&["start", "broker-2"]);
     whole(stack, admin, &[1, 2, 3]);
@@ -200,7 +195,6 @@ fn a_broker_that_leaves(stack: &Stack, admin: &Admin) {
     for words in ["broker-3 is not in the file any more but holds replicas", "late-", "left as they were: broker-3"] {
         assert!(output.stderr.contains(words), "{words}\n{output}");
     }
-    println!("{output}");
     assert_eq!(stack.pid("broker-3"), pids[2]);
 
     stack.call(admin.delete_topic("late", CALL)).unwrap();

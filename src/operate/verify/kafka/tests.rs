@@ -21,15 +21,16 @@ fn addresses(bootstrap: &str) -> Vec<SocketAddr> {
     bootstrap.split(',').map(|a| a.parse().unwrap()).collect()
 }
 
-/// A listener that hands everything on to another and changes what it says: each `from` of an answer becomes `to`, of the same
-/// length. A broker with a wrong `advertised.listeners` says just that.
-async fn liar(to: SocketAddr, from: Vec<u8>, into: Vec<u8>) -> SocketAddr {
-    assert_eq!(from.len(), into.len());
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap();
+/// Bytes of an answer, and what becomes of them, of the same length.
+type Change = (Vec<u8>, Vec<u8>);
+
+/// A listener that hands everything on to another and changes what it says. Brokers with a wrong `advertised.listeners` say just
+/// that, all of them.
+fn liar(listener: TcpListener, to: SocketAddr, changes: Vec<Change>) {
+    assert!(changes.iter().all(|(from, into)| from.len() == into.len()));
     tokio::spawn(async move {
         while let Ok((client, _)) = listener.accept().await {
-            let (from, into) = (from.clone(), into.clone());
+            let changes = changes.clone();
             tokio::spawn(async move {
                 let Ok(server) = TcpStream::connect(to).await else { return };
                 let (mut asks, mut hears) = client.into_split();
@@ -40,9 +41,9 @@ async fn liar(to: SocketAddr, from: Vec<u8>, into: Vec<u8>) -> SocketAddr {
                     if answers.read_exact(&mut frame).await.is_err() {
                         return;
                     }
-                    for at in 0..=frame.len().saturating_sub(from.len()) {
-                        if frame[at..].starts_with(&from) {
-                            frame[at..at + from.len()].copy_from_slice(&into);
+                    for at in 0..frame.len() {
+                        if let Some((_, into)) = changes.iter().find(|(from, _)| frame[at..].starts_with(from)) {
+                            frame[at..at + into.len()].copy_from_slice(into);
                         }
                     }
                     if hears.write_all(&[&length.to_be_bytes()[..], &frame].concat()).await.is_err() {
@@ -52,7 +53,25 @@ async fn liar(to: SocketAddr, from: Vec<u8>, into: Vec<u8>) -> SocketAddr {
             });
         }
     });
-    address
+}
+
+fn port(address: SocketAddr) -> Vec<u8> {
+    i32::from(address.port()).to_be_bytes().to_vec()
+}
+
+/// Liars before every broker, so that no answer tells the truth: `lies` besides their own ports. Where they listen.
+async fn liars(brokers: &[SocketAddr], lies: Vec<Change>) -> Vec<SocketAddr> {
+    let mut listeners = Vec::new();
+    for _ in brokers {
+        listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
+    let addresses: Vec<SocketAddr> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
+    let own = brokers.iter().zip(&addresses).map(|(broker, liar)| (port(*broker), port(*liar)));
+    let changes: Vec<Change> = lies.into_iter().chain(own).collect();
+    for (listener, broker) in listeners.into_iter().zip(brokers) {
+        liar(listener, *broker, changes.clone());
+    }
+    addresses
 }
 
 async fn looked_through(address: SocketAddr, brokers: &[SocketAddr]) -> Vec<(String, Option<String>)> {
@@ -81,9 +100,8 @@ async fn a_listener_that_advertises_another_port_is_named_and_its_partition_is_n
     let cluster = cluster();
     let brokers = addresses(&cluster.bootstrap_servers());
     let nobody = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
-    let port = |address: SocketAddr| i32::from(address.port()).to_be_bytes().to_vec();
-    let liar = liar(brokers[0], port(brokers[1]), port(nobody)).await;
-    let found = looked_through(liar, &brokers).await;
+    let liars = liars(&brokers, vec![(port(brokers[1]), port(nobody))]).await;
+    let found = looked_through(liars[0], &liars).await;
     let (advertises, goes) = (found[0].1.clone().unwrap(), found[1].1.clone().unwrap());
     assert!(advertises.contains(&format!("2 at 127.0.0.1:{}", nobody.port())), "{advertises}");
     assert!(goes.contains(&format!("write a record to {TOPIC}-")), "{goes}");
@@ -93,8 +111,8 @@ async fn a_listener_that_advertises_another_port_is_named_and_its_partition_is_n
 async fn a_listener_that_advertises_another_host_is_named() {
     let cluster = cluster();
     let brokers = addresses(&cluster.bootstrap_servers());
-    let liar = liar(brokers[2], b"127.0.0.1".to_vec(), b"127.9.9.9".to_vec()).await;
-    let found = looked_through(liar, &brokers).await;
+    let liars = liars(&brokers, vec![(b"127.0.0.1".to_vec(), b"127.9.9.9".to_vec())]).await;
+    let found = looked_through(liars[2], &liars).await;
     assert!(found[0].1.as_ref().unwrap().starts_with("1 at 127.9.9.9:"), "{found:?}");
     assert!(found[1].1.is_some(), "nobody listens there: {found:?}");
 }
