@@ -14,6 +14,10 @@ const SHORT: Duration = Duration::from_secs(2);
 fn cluster() -> MockCluster<'static, rdkafka::producer::DefaultProducerContext> {
     let cluster = MockCluster::new(3).unwrap();
     cluster.create_topic(TOPIC, 3, 3).unwrap();
+    // It would choose leaders at random, and a broker without a partition is missed by no writer.
+    for partition in 0..3 {
+        cluster.partition_leader(TOPIC, partition, Some(partition + 1)).unwrap();
+    }
     cluster
 }
 
