@@ -1,6 +1,6 @@
 //! The one loop: takes orders, happenings and deadlines, asks the machine, has its actions done, publishes the state.
 //!
-//! A little past 500 lines: orders, happenings and the turn itself all change the one state that the loop owns.
+//! Past 500 lines: orders, happenings and the turn itself all change the one state that the loop owns.
 
 use super::{
     actions, adopt,

@@ -1,5 +1,7 @@
 //! The keeper of configured topics: puts the file into force when the cluster comes up, after a reload and by order; in between it
 //! looks, and tells what differs. It sleeps while nothing is configured and while no broker serves.
+//!
+//! A little past 500 lines: one look and what follows from it; what is due and what differs are files of their own.
 
 use super::{
     decide::{self, Decision, Step},
