@@ -22,6 +22,7 @@ mod hindered;
 mod mysql;
 mod points;
 mod room;
+mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 
