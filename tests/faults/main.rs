@@ -18,6 +18,7 @@ mod fence;
 #[path = "../vm/guest.rs"]
 #[allow(dead_code)]
 mod guest;
+mod handover;
 mod hindered;
 mod mysql;
 mod points;

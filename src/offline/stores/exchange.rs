@@ -296,10 +296,12 @@ fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<Vec<String>, SysErr
                 Step::Come => (&new, &swap.dir),
                 Step::Done => break,
             };
-            std::fs::rename(from, to)
-                .and_then(|()| fail_io!("exchange.renamed", to.as_path()))
-                .and_then(|()| fs::sync_parent(to))
-                .map_err(|e| SysError::new(format!("rename {} to {}", from.display(), to.display()), e))?;
+            let renamed = || -> io::Result<()> {
+                std::fs::rename(from, to)?;
+                fail_io!("exchange.renamed", to.as_path())?;
+                fs::sync_parent(to)
+            };
+            renamed().map_err(|e| SysError::new(format!("rename {} to {}", from.display(), to.display()), e))?;
         }
     }
     if let Some(secrets) = &exchange.secrets {
