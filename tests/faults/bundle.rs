@@ -50,12 +50,12 @@ fn no_artifact_is_away_wherever_its_replacement_dies() {
     };
     whole("none");
     let before = names(&bench);
-    let tree = before.iter().find(|name| name.starts_with("kafka")).expect("a tree of Kafka").clone();
+    let tree = before.iter().find(|name| name.starts_with("test-apache")).expect("a tree").clone();
     let jar = fs::read_dir(bench.path(&format!("artifacts/{tree}/libs"))).unwrap().flatten().next().unwrap().path();
     for point in points {
         if point == "store.gone" {
             // What no record knows goes, and nothing else.
-            let old = bench.path("artifacts").join(tree.replace("kafka", "kafka-of-before"));
+            let old = bench.path("artifacts").join(tree.replace("test-", "test-of-before-"));
             assert!(
                 std::process::Command::new("cp")
                     .arg("-r")
