@@ -292,7 +292,7 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
         });
         assert_eq!(seen(&bench), [expected; 5], "{point}");
         let told = ok(&bench, &["events", "-n", "100"]).contains("was cut short with its daemon");
-        assert_eq!(told, true, "{point}: the next daemon tells of it");
+        assert!(told, "{point}: the next daemon tells of it");
         assert_eq!(snapshots(&bench), ["first"], "{point}");
         nothing_is_beside(&bench, &point);
         is_ended(&bench, run);
