@@ -12,11 +12,12 @@ use super::{
     node::{Happening, PrepareTask},
     orphan,
     orphan_stops::OrphanStop,
-    places, takeover,
+    places::{self, HandOver},
+    takeover,
 };
 use crate::{
     base::{
-        Cause, Layout, NodeName,
+        Cause, EventKind, EventLine, Layout, NodeName,
         outcome::Failure,
         recipe::{PrepareStep, Recipe},
     },
@@ -162,7 +163,7 @@ impl Preparing {
     fn files(&self) -> Result<(), PrepareError> {
         find_user(&self.recipe, &self.credentials)?;
         ports_free(&self.recipe)?;
-        files(&self.layout, &self.recipe)
+        files(&self.layout, &self.recipe, &self.journal)
     }
 
     fn told(&self, result: Result<(), PrepareError>) {
@@ -199,6 +200,7 @@ impl Preparing {
         self.await_room().await?;
         let (layout, recipe, credentials) =
             (self.layout.clone(), Arc::clone(&self.recipe), Arc::clone(&self.credentials));
+        let journal = self.journal.clone();
         {
             // Held until the work is done; a closed semaphore cannot be: nobody closes it.
             let _turn = AT_ONCE.acquire().await;
@@ -206,7 +208,7 @@ impl Preparing {
                 not_half_exchanged(&layout, &recipe)?;
                 find_user(&recipe, &credentials)?;
                 ports_free(&recipe)?;
-                files(&layout, &recipe)
+                files(&layout, &recipe, &journal)
             })
             .await?;
         }
@@ -414,8 +416,18 @@ fn ports_free(recipe: &Recipe) -> Result<(), PrepareError> {
     Ok(())
 }
 
-fn files(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareError> {
-    places::make(layout, recipe).map_err(|e| PrepareError::file(&recipe.node, &e))
+fn files(layout: &Layout, recipe: &Recipe, journal: &Journal) -> Result<(), PrepareError> {
+    let file = |e| PrepareError::file(&recipe.node, &e);
+    match places::hand_over(layout, recipe) {
+        Ok(None) => {}
+        Ok(Some(given)) => {
+            tracing::info!(node = %recipe.node, "{given}");
+            journal.note(EventLine::new(EventKind::Preparing, given).node(&recipe.node));
+        }
+        Err(HandOver::Refused(failure)) => return Err(PrepareError::Refused(failure)),
+        Err(HandOver::Failed(e)) => return Err(file(e)),
+    }
+    places::make(layout, recipe).map_err(file)
 }
 
 #[cfg(test)]
