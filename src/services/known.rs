@@ -86,8 +86,8 @@ pub(super) const FATAL: &[Known] = &[
         Product::Kafka,
         Cause::OldSession,
         &["Error while creating ephemeral at /brokers/ids/", "node already exists and owner"],
-        "ZooKeeper still holds the session of this broker's last run",
-        "wait until the session has expired; the supervisor starts the broker then",
+        "another session holds this broker's name in ZooKeeper: that of its last run, or another broker with its id",
+        "wait: the supervisor starts the broker when the session is gone, and says so when it stays",
     ),
     fatal(
         Product::Kafka,
