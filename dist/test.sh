@@ -63,7 +63,7 @@ tests() { # LAYER - how the test program tests/LAYER is run
 }
 
 layer format cargo fmt --check
-layer scripts shellcheck -x -S warning dist/*.sh dist/in-own-network tests/vm/*.sh .ci/run
+layer scripts shellcheck -x -S warning dist/*.sh dist/in-own-network tests/vm/*.sh tests/vm/*/*.sh .ci/run
 layer lints cargo clippy --locked --all-targets -- -D warnings
 layer lints-failpoints cargo clippy --locked --features failpoints --test faults -- -D warnings
 layer build cargo build --locked --all-targets

@@ -32,6 +32,27 @@ impl Figure {
         Self { what: what.to_owned(), ours: "not measured".into(), notes: vec![why.to_owned()], ..Self::default() }
     }
 
+    /// A row that another program has measured, as it has written it down.
+    pub fn read(line: &str) -> Measured<Self> {
+        let row: serde_json::Value = serde_json::from_str(line).map_err(|e| format!("{line}: {e}"))?;
+        let text = |key: &str| row[key].as_str().unwrap_or_default().to_owned();
+        Ok(Self {
+            what: text("what"),
+            ours: text("ours"),
+            against: text("against"),
+            ratio: row["ratio"].as_f64(),
+            reach: text("reach"),
+            reached: row["reached"].as_bool(),
+            rounds: row["rounds"].as_u64().and_then(|n| n.try_into().ok()).unwrap_or(0),
+            notes: row["notes"]
+                .as_array()
+                .into_iter()
+                .flatten()
+                .filter_map(|n| n.as_str().map(str::to_owned))
+                .collect(),
+        })
+    }
+
     fn json(&self) -> String {
         serde_json::json!({
             "what": self.what, "ours": self.ours, "against": self.against, "ratio": self.ratio, "reach": self.reach,

@@ -79,6 +79,13 @@ pub enum PrepareStep {
         /// Whether the supervisor closes the session itself once the broker is proven dead.
         fence: bool,
     },
+    /// Before a start right after a death: a moment for the other brokers to lead what this one led.
+    AwaitTakeover {
+        /// `broker.id`.
+        broker_id: u32,
+        /// INTERNAL listeners of the others.
+        others: Vec<SocketAddr>,
+    },
 }
 
 /// Which program writes a data directory.

@@ -413,7 +413,8 @@ fn not_startable(plan: &ReloadPlan, new: &Side) -> Vec<(u8, change::Refusal)> {
             | PrepareStep::DataVersion(_)
             | PrepareStep::BrokerIdentity(_)
             | PrepareStep::MysqlIdentity { .. }
-            | PrepareStep::AwaitBrokerSessionGone { .. } => None,
+            | PrepareStep::AwaitBrokerSessionGone { .. }
+            | PrepareStep::AwaitTakeover { .. } => None,
         });
         // a page that serves is not taken down for one that cannot be had
         if let Some((what, hint)) = absent {

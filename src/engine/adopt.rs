@@ -1,7 +1,7 @@
 //! What a new daemon finds under its root: shims that run on, exits nobody has heard of, processes without a shim.
 
 use super::{
-    Engine, actions,
+    Engine, actions, gc_log,
     incidents::Obituary,
     link::{self, Connection, Hold, NoShim},
     node::{Asked, NodeRuntime},
@@ -289,6 +289,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
                 runtime.obituaries.push(Obituary {
                     failure,
                     tail,
+                    collections: gc_log::last(&runtime.recipe, cause, record.started_at),
                     ready: (state.incarnation == record.incarnation).then_some(state.ready_since.is_some()),
                     while_no_daemon: true,
                     rebooted: record.status == ExitStatus::Unknown && boot.is_some_and(|b| b != clock::boot_id()),

@@ -9,6 +9,7 @@ use crate::{
     sys::{
         clock,
         command::{Cancel, Command, Running},
+        error::SysError,
         fs, net,
     },
 };
@@ -31,8 +32,15 @@ const DUMP: Duration = Duration::from_secs(90);
 /// One training at a time per archive: three brokers share one.
 static UNDER_WAY: Mutex<BTreeMap<PathBuf, Arc<Mutex<()>>>> = Mutex::new(BTreeMap::new());
 
-/// Makes the archive when it is missing. Blocking. The error says why there is none; a start goes on without.
-pub(super) fn ensure(archive: &ClassDataArchive, cancel: &Cancel) -> Result<(), String> {
+/// Makes the archive when it is missing, in the cgroup that `group` makes; none: caps are not enforced. Blocking. The error says why
+/// there is none; a start goes on without.
+///
+/// Its JVMs hold some 300 MB, which are the node's and not the supervisor's.
+pub(super) fn ensure(
+    archive: &ClassDataArchive,
+    group: impl FnOnce() -> Result<Option<PathBuf>, SysError>,
+    cancel: &Cancel,
+) -> Result<(), String> {
     let turn = {
         let mut all = UNDER_WAY.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(all.entry(archive.file.clone()).or_default())
@@ -52,8 +60,9 @@ pub(super) fn ensure(archive: &ClassDataArchive, cancel: &Cancel) -> Result<(), 
     let work = directory.join(format!(".training.{name}.{}", std::process::id()));
     fs::remove_dir_all_optional(&work).map_err(|e| format!("{e}: {}", e.source))?;
     fs::make_dir(&work, 0o700).map_err(|e| format!("{e}: {}", e.source))?;
+    let group = group().map_err(|e| format!("{e}: {}", e.source))?;
     let began = clock::now();
-    let result = train(&archive.training, &work, cancel)
+    let result = train(&archive.training, &Room { work: &work, group: group.as_deref() }, cancel)
         .and_then(|made| publish(&made, &archive.file).map_err(|e| format!("cannot keep {}: {e}", made.display())));
     if let Err(why) = &result
         && !cancel.is_cancelled()
@@ -94,18 +103,27 @@ fn failure_mark(archive: &Path) -> PathBuf {
     archive.with_extension("failed")
 }
 
-fn train(training: &Training, work: &Path, cancel: &Cancel) -> Result<PathBuf, String> {
-    let made = work.join("archive.jsa");
+/// Where training programs run.
+#[derive(Clone, Copy)]
+struct Room<'a> {
+    /// Their directory.
+    work: &'a Path,
+    /// Their cgroup; none: this process's.
+    group: Option<&'a Path>,
+}
+
+fn train(training: &Training, room: &Room<'_>, cancel: &Cancel) -> Result<PathBuf, String> {
+    let made = room.work.join("archive.jsa");
     match training {
         Training::Zookeeper(zookeeper) => {
-            let mut run = TrainingRun::start(zookeeper, work, "zookeeper", None, Some(&made))?;
+            let mut run = TrainingRun::start(zookeeper, room, "zookeeper", None, Some(&made))?;
             run.await_answer(cancel)?;
             run.end(cancel)?;
         }
         Training::Broker(broker, zookeeper) => {
-            let mut behind = TrainingRun::start(zookeeper, work, "zookeeper", None, None)?;
+            let mut behind = TrainingRun::start(zookeeper, room, "zookeeper", None, None)?;
             behind.await_answer(cancel)?;
-            let mut run = TrainingRun::start(broker, work, "broker", Some(behind.address), Some(&made))?;
+            let mut run = TrainingRun::start(broker, room, "broker", Some(behind.address), Some(&made))?;
             run.await_answer(cancel)?;
             run.end(cancel)?;
             // Dropped: killed; its data is thrown away anyway.
@@ -127,7 +145,7 @@ struct TrainingRun {
 impl TrainingRun {
     fn start(
         jvm: &TrainingJvm,
-        work: &Path,
+        Room { work, group }: &Room<'_>,
         what: &'static str,
         zookeeper: Option<SocketAddr>,
         archive: Option<&Path>,
@@ -155,10 +173,10 @@ impl TrainingRun {
         let command = Command {
             argv,
             env: vec![("TMPDIR".into(), work.display().to_string())],
-            dir: work.to_owned(),
+            dir: (*work).to_owned(),
             stdin: None,
         };
-        let running = command.start().map_err(|e| format!("{e}: {}", e.source))?;
+        let running = command.start_in(None, *group).map_err(|e| format!("{e}: {}", e.source))?;
         Ok(Self { running: Some(running), address, what })
     }
 

@@ -5,7 +5,7 @@
 use super::{
     actions, adopt, derive,
     disk::Guard,
-    fence,
+    fence, gc_log,
     identity::{self, Identities},
     incidents::{Incidents, Obituary},
     journal::Journal,
@@ -549,6 +549,7 @@ impl Engine {
                 record: Some(record.clone()),
                 failure: failure.clone(),
                 tail,
+                collections: gc_log::last(&runtime.recipe, cause, record.started_at),
                 ready: Some(runtime.ready_since.is_some()),
                 memory: runtime.memory,
                 ..Obituary::new(record.incarnation, cause, record.ended_at)

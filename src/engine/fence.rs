@@ -79,6 +79,7 @@ fn of_recipe(runtime: &NodeRuntime) -> Option<(SocketAddr, u32, Duration, bool)>
         | PrepareStep::DataVersion(_)
         | PrepareStep::BrokerIdentity(_)
         | PrepareStep::MysqlIdentity { .. }
+        | PrepareStep::AwaitTakeover { .. }
         | PrepareStep::NoProgram { .. } => None,
     })
 }
@@ -170,6 +171,12 @@ async fn registered(session: &mut Session, broker: u32) -> Result<Option<Registe
 }
 
 impl Fence {
+    /// The last run ended just now.
+    pub(super) fn is_fresh(&self) -> bool {
+        const FRESH_MS: i64 = 5_000;
+        self.end.is_some_and(|run| (0..FRESH_MS).contains(&(clock::wall().0 - run.ended.0)))
+    }
+
     /// One attempt. An error: ZooKeeper did not answer, and nothing is known.
     pub(super) async fn attempt(&self) -> Result<Fenced, ClientError> {
         let _one = ONE.lock().await;

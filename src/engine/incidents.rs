@@ -41,6 +41,8 @@ pub(super) struct Obituary {
     pub(super) trouble: Option<String>,
     /// The end of the log of that run.
     pub(super) tail: String,
+    /// What its garbage collector did last in that run, where memory may have been what it died of.
+    pub(super) collections: Vec<String>,
     /// Whether it was ready in that run; none: nobody knows.
     pub(super) ready: Option<bool>,
     /// Anonymous and file-backed memory when it was last looked at.
@@ -64,6 +66,7 @@ impl Obituary {
             failure: None,
             trouble: None,
             tail: String::new(),
+            collections: Vec::new(),
             ready: None,
             memory: None,
             while_no_daemon: false,

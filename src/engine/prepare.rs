@@ -12,7 +12,7 @@ use super::{
     node::{Happening, PrepareTask},
     orphan,
     orphan_stops::OrphanStop,
-    places,
+    places, takeover,
 };
 use crate::{
     base::{
@@ -219,9 +219,10 @@ impl Preparing {
             match step {
                 PrepareStep::ClassData(archive) => {
                     let (archive, cancel) = (archive.clone(), self.cancel.clone());
-                    let node = self.node.clone();
+                    let (node, limits, recipe) = (self.node.clone(), self.limits.clone(), Arc::clone(&self.recipe));
+                    let group = move || limits.map(|limits| limits.start(&recipe).map(|(group, _)| group)).transpose();
                     // An archive only makes a start faster: whatever goes wrong is said and the start goes on without.
-                    let made = tokio::task::spawn_blocking(move || class_data::ensure(&archive, &cancel)).await;
+                    let made = tokio::task::spawn_blocking(move || class_data::ensure(&archive, group, &cancel)).await;
                     if let Ok(Err(why)) = made {
                         tracing::info!(node = %node, "starts without a class-data archive: {why}");
                     }
@@ -231,6 +232,11 @@ impl Preparing {
                 }
                 PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence: _ } => {
                     self.await_session_gone(*zookeeper, *broker_id, *up_to, session.take()).await?;
+                }
+                PrepareStep::AwaitTakeover { broker_id, others } => {
+                    if self.fence.as_ref().is_some_and(Fence::is_fresh) {
+                        takeover::wait(*broker_id, others, || self.cancel.is_cancelled()).await;
+                    }
                 }
                 PrepareStep::DataVersion(step) => self.data_version(step).await?,
                 PrepareStep::BrokerIdentity(step) => session = Some(self.broker_identity(step).await?),
@@ -349,6 +355,7 @@ fn not_half_exchanged(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareErr
         | PrepareStep::BrokerIdentity(_)
         | PrepareStep::MysqlIdentity { .. }
         | PrepareStep::AwaitBrokerSessionGone { .. }
+        | PrepareStep::AwaitTakeover { .. }
         | PrepareStep::NoProgram { .. } => None,
     };
     let Some(dir) = recipe.prepare.iter().find_map(data_of) else { return Ok(()) };

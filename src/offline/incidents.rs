@@ -229,7 +229,7 @@ pub fn story(i: &Incident) -> Vec<String> {
     }
     if !i.evidence.telling.is_empty() {
         lines.push(String::new());
-        lines.push("what its log told of memory and faults".into());
+        lines.push("what it told of memory and faults".into());
         lines.extend(i.evidence.telling.iter().map(|l| format!("  | {l}")));
     }
     if !i.evidence.log.is_empty() {

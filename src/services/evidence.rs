@@ -1,6 +1,8 @@
 //! What of a node's settings and of its last lines tells about its memory. Pure.
 
+use super::jvm;
 use crate::base::{NodeKind, recipe::Recipe};
+use std::path::PathBuf;
 
 /// Flags of a JVM that bound a part of its memory; of two the last one holds (the java command).
 const FLAGS: [&str; 6] =
@@ -20,6 +22,12 @@ pub fn memory_settings(recipe: &Recipe) -> Vec<String> {
         NodeKind::Mysql => OPTIONS.iter().filter_map(of_key).map(str::to_owned).collect(),
         NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::KafkaUi | NodeKind::Command => flags.collect(),
     }
+}
+
+/// The file that a JVM's collections are written to; the one before it has `.0` behind its name. None: no JVM of ours.
+pub fn gc_log(recipe: &Recipe) -> Option<PathBuf> {
+    let named = recipe.launch.argv.iter().find_map(|arg| arg.strip_prefix(jvm::GC_LOG))?;
+    named.split(':').next().map(PathBuf::from)
 }
 
 /// Most lines that are picked out.
@@ -93,6 +101,14 @@ mod tests {
             contents: "[mysqld]\ninnodb_buffer_pool_size = 512M\nmax-connections=100\n".into(),
         }];
         assert_eq!(memory_settings(&server), ["innodb_buffer_pool_size = 512M", "max-connections=100"]);
+    }
+
+    #[test]
+    fn the_file_with_the_collections_is_the_one_of_the_command_line() {
+        let mut jvm = recipe("[command.a]\nargv = [\"/bin/java\", \"-Xlog:gc\", \"Main\"]");
+        assert_eq!(gc_log(&jvm), None);
+        jvm.launch.argv.push(super::super::jvm::gc_log("/r/nodes/a/run/tmp"));
+        assert_eq!(gc_log(&jvm), Some("/r/nodes/a/run/tmp/gc.log".into()));
     }
 
     #[test]

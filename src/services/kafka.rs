@@ -116,6 +116,15 @@ pub(super) fn recipe(
                 up_to: kafka.session_timeout + 2 * zookeeper.tick,
                 fence: kafka.fencing,
             },
+            PrepareStep::AwaitTakeover {
+                broker_id: id,
+                others: kafka
+                    .brokers
+                    .iter()
+                    .filter(|(other, _)| **other != id)
+                    .map(|(_, broker)| SocketAddr::new(INTERNAL_IP, broker.internal_port.0))
+                    .collect(),
+            },
         ],
         launch: Launch {
             argv: command.argv(),
@@ -271,7 +280,10 @@ fn size(p: &mut Properties, cores: usize) {
 fn recovery(p: &mut Properties) {
     // Only for a broker that lives but does not fetch; a dead one leaves every ISR with its session.
     p.set("replica.lag.time.max.ms", "10000", "a broker that does not fetch for this long leaves the ISR");
-    p.set("replica.fetch.backoff.ms", "250", "");
+    // When leaders move, a follower that hears of it before the leader does is put off for this long, a second by default.
+    p.set("replica.fetch.backoff.ms", "50", "put off for so long while leaders move; the default is 1000");
+    // What was put off waits besides for the fetch of the others, which the leader holds for this long where nothing is written to them.
+    p.set("replica.fetch.wait.max.ms", "200", "an idle fetch is held for so long; the default is 500");
     p.set("auto.leader.rebalance.enable", "true", "");
     p.set("leader.imbalance.check.interval.seconds", "30", "leaders go back to a returned broker; the default is 300");
     // Without another broker to hand over to, a stop sleeps this long three times (KafkaServer.scala, controlledShutdown).

@@ -107,6 +107,7 @@ fn argv(
     let mut argv = vec![text(&jar.java.program, "")?];
     argv.extend(jvm::memory_flags(limits));
     argv.extend(jvm::common_flags(tmp, crash_dir));
+    argv.push(jvm::gc_log(tmp));
     // its own manual asks for it: JMX metrics of brokers over TLS (development/building/without-docker.md)
     argv.extend(["--add-opens".into(), "java.rmi/javax.rmi.ssl=ALL-UNNAMED".into()]);
     argv.extend(ui.jvm_flags.iter().cloned());

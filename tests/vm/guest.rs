@@ -151,15 +151,21 @@ fn fill(share: &Path, here: &Path, script: &Path) -> std::io::Result<()> {
         fs::set_permissions(share.join(dir), fs::Permissions::from_mode(0o755))?;
     }
     fs::set_permissions(share, fs::Permissions::from_mode(0o755))?;
-    let programs =
-        [Path::new(env!("CARGO_BIN_EXE_cdc-supervisor")), Path::new(env!("CARGO_BIN_EXE_cdc-shim")), program()];
-    for program in programs {
-        put_program(share, program, &program.file_name().unwrap_or_default().to_string_lossy())?;
+    for name in ["cdc-supervisor", "cdc-shim"] {
+        put_program(share, &ours(name), name)?;
     }
+    put_program(share, program(), "fake-daemon")?;
     for unit in fs::read_dir(here.join("../../systemd"))?.flatten() {
         fs::copy(unit.path(), share.join("systemd").join(unit.file_name()))?;
     }
+    fs::copy(here.join("head.sh"), share.join("head.sh"))?;
     fs::copy(script, share.join("in-guest.sh")).map(drop)
+}
+
+/// One of our two programs: as it was built for the tests, or of `CDC_VM_PROGRAMS`, where figures are of released ones.
+fn ours(name: &str) -> PathBuf {
+    let built = if name == "cdc-shim" { env!("CARGO_BIN_EXE_cdc-shim") } else { env!("CARGO_BIN_EXE_cdc-supervisor") };
+    std::env::var_os("CDC_VM_PROGRAMS").map_or_else(|| built.into(), |dir| Path::new(&dir).join(name))
 }
 
 /// Puts a program into the directory that the guest mounts, without its debug information.

@@ -7,6 +7,7 @@
 #[path = "../fetch/archives.rs"]
 #[allow(dead_code)]
 mod archives;
+mod figures;
 mod guest;
 mod life;
 mod memory;

@@ -2,6 +2,7 @@
 //! one test per fact.
 
 use super::{
+    figures::Figure,
     guest::{Guest, Size, booted},
     script, support,
 };
@@ -113,6 +114,22 @@ fn limits_that_have_drifted_are_put_right_and_told_once_each() {
 #[test]
 fn every_kill_has_the_label_of_what_was_done() {
     let guest = guest_or_skip!("every_kill_has_the_label_of_what_was_done");
+    let count = |name: &str| guest.saw(name).lines().count();
+    let (wrong, missed) = (count("campaign.wrong"), count("campaign.missed"));
+    let made = count("campaign.labels") + missed;
+    Figure {
+        what: "OOM kills caused at random (guest), and their labels",
+        ours: format!("{made} deaths: {wrong} wrong, {missed} missed"),
+        reach: "0 wrong, 0 missed",
+        reached: Some(wrong == 0 && missed == 0),
+        rounds: oom_rounds(),
+        note: format!(
+            "of a node, its child, a group, several at once, some by another's SIGKILL; of the unit's limit and of the machine one each; seed {}",
+            guest.saw("campaign.seed")
+        ),
+        ..Figure::default()
+    }
+    .show();
     assert_eq!(guest.saw("campaign.wrong"), "", "seed {}", guest.saw("campaign.seed"));
     assert_eq!(guest.saw("campaign.missed"), "", "seed {}\n{}", guest.saw("campaign.seed"), guest.journal());
     let deaths = guest.saw("campaign.deaths");

@@ -8,9 +8,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// `packed/now` and `packed/later`: release trees of these programs and of the same with a later version in them, and their
-/// packages beside them; `packed/unfit`: the later one with a program that cannot be the daemon.
-pub fn pack(share: &Path, dist: &Path) -> Result<()> {
+/// `packed/now` and `packed/later`: release trees of these programs and of the same with a later version in them.
+pub fn trees(share: &Path, dist: &Path) -> Result<()> {
     tree(share, dist)?;
     let packed = share.join("packed");
     let (supervisor, shim) = (share.join("bin/cdc-supervisor"), share.join("bin/cdc-shim"));
@@ -18,7 +17,13 @@ pub fn pack(share: &Path, dist: &Path) -> Result<()> {
     fs::write(&later, with_later_version(fs::read(&supervisor)?))?;
     fs::set_permissions(&later, fs::Permissions::from_mode(0o755))?;
     succeed(Command::new(dist.join("tree.sh")).arg(packed.join("later")).arg(&later).arg(&shim))?;
-    fs::remove_file(later)?;
+    fs::remove_file(later)
+}
+
+/// The trees and `packed/unfit`, the later one with a program that cannot be the daemon; their packages, and bundles.
+pub fn pack(share: &Path, dist: &Path) -> Result<()> {
+    trees(share, dist)?;
+    let packed = share.join("packed");
     unfit(&packed)?;
     for (name, out) in [("now", "."), ("later", "."), ("unfit", "of-unfit")] {
         let mut build = Command::new(dist.join("build-deb.sh"));
@@ -26,8 +31,7 @@ pub fn pack(share: &Path, dist: &Path) -> Result<()> {
         build.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
         succeed(build.arg(packed.join(out)).arg(packed.join(name)))?;
     }
-    let bundle = packed.join("empty.bundle");
-    let whole = fs::read(&bundle)?;
+    let whole = fs::read(packed.join("empty.bundle"))?;
     fs::write(packed.join("torn.bundle"), &whole[..whole.len() / 2])
 }
 

@@ -167,6 +167,7 @@ pub(super) fn learn(identities: &Identities, node: &NodeName, recipe: &Recipe) {
             Ok(())
         }
         PrepareStep::ClassData(_)
+        | PrepareStep::AwaitTakeover { .. }
         | PrepareStep::MysqlInitialize(_)
         | PrepareStep::DataVersion(_)
         | PrepareStep::NoProgram { .. }

@@ -132,7 +132,12 @@ impl Draft {
         let java = own_doing.then(|| known.as_ref().and_then(|k| evidence::java_limit(&k.line))).flatten();
         let oom_by = record.and_then(|r| r.oom_by).filter(|_| cause == Cause::OutOfMemory);
         let out_of_memory = cause == Cause::OutOfMemory;
-        let telling = if out_of_memory || java.is_some() { evidence::telling_lines(tail) } else { Vec::new() };
+        let collections = obituary.as_ref().map_or(&[][..], |o| o.collections.as_slice());
+        let telling: Vec<&str> = if out_of_memory || java.is_some() {
+            collections.iter().map(String::as_str).chain(evidence::telling_lines(tail)).collect()
+        } else {
+            Vec::new()
+        };
         let at = obituary.as_ref().map_or(self.noted_at, |o| o.at);
         let memory = Memory {
             kernel_bytes: obituary.as_ref().and_then(|o| o.memory).and_then(|m| m.kernel),

@@ -18,12 +18,20 @@ struct Entry {
     given_up: bool,
 }
 
+impl Entry {
+    fn is_under_way(&self) -> bool {
+        self.acknowledged == 0 && !self.given_up
+    }
+}
+
 /// Numbers from nought on.
 #[derive(Debug)]
 pub(super) struct Ledger {
     opened: Moment,
     partitions: u64,
     entries: Vec<Entry>,
+    /// How many were neither acknowledged nor given up.
+    under_way: usize,
     /// When each partition was acknowledged last.
     last: Vec<Option<Moment>>,
 }
@@ -36,6 +44,7 @@ impl Ledger {
             opened: now,
             partitions: u64::try_from(partitions).unwrap_or(1),
             entries: Vec::new(),
+            under_way: 0,
             last: vec![None; partitions],
         }
     }
@@ -52,12 +61,20 @@ impl Ledger {
     pub(super) fn send(&mut self, at: Moment) -> u64 {
         let sent = self.since_opened(at);
         self.entries.push(Entry { sent, ..Entry::default() });
+        self.under_way += 1;
         self.count() - 1
     }
 
-    /// Takes the last number back: its client would not have it.
-    pub(super) fn take_back(&mut self) {
-        self.entries.pop();
+    /// The numbers of a partition behind its first `handed` that wait for their client, in order.
+    pub(super) fn due(&self, partition: usize, handed: u64) -> Vec<u64> {
+        let first = handed * self.partitions + u64::try_from(partition).unwrap_or(0);
+        let numbers = (first..self.count()).step_by(usize::try_from(self.partitions).unwrap_or(1));
+        numbers.filter(|n| self.is_under_way(*n)).collect()
+    }
+
+    fn is_under_way(&self, number: u64) -> bool {
+        let entry = usize::try_from(number).ok().and_then(|n| self.entries.get(n));
+        entry.is_some_and(Entry::is_under_way)
     }
 
     /// How many were sent.
@@ -74,7 +91,9 @@ impl Ledger {
     pub(super) fn acknowledge(&mut self, number: u64, at: Moment) {
         let since = self.since_opened(at);
         if let Some(entry) = self.entry(number) {
+            let was_under_way = entry.is_under_way();
             entry.acknowledged = since;
+            self.under_way -= usize::from(was_under_way);
             let partition = self.partition_of(number);
             self.last[partition] = self.last[partition].max(Some(at));
         }
@@ -83,14 +102,17 @@ impl Ledger {
     /// Its client has given it up.
     pub(super) fn give_up(&mut self, number: u64) {
         if let Some(entry) = self.entry(number) {
+            let was_under_way = entry.is_under_way();
             entry.given_up = true;
+            self.under_way -= usize::from(was_under_way);
         }
     }
 
     /// Its client has stopped trying all that is under way; how many that are.
     pub(super) fn give_up_all(&mut self) -> u64 {
-        let under_way = self.entries.iter_mut().filter(|e| e.acknowledged == 0 && !e.given_up);
+        let under_way = self.entries.iter_mut().filter(|e| e.is_under_way());
         let given_up = under_way.map(|entry| entry.given_up = true).count();
+        self.under_way = 0;
         u64::try_from(given_up).unwrap_or(u64::MAX)
     }
 
@@ -101,7 +123,7 @@ impl Ledger {
 
     /// How many are under way.
     pub(super) fn under_way(&self) -> usize {
-        self.entries.iter().filter(|e| e.acknowledged == 0 && !e.given_up).count()
+        self.under_way
     }
 
     /// Judges it by what was read back: the numbers of each partition in the order they lie there; none: not a number of ours.
@@ -267,6 +289,23 @@ mod tests {
         assert_eq!((tally.lost, tally.given_up, tally.strange, tally.out_of_order), (0, 2, 0, 0));
         assert_eq!(faults("record", &tally, 0), ["2 records given up by the client"]);
         assert_eq!(ledger.under_way(), 0);
+    }
+
+    #[test]
+    fn due_is_what_was_not_handed_over_and_not_given_up() {
+        let mut ledger = Ledger::open(3, OPENED);
+        for n in 0..8 {
+            ledger.send(at(n));
+        }
+        assert_eq!(ledger.due(1, 0), [1, 4, 7]);
+        assert_eq!(ledger.due(2, 1), [5]);
+        assert_eq!(ledger.due(0, 3), [] as [u64; 0], "0, 3 and 6 were handed over");
+        ledger.give_up(4);
+        ledger.give_up(4);
+        ledger.acknowledge(4, at(9));
+        assert_eq!((ledger.due(1, 1), ledger.under_way()), (vec![7], 7));
+        assert_eq!(ledger.give_up_all(), 7);
+        assert_eq!((ledger.due(1, 1), ledger.under_way()), (vec![], 0));
     }
 
     #[test]

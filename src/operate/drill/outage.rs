@@ -21,8 +21,10 @@ use crate::{
 use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
 use tokio::time::sleep;
 
-/// Pause between two looks, and where one takes long (thousands of partitions) four times as long as it took, at most so long.
+/// Pause between two looks until the leaders have moved, and after it: each costs the brokers a connection and an answer. Where one
+/// takes long (thousands of partitions) it is four times as long as it took, at most so long.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
+const LOOK_LATER_EVERY: Duration = Duration::from_millis(100);
 const LOOK_AT_LEAST_EVERY: Duration = Duration::from_millis(250);
 /// Bound of one look at one broker.
 const LOOK: Duration = Duration::from_secs(1);
@@ -135,7 +137,8 @@ impl Outage {
         let mut told = String::new();
         let mut took = Duration::ZERO;
         loop {
-            sleep((took * 4).clamp(LOOK_EVERY, LOOK_AT_LEAST_EVERY)).await;
+            let pause = if self.watch.leaders_move() { LOOK_EVERY } else { LOOK_LATER_EVERY };
+            sleep((took * 4).clamp(pause, LOOK_AT_LEAST_EVERY)).await;
             let snapshot = stage.engine.snapshot();
             if snapshot.ending {
                 return Err(Refused::unsafe_now("the supervisor is on its way down", None));

@@ -1,6 +1,9 @@
 //! The records of a drill: topics of our own, numbered records at a set rate, and everything read back.
 
-use super::ledger::Ledger;
+use super::{
+    ledger::Ledger,
+    pace::{self, Client, Writing, entries},
+};
 use crate::{
     base::{
         Moment,
@@ -8,16 +11,16 @@ use crate::{
     },
     clients::{
         ClientError,
-        kafka::{Admin, ClusterView, Delivery, Stream, listener_metadata, write_without_retries},
+        kafka::{Admin, ClusterView, Stream, listener_metadata, write_without_retries},
     },
     operate::prove::KafkaTargets,
     sys::clock,
 };
 use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex},
     time::Duration,
 };
-use tokio::time::{MissedTickBehavior, interval, sleep};
+use tokio::time::sleep;
 
 /// Our topics, and the partitions of each: with three brokers each leads one of a topic.
 pub(super) const TOPICS: [&str; 3] = ["cdc-supervisor-drill-1", "cdc-supervisor-drill-2", "cdc-supervisor-drill-3"];
@@ -26,15 +29,14 @@ const PARTITIONS: u32 = 3;
 /// How a topic is known to be ours: nobody else keeps records for so long to the millisecond.
 const MARK: (&str, &str) = ("retention.ms", "86399117");
 
+/// A deleted partition's files go after a second instead of a minute: a broker that restarts meanwhile recovers each of them, too.
+const GONE_AFTER: (&str, &str) = ("file.delete.delay.ms", "1000");
+
 /// Bound of one call of the admin client.
 const CALL: Duration = Duration::from_secs(15);
 /// How long all brokers may take to know of a topic, or to forget it.
 const KNOWN_WITHIN: Duration = Duration::from_secs(30);
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How often the writer looks at what is due.
-const PACE: Duration = Duration::from_millis(5);
-/// How long a partition may acknowledge nothing until the client is told of its brokers again.
-const STALLED: Duration = Duration::from_secs(2);
 /// How long a record is tried: longer than anything a drill breaks lasts.
 const GIVE_UP: Duration = Duration::from_secs(600);
 /// Records read at a time: some 5 MB.
@@ -65,15 +67,6 @@ impl Shape {
             Self { bytes: BYTES, under_way: usize::MAX }
         }
     }
-
-    /// How many more may be under way.
-    fn room(self, ledger: &Mutex<Ledger>) -> u64 {
-        if self.under_way == usize::MAX {
-            return u64::MAX;
-        }
-        let room = self.under_way.saturating_sub(entries(ledger).under_way());
-        u64::try_from(room).unwrap_or(u64::MAX)
-    }
 }
 
 /// Kafka's error code for a write that too few replicas would have (`Errors.NOT_ENOUGH_REPLICAS`).
@@ -89,34 +82,27 @@ pub(super) struct Records {
     admin: Admin,
     targets: KafkaTargets,
     run: String,
-    shape: Shape,
     ledger: Arc<Mutex<Ledger>>,
-    /// Kept for as long as something may be under way: a client that is closed gives it up.
-    stream: Arc<Mutex<Option<Stream>>>,
-}
-
-fn entries(ledger: &Mutex<Ledger>) -> MutexGuard<'_, Ledger> {
-    // Nothing under this lock can leave it half changed.
-    ledger.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn client(stream: &Mutex<Option<Stream>>) -> MutexGuard<'_, Option<Stream>> {
-    // A client is there or not: nothing can be half changed.
-    stream.lock().unwrap_or_else(PoisonError::into_inner)
+    /// What is written. Its client is kept for as long as something may be under way: one that is closed gives it up.
+    load: pace::Load,
 }
 
 impl Records {
     /// Nothing is made yet. `run` tells this drill's records from others'.
     pub(super) fn new(targets: &KafkaTargets, run: &str, shape: Shape) -> Result<Self, ClientError> {
-        let partitions = TOPICS.len() * usize::try_from(PARTITIONS).unwrap_or(1);
-        Ok(Self {
-            admin: Admin::new(&targets.internal)?,
-            targets: targets.clone(),
+        let partitions = usize::try_from(PARTITIONS).unwrap_or(1);
+        let ledger = Arc::new(Mutex::new(Ledger::open(TOPICS.len() * partitions, clock::now())));
+        let load = pace::Load {
+            client: Arc::default(),
+            ledger: Arc::clone(&ledger),
+            topics: &TOPICS,
+            partitions,
             run: run.to_owned(),
-            shape,
-            ledger: Arc::new(Mutex::new(Ledger::open(partitions, clock::now()))),
-            stream: Arc::default(),
-        })
+            bytes: shape.bytes,
+            open_max: shape.under_way,
+        };
+        let admin = Admin::new(&targets.internal)?;
+        Ok(Self { admin, targets: targets.clone(), run: run.to_owned(), ledger, load })
     }
 
     /// Whether a topic of our names is somebody else's; what an earlier drill left is ours.
@@ -130,7 +116,7 @@ impl Records {
         let brokers = u32::try_from(self.targets.brokers.len()).unwrap_or(1).max(1);
         let replicas = self.targets.rf.clamp(1, brokers);
         let min_isr = self.targets.min_isr.clamp(1, replicas).to_string();
-        let config = [MARK, ("min.insync.replicas", min_isr.as_str())];
+        let config = [MARK, ("min.insync.replicas", min_isr.as_str()), GONE_AFTER];
         for topic in TOPICS {
             let began = clock::now();
             // A deleted topic leaves the brokers' lists when its deletion begins (its leader becomes -2, `LeaderDuringDelete`), and
@@ -153,28 +139,23 @@ impl Records {
 
     /// Begins to write; what is returned ends it.
     pub(super) fn write(&mut self, rate: u32) -> Result<Writing, ClientError> {
-        *client(&self.stream) = Some(self.new_stream()?);
-        let (stream, ledger, run) = (Arc::clone(&self.stream), Arc::clone(&self.ledger), self.run.clone());
-        Ok(Writing(tokio::spawn(pace(stream, ledger, run, self.shape, rate))))
+        let client = self.new_client()?;
+        *self.load.client() = Some(client);
+        Ok(self.load.clone().write(rate))
     }
 
-    fn new_stream(&self) -> Result<Stream, ClientError> {
-        let ledger = Arc::clone(&self.ledger);
-        Stream::new(&self.targets.internal, GIVE_UP, move |number, delivery| {
-            let mut ledger = entries(&ledger);
-            match delivery {
-                Delivery::Acknowledged => ledger.acknowledge(number, clock::now()),
-                Delivery::GivenUp => ledger.give_up(number),
-            }
-        })
+    fn new_client(&self) -> Result<Client, ClientError> {
+        let partitions = self.load.topics.len() * self.load.partitions;
+        Client::new(&self.ledger, partitions, |told| Stream::new(&self.targets.internal, GIVE_UP, told))
     }
 
     /// Lets another client write on, in the place of one that does not get on: what that one has under way is given up, and how
     /// many that were comes back. Nothing is sent a second time.
     pub(super) fn renew(&self) -> Result<u64, ClientError> {
-        let stream = self.new_stream()?;
-        let old = client(&self.stream).replace(stream);
-        drop(old);
+        let new = self.new_client()?;
+        // The writer goes on with the new one only when what the old one had is given up.
+        let mut client = self.load.client();
+        drop(client.replace(new));
         Ok(entries(&self.ledger).give_up_all())
     }
 
@@ -271,71 +252,6 @@ fn refusing(view: &ClusterView, min_isr: usize, taken: impl Fn(u32) -> bool) -> 
     refuse.next().and_then(|(topic, p)| Some((topic.to_owned(), i32::try_from(p.id).ok()?)))
 }
 
-/// A writer at work.
-#[derive(Debug)]
-pub(super) struct Writing(tokio::task::JoinHandle<Result<(), ClientError>>);
-
-impl Writing {
-    /// Ends it; what is under way is still acknowledged. An error it met on its own comes back.
-    pub(super) async fn end(self) -> Result<(), ClientError> {
-        self.0.abort();
-        match self.0.await {
-            Ok(done) => done,
-            // ended as it was told to
-            Err(_) => Ok(()),
-        }
-    }
-}
-
-/// Sends what is due, for as long as it lives.
-async fn pace(
-    stream: Arc<Mutex<Option<Stream>>>,
-    ledger: Arc<Mutex<Ledger>>,
-    run: String,
-    shape: Shape,
-    rate: u32,
-) -> Result<(), ClientError> {
-    let began = clock::now();
-    let mut told = began;
-    let mut sent = 0u64;
-    let mut tick = interval(PACE);
-    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    loop {
-        tick.tick().await;
-        let now = clock::now();
-        let elapsed = u64::try_from(now.since(began).as_millis()).unwrap_or(0);
-        // Nothing is sent twice as fast because it could not be sent before: at most a tenth of a second's worth at once.
-        let due = (elapsed * u64::from(rate) / 1_000).saturating_sub(sent);
-        let room = shape.room(&ledger);
-        let Some(stream) = client(&stream).clone() else { continue };
-        if now.since(told) >= STALLED {
-            if !entries(&ledger).flows_since(now - STALLED) {
-                stream.look_again();
-            }
-            told = now;
-        }
-        let at_once = due.min(u64::from(rate / 10).max(1)).min(room);
-        sent += due - at_once;
-        for _ in 0..at_once {
-            let (number, partition) = {
-                let mut ledger = entries(&ledger);
-                let number = ledger.send(now);
-                (number, ledger.partition_of(number))
-            };
-            let topic = TOPICS[partition / usize::try_from(PARTITIONS).unwrap_or(1) % TOPICS.len()];
-            let inner = i32::try_from(partition % usize::try_from(PARTITIONS).unwrap_or(1)).unwrap_or(0);
-            let taken = stream.send(topic, inner, payload(&run, number, shape.bytes).as_bytes(), number);
-            if !matches!(taken, Ok(true)) {
-                entries(&ledger).take_back();
-                taken?;
-                // too many are under way: the rest of what is due is left out
-                break;
-            }
-            sent += 1;
-        }
-    }
-}
-
 async fn taken(admin: &Admin) -> Result<Option<Taken>, ClientError> {
     let view = admin.describe(CALL).await?;
     for topic in TOPICS.iter().filter(|t| view.topic(t).is_some()) {
@@ -386,13 +302,6 @@ async fn forgotten(targets: &KafkaTargets) -> bool {
     true
 }
 
-/// `RUN NUMBER …`.
-fn payload(run: &str, number: u64, bytes: usize) -> String {
-    let mut text = format!("{run} {number} ");
-    text.extend(std::iter::repeat_n('.', bytes.saturating_sub(text.len())));
-    text
-}
-
 fn number(payload: &[u8], run: &str) -> Option<u64> {
     let text = std::str::from_utf8(payload).ok()?;
     text.strip_prefix(run)?.strip_prefix(' ')?.split(' ').next()?.parse().ok()
@@ -433,7 +342,7 @@ mod tests {
 
     #[test]
     fn a_record_is_known_by_its_run_and_number() {
-        let text = payload("d00d", 4_711, BYTES);
+        let text = pace::payload("d00d", 4_711, BYTES);
         assert_eq!(text.len(), BYTES);
         assert_eq!(number(text.as_bytes(), "d00d"), Some(4_711));
         assert_eq!(number(text.as_bytes(), "d00e"), None);

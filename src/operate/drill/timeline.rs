@@ -165,6 +165,11 @@ impl Watch {
         }
     }
 
+    /// Partitions of a victim wait for another leader.
+    pub(super) fn leaders_move(&self) -> bool {
+        !self.led.is_empty() && self.line.last_new_leader.is_none()
+    }
+
     /// When it was broken, by the time of day.
     pub(super) fn began(&self) -> Timestamp {
         self.fault.wall
@@ -260,7 +265,9 @@ mod tests {
         watch.events(&[fenced.clone()]);
         fenced.at = Timestamp(1_000_900);
         watch.events(&[fenced]);
+        assert!(watch.leaders_move());
         watch.view(at(40), &view(&[1, 3], &[(Some(1), &[1, 3]), (Some(3), &[3]), (Some(3), &[3, 1])]), &wanted());
+        assert!(!watch.leaders_move());
         watch.nodes(at(60), &snapshot("starting", 2));
         watch.view(at(1_900), &view(ALL, &[(Some(1), &[1, 3]), (Some(3), &[3]), (Some(3), &[3, 1])]), &wanted());
         watch.nodes(at(2_000), &snapshot("ready", 2));

@@ -309,7 +309,8 @@ fn first_start(from: &Recipe, to: &Recipe) -> Vec<Setting> {
             | PrepareStep::BrokerIdentity(_)
             | PrepareStep::MysqlIdentity { .. }
             | PrepareStep::NoProgram { .. }
-            | PrepareStep::AwaitBrokerSessionGone { .. } => None,
+            | PrepareStep::AwaitBrokerSessionGone { .. }
+            | PrepareStep::AwaitTakeover { .. } => None,
         })
     };
     let (old, new) = (statements(from), statements(to));

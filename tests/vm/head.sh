@@ -1,0 +1,52 @@
+# shellcheck shell=bash
+# head.sh - what scripts of guests have in common: where things are, what is seen and left for the tests, waits with a bound.
+# Each reads it at its beginning (`. /run/host/head.sh`). Which of it a script uses is its own affair.
+# shellcheck disable=SC2034
+set -u
+share=/run/host
+seen=$share/seen
+unit=cdc-supervisor.service
+group=/sys/fs/cgroup/system.slice/$unit
+root=/var/lib/cdc-supervisor
+etc=/etc/cdc-supervisor
+config=$etc/supervisor.toml
+boot=$(cat $share/boot)
+label=''      # before the time of each step
+patience=40   # seconds that `await` waits
+longest=90    # seconds that a command which is `ran` may take: one that hangs would take the whole boot with it
+PATH=/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin
+
+step() { echo "$label$(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; }     # what comes now, with the guest's seconds
+saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                                # NAME VALUE...
+ran() { timeout $longest "${@:2}" >"$seen/$1.text" 2>&1 </dev/null; saw "$1.rc" $?; } # NAME COMMAND...: its output and code
+status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
+node() { cdc-supervisor status --json 2>/dev/null | jq -r ".nodes[] | select(.name == \"$1\") | $2"; }
+is() { [ "$(node "$1" "$2")" = "$3" ]; }                                     # NODE FIELD VALUE
+await() { # WHAT COMMAND...: what never came is named
+  local what=$1
+  shift
+  for _ in $(seq $((patience * 5))); do "$@" && return; sleep .2; done
+  echo "$label$what" >>"$seen/never"
+  return 1
+}
+now() { date +%s%3N; }
+main_pid() { systemctl show -P MainPID "$unit"; }
+cgroup_of() { sed -n 's/^0:://p' "/proc/$1/cgroup"; }
+of_user() { ps -o pid=,args= -u cdc-supervisor 2>/dev/null; }
+record() { find $root/state/incidents -name "*.$1.$2.json" 2>/dev/null | head -1; } # NODE INCARNATION: its file
+keep_journal() {
+  journalctl --no-pager -b -o short-precise -u "$unit" -u cdc-supervisor-fetch.service -u cdc-supervisor-nodes.service \
+    >"$seen/journal" 2>&1
+  cp $root/state/events.jsonl "$seen/" 2>/dev/null
+}
+shown() { # DIRECTORY: the host's, under its own name, now and at every boot before the unit
+  mkdir -p "$1"
+  echo "none $1 hostfs hostfs=$1 0 0" >>/etc/fstab
+  mount "$1"
+}
+java_shown() { # HOME: the host's Java runtime, with what its links in /etc lead to
+  shown "$1"
+  local conf
+  for conf in $(find "$1" -maxdepth 2 -type l -lname '/etc/*' -printf '%l\n' | cut -d/ -f2,3 | sort -u); do shown "/$conf"; done
+}
+saw "boot-$boot" begun
