@@ -1,6 +1,6 @@
 //! One line of the event log: what happened, when, to which node, on whose order; and the closed list of kinds.
 
-use super::{Cause, Incarnation, NodeName, Timestamp, printable::printable};
+use super::{Cause, Incarnation, NodeName, Reason, Timestamp, printable::printable};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -268,6 +268,10 @@ pub struct EventLine {
     /// Who ordered it.
     #[serde(default)]
     pub by: Option<OrderedBy>,
+    /// Why a node is stopped or started (`stopping`, `killing`, `preparing`, `started`): a word of [`Reason`]. Null there: it was
+    /// wanted up when the daemon began.
+    #[serde(default)]
+    pub reason: Option<String>,
 }
 
 impl EventLine {
@@ -283,6 +287,7 @@ impl EventLine {
             incident: None,
             took_ms: None,
             by: None,
+            reason: None,
         }
     }
 
@@ -328,6 +333,16 @@ impl EventLine {
         self
     }
 
+    /// For this reason; what no event before it says stands in the text, too.
+    #[must_use]
+    pub fn reason(mut self, reason: Reason) -> Self {
+        if let Some(clause) = reason.clause() {
+            self.text = printable(&format!("{}, {clause}", self.text), TEXT_MAX);
+        }
+        self.reason = Some(reason.as_str().to_owned());
+        self
+    }
+
     /// Whether it is of this kind.
     pub fn is(&self, kind: EventKind) -> bool {
         self.kind == kind.as_str()
@@ -350,7 +365,7 @@ mod tests {
         assert_eq!(
             serde_json::to_string(&line).unwrap(),
             "{\"at\":\"1970-01-01T00:00:00.000Z\",\"node\":\"mysql\",\"incarnation\":3,\"kind\":\"ended\",\"text\":\"a\\\\nb\",\
-             \"cause\":null,\"incident\":null,\"took_ms\":null,\"by\":null}"
+             \"cause\":null,\"incident\":null,\"took_ms\":null,\"by\":null,\"reason\":null}"
         );
         let later = r#"{"at":"2026-01-02T03:04:05.006Z","kind":"blessed","text":"t","mood":7}"#;
         let read: EventLine = serde_json::from_str(later).unwrap();

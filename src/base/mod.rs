@@ -1,6 +1,7 @@
 //! The shared values that rooms hand each other: names, units, paths, recipes, outcomes. No I/O, no product knowledge.
 
 pub mod drill;
+pub mod dynamic;
 pub mod event;
 pub mod ids;
 pub mod incident;
@@ -9,6 +10,7 @@ pub mod outcome;
 pub mod paths;
 pub mod printable;
 pub mod programs;
+pub mod reason;
 pub mod recipe;
 pub mod stop_signal;
 pub mod time;
@@ -21,6 +23,7 @@ pub use ids::{Incarnation, NodeKind, NodeName};
 pub use launched::Launched;
 pub use outcome::{Cause, ExitRecord, ExitStatus};
 pub use paths::Layout;
+pub use reason::Reason;
 pub use time::{Moment, Timestamp};
 pub use units::{ByteSize, Port};
 pub use verdict::Verdict;

@@ -68,6 +68,11 @@ impl Layout {
         self.state().join("topics.json")
     }
 
+    /// `state/dynamic-NAME.json`: what a reload has set of a broker that ran.
+    pub fn dynamic(&self, broker: &NodeName) -> PathBuf {
+        self.state().join(format!("dynamic-{broker}.json"))
+    }
+
     /// `state/operation.json`: the roll, drill, snapshot or restore under way; there until it has ended.
     pub fn operation(&self) -> PathBuf {
         self.state().join("operation.json")

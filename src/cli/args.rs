@@ -3,18 +3,22 @@
 //! Past 500 lines because it is the help text of every verb, in one place so that the words stay alike.
 
 mod drill;
+mod orders;
 mod programs;
+mod roll;
 mod stores;
 mod topics;
 
 pub use drill::{Drill, DrillAny, DrillBroker, DrillLasts, DrillThrowAway};
+pub use orders::{Fence, Kill, Restart, Start, Stop};
 pub use programs::{Artifacts, Bundle, BundleFile, BundleInstall, Fetch, Gc};
+pub use roll::{Consent, Reload, Roll, WhyNot};
 pub use stores::{Reset, Restore, Snapshot};
 pub use topics::{Topics, TopicsDo};
 
 use super::exit::Exit;
 use crate::{
-    base::{Cause, EventKind, NodeName, Timestamp, incident::OUTCOMES, outcome::parse_signal, units::parse_duration},
+    base::{Cause, EventKind, NodeName, Reason, Timestamp, incident::OUTCOMES, units::parse_duration},
     offline::{doctor, logs::parse_since},
 };
 use clap::{Args as ClapArgs, CommandFactory, Parser, Subcommand};
@@ -55,11 +59,12 @@ pub enum Verb {
     /// One record per death: why, what was done, what became of it, what to change
     Incidents(Incidents),
     /// Start nodes and what they need; returns when they are ready
-    Start(Nodes),
+    Start(Start),
     /// Stop nodes; returns when they are gone
     Stop(Stop),
     /// Stop and start nodes; returns when they are ready again
-    Restart(Nodes),
+    #[command(after_long_help = orders::RESTART_HELP)]
+    Restart(Restart),
     /// Send a signal to a node's main process
     Kill(Kill),
     /// Look whether the stack keeps its promises, as its clients meet it; exit code 9 when it does not
@@ -70,19 +75,20 @@ pub enum Verb {
     #[command(subcommand, after_long_help = drill::HELP)]
     Drill(Drill),
     /// Close the ZooKeeper session that a dead broker has left; refused without proof of its death
-    #[command(after_long_help = FENCE_HELP)]
+    #[command(after_long_help = orders::FENCE_HELP)]
     Fence(Fence),
     /// Look at the host: what is required, what is there, why, and what to do
     Doctor(Doctor),
     /// What the configuration file would change, and what `reload` would do about it
     Plan(Plan),
     /// Apply the configuration file: only what must restart does, brokers one at a time
+    #[command(after_long_help = roll::RELOAD_HELP)]
     Reload(Reload),
     /// Restart brokers one by one, each when nothing breaks by it; waits while something would, and says for what
-    #[command(after_long_help = ROLL_HELP)]
+    #[command(after_long_help = roll::ROLL_HELP)]
     Roll(Roll),
     /// What breaks if this node is stopped now; exit code 9 when something does
-    #[command(after_long_help = WHY_NOT_HELP)]
+    #[command(after_long_help = roll::WHY_NOT_HELP)]
     WhyNot(WhyNot),
     /// Topics against the configuration: list, put into force, delete; exit code 9 when something differs
     #[command(after_long_help = topics::HELP)]
@@ -192,34 +198,11 @@ pub struct Verify {
 }
 
 const VERIFY_HELP: &str = "\
-Looked at: broker lists, leaders, replicas in sync and min.insync.replicas; a record through each partition, and through each
-EXTERNAL listener as a client that knows only that one; MySQL's binlog settings, the grants of debezium, its login and its calls;
+Looked at: broker lists, replicas in sync and min.insync.replicas; leaders on every broker (waited for, 35 seconds at most); for
+each listener, INTERNAL ones too, whether it advertises every broker's host and port as configured, and a record through each
+partition by a client that knows only that listener; MySQL's binlog settings, the grants of debezium, its login and its calls;
 a row inserted, updated and deleted, read back from the binlog with whole row images and its GTIDs. It leaves records in the topic
 test-phase1 and the empty table cdc_supervisor.verify; no topic or table of yours is touched.";
-
-/// `fence`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Fence {
-    /// Which broker
-    #[arg(value_name = "NODE", value_parser = node_name)]
-    pub node: NodeName,
-}
-
-const FENCE_HELP: &str = "\
-The daemon does this by itself when a broker dies (kafka.fencing). By hand it obeys the same guard: the end of the broker's
-last run is on record and nothing of it lives, the session is the one of that run, nobody listens on the broker's ports, and
-the ZooKeeper that answers is the supervisor's own. Otherwise: exit code 8, with the reason, and nothing is touched.";
-
-/// `stop`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Stop {
-    /// Kill instead of asking, also what is still starting: a broker checks all its logs at the next start, mysqld recovers
-    #[arg(long)]
-    pub now: bool,
-    /// Which
-    #[arg(value_name = "NODE", required = true, value_parser = node_name)]
-    pub nodes: Vec<NodeName>,
-}
 
 /// `status`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -242,56 +225,6 @@ pub struct Plan {
     #[arg(long)]
     pub json: bool,
 }
-
-/// `reload`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Reload {
-    /// Longest wait for one thing: the cluster to be whole, a node to be ready; then the rest is left
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
-    pub max_wait: Duration,
-}
-
-/// `roll`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Roll {
-    /// Only say in which order, and what would break and be waited for; touches nothing
-    #[arg(long)]
-    pub plan: bool,
-    /// The plan as JSON (schema 1)
-    #[arg(long, requires = "plan")]
-    pub json: bool,
-    /// Longest wait for one thing: the cluster to be whole, a broker to be ready; then the rest is left (exit 6)
-    #[arg(long, value_name = "TIME", default_value = "10m", value_parser = parse_duration)]
-    pub max_wait: Duration,
-    /// Go on although partitions have too few replicas and are unavailable while one of their brokers is away
-    #[arg(long)]
-    pub accept_unavailable: bool,
-    /// Which brokers [default: all that are not stopped by order]
-    #[arg(value_name = "NODE", value_parser = node_name)]
-    pub nodes: Vec<NodeName>,
-}
-
-const ROLL_HELP: &str = "\
-A broker that is not ready goes first, the controller last. Before each one every broker must answer and list every other, every \
-replica of every partition must be in sync, and leaders must be back where they belong (for at most ten seconds, with \
-kafka.elect_preferred). What would break is told as four lists. A broker that does not come back ends the roll: no other is \
-restarted. Settings are not changed by it: that is `reload`, which restarts what must restart in the same way.";
-
-/// `why-not`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct WhyNot {
-    /// Which
-    #[arg(value_name = "NODE", value_parser = node_name)]
-    pub node: NodeName,
-    /// As JSON (schema 1)
-    #[arg(long)]
-    pub json: bool,
-}
-
-const WHY_NOT_HELP: &str = "\
-For a broker the partitions of all topics, internal ones too, as four lists. goes offline: their only replica is on it. refuses \
-acks=all: fewer than min.insync.replicas would stay in sync. unreadable: no replica that stays is in sync, so nobody could lead. may \
-lose acks=1: it leads them and its followers have not confirmed the newest records. Waits for: what a roll would wait for first.";
 
 /// `logs`.
 #[derive(Clone, Debug, ClapArgs)]
@@ -399,25 +332,6 @@ fn which(text: &str) -> Result<Which, String> {
     }
 }
 
-/// Verbs on nodes.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Nodes {
-    /// Which
-    #[arg(value_name = "NODE", required = true, value_parser = node_name)]
-    pub nodes: Vec<NodeName>,
-}
-
-/// `kill`.
-#[derive(Clone, Debug, ClapArgs)]
-pub struct Kill {
-    /// Which
-    #[arg(value_name = "NODE", value_parser = node_name)]
-    pub node: NodeName,
-    /// Name or number: SIGKILL, HUP, 15
-    #[arg(short, long, value_name = "S", value_parser = parse_signal)]
-    pub signal: i32,
-}
-
 /// `doctor`.
 #[derive(Clone, Debug, ClapArgs)]
 pub struct Doctor {
@@ -479,7 +393,12 @@ fn incidents_help() -> String {
 
 fn kinds_help() -> String {
     let kinds: Vec<&str> = EventKind::ALL.iter().map(|k| k.as_str()).collect();
-    format!("Kinds of events (`kind`): {}", kinds.join(" "))
+    let reasons: Vec<&str> = Reason::ALL.iter().map(|r| r.as_str()).collect();
+    format!(
+        "Kinds of events (`kind`): {}\n\nWhy a node is stopped or started (`reason`): {}",
+        kinds.join(" "),
+        reasons.join(" ")
+    )
 }
 
 #[cfg(test)]
@@ -531,10 +450,10 @@ mod tests {
             "plan",
             "plan --json",
             "reload",
-            "reload --max-wait 30s",
+            "reload --max-wait 30s --accept-unavailable --force",
             "roll",
             "roll --plan --json",
-            "roll --max-wait 30s --accept-unavailable broker-1 broker-2",
+            "roll --max-wait 30s --accept-unavailable --force broker-1 broker-2",
             "why-not broker-1 --json",
             "topics --json",
             "topics apply",
@@ -633,6 +552,9 @@ mod tests {
         let text = command.find_subcommand_mut("events").unwrap().render_long_help().to_string();
         for kind in EventKind::ALL {
             assert!(text.contains(kind.as_str()), "{kind}: {text}");
+        }
+        for reason in Reason::ALL {
+            assert!(text.contains(reason.as_str()), "{reason}: {text}");
         }
     }
 

@@ -34,6 +34,10 @@ pub fn remarks(cluster: &Cluster) -> Vec<String> {
                 "have fewer replicas in sync than min.insync.replicas: writes with acks=all are refused",
             ),
             (&kafka.under_replicated, "miss a replica"),
+            (
+                &whole_at_min(kafka),
+                "have all their replicas and none to spare: one broker less, and writes with acks=all are refused",
+            ),
         ] {
             if partitions.count > 0 {
                 lines.push(format!(
@@ -54,6 +58,15 @@ pub fn remarks(cluster: &Cluster) -> Vec<String> {
     lines
 }
 
+/// Partitions at `min.insync.replicas` while nothing is missing: it is how they are made, and with one broker none can be otherwise.
+fn whole_at_min(kafka: &KafkaState) -> Partitions {
+    if kafka.under_replicated.count == 0 && kafka.offline.count == 0 && kafka.brokers.len() > 1 {
+        kafka.at_min_isr.clone()
+    } else {
+        Partitions::default()
+    }
+}
+
 fn named(partitions: &Partitions) -> String {
     const SHOWN: usize = 3;
     let first = &partitions.first[..partitions.first.len().min(SHOWN)];
@@ -70,11 +83,12 @@ fn kafka(kafka: &KafkaState) -> String {
     let state = if kafka.under_replicated.count == 0 && kafka.offline.count == 0 {
         "every replica in sync".to_owned()
     } else {
-        let at_min = match kafka.at_min_isr.count {
-            0 => String::new(),
-            n => format!(", {n} at min.insync.replicas"),
-        };
-        format!("{} under-replicated, {} offline{at_min}", kafka.under_replicated.count, kafka.offline.count)
+        format!("{} under-replicated, {} offline", kafka.under_replicated.count, kafka.offline.count)
+    };
+    // One with as many replicas as must confirm is so with every replica in sync.
+    let at_min = match kafka.at_min_isr.count {
+        0 => String::new(),
+        n => format!(", {n} at min.insync.replicas"),
     };
     let away = match kafka.not_led_by_preferred.count {
         0 => String::new(),
@@ -83,7 +97,11 @@ fn kafka(kafka: &KafkaState) -> String {
     let topics = kafka.topics.as_ref().map_or_else(String::new, |topics| {
         format!("; {} of {} configured topics as configured", topics.as_configured, topics.configured)
     });
-    format!("{controller}; leaders of {} partitions: {}; {state}{away}{topics}", kafka.partitions, leads.join(", "))
+    format!(
+        "{controller}; leaders of {} partitions: {}; {state}{at_min}{away}{topics}",
+        kafka.partitions,
+        leads.join(", ")
+    )
 }
 
 /// `standalone, latency 0.5 ms (longest 12 ms), 3 sessions; broker 1 is 0x100…`.
@@ -175,6 +193,22 @@ mod tests {
         );
         assert!(remarks(&whole()).is_empty());
         assert!(lines(&Cluster::default(), NOW).is_empty());
+    }
+
+    #[test]
+    fn partitions_without_a_replica_to_spare_are_told_though_every_replica_is_in_sync() {
+        let mut cluster = whole();
+        if let Some(kafka) = &mut cluster.kafka {
+            kafka.at_min_isr = some(4, &["pair-0", "pair-1", "pair-2", "strict-0"]);
+        }
+        assert!(lines(&cluster, NOW)[0].ends_with("every replica in sync, 4 at min.insync.replicas"));
+        assert_eq!(
+            remarks(&cluster),
+            [
+                "kafka: 4 of 27 partitions have all their replicas and none to spare: one broker less, and writes with acks=all are \
+                 refused: pair-0, pair-1, pair-2 and 1 more"
+            ]
+        );
     }
 
     #[test]

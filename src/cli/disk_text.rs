@@ -6,15 +6,13 @@ use crate::{base::NodeName, control::wire::DiskState};
 /// One line; none while there is room.
 pub fn remark(disk: &DiskState) -> Option<String> {
     let (free, mount) = (size(disk.free_bytes), &disk.mount);
-    let names: Vec<&str> = disk.nodes.iter().map(NodeName::as_str).collect();
-    let brokers: Vec<&str> = names.iter().copied().filter(|name| name.starts_with("broker-")).collect();
+    let names: Vec<&str> = disk.held.iter().map(NodeName::as_str).collect();
     let what = match disk.state.as_str() {
         "fine" => return None,
         "low" => format!("less than {}: brokers are stopped below {}", size(disk.low_bytes), size(disk.stop_bytes)),
-        state => {
-            let held = if state == "stop" { brokers } else { names };
-            format!("{} are held down until {} are free", held.join(", "), size(disk.resume_bytes))
-        }
+        // An older daemon names nobody.
+        _ if names.is_empty() => format!("nodes are held down until {} are free", size(disk.resume_bytes)),
+        _ => format!("{} are held down until {} are free", names.join(", "), size(disk.resume_bytes)),
     };
     let by =
         if disk.takers.is_empty() { String::new() } else { format!("; most is taken by {}", disk.takers.join(", ")) };
@@ -37,6 +35,11 @@ mod tests {
             stop_bytes: 512 << 20,
             resume_bytes: 1 << 30,
             nodes: vec![NodeName::broker(1), NodeName::mysql()],
+            held: match state {
+                "stop" => vec![NodeName::broker(1)],
+                "last" => vec![NodeName::broker(1), NodeName::mysql()],
+                _ => Vec::new(),
+            },
             takers: vec!["data of broker-1 9G (/srv/b1)".into()],
         };
         assert_eq!(remark(&disk("fine", 9_000)), None);

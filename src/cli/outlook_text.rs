@@ -44,6 +44,31 @@ fn one(node: &Impact) -> Vec<String> {
     lines
 }
 
+/// One node in one line: what breaks, by count and by the first names, and what is waited for.
+pub fn brief(node: &Impact) -> String {
+    const SHOWN: usize = 3;
+    let more = &node.unnamed;
+    let lists = [
+        ("goes offline", &node.goes_offline, more.goes_offline),
+        ("refuses acks=all", &node.refuses_acks_all, more.refuses_acks_all),
+        ("unreadable", &node.unreadable, more.unreadable),
+        ("may lose acks=1", &node.may_lose_acks_1, more.may_lose_acks_1),
+    ];
+    let mut words: Vec<String> = lists
+        .iter()
+        .filter(|(_, list, _)| !list.is_empty())
+        .map(|(what, list, more)| {
+            let shown = &list[..list.len().min(SHOWN)];
+            format!("{what}: {}", named(shown, list.len() - shown.len() + more))
+        })
+        .collect();
+    if words.is_empty() {
+        words.push("nothing".into());
+    }
+    words.extend(node.waits_for.as_ref().map(|why| format!("waits for: {why}")));
+    words.join("; ")
+}
+
 /// All of them that came: it is what is asked for.
 fn named(list: &[String], more: usize) -> String {
     match (list.len(), more) {
@@ -115,6 +140,21 @@ mod tests {
 each is looked at again before its turn; nothing was touched";
         let all = outlook(true, vec![node(NodeName::broker(2)), controller]);
         assert_eq!(text(&all, true, Paint { on: false }), expected);
+    }
+
+    #[test]
+    fn in_one_line_stand_the_first_names_and_the_count() {
+        assert_eq!(brief(&node(NodeName::broker(1))), "nothing");
+        let full = Impact {
+            goes_offline: vec!["a-0".into()],
+            refuses_acks_all: (0..5).map(|n| format!("b-{n}")).collect(),
+            unnamed: Unnamed { refuses_acks_all: 7, ..Unnamed::default() },
+            waits_for: Some("b-0: broker 3 is not in sync".into()),
+            ..node(NodeName::broker(1))
+        };
+        let words = "goes offline: a-0; refuses acks=all: 12 partitions: b-0, b-1, b-2, and 9 more; \
+                     waits for: b-0: broker 3 is not in sync";
+        assert_eq!(brief(&full), words);
     }
 
     #[test]

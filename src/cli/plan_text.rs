@@ -1,6 +1,6 @@
 //! A plan for people: per node what changes and why, then the order, then what stands in the way.
 
-use super::printer::Paint;
+use super::{outlook_text, printer::Paint};
 use crate::control::wire::plan::{PlanDoc, PlanNode};
 use anstyle::{AnsiColor, Style};
 use std::fmt::Write as _;
@@ -44,6 +44,13 @@ pub fn text(plan: &PlanDoc, paint: Paint) -> String {
             line(&mut out, "     of the brokers, one that is not ready goes first and the controller last");
         }
     }
+    if let Some(outlook) = &plan.outlook {
+        line(&mut out, &format!("\n{}", paint.heading("what breaks while each is away, as the cluster is now")));
+        let width = outlook.nodes.iter().map(|n| n.node.as_str().len()).max().unwrap_or(0);
+        for node in &outlook.nodes {
+            line(&mut out, &format!("     {:<width$}  {}", node.node.as_str(), outlook_text::brief(node)));
+        }
+    }
     if !plan.refusals.is_empty() {
         line(&mut out, &format!("\n{}", paint.with(AnsiColor::Red.on_default().bold(), "refused")));
         for refusal in &plan.refusals {
@@ -64,6 +71,11 @@ fn ending(plan: &PlanDoc) -> &'static str {
     match (plan.unchanged, plan.refusals.is_empty(), plan.daemon) {
         (true, _, _) => "",
         (false, false, _) => "as it stands, nothing of it would be applied",
+        (false, true, Some(_))
+            if plan.outlook.as_ref().is_some_and(|o| o.nodes.iter().any(|n| !n.never_safe.is_empty())) =>
+        {
+            "partitions have too few replicas: `cdc-supervisor reload` is refused (8) unless --accept-unavailable is given"
+        }
         (false, true, Some(_)) => "`cdc-supervisor reload` applies it",
         (false, true, None) => "no daemon runs here: the next `cdc-supervisor up` applies it, or `reload` after it",
     }

@@ -3,8 +3,10 @@
 //! A single connection without a pool. No error ever holds a password.
 
 mod binlog;
+mod gtid;
 
-pub use binlog::{BinlogPlace, Image, RowChange, Stretch, gtids_in, oldest_event};
+pub use binlog::{BinlogPlace, Image, RowChange, Stretch, oldest_event};
+pub use gtid::{Gtid, GtidSet};
 
 use super::{ClientError, error::bounded};
 use crate::sys;

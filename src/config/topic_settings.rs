@@ -14,6 +14,8 @@ enum Kind {
     OneOf(&'static [&'static str]),
     /// A list of these.
     SomeOf(&'static [&'static str]),
+    /// A list, checked by the broker alone. It says it back without blanks (ConfigDef.parseType, convertToString).
+    List,
     /// Checked by the broker alone.
     Text,
 }
@@ -33,9 +35,9 @@ const ALL: &[(&str, Kind, Since)] = &[
     ("file.delete.delay.ms", Kind::Long(0), Since::V35),
     ("flush.messages", Kind::Long(1), Since::V35),
     ("flush.ms", Kind::Long(0), Since::V35),
-    ("follower.replication.throttled.replicas", Kind::Text, Since::V35),
+    ("follower.replication.throttled.replicas", Kind::List, Since::V35),
     ("index.interval.bytes", Kind::Int(0), Since::V35),
-    ("leader.replication.throttled.replicas", Kind::Text, Since::V35),
+    ("leader.replication.throttled.replicas", Kind::List, Since::V35),
     ("max.compaction.lag.ms", Kind::Long(1), Since::V35),
     ("max.message.bytes", Kind::Int(0), Since::V35),
     ("message.downconversion.enable", Kind::Flag, Since::V35),
@@ -114,6 +116,7 @@ pub(super) fn check(name: &str, value: &str) -> Verdict {
                 bad(format!("{}, or several of them with commas", words.join(", ")))
             }
         }
+        Kind::List => Verdict::Good(value.split(',').map(str::trim).collect::<Vec<_>>().join(",")),
         Kind::Text => Verdict::Good(value.to_owned()),
     }
 }
@@ -150,6 +153,7 @@ mod tests {
         assert_eq!(good("retention.ms", " 0086400 "), "86400");
         assert_eq!(good("retention.bytes", "-1"), "-1");
         assert_eq!(good("preallocate", "TRUE"), "true");
+        assert_eq!(good("leader.replication.throttled.replicas", "0:1, 1:2"), "0:1,1:2");
         assert_eq!(good("confluent.anything", "x y"), "x y");
     }
 

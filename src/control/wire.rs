@@ -38,6 +38,9 @@ pub enum Order {
         nodes: Vec<NodeName>,
         /// Also what they need (their dependencies); false: refused when a dependency is wanted down.
         with_needs: bool,
+        /// Also while a drill is under way. Absent: false (older clients and daemons).
+        #[serde(default, skip_serializing_if = "is_false")]
+        anyway: bool,
     },
     /// Wanted down; `Done` when all are gone.
     Stop {
@@ -46,11 +49,17 @@ pub enum Order {
         /// SIGKILL the trees instead of asking; also what is still starting. Absent: false (older clients and daemons).
         #[serde(default, skip_serializing_if = "is_false")]
         now: bool,
+        /// Also while a roll, a drill or a reload is under way. Absent: false (older clients and daemons).
+        #[serde(default, skip_serializing_if = "is_false")]
+        anyway: bool,
     },
     /// Stop, then start; `Done` when all are ready again.
     Restart {
         /// Which.
         nodes: Vec<NodeName>,
+        /// As of `Stop`; also several brokers at once, and ZooKeeper while a broker is not ready.
+        #[serde(default, skip_serializing_if = "is_false")]
+        anyway: bool,
     },
     /// One signal to the main process; `Done` at once.
     Kill {
@@ -70,7 +79,7 @@ pub enum Order {
         now: bool,
     },
     /// Apply the configuration file that the daemon was started with: `Progress` lines, then `Done`, or `Refused` with 3
-    /// (configuration), 4 (preflight), 5 (artifact), 6 (a node, or a wait that took too long) or 8 (refused).
+    /// (configuration), 4 (preflight), 5 (artifact), 6 (a node, or a wait that took too long) or 8 (refused, also on the way).
     Reload {
         /// The file that the client means; refused when the daemon uses another. None: whichever the daemon uses.
         #[serde(default)]
@@ -78,6 +87,12 @@ pub enum Order {
         /// Longest wait for one thing, seconds.
         #[serde(default = "max_wait_default")]
         max_wait_s: u64,
+        /// As of `Roll`. Absent: false (older clients and daemons).
+        #[serde(default, skip_serializing_if = "is_false")]
+        accept_unavailable: bool,
+        /// As of `Roll`. Absent: false (older clients and daemons).
+        #[serde(default, skip_serializing_if = "is_false")]
+        force: bool,
     },
     /// Restart brokers one by one (see `operate::roll`): `Progress` lines, then `Done`, or `Refused` with 6 (a broker did not come
     /// back, or a wait that took too long) or 8. With `plan` one `Outlook`, and nothing is touched.
@@ -91,6 +106,9 @@ pub enum Order {
         /// Partitions that have too few replicas may be unavailable meanwhile.
         #[serde(default)]
         accept_unavailable: bool,
+        /// Replicas on brokers that nobody runs are not waited for where nothing breaks. Absent: false (older clients and daemons).
+        #[serde(default, skip_serializing_if = "is_false")]
+        force: bool,
         /// Only say what it would do and what would break.
         #[serde(default)]
         plan: bool,
@@ -279,7 +297,10 @@ pub struct DiskState {
     pub resume_bytes: u64,
     /// Nodes with their data there.
     pub nodes: Vec<NodeName>,
-    /// Who takes the most room, the largest first; only while there is little.
+    /// Those of them that are held down for want of room. Empty from an older daemon.
+    #[serde(default)]
+    pub held: Vec<NodeName>,
+    /// Who takes the most room, the largest first; only while there is little, counted again every minute.
     pub takers: Vec<String>,
 }
 

@@ -2,7 +2,7 @@
 
 use super::reload::Reloads;
 use crate::{
-    base::{NodeName, Timestamp, recipe::ProbeKind, recipe::Recipe},
+    base::{NodeKind, NodeName, Timestamp, recipe::ProbeKind, recipe::Recipe},
     config::Plan,
     control::wire::{
         DiskState,
@@ -12,8 +12,10 @@ use crate::{
     operate::{
         cluster::{self, Arounds, Known, Latest, MysqlSeen, Sight, ZookeeperSeen},
         disk::{Disk, Disks},
+        dynamic,
         prove::MysqlTargets,
         topics::Keeper,
+        verify::{Check, Wrong},
     },
     sys::clock,
 };
@@ -55,6 +57,18 @@ pub(super) fn sight(plan: &Plan, recipes: &[Recipe], mysql: Option<MysqlTargets>
         kafka.elect_preferred && !kafka.brokers.values().any(off)
     });
     sight
+}
+
+/// The row of `verify` about settings that brokers were given while they ran; none: there is no broker.
+pub(super) async fn settings_check(engine: &Handle, recipes: &[Recipe]) -> Option<Check> {
+    recipes.iter().find(|r| matches!(r.kind, NodeKind::Broker(_)))?;
+    let wrong = |found| Some(Wrong { expected: "no setting that beats a broker's file".into(), found });
+    let wrong = match dynamic::set_by_others(engine, recipes).await {
+        Ok(lines) if lines.is_empty() => None,
+        Ok(lines) => wrong(format!("{}, by somebody else", lines.join("; "))),
+        Err(why) => wrong(why),
+    };
+    Some(Check { part: "kafka", what: "every broker works by its file".into(), wrong })
 }
 
 impl Clusters {
@@ -130,6 +144,7 @@ fn disk(disk: &Disk) -> DiskState {
         stop_bytes: found.levels.stop,
         resume_bytes: found.resume(),
         nodes: found.nodes.iter().map(|(name, _)| name.clone()).collect(),
+        held: found.held().cloned().collect(),
         takers: disk.takers.clone(),
     }
 }

@@ -1,7 +1,10 @@
 //! Answers the control socket: orders go to the engine, statuses come from its snapshot.
 
+mod orders;
+
 use super::{
-    cluster::Clusters,
+    by_hand::{self, ByHand},
+    cluster::{self, Clusters},
     convert::{self, Meters, Started},
     handover::Handover,
     reload::Reloads,
@@ -10,7 +13,7 @@ use super::{
 };
 use crate::{
     base::{
-        EventKind, EventLine, Layout, NodeName, OrderedBy, drill as drill_names,
+        EventKind, EventLine, Layout, NodeName, OrderedBy, Reason, drill as drill_names,
         outcome::{is_signal, signal_name},
     },
     control::{
@@ -18,7 +21,7 @@ use crate::{
         wire::{Answer, Caps, Checked, Hello, Order, VERSION, Verdict},
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
-    operate::{drill, operation::Operations, prove, verify},
+    operate::{drill, gate::Terms, operation::Operations, prove, verify},
     sys::{cgroup::CgroupRoot, clock, memory::Readings},
 };
 use std::{sync::Arc, time::Duration};
@@ -155,11 +158,19 @@ impl Shared {
             })),
             Order::Status => out.send(self.status(PATIENCE).await),
             Order::Watch => self.watch(out).await,
-            Order::Start { nodes, with_needs } => {
-                self.carry_out(EngineOrder::Start { nodes, with_needs }, by, out).await;
+            Order::Start { nodes, with_needs, anyway } => {
+                let asked = ByHand { verb: by_hand::Verb::Start, nodes: &nodes, anyway };
+                if self.may(&asked, by, out) {
+                    self.carry_out(EngineOrder::Start { nodes, with_needs }, by, out).await;
+                }
             }
-            Order::Stop { nodes, now } => self.carry_out(EngineOrder::Stop { nodes, now }, by, out).await,
-            Order::Restart { nodes } => self.carry_out(EngineOrder::Restart { nodes }, by, out).await,
+            Order::Stop { nodes, now, anyway } => {
+                let asked = ByHand { verb: by_hand::Verb::Stop, nodes: &nodes, anyway };
+                if self.may(&asked, by, out) {
+                    self.carry_out(EngineOrder::Stop { nodes, now }, by, out).await;
+                }
+            }
+            Order::Restart { nodes, anyway } => self.restart(nodes, anyway, by, out).await,
             Order::Kill { signal, .. } if !is_signal(signal) => {
                 out.send(refused(
                     2,
@@ -182,13 +193,13 @@ impl Shared {
                 self.reloads.rest();
                 self.carry_out(EngineOrder::Down { now }, by, out).await;
             }
-            Order::Reload { config, max_wait_s } => {
-                let max_wait = Duration::from_secs(max_wait_s);
-                self.reloads.reload(&self.engine, config, max_wait, by, out).await;
+            Order::Reload { config, max_wait_s, accept_unavailable, force } => {
+                let bounds = (Duration::from_secs(max_wait_s), Terms { accept_unavailable, force });
+                self.reloads.reload(&self.engine, config, bounds, by, out).await;
             }
-            Order::Roll { nodes, max_wait_s, accept_unavailable, plan } => {
-                let max_wait = Duration::from_secs(max_wait_s);
-                let asked = self.reloads.asked(nodes, max_wait, accept_unavailable);
+            Order::Roll { nodes, max_wait_s, accept_unavailable, force, plan } => {
+                let terms = Terms { accept_unavailable, force };
+                let asked = self.reloads.asked(nodes, Duration::from_secs(max_wait_s), terms);
                 if plan {
                     out.send(self.reloads.outlook(&self.engine, &asked).await);
                 } else {
@@ -257,54 +268,10 @@ impl Shared {
         }
     }
 
-    /// Gives an order and tells each node's change of state on the way, and how far a stop is that waits for a start-up.
-    async fn carry_out(&self, order: EngineOrder, by: OrderedBy, out: &AnswerSink) {
-        let mut changes = self.engine.watch();
-        let mut told: std::collections::BTreeMap<_, _> =
-            changes.borrow_and_update().nodes.iter().map(|n| (n.name.clone(), (n.state, None))).collect();
-        let mut tell = |snapshot: &crate::engine::Snapshot| {
-            for node in &snapshot.nodes {
-                let now = (node.state, node.queued_stop.clone());
-                if told.get(&node.name) != Some(&now) {
-                    let text = node.queued_stop.as_ref().unwrap_or(&node.detail).clone();
-                    out.send(Answer::Progress { node: Some(node.name.clone()), text });
-                    told.insert(node.name.clone(), now);
-                }
-            }
-        };
-        let done = self.engine.order(order);
-        tokio::pin!(done);
-        let reply = loop {
-            tokio::select! {
-                reply = &mut done => break reply,
-                changed = changes.changed() => {
-                    if changed.is_err() {
-                        break done.await;
-                    }
-                    let snapshot = changes.borrow_and_update().clone();
-                    tell(&snapshot);
-                }
-            }
-        };
-        tell(&self.engine.snapshot());
-        self.note_refusal(by, &reply);
-        out.send(answer_of(reply));
-    }
-
-    /// An order that was not taken is an event, too. What became of one that was taken is told by the nodes' own events.
-    fn note_refusal(&self, by: OrderedBy, reply: &OrderReply) {
-        let why = match reply {
-            Err(Rejection::UnknownNode(name)) => format!("there is no node {name}"),
-            Err(Rejection::NotNow(why)) => why.clone(),
-            Err(Rejection::NotReady(_) | Rejection::Unsafe(_) | Rejection::Ending) | Ok(_) => return,
-        };
-        self.engine.journal().note(EventLine::new(EventKind::Refused, why).by(by));
-    }
-
     async fn stores(&self, errand: Errand, stop: bool, by: OrderedBy, out: &AnswerSink) {
         let site = Site {
             layout: &self.layout,
-            engine: &self.engine,
+            engine: &self.engine.because(Reason::Stores),
             operations: &self.operations,
             applied: self.reloads.applied(),
         };
@@ -318,7 +285,8 @@ impl Shared {
         let mut report = |text: String| out.progress(text);
         let applied = self.reloads.applied();
         let mut found = verify::verify(&applied.targets, &mut report).await;
-        let configured = topics::checks(self.clusters.keeper(), &applied.plan).await;
+        let mut configured = topics::checks(self.clusters.keeper(), &applied.plan).await;
+        configured.extend(cluster::settings_check(&self.engine, &applied.recipes).await);
         // Behind what else is said of Kafka.
         let behind = found.iter().take_while(|check| check.part == "kafka").count();
         found.splice(behind..behind, configured);
@@ -335,7 +303,7 @@ impl Shared {
         let applied = self.reloads.applied();
         let stage = drill::Stage {
             layout: &self.layout,
-            engine: &self.engine,
+            engine: &self.engine.because(Reason::Drill),
             targets: &applied.targets,
             operations: &self.operations,
         };
@@ -408,9 +376,9 @@ fn order_words(order: &Order) -> Option<(Option<NodeName>, String)> {
     };
     match order {
         Order::Start { nodes, .. } => of("start", nodes),
-        Order::Stop { nodes, now: false } => of("stop", nodes),
-        Order::Stop { nodes, now: true } => of("stop --now", nodes),
-        Order::Restart { nodes } => of("restart", nodes),
+        Order::Stop { nodes, now: false, .. } => of("stop", nodes),
+        Order::Stop { nodes, now: true, .. } => of("stop --now", nodes),
+        Order::Restart { nodes, .. } => of("restart", nodes),
         Order::Kill { node, signal } => Some((Some(node.clone()), format!("send {} to {node}", signal_name(*signal)))),
         Order::Fence { node } => Some((Some(node.clone()), "close the ZooKeeper session it has left".into())),
         Order::Down { now: false } => Some((None, "stop everything, the daemon included".into())),
@@ -463,5 +431,9 @@ fn told(exit: u8, why: Vec<String>, hint: Option<&str>) -> Answer {
 }
 
 fn refused(exit: u8, message: String, hint: Option<&str>) -> Answer {
-    Answer::Refused { exit, message, causes: Vec::new(), hint: hint.map(str::to_owned) }
+    refused_with(exit, message, hint.map(str::to_owned))
+}
+
+fn refused_with(exit: u8, message: String, hint: Option<String>) -> Answer {
+    Answer::Refused { exit, message, causes: Vec::new(), hint }
 }

@@ -300,6 +300,7 @@ fn targets(plan: &Plan, layout: &Layout) -> prove::Targets {
     let kafka = plan.kafka.as_ref().map(|kafka| prove::KafkaTargets {
         internal: kafka.brokers.values().map(|b| local(b.internal_port)).collect(),
         external: kafka.brokers.values().map(|b| local(b.external_port)).collect(),
+        advertised_host: kafka.advertised_host.clone(),
         brokers: kafka.brokers.keys().copied().collect(),
         min_isr: 2,
         rf: 3,

@@ -2,7 +2,7 @@
 
 use super::inputs::Applied;
 use crate::{
-    base::{EventKind, EventLine, Layout},
+    base::{EventKind, EventLine, Layout, Reason},
     engine::{Handle, Journal},
     operate::{
         drill,
@@ -32,7 +32,7 @@ pub(super) fn take_up(layout: &Layout, engine: &Handle, operations: &Operations,
         return note(engine.journal(), &format!("{}: {rest}", record.name()));
     }
     if stores {
-        let (engine, layout, operations) = (engine.clone(), layout.clone(), operations.clone());
+        let (engine, layout, operations) = (engine.because(Reason::Stores), layout.clone(), operations.clone());
         tokio::spawn(async move {
             let done = super::stores::undo(&record, &engine).await;
             note(engine.journal(), &format!("{}: {done}", record.name()));
@@ -47,7 +47,7 @@ pub(super) fn take_up(layout: &Layout, engine: &Handle, operations: &Operations,
         note(engine.journal(), &format!("{}: {done}", record.name()));
     }
     match operations.resume((*record).clone()) {
-        Ok(running) => drop(tokio::spawn(undo(*record, running, engine.clone(), applied))),
+        Ok(running) => drop(tokio::spawn(undo(*record, running, engine.because(Reason::Drill), applied))),
         // Nothing was begun before this.
         Err(e) => tracing::warn!("what the drill left is not undone: {e}"),
     }

@@ -1,5 +1,6 @@
 //! Wiring of the daemon: configuration, lock, programs, engine, control socket, signals.
 
+mod by_hand;
 mod check;
 mod cluster;
 mod convert;
@@ -20,7 +21,7 @@ mod unit;
 
 use crate::{
     base::{
-        EventKind, EventLine, Layout, NodeName,
+        EventKind, EventLine, Layout, NodeName, Reason,
         stop_signal::{Heard, Meaning, StopSignal},
     },
     engine::{self, Engine, EngineOrder, Handle, Journal, Reserve, Settings, disk::Guard},
@@ -236,7 +237,7 @@ async fn serve(
     let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone(), watchers);
     let reloads = Arc::new(reloads);
     left::take_up(&layout, &handle, &operations, reloads.applied());
-    programs::wait_for(handle.clone(), Arc::clone(&reloads));
+    programs::wait_for(handle.because(Reason::Programs), Arc::clone(&reloads));
     topics::keep(handle.clone(), layout.clone(), Arc::clone(&reloads), keeper.clone(), inbox);
     let disks = Disks::default();
     tokio::spawn(operate::disk::watch(handle.clone(), guard, disks.clone()));

@@ -20,6 +20,7 @@ use crate::{
         plan as offline_plan, preflight,
     },
     operate::{
+        gate::Terms,
         operation::{Kind, Operations, Refused},
         reload::{self, Failed, Purpose, Report, Work},
         topics::Keeper,
@@ -98,12 +99,12 @@ impl Reloads {
         &self,
         engine: &Handle,
         config: Option<String>,
-        max_wait: Duration,
+        (max_wait, terms): (Duration, Terms),
         by: OrderedBy,
         out: &AnswerSink,
     ) {
         let done = match self.operations.begin(Kind::Reload, "", Some(by)) {
-            Ok(_running) => self.one(engine, config, max_wait, by, out).await,
+            Ok(_running) => self.one(engine, config, (max_wait, terms), by, out).await,
             Err(refused) => Err(busy(&refused)),
         };
         match done {
@@ -125,7 +126,7 @@ impl Reloads {
         &self,
         engine: &Handle,
         config: Option<String>,
-        max_wait: Duration,
+        (max_wait, terms): (Duration, Terms),
         by: OrderedBy,
         out: &AnswerSink,
     ) -> Result<Vec<String>, Failed> {
@@ -140,12 +141,15 @@ impl Reloads {
         let names: Vec<String> = plan.steps.iter().map(|s| format!("{} {}", s.does.as_str(), s.node)).collect();
         let words = if names.is_empty() { "no node is concerned".to_owned() } else { names.join(", ") };
         engine.journal().note(EventLine::new(EventKind::ReloadBegun, words).by(by));
+        let dynamic = plan.nodes.into_iter().filter_map(|n| Some((n.node, n.dynamic?))).collect();
         let work = Work {
             steps: plan.steps,
+            dynamic,
             old: before.recipes.clone(),
             new: applied.recipes.clone(),
             max_wait,
             purpose: Purpose::Reload,
+            terms,
             leaders_home: applied.sight.elect,
         };
         let mut report = Telling { engine, out, waited: String::new() };

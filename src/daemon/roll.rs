@@ -12,6 +12,7 @@ use crate::{
     },
     engine::Handle,
     operate::{
+        gate::Terms,
         operation::{Kind, Running},
         reload::{Failed, Report},
         roll::{self, Asked},
@@ -22,8 +23,8 @@ use std::time::Duration;
 
 impl Reloads {
     /// An order to roll, with what the configuration says about it.
-    pub(super) fn asked(&self, nodes: Vec<NodeName>, max_wait: Duration, accept_unavailable: bool) -> Asked {
-        Asked { nodes, max_wait, accept_unavailable, leaders_home: self.applied().sight.elect }
+    pub(super) fn asked(&self, nodes: Vec<NodeName>, max_wait: Duration, terms: Terms) -> Asked {
+        Asked { nodes, max_wait, terms, leaders_home: self.applied().sight.elect }
     }
 
     /// Carries out an order to roll and answers it.
@@ -73,10 +74,10 @@ struct Telling<'a> {
 }
 
 impl Report for Telling<'_> {
-    fn step(&mut self, _node: Option<&NodeName>, text: String) {
+    fn step(&mut self, node: Option<&NodeName>, text: String) {
         tracing::info!("roll: {text}");
         // Nothing has to be undone after a roll that is cut short, so one that cannot be written down goes on.
-        if let Err(e) = self.running.step(&text, None) {
+        if let Err(e) = self.running.step_of(node, &text, None) {
             tracing::warn!(error = %e.source, "{e}");
         }
         self.out.progress(text);

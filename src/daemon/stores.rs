@@ -5,7 +5,7 @@ use super::inputs::Applied;
 use crate::{
     base::{Layout, NodeName, OrderedBy, recipe::PrepareStep},
     control::{server::AnswerSink, wire::Answer},
-    engine::{EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection},
+    engine::{EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Snapshot, disk::NO_ROOM},
     lifecycle::Wanted,
     offline::stores::{
         self, Set, Store, StoreError,
@@ -163,13 +163,41 @@ pub(super) async fn carry_out(
     }
 }
 
-/// Starts the nodes that were wanted up; done when they serve.
+/// Starts the nodes that were wanted up; done when they serve, or when all that is missing is room on disk: that may take for ever,
+/// and nothing could be started by hand meanwhile.
 async fn start_again(engine: &Handle, nodes: &[NodeName], out: &AnswerSink) -> Result<(), Answer> {
     if nodes.is_empty() {
         return Ok(());
     }
     out.progress("starting the nodes again");
-    engine.order(start(nodes)).await.map(drop).map_err(rejected)
+    let mut changes = engine.watch();
+    let ordered = engine.order(start(nodes));
+    tokio::pin!(ordered);
+    loop {
+        let held = without_room(&changes.borrow_and_update(), nodes);
+        if !held.is_empty() {
+            return Err(Answer::Refused {
+                exit: 6,
+                message: "not all nodes could be started again".into(),
+                causes: held,
+                hint: Some("they start by themselves when there is room".into()),
+            });
+        }
+        tokio::select! {
+            done = &mut ordered => return done.map(drop).map_err(rejected),
+            // One that has ended is answered by the order.
+            Ok(()) = changes.changed() => {}
+        }
+    }
+}
+
+/// The nodes that are held down for want of room, with their words, when nothing else is under way; none otherwise.
+fn without_room(snapshot: &Snapshot, nodes: &[NodeName]) -> Vec<String> {
+    let of: Vec<&NodeSnapshot> = snapshot.nodes.iter().filter(|n| nodes.contains(&n.name)).map(AsRef::as_ref).collect();
+    if of.iter().any(|n| !n.serves && n.state != "waiting") {
+        return Vec::new();
+    }
+    of.iter().filter(|n| n.detail.contains(NO_ROOM)).map(|n| format!("{}: {}", n.name, n.detail)).collect()
 }
 
 fn start(nodes: &[NodeName]) -> EngineOrder {
@@ -266,4 +294,27 @@ fn rejected(rejection: Rejection) -> Answer {
 
 fn refused(exit: u8, message: String, hint: Option<&str>) -> Answer {
     Answer::Refused { exit, message, causes: Vec::new(), hint: hint.map(str::to_owned) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::NodeKind;
+
+    #[test]
+    fn only_room_that_is_missing_ends_the_wait_and_only_when_nothing_else_is_under_way() {
+        let node = |id: u32, state: &'static str, detail: &str| {
+            let mut node = NodeSnapshot::sample(NodeName::broker(id), NodeKind::Broker(id), state, 1);
+            node.serves = state == "ready";
+            node.detail = detail.into();
+            Arc::new(node)
+        };
+        let held = format!("waits: {NO_ROOM}: less than 512M were free on /srv");
+        let names: Vec<NodeName> = (1..=3).map(NodeName::broker).collect();
+        let of = |nodes| without_room(&Snapshot { nodes, ending: false }, &names);
+        assert!(of(vec![node(1, "ready", ""), node(2, "starting", ""), node(3, "waiting", &held)]).is_empty());
+        assert!(of(vec![node(1, "ready", ""), node(2, "waiting", "waits for zookeeper")]).is_empty());
+        let told = of(vec![node(1, "ready", ""), node(2, "waiting", &held), node(4, "starting", "")]);
+        assert_eq!(told, [format!("broker-2: {held}")]);
+    }
 }

@@ -21,6 +21,9 @@ pub enum Change {
     Order(Vec<NodeName>),
     /// The node has these settings from now on; what runs, runs on. Caps are written by [`Handle::take`](super::Handle::take).
     Take(Box<Recipe>),
+    /// The same for a broker whose process of this incarnation has been given what differs in its file: from now on it counts as
+    /// started with it. Refused when that process is not there any more.
+    Given(Box<Recipe>, Incarnation),
     /// The same, and it is stopped (in the way it was started for) and started with them. Carried out when it serves again.
     /// One that is wanted down only takes them.
     Restart(Box<Recipe>),
@@ -47,6 +50,7 @@ pub(super) fn carry_out(engine: &mut Engine, change: Change) -> Result<Option<Wa
             look_anew(engine, &name);
             Ok(None)
         }
+        Change::Given(recipe, to) => given(engine, *recipe, to).map(|()| None),
         Change::Restart(recipe) => restart(engine, *recipe),
         Change::Add(recipe, past) => Ok(Some(add(engine, *recipe, past))),
         Change::Drop(name) => {
@@ -78,6 +82,23 @@ fn take(engine: &mut Engine, recipe: Recipe) {
     }
     let actions = engine.fleet.put(settings, clock::now(), rand::random());
     engine.act(actions);
+}
+
+fn given(engine: &mut Engine, recipe: Recipe, to: Incarnation) -> Result<(), Rejection> {
+    let name = recipe.node.clone();
+    known(engine, &name)?;
+    let runs = engine.fleet.node(&name).is_some_and(|node| node.incarnation() == to)
+        && engine.nodes.get(&name).is_some_and(|runtime| runtime.link.is_some());
+    if !runs {
+        return Err(Rejection::NotNow(format!("{name} ended while it was given its new settings")));
+    }
+    take(engine, recipe);
+    if let Some(runtime) = engine.nodes.get_mut(&name) {
+        // Whether that has to be written down does not matter: whoever gave the settings does it.
+        runtime.note_given();
+    }
+    look_anew(engine, &name);
+    Ok(())
 }
 
 /// The look at a node that runs begins anew, with the probe it has now.

@@ -72,6 +72,10 @@ impl<'a> Before<'a> {
 
 fn of_node(before: &Before<'_>, node: &NodeSnapshot, events: &mut Vec<EventLine>) {
     let line = |kind, text: &str| EventLine::new(kind, text).node(&node.name).incarnation(node.incarnation);
+    let for_reason = |event: EventLine| match node.reason {
+        Some(reason) => event.reason(reason),
+        None => event,
+    };
     let ended = before.last_exit != node.last_exit.as_ref();
     if ended && let Some(exit) = &node.last_exit {
         events.push(ended_line(node, exit));
@@ -82,7 +86,7 @@ fn of_node(before: &Before<'_>, node: &NodeSnapshot, events: &mut Vec<EventLine>
         events.push(if node.adopted {
             line(EventKind::Adopted, &format!("start {} found running, pid {}", node.incarnation, process.pid))
         } else {
-            line(EventKind::Started, &format!("start {}, pid {}", node.incarnation, process.pid))
+            for_reason(line(EventKind::Started, &format!("start {}, pid {}", node.incarnation, process.pid)))
         });
     }
     // Another start counts as another state: a node can be over and up again within one turn.
@@ -90,7 +94,7 @@ fn of_node(before: &Before<'_>, node: &NodeSnapshot, events: &mut Vec<EventLine>
     match node.state {
         "preparing" if entered => {
             let line = line(EventKind::Preparing, "files and one-time work before the start");
-            events.push(line.incarnation(node.incarnation.next()));
+            events.push(for_reason(line.incarnation(node.incarnation.next())));
         }
         "ready" if entered => events.push(ready_line(before, node)),
         "degraded" if entered || before.served != node.serves => {
@@ -127,12 +131,14 @@ fn of_node(before: &Before<'_>, node: &NodeSnapshot, events: &mut Vec<EventLine>
             StopReason::ShimLost if was.map(|w| w.0) != Some(StopReason::ShimLost) => {
                 events.push(line(EventKind::ShimLost, &node.detail));
             }
-            StopReason::Ordered if was.is_none() && !killed => events.push(line(EventKind::Stopping, &node.detail)),
+            StopReason::Ordered if was.is_none() && !killed => {
+                events.push(for_reason(line(EventKind::Stopping, &node.detail)));
+            }
             // What is left of a dead node's tree goes by itself.
             StopReason::Ordered | StopReason::ShimLost | StopReason::Died => {}
         }
         if killed && was.is_none_or(|w| !w.1) {
-            events.push(line(EventKind::Killing, "SIGKILL to its whole tree"));
+            events.push(for_reason(line(EventKind::Killing, "SIGKILL to its whole tree")));
         }
     }
 }

@@ -1,9 +1,11 @@
 //! The one loop: takes orders, happenings and deadlines, asks the machine, has its actions done, publishes the state.
 //!
-//! A little past 500 lines: orders, happenings and the turn itself all change the one state that the loop owns.
+//! Past 500 lines: orders, happenings and the turn itself all change the one state that the loop owns.
 
 use super::{
-    actions, adopt, derive,
+    actions, adopt,
+    change::Change,
+    derive,
     disk::Guard,
     fence, gc_log,
     identity::{self, Identities},
@@ -11,7 +13,7 @@ use super::{
     journal::Journal,
     limits::Limits,
     node::{Asked, Happening, NodeRuntime},
-    orders::{EngineOrder, Goal, Handle, OrderReply, Progress, Rejection, Ticket},
+    orders::{EngineOrder, Goal, Handle, OrderReply, Ordered, Progress, Rejection, Ticket},
     orphan_stops::OrphanStops,
     persist::{Failed, NodeState, Writer},
     reserve::Reserve,
@@ -21,7 +23,7 @@ use super::{
 };
 use crate::{
     base::{
-        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, Moment, NodeName, Timestamp,
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, Moment, NodeName, Reason, Timestamp,
         outcome::Failure, recipe::Recipe,
     },
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
@@ -75,7 +77,7 @@ pub struct Engine {
     pub(super) order: Vec<NodeName>,
     pub(super) sink: mpsc::UnboundedSender<(NodeName, Happening)>,
     happenings: mpsc::UnboundedReceiver<(NodeName, Happening)>,
-    pub(super) orders: mpsc::Receiver<(EngineOrder, oneshot::Sender<OrderReply>)>,
+    pub(super) orders: mpsc::Receiver<Ordered>,
     pub(super) snapshot: watch::Sender<Arc<Snapshot>>,
     pub(super) tickets: Vec<Ticket>,
     pub(super) writer: Writer,
@@ -146,6 +148,7 @@ impl Engine {
         engine.settle();
         let handle = Handle {
             orders: order_sender,
+            reason: Reason::ByHand,
             snapshot: snapshots,
             stills: still_sender,
             layout: engine.layout.clone(),
@@ -179,9 +182,9 @@ impl Engine {
                         self.happened(&node, what);
                     }
                 }
-                Some((order, reply)) = self.orders.recv() => {
+                Some((order, reason, reply)) = self.orders.recv() => {
                     self.refreshed = None;
-                    self.ordered(order, reply);
+                    self.ordered(order, reason, reply);
                 }
                 Some(request) = self.stills.recv(), if self.still_wanted.is_none() => self.still_wanted = Some(request),
                 _ = self.child_ended.recv() => {
@@ -324,11 +327,11 @@ impl Engine {
         }
     }
 
-    pub(super) fn ordered(&mut self, order: EngineOrder, reply: oneshot::Sender<OrderReply>) {
+    pub(super) fn ordered(&mut self, order: EngineOrder, reason: Reason, reply: oneshot::Sender<OrderReply>) {
         if let EngineOrder::Fence { node } = &order {
             return fence::by_hand(self, node, reply);
         }
-        match self.carry_out(order) {
+        match self.carry_out(order, reason) {
             Ok(Some((goals, done))) => self.tickets.push(Ticket { goals, done, reply }),
             // A client that hung up does not hear it.
             Ok(None) => drop(reply.send(Ok(Vec::new()))),
@@ -336,7 +339,7 @@ impl Engine {
         }
     }
 
-    fn carry_out(&mut self, order: EngineOrder) -> Result<Option<Waited>, Rejection> {
+    fn carry_out(&mut self, order: EngineOrder, reason: Reason) -> Result<Option<Waited>, Rejection> {
         if self.ending && !matches!(order, EngineOrder::Down { .. }) {
             return Err(Rejection::NotNow("the supervisor is on its way down".into()));
         }
@@ -354,6 +357,7 @@ impl Engine {
                     }
                 }
                 let names = self.in_start_order(&wanted);
+                self.note_reason(&names, reason);
                 for name in &names {
                     self.event(name, Event::Start);
                 }
@@ -364,6 +368,7 @@ impl Engine {
                 let mut names = self.in_start_order(&self.known(nodes)?);
                 // Dependents first: a node waits only for dependents that are already wanted down.
                 names.reverse();
+                self.note_reason(&names, reason);
                 for name in &names {
                     self.stop(name, now);
                 }
@@ -377,11 +382,21 @@ impl Engine {
                     .iter()
                     .map(|n| self.fleet.node(n).map_or_else(Incarnation::default, |n| n.incarnation()))
                     .collect();
+                self.note_reason(&names, reason);
                 for name in &names {
                     self.event(name, Event::Restart);
                 }
                 let goals = names.iter().cloned().zip(before.into_iter().map(Goal::ServesAfter)).collect();
                 Ok(Some((goals, format!("restarted {}", list(&names)))))
+            }
+            EngineOrder::Bounce { node } => {
+                let known = self.fleet.node(&node).ok_or_else(|| Rejection::UnknownNode(node.clone()))?;
+                let runs = known.state().run().is_some() && !matches!(known.state(), State::Stopping { .. });
+                if runs && known.wanted() == Wanted::Up {
+                    self.note_reason(std::slice::from_ref(&node), reason);
+                    self.event(&node, Event::Restart);
+                }
+                Ok(None)
             }
             EngineOrder::Signal { node, signal } => {
                 let known = self.fleet.node(&node).ok_or_else(|| Rejection::UnknownNode(node.clone()))?;
@@ -392,10 +407,22 @@ impl Engine {
                 self.act(taken.actions);
                 match taken.ignored {
                     Some(why) => Err(Rejection::NotNow(format!("{node} is not sent a signal: {why}"))),
-                    None => Ok(None),
+                    None => {
+                        self.note_reason(std::slice::from_ref(&node), reason);
+                        Ok(None)
+                    }
                 }
             }
-            EngineOrder::Change(change) => super::change::carry_out(self, change),
+            EngineOrder::Change(change) => {
+                let node = match &change {
+                    Change::Restart(recipe) | Change::Add(recipe, _) => Some(recipe.node.clone()),
+                    Change::Order(_) | Change::Take(_) | Change::Given(..) | Change::Drop(_) => None,
+                };
+                let done = super::change::carry_out(self, change);
+                // One that is new has its place only now; events are made at the end of the turn.
+                self.note_reason(node.as_slice(), reason);
+                done
+            }
             // taken before: its answer comes from ZooKeeper, not from the fleet
             EngineOrder::Fence { .. } => Ok(None),
             EngineOrder::Down { now } => {
@@ -405,6 +432,7 @@ impl Engine {
                 // What is in no configuration any more is waited for like the others.
                 let strangers = self.orphan_stops.nodes().into_iter().filter(|n| !names.contains(n));
                 let all: Vec<NodeName> = names.iter().cloned().chain(strangers).collect();
+                self.note_reason(&all, Reason::Down);
                 for name in &all {
                     self.stop(name, now);
                 }
@@ -419,6 +447,14 @@ impl Engine {
             self.orphan_stops.hurry(name);
         }
         self.event(name, if now { Event::KillNow } else { Event::Stop });
+    }
+
+    fn note_reason(&mut self, nodes: &[NodeName], reason: Reason) {
+        for node in nodes {
+            if let Some(runtime) = self.nodes.get_mut(node) {
+                runtime.reason = Some(reason);
+            }
+        }
     }
 
     fn known(&self, nodes: Vec<NodeName>) -> Result<BTreeSet<NodeName>, Rejection> {
@@ -463,6 +499,9 @@ impl Engine {
                 self.launch_failed(node, incarnation, &step, errno, &text);
             }
             Happening::MainEnded(record) => {
+                if runtime.asked.is_none() {
+                    runtime.reason = Some(Reason::Died);
+                }
                 runtime.trouble("leftovers of its tree are being removed".into());
                 self.event(node, Event::MainEnded { incarnation: record.incarnation });
             }
@@ -473,6 +512,7 @@ impl Engine {
                 }
             }
             Happening::ShimLost(incarnation) => {
+                runtime.reason = Some(Reason::Replaced);
                 tracing::warn!(node = %node, incarnation = incarnation.0, "shim lost: reading its pipe and replacing the node in order");
                 self.event(node, Event::ShimLost { incarnation });
             }
@@ -543,6 +583,9 @@ impl Engine {
         if let Some(runtime) = self.nodes.get_mut(node) {
             runtime.end_run();
             runtime.asked = None;
+            if !expected {
+                runtime.reason = Some(if shim_lost { Reason::Replaced } else { Reason::Died });
+            }
             runtime.troubles.clear();
             runtime.last_exit = Some(LastExit::of(record, cause));
             runtime.obituaries.push(Obituary {

@@ -289,3 +289,8 @@ impl Fence {
         self.journal.note(EventLine { took_ms: took, ..event });
     }
 }
+
+#[cfg(test)]
+pub(super) mod fake_zookeeper;
+#[cfg(test)]
+mod tests;

@@ -7,6 +7,7 @@ mod class_data;
 mod derive;
 pub mod disk;
 mod dispatcher;
+pub mod dynamic;
 mod exchanged;
 mod fence;
 mod gc_log;

@@ -16,7 +16,7 @@ use crate::{
     },
     clients::mysql,
     sys::{
-        cgroup::{oom_by, oom_counts},
+        cgroup::{OomCounts, oom_by, oom_counts},
         clock,
         command::{Cancel, Command, Identity},
         error::SysError,
@@ -92,7 +92,7 @@ pub(super) async fn ensure(
     let (owner, there) = (Arc::clone(recipe), place.clone());
     blocking(move || run_initialize(&owner, &initialize, &there, &stop)).await?;
     fail_point!("mysql.initialized");
-    provision(node, step, place, cancel, &root, &debezium).await?;
+    provision(recipe, step, place, cancel, &root, &debezium).await?;
     fail_point!("mysql.provisioned");
     let (done, owner) = (step.clone(), node.clone());
     blocking(move || {
@@ -184,22 +184,13 @@ fn secret(node: &NodeName, path: &Path) -> Result<String, PrepareError> {
 fn run_initialize(recipe: &Recipe, step: &MysqlInitialize, place: &Place, cancel: &Cancel) -> Result<(), PrepareError> {
     let node = &recipe.node;
     let command = Command { argv: step.initialize.clone(), env: step.env.clone(), dir: "/".into(), stdin: None };
-    let kills = || oom_counts(place.group.as_deref()?);
-    let before = kills();
+    let kills = Kills::from_now(place);
     let done = command
         .start_in(place.user.as_ref(), place.group.as_deref())
         .and_then(|running| running.wait(INITIALIZE, cancel));
-    let killed_by = || oom_by(before?, kills()?);
     match done {
         Ok(done) if done.ok() => Ok(()),
-        Ok(_) if killed_by() == Some(OomBy::Cap) => Err(PrepareError::Refused(Failure {
-            cause: Cause::OutOfMemory,
-            what: format!(
-                "{node}: the kernel killed mysqld --initialize at the node's memory cap{}",
-                recipe.launch.memory_max.map(|cap| format!(" of {cap}")).unwrap_or_default()
-            ),
-            remedy: format!("raise [mysql] memory_max in supervisor.toml, then `cdc-supervisor start {node}`"),
-        })),
+        Ok(_) if kills.at_cap() => Err(refused_at_cap(recipe, "mysqld --initialize")),
         Ok(done) => Err(PrepareError::Refused(Failure {
             cause: Cause::BadOption,
             what: format!("{node}: mysqld --initialize ended with {}: {}", done.status.describe(), done.last_lines(3)),
@@ -212,15 +203,46 @@ fn run_initialize(recipe: &Recipe, step: &MysqlInitialize, place: &Place, cancel
     }
 }
 
+/// What the kernel has killed in the node's group, from one moment on.
+struct Kills {
+    group: Option<PathBuf>,
+    before: Option<OomCounts>,
+}
+
+impl Kills {
+    fn from_now(place: &Place) -> Self {
+        Self { group: place.group.clone(), before: place.group.as_deref().and_then(oom_counts) }
+    }
+
+    /// Whether it was for the node's own cap since.
+    fn at_cap(&self) -> bool {
+        let by = || oom_by(self.before?, oom_counts(self.group.as_deref()?)?);
+        self.before.is_some() && by() == Some(OomBy::Cap)
+    }
+}
+
+/// More of the same memory would end in the same way, so nothing is tried again.
+fn refused_at_cap(recipe: &Recipe, what: &str) -> PrepareError {
+    let node = &recipe.node;
+    let cap = recipe.launch.memory_max.map(|cap| format!(" of {cap}")).unwrap_or_default();
+    PrepareError::Refused(Failure {
+        cause: Cause::OutOfMemory,
+        what: format!("{node}: the kernel killed {what} at the node's memory cap{cap}"),
+        remedy: format!("raise [mysql] memory_max in supervisor.toml, then `cdc-supervisor start {node}`"),
+    })
+}
+
 /// Serves the build directory on its socket, runs the statements, stops the server.
 async fn provision(
-    node: &NodeName,
+    recipe: &Recipe,
     step: &MysqlInitialize,
     there: Place,
     cancel: &Cancel,
     root: &str,
     debezium: &str,
 ) -> Result<(), PrepareError> {
+    let node = &recipe.node;
+    let kills = Kills::from_now(&there);
     let statements: Vec<String> = step
         .statements
         .iter()
@@ -271,6 +293,7 @@ async fn provision(
     }
     match (provisioned, ended) {
         (Ok(()), Ok(done)) if done.ok() => Ok(()),
+        (_, Ok(done)) if !done.ok() && kills.at_cap() => Err(refused_at_cap(recipe, "the server that is provisioned")),
         (Ok(()), Ok(done)) => Err(PrepareError::Passing(format!(
             "{node}: the provisioning server ended with {}: {}",
             done.status.describe(),
@@ -333,5 +356,20 @@ mod tests {
         assert_eq!(std::fs::read_to_string(&path).unwrap(), format!("{first}\n"));
         assert_eq!(std::fs::metadata(&path).unwrap().permissions().mode() & 0o777, 0o600);
         assert_eq!(secret(&NodeName::mysql(), &path).unwrap(), first);
+    }
+
+    #[test]
+    fn a_kill_at_the_cap_while_it_is_provisioned_is_told_as_one_and_not_tried_again() {
+        let dir = tempfile::tempdir().unwrap();
+        let events = |oom: u64, kills: u64| {
+            let text = format!("oom {oom}\noom_kill {kills}\noom_group_kill {kills}\n");
+            std::fs::write(dir.path().join("memory.events"), text).unwrap();
+        };
+        events(2, 1);
+        let place = Place { user: None, group: Some(dir.path().to_owned()) };
+        let kills = Kills::from_now(&place);
+        assert!(!kills.at_cap() && !Kills::from_now(&Place { user: None, group: None }).at_cap());
+        events(3, 2);
+        assert!(kills.at_cap() && !Kills::from_now(&place).at_cap());
     }
 }

@@ -9,7 +9,7 @@ use super::{
 };
 use crate::{
     base::{
-        ExitRecord, ExitStatus, Incarnation, Launched, Moment, NodeKind, Timestamp,
+        ExitRecord, ExitStatus, Incarnation, Launched, Moment, NodeKind, Reason, Timestamp,
         ids::ProcessId,
         recipe::{Recipe, Stop},
     },
@@ -80,6 +80,8 @@ pub(super) struct NodeRuntime {
     pub(super) registered: Option<i64>,
     /// Whether somebody ordered the end of the current run (decides how its exit is read).
     pub(super) asked: Option<Asked>,
+    /// Why it was last stopped, started or restarted; none: it was wanted up when the daemon began.
+    pub(super) reason: Option<Reason>,
     /// Since when its state word is what it is.
     pub(super) since: Timestamp,
     /// The state word that `since` belongs to.
@@ -187,6 +189,7 @@ impl NodeRuntime {
             last_exit: None,
             registered: None,
             asked: None,
+            reason: None,
             since: now,
             word: "down",
             ready_since: None,
@@ -235,6 +238,14 @@ impl NodeRuntime {
         self.launched_digest = Some(launched.digest());
         self.launched = Some(Arc::new(launched));
         true
+    }
+
+    /// Notes that the process that runs has been given what differs in its file.
+    pub(super) fn note_given(&mut self) {
+        let launched = self.recipe.launched();
+        self.launched_digest = Some(launched.digest());
+        self.launched = Some(Arc::new(launched));
+        self.note_difference();
     }
 
     /// Compares the process that runs with the recipe.

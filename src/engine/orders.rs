@@ -6,11 +6,12 @@ use super::{
     journal::Journal,
     limits::Limits,
     orphan_stops::OrphanStops,
+    persist, places,
     snapshot::Snapshot,
     still::{NotStill, Still, StillRequest},
 };
 use crate::{
-    base::{Cause, EventKind, EventLine, Incarnation, Layout, NodeName, recipe::Recipe},
+    base::{Cause, EventKind, EventLine, Incarnation, Layout, NodeName, Reason, recipe::Recipe},
     lifecycle::{Fleet, State, Wanted},
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -37,6 +38,12 @@ pub enum EngineOrder {
     Restart {
         /// Which.
         nodes: Vec<NodeName>,
+    },
+    /// Stop, then start again as soon as it may: only of a node that is wanted up and runs when the order is taken. Answered then.
+    /// For a caller that looked a moment ago, and whose order must not take back what somebody ordered since.
+    Bounce {
+        /// Which.
+        node: NodeName,
     },
     /// One signal to a main process.
     Signal {
@@ -165,7 +172,8 @@ impl Ticket {
 /// How the rest of the daemon talks to the engine. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct Handle {
-    pub(super) orders: mpsc::Sender<(EngineOrder, oneshot::Sender<OrderReply>)>,
+    pub(super) orders: mpsc::Sender<Ordered>,
+    pub(super) reason: Reason,
     pub(super) snapshot: watch::Receiver<Arc<Snapshot>>,
     pub(super) stills: mpsc::Sender<StillRequest>,
     pub(super) layout: Layout,
@@ -173,11 +181,20 @@ pub struct Handle {
     pub(super) journal: Journal,
 }
 
+/// An order on its way to the engine, why it was given, and who waits for it.
+pub(super) type Ordered = (EngineOrder, Reason, oneshot::Sender<OrderReply>);
+
 impl Handle {
+    /// The same door for orders that are given for this reason. Without it they are a person's.
+    #[must_use]
+    pub fn because(&self, reason: Reason) -> Self {
+        Self { reason, ..self.clone() }
+    }
+
     /// Gives an order and waits until it is carried out. Dropping the future does not cancel the order.
     pub async fn order(&self, order: EngineOrder) -> OrderReply {
         let (reply, answer) = oneshot::channel();
-        if self.orders.send((order, reply)).await.is_err() {
+        if self.orders.send((order, self.reason, reply)).await.is_err() {
             return Err(Rejection::Ending);
         }
         answer.await.unwrap_or(Err(Rejection::Ending))
@@ -198,6 +215,28 @@ impl Handle {
     /// Gives a node that runs other settings. Caps are in force when this returns; writing them is kept from the
     /// dispatcher, because the kernel reclaims memory while a lower `memory.max` is being written (cgroup-v2.rst).
     pub async fn take(&self, recipe: Recipe) -> OrderReply {
+        self.caps(&recipe).await?;
+        self.order(EngineOrder::Change(Change::Take(Box::new(recipe)))).await
+    }
+
+    /// The same for a broker whose process of this incarnation has been given what differs in its file: its file is written, and it
+    /// counts as started with it.
+    pub async fn take_given(&self, recipe: Recipe, to: Incarnation) -> OrderReply {
+        self.caps(&recipe).await?;
+        let done = self.order(EngineOrder::Change(Change::Given(Box::new(recipe.clone()), to))).await?;
+        let (layout, node) = (self.layout.clone(), recipe.node.clone());
+        let written = tokio::task::spawn_blocking(move || {
+            persist::write_launched(&layout, &recipe.node, &recipe.launched())?;
+            places::rewrite(&recipe)
+        });
+        // Nothing that runs reads them, and the next start writes them anew.
+        if let Ok(Err(e)) = written.await {
+            tracing::warn!(node = %node, "{e}: {}", e.source);
+        }
+        Ok(done)
+    }
+
+    async fn caps(&self, recipe: &Recipe) -> Result<(), Rejection> {
         if let Some(limits) = self.limits.clone() {
             let wanted = recipe.clone();
             let written = tokio::task::spawn_blocking(move || limits.change(&wanted)).await;
@@ -212,13 +251,18 @@ impl Handle {
                 Err(e) => return Err(Rejection::NotNow(format!("{}: its caps could not be set: {e}", recipe.node))),
             }
         }
-        self.order(EngineOrder::Change(Change::Take(Box::new(recipe)))).await
+        Ok(())
     }
 
     /// Adds a node and waits until it serves.
     pub async fn add(&self, recipe: Recipe) -> OrderReply {
         let past = Past(adopt::look_for(&self.layout, &recipe.node).await.map(Box::new));
         self.order(EngineOrder::Change(Change::Add(Box::new(recipe), past))).await
+    }
+
+    /// Where things lie.
+    pub fn layout(&self) -> &Layout {
+        &self.layout
     }
 
     /// Where events go.

@@ -28,11 +28,7 @@ type User = Option<(u32, u32)>;
 /// taken back.
 pub(super) fn make(layout: &Layout, recipe: &Recipe) -> Result<(), SysError> {
     let is_root = host::is_root();
-    // A user that does not exist was refused before.
-    let user: User = match recipe.launch.user.as_deref().filter(|_| is_root) {
-        Some(name) => process::lookup_user(name)?.map(|(uid, gid, _)| (uid, gid)).filter(|(uid, _)| *uid != 0),
-        None => None,
-    };
+    let user = user_of(recipe)?;
     // Modes of the recipe hold. One after the other, a directory would be open to all for a moment at each start.
     let named = |path: &Path| recipe.directories.iter().any(|(own, _)| own == path);
     let standard = standard_directories(layout, recipe);
@@ -40,6 +36,20 @@ pub(super) fn make(layout: &Layout, recipe: &Recipe) -> Result<(), SysError> {
         directory_of(layout, recipe, directory, *mode, user, is_root)?;
     }
     recipe.files.iter().try_for_each(|file| write(file, user))
+}
+
+/// Writes the files alone, of a node that runs.
+pub(super) fn rewrite(recipe: &Recipe) -> Result<(), SysError> {
+    let user = user_of(recipe)?;
+    recipe.files.iter().try_for_each(|file| write(file, user))
+}
+
+fn user_of(recipe: &Recipe) -> Result<User, SysError> {
+    Ok(match recipe.launch.user.as_deref().filter(|_| host::is_root()) {
+        // A user that does not exist was refused before.
+        Some(name) => process::lookup_user(name)?.map(|(uid, gid, _)| (uid, gid)).filter(|(uid, _)| *uid != 0),
+        None => None,
+    })
 }
 
 fn directory_of(

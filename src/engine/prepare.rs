@@ -3,7 +3,7 @@
 use super::{
     Engine, class_data,
     disk::Guard,
-    exchanged,
+    dynamic, exchanged,
     fence::{self, Fence, Fenced},
     identity,
     journal::Journal,
@@ -232,6 +232,7 @@ impl Preparing {
                 }
                 PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence: _ } => {
                     self.await_session_gone(*zookeeper, *broker_id, *up_to, session.take()).await?;
+                    dynamic::take_back(&self.layout, &self.node, *zookeeper, *broker_id).await?;
                 }
                 PrepareStep::AwaitTakeover { broker_id, others } => {
                     if self.fence.as_ref().is_some_and(Fence::is_fresh) {
@@ -256,15 +257,17 @@ impl Preparing {
     /// Waits while the file system of its data has too little room for it.
     async fn await_room(&self) -> Result<(), PrepareError> {
         const LOOK: Duration = Duration::from_secs(1);
+        const ANSWER: Duration = Duration::from_secs(5);
         loop {
             if self.cancel.is_cancelled() {
                 return Err(PrepareError::Cancelled);
             }
             let (guard, node) = (Arc::clone(&self.disk), self.node.clone());
-            // A look that came to nothing keeps nobody down.
-            match tokio::task::spawn_blocking(move || guard.holds(&node)).await {
-                Ok(None) | Err(_) => return Ok(()),
-                Ok(Some(why)) => self.tell(Event::Held(Hold::Other { why })),
+            let look = tokio::task::spawn_blocking(move || guard.holds(&node));
+            // A look that came to nothing, or to no end, keeps nobody down.
+            match tokio::time::timeout(ANSWER, look).await {
+                Ok(Ok(None) | Err(_)) | Err(_) => return Ok(()),
+                Ok(Ok(Some(why))) => self.tell(Event::Held(Hold::Other { why })),
             }
             tokio::time::sleep(LOOK).await;
         }
@@ -317,7 +320,7 @@ impl Preparing {
                     let mut why = format!(
                         "old session 0x{:x} of broker {broker} expires in up to {} s",
                         stat.ephemeral_owner,
-                        left.as_secs() + 1
+                        left.as_millis().div_ceil(1_000)
                     );
                     if let Some(doubt) = doubt {
                         why = format!("{why} and is not closed before: {doubt}");
@@ -414,3 +417,6 @@ fn ports_free(recipe: &Recipe) -> Result<(), PrepareError> {
 fn files(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareError> {
     places::make(layout, recipe).map_err(|e| PrepareError::file(&recipe.node, &e))
 }
+
+#[cfg(test)]
+mod tests;

@@ -2,7 +2,7 @@
 
 use crate::{
     base::{
-        Cause, ExitRecord, ExitStatus, Incarnation, Moment, NodeKind, NodeName, Timestamp,
+        Cause, ExitRecord, ExitStatus, Incarnation, Moment, NodeKind, NodeName, Reason, Timestamp,
         ids::ProcessId,
         outcome::{Failure, OomBy},
         recipe::{PortUse, Recipe},
@@ -76,6 +76,8 @@ pub struct NodeSnapshot {
     pub waits_for: Option<WaitsFor>,
     /// Who wants it gone and whether SIGKILL was sent, in state `stopping`.
     pub stop: Option<(StopReason, bool)>,
+    /// Why it was last stopped, started or restarted; none: it was wanted up when the daemon began.
+    pub reason: Option<Reason>,
     /// What keeps a failed node from starting.
     pub failure: Option<Failure>,
     /// Why a stop or restart that was ordered is not carried out yet.
@@ -193,6 +195,7 @@ impl NodeSnapshot {
                 | State::Degraded { .. }
                 | State::Failed { .. } => None,
             },
+            reason: runtime.reason,
             failure: node.failure().cloned(),
             queued_stop: node.queued_stop(),
         }
@@ -232,6 +235,7 @@ impl NodeSnapshot {
             adopted: false,
             waits_for: None,
             stop: None,
+            reason: None,
             failure: None,
             queued_stop: None,
         }

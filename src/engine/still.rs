@@ -137,9 +137,9 @@ impl Engine {
             loop {
                 tokio::select! {
                     _ = &mut thawed => break,
-                    Some((order, reply)) = self.orders.recv() => {
+                    Some((order, reason, reply)) = self.orders.recv() => {
                         let down = matches!(order, EngineOrder::Down { .. });
-                        put_off.push((order, reply));
+                        put_off.push((order, reason, reply));
                         if down && request.promise.settle(Promise::BROKEN) {
                             break;
                         }
@@ -148,8 +148,8 @@ impl Engine {
                     () = sleep(pulse_every.unwrap_or(Duration::from_secs(3600))) => pulse(&self.snapshot.borrow()),
                 }
             }
-            for (order, reply) in put_off {
-                self.ordered(order, reply);
+            for (order, reason, reply) in put_off {
+                self.ordered(order, reason, reply);
             }
             self.settle();
             return;

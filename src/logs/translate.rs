@@ -11,6 +11,13 @@ pub enum Reading {
         /// Why, one clause.
         meaning: &'static str,
     },
+    /// It says something that is not seen in the line, and ends nothing.
+    Noted {
+        /// What it means, one clause.
+        meaning: &'static str,
+        /// What to do about it, imperative.
+        remedy: &'static str,
+    },
     /// It explains an end, or why a node cannot go on.
     Fatal {
         /// What it means, one clause.
@@ -65,7 +72,7 @@ impl Translator {
     pub fn next(&mut self, reading: Reading, belongs: bool, lines: u64) -> Shown {
         if belongs && let Some(run) = &mut self.run {
             // A trace may name what is known in its own right; it is about its first line all the same, unless that is fatal.
-            if !matches!(reading, Reading::Fatal { .. }) {
+            if !matches!(reading, Reading::Fatal { .. } | Reading::Noted { .. }) {
                 run.folded += lines;
                 return Shown { entry: Display::Folded, ..Shown::default() };
             }
@@ -80,7 +87,7 @@ impl Translator {
                 self.run = Some(Run { meaning, folded: lines.saturating_sub(1) });
                 Shown { before, entry: Display::Aside, after: Some(format!("harmless: {meaning}")) }
             }
-            Reading::Fatal { meaning, remedy } => {
+            Reading::Fatal { meaning, remedy } | Reading::Noted { meaning, remedy } => {
                 let news = self.told.replace(meaning) != Some(meaning);
                 let after = news.then(|| format!("{meaning}: {remedy}"));
                 Shown { before: self.end(), entry: Display::Plain, after }
@@ -135,6 +142,13 @@ mod tests {
         let seen = shown(&[(NOISE, false), (Reading::Plain, true), (OTHER, true), (Reading::Plain, false)]);
         assert_eq!(seen, "~[harmless: noise][2 more lines of it folded; --raw shows all]-");
         assert_eq!(shown(&[(Reading::Plain, false), (Reading::Plain, true)]), "--");
+    }
+
+    #[test]
+    fn what_means_more_than_it_says_is_shown_with_that_once() {
+        let noted = Reading::Noted { meaning: "evicted", remedy: "see status" };
+        let seen = shown(&[(NOISE, false), (noted, false), (noted, false), (NOISE, false)]);
+        assert_eq!(seen, "~[harmless: noise]-[evicted: see status]-~[harmless: noise]");
     }
 
     #[test]

@@ -102,7 +102,7 @@ pub fn down(layout: &Layout, now: bool, told: &(dyn Fn(&Stopped) + Sync)) -> Res
                         if let Ok(stopped) = &stopped {
                             told(stopped);
                         }
-                        (one.state.node, stopped.map_err(|e| words(&e)))
+                        (one.state.node, stopped.map_err(|e| e.in_one_line()))
                     })
                 })
                 .collect();
@@ -136,6 +136,16 @@ pub fn down(layout: &Layout, now: bool, told: &(dyn Fn(&Stopped) + Sync)) -> Res
     // The ordered end of a session (the daemon removes it in the same place of its own `down`).
     remove_optional(&layout.session()).map_err(DownError::System)?;
     Ok(done)
+}
+
+/// Ends a daemon of this root that does not answer, by SIGKILL. Its nodes run on: [`down`] ends them.
+pub fn kill_daemon(layout: &Layout) {
+    let lock = layout.daemon_lock();
+    // This program looks at the lock itself now and then.
+    let own = i32::try_from(std::process::id()).unwrap_or_default();
+    for pid in process::holders_of(&lock).into_iter().filter(|pid| *pid != own) {
+        process::signal_holder(pid, &lock, SIGKILL);
+    }
 }
 
 /// The plan that the nodes were started by; none when it cannot be read: then the products' own order holds.
@@ -257,10 +267,6 @@ fn clear(layout: &Layout, node: &NodeName, (signal, grace): (i32, Duration), now
     }
     let pids: Vec<String> = process::holders_of(&lock).iter().map(ToString::to_string).collect();
     Err(format!("still alive after SIGKILL: pid {}", pids.join(", ")))
-}
-
-fn words(e: &SysError) -> String {
-    format!("{e}: {}", e.source)
 }
 
 mod start_up;

@@ -6,11 +6,10 @@ use crate::{
         drill::{KEPT, Report, Tally},
         printable::printable,
     },
-    offline::events::local,
-    sys::{error::SysError, fs, host, numbered},
+    offline::{events::local, owner},
+    sys::{error::SysError, fs, numbered},
 };
 use serde::Serialize;
-use std::os::unix::fs::MetadataExt;
 
 /// What was read.
 #[derive(Debug, Default)]
@@ -63,22 +62,13 @@ pub fn find(layout: &Layout, last: usize) -> Result<Found, SysError> {
     Ok(found)
 }
 
-/// Puts the report of a drill that no daemon of this root has made among the others, under the next number. Where root does it for
-/// somebody else's root it belongs to them, as the others do.
+/// Puts the report of a drill that no daemon of this root has made among the others, under the next number. Root does it as the
+/// owner of the root, whose the others are.
 pub fn keep(layout: &Layout, report: &mut Report) -> Result<(), SysError> {
+    owner::act_for(layout.root())?;
     let dir = layout.drills();
     report.id = numbered::next(&dir)?;
-    numbered::keep(&dir, report.id, &report.drill, &report.file(), KEPT)?;
-    if host::is_root()
-        && let Ok(owner) = std::fs::metadata(layout.state())
-    {
-        let file = dir.join(format!("{:06}.{}.json", report.id, report.drill));
-        for path in [&dir, &file] {
-            let given = std::os::unix::fs::lchown(path, Some(owner.uid()), Some(owner.gid()));
-            given.map_err(|e| SysError::path("change the owner of", path, e))?;
-        }
-    }
-    Ok(())
+    numbered::keep(&dir, report.id, &report.drill, &report.file(), KEPT)
 }
 
 /// `0.39 s`; a dash for what did not happen.

@@ -1,5 +1,7 @@
 //! The logs of a root's nodes, for the verb `logs`.
 
+mod unrest;
+
 use super::shims;
 pub use crate::logs::{
     entries::{Entries, Entry},
@@ -19,7 +21,9 @@ use std::{
     collections::BTreeSet,
     io,
     path::{Path, PathBuf},
+    time::Duration,
 };
+pub use unrest::Unrest;
 
 /// The nodes that can have a log: those of the plan, in order of start, then others that left a directory under the root.
 pub fn nodes(layout: &Layout, plan: Option<&Plan>) -> Vec<NodeName> {
@@ -43,13 +47,21 @@ pub fn kind_of(plan: Option<&Plan>, node: &NodeName) -> NodeKind {
     }
 }
 
-/// How a line of such a node reads, by the catalogue of known lines.
-pub fn reading(kind: NodeKind, line: &[u8]) -> Reading {
+/// How a line of such a node reads, by the catalogue of known lines. `was_within`: whether the node or a broker was starting or away
+/// so short a time ago that a line which is harmless only then is ([`Unrest`]).
+pub fn reading(kind: NodeKind, line: &[u8], was_within: impl FnOnce(Duration) -> bool) -> Reading {
     let line = String::from_utf8_lossy(line);
     if let Some(known) = catalogue::fatal(kind, &line) {
         return Reading::Fatal { meaning: known.meaning, remedy: known.remedy };
     }
-    catalogue::harmless(kind, &line).map_or(Reading::Plain, |known| Reading::Harmless { meaning: known.meaning })
+    if let Some(known) = catalogue::noted(kind, &line) {
+        return Reading::Noted { meaning: known.meaning, remedy: known.remedy };
+    }
+    let Some(known) = catalogue::harmless(kind, &line) else { return Reading::Plain };
+    match known.passes {
+        Some(passes) if !was_within(passes.within) => Reading::Noted { meaning: passes.meaning, remedy: passes.remedy },
+        Some(_) | None => Reading::Harmless { meaning: known.meaning },
+    }
 }
 
 /// The name under which the daemon's own log is asked for. A node of that name comes first.
@@ -94,7 +106,8 @@ mod tests {
 
     #[test]
     fn since_is_a_time_ago_or_a_moment() {
-        let ago = clock::wall().0 - parse_since("10m").unwrap().0;
+        let since = parse_since("10m").unwrap();
+        let ago = clock::wall().0 - since.0;
         assert!((600_000..660_000).contains(&ago), "{ago}");
         assert_eq!(parse_since("2025-11-23T03:07:59.042Z").unwrap(), Timestamp(1_763_867_279_042));
         assert!(parse_since("yesterday").unwrap_err().contains("\"10m\""));
@@ -104,11 +117,34 @@ mod tests {
     fn a_line_is_read_by_what_wrote_it() {
         let line = b"ERROR Error processing message, terminating consumer process:  (kafka.tools.ConsoleConsumer$)";
         let node = |name: &str| kind_of(None, &NodeName::new(name).unwrap());
-        assert!(matches!(reading(node("consumer"), line), Reading::Harmless { .. }));
-        assert_eq!(reading(node("mysql"), line), Reading::Plain);
+        fn never(_: Duration) -> bool {
+            panic!("it means the same at any time")
+        }
+        assert!(matches!(reading(node("consumer"), line, never), Reading::Harmless { .. }));
+        assert_eq!(reading(node("mysql"), line, never), Reading::Plain);
         assert_eq!(node("broker-12"), NodeKind::Broker(12));
         let full = b"java.io.IOException: No space left on device";
-        assert!(matches!(reading(node("broker-1"), full), Reading::Fatal { .. }));
+        assert!(matches!(reading(node("broker-1"), full, never), Reading::Fatal { .. }));
+        let evicted = b"2026-11-25T14:13:22.002Z INFO Expiring session 0x10000b1c1a90003, timeout of 12000ms exceeded (org.apache.zookeeper.server.ZooKeeperServer)";
+        assert!(matches!(reading(node("zookeeper"), evicted, never), Reading::Noted { .. }));
+    }
+
+    #[test]
+    fn a_line_that_is_harmless_for_a_while_is_told_plainly_behind_it() {
+        for line in [
+            "ERROR [KafkaApi-1] Number of alive brokers '1' does not meet the required replication factor '3' for the offsets topic",
+            "WARN Connection to node 2 (/127.0.0.1:29093) could not be established. Broker may not be available. (org.apache.kafka.clients.NetworkClient)",
+        ] {
+            let at = |seconds: u64| {
+                let since = Duration::from_secs(seconds);
+                reading(NodeKind::Broker(1), line.as_bytes(), |within| since <= within)
+            };
+            assert!(matches!(at(2), Reading::Harmless { .. }), "{line}");
+            let Reading::Noted { meaning, remedy } = at(33) else {
+                panic!("31 s later it means something else: {line}")
+            };
+            assert!(meaning.contains("advertise") && remedy.contains("verify"), "{meaning}: {remedy}");
+        }
     }
 
     #[test]

@@ -1,9 +1,11 @@
-//! Root does what leaves files in somebody else's root or store as that user: root's files there would be in their way.
+//! Root does what leaves files in somebody else's root or store as that user: root's files there would be in their way, and by path
+//! it would do what its owner renames and links meanwhile.
 
 use crate::{
     config::Plan,
     sys::{
         confine::User,
+        credentials,
         error::SysError,
         fs, host,
         process::{become_user, lookup_user},
@@ -15,13 +17,22 @@ use std::{
 };
 
 /// Whose an existing directory is, when that is not who runs this and root can become them.
-pub(super) fn of(dir: &Path) -> Result<Option<User>, SysError> {
+fn of(dir: &Path) -> Result<Option<User>, SysError> {
     let meta = std::fs::metadata(dir).map_err(|e| SysError::path("look at", dir, e))?;
     if !host::is_root() || meta.uid() == 0 {
         return Ok(None);
     }
     let found = lookup_user(&host::user_name(meta.uid()))?;
     Ok(Some(found.unwrap_or_else(|| (meta.uid(), meta.gid(), Vec::new()))))
+}
+
+/// Acts from here on as the owner of `dir`, or of the nearest directory above it that is there, where this process is root and
+/// the owner is not; otherwise as who runs this. Whom it acts as, when it is somebody else.
+pub fn act_for(dir: &Path) -> Result<Option<User>, SysError> {
+    credentials::act_as(None)?;
+    let owner = of(dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/")))?;
+    credentials::act_as(owner.as_ref())?;
+    Ok(owner)
 }
 
 /// Becomes the owner of the plan's root, or of its store where there is no root yet, for good; where this process is root and

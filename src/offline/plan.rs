@@ -7,6 +7,7 @@ use crate::{
     artifact::{self, Missing, Part},
     base::{
         Layout, NodeName,
+        dynamic::DynamicRecord,
         launched::Launched,
         programs::{JavaRuntime, KafkaJars, MysqlTree, Programs},
         recipe::Recipe,
@@ -251,11 +252,11 @@ fn stand_in(found: &mut Programs, missing: &Missing) -> String {
 pub fn present(layout: &Layout, applied: Option<&Side>, lives: &Lives) -> BTreeMap<NodeName, Present> {
     let recipe = |node: &NodeName| applied.and_then(|side| side.recipes.iter().find(|r| r.node == *node));
     let one = |(node, life): (&NodeName, &Life)| {
-        let with = match life {
-            Life::Runs => with(layout, node, recipe(node)),
-            Life::Trying | Life::Rests => With::Applied,
+        let (with, cut_short) = match life {
+            Life::Runs => (with(layout, node, recipe(node)), cut_short(layout, node)),
+            Life::Trying | Life::Rests => (With::Applied, Vec::new()),
         };
-        (node.clone(), Present { life: *life, with })
+        (node.clone(), Present { life: *life, with, cut_short })
     };
     lives.iter().map(one).collect()
 }
@@ -272,6 +273,14 @@ fn with(layout: &Layout, node: &NodeName, applied: Option<&Recipe>) -> With {
         // Nothing on record: started by a version that kept none, with what was applied then.
         Some(_) | None => With::Applied,
     }
+}
+
+/// Settings of a broker that a reload was changing when its daemon died.
+fn cut_short(layout: &Layout, node: &NodeName) -> Vec<String> {
+    let text = fs::read_optional(&layout.dynamic(node)).ok().flatten();
+    // A torn one cannot be: it is written as a whole.
+    let record = text.and_then(|text| serde_json::from_str::<DynamicRecord>(&text).ok()).unwrap_or_default();
+    record.under_way.into_iter().collect()
 }
 
 /// Nodes whose data directory holds something.
@@ -339,6 +348,7 @@ impl Outlook {
                 .collect(),
             refusals,
             notes: self.notes.clone(),
+            outlook: None,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! place). A snapshot has its name only when it is whole and on disk; half a one has a name that is none.
 
 mod copy;
+mod dynamic;
 pub mod exchange;
 mod manifest;
 
@@ -187,6 +188,7 @@ fn into(
         cluster: None,
         mysql: None,
         secrets: Vec::new(),
+        dynamic: dynamic::copy(layout, stores.iter().map(|store| &store.node))?,
         stores: Vec::new(),
     };
     for store in stores.iter().filter(|store| store.dir.exists()) {
@@ -367,8 +369,9 @@ pub fn verify(layout: &Layout, name: &str, told: &mut Told<'_>) -> Result<(Manif
     Ok((manifest, wrong))
 }
 
-/// Removes one snapshot.
+/// Removes one snapshot. Not while directories are half exchanged: what is left to do may need it.
 pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
+    exchange::none_is_half_done(layout)?;
     let manifest = read(layout, name)?;
     let place = layout.snapshots();
     // Out of sight first: half a snapshot must not be taken for one.

@@ -60,11 +60,12 @@ impl Impact {
     }
 }
 
-/// What breaks if `broker` is stopped. `ahead`: partitions whose newest records only it has.
-pub fn impact(look: &Look, broker: u32, ahead: &BTreeSet<(String, u32)>) -> Impact {
+/// What breaks if `broker` is stopped. `ahead`: partitions whose newest records only it has. `no_more`: brokers that will not come
+/// back, whose replicas no waiting brings in sync.
+pub fn impact(look: &Look, broker: u32, ahead: &BTreeSet<(String, u32)>, no_more: impl Fn(u32) -> bool) -> Impact {
     let mut impact = Impact::default();
     for (topic, partition) in look.view.partitions().filter(|(_, p)| p.replicas.contains(&broker)) {
-        let stays = |ids: &[u32]| ids.iter().filter(|id| **id != broker).count();
+        let stays = |ids: &[u32]| ids.iter().filter(|id| **id != broker && !no_more(**id)).count();
         let (others, in_sync) = (stays(&partition.replicas), stays(&partition.isr));
         // Not known counts as not enough: not to be able to tell is no consent.
         let min = look.min_isr.get(topic).map_or(usize::MAX, |min| usize::try_from(*min).unwrap_or(usize::MAX));
@@ -112,7 +113,7 @@ mod tests {
 
     /// One partition and the stop of broker 1; the word says the list, `!` that waiting does not help.
     fn verdict(replicas: &[u32], isr: &[u32], leader: Option<u32>) -> String {
-        let found = impact(&look(ALL, &[(replicas, isr, leader)]), 1, &BTreeSet::new());
+        let found = impact(&look(ALL, &[(replicas, isr, leader)]), 1, &BTreeSet::new(), |_| false);
         let lists = [
             ("offline", &found.goes_offline),
             ("refuses", &found.refuses_acks_all),
@@ -154,7 +155,7 @@ mod tests {
     #[test]
     fn what_only_the_leader_has_is_told_and_stops_nobody() {
         let look = look(ALL, &[(ALL, ALL, Some(1)), (ALL, ALL, Some(2))]);
-        let found = impact(&look, 1, &BTreeSet::from([("t".into(), 0)]));
+        let found = impact(&look, 1, &BTreeSet::from([("t".into(), 0)]), |_| false);
         assert_eq!(found.may_lose_acks_1, ["t-0"]);
         assert!(found.is_none() && found.passing().is_none());
         assert!(found.words().ends_with("meanwhile; acks=1 may be lost in t-0"), "{}", found.words());
@@ -165,15 +166,23 @@ mod tests {
     fn a_minimum_that_is_not_known_is_no_consent() {
         let mut look = look(ALL, &[(ALL, ALL, Some(1))]);
         look.min_isr.clear();
-        let found = impact(&look, 1, &BTreeSet::new());
+        let found = impact(&look, 1, &BTreeSet::new(), |_| false);
         assert_eq!(found.passing().as_deref(), Some("t-0 would refuse writes with acks=all"));
         assert!(found.never_safe.is_empty());
     }
 
     #[test]
+    fn a_replica_on_a_broker_that_is_no_more_is_none_to_wait_for() {
+        let all = look(&[1, 2], &[(&[1, 9], &[1], Some(1)), (&[1, 2, 9], &[1, 2], Some(1)), (&[2, 9], &[2], Some(2))]);
+        let found = impact(&all, 1, &BTreeSet::new(), |id| id == 9);
+        assert_eq!((found.goes_offline, found.refuses_acks_all), (vec!["t-0".into()], vec!["t-1".into()]));
+        assert_eq!(found.never_safe, ["t-0", "t-1"]);
+    }
+
+    #[test]
     fn the_worst_that_may_pass_is_named_first() {
         let look = look(ALL, &[(ALL, &[1, 2], Some(1)), (&[1, 2], &[1], Some(1)), (&[1], &[1], Some(1))]);
-        let found = impact(&look, 1, &BTreeSet::new());
+        let found = impact(&look, 1, &BTreeSet::new(), |_| false);
         assert_eq!(found.passing().as_deref(), Some("t-1 would have no leader, and 1 more would break"));
         assert_eq!(found.never_safe, ["t-2"]);
         assert_eq!(found.words(), "meanwhile offline t-2; refusing acks=all t-0; unreadable t-1");
@@ -195,7 +204,7 @@ mod tests {
                 .collect();
             let partitions: Vec<Row<'_>> =
                 made.iter().map(|(r, i)| (r.as_slice(), i.as_slice(), i.first().copied())).collect();
-            let found = impact(&look(ALL, &partitions), broker, &BTreeSet::new());
+            let found = impact(&look(ALL, &partitions), broker, &BTreeSet::new(), |_| false);
             let mut named: Vec<&String> =
                 found.goes_offline.iter().chain(&found.refuses_acks_all).chain(&found.unreadable).collect();
             let count = named.len();

@@ -3,6 +3,8 @@
 pub mod cluster;
 pub mod disk;
 pub mod drill;
+pub mod dynamic;
+pub mod gate;
 pub mod impact;
 pub mod operation;
 pub mod prove;

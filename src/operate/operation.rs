@@ -3,9 +3,11 @@
 //!
 //! One daemon runs per root, so a lock in its memory keeps operations apart. The file is for the daemon after it: what was
 //! being done, how far it was, and what has to be undone.
+//!
+//! A little past 500 lines: a quarter of it are its tests, which share how a record is planted and read.
 
 use crate::{
-    base::{EventKind, EventLine, Layout, OrderedBy, Timestamp},
+    base::{EventKind, EventLine, Layout, NodeName, OrderedBy, Timestamp},
     engine::Journal,
     sys::{clock, error::SysError, fs},
 };
@@ -209,8 +211,21 @@ impl Operations {
 
     /// The one that runs, in one sentence, when nothing may be started meanwhile: it works on the data of nodes that are down.
     pub fn keeps_down(&self) -> Option<String> {
-        let holds = [Kind::Snapshot, Kind::Restore, Kind::Reset];
-        self.0.running().as_ref().filter(|r| holds.iter().any(|kind| kind.as_str() == r.kind)).map(Refused::words)
+        self.one_of(&[Kind::Snapshot, Kind::Restore, Kind::Reset])
+    }
+
+    /// The one that runs, in one sentence, when it takes nodes away itself: nobody else should meanwhile.
+    pub fn takes_nodes_away(&self) -> Option<String> {
+        self.one_of(&[Kind::Reload, Kind::Roll, Kind::Drill])
+    }
+
+    /// The one that runs, in one sentence, when it keeps nodes down that it has stopped on purpose.
+    pub fn breaks_nodes(&self) -> Option<String> {
+        self.one_of(&[Kind::Drill])
+    }
+
+    fn one_of(&self, kinds: &[Kind]) -> Option<String> {
+        self.0.running().as_ref().filter(|r| kinds.iter().any(|kind| kind.as_str() == r.kind)).map(Refused::words)
     }
 
     /// Begins one, unless another runs. `detail` says which (the drill's name); it ends when what is returned is dropped.
@@ -270,6 +285,16 @@ impl Running {
     /// How far it is, in words; kept for the next daemon with what that one has to undo from here on. An error means that it
     /// would not know, so whoever is about to do something that must be undone does not.
     pub fn step(&self, text: impl Into<String>, undo: Option<serde_json::Value>) -> Result<(), SysError> {
+        self.step_of(None, text, undo)
+    }
+
+    /// The same of a step that is about one node: it is among that node's events.
+    pub fn step_of(
+        &self,
+        node: Option<&NodeName>,
+        text: impl Into<String>,
+        undo: Option<serde_json::Value>,
+    ) -> Result<(), SysError> {
         let mut running = self.of.running();
         let Some(record) = running.as_mut() else { return Ok(()) };
         record.step = text.into();
@@ -277,7 +302,11 @@ impl Running {
         if self.recorded {
             let words = format!("{}: {}", record.name(), record.step);
             self.of.write(record)?;
-            self.of.note(EventKind::OperationStep, words, None);
+            let event = EventLine::new(EventKind::OperationStep, words);
+            self.of.journal.note(match node {
+                Some(node) => event.node(node),
+                None => event,
+            });
         }
         Ok(())
     }
@@ -386,8 +415,15 @@ mod tests {
         let (_dir, layout, operations) = root();
         let running = operations.begin(Kind::Drill, "broker-kill", BY).unwrap();
         running.step("broker-2 is killed", None).unwrap();
+        running.step_of(Some(&NodeName::broker(2)), "broker-2 is killed", None).unwrap();
         let refused = operations.begin(Kind::Roll, "", None).unwrap_err().to_string();
         assert!(refused.starts_with("drill broker-kill is under way since 20"), "{refused}");
+        assert_eq!(
+            (operations.takes_nodes_away().as_ref(), operations.breaks_nodes().as_ref(), operations.keeps_down()),
+            (Some(&refused), Some(&refused), None)
+        );
+        let of_node = operations.0.journal.since(Timestamp(0)).into_iter().rev().find(|e| e.node.is_some());
+        assert_eq!(of_node.map(|e| e.kind), Some("operation-step".into()), "it is among the node's events");
         assert!(refused.ends_with(", ordered by uid 7 (pid 11): broker-2 is killed"), "{refused}");
         assert_eq!(operations.running(), Some(refused));
         assert!(layout.operation().exists());
@@ -399,6 +435,7 @@ mod tests {
             told(&operations),
             [
                 "operation-begun drill broker-kill begins",
+                "operation-step drill broker-kill: broker-2 is killed",
                 "operation-step drill broker-kill: broker-2 is killed",
                 "operation-ended drill broker-kill: nothing lost",
                 "operation-begun roll begins",
@@ -414,6 +451,7 @@ mod tests {
         assert!(!layout.operation().exists());
         let refused = operations.begin(Kind::Drill, "mysql-kill", None).unwrap_err();
         assert!(matches!(refused, Refused::Busy(_)), "{refused}");
+        assert!(operations.takes_nodes_away().is_some() && operations.breaks_nodes().is_none());
         drop(reload);
         assert!(told(&operations).is_empty());
         drop(operations.begin(Kind::Drill, "mysql-kill", None).unwrap());

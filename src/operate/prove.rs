@@ -24,6 +24,8 @@ pub struct KafkaTargets {
     pub internal: Vec<SocketAddr>,
     /// EXTERNAL listeners, in the order of `brokers`.
     pub external: Vec<SocketAddr>,
+    /// The host name that EXTERNAL listeners advertise. INTERNAL ones advertise their address.
+    pub advertised_host: String,
     /// Every `broker.id`.
     pub brokers: Vec<u32>,
     /// `min.insync.replicas` wanted; less when there are fewer replicas.

@@ -1,25 +1,30 @@
 //! Carries out a reload: step by step, brokers one at a time, and back again when a node does not come up with its new
 //! settings. A roll (`roll`) is the same road with the settings that hold already, and without a way back.
 //!
-//! Past 500 lines because the way there and the way back take the same steps.
-//!
 //! Three ends. All done. A node that did not come back: it and what was changed before it get their old settings back. A
 //! wait that took too long: the rest is left, what was changed stays changed, and a second reload goes on from there.
+//!
+//! Past 500 lines because the way there and the way back take the same steps.
+
+mod ends;
+mod gates;
 
 use super::{
+    dynamic,
+    gate::{Field, Terms, broker_id, brokers},
     impact::Impact,
-    roll,
-    whole::{self, Brokers, Said},
+    whole::{self, Brokers},
 };
 use crate::{
     base::{
-        NodeName,
+        NodeName, Reason,
         recipe::{ProbeKind, Recipe},
         units::human_duration,
     },
-    engine::{Change, EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Snapshot, Wanted},
-    services::change::{Does, Gate, Step, next_broker},
+    engine::{Change, EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Wanted},
+    services::change::{Does, Dynamic, Gate, Step, next_broker},
 };
+use ends::{Broke, broke, over};
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -29,10 +34,6 @@ use tokio::time::{Instant, sleep, timeout};
 
 /// Pause between two looks at the cluster.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
-
-/// How long leaders are waited for once every replica is in sync. Where they are does not make a restart unsafe; it is waited for
-/// so that a leader does not move twice.
-const HOME_MAX: Duration = Duration::from_secs(10);
 
 /// How long a node that has no probe must have run before its new settings count as taken: nothing else can be seen of it,
 /// and a wrong argument ends a program within milliseconds.
@@ -47,10 +48,14 @@ pub struct Work {
     pub old: Vec<Recipe>,
     /// What is wanted.
     pub new: Vec<Recipe>,
+    /// What brokers that run on are given through the admin API.
+    pub dynamic: BTreeMap<NodeName, Dynamic>,
     /// Longest wait for one thing: the cluster to be whole, a node to be ready.
     pub max_wait: Duration,
     /// Why.
     pub purpose: Purpose,
+    /// What whoever ordered it has agreed to.
+    pub terms: Terms,
     /// Before the next broker the last one leads again what it is the preferred leader of (`kafka.elect_preferred`).
     pub leaders_home: bool,
 }
@@ -65,6 +70,13 @@ pub enum Purpose {
 }
 
 impl Purpose {
+    fn reason(self) -> Reason {
+        match self {
+            Purpose::Reload => Reason::Configuration,
+            Purpose::Roll => Reason::Roll,
+        }
+    }
+
     fn verb(self) -> &'static str {
         match self {
             Purpose::Reload => "reload",
@@ -94,20 +106,13 @@ pub struct Failed {
     pub hint: Option<String>,
 }
 
-/// What one step came to.
-enum Broke {
-    /// The node did not come up, or did not go.
-    Node(String),
-    /// A wait took too long.
-    Waited(String),
-    /// The supervisor is on its way down, or gone.
-    Over(String),
-}
-
 /// Carries it out; returns a line for each thing that was done.
 pub async fn carry_out(engine: &Handle, work: Work, report: &mut dyn Report) -> Result<Vec<String>, Failed> {
+    let engine = &engine.because(work.purpose.reason());
     let mut roll = Roll::of(engine, work);
     roll.scale_down_is_safe().await?;
+    roll.refuse_what_is_never_safe().await?;
+    dynamic::would_take(engine, &roll.dynamic, &roll.old, roll.max_wait, report).await?;
     roll.arrange().await;
     let outcome = roll.all(report).await;
     match outcome {
@@ -119,7 +124,8 @@ pub async fn carry_out(engine: &Handle, work: Work, report: &mut dyn Report) -> 
             Purpose::Reload => roll.back(&step, why, report).await,
             Purpose::Roll => roll.stopped(&step, why),
         }),
-        Err((step, Broke::Waited(why))) => Err(roll.left(&step, why)),
+        Err((step, Broke::Waited(obstacle))) => Err(roll.left(&step, &obstacle)),
+        Err((step, Broke::Refused(refused))) => Err(roll.refused(&step, refused)),
         Err((step, Broke::Over(why))) => Err(Failed {
             exit: 7,
             message: format!("the {} stopped before {}: {why}", roll.purpose.verb(), step.node),
@@ -140,59 +146,48 @@ struct Roll<'a> {
     force: BTreeMap<NodeName, Recipe>,
     old: BTreeMap<NodeName, Recipe>,
     new: BTreeMap<NodeName, Recipe>,
+    dynamic: BTreeMap<NodeName, Dynamic>,
     /// Start order: of all that there was, of all that there will be.
     orders: (Vec<NodeName>, Vec<NodeName>),
     left: VecDeque<Step>,
     done: Vec<Step>,
     max_wait: Duration,
     purpose: Purpose,
+    terms: Terms,
     leaders_home: bool,
     /// Since when every replica has been in sync and leaders are waited for.
     leaders_since: Option<Instant>,
-    /// What the next restart breaks, as last looked at.
+    /// Leaders were waited for in vain.
+    not_home: Option<String>,
+    /// What the next restart breaks, and what is gone over, as last looked at.
     impact: Option<Impact>,
+    over: Option<String>,
+    /// The controller as last looked at.
+    controller: Option<NodeName>,
 }
 
 impl<'a> Roll<'a> {
     fn of(engine: &'a Handle, work: Work) -> Self {
-        let by_name = |recipes: &[Recipe]| recipes.iter().map(|r| (r.node.clone(), r.clone())).collect();
         let names = |recipes: &[Recipe]| recipes.iter().map(|r| r.node.clone()).collect::<Vec<_>>();
         Self {
             engine,
             force: by_name(&work.old),
             old: by_name(&work.old),
             new: by_name(&work.new),
+            dynamic: work.dynamic,
             orders: (names(&work.old), names(&work.new)),
             left: work.steps.into(),
             done: Vec::new(),
             max_wait: work.max_wait,
             purpose: work.purpose,
+            terms: work.terms,
             leaders_home: work.leaders_home,
             leaders_since: None,
+            not_home: None,
             impact: None,
+            over: None,
+            controller: None,
         }
-    }
-
-    /// A broker that holds replicas is not taken away: looked at before anything is changed.
-    async fn scale_down_is_safe(&self) -> Result<(), Failed> {
-        for step in self.left.iter().filter(|s| s.gate == Gate::NoReplicas) {
-            let Some(id) = broker_id(self.old.get(&step.node)) else { continue };
-            let (message, causes) = match whole::ask(&self.brokers().0).await.replicas_on(id) {
-                Ok(None) => continue,
-                Ok(Some(partitions)) => (
-                    format!("{} is not in the file any more but holds replicas", step.node),
-                    vec![format!("replicas of {partitions} are on it")],
-                ),
-                Err(why) => (format!("whether {} holds replicas cannot be seen", step.node), vec![why]),
-            };
-            return Err(Failed {
-                exit: 8,
-                message,
-                causes,
-                hint: Some("move them to other brokers first (kafka-reassign-partitions); nothing was changed".into()),
-            });
-        }
-        Ok(())
     }
 
     /// The start order while both old and new nodes are there: the new one, then what is only in the old.
@@ -205,9 +200,23 @@ impl<'a> Roll<'a> {
     }
 
     async fn all(&mut self, report: &mut dyn Report) -> Result<(), (Step, Broke)> {
+        let mut put_back = false;
         while let Some(step) = self.next().await {
             self.gate(&step, report).await.map_err(|broke| (step.clone(), broke))?;
-            let impact = self.impact.take().map_or_else(String::new, |impact| format!("; {}", impact.words()));
+            // Once: the controller may go to and fro as often as it likes.
+            if !put_back && self.is_overtaken(&step) {
+                put_back = true;
+                self.left.push_front(step);
+                continue;
+            }
+            put_back = false;
+            let mut impact = self.impact.take().map_or_else(String::new, |impact| format!("; {}", impact.words()));
+            if let Some(over) = self.over.take() {
+                impact = format!("{impact}; by force, although {over}");
+            }
+            if let Some(away) = self.not_home.take() {
+                impact = format!("{impact}; {away}");
+            }
             let text = match (step.does, self.purpose) {
                 (Does::Restart, Purpose::Roll) => "restarts",
                 (Does::Restart, Purpose::Reload) => "restarts with its new settings",
@@ -231,7 +240,7 @@ impl<'a> Roll<'a> {
         if group.len() < 2 {
             return self.left.pop_front();
         }
-        let controller = whole::ask(&self.brokers().0).await.controller().map(NodeName::broker);
+        let controller = whole::ask(&self.brokers()).await.controller().map(NodeName::broker);
         let snapshot = self.engine.snapshot();
         let ready = |node: &NodeName| snapshot.nodes.iter().any(|n| n.name == *node && n.serves);
         let next = next_broker(&group, ready, controller.as_ref())?;
@@ -239,77 +248,12 @@ impl<'a> Roll<'a> {
         self.left.remove(at)
     }
 
-    fn brokers(&self) -> (Brokers, Vec<u32>) {
-        brokers(&self.engine.snapshot(), &self.force)
+    fn brokers(&self) -> Brokers {
+        brokers(&self.engine.snapshot(), &self.force).0
     }
 
-    async fn gate(&mut self, step: &Step, report: &mut dyn Report) -> Result<(), Broke> {
-        let began = Instant::now();
-        self.leaders_since = None;
-        loop {
-            let why = match step.gate {
-                Gate::None | Gate::NoReplicas => None,
-                Gate::BrokersReady => self.broker_not_ready(),
-                Gate::InSync => self.not_whole(&step.node).await,
-            };
-            let Some(why) = why else { return Ok(()) };
-            if self.engine.snapshot().ending {
-                return Err(over());
-            }
-            if began.elapsed() >= self.max_wait {
-                return Err(Broke::Waited(why));
-            }
-            report.waits(&step.node, format!("waits before {}: {why}", step.node));
-            sleep(LOOK_EVERY).await;
-        }
-    }
-
-    fn broker_not_ready(&self) -> Option<String> {
-        let snapshot = self.engine.snapshot();
-        let is_broker = |n: &&Arc<NodeSnapshot>| broker_id(self.force.get(&n.name)).is_some() && n.wanted == Wanted::Up;
-        let sick = snapshot.nodes.iter().filter(is_broker).find(|n| n.state != "ready")?;
-        Some(format!("{} is {}", sick.name, sick.state))
-    }
-
-    async fn not_whole(&mut self, next: &NodeName) -> Option<String> {
-        let snapshot = self.engine.snapshot();
-        let node = snapshot.nodes.iter().find(|n| n.name == *next)?;
-        let sick = is_sick(node);
-        let (asked, rests) = self.brokers();
-        let id = broker_id(self.force.get(next));
-        // Stopped by order, it takes its settings and stays down: nobody is missing it more than before.
-        if node.wanted == Wanted::Down {
-            return None;
-        }
-        let said: Said = whole::ask(&asked).await;
-        if let Some(id) = id.filter(|_| !sick)
-            && let [first, ..] = said.alone_on(id).as_slice()
-        {
-            tracing::warn!(node = %next, "{first} has no replica elsewhere: it is away while broker {id} restarts");
-        }
-        if let Some(why) = said.in_the_way(id, sick, &rests) {
-            self.leaders_since = None;
-            return Some(why);
-        }
-        // The watcher has them elected; a controller that refuses does not hold up the rest.
-        if self.leaders_home
-            && self.leaders_since.get_or_insert_with(Instant::now).elapsed() < HOME_MAX
-            && let Some(why) = said.leaders_away()
-        {
-            return Some(why);
-        }
-        match (self.purpose, id) {
-            (Purpose::Roll, Some(id)) => match roll::impact_of(&said, &asked, id).await {
-                Ok(impact) => {
-                    let passing = impact.passing();
-                    self.impact = Some(impact);
-                    passing
-                }
-                // Not to be able to tell is no consent.
-                Err(why) => Some(format!("what would break cannot be told: {why}")),
-            },
-            (Purpose::Roll, None) | (Purpose::Reload, _) => None,
-        }
+    async fn look(&self) -> Field {
+        Field::look(self.engine, &self.force).await
     }
 
     async fn take(&mut self, step: &Step, report: &mut dyn Report) -> Result<(), Broke> {
@@ -318,8 +262,16 @@ impl<'a> Roll<'a> {
         match (step.does, wanted) {
             (Does::Restart, Some(recipe)) => self.restart(recipe, report).await,
             (Does::Start, Some(recipe)) => self.start(recipe, report).await,
-            (Does::Live | Does::Keep, Some(recipe)) => self.live(recipe).await,
-            (Does::Stop, _) => self.stop(node, report).await,
+            (Does::Live, Some(recipe)) => match self.dynamic.get(node).cloned() {
+                Some(change) => {
+                    self.force.insert(node.clone(), recipe.clone());
+                    let given = dynamic::give(self.engine, recipe, &change.to, self.max_wait, report).await;
+                    given.map_err(Broke::Node)
+                }
+                None => self.live(recipe).await,
+            },
+            (Does::Keep, Some(recipe)) => self.live(recipe).await,
+            (Does::Stop, _) => self.leave(step, report).await,
             // The steps are made from the wanted recipes.
             (Does::Restart | Does::Start | Does::Live | Does::Keep, None) => Ok(()),
         }
@@ -349,9 +301,24 @@ impl<'a> Roll<'a> {
         self.engine.take(recipe).await.map(drop).map_err(broke)
     }
 
-    async fn stop(&mut self, node: &NodeName, report: &mut dyn Report) -> Result<(), Broke> {
+    /// Stops a node and drops it. A broker is asked for once more when it has left: no topic comes to it from then on, so one that
+    /// was made in its last moment is seen, and it goes back up.
+    async fn leave(&mut self, step: &Step, report: &mut dyn Report) -> Result<(), Broke> {
+        let node = &step.node;
+        let was_up = self.node(node).is_some_and(|n| n.wanted == Wanted::Up);
         let order = self.engine.order(EngineOrder::Stop { nodes: vec![node.clone()], now: false });
         self.watched(node, order, report).await?;
+        if step.gate == Gate::NoReplicas
+            && !self.brokers().is_empty()
+            && let Err(broke) = self.gate(step, report).await
+        {
+            if was_up {
+                let order = self.engine.order(EngineOrder::Start { nodes: vec![node.clone()], with_needs: true });
+                self.watched(node, order, report).await?;
+            }
+            self.done.retain(|done| done != step);
+            return Err(broke);
+        }
         self.engine.order(EngineOrder::Change(Change::Drop(node.clone()))).await.map_err(broke)?;
         self.force.remove(node);
         Ok(())
@@ -381,8 +348,8 @@ impl<'a> Roll<'a> {
                         return order.await.map(drop).map_err(|rejection| self.broke(rejection));
                     }
                     let seen = changes.borrow_and_update().nodes.iter().find(|n| n.name == *node).cloned();
-                    if let Some(seen) = seen && seen.state != told {
-                        seen.state.clone_into(&mut told);
+                    if let Some(seen) = seen && seen.detail != told {
+                        seen.detail.clone_into(&mut told);
                         report.waits(node, format!("{node}: {}", seen.detail));
                     }
                 }
@@ -448,78 +415,6 @@ impl<'a> Roll<'a> {
         self.engine.snapshot().nodes.iter().find(|n| n.name == *node).cloned()
     }
 
-    /// After the last broker: done means that the cluster is whole again. Late is said and is no failure.
-    async fn settle(&mut self, report: &mut dyn Report) {
-        let Some(last) = self.done.iter().rev().find(|s| s.gate == Gate::InSync) else { return };
-        let step = Step { node: last.node.clone(), does: Does::Restart, gate: Gate::InSync };
-        match self.gate(&step, report).await {
-            Ok(()) => report.step(None, "every replica of every partition is in sync".into()),
-            Err(Broke::Waited(why) | Broke::Node(why) | Broke::Over(why)) => {
-                report.step(None, format!("all is done, but the cluster is not whole yet: {why}"));
-            }
-        }
-    }
-
-    fn said(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for (does, word) in [
-            (Does::Restart, "restarted"),
-            (Does::Start, "started"),
-            (Does::Live, "changed live"),
-            (Does::Keep, "changed for the next start"),
-            (Does::Stop, "stopped and dropped"),
-        ] {
-            let names: Vec<&str> = self.done.iter().filter(|s| s.does == does).map(|s| s.node.as_str()).collect();
-            if !names.is_empty() {
-                lines.push(format!("{word} {}", names.join(", ")));
-            }
-        }
-        lines
-    }
-
-    fn summary(&self, at: &Step) -> Vec<String> {
-        let mut lines: Vec<String> = self.said().into_iter().map(|line| format!("done: {line}")).collect();
-        let names = self.names_left(at);
-        if !names.is_empty() {
-            lines.push(format!("left as they were: {}", names.join(", ")));
-        }
-        lines
-    }
-
-    fn left(&self, at: &Step, why: String) -> Failed {
-        let mut causes = vec![why];
-        causes.extend(self.summary(at));
-        Failed {
-            exit: 6,
-            message: format!("waited {} before {} and stopped", human_duration(self.max_wait), at.node),
-            causes,
-            hint: Some(format!(
-                "once that is over, `cdc-supervisor {}` does the rest; --max-wait gives it longer",
-                match self.purpose {
-                    Purpose::Reload => "reload".to_owned(),
-                    Purpose::Roll => format!("roll {}", self.names_left(at).join(" ")),
-                }
-            )),
-        }
-    }
-
-    /// A roll ends where a broker does not come back: the others have what it lacks.
-    fn stopped(&self, at: &Step, why: String) -> Failed {
-        let mut causes = vec![why];
-        causes.extend(self.summary(at));
-        let node = &at.node;
-        Failed {
-            exit: 6,
-            message: format!("{node} did not come back; no other broker is restarted"),
-            causes,
-            hint: Some(format!("`cdc-supervisor logs {node}` shows what it said; mend it, then roll the others")),
-        }
-    }
-
-    fn names_left<'b>(&'b self, at: &'b Step) -> Vec<&'b str> {
-        std::iter::once(at).chain(&self.left).filter(|s| !self.done.contains(s)).map(|s| s.node.as_str()).collect()
-    }
-
     /// The way back: the last one first, it is the one that does not run.
     async fn back(&mut self, at: &Step, why: String, report: &mut dyn Report) -> Failed {
         report.step(Some(&at.node), format!("{why}; what was changed gets its old settings back"));
@@ -528,7 +423,7 @@ impl<'a> Roll<'a> {
         let mut stuck = None;
         while let Some(step) = self.done.pop() {
             if let Err(broke) = self.undo(&step, step == *at, report).await {
-                let (Broke::Node(why) | Broke::Waited(why) | Broke::Over(why)) = broke;
+                let why = broke.words();
                 stuck = Some(format!("{} has not come back with its old settings either: {why}", step.node));
                 self.done.push(step);
                 break;
@@ -551,7 +446,12 @@ impl<'a> Roll<'a> {
         };
         Failed {
             exit: 6,
-            message: format!("{} did not come up with its new settings", at.node),
+            message: match at.does {
+                Does::Live => format!("{} did not take its new settings", at.node),
+                Does::Restart | Does::Start | Does::Stop | Does::Keep => {
+                    format!("{} did not come up with its new settings", at.node)
+                }
+            },
             causes,
             hint: Some(hint),
         }
@@ -568,8 +468,27 @@ impl<'a> Roll<'a> {
                 }
                 self.restart(old, report).await
             }
-            (Does::Live | Does::Keep, Some(old)) => self.live(old).await,
-            (Does::Start, _) => self.stop(node, report).await,
+            (Does::Live, Some(old)) => match self.dynamic.get(node).cloned() {
+                Some(change) => {
+                    self.force.insert(node.clone(), old.clone());
+                    let (engine, max_wait) = (self.engine, self.max_wait);
+                    let back = dynamic::give_back(engine, old, &change.back, is_culprit, max_wait, report).await;
+                    back.map_err(Broke::Node)
+                }
+                None => self.live(old).await,
+            },
+            (Does::Keep, Some(old)) => self.live(old).await,
+            // One that has got replicas meanwhile is not taken from them.
+            (Does::Start, _) => {
+                let is_one_of_more = self.old.values().any(|r| broker_id(Some(r)).is_some());
+                let gate = match broker_id(self.new.get(node)) {
+                    Some(_) if is_one_of_more => Gate::NoReplicas,
+                    Some(_) | None => Gate::None,
+                };
+                let step = Step { node: node.clone(), does: Does::Stop, gate };
+                self.gate(&step, report).await?;
+                self.leave(&step, report).await
+            }
             // A stop that failed half-way has left the node where it was.
             (Does::Stop, Some(old)) if self.node(node).is_none() => self.start(old, report).await,
             (Does::Stop, Some(_)) => {
@@ -582,42 +501,7 @@ impl<'a> Roll<'a> {
     }
 }
 
-/// The brokers that shall run, with their listeners, and those that are stopped by order.
-pub(super) fn brokers(snapshot: &Snapshot, force: &BTreeMap<NodeName, Recipe>) -> (Brokers, Vec<u32>) {
-    let (mut asked, mut rests) = (Brokers::new(), Vec::new());
-    for node in &snapshot.nodes {
-        if let Some(ProbeKind::Broker { id, internal, .. }) = force.get(&node.name).map(|r| &r.probe.kind) {
-            match node.wanted {
-                Wanted::Up => drop(asked.insert(*id, *internal)),
-                Wanted::Down => rests.push(*id),
-            }
-        }
-    }
-    (asked, rests)
-}
-
-/// A broker that is not waited for before its own restart. One that is on its way up, or that only catches up, is.
-pub(super) fn is_sick(node: &NodeSnapshot) -> bool {
-    !node.serves && matches!(node.state, "degraded" | "failed" | "waiting" | "down")
-}
-
-pub(super) fn broker_id(recipe: Option<&Recipe>) -> Option<u32> {
-    match recipe.map(|r| &r.probe.kind) {
-        Some(ProbeKind::Broker { id, .. }) => Some(*id),
-        Some(_) | None => None,
-    }
-}
-
-fn over() -> Broke {
-    Broke::Over("the supervisor is on its way down".into())
-}
-
-fn broke(rejection: Rejection) -> Broke {
-    match rejection {
-        Rejection::NotReady(why) | Rejection::Unsafe(why) => Broke::Node(why.join("; ")),
-        Rejection::UnknownNode(node) => Broke::Node(format!("there is no node {node}")),
-        Rejection::NotNow(why) if why.contains("on its way down") => Broke::Over(why),
-        Rejection::NotNow(why) => Broke::Node(why),
-        Rejection::Ending => Broke::Over("the daemon ended".into()),
-    }
+/// Recipes by the node they are for.
+pub(super) fn by_name(recipes: &[Recipe]) -> BTreeMap<NodeName, Recipe> {
+    recipes.iter().map(|r| (r.node.clone(), r.clone())).collect()
 }

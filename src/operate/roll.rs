@@ -1,24 +1,19 @@
 //! `roll` and `why-not`: what would break if a node were stopped now, and brokers restarted one by one so that nothing does.
 //!
 //! The restarts themselves are those of a reload (`reload`): the sick first, the controller last, each when every replica of
-//! every partition is in sync and leaders are home. Nothing here fails because it is unsafe just now: it waits and says for what.
+//! every partition is in sync and leaders are home (`gate`). Nothing here fails because it is unsafe just now: it waits and says for what.
 
 use super::{
-    cluster::{Look, some},
-    impact::{self, Impact, led_with_followers},
-    reload::{self, Failed, Purpose, Report, Work, broker_id, brokers, is_sick},
-    whole::{self, Brokers, Said},
+    gate::{Field, Terms, broker_id, is_sick},
+    impact::Impact,
+    reload::{self, Failed, Purpose, Report, Work},
 };
 use crate::{
     base::{NodeKind, NodeName, recipe::Recipe},
-    clients::kafka::{ahead_of_followers, min_isr},
     engine::{Handle, Wanted},
     services::change::{Does, Gate, Step, next_broker},
 };
 use std::{collections::BTreeMap, time::Duration};
-
-/// Bound of one question beside metadata.
-const ASK: Duration = Duration::from_secs(5);
 
 /// What is asked of a roll.
 #[derive(Clone, Debug)]
@@ -27,8 +22,8 @@ pub struct Asked {
     pub nodes: Vec<NodeName>,
     /// Longest wait for one thing.
     pub max_wait: Duration,
-    /// Partitions with too few replicas may be away meanwhile.
-    pub accept_unavailable: bool,
+    /// What whoever ordered it has agreed to.
+    pub terms: Terms,
     /// `kafka.elect_preferred`.
     pub leaders_home: bool,
 }
@@ -63,60 +58,29 @@ pub async fn roll(
     report: &mut dyn Report,
 ) -> Result<Vec<String>, Failed> {
     let nodes = chosen(engine, &asked.nodes, recipes)?;
-    if !asked.accept_unavailable {
-        refuse_what_is_never_safe(&Field::look(engine, recipes).await, &nodes).await?;
-    }
     let step = |node: &NodeName| Step { node: node.clone(), does: Does::Restart, gate: Gate::InSync };
     let work = Work {
+        dynamic: BTreeMap::new(),
         steps: nodes.iter().map(step).collect(),
         old: recipes.to_vec(),
         new: recipes.to_vec(),
         max_wait: asked.max_wait,
         purpose: Purpose::Roll,
+        terms: asked.terms,
         leaders_home: asked.leaders_home,
     };
     reload::carry_out(engine, work, report).await
 }
 
-/// Partitions with too few replicas are unavailable while one of their brokers is away, and no waiting changes that. Who cannot be
-/// asked now is waited for later.
-async fn refuse_what_is_never_safe(field: &Field, nodes: &[NodeName]) -> Result<(), Failed> {
-    let mut causes = Vec::new();
-    for node in nodes {
-        let Some(id) = field.ids.get(node) else { continue };
-        let Ok(found) = impact_of(&field.said, &field.asked, *id).await else { continue };
-        let never = |list: &[String]| -> Vec<String> {
-            list.iter().filter(|name| found.never_safe.contains(name)).cloned().collect()
-        };
-        for (list, words) in [
-            (never(&found.goes_offline), "have no replica elsewhere and are offline"),
-            (never(&found.refuses_acks_all), "have too few replicas and refuse writes with acks=all"),
-        ] {
-            if !list.is_empty() {
-                causes.push(format!("while {node} is away these {words}: {}", some(&list)));
-            }
-        }
-    }
-    if causes.is_empty() {
-        return Ok(());
-    }
-    Err(Failed {
-        exit: 8,
-        message: "partitions would be unavailable, and no waiting changes that; nothing was restarted".into(),
-        causes,
-        hint: Some("give them more replicas, or accept it with --accept-unavailable".into()),
-    })
-}
-
 /// `roll --plan`: the brokers in the order in which they would be restarted, each as if it were stopped now.
 pub async fn plan(engine: &Handle, asked: &Asked, recipes: &[Recipe]) -> Result<Vec<Outlook>, Failed> {
     let mut left = chosen(engine, &asked.nodes, recipes)?;
-    let field = Field::look(engine, recipes).await;
+    let field = Field::look(engine, &reload::by_name(recipes)).await;
     let controller = field.said.controller().map(NodeName::broker);
     let mut all = Vec::new();
     while let Some(next) = next_broker(&left, |node| field.serves(node), controller.as_ref()).cloned() {
         left.retain(|node| *node != next);
-        all.push(field.broker(&next).await);
+        all.push(outlook(&field, &next).await);
     }
     Ok(all)
 }
@@ -125,7 +89,7 @@ pub async fn plan(engine: &Handle, asked: &Asked, recipes: &[Recipe]) -> Result<
 pub async fn why_not(engine: &Handle, node: &NodeName, recipes: &[Recipe]) -> Result<Outlook, Failed> {
     let Some(recipe) = recipes.iter().find(|r| r.node == *node) else { return Err(unknown(node)) };
     if broker_id(Some(recipe)).is_some() {
-        return Ok(Field::look(engine, recipes).await.broker(node).await);
+        return Ok(outlook(&Field::look(engine, &reload::by_name(recipes)).await, node).await);
     }
     let (notes, notes_break) = beside(recipe, recipes);
     Ok(Outlook { node: node.clone(), impact: Impact::default(), waits_for: None, notes, notes_break })
@@ -171,74 +135,46 @@ fn unknown(node: &NodeName) -> Failed {
     }
 }
 
-/// What breaks if broker `id` is stopped, as the cluster looks in what was `said`.
-pub(super) async fn impact_of(said: &Said, asked: &Brokers, id: u32) -> Result<Impact, String> {
-    let Some(view) = said.view().cloned() else { return Err("no broker answers".into()) };
-    let topics: Vec<&str> = view.topics.iter().map(|t| t.name.as_str()).collect();
-    let from = view.answering.and_then(|id| asked.get(&id)).ok_or("the broker that answers is not listed")?;
-    let min_isr = min_isr(*from, &topics, ASK).await.map_err(|e| e.in_one_line())?;
-    let look = Look { view, min_isr };
-    let led = led_with_followers(&look, id);
-    let ahead = match asked.get(&id) {
-        Some(address) => ahead_of_followers(*address, &led, ASK).await,
-        None => Ok(Default::default()),
+/// One broker as if it were stopped now.
+async fn outlook(field: &Field, node: &NodeName) -> Outlook {
+    let mut outlook = Outlook {
+        node: node.clone(),
+        impact: Impact::default(),
+        waits_for: None,
+        notes: Vec::new(),
+        notes_break: false,
     };
-    // A leader that does not say how far it is may be ahead everywhere.
-    let ahead = ahead.unwrap_or_else(|_| {
-        led.iter().flat_map(|(topic, ids)| ids.iter().map(move |id| (topic.clone(), *id))).collect()
-    });
-    Ok(impact::impact(&look, id, &ahead))
-}
-
-/// The cluster at one moment.
-struct Field {
-    said: Said,
-    asked: Brokers,
-    rests: Vec<u32>,
-    snapshot: std::sync::Arc<crate::engine::Snapshot>,
-    ids: BTreeMap<NodeName, u32>,
-}
-
-impl Field {
-    async fn look(engine: &Handle, recipes: &[Recipe]) -> Self {
-        let snapshot = engine.snapshot();
-        let force = recipes.iter().map(|r| (r.node.clone(), r.clone())).collect();
-        let (asked, rests) = brokers(&snapshot, &force);
-        let ids = recipes.iter().filter_map(|r| Some((r.node.clone(), broker_id(Some(r))?))).collect();
-        Self { said: whole::ask(&asked).await, asked, rests, snapshot, ids }
+    let (Some(seen), Some(id)) = (field.node(node), field.id(node)) else { return outlook };
+    if seen.wanted == Wanted::Down {
+        outlook.notes.push("it is stopped already".into());
+        return outlook;
     }
-
-    fn serves(&self, node: &NodeName) -> bool {
-        self.snapshot.nodes.iter().any(|n| n.name == *node && n.serves)
+    let mut zookeeper = field.zookeeper_is_away();
+    if zookeeper.is_none() {
+        zookeeper = field.unregistered(Some(node)).await;
     }
-
-    async fn broker(&self, node: &NodeName) -> Outlook {
-        let mut outlook = Outlook {
-            node: node.clone(),
-            impact: Impact::default(),
-            waits_for: None,
-            notes: Vec::new(),
-            notes_break: false,
-        };
-        let seen = self.snapshot.nodes.iter().find(|n| n.name == *node);
-        let (Some(seen), Some(id)) = (seen, self.ids.get(node)) else { return outlook };
-        if seen.wanted == Wanted::Down {
-            outlook.notes.push("it is stopped already".into());
-            return outlook;
-        }
-        outlook.waits_for = self.said.in_the_way(Some(*id), is_sick(seen), &self.rests);
-        match impact_of(&self.said, &self.asked, *id).await {
-            Ok(impact) => outlook.impact = impact,
-            Err(why) => {
-                outlook.notes.push(format!("what would break cannot be told: {why}"));
-                outlook.notes_break = true;
-            }
-        }
-        if self.said.controller() == Some(*id) {
-            outlook.notes.push("it is the controller: another broker takes that over first".into());
-        }
+    let found = if zookeeper.is_some() {
         outlook
+            .notes
+            .push("no leader could move and no ISR could change: writes to what it replicates would wait".into());
+        outlook.notes_break = true;
+        Ok(field.impact_without_zookeeper(id))
+    } else {
+        field.impact(id).await
+    };
+    let obstacle = field.said.obstacle(Some(id), is_sick(seen), &field.rests);
+    outlook.waits_for = zookeeper.or_else(|| obstacle.map(|obstacle| obstacle.advice()));
+    match found {
+        Ok(impact) => outlook.impact = impact,
+        Err(why) => {
+            outlook.notes.push(format!("what would break cannot be told: {why}"));
+            outlook.notes_break = true;
+        }
     }
+    if field.said.controller() == Some(id) {
+        outlook.notes.push("it is the controller: another broker takes that over first".into());
+    }
+    outlook
 }
 
 /// What goes with a node that is no broker, and whether that is a loss.

@@ -1,4 +1,4 @@
-//! Whether the box keeps its promises, looked at from outside: the proof of `prove`, then every listener as a client meets it and
+//! Whether the box keeps its promises, looked at from outside: the proof of `prove`, leaders, every listener as a client meets it and
 //! MySQL as Debezium does.
 
 mod kafka;
@@ -63,8 +63,8 @@ impl Checks {
     }
 }
 
-/// Looks at everything, whatever of it fails. `report` hears what is being looked at. Leaves behind: a record per partition and
-/// per listener in `test-phase1`, and the empty table `cdc_supervisor.verify`. No topic and no table of the user's is touched.
+/// Looks at everything, whatever of it fails. `report` hears what is being looked at. Leaves behind: a record per partition, and
+/// one more for each listener, in `test-phase1`, and the empty table `cdc_supervisor.verify`. No topic and no table of the user's is touched.
 pub async fn verify(targets: &Targets, report: &mut (dyn FnMut(String) + Send)) -> Vec<Check> {
     let mut all = Vec::new();
     if let Some(kafka) = &targets.kafka {

@@ -1,6 +1,6 @@
 //! Is the cluster whole: every broker is there, and each of them says that every replica of every partition is in sync.
 
-use super::cluster::{Look, MinIsr, partitions, some};
+use super::cluster::{Look, MinIsr, name, partitions, some};
 use crate::clients::kafka::{ClusterView, list, listener_metadata};
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
@@ -55,76 +55,150 @@ impl Said {
             .then(|| format!("{} not led by their preferred leaders yet: {}", partitions(away.len()), some(&away)))
     }
 
+    /// The same as [`Said::obstacle`], in words; for who has no say about going over it.
+    pub fn in_the_way(&self, next: Option<u32>, sick: bool, rests: &[u32]) -> Option<String> {
+        self.obstacle(next, sick, rests).map(|obstacle| obstacle.what)
+    }
+
     /// What keeps broker `next` from being restarted; none: nothing. `rests` names brokers that are stopped by order.
     ///
-    /// Every broker must answer and list every other, agree on the number of partitions (one that has just started knows
-    /// of none yet), and say of every partition that its in-sync set is its replica set: after a restart a follower
-    /// counts only when it has caught up (strimzi#3749, #2941: a roll that looks at `min.insync.replicas` alone takes the
-    /// second broker while the first still catches up). A `next` that is sick itself is excused: nobody gains by waiting
+    /// Every broker must answer and list every other, name the same controller, agree on the number of partitions (one that has
+    /// just started knows of none yet), and say of every partition that its in-sync set is its replica set: after a restart a
+    /// follower counts only when it has caught up (strimzi#3749, #2941: a roll that looks at `min.insync.replicas` alone takes
+    /// the second broker while the first still catches up). A `next` that is sick itself is excused: nobody gains by waiting
     /// for what its restart shall cure, as long as everybody else is in sync.
-    pub fn in_the_way(&self, next: Option<u32>, sick: bool, rests: &[u32]) -> Option<String> {
-        if let [first, ..] = rests {
-            return Some(format!("broker {first} is stopped by order, so replicas are missing"));
-        }
+    ///
+    /// A replica on a broker that is stopped by order, or that is neither ours nor there, never comes in sync by waiting: that
+    /// is named last, and may be gone over. A stopped broker that has no replica is in nobody's way.
+    pub fn obstacle(&self, next: Option<u32>, sick: bool, rests: &[u32]) -> Option<Obstacle> {
         let excused = |id: u32| sick && Some(id) == next;
         let wanted: Vec<u32> = self.views.keys().copied().filter(|id| !excused(*id)).collect();
-        let mut count = None;
+        let mut views: Vec<(u32, &ClusterView)> = Vec::new();
         for (id, view) in self.views.iter().filter(|(id, _)| !excused(**id)) {
             let view = match view {
                 Ok(view) => view,
-                Err(why) => return Some(format!("broker {id} does not answer: {why}")),
+                Err(why) => return Some(Obstacle::passing(format!("broker {id} does not answer: {why}"))),
             };
             let listed = view.broker_ids();
             let missing: Vec<u32> = wanted.iter().copied().filter(|w| !listed.contains(w)).collect();
             if !missing.is_empty() {
-                return Some(format!("broker {id} does not list broker {}", list(&missing)));
+                return Some(Obstacle::passing(format!("broker {id} does not list broker {}", list(&missing))));
             }
-            if view.controller.is_none() {
-                return Some(format!("broker {id} knows no controller"));
-            }
-            let partitions = view.partitions().count();
-            if *count.get_or_insert(partitions) != partitions {
-                return Some(format!("broker {id} does not know of every partition yet"));
-            }
-            if let Some(trouble) = first_trouble(view, excused) {
-                return Some(trouble);
+            views.push((*id, view));
+        }
+        let absent = |id: u32| rests.contains(&id) || self.is_no_more(id, rests);
+        let away = |id: u32| excused(id) || absent(id);
+        if let Some(trouble) = views.iter().find_map(|(_, view)| first_trouble(view, away)) {
+            return Some(Obstacle::passing(trouble));
+        }
+        if let Some(why) = differ(&views) {
+            return Some(Obstacle::passing(why));
+        }
+        views.iter().find_map(|(_, view)| stranded(view, rests, absent))
+    }
+
+    /// Whether nobody is broker `id`: it is not one of ours, and no broker lists it.
+    pub fn is_no_more(&self, id: u32, rests: &[u32]) -> bool {
+        let listed = || self.views.values().flatten().any(|view| view.broker_ids().contains(&id));
+        !self.views.contains_key(&id) && !rests.contains(&id) && !listed()
+    }
+
+    /// Partitions that have a replica on `id`: a few by name, and how many; none: none has. An error: they cannot be told yet,
+    /// because somebody else does not answer, or knows of more or fewer partitions than the others.
+    pub fn replicas_on(&self, id: u32) -> Result<Option<String>, String> {
+        let mut views: Vec<(u32, &ClusterView)> = Vec::new();
+        for (of, view) in &self.views {
+            match view {
+                Ok(view) => views.push((*of, view)),
+                // Its own word is not needed.
+                Err(_) if *of == id => {}
+                Err(why) => return Err(format!("broker {of} does not answer: {why}")),
             }
         }
-        None
-    }
-
-    /// Partitions that have a replica on `id`, as the first of the others tells: a few by name, and how many.
-    pub fn replicas_on(&self, id: u32) -> Result<Option<String>, String> {
-        let other = self.views.iter().find(|(other, view)| **other != id && view.is_ok());
-        let any = other.or_else(|| self.views.iter().find(|(_, view)| view.is_ok()));
-        let Some((_, Ok(view))) = any else { return Err("no broker answers".into()) };
-        let names: Vec<String> = view
-            .partitions()
-            .filter(|(_, p)| p.replicas.contains(&id))
-            .map(|(topic, p)| format!("{topic}-{}", p.id))
-            .collect();
-        Ok(match names.len() {
-            0 => None,
-            1..=3 => Some(names.join(", ")),
-            more => Some(format!("{} and {} more", names[..3].join(", "), more - 3)),
-        })
-    }
-
-    /// Partitions that only `id` has: they are away while it restarts, and no waiting changes that.
-    pub fn alone_on(&self, id: u32) -> Vec<String> {
-        let Some(view) = self.views.values().flatten().next() else { return Vec::new() };
-        view.partitions().filter(|(_, p)| p.replicas == [id]).map(|(topic, p)| format!("{topic}-{}", p.id)).collect()
+        if views.is_empty() {
+            return Err("no broker answers".into());
+        }
+        if let Some(why) = differ(&views) {
+            return Err(why);
+        }
+        let on = views.iter().find_map(|(_, view)| {
+            let held = view.partitions().filter(|(_, p)| p.replicas.contains(&id));
+            let names: Vec<String> = held.map(|(topic, p)| name(topic, p)).collect();
+            (!names.is_empty()).then(|| some(&names))
+        });
+        Ok(on)
     }
 }
 
-/// The first partition that is not as it should be, and how many more there are.
-fn first_trouble(view: &ClusterView, excused: impl Fn(u32) -> bool) -> Option<String> {
+/// Where brokers do not say the same of the cluster; none: they do.
+fn differ(views: &[(u32, &ClusterView)]) -> Option<String> {
+    if let Some((id, _)) = views.iter().find(|(_, view)| view.controller.is_none()) {
+        return Some(format!("broker {id} knows no controller"));
+    }
+    let (first, view) = views.first()?;
+    if let Some((other, theirs)) = views.iter().find(|(_, other)| other.controller != view.controller) {
+        let of = |view: &ClusterView| view.controller.map_or_else(|| "none".to_owned(), |id| id.to_string());
+        return Some(format!(
+            "brokers do not agree on the controller: broker {first} says {}, broker {other} says {}",
+            of(view),
+            of(theirs)
+        ));
+    }
+    let count = view.partitions().count();
+    let (behind, _) = views.iter().find(|(_, other)| other.partitions().count() != count)?;
+    Some(format!("broker {behind} does not know of every partition yet"))
+}
+
+/// What keeps a broker from being taken away.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Obstacle {
+    /// In words.
+    pub what: String,
+    /// It does not pass by waiting, only by what somebody does; whoever knows that may go over it where nothing breaks.
+    pub forceable: bool,
+}
+
+impl Obstacle {
+    /// What passes by itself, or is dangerous as long as it does not.
+    pub fn passing(what: impl Into<String>) -> Self {
+        Self { what: what.into(), forceable: false }
+    }
+
+    /// In words, with the way over it where there is one.
+    pub fn advice(&self) -> String {
+        if self.forceable {
+            format!("{} (--force goes on all the same where nothing breaks by it)", self.what)
+        } else {
+            self.what.clone()
+        }
+    }
+}
+
+/// A partition that waits for a broker that nobody runs.
+fn stranded(view: &ClusterView, rests: &[u32], absent: impl Fn(u32) -> bool) -> Option<Obstacle> {
+    let mut all = view.partitions().filter_map(|(topic, p)| {
+        let id = p.replicas.iter().copied().find(|id| absent(*id))?;
+        Some((id, name(topic, p)))
+    });
+    let (id, first) = all.next()?;
+    let more = match all.count() {
+        0 => String::new(),
+        more => format!(", and {more} more have such a replica"),
+    };
+    let whose = if rests.contains(&id) { "is stopped by order" } else { "is none of ours and is not there" };
+    Some(Obstacle { what: format!("{first} has a replica on broker {id}, which {whose}{more}"), forceable: true })
+}
+
+/// The first partition that is not as it should be, and how many more there are. Replicas that are `away` are not missed.
+fn first_trouble(view: &ClusterView, away: impl Fn(u32) -> bool) -> Option<String> {
     let mut troubles = view.topics.iter().filter_map(|t| Some(format!("{}: {}", t.name, t.error.as_ref()?))).chain(
         view.partitions().filter_map(|(topic, p)| {
-            let lagging: Vec<u32> = p.lagging().into_iter().filter(|id| !excused(*id)).collect();
-            let alone = p.replicas.iter().all(|id| excused(*id));
+            let lagging: Vec<u32> = p.lagging().into_iter().filter(|id| !away(*id)).collect();
+            // Who could lead it is away, so nobody can be waited for.
+            let orphaned =
+                p.replicas.iter().all(|id| away(*id)) || (!p.isr.is_empty() && p.isr.iter().all(|id| away(*id)));
             match p.leader {
-                None if !alone => Some(format!("{topic}-{}: no leader", p.id)),
+                None if !orphaned => Some(format!("{topic}-{}: no leader", p.id)),
                 Some(_) if lagging.is_empty() => None,
                 None => None,
                 Some(_) if lagging.len() == 1 => {
@@ -194,8 +268,47 @@ mod tests {
         ] {
             assert_eq!(said(views).in_the_way(Some(1), false, &[]).as_deref(), Some(words));
         }
-        let rests = said(vec![whole(), whole()]).in_the_way(Some(1), false, &[3]);
-        assert!(rests.unwrap().contains("broker 3 is stopped by order"));
+    }
+
+    #[test]
+    fn a_controller_that_brokers_do_not_agree_on_is_waited_for() {
+        let of = |controller| view(ALL, &[(ALL, ALL)]).map(|v| ClusterView { controller, ..v });
+        let two = said(vec![of(Some(1)), of(Some(2)), of(Some(1))]);
+        assert_eq!(two.controller(), None);
+        let why = "brokers do not agree on the controller: broker 1 says 1, broker 2 says 2";
+        assert_eq!(two.obstacle(Some(3), false, &[]), Some(Obstacle::passing(why)));
+        assert_eq!(two.replicas_on(3), Err(why.into()));
+        let none = said(vec![of(Some(1)), of(None), of(Some(1))]);
+        assert_eq!(none.in_the_way(None, false, &[]).as_deref(), Some("broker 2 knows no controller"));
+        assert_eq!(two.obstacle(Some(2), true, &[]), None, "the one that shall be cured is not asked");
+    }
+
+    #[test]
+    fn a_replica_where_nobody_runs_can_be_gone_over_and_only_when_all_else_is_whole() {
+        let stopped =
+            |partitions: &[(&[u32], &[u32])]| said(vec![view(&[1, 2], partitions), view(&[1, 2], partitions)]);
+        assert_eq!(stopped(&[(&[1, 2], &[1, 2])]).obstacle(Some(1), false, &[3]), None, "it has no replica");
+        let forced = |what: &str| Some(Obstacle { what: what.into(), forceable: true });
+        let words = "t-0 has a replica on broker 3, which is stopped by order, and 1 more have such a replica";
+        let rests = stopped(&[(ALL, &[1, 2]), (&[1, 3], &[1])]);
+        assert_eq!(rests.obstacle(Some(1), false, &[3]), forced(words));
+        assert!(rests.obstacle(Some(1), false, &[3]).unwrap().advice().contains("--force"));
+        let gone = stopped(&[(&[1, 9], &[1])]);
+        assert_eq!(
+            gone.obstacle(Some(2), false, &[]),
+            forced("t-0 has a replica on broker 9, which is none of ours and is not there")
+        );
+        // nobody can lead it any more, so no waiting helps
+        let mut dead = view(&[1, 2], &[(&[1, 9], &[9])]).unwrap();
+        dead.topics[0].partitions[0].leader = None;
+        assert!(said(vec![Ok(dead.clone()), Ok(dead)]).obstacle(Some(2), false, &[]).unwrap().forceable);
+        let behind = stopped(&[(ALL, &[1])]);
+        assert_eq!(behind.obstacle(Some(1), false, &[3]), Some(Obstacle::passing("t-0: broker 2 is not in sync")));
+        // of somebody else's, and there: it will catch up
+        let other = view(&[1, 2, 9], &[(&[1, 9], &[1])]);
+        let other = said(vec![other.clone(), other]);
+        assert_eq!(other.obstacle(Some(2), false, &[]), Some(Obstacle::passing("t-0: broker 9 is not in sync")));
+        assert!(!other.is_no_more(9, &[]) && gone.is_no_more(9, &[]) && !gone.is_no_more(3, &[3]));
     }
 
     #[test]
@@ -208,12 +321,18 @@ mod tests {
     }
 
     #[test]
-    fn replicas_on_a_broker_are_counted_and_lonely_ones_named() {
+    fn replicas_on_a_broker_are_told_when_all_others_know_as_much() {
         let v = || view(ALL, &[(&[1, 2], &[1, 2]), (&[3], &[3]), (&[3, 1], &[3, 1])]);
-        let said = said(vec![v(), v(), v()]);
-        assert_eq!(said.replicas_on(3), Ok(Some("t-1, t-2".into())));
-        assert_eq!(said.replicas_on(2), Ok(Some("t-0".into())));
-        assert_eq!(said.replicas_on(4), Ok(None));
-        assert_eq!(said.alone_on(3), ["t-1"]);
+        let all = said(vec![v(), v(), v()]);
+        assert_eq!(all.replicas_on(3), Ok(Some("t-1, t-2".into())));
+        assert_eq!(all.replicas_on(2), Ok(Some("t-0".into())));
+        assert_eq!(all.replicas_on(4), Ok(None));
+        // one that has just started knows of none yet: that is no answer
+        let fresh = said(vec![view(ALL, &[]), v(), v()]);
+        assert_eq!(fresh.replicas_on(4), Err("broker 2 does not know of every partition yet".into()));
+        let silent = said(vec![v(), Err("refused".into()), v()]);
+        assert_eq!(silent.replicas_on(3), Err("broker 2 does not answer: refused".into()));
+        assert_eq!(silent.replicas_on(2), Ok(Some("t-0".into())), "the one that leaves may be silent");
+        assert_eq!(said(vec![]).replicas_on(1), Err("no broker answers".into()));
     }
 }

@@ -5,5 +5,5 @@ pub mod properties;
 pub mod yaml;
 
 pub use option_file::OptionFile;
-pub use properties::Properties;
+pub use properties::{Properties, read as read_properties};
 pub use yaml::Yaml;

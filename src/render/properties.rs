@@ -1,6 +1,6 @@
 //! Java `.properties` text, as `java.util.Properties.load(InputStream)` reads it (ISO-8859-1 with `\u` escapes).
 
-use std::fmt::Write;
+use std::{collections::BTreeMap, fmt::Write};
 
 /// A `.properties` file in the making. Entries keep the order in which their keys first came.
 ///
@@ -61,6 +61,36 @@ impl Properties {
         }
         out
     }
+}
+
+/// What Java reads from a file as [`Properties::render`] writes it: one entry a line, none goes on in the next. The last of several
+/// of one key counts.
+pub fn read(text: &str) -> BTreeMap<String, String> {
+    let entry = |line: &str| {
+        let (mut key, mut value, mut in_value) = (Vec::new(), Vec::new(), false);
+        let mut chars = line.chars();
+        while let Some(c) = chars.next() {
+            let part = if in_value { &mut value } else { &mut key };
+            match c {
+                '=' if !in_value => in_value = true,
+                '\\' => match chars.next() {
+                    Some('t') => part.push(u16::from(b'\t')),
+                    Some('n') => part.push(u16::from(b'\n')),
+                    Some('r') => part.push(u16::from(b'\r')),
+                    Some('f') => part.push(0x0c),
+                    Some('u') => {
+                        let hex: String = chars.by_ref().take(4).collect();
+                        part.extend(u16::from_str_radix(&hex, 16).ok());
+                    }
+                    Some(other) => part.extend(other.encode_utf16(&mut [0; 2]).iter()),
+                    None => {}
+                },
+                other => part.extend(other.encode_utf16(&mut [0; 2]).iter()),
+            }
+        }
+        (String::from_utf16_lossy(&key), String::from_utf16_lossy(&value))
+    };
+    text.lines().filter(|line| !line.starts_with('#') && !line.trim().is_empty()).map(entry).collect()
 }
 
 /// A comment ends at its line's end whatever it holds; a trailing backslash does not continue it (java.util.Properties).
@@ -211,7 +241,8 @@ mod tests {
             }
             let text = p.render();
             prop_assert!(text.is_ascii());
-            prop_assert_eq!(parse(&text), wanted);
+            prop_assert_eq!(parse(&text), wanted.clone());
+            prop_assert_eq!(read(&text), wanted.into_iter().collect::<BTreeMap<_, _>>());
         }
     }
 }

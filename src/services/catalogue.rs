@@ -2,6 +2,7 @@
 
 use super::known;
 use crate::base::{Cause, NodeKind};
+use std::time::Duration;
 
 /// Whose lines an entry is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,6 +57,19 @@ pub struct Known {
     pub remedy: &'static str,
     /// Why a node that wrote it ended; none for harmless lines.
     pub cause: Option<Cause>,
+    /// Of a harmless line: it is only for a while; none: always.
+    pub passes: Option<Passes>,
+}
+
+/// For how long a line is harmless, and what it means behind that.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Passes {
+    /// After the node's own start, and after a broker was away.
+    pub within: Duration,
+    /// What it means later.
+    pub meaning: &'static str,
+    /// What to do then, imperative.
+    pub remedy: &'static str,
 }
 
 impl Known {
@@ -72,7 +86,12 @@ pub fn fatal(kind: NodeKind, line: &str) -> Option<&'static Known> {
     known::FATAL.iter().find(|known| known.matches(kind, line))
 }
 
-/// The entry of a line that looks bad and is not.
+/// The entry of a line that means more than it says, and ends nothing.
+pub fn noted(kind: NodeKind, line: &str) -> Option<&'static Known> {
+    known::NOTED.iter().find(|known| known.matches(kind, line))
+}
+
+/// The entry of a line that looks bad and is not, or not for a while ([`Known::passes`]).
 pub fn harmless(kind: NodeKind, line: &str) -> Option<&'static Known> {
     known::HARMLESS.iter().find(|known| known.matches(kind, line))
 }
@@ -121,25 +140,31 @@ mod tests {
 
     #[test]
     fn every_entry_can_be_reached_and_is_complete() {
-        for (list, fatal_list) in [(known::FATAL, true), (known::HARMLESS, false)] {
+        type Find = fn(NodeKind, &str) -> Option<&'static Known>;
+        let lists: [(&[Known], Find); 3] = [(known::FATAL, fatal), (known::NOTED, noted), (known::HARMLESS, harmless)];
+        for (nth, (list, find)) in lists.into_iter().enumerate() {
             for known in list {
                 assert!(!known.parts.is_empty() && !known.meaning.is_empty(), "{known:?}");
-                assert_eq!(known.cause.is_some(), fatal_list, "{known:?}");
-                assert_eq!(known.remedy.is_empty(), !fatal_list, "{known:?}");
-                assert!(!known.meaning.ends_with('.') && !known.remedy.ends_with('.'), "{known:?}");
+                assert_eq!((known.cause.is_some(), known.remedy.is_empty()), (nth == 0, nth == 2), "{known:?}");
+                assert!(known.passes.is_none() || nth == 2, "{known:?}");
+                let later = known.passes.map_or(["", ""], |passes| [passes.meaning, passes.remedy]);
+                let words = [known.meaning, known.remedy].into_iter().chain(later);
+                assert!(words.into_iter().all(|words| !words.ends_with('.')), "{known:?}");
                 let line = known.parts.join(" ");
-                let found =
-                    KINDS.iter().filter_map(|k| if fatal_list { fatal(*k, &line) } else { harmless(*k, &line) });
+                let found = KINDS.iter().filter_map(|k| find(*k, &line));
                 assert!(found.into_iter().any(|f| f == known), "hidden by an entry before it: {known:?}");
             }
         }
     }
 
     #[test]
-    fn no_line_is_both_fatal_and_harmless() {
-        for known in known::HARMLESS {
+    fn no_line_is_in_two_lists() {
+        for known in known::HARMLESS.iter().chain(known::NOTED) {
             let line = known.parts.join(" ");
-            assert!(KINDS.iter().all(|k| harmless(*k, &line).is_none() || fatal(*k, &line).is_none()), "{known:?}");
+            for kind in KINDS {
+                let found = [fatal(kind, &line), noted(kind, &line), harmless(kind, &line)];
+                assert!(found.into_iter().flatten().count() <= 1, "{known:?}");
+            }
         }
     }
 }

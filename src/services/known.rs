@@ -3,8 +3,9 @@
 //!
 //! Long because it is a list: an entry is looked up, not read through.
 
-use super::catalogue::{Known, Product};
+use super::catalogue::{Known, Passes, Product};
 use crate::base::Cause;
+use std::time::Duration;
 
 const fn fatal(
     product: Product,
@@ -13,12 +14,33 @@ const fn fatal(
     meaning: &'static str,
     remedy: &'static str,
 ) -> Known {
-    Known { product, parts, meaning, remedy, cause: Some(cause) }
+    Known { product, parts, meaning, remedy, cause: Some(cause), passes: None }
 }
 
 const fn harmless(product: Product, parts: &'static [&'static str], meaning: &'static str) -> Known {
-    Known { product, parts, meaning, remedy: "", cause: None }
+    Known { product, parts, meaning, remedy: "", cause: None, passes: None }
 }
+
+/// Harmless for a while after the node's start and after a broker was away; then it is about a listener.
+const fn harmless_at_first(
+    product: Product,
+    parts: &'static [&'static str],
+    meaning: &'static str,
+    later: &'static str,
+) -> Known {
+    let passes = Passes { within: AT_FIRST, meaning: later, remedy: ASK_LISTENERS };
+    Known { product, parts, meaning, remedy: "", cause: None, passes: Some(passes) }
+}
+
+const fn noted(product: Product, parts: &'static [&'static str], meaning: &'static str, remedy: &'static str) -> Known {
+    Known { product, parts, meaning, remedy, cause: None, passes: None }
+}
+
+/// Brokers join within seconds; what still says this after half a minute says it for ever (wurstmeister/kafka-docker#218, #424).
+const AT_FIRST: Duration = Duration::from_secs(30);
+const ASK_LISTENERS: &str =
+    "run `cdc-supervisor verify`: it asks every listener what it advertises, and writes through it";
+const SEE_STALLS: &str = "compare the longest stall in `cdc-supervisor status` with kafka.session_timeout; give the machine room, or the sessions more time";
 
 const FREE_PORT: &str = "stop the program that holds the port, or set another one in supervisor.toml";
 const FREE_SPACE: &str = "free space on that file system, then start the node";
@@ -464,6 +486,30 @@ pub(super) const FATAL: &[Known] = &[
     ),
 ];
 
+/// Lines that say more than they look, and end nothing.
+pub(super) const NOTED: &[Known] = &[
+    // ZooKeeperServer.expire (3.6.4)
+    noted(
+        Product::Zookeeper,
+        &["Expiring session 0x", "timeout of", "exceeded"],
+        "nothing was heard of that session's owner for so long: it has died, or it was held up (garbage collection, a busy processor or disk)",
+        SEE_STALLS,
+    ),
+    // ClientCnxn.onConnected, then ZooKeeperClient.scala (3.5.2)
+    noted(
+        Product::Kafka,
+        &["Unable to reconnect to ZooKeeper service, session 0x", "has expired"],
+        "ZooKeeper has evicted this broker: nothing was heard of it for as long as its session lasts (it was held up by garbage collection, a busy processor or disk, or ZooKeeper was); others lead its partitions until it has registered anew",
+        SEE_STALLS,
+    ),
+    noted(
+        Product::Kafka,
+        &["[ZooKeeperClient", "Session expired."],
+        "the broker has lost its place in ZooKeeper, because nothing was heard of it for as long as its session lasts, and registers anew",
+        SEE_STALLS,
+    ),
+];
+
 /// Lines that look bad and are not.
 pub(super) const HARMLESS: &[Known] = &[
     // ---- Kafka ----
@@ -472,20 +518,22 @@ pub(super) const HARMLESS: &[Known] = &[
         &["Error processing message, terminating consumer process"],
         "kafka-console-consumer with --timeout-ms ends this way when no more messages come",
     ),
-    harmless(
+    harmless_at_first(
         Product::Kafka,
         &["does not meet the required replication factor"],
-        "brokers are still joining; it repeats only when a listener is advertised wrongly",
+        "brokers are still joining",
+        "this broker knows of fewer brokers than there shall be, and none has just started: one does not run, or what brokers advertise to each other is wrong",
     ),
     harmless(
         Product::Kafka,
         &["larger than available brokers"],
         "an internal topic waits until enough brokers have joined",
     ),
-    harmless(
+    harmless_at_first(
         Product::Kafka,
         &["could not be established. Broker may not be available"],
         "another broker is down or starting",
+        "no broker was down or starting just now: a broker advertises an address at which nobody listens",
     ),
     harmless(Product::Kafka, &["Error in response for fetch request"], "another broker is down or starting"),
     harmless(Product::Kafka, &["Error sending fetch request"], "another broker is down or starting"),

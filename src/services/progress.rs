@@ -83,7 +83,9 @@ pub fn is_starting(kind: NodeKind, log: &str) -> bool {
 fn loaded_count(line: &str) -> Option<String> {
     let (before, _) = line.split_once(" completed in ")?;
     let (_, count) = before.rsplit_once('(')?;
-    count.contains('/').then(|| format!("{count} logs loaded"))
+    let (done, all) = count.split_once('/')?;
+    let left = all.parse::<u64>().ok()?.saturating_sub(done.parse().ok()?);
+    Some(format!("{count} logs loaded, {left} left"))
 }
 
 #[cfg(test)]
@@ -106,7 +108,7 @@ mod tests {
     fn loaded_logs_are_counted() {
         let line = "2026-11-23T04:11:28.475Z INFO Completed load of Log(dir=/d/t-4, topicId=slf, topic=t, partition=4) with 1 \
                     segments, local-log-start-offset 0 and log-end-offset 9 in 35ms (7/27 completed in /d) (kafka.log.LogManager)";
-        assert_eq!(progress(NodeKind::Broker(1), line).unwrap(), "7/27 logs loaded");
+        assert_eq!(progress(NodeKind::Broker(1), line).unwrap(), "7/27 logs loaded, 20 left");
     }
 
     #[test]

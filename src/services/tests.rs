@@ -113,6 +113,17 @@ fn brokers_come_after_zookeeper_and_wait_for_their_old_session() {
 }
 
 #[test]
+fn without_fencing_brokers_wait_for_their_old_session_and_nobody_closes_it() {
+    let stack = STACK.replacen("[kafka]", "[kafka]\nfencing = false", 1);
+    assert_ne!(stack, STACK);
+    for (id, name) in [(1, "broker-1"), (2, "broker-2"), (3, "broker-3")] {
+        let broker = one(&stack, name);
+        assert!(broker.prepare.iter().any(|step| matches!(step,
+            PrepareStep::AwaitBrokerSessionGone { broker_id, fence: false, .. } if *broker_id == id)));
+    }
+}
+
+#[test]
 fn training_and_run_have_the_same_class_path_and_no_heap_or_archive() {
     for name in ["zookeeper", "broker-1"] {
         let recipe = one(STACK, name);

@@ -22,6 +22,11 @@ impl SysError {
         Self::new(format!("{verb} {}", path.display()), source)
     }
 
+    /// The text with the kernel's reason behind it.
+    pub fn in_one_line(&self) -> String {
+        format!("{self}: {}", self.source)
+    }
+
     /// The kernel's error number, if it was one.
     pub fn errno(&self) -> Option<i32> {
         self.source.raw_os_error()

@@ -6,6 +6,7 @@ pub mod clock;
 pub mod command;
 pub mod confine;
 pub mod copy;
+pub mod credentials;
 pub mod elf;
 pub mod error;
 pub mod failpoint;

@@ -1,6 +1,6 @@
 //! Room on disk as a thing: a file that holds some, and how much a directory takes.
 
-use super::{clock, error::SysError};
+use super::{clock, error::SysError, failpoint::fail_io};
 use crate::base::Moment;
 use nix::fcntl::{FallocateFlags, fallocate};
 use std::{
@@ -10,19 +10,73 @@ use std::{
     path::{Path, PathBuf},
 };
 
-/// Makes a file of `bytes` whose blocks are really taken (fallocate(2)): it holds room until it is removed. What is at `path` already
-/// is never opened or followed. On a file system that cannot do it nothing is left behind, and nothing is written instead: zeros may
-/// be compressed away.
+/// Makes a file of `bytes` whose blocks are really taken (fallocate(2)): it holds room until it is removed. It has its name only when
+/// it is whole. At `path` there may be nothing, or an empty file ([`give`] has left it); anything else is neither opened nor followed.
+/// On a file system that cannot do it nothing is left behind, and nothing is written instead: zeros may be compressed away.
 pub fn hold(path: &Path, bytes: u64) -> Result<(), SysError> {
     let failed = |e: io::Error| SysError::path("hold room with", path, e);
     let size = libc::off_t::try_from(bytes).map_err(|e| failed(io::Error::other(e)))?;
-    // create_new is O_EXCL: it does not follow a link either (open(2))
-    let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map_err(failed)?;
-    fallocate(&file, FallocateFlags::empty(), 0, size).map_err(|e| {
-        // An empty file would look like one that holds something.
-        let _ = fs::remove_file(path);
-        failed(e.into())
+    match fs::symlink_metadata(path) {
+        Ok(meta) if meta.is_file() && meta.len() == 0 => {}
+        Ok(_) => return Err(failed(io::ErrorKind::AlreadyExists.into())),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => {}
+        Err(e) => return Err(failed(e)),
+    }
+    clear(path)?;
+    let part = part_of(path);
+    let made = || -> io::Result<()> {
+        // create_new is O_EXCL: it does not follow a link either (open(2))
+        let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&part)?;
+        fail_io!("room.begun", path)?;
+        fallocate(&file, FallocateFlags::empty(), 0, size)?;
+        fail_io!("room.taken", path)?;
+        fs::rename(&part, path)
+    };
+    made().map_err(|e| {
+        let _ = fs::remove_file(&part);
+        failed(e)
     })
+}
+
+/// Gives the room back and leaves an empty file, which says that it was given. Needs none for that.
+pub fn give(path: &Path) -> Result<(), SysError> {
+    let flags = libc::O_NOFOLLOW | libc::O_NONBLOCK | libc::O_NOCTTY;
+    let file = OpenOptions::new().write(true).custom_flags(flags).open(path);
+    file.and_then(|file| file.set_len(0)).map_err(|e| SysError::path("give back the room of", path, e))
+}
+
+/// Removes what a process that was killed in [`hold`] has left.
+pub fn clear(path: &Path) -> Result<(), SysError> {
+    super::fs::remove_optional(&part_of(path))
+}
+
+fn part_of(path: &Path) -> PathBuf {
+    let mut name = path.file_name().unwrap_or_default().to_os_string();
+    name.push(".part");
+    path.with_file_name(name)
+}
+
+/// What a file holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Held {
+    /// There is no such file.
+    Nothing,
+    /// It is empty: it was given back.
+    Given,
+    /// So many bytes: its length, or its blocks where most of it is a hole.
+    Bytes(u64),
+}
+
+/// Looks at a file of [`hold`].
+pub fn held(path: &Path) -> Held {
+    let meta = fs::symlink_metadata(path).ok().filter(fs::Metadata::is_file);
+    match meta.map(|meta| (meta.len(), meta.blocks().saturating_mul(512))) {
+        None => Held::Nothing,
+        Some((0, _)) => Held::Given,
+        // A file system may count less than it was asked for, by a little; a hole is no room.
+        Some((length, taken)) if taken >= length / 2 => Held::Bytes(length),
+        Some((_, taken)) => Held::Bytes(taken.max(1)),
+    }
 }
 
 /// Bytes on disk of everything below a directory that is on the same file system; none: `until` came first. What cannot be read
@@ -70,7 +124,26 @@ mod tests {
         }
         assert!(!dir.path().join("elsewhere").exists());
         let too_much = dir.path().join("too-much");
-        assert!(hold(&too_much, 1 << 60).is_err() && !too_much.exists());
+        assert!(hold(&too_much, 1 << 60).is_err() && !too_much.exists() && !part_of(&too_much).exists());
+    }
+
+    #[test]
+    fn room_that_was_given_is_known_as_that_and_what_a_killed_process_left_is_in_nobodys_way() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("ballast");
+        assert_eq!(held(&path), Held::Nothing);
+        assert!(give(&path).is_err() && !path.exists());
+        // Killed before anything was taken, and before it had its name.
+        fs::write(part_of(&path), "").unwrap();
+        hold(&path, 2 << 20).unwrap();
+        assert_eq!((held(&path), part_of(&path).exists()), (Held::Bytes(2 << 20), false));
+        give(&path).unwrap();
+        assert_eq!((held(&path), fs::metadata(&path).unwrap().blocks()), (Held::Given, 0));
+        hold(&path, 1 << 20).unwrap();
+        assert_eq!(held(&path), Held::Bytes(1 << 20));
+        let sparse = dir.path().join("sparse");
+        fs::File::create(&sparse).unwrap().set_len(1 << 30).unwrap();
+        assert!(matches!(held(&sparse), Held::Bytes(bytes) if bytes < 1 << 20), "a hole holds nothing");
     }
 
     #[test]

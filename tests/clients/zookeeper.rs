@@ -3,7 +3,7 @@
 use crate::fake::{self, Fake};
 use cdc_supervisor::clients::{
     ClientError,
-    zookeeper::{Serving, Session, four_letter, parse_srvr},
+    zookeeper::{Serving, Session, close_session, four_letter, parse_srvr},
 };
 use std::time::{Duration, Instant};
 
@@ -153,4 +153,99 @@ async fn a_session_is_not_used_again_after_an_answer_that_did_not_come() {
     let mut session = Session::connect(server.address, SHORT).await.unwrap();
     assert!(matches!(session.exists("/a").await, Err(ClientError::TimedOut { .. })));
     assert!(session.exists("/a").await.unwrap_err().to_string().contains("an earlier question"));
+}
+
+fn hello(timeout_ms: i32, session: i64) -> Vec<u8> {
+    [&0i32.to_be_bytes()[..], &timeout_ms.to_be_bytes(), &session.to_be_bytes(), &16i32.to_be_bytes(), &[3; 17]]
+        .concat()
+}
+
+/// Takes a takeover of `OWNER`'s session, answers these frames and hangs up.
+async fn answers_takeover(frames: Vec<Vec<u8>>) -> Fake {
+    fake::server(move |mut stream| {
+        let frames = frames.clone();
+        async move {
+            let Some(asked) = fake::read_frame(&mut stream).await else { return };
+            assert_eq!((asked.len(), &asked[16..24]), (45, &OWNER.to_be_bytes()[..]));
+            assert_ne!(asked[28..44], [0; 16], "with the session's password");
+            // It came in the same write: whoever dies in between leaves no session moved to a connection that stays open.
+            let close = fake::read_frame(&mut stream).await.unwrap();
+            assert_eq!(close[4..8], (-11i32).to_be_bytes());
+            for frame in &frames {
+                fake::write_frame(&mut stream, frame).await;
+            }
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_session_is_closed_when_the_server_says_so_or_hangs_up_after_it_let_us_in() {
+    for frames in [vec![hello(4_000, OWNER), reply(1, 0, &[])], vec![hello(4_000, OWNER)]] {
+        let server = answers_takeover(frames).await;
+        close_session(server.address, LIMIT, OWNER).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn nothing_else_that_a_server_says_counts_as_closed() {
+    for (what, frames, code) in [
+        ("it has expired", vec![hello(0, 0)], Some(-112)),
+        ("it has expired, and it is named", vec![hello(0, OWNER)], Some(-112)),
+        ("a negative time", vec![hello(-1, OWNER), reply(1, 0, &[])], Some(-112)),
+        ("another session", vec![hello(4_000, OWNER + 1), reply(1, 0, &[])], Some(-112)),
+        ("it lets us in and refuses", vec![hello(4_000, OWNER), reply(1, -4, &[])], Some(-4)),
+        ("it hangs up before it lets us in", vec![], None),
+        ("a frame that is no greeting", vec![vec![0; 7]], None),
+        ("an empty frame", vec![vec![]], None),
+        ("a reply that is none", vec![hello(4_000, OWNER), vec![1]], None),
+    ] {
+        let server = answers_takeover(frames).await;
+        let e = close_session(server.address, LIMIT, OWNER).await.expect_err(what);
+        match (code, &e) {
+            (Some(code), ClientError::Server { code: said, .. }) => assert_eq!(code, *said, "{what}: {e}"),
+            (None, ClientError::Closed { .. } | ClientError::Malformed { .. }) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+        assert!(e.to_string().contains(&format!("close session {OWNER:#x}")), "{what}: {e}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_none_closes_no_session_and_takes_no_longer_than_given() {
+    let e = close_session(fake::closed_port().await, LIMIT, OWNER).await.unwrap_err();
+    assert!(e.is_refused(), "{e}");
+    for server in [fake::silent().await, fake::stalls_after_a_byte().await] {
+        let before = Instant::now();
+        let e = close_session(server.address, SHORT, OWNER).await.unwrap_err();
+        assert!(matches!(e, ClientError::TimedOut { .. }), "{e}");
+        assert!(before.elapsed() < LIMIT);
+    }
+    // lets us in and then says nothing more: not known
+    let server = fake::server(|mut stream| async move {
+        fake::write_frame(&mut stream, &hello(4_000, OWNER)).await;
+        while fake::read_frame(&mut stream).await.is_some() {}
+    })
+    .await;
+    let e = close_session(server.address, SHORT, OWNER).await.unwrap_err();
+    assert!(matches!(e, ClientError::TimedOut { .. }), "{e}");
+    let http = fake::says(b"HTTP/1.1 400 Bad Request\r\n\r\n").await;
+    assert!(matches!(close_session(http.address, LIMIT, OWNER).await, Err(ClientError::Malformed { .. })));
+}
+
+/// Any bytes for an answer: an error within the time, never a panic, and closed only when the greeting was for that session.
+#[tokio::test]
+async fn any_answer_to_a_takeover_is_bounded() {
+    for round in 0..200u32 {
+        let length = usize::try_from(round % 60).unwrap();
+        let mut bytes: Vec<u8> = (0..length).map(|_| rand::random()).collect();
+        if round % 2 == 0 && length > 4 {
+            // a length that fits, so that what is in the frame is read
+            bytes[..4].copy_from_slice(&u32::try_from(length - 4).unwrap().to_be_bytes());
+        }
+        let greets = bytes.windows(8).any(|eight| eight == OWNER.to_be_bytes());
+        let server = fake::says(bytes.clone()).await;
+        let closed = close_session(server.address, SHORT, OWNER).await;
+        assert!(closed.is_err() || greets, "{bytes:?}");
+    }
 }

@@ -252,7 +252,7 @@ async fn a_handler_that_ends_or_fails_without_an_answer_is_answered_for() {
     let node = cdc_supervisor::base::NodeName::mysql();
     for (order, words) in [
         (Order::Kill { node, signal: 9 }, "failed while"),
-        (Order::Stop { nodes: vec![], now: false }, "without an answer"),
+        (Order::Stop { nodes: vec![], now: false, anyway: false }, "without an answer"),
     ] {
         match d.ask(order).await.next().await.unwrap() {
             Some(Answer::Refused { exit: 1, message, .. }) => assert!(message.contains(words), "{message}"),

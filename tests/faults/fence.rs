@@ -10,6 +10,7 @@ fn a_session_is_closed_once_wherever_the_daemon_that_closes_it_dies() {
     let Ok(store) = std::env::var("CDC_TEST_STORE") else {
         return skip("a_session_is_closed_once", "CDC_TEST_STORE names no filled artifact store");
     };
+    let _turn = crate::real_ports();
     let text = format!("[artifacts]\nstore = \"{store}\"\noffline = true\n[zookeeper]\n[kafka.brokers.1]\n");
     let bench = Bench::with(&text);
     for (round, point) in ["fence.closing", "fence.closed"].into_iter().enumerate() {

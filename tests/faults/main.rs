@@ -12,6 +12,7 @@ mod begun;
 mod bench;
 mod bundle;
 mod cgroups;
+mod dynamic;
 mod exhausted;
 mod fence;
 #[path = "../vm/guest.rs"]
@@ -20,5 +21,15 @@ mod guest;
 mod hindered;
 mod mysql;
 mod points;
+mod room;
 #[path = "../support/mod.rs"]
 mod support;
+
+/// Who runs the real ZooKeeper and broker: they have the default ports, and these tests share a network.
+static REAL_PORTS: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+/// Waits for the turn of a test that runs them.
+fn real_ports() -> std::sync::MutexGuard<'static, ()> {
+    // A test that failed has left nothing in it.
+    REAL_PORTS.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}

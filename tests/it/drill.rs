@@ -1,10 +1,14 @@
 //! Drills where there are no brokers: refusals, the history, and what a daemon that died in a drill leaves to the next one.
 
-use crate::support::{Root, STATE_LIMIT, fake, process, until};
+use crate::support::{Client, Root, STATE_LIMIT, client::SUPERVISOR, fake, process, skip, until};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
-    os::unix::net::UnixStream,
+    os::unix::{
+        fs::{MetadataExt, PermissionsExt},
+        net::{UnixListener, UnixStream},
+    },
+    path::Path,
 };
 
 fn kill_daemon(root: &Root) {
@@ -103,6 +107,61 @@ fn a_throw_away_cluster_is_refused_with_its_reasons_and_nothing_is_left_of_the_a
     let names: Vec<String> =
         fs::read_dir(root.path()).unwrap().map(|e| e.unwrap().file_name().into_string().unwrap()).collect();
     assert!(names.iter().all(|n| n == "drill" || n == "drill.lock"), "{names:?}");
+}
+
+#[test]
+fn a_daemon_that_an_earlier_drill_has_left_and_that_does_not_answer_is_ended_and_nobody_must_wait_for_it() {
+    let root = Root::raw("[artifacts]\noffline = true\n[mysql]\n");
+    let left = root.path().join("drill");
+    fs::create_dir_all(left.join("run")).unwrap();
+    fs::write(left.join("throw-away"), "").unwrap();
+    let lock = left.join("run/daemon.lock");
+    let mut holder = std::process::Command::new("flock")
+        .args([lock.as_os_str(), "/bin/sleep".as_ref(), "1000".as_ref()])
+        .spawn()
+        .unwrap();
+    // Takes connections, and that is all.
+    let _stuck = UnixListener::bind(left.join("run/control.sock")).unwrap();
+    until(STATE_LIMIT, "the lock is held", || {
+        let tried =
+            std::process::Command::new("flock").args(["-n".as_ref(), lock.as_os_str(), "true".as_ref()]).status();
+        if tried.unwrap().success() { Err("free".into()) } else { Ok(()) }
+    });
+    let drill = root.spawn(&["drill", "port-thief"]);
+    until(STATE_LIMIT, "it has found the daemon", || {
+        let said = drill.stderr();
+        if said.contains("ending the throw-away cluster of an earlier drill") { Ok(()) } else { Err(said) }
+    });
+    process::kill(drill.pid(), 2);
+    let interrupted = drill.wait(STATE_LIMIT);
+    assert_eq!(interrupted.code, Some(130), "{interrupted}");
+    let refused = root.fails(8, &["drill", "port-thief"]);
+    assert!(refused.stderr.contains("no brokers"), "{refused}");
+    assert!(!left.exists());
+    assert!(!holder.wait().unwrap().success(), "it was killed");
+}
+
+#[test]
+fn what_root_leaves_in_a_root_of_somebody_else_is_theirs() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return skip("what_root_leaves_in_a_root_of_somebody_else_is_theirs", "only root can become somebody else");
+    }
+    let root = Root::raw("[artifacts]\noffline = true\n[zookeeper]\n[kafka]\n");
+    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    open(root.home(), 0o755);
+    open(root.config(), 0o644);
+    let program = root.home().join("cdc-supervisor");
+    fs::copy(SUPERVISOR, &program).unwrap();
+    fs::create_dir_all(root.path()).unwrap();
+    std::os::unix::fs::chown(root.path(), Some(65_534), Some(65_534)).unwrap();
+    let missing = root.fails(5, &["drill", "port-thief"]);
+    assert!(missing.stderr.contains("programs of the store"), "{missing}");
+    let lock = fs::metadata(root.path().join("drill.lock")).unwrap();
+    assert_eq!((lock.uid(), lock.gid()), (65_534, 65_534));
+    let program = program.display().to_string();
+    let wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", &program];
+    let theirs = Client::start_program(&root, &wrapper, &["drill", "port-thief"]).wait(STATE_LIMIT);
+    assert!(theirs.code == Some(5) && theirs.stderr.contains("programs of the store"), "{theirs}");
 }
 
 #[test]

@@ -44,8 +44,14 @@ fn a_life_is_told_from_the_first_start_to_the_end_of_the_daemon() {
     assert_eq!(lives("b"), ["waiting", "started", "ready", "order", "stopping", "ended"]);
     for event in &all {
         let keys: Vec<&String> = event.as_object().unwrap().keys().collect();
-        assert_eq!(keys, ["at", "by", "cause", "incarnation", "incident", "kind", "node", "text", "took_ms"]);
+        assert_eq!(keys, ["at", "by", "cause", "incarnation", "incident", "kind", "node", "reason", "text", "took_ms"]);
     }
+    let reasons = |node: &str, kind: &str| -> Vec<Value> {
+        all.iter().filter(|e| e["node"] == node && e["kind"] == kind).map(|e| e["reason"].clone()).collect()
+    };
+    assert_eq!(reasons("a", "started"), [Value::Null, "died".into()], "with the daemon, then after its death");
+    assert_eq!((reasons("b", "stopping"), reasons("a", "stopping")), (vec!["by-hand".into()], vec!["down".into()]));
+    assert_eq!(reasons("a", "ended"), [Value::Null, Value::Null], "an end has its cause");
     let death = all.iter().find(|e| e["kind"] == "ended").unwrap();
     assert_eq!((&death["cause"], &death["incarnation"]), (&"killed-by-other".into(), &1.into()));
     let times: Vec<&str> = all.iter().map(|e| e["at"].as_str().unwrap()).collect();

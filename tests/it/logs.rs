@@ -246,6 +246,30 @@ fn what_looks_bad_and_is_not_is_folded_with_the_reason_and_what_ends_a_node_is_e
 }
 
 #[test]
+fn a_line_that_is_harmless_at_first_is_shown_plainly_later() {
+    let said = |time: &str| {
+        format!(
+            "{time} WARN Connection to node 2 could not be established. Broker may not be available. (o.a.k.c.NetworkClient)"
+        )
+    };
+    // long before this node's start, nothing is known of that time; long after it, it has been up all the time
+    let (early, late) = (said("2020-01-01T00:00:00.000Z"), said("2090-01-01T00:00:00.000Z"));
+    let root = Root::new(&[script("a", &format!("printf '{early}\\n{early}\\n{late}\\n{late}\\nlast'"))]);
+    root.up();
+    await_log(&root, "a", "last");
+    let shown = root.ok(&["logs", "a"]).stdout;
+    let expected = format!(
+        "{early}\n[cdc-supervisor] harmless: another broker is down or starting\n[cdc-supervisor] 1 more line of it folded; --raw \
+         shows all\n{late}\n[cdc-supervisor] no broker was down or starting just now: "
+    );
+    assert!(shown.starts_with(&expected), "{shown}");
+    assert!(
+        shown.contains("cdc-supervisor verify`") && shown.ends_with(&format!("\n{late}\nlast [no line end yet]\n")),
+        "{shown}"
+    );
+}
+
+#[test]
 fn the_daemons_own_log_is_shown_on_request() {
     let root = Root::new(&[fake("a", &["print=x"])]);
     root.up();

@@ -15,12 +15,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-/// Kinds and texts of the events that are about this broker, or about none.
+/// Kinds and texts of the events that are about this broker; none: of all.
 fn events(stack: &Stack, node: Option<&str>) -> Vec<(String, String)> {
     let lines = stack.ok(&["events", "--json"]).stdout;
     let lines = lines.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
     lines
-        .filter(|e| e["node"].as_str() == node)
+        .filter(|e| node.is_none_or(|node| e["node"].as_str() == Some(node)))
         .map(|e| (e["kind"].as_str().unwrap().to_owned(), e["text"].as_str().unwrap().to_owned()))
         .collect()
 }
@@ -194,6 +194,11 @@ fn a_roll_restarts_brokers_one_by_one_and_no_write_fails() {
     let refused = stack.fails(8, &["reload"]);
     assert!(refused.stderr.contains("under way since"), "{refused}");
     stack.expect_log("under way since");
+    for order in [&["stop", "broker-1"][..], &["restart", "zookeeper"], &["restart", "--anyway", "nobody"]] {
+        let code = if order[1] == "--anyway" { 2 } else { 8 };
+        let refused = stack.fails(code, order);
+        assert!(code == 2 || refused.stderr.contains("meanwhile") && refused.stderr.contains("--anyway"), "{refused}");
+    }
     let output = rolling.wait(VERB_LIMIT * 3);
     let took = began.elapsed();
     assert_eq!(output.code, Some(0), "{output}");
@@ -216,7 +221,16 @@ fn a_roll_restarts_brokers_one_by_one_and_no_write_fails() {
         assert_eq!(crate::support::pid_of(&node) != *old, name.starts_with("broker-"), "{node}");
         assert_eq!(node["restarts"], 0, "{node}");
     }
-    // in the order of the plan, and every leader is where it was
+    // in the order of the plan, and every leader is where it was; the reason is among each broker's own events
+    for name in &order {
+        let lines = stack.ok(&["events", "--json", name]).stdout;
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        for kind in ["stopping", "started"] {
+            let last = lines.iter().rfind(|e| e["kind"] == kind).unwrap();
+            assert_eq!(last["reason"], "roll", "{last}");
+        }
+        assert!(lines.iter().any(|e| e["kind"] == "operation-step"), "{name}: {lines:?}");
+    }
     let steps: Vec<String> = events(&stack, None)
         .into_iter()
         .filter(|(kind, _)| kind == "operation-step")

@@ -3,7 +3,7 @@
 
 use crate::{
     stack::{SETTLE, Stack},
-    support::{STATE_LIMIT, VERB_LIMIT, process, until},
+    support::{STATE_LIMIT, VERB_LIMIT, left_to_long, process, until},
 };
 use cdc_supervisor::clients::{kafka::Admin, mysql::Mysql};
 use serde_json::Value;
@@ -98,10 +98,11 @@ fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_ma
     drill(&stack, &["mysql-kill", "--confirm", "mysql-kill"]);
     drill(&stack, &["zookeeper-restart"]);
     drill(&stack, &["cold-restart", "--confirm", "cold-restart"]);
+    drill(&stack, &["two-brokers", "--confirm", "two-brokers"]);
     no_trace(&stack, &admin);
     let history: Value = serde_json::from_str(&stack.ok(&["drill", "history", "--json"]).stdout).unwrap();
     let names: Vec<&str> = history["drills"].as_array().unwrap().iter().map(|d| d["drill"].as_str().unwrap()).collect();
-    assert_eq!(names, ["broker-kill", "broker-term", "mysql-kill", "zookeeper-restart", "cold-restart"]);
+    assert_eq!(names, ["broker-kill", "broker-term", "mysql-kill", "zookeeper-restart", "cold-restart", "two-brokers"]);
     assert!(stack.ok(&["drill", "history"]).stdout.contains("LONGEST GAP"));
 
     killed_in_the_middle(&stack, &admin);
@@ -113,15 +114,13 @@ fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_ma
 #[test]
 fn what_is_kept_broken_for_a_while_loses_nothing_either() {
     if std::env::var_os("CDC_TEST_LONG").is_none() {
-        eprintln!("the long drills take minutes: CDC_TEST_LONG=1 makes them");
-        return;
+        return left_to_long("what_is_kept_broken_for_a_while_loses_nothing_either", "it takes minutes");
     }
     let stack = Stack::new();
     stack.expect_log("drill");
     stack.up();
     let admin = stack.admin();
     stack.await_whole(&admin);
-    drill(&stack, &["two-brokers", "--confirm", "two-brokers"]);
     drill(&stack, &["broker-pause", "--for", "10s", "--confirm", "broker-pause"]);
     drill(&stack, &["broker-pause", "--for", "30s", "--confirm", "broker-pause"]);
     drill(&stack, &["zookeeper-down", "--confirm", "zookeeper-down"]);
@@ -162,14 +161,37 @@ fn refusals(stack: &Stack, admin: &Admin) {
         if stack.path().join("state/operation.json").exists() { Ok(()) } else { Err("not yet".into()) }
     });
     refused("drill broker-term is under way since");
-    for verb in ["reload", "upgrade-self"] {
-        let output = stack.fails(8, &[verb]);
+    for order in [
+        &["reload"][..],
+        &["upgrade-self"],
+        &["stop", "mysql"],
+        &["stop", "--now", "broker-1"],
+        &["start", "broker-1"],
+        &["restart", "zookeeper"],
+    ] {
+        let output = stack.fails(8, order);
         assert!(output.stderr.contains("drill broker-term is under way since"), "{output}");
+        let by_hand = matches!(order[0], "stop" | "start" | "restart");
+        assert!(!by_hand || output.stderr.contains("add --anyway"), "{output}");
     }
     let output = running.wait(DRILL);
     assert_eq!(output.code, Some(0), "{output}");
     fs::remove_dir_all(stack.path().join("state/drills")).unwrap();
     no_trace(stack, admin);
+    // its restart is told with its reason
+    let events = stack.ok(&["events", "--json"]).stdout;
+    let started = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+    let reasons: Vec<Value> = started.filter(|e| e["kind"] == "started").map(|e| e["reason"].clone()).collect();
+    assert_eq!(reasons.last().unwrap(), "drill", "{reasons:?}");
+    // by hand: never several brokers at once, and ZooKeeper with the time it was away
+    let output = stack.fails(8, &["restart", "broker-1", "broker-2"]);
+    assert!(output.stderr.contains("cdc-supervisor roll broker-1 broker-2"), "{output}");
+    let output = stack.ok(&["restart", "zookeeper"]);
+    assert!(
+        output.stdout.contains("zookeeper was away for") && output.stdout.contains("sessions last 12.0 s"),
+        "{output}"
+    );
+    stack.await_whole(admin);
 }
 
 /// SIGKILL to the daemon while a broker is stopped: the next one has it go on, and removes what the drill has made.

@@ -1,4 +1,4 @@
-//! A changed property rolls the brokers one at a time, while a producer writes: nothing it writes fails, and no broker is
+//! A changed property that Kafka reads at its start only rolls the brokers one at a time, while a producer writes: nothing it writes fails, and no broker is
 //! taken before every replica is in sync again.
 
 use crate::{
@@ -72,9 +72,13 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
         })
     };
 
-    stack.configure_raw(&format!("{body}\n[kafka.properties]\nnum.io.threads = 6\n"));
+    stack.configure_raw(&format!("{body}\n[kafka.properties]\nreplica.fetch.backoff.ms = 300\n"));
     let plan = stack.ok(&["plan"]);
-    for words in ["-num.io.threads=4", "+num.io.threads=6", "when every replica of every partition is in sync"] {
+    for words in [
+        "-replica.fetch.backoff.ms=50",
+        "+replica.fetch.backoff.ms=300",
+        "when every replica of every partition is in sync",
+    ] {
         assert!(plan.stdout.contains(words), "{words}\n{plan}");
     }
     let output = stack.spawn(&["reload"]).wait(VERB_LIMIT * 3);

@@ -70,6 +70,13 @@ impl Stack {
         Self { root, runtime, _turn: turn }
     }
 
+    /// Texts of the events of one kind, oldest first.
+    pub fn events(&self, kind: &str) -> Vec<String> {
+        let text = fs::read_to_string(self.path().join("state/events.jsonl")).unwrap();
+        let all = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+        all.filter(|e| e["kind"] == kind).map(|e| e["text"].as_str().unwrap().to_owned()).collect()
+    }
+
     /// Runs a client's call.
     pub fn call<T>(&self, work: impl Future<Output = T>) -> T {
         self.runtime.block_on(work)

@@ -3,12 +3,13 @@
 
 use crate::{
     stack::Turn,
-    support::{Output, Root, STATE_LIMIT, process, until},
+    support::{Output, Root, STATE_LIMIT, process, skip, until},
 };
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
     fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -142,4 +143,21 @@ fn an_interrupted_drill_and_a_killed_one_leave_nothing_for_good() {
     assert_eq!(none.code, Some(8), "{none}");
     assert!(none.stderr.contains("no brokers") && none.stderr.contains("an earlier drill that was killed"), "{none}");
     place.nothing_left();
+}
+
+#[test]
+fn a_drill_by_root_in_a_root_of_somebody_else_is_theirs_from_the_first_file_to_the_report() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return skip("a_drill_by_root_in_a_root_of_somebody_else_is_theirs", "only root can become somebody else");
+    }
+    let place = Place::new();
+    fs::set_permissions(place.root.home(), fs::Permissions::from_mode(0o755)).unwrap();
+    let path = place.root.path();
+    fs::create_dir_all(path).unwrap();
+    std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+    place.drill(&["port-thief"]);
+    place.drill(&["disk-full"]);
+    for left in ["drill.lock", "state", "state/drills", "state/drills/000001.port-thief.json"] {
+        assert_eq!(fs::symlink_metadata(path.join(left)).unwrap().uid(), 65_534, "{left}");
+    }
 }

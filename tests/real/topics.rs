@@ -34,12 +34,6 @@ fn topic(output: &Output, name: &str) -> Value {
     all["topics"].as_array().unwrap().iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("{output}")).clone()
 }
 
-fn events(stack: &Stack, kind: &str) -> Vec<String> {
-    let text = fs::read_to_string(stack.path().join("state/events.jsonl")).unwrap();
-    let all = text.lines().map(|l| serde_json::from_str::<Value>(l).unwrap());
-    all.filter(|e| e["kind"] == kind).map(|e| e["text"].as_str().unwrap().to_owned()).collect()
-}
-
 #[test]
 fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_deletes_one() {
     let stack = Stack::new();
@@ -94,7 +88,7 @@ fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_del
     assert_eq!(orders["notes"], serde_json::json!(["flush.ms = 1000 was set by somebody else and is left"]));
     println!("{}", stack.fails(9, &["topics"]));
     assert!(stack.ok(&["status"]).stdout.contains("kafka: topic orders: segment.ms is 9999999"));
-    assert!(events(&stack, "topic-differs")[0].contains("topic orders: segment.ms is 9999999"));
+    assert!(stack.events("topic-differs")[0].contains("topic orders: segment.ms is 9999999"));
     let doctor = stack.run(&["doctor", "--json"]);
     let rows: Value = serde_json::from_str(&doctor.stdout).unwrap();
     let row = rows["checks"].as_array().unwrap().iter().find(|c| c["name"] == "Kafka topics").unwrap().clone();
@@ -103,7 +97,7 @@ fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_del
     let apply = stack.ok(&["topics", "apply"]);
     assert!(apply.stdout.contains("topic orders: segment.ms 9999999 -> 7200000"), "{apply}");
     assert_eq!(setting(&stack, &admin, "orders", "flush.ms"), "1000", "somebody else's");
-    assert_eq!(events(&stack, "topic-as-configured"), ["topic orders is as the file says again"]);
+    assert_eq!(stack.events("topic-as-configured"), ["topic orders is as the file says again"]);
     let verify = stack.ok(&["verify", "--json"]);
     assert!(verify.stdout.contains("topic orders as configured: 6 partitions on 3 brokers each"), "{verify}");
 
@@ -132,20 +126,43 @@ fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_del
     let gone = stack.run(&["topics", "--json"]);
     assert!(!gone.stdout.contains("audit"), "{gone}");
 
-    // A broker is stopped by order: a topic that wants it waits, and is made when it is back.
+    // A broker is stopped by order: a topic that wants it waits, and is made when it is back. No other is fought for meanwhile.
     stack.ok(&["stop", "broker-3"]);
-    configure("[[kafka.topic]]\nname = \"late\"\n");
+    let orders = "[[kafka.topic]]\nname = \"orders\"\npartitions = 6\nsettings.segment.ms = 7200000\n";
+    configure(&format!("{orders}[[kafka.topic]]\nname = \"late\"\n"));
     let reload = stack.ok(&["reload"]);
     assert!(
-        reload.to_string().contains("topic late: waits for brokers: it wants 3 copies, and 2 are wanted up"),
+        reload
+            .to_string()
+            .contains("topic late: waits for brokers: it wants 3 copies, and 2 are there or on their way"),
         "{reload}"
     );
     let waits = stack.fails(9, &["topics", "--json"]);
     assert_eq!(topic(&waits, "late")["state"], "waits", "{waits}");
+    let by_hand = BTreeMap::from([("segment.ms".to_owned(), Alter::Set("8888888".into()))]);
+    stack.call(alter_settings(controller, "orders", &by_hand, LIMIT)).unwrap();
+    let told = |text: &str| stack.events("topic-differs").iter().any(|told| told.contains(text));
+    until(Duration::from_secs(60), "what differs and what waits is told", || {
+        let both = told("topic orders: segment.ms is 8888888") && told("topic late: waits for brokers");
+        if both { Ok(()) } else { Err(format!("{:?}", stack.events("topic-differs"))) }
+    });
     stack.ok(&["start", "broker-3"]);
     until(Duration::from_secs(60), "the topic is made", || {
         let now = shape(&stack, &admin, "late");
         if now == Some((3, 3)) { Ok(()) } else { Err(format!("{now:?}")) }
+    });
+    assert_eq!(setting(&stack, &admin, "orders", "segment.ms"), "8888888", "somebody's, until an order");
+
+    // Stores of an earlier moment come back, in less time than between two looks: the file is put into force again.
+    stack.ok(&["topics", "apply"]);
+    stack.ok(&["snapshot", "create", "early", "--stop"]);
+    configure(&format!("{orders}[[kafka.topic]]\nname = \"late\"\n[[kafka.topic]]\nname = \"later\"\n"));
+    stack.ok(&["reload"]);
+    assert_eq!(shape(&stack, &admin, "later"), Some((3, 3)));
+    stack.ok(&["restore", "early", "--confirm", "early"]);
+    until(Duration::from_secs(20), "the topic that the snapshot does not have is made again", || {
+        let view = stack.call(listener_metadata(controller, LIMIT)).map_err(|e| e.in_one_line())?;
+        view.topic("later").map(|_| ()).ok_or_else(|| "it is not there".into())
     });
 
     // Kafka's data begin anew: what is configured is made again by itself.

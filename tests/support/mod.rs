@@ -292,6 +292,16 @@ fn warns(line: &str) -> bool {
 /// set, everything can run, so the reason is a failure.
 pub fn skip(test: &str, reason: &str) {
     assert!(std::env::var_os("CI").is_none(), "{test} cannot run: {reason}");
+    note_skip(test, reason);
+}
+
+/// Leaves a test to `dist/test.sh --long`, which sets `CDC_TEST_LONG`. It counts as skipped, not as passed; unlike a test that
+/// cannot run it does not fail where `CI` is set.
+pub fn left_to_long(test: &str, reason: &str) {
+    note_skip(test, &format!("{reason}: CDC_TEST_LONG=1 runs it"));
+}
+
+fn note_skip(test: &str, reason: &str) {
     eprintln!("skipped: {test}: {reason}");
     if let Some(list) = std::env::var_os("CDC_TEST_SKIPS") {
         let mut list = fs::OpenOptions::new().create(true).append(true).open(list).expect("the list of skips");

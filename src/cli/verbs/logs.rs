@@ -16,7 +16,8 @@ use crate::{
     config::Plan,
     offline::journal::{self, FromJournal},
     offline::logs::{
-        self, Display, Entries, Entry, Follower, LogError, Piece, Reading, SUPERVISOR, Start, Translator, Wakeup,
+        self, Display, Entries, Entry, Follower, LogError, Piece, Reading, SUPERVISOR, Start, Translator, Unrest,
+        Wakeup,
     },
 };
 use anstyle::{AnsiColor, Style};
@@ -46,8 +47,11 @@ struct Shown {
     path: PathBuf,
     /// What is in front of its lines.
     prefix: String,
+    node: NodeName,
     kind: NodeKind,
     translator: Translator,
+    /// What a line that is harmless for a while is measured from.
+    unrest: Unrest,
     /// Harmless lines are folded. Not where somebody looks for something: it must be found.
     folds: bool,
 }
@@ -56,7 +60,9 @@ impl Shown {
     /// Writes an entry, or the word that it was folded.
     fn write(&mut self, out: &mut impl Write, entry: &Entry, paint: Paint) -> io::Result<()> {
         let reading = match entry.lines.first() {
-            Some(line) if !line.ours => logs::reading(self.kind, &line.text),
+            Some(line) if !line.ours => {
+                logs::reading(self.kind, &line.text, |within| self.unrest.was_within(&self.node, entry.time, within))
+            }
             Some(_) | None => Reading::Plain,
         };
         if !self.folds {
@@ -125,8 +131,10 @@ pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, Cli
         shown.push(Shown {
             path,
             prefix: if several { format!("{name} ") } else { String::new() },
+            node: node.clone(),
             kind: logs::kind_of(plan, node),
             translator: Translator::default(),
+            unrest: Unrest::of(&layout),
             folds: filter.pattern.is_none(),
         });
     }

@@ -39,16 +39,25 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::Logs(args) => logs::run(context, args).await,
         Verb::Events(args) => events::run(context, args).await,
         Verb::Incidents(args) => incidents::run(context, args).await,
-        Verb::Start(args) => orders::run(context, "start", Order::Start { nodes: args.nodes, with_needs: true }).await,
-        Verb::Stop(args) => orders::run(context, "stop", Order::Stop { nodes: args.nodes, now: args.now }).await,
-        Verb::Restart(args) => orders::run(context, "restart", Order::Restart { nodes: args.nodes }).await,
+        Verb::Start(args) => {
+            let order = Order::Start { nodes: args.nodes, with_needs: true, anyway: args.anyway };
+            orders::run(context, "start", order).await
+        }
+        Verb::Stop(args) => {
+            let order = Order::Stop { nodes: args.nodes, now: args.now, anyway: args.anyway };
+            orders::run(context, "stop", order).await
+        }
+        Verb::Restart(args) => {
+            let order = Order::Restart { nodes: args.nodes, anyway: args.anyway };
+            orders::run(context, "restart", order).await
+        }
         Verb::Kill(args) => orders::run(context, "kill", Order::Kill { node: args.node, signal: args.signal }).await,
         Verb::Verify(args) => verify::run(context, args.json).await,
         Verb::Drill(asked) => drill::run(context, asked).await,
         Verb::Fence(args) => orders::run(context, "fence", Order::Fence { node: args.node }).await,
         Verb::Doctor(args) => doctor::run(context, &args).await,
         Verb::Plan(args) => plan::run(context, args.json).await,
-        Verb::Reload(args) => reload::run(context, args.max_wait).await,
+        Verb::Reload(asked) => reload::run(context, &asked).await,
         Verb::Roll(asked) => roll::run(context, asked).await,
         Verb::WhyNot(asked) => roll::why_not(context, asked.node, asked.json).await,
         Verb::Topics(asked) => topics::run(context, asked).await,

@@ -1,16 +1,17 @@
 //! `plan`: what the configuration file would change, and what `reload` would do about it.
 
+use super::roll;
 use crate::{
-    base::Layout,
+    base::{Layout, NodeName},
     cli::{
         context::{Context, unexpected},
-        error::CliError,
+        error::{CliError, Text},
         exit::Exit,
         plan_text,
     },
     control::{
         client::{Client, ClientError},
-        wire::{Answer, Order, Status},
+        wire::{Answer, Order, Status, plan::PlanDoc},
     },
     offline::{
         plan::{self, Lives, PlanError},
@@ -31,10 +32,11 @@ pub(super) async fn run(context: &Context, json: bool) -> Result<Exit, CliError>
         };
         plan::outlook(&loaded.plan, &lives).map(|outlook| outlook.document(&loaded.plan, file, daemon))
     });
-    let document = work
+    let mut document = work
         .await
         .map_err(|e| CliError::new(Exit::Unexpected, "the plan could not be worked out").causes([e.to_string()]))?
         .map_err(|e| CliError::of(exit_of(&e), &e))?;
+    tell_what_breaks(context, &mut document).await;
     let text = if json {
         serde_json::to_string(&document)
             .map_err(|e| CliError::new(Exit::Unexpected, "the plan cannot be printed").causes([e.to_string()]))?
@@ -43,6 +45,25 @@ pub(super) async fn run(context: &Context, json: bool) -> Result<Exit, CliError>
     };
     context.printer.data(&text)?;
     Ok(Exit::Done)
+}
+
+/// Has the daemon say what would break while each broker that is restarted is away.
+async fn tell_what_breaks(context: &Context, document: &mut PlanDoc) {
+    let restarts = document.steps.iter().filter(|s| s.does == "restart" && s.node.as_str().starts_with("broker-"));
+    let nodes: Vec<NodeName> = restarts.map(|s| s.node.clone()).collect();
+    if document.daemon.is_none() || nodes.is_empty() {
+        return;
+    }
+    match roll::outlook(context, nodes).await {
+        Ok(outlook) => document.outlook = Some(outlook),
+        Err(e) => {
+            let why = match e.text {
+                Text::Sentence { message, .. } | Text::Drawn(message) => message,
+                Text::Silent | Text::Several(_) => "the daemon does not answer".into(),
+            };
+            document.notes.push(format!("what would break while brokers restart cannot be told: {why}"));
+        }
+    }
 }
 
 fn exit_of(e: &PlanError) -> Exit {

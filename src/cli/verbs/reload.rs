@@ -3,6 +3,7 @@
 use crate::{
     base::Layout,
     cli::{
+        args,
         context::{Context, TICK, unexpected},
         error::{CliError, refusal},
         exit::Exit,
@@ -12,13 +13,13 @@ use crate::{
     control::wire::{Answer, Order},
     offline::config_file,
 };
-use std::time::Duration;
 
-pub(super) async fn run(context: &Context, max_wait: Duration) -> Result<Exit, CliError> {
+pub(super) async fn run(context: &Context, asked: &args::Reload) -> Result<Exit, CliError> {
     let layout = context.layout()?;
     // The daemon reads its own file; it is told which one is meant here, so that never another one comes into force.
     let config = config_file::path(context.config.as_deref())?.map(|path| path.display().to_string());
-    let order = Order::Reload { config, max_wait_s: max_wait.as_secs().max(1) };
+    let args::Consent { accept_unavailable, force } = asked.consent;
+    let order = Order::Reload { config, max_wait_s: asked.max_wait.as_secs().max(1), accept_unavailable, force };
     follow(context, &layout, "reload", order, "the daemon reads the configuration").await
 }
 

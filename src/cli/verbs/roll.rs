@@ -14,10 +14,12 @@ use crate::{
 };
 
 pub(super) async fn run(context: &Context, asked: args::Roll) -> Result<Exit, CliError> {
+    let args::Consent { accept_unavailable, force } = asked.consent;
     let order = Order::Roll {
         nodes: asked.nodes,
         max_wait_s: asked.max_wait.as_secs().max(1),
-        accept_unavailable: asked.accept_unavailable,
+        accept_unavailable,
+        force,
         plan: asked.plan,
     };
     if asked.plan {
@@ -34,6 +36,12 @@ pub(super) async fn why_not(context: &Context, node: NodeName, json: bool) -> Re
     let outlook = ask(context, Order::WhyNot { node }).await?;
     print(context, &outlook, json, false)?;
     Ok(if outlook.safe { Exit::Done } else { Exit::Negative })
+}
+
+/// What would break while these brokers restart, in the order in which they would.
+pub(super) async fn outlook(context: &Context, nodes: Vec<NodeName>) -> Result<Outlook, CliError> {
+    // A plan waits for nothing.
+    ask(context, Order::Roll { nodes, max_wait_s: 1, accept_unavailable: false, force: false, plan: true }).await
 }
 
 async fn ask(context: &Context, order: Order) -> Result<Outlook, CliError> {

@@ -4,7 +4,9 @@
 //! pool or a thread of their own, bounded by a time-out.
 
 mod admin;
+mod brokers;
 mod cluster;
+mod configs;
 mod listener;
 mod stream;
 mod topics;
@@ -12,10 +14,12 @@ mod view;
 mod wire;
 
 pub use admin::{Admin, Record};
+pub use brokers::{BrokerSetting, broker_settings, set_on_broker};
 pub use cluster::{ByTopic, NOT_NEEDED, ahead_of_followers, elect_preferred, min_isr};
+pub use configs::Alter;
 pub use listener::listener_metadata;
 pub use stream::{Delivery, Stream, write_without_retries};
-pub use topics::{Alter, NewTopic, TopicSettings, add_partitions, alter_settings, create, delete, settings};
+pub use topics::{NewTopic, TopicSettings, add_partitions, alter_settings, create, delete, settings};
 pub use view::{Broker, ClusterView, Partition, Replicated, Topic, list};
 
 use crate::clients::ClientError;

@@ -3,11 +3,12 @@
 //! has no `IncrementalAlterConfigs`: its `AlterConfigs` takes away every setting that it does not name.
 //!
 //! Each in the last version before the compact forms of KIP-482 that Kafka 3.5 and 3.9 speak (`CreateTopics*.json`,
-//! `CreatePartitions*.json`, `IncrementalAlterConfigs*.json`, `DescribeConfigs*.json`, `DeleteTopics*.json`). All but the settings go
-//! to the controller. The reading of answers is pure, bounded, and never panics.
+//! `CreatePartitions*.json`, `DeleteTopics*.json`; settings: `configs`). All but the settings go to the controller. The reading of
+//! answers is pure, bounded, and never panics.
 
 use super::{
     cluster::{put_count, put_text},
+    configs::{self, Alter, Asked, Described, Refusal, Resource, Source, UNKNOWN_TOPIC, accepted},
     listener::{CORRELATION, exchange},
     wire::{array, framed, head, skip_head, string},
 };
@@ -16,18 +17,7 @@ use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 const CREATE_TOPICS: i16 = 19;
 const DELETE_TOPICS: i16 = 20;
-const DESCRIBE_CONFIGS: i16 = 32;
 const CREATE_PARTITIONS: i16 = 37;
-const INCREMENTAL_ALTER_CONFIGS: i16 = 44;
-
-/// `ConfigResource.Type.TOPIC`.
-const TOPIC: u8 = 2;
-
-/// `DescribeConfigsResponse.ConfigSource.TOPIC_CONFIG`: set on the topic itself.
-const OF_THE_TOPIC: u8 = 1;
-
-/// `Errors.UNKNOWN_TOPIC_OR_PARTITION`.
-const UNKNOWN_TOPIC: i16 = 3;
 
 /// A topic to be made.
 #[derive(Clone, Copy, Debug)]
@@ -49,15 +39,6 @@ pub struct TopicSettings {
     pub own: BTreeMap<String, String>,
     /// In force, the brokers' defaults included; without what is secret.
     pub all: BTreeMap<String, String>,
-}
-
-/// A change of one setting.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Alter {
-    /// The topic's own from now on.
-    Set(String),
-    /// What the brokers have for all topics.
-    Reset,
 }
 
 /// Makes a topic; the controller at `address` has made it when this returns, brokers hear of it a moment later.
@@ -83,8 +64,7 @@ pub async fn alter_settings(
     limit: Duration,
 ) -> Result<(), ClientError> {
     let doing = format!("change settings of topic {name}");
-    let codes = exchange(address, limit, &doing, &incremental_alter(name, changes), read_altered).await?;
-    accepted(doing, codes)
+    configs::alter(address, Resource::Topic(name), changes, false, &doing, limit).await
 }
 
 /// Deletes a topic and all its records. Brokers remove it from their lists a moment later.
@@ -104,11 +84,11 @@ pub async fn settings(
         return Ok(BTreeMap::new());
     }
     let doing = format!("read the settings of {} topics from the broker at {address}", topics.len());
-    let answers = exchange(address, limit, &doing, &describe_configs(topics), read_settings).await?;
+    let asked = Asked { resources: topics.iter().map(|name| Resource::Topic(name)).collect(), ..Asked::default() };
     let mut found = BTreeMap::new();
-    for (name, answer) in answers {
+    for (name, answer) in configs::describe(address, &asked, &doing, limit).await? {
         match answer {
-            Ok(settings) => drop(found.insert(name, settings)),
+            Ok(described) => drop(found.insert(name, topic_settings(described))),
             Err(Refusal { code: UNKNOWN_TOPIC, .. }) => {}
             Err(refusal) => return Err(refusal.of(doing)),
         }
@@ -116,45 +96,16 @@ pub async fn settings(
     Ok(found)
 }
 
-/// What a broker said instead of doing it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Refusal {
-    code: i16,
-    words: Option<String>,
-}
-
-impl Refusal {
-    fn of(self, doing: String) -> ClientError {
-        let name = match self.code {
-            UNKNOWN_TOPIC => "there is no such topic",
-            7 => "it was not done in time",
-            17 => "invalid topic name",
-            29 => "topic authorization failed",
-            31 => "cluster authorization failed",
-            36 => "the topic is there already",
-            37 => "invalid number of partitions",
-            38 => "invalid replication factor",
-            39 => "invalid replica assignment",
-            40 => "invalid setting",
-            41 => "it is not the controller",
-            42 => "invalid request",
-            44 => "a policy of the brokers forbids it",
-            60 => "partitions of it are being moved",
-            73 => "deleting topics is switched off",
-            _ => "an error",
-        };
-        let said = self.words.map_or_else(String::new, |words| format!(": {}", words.trim()));
-        ClientError::Server { doing, code: self.code.into(), answer: format!("{name} ({}){said}", self.code) }
+fn topic_settings(described: Vec<Described>) -> TopicSettings {
+    let mut found = TopicSettings::default();
+    for Described { name, value, source, .. } in described {
+        let Some(value) = value else { continue };
+        if source == Source::Topic {
+            found.own.insert(name.clone(), value.clone());
+        }
+        found.all.insert(name, value);
     }
-}
-
-/// One topic was asked about, so there is one answer.
-fn accepted(doing: String, answers: Vec<Refusal>) -> Result<(), ClientError> {
-    match answers.into_iter().next() {
-        None => Err(ClientError::malformed(&doing, "its answer names no topic")),
-        Some(Refusal { code: 0, .. }) => Ok(()),
-        Some(refusal) => Err(refusal.of(doing)),
-    }
+    found
 }
 
 fn put_time(body: &mut Vec<u8>, limit: Duration) {
@@ -195,50 +146,12 @@ fn create_partitions(name: &str, count: u32, limit: Duration) -> Vec<u8> {
     framed(&body)
 }
 
-/// Version 0.
-fn incremental_alter(name: &str, changes: &BTreeMap<String, Alter>) -> Vec<u8> {
-    let mut body = head(INCREMENTAL_ALTER_CONFIGS, 0, CORRELATION);
-    put_count(&mut body, 1);
-    body.push(TOPIC);
-    put_text(&mut body, name);
-    put_count(&mut body, changes.len());
-    for (key, change) in changes {
-        put_text(&mut body, key);
-        // AlterConfigOp.OpType
-        match change {
-            Alter::Set(value) => {
-                body.push(0);
-                put_text(&mut body, value);
-            }
-            Alter::Reset => {
-                body.push(1);
-                body.extend_from_slice(&(-1i16).to_be_bytes());
-            }
-        }
-    }
-    body.push(0); // validate_only
-    framed(&body)
-}
-
 /// Version 3.
 fn delete_topics(name: &str, limit: Duration) -> Vec<u8> {
     let mut body = head(DELETE_TOPICS, 3, CORRELATION);
     put_count(&mut body, 1);
     put_text(&mut body, name);
     put_time(&mut body, limit);
-    framed(&body)
-}
-
-/// Version 1; every setting.
-fn describe_configs(topics: &[&str]) -> Vec<u8> {
-    let mut body = head(DESCRIBE_CONFIGS, 1, CORRELATION);
-    put_count(&mut body, topics.len());
-    for topic in topics {
-        body.push(TOPIC);
-        put_text(&mut body, topic);
-        body.extend_from_slice(&(-1i32).to_be_bytes()); // names: null, all of them
-    }
-    body.push(0); // include_synonyms
     framed(&body)
 }
 
@@ -254,20 +167,6 @@ fn read_named(frame: &[u8]) -> Result<Vec<Refusal>, String> {
     })
 }
 
-/// Code, words, name.
-fn read_altered(frame: &[u8]) -> Result<Vec<Refusal>, String> {
-    let r = &mut Reader(frame);
-    skip_head(r, CORRELATION)?;
-    r.int("the throttle time")?;
-    array(r, "the topics", |r| {
-        let code = r.short("a topic's error")?;
-        let words = string(r, "a topic's error text")?;
-        r.take(1, "a resource's kind")?;
-        string(r, "a topic's name")?;
-        Ok(Refusal { code, words })
-    })
-}
-
 /// Name and code.
 fn read_deleted(frame: &[u8]) -> Result<Vec<Refusal>, String> {
     let r = &mut Reader(frame);
@@ -276,41 +175,6 @@ fn read_deleted(frame: &[u8]) -> Result<Vec<Refusal>, String> {
     array(r, "the topics", |r| {
         string(r, "a topic's name")?;
         Ok(Refusal { code: r.short("a topic's error")?, words: None })
-    })
-}
-
-type Answers = Vec<(String, Result<TopicSettings, Refusal>)>;
-
-fn read_settings(frame: &[u8]) -> Result<Answers, String> {
-    let r = &mut Reader(frame);
-    skip_head(r, CORRELATION)?;
-    r.int("the throttle time")?;
-    array(r, "the topics", |r| {
-        let code = r.short("a topic's error")?;
-        let words = string(r, "a topic's error text")?;
-        r.take(1, "a resource's kind")?;
-        let name = string(r, "a topic's name")?.unwrap_or_default();
-        let mut found = TopicSettings::default();
-        array(r, "a topic's settings", |r| {
-            let key = string(r, "a setting's name")?.unwrap_or_default();
-            let value = string(r, "a setting's value")?;
-            let flags = r.take(3, "a setting's flags")?; // read_only, config_source, is_sensitive
-            let own = flags.get(1) == Some(&OF_THE_TOPIC);
-            array(r, "a setting's synonyms", |r| {
-                string(r, "a synonym's name")?;
-                string(r, "a synonym's value")?;
-                r.take(1, "a synonym's source").map(drop)
-            })?;
-            if let Some(value) = value {
-                if own {
-                    found.own.insert(key.clone(), value.clone());
-                }
-                found.all.insert(key, value);
-            }
-            Ok(())
-        })?;
-        let answer = if code == 0 { Ok(found) } else { Err(Refusal { code, words }) };
-        Ok((name, answer))
     })
 }
 
@@ -354,29 +218,8 @@ mod tests {
         assert_eq!(create_topics(topic, LIMIT)[4..], body);
         let body = [head_of(37, 1), ints(&[1]), s("orders"), ints(&[12, -1, 5_000]), vec![0]].concat();
         assert_eq!(create_partitions("orders", 12, LIMIT)[4..], body);
-        let changes = BTreeMap::from([
-            ("cleanup.policy".to_owned(), Alter::Reset),
-            ("retention.ms".to_owned(), Alter::Set("7".into())),
-        ]);
-        let body = [
-            head_of(44, 0),
-            ints(&[1]),
-            vec![2],
-            s("orders"),
-            ints(&[2]),
-            s("cleanup.policy"),
-            vec![1, 0xff, 0xff],
-            s("retention.ms"),
-            vec![0],
-            s("7"),
-            vec![0],
-        ]
-        .concat();
-        assert_eq!(incremental_alter("orders", &changes)[4..], body);
         let body = [head_of(20, 3), ints(&[1]), s("orders"), ints(&[5_000])].concat();
         assert_eq!(delete_topics("orders", LIMIT)[4..], body);
-        let body = [head_of(32, 1), ints(&[1]), vec![2], s("orders"), ints(&[-1]), vec![0]].concat();
-        assert_eq!(describe_configs(&["orders"])[4..], body);
     }
 
     #[test]
@@ -389,8 +232,6 @@ mod tests {
         );
         let fine = [ints(&[1, 0, 1]), s("orders"), vec![0, 0, 0xff, 0xff]].concat();
         assert!(accepted(String::new(), read_named(&fine).unwrap()).is_ok());
-        let altered = [ints(&[1, 0, 1]), vec![0, 40], s("no"), vec![2], s("orders")].concat();
-        assert_eq!(read_altered(&altered).unwrap(), [Refusal { code: 40, words: Some("no".into()) }]);
         let deleted = [ints(&[1, 0, 1]), s("orders"), vec![0, 3]].concat();
         assert_eq!(read_deleted(&deleted).unwrap(), [Refusal { code: 3, words: None }]);
         assert!(accepted(String::new(), vec![]).is_err());
@@ -398,39 +239,27 @@ mod tests {
 
     #[test]
     fn a_topics_own_settings_are_told_from_the_brokers() {
-        let setting = |key: &str, value: &str, source: u8| {
-            [s(key), s(value), vec![0, source, 0], ints(&[1]), s(key), s(value), vec![source]].concat()
+        let described = |name: &str, value: Option<&str>, source| Described {
+            name: name.into(),
+            value: value.map(str::to_owned),
+            source,
+            synonyms: Vec::new(),
         };
-        let answer = [
-            ints(&[1, 0, 2]),
-            vec![0, 0, 0xff, 0xff, 2],
-            s("orders"),
-            ints(&[2]),
-            setting("retention.ms", "1000", 1),
-            setting("segment.bytes", "5", 4),
-            vec![0, 3, 0xff, 0xff, 2],
-            s("gone"),
-            ints(&[0]),
-        ]
-        .concat();
-        let read = read_settings(&answer).unwrap();
+        let read = topic_settings(vec![
+            described("retention.ms", Some("1000"), Source::Topic),
+            described("segment.bytes", Some("5"), Source::Static),
+            described("secret", None, Source::Topic),
+        ]);
         let map = |list: &[(&str, &str)]| list.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect();
-        let orders = TopicSettings {
-            own: map(&[("retention.ms", "1000")]),
-            all: map(&[("retention.ms", "1000"), ("segment.bytes", "5")]),
-        };
-        assert_eq!(read[0], ("orders".to_owned(), Ok(orders)));
-        assert_eq!(read[1], ("gone".to_owned(), Err(Refusal { code: UNKNOWN_TOPIC, words: None })));
-        for n in 0..answer.len() {
-            assert!(read_settings(&answer[..n]).is_err(), "{n} bytes");
-        }
+        let own = map(&[("retention.ms", "1000")]);
+        assert_eq!(read, TopicSettings { own, all: map(&[("retention.ms", "1000"), ("segment.bytes", "5")]) });
     }
 
     proptest! {
         #[test]
         fn no_bytes_make_the_readers_panic(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
             let bytes = [&[0, 0, 0, 1][..], &bytes].concat();
-            let _ = (read_named(&bytes), read_altered(&bytes), read_deleted(&bytes), read_settings(&bytes));
+            let _ = (read_named(&bytes), read_deleted(&bytes));
         }
     }
 }

@@ -8,6 +8,7 @@ use std::fmt;
 pub(super) enum Op {
     Exists = 3,
     GetData = 4,
+    SetData = 5,
     GetChildren = 8,
     Ping = 11,
     CloseSession = -11,
@@ -104,6 +105,11 @@ pub(super) fn path_request(xid: i32, op: Op, path: &str) -> Vec<u8> {
     Frame::new().int(xid).int(op as i32).buffer(path.as_bytes()).boolean(false).finish()
 }
 
+/// New data for a node, if nobody has set others since it had `version` (`SetDataRequest`).
+pub(super) fn set_data_request(xid: i32, path: &str, data: &[u8], version: i32) -> Vec<u8> {
+    Frame::new().int(xid).int(Op::SetData as i32).buffer(path.as_bytes()).buffer(data).int(version).finish()
+}
+
 /// A request that is nothing but its header.
 pub(super) fn bare_request(xid: i32, op: Op) -> Vec<u8> {
     Frame::new().int(xid).int(op as i32).finish()
@@ -163,6 +169,7 @@ pub(super) fn error_name(code: i32) -> String {
         -8 => "bad arguments",
         -101 => "no node",
         -102 => "no permission (NoAuth)",
+        -103 => "somebody changed it meanwhile (BadVersion)",
         -112 => "session expired",
         -115 => "authentication failed",
         -118 => "session moved",
@@ -196,6 +203,8 @@ mod tests {
     #[test]
     fn requests_carry_xid_type_path_and_no_watch() {
         assert_eq!(path_request(1, Op::Exists, "/a"), [0, 0, 0, 15, 0, 0, 0, 1, 0, 0, 0, 3, 0, 0, 0, 2, b'/', b'a', 0]);
+        let set = [0, 0, 0, 23, 0, 0, 0, 3, 0, 0, 0, 5, 0, 0, 0, 2, b'/', b'a', 0, 0, 0, 1, b'x', 0, 0, 0, 7];
+        assert_eq!(set_data_request(3, "/a", b"x", 7), set);
         assert_eq!(bare_request(2, Op::CloseSession), [0, 0, 0, 8, 0, 0, 0, 2, 0xff, 0xff, 0xff, 0xf5]);
     }
 

@@ -1,5 +1,5 @@
-//! A tiny ZooKeeper client: the four-letter words, a read-only session, and the end of a dead owner's session. No watches, no other
-//! writes.
+//! A tiny ZooKeeper client: the four-letter words, a session that looks and can set the data of a node, and the end of a dead owner's
+//! session. No watches, no other writes.
 //!
 //! Wire format: ZooKeeper 3.6.4 and 3.8.3, `zookeeper.jute` (ConnectRequest, RequestHeader, ReplyHeader, Stat) and
 //! `ZooDefs.OpCode`; both servers of our distributions speak it alike.

@@ -1,4 +1,4 @@
-//! A read-only ZooKeeper session: connect, look at nodes, close.
+//! A ZooKeeper session: connect, look at nodes, set the data of one, close.
 //!
 //! Making a session is a write on the server (createSession is a logged transaction), so a session is for questions that
 //! only the tree can answer, not for every probe.
@@ -116,6 +116,18 @@ impl Session {
     /// The names of the node's children, in no order; none when there is no such node.
     pub async fn get_children(&mut self, path: &str) -> Result<Option<Vec<String>>, ClientError> {
         self.look(Op::GetChildren, path, |reader| reader.names()).await
+    }
+
+    /// Gives the node these data, if nobody has set others since its stat had this `version`. The one who calls it knows that
+    /// nobody else reads or writes the node now.
+    pub async fn set_data(&mut self, path: &str, data: &[u8], version: i32) -> Result<(), ClientError> {
+        let doing = format!("set {path} in ZooKeeper at {}", self.address);
+        let xid = self.next_xid();
+        let (header, _) = self.ask(&doing, xid, &jute::set_data_request(xid, path, data, version)).await?;
+        match header.error {
+            0 => Ok(()),
+            code => Err(ClientError::Server { doing, code, answer: jute::error_name(code) }),
+        }
     }
 
     /// Keeps the session alive.

@@ -1,5 +1,5 @@
-//! Ends somebody else's session: the one thing of ours that changes ZooKeeper. Whoever calls this holds the proof that its owner
-//! is dead; an attempt alone already drops that session's live connection.
+//! Ends somebody else's session: with `Session::set_data` all of ours that changes ZooKeeper. Whoever calls this holds the proof that
+//! its owner is dead; an attempt alone already drops that session's live connection.
 //!
 //! Source: ZooKeeperServer.java at 3.6.4 and 3.8.3 (`generatePasswd`, `superSecret`, `reopenSession`). Tried against both.
 

@@ -1,5 +1,6 @@
 //! What `plan --json` prints: every difference between what is applied, what runs and what the file says.
 
+use super::cluster::Outlook;
 use crate::base::NodeName;
 use serde::{Deserialize, Serialize};
 
@@ -29,6 +30,10 @@ pub struct PlanDoc {
     pub refusals: Vec<PlanRefusal>,
     /// Worth knowing: programs that are not fetched yet.
     pub notes: Vec<String>,
+    /// What would break while each broker that is restarted is away, as the cluster is now; null: none is, no daemon runs, or it
+    /// could not be told (a note says why).
+    #[serde(default)]
+    pub outlook: Option<Outlook>,
 }
 
 /// Everything that differs for one node.

@@ -3,7 +3,7 @@
 //! All levels are reckoned with the ballast whole: room that it has given up counts as taken, so a stop that is paid from it does
 //! not look like room to start again.
 
-use crate::{base::NodeKind, config};
+use crate::{base::NodeKind, config, sys::room::Held};
 
 const MIB: u64 = 1 << 20;
 const GIB: u64 = 1 << 30;
@@ -14,7 +14,7 @@ const BALLAST_FROM: u64 = 10 * GIB;
 /// What is kept free of a file system, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Levels {
-    /// The ballast; 0: none.
+    /// The ballast that is there, or that was given up; 0: none.
     pub ballast: u64,
     /// Told below this.
     pub low: u64,
@@ -41,6 +41,18 @@ impl Levels {
         let resume = if resume > stop { resume } else { stop + stop / 2 };
         let low = or(disk.low, 2 * GIB, 10).max(stop);
         Self { ballast: disk.ballast.map_or(by_itself, |size| size.0), low, stop, resume }
+    }
+
+    /// The same with the ballast that counts: one that is there takes its room by itself, one that was given up is missed, and one that
+    /// was never made (the file system or its owner does not let it be) is no room that anybody counts on.
+    #[must_use]
+    pub fn counting(self, held: Held) -> Self {
+        let ballast = match held {
+            Held::Nothing => 0,
+            Held::Given => self.ballast,
+            Held::Bytes(bytes) => bytes,
+        };
+        Self { ballast, ..self }
     }
 
     /// Below so many bytes that are really free, what must not meet a full disk and does not fill it is stopped too.
@@ -122,21 +134,24 @@ pub enum Ballast {
     Leave,
     /// It is made, of this size.
     Make(u64),
-    /// It goes, so that a clean stop has room.
+    /// Its room goes, so that a clean stop has some.
     GiveUp,
+    /// It is removed: it is not wanted any more, or of another size.
+    Remove,
 }
 
-/// Decides on it.
-pub fn ballast(levels: &Levels, seen: Seen, level: Level) -> Ballast {
+/// Decides on it. `wanted` is its size as configured, 0 for none.
+pub fn ballast(levels: &Levels, wanted: u64, seen: Seen, level: Level) -> Ballast {
     let has = seen.ballast > 0;
+    // With it no broker would have to stop.
+    let fits = seen.free.saturating_add(seen.ballast).saturating_sub(wanted) >= levels.resume;
     match level {
         Level::Stop | Level::Last if has => Ballast::GiveUp,
         Level::Stop | Level::Last => Ballast::Leave,
-        // Switched off, or smaller than it was.
-        Level::Fine | Level::Low if has && levels.ballast < seen.ballast => Ballast::GiveUp,
-        Level::Fine | Level::Low if !has && levels.ballast > 0 && seen.room(levels) >= levels.resume => {
-            Ballast::Make(levels.ballast)
+        Level::Fine | Level::Low if has && (wanted < seen.ballast || (wanted > seen.ballast && fits)) => {
+            Ballast::Remove
         }
+        Level::Fine | Level::Low if !has && wanted > 0 && fits => Ballast::Make(wanted),
         Level::Fine | Level::Low => Ballast::Leave,
     }
 }
@@ -192,17 +207,29 @@ mod tests {
     #[test]
     fn the_ballast_is_given_up_for_a_stop_and_made_when_there_is_room() {
         let l = levels();
-        assert_eq!(ballast(&l, seen(400, 256), Level::Stop), Ballast::GiveUp);
-        assert_eq!(ballast(&l, seen(700, 0), Level::Stop), Ballast::Leave);
-        assert_eq!(ballast(&l, seen(1_200, 0), Level::Low), Ballast::Leave, "it would be given up at once");
-        assert_eq!(ballast(&l, seen(1_280, 0), Level::Low), Ballast::Make(256 * MIB));
-        assert_eq!(ballast(&l, seen(9_000, 256), Level::Fine), Ballast::Leave);
-        assert_eq!(
-            ballast(&Levels { ballast: 0, ..l }, seen(9_000, 256), Level::Fine),
-            Ballast::GiveUp,
-            "switched off"
-        );
-        assert_eq!(ballast(&Levels { ballast: 0, ..l }, seen(9_000, 0), Level::Fine), Ballast::Leave);
+        let ballast = |seen, level| super::ballast(&l, 256 * MIB, seen, level);
+        assert_eq!(ballast(seen(400, 256), Level::Stop), Ballast::GiveUp);
+        assert_eq!(ballast(seen(700, 0), Level::Stop), Ballast::Leave);
+        assert_eq!(ballast(seen(1_200, 0), Level::Low), Ballast::Leave, "it would be given up at once");
+        assert_eq!(ballast(seen(1_280, 0), Level::Low), Ballast::Make(256 * MIB));
+        assert_eq!(ballast(seen(9_000, 256), Level::Fine), Ballast::Leave);
+        let wanting = |wanted: u64, seen| super::ballast(&l, wanted * MIB, seen, Level::Fine);
+        assert_eq!(wanting(0, seen(9_000, 256)), Ballast::Remove, "switched off");
+        assert_eq!(wanting(0, seen(9_000, 0)), Ballast::Leave);
+        assert_eq!(wanting(2_048, seen(9_000, 256)), Ballast::Remove, "it is made larger");
+        assert_eq!(wanting(2_048, seen(2_500, 256)), Ballast::Leave, "the smaller one is better than none");
+        assert_eq!(wanting(64, seen(2_500, 256)), Ballast::Remove);
+    }
+
+    #[test]
+    fn a_ballast_that_was_never_made_is_nobodys_room_and_one_that_was_given_up_is_missed() {
+        let l = levels();
+        let level = |held, free, was| judge(&l.counting(held), seen(free, 0), was);
+        // A new daemon beside running brokers, with 700M free.
+        assert_eq!(level(Held::Nothing, 700, Level::Fine), Level::Low);
+        assert_eq!(level(Held::Given, 700, Level::Stop), Level::Stop);
+        assert_eq!(level(Held::Nothing, 511, Level::Low), Level::Stop, "the mark that is configured");
+        assert_eq!(level(Held::Nothing, 1_024, Level::Stop), Level::Low);
     }
 
     #[test]
@@ -239,34 +266,49 @@ mod tests {
 
         #[test]
         fn a_disk_that_does_not_change_settles_and_never_stops_and_starts_in_turns(
-            l in any_levels(), free in 0u64..4_000, has in any::<bool>(), was in any_level()
+            l in any_levels(), free in 0u64..4_000, was_made in 0u64..3, was in any_level()
         ) {
-            let mut seen = Seen { free: free * MIB, ballast: if has { l.ballast } else { 0 } };
+            // Nothing, whole, or of another size than is wanted now.
+            let made = [0, l.ballast, l.ballast / 2][usize::try_from(was_made).unwrap()];
+            let mut now = Seen { free: free * MIB, ballast: made };
+            let mut held = if made > 0 { Held::Bytes(made) } else { Held::Nothing };
             let mut level = was;
-            let mut held = Vec::new();
+            let mut stopped = Vec::new();
             for _ in 0..8 {
-                level = judge(&l, seen, level);
-                match ballast(&l, seen, level) {
+                let counting = l.counting(held);
+                level = judge(&counting, now, level);
+                match ballast(&counting, l.ballast, now, level) {
                     Ballast::Leave => {}
                     Ballast::Make(bytes) => {
-                        prop_assert!(seen.free >= bytes, "there is room for it");
-                        seen = Seen { free: seen.free - bytes, ballast: bytes };
+                        prop_assert!(now.free >= bytes, "there is room for it");
+                        now = Seen { free: now.free - bytes, ballast: bytes };
+                        held = Held::Bytes(bytes);
                     }
-                    Ballast::GiveUp => seen = Seen { free: seen.free + seen.ballast, ballast: 0 },
+                    Ballast::GiveUp => {
+                        now = Seen { free: now.free + now.ballast, ballast: 0 };
+                        held = Held::Given;
+                    }
+                    Ballast::Remove => {
+                        now = Seen { free: now.free + now.ballast, ballast: 0 };
+                        held = Held::Nothing;
+                    }
                 }
-                held.push(level.holds(NodeKind::Broker(1)));
+                stopped.push(level.holds(NodeKind::Broker(1)));
             }
-            let turns = held.windows(2).filter(|pair| pair[0] != pair[1]).count();
-            prop_assert!(turns == 0, "{:?}", held);
+            let turns = stopped.windows(2).filter(|pair| pair[0] != pair[1]).count();
+            prop_assert!(turns == 0, "{:?}", stopped);
         }
 
         #[test]
-        fn a_ballast_that_is_made_never_stops_anybody(l in any_levels(), free in 0u64..4_000, was in any_level()) {
+        fn a_ballast_that_is_made_never_stops_anybody(
+            l in any_levels(), free in 0u64..4_000, given in any::<bool>(), was in any_level()
+        ) {
             let seen = Seen { free: free * MIB, ballast: 0 };
-            let level = judge(&l, seen, was);
-            if let Ballast::Make(bytes) = ballast(&l, seen, level) {
+            let counting = l.counting(if given { Held::Given } else { Held::Nothing });
+            let level = judge(&counting, seen, was);
+            if let Ballast::Make(bytes) = ballast(&counting, l.ballast, seen, level) {
                 let after = Seen { free: seen.free - bytes, ballast: bytes };
-                prop_assert!(judge(&l, after, level) <= Level::Low);
+                prop_assert!(judge(&l.counting(Held::Bytes(bytes)), after, level) <= Level::Low);
             }
         }
     }

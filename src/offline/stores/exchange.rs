@@ -2,7 +2,7 @@
 //! other. Whoever is killed before the record has changed nothing; after it the next one finishes ([`finish`]).
 
 use super::{
-    SECRETS, Store, StoreCopy, StoreError, Told, at_rest, copy, enough_room,
+    SECRETS, Store, StoreCopy, StoreError, Told, at_rest, copy, dynamic, enough_room,
     manifest::{Manifest, Set},
     marker, read,
 };
@@ -135,6 +135,9 @@ pub fn restore(
     }
     copied?;
     let mysql = chosen.iter().any(|(store, _)| store.set == Set::Mysql);
+    if chosen.iter().any(|(store, _)| store.set == Set::Kafka) {
+        dynamic::put_back(layout, &manifest.dynamic)?;
+    }
     let exchange = Exchange {
         schema: 1,
         what: format!("restore {name}"),
@@ -280,6 +283,8 @@ fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<Vec<String>, SysErr
         }
     }
     if let Some(secrets) = &exchange.secrets {
+        // Data without their passwords are worth nothing: a snapshot that is gone is heard of, and the record stays.
+        std::fs::metadata(secrets).map_err(|e| SysError::path("look into", secrets, e))?;
         for name in fs::names_in(secrets)?.into_iter().filter(|n| !n.starts_with('.')) {
             let bytes =
                 std::fs::read(secrets.join(&name)).map_err(|e| SysError::path("read", &secrets.join(&name), e))?;

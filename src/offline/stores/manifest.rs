@@ -1,11 +1,11 @@
 //! What a snapshot consists of: whose data, by which program, and every file with its digest.
 
 use crate::{
-    base::{NodeName, Timestamp},
+    base::{NodeName, Timestamp, dynamic::DynamicRecord},
     services::identity::Marker,
 };
 use serde::{Deserialize, Serialize};
-use std::{fmt, str::FromStr};
+use std::{collections::BTreeMap, fmt, str::FromStr};
 
 /// The file's name in the snapshot's directory.
 pub(super) const FILE: &str = "manifest.json";
@@ -70,6 +70,9 @@ pub struct Manifest {
     /// Names of secret files that belong to the MySQL data: its accounts have these passwords.
     #[serde(default)]
     pub secrets: Vec<String>,
+    /// What reloads had set of its brokers, by broker; it is in ZooKeeper's data.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub dynamic: BTreeMap<String, DynamicRecord>,
     /// One per node with data.
     pub stores: Vec<StoreCopy>,
 }

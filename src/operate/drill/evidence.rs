@@ -13,7 +13,7 @@ pub(super) type Shown = Result<Vec<String>, String>;
 /// What is looked for, from the fault on.
 #[derive(Debug)]
 pub(super) struct Evidence {
-    /// When it was shown first, and what was the last start of each node that had failed by then.
+    /// When it was shown first, and the last start of each node by then: one that loops may have a process at that moment.
     shown: Option<(Moment, BTreeMap<NodeName, Incarnation>)>,
     /// Sentences for the report.
     pub(super) observed: Vec<String>,
@@ -70,10 +70,9 @@ impl Evidence {
     }
 }
 
-/// The last start of each node that failed.
+/// The last start of each node.
 fn starts(snapshot: &Snapshot) -> BTreeMap<NodeName, Incarnation> {
-    let failed = snapshot.nodes.iter().filter(|n| n.failure.is_some());
-    failed.map(|n| (n.name.clone(), n.incarnation)).collect()
+    snapshot.nodes.iter().map(|n| (n.name.clone(), n.incarnation)).collect()
 }
 
 fn brokers(snapshot: &Snapshot) -> impl Iterator<Item = &NodeSnapshot> {
@@ -242,6 +241,15 @@ mod tests {
         later.nodes[0] = Arc::new(looped);
         assert!(evidence.faults(&later, "5 s")[0].starts_with("broker-1 was started again"));
         assert_eq!(evidence.faults(&three(&[FULL]), "5 s"), Vec::<String>::new());
+        let mut beside = Evidence::new();
+        beside.look(Ok(vec!["shown".into()]), &three(&[FULL, None]), Moment(2));
+        let mut later = three(&[FULL, None]);
+        later.nodes[1] = node(&NodeName::broker(2), NodeKind::Broker(2), 5, None);
+        assert!(
+            beside.faults(&later, "5 s")[0].starts_with("broker-2 was started again"),
+            "it had a process at that look"
+        );
+        assert_eq!(beside.observed, ["shown"]);
         assert_eq!(evidence.observed, ["shown", "nothing was started again in the 5 s after that"]);
     }
 }

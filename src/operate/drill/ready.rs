@@ -225,8 +225,14 @@ mod tests {
     }
 
     fn targets(brokers: u32, mysql: bool) -> Targets {
-        let kafka =
-            KafkaTargets { internal: vec![], external: vec![], brokers: (1..=brokers).collect(), min_isr: 2, rf: 3 };
+        let kafka = KafkaTargets {
+            internal: vec![],
+            external: vec![],
+            advertised_host: "localhost".into(),
+            brokers: (1..=brokers).collect(),
+            min_isr: 2,
+            rf: 3,
+        };
         let mysql = mysql.then(|| MysqlTargets {
             socket: "/s".into(),
             root_password: "/r".into(),

@@ -6,7 +6,6 @@ use crate::{
     engine::{EngineOrder, Handle, Rejection, Snapshot},
     sys::{
         children, clock,
-        error::SysError,
         fs::{names_in, remove_dir_all_optional, remove_optional},
         mounts,
     },
@@ -112,7 +111,7 @@ impl MixUp {
 
 /// Whether the root lies on a file system that may be filled.
 pub(super) fn may_be_filled(layout: &Layout) -> Result<u64, String> {
-    let found = mounts::file_system(layout.root()).map_err(|e| words(&e))?;
+    let found = mounts::file_system(layout.root()).map_err(|e| e.in_one_line())?;
     let root = fs::canonicalize(layout.root()).map_err(|e| e.to_string())?;
     let own = found.mount == root && found.kind == "tmpfs" && found.total <= SMALL_MAX;
     if own { Ok(found.free) } else { Err(format!("{} is no small file system of its own", layout.root().display())) }
@@ -144,7 +143,7 @@ pub(super) async fn fill(layout: &Layout) -> Result<Wreck, String> {
 /// Gives the space back.
 pub(super) async fn empty(filler: &Path) -> Result<(), String> {
     let filler = filler.to_owned();
-    blocking(move || remove_optional(&filler).map_err(|e| words(&e))).await
+    blocking(move || remove_optional(&filler).map_err(|e| e.in_one_line())).await
 }
 
 /// A program that takes a port as soon as it is free. Dropped, it ends, and so it does when this process dies: its standard
@@ -238,10 +237,10 @@ pub(super) async fn put_back(engine: Handle, layout: Layout, nodes: Vec<NodeName
     let put = blocking(move || {
         let (data, aside) = places(&layout);
         // Not there: it was never put aside.
-        if names_in(&aside).map_err(|e| words(&e))?.is_empty() {
+        if names_in(&aside).map_err(|e| e.in_one_line())?.is_empty() {
             return Ok(());
         }
-        remove_dir_all_optional(&data).map_err(|e| words(&e))?;
+        remove_dir_all_optional(&data).map_err(|e| e.in_one_line())?;
         fs::rename(&aside, &data).map_err(|e| format!("cannot rename {}: {e}", aside.display()))
     });
     put.await.map_err(Rejection::NotNow)?;
@@ -277,10 +276,6 @@ pub(super) fn may_run(drill: Drill, layout: &Layout) -> Result<(), String> {
         return Err(format!("{drill} runs on a throw-away cluster only, and {root} is none"));
     }
     if drill == Drill::DiskFull { may_be_filled(layout).map(|_| ()) } else { Ok(()) }
-}
-
-fn words(e: &SysError) -> String {
-    format!("{e}: {}", e.source)
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> Result<T, String> + Send + 'static) -> Result<T, String> {

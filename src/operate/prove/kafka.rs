@@ -189,8 +189,8 @@ fn check_shape(topic: &Topic, wanted: &Wanted, findings: &mut Findings) {
     }
 }
 
-/// A new topic's leaders lie on different brokers. Later they move with every restart and come back by themselves
-/// (`auto.leader.rebalance.enable`), so of an old topic it is only told.
+/// A new topic's leaders lie on different brokers. Later they move with every restart and come back by themselves, so at the end
+/// of `up` it is only told of an old topic; `verify` waits for them.
 fn check_leaders(topic: &Topic, brokers: &[u32], created: bool, findings: &mut Findings, report: Report<'_>) {
     let leaders: BTreeSet<u32> = topic.partitions.iter().filter_map(|p| p.leader).collect();
     if leaders.len() >= brokers.len().min(PARTITIONS as usize) {
@@ -266,7 +266,14 @@ mod tests {
     use crate::clients::kafka::{Broker, Partition};
 
     fn targets(brokers: &[u32]) -> KafkaTargets {
-        KafkaTargets { internal: vec![], external: vec![], brokers: brokers.to_vec(), min_isr: 2, rf: 3 }
+        KafkaTargets {
+            internal: vec![],
+            external: vec![],
+            advertised_host: "localhost".into(),
+            brokers: brokers.to_vec(),
+            min_isr: 2,
+            rf: 3,
+        }
     }
 
     fn topic(leaders: &[u32]) -> Topic {

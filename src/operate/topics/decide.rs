@@ -9,6 +9,9 @@ use crate::{
 };
 use std::collections::BTreeMap;
 
+/// The setting whose loss costs records: a compacted topic that becomes one that is deleted from.
+const CLEANUP: &str = "cleanup.policy";
+
 /// A topic as it is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Seen {
@@ -122,7 +125,12 @@ fn settings(wanted: &config::Topic, seen: &Seen, ours: &BTreeMap<String, String>
         changes.insert(name.clone(), Alter::Set(value.clone()));
     }
     for (name, own) in seen.settings.own.iter().filter(|(name, _)| !wanted.settings.contains_key(*name)) {
-        if ours.get(name).is_some_and(|given| same(given, own)) {
+        let given = ours.get(name).is_some_and(|given| same(given, own));
+        if given && name == CLEANUP {
+            decision.told.push(format!(
+                "{name} is {own}, and is not in the file any more: it is left, as another one may delete records; say {name} in the file"
+            ));
+        } else if given {
             decision.mends.push(format!("{name} is {own}, and is not in the file any more"));
             changes.insert(name.clone(), Alter::Reset);
         } else {
@@ -132,6 +140,28 @@ fn settings(wanted: &config::Topic, seen: &Seen, ours: &BTreeMap<String, String>
     if !changes.is_empty() {
         decision.steps.push(Step::Alter(changes));
     }
+}
+
+/// The settings that a topic has from us when the steps are taken. What somebody else gave it, and the file says too, stays theirs:
+/// a line that only describes it takes nothing away when it goes.
+pub fn given(wanted: &config::Topic, decision: &Decision, ours: &BTreeMap<String, String>) -> BTreeMap<String, String> {
+    let mut given = ours.clone();
+    for step in &decision.steps {
+        match step {
+            Step::Create => given.clone_from(&wanted.settings),
+            Step::Grow { .. } => {}
+            Step::Alter(changes) => {
+                for (name, change) in changes {
+                    match change {
+                        Alter::Set(value) => given.insert(name.clone(), value.clone()),
+                        Alter::Reset => given.remove(name),
+                    };
+                }
+            }
+        }
+    }
+    given.retain(|name, _| wanted.settings.contains_key(name) || name == CLEANUP);
+    given
 }
 
 /// Whether two spellings are one value: a broker says a ratio back as Java spells it.
@@ -154,7 +184,10 @@ pub fn may(step: &Step, wanted: &config::Topic, live: &[u32], expected: &[u32]) 
     }
     let factor = usize::try_from(wanted.replication_factor).unwrap_or(usize::MAX);
     if live.len() < factor {
-        return Err(format!("waits for brokers: it wants {factor} copies, and {} are wanted up", expected.len()));
+        return Err(format!(
+            "waits for brokers: it wants {factor} copies, and {} are there or on their way",
+            expected.len()
+        ));
     }
     Ok(())
 }
@@ -272,6 +305,29 @@ mod tests {
     }
 
     #[test]
+    fn what_somebody_else_gave_stays_theirs_when_the_file_says_it_too_and_a_cleanup_policy_is_never_taken_back() {
+        let theirs = seen(&[3], &[("cleanup.policy", "compact"), ("flush.ms", "4")]);
+        let file = wanted(1, 3, &[("cleanup.policy", "compact"), ("flush.ms", "4"), ("segment.ms", "7")]);
+        let first = decide(&file, Some(&theirs), &Map::new());
+        let ours = given(&file, &first, &Map::new());
+        assert_eq!(ours, map(&[("segment.ms", "7")]), "only what a step has set");
+        let all = seen(&[3], &[("cleanup.policy", "compact"), ("flush.ms", "4"), ("segment.ms", "7")]);
+        let again = decide(&file, Some(&all), &ours);
+        assert_eq!((again.clone(), given(&file, &again, &ours)), (Decision::default(), ours.clone()));
+        let none = wanted(1, 3, &[]);
+        let gone = decide(&none, Some(&all), &ours);
+        let back = BTreeMap::from([("segment.ms".to_owned(), Alter::Reset)]);
+        assert_eq!(gone.steps, [Step::Alter(back)]);
+        assert_eq!(given(&none, &gone, &ours), Map::new());
+        // One that we gave.
+        let file = wanted(1, 3, &[("cleanup.policy", "compact")]);
+        let ours = given(&file, &decide(&file, None, &Map::new()), &Map::new());
+        let gone = decide(&none, Some(&seen(&[3], &[("cleanup.policy", "compact")])), &ours);
+        assert!(gone.steps.is_empty() && gone.told[0].contains("it is left"), "{gone:?}");
+        assert_eq!(given(&none, &gone, &ours), ours, "and told as long as it is so");
+    }
+
+    #[test]
     fn copies_are_placed_when_every_broker_that_shall_run_is_there() {
         let topic = wanted(3, 2, &[]);
         assert!(may(&Step::Create, &topic, &[1, 2, 3], &[1, 2, 3]).is_ok());
@@ -279,7 +335,7 @@ mod tests {
         assert_eq!(why, "waits for broker-3, so that it gets its share");
         assert!(may(&Step::Create, &topic, &[1, 2], &[1, 2]).is_ok(), "the third is stopped by order");
         let why = may(&Step::Grow { from: 1 }, &topic, &[1], &[1]).unwrap_err();
-        assert_eq!(why, "waits for brokers: it wants 2 copies, and 1 are wanted up");
+        assert_eq!(why, "waits for brokers: it wants 2 copies, and 1 are there or on their way");
         assert!(may(&Step::Alter(BTreeMap::new()), &topic, &[1], &[1, 2, 3]).is_ok(), "settings have no place");
     }
 

@@ -1,12 +1,15 @@
 //! The keeper of configured topics: puts the file into force when the cluster comes up, after a reload and by order; in between it
 //! looks, and tells what differs. It sleeps while nothing is configured and while no broker serves.
+//!
+//! A little past 500 lines: one look and what follows from it; what is due and what differs are files of their own.
 
 use super::{
     decide::{self, Decision, Step},
+    due::Due,
     look::{self, Look, Report, TopicReport},
 };
 use crate::{
-    base::{EventKind, EventLine, Layout, topics::TopicRecord},
+    base::{EventKind, EventLine, Incarnation, Layout, NodeKind, topics::TopicRecord},
     clients::kafka::{NewTopic, add_partitions, alter_settings, create},
     config,
     engine::{Handle, Snapshot, Wanted},
@@ -21,7 +24,7 @@ use std::{
 };
 use tokio::{
     sync::{mpsc, oneshot},
-    time::{Instant, sleep, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// Pause between looks at topics of which nothing is to be done.
@@ -38,6 +41,12 @@ const SHOWN_WITHIN: Duration = Duration::from_secs(5);
 
 /// Pause between looks meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+
+/// For how long a topic waits before that is an event: a broker that starts is waited for in silence.
+const TOLD_AFTER: Duration = Duration::from_secs(30);
+
+/// How much of what was done is kept for whoever waits for the rest.
+const DONE: usize = 100;
 
 /// What somebody wants of the keeper.
 #[derive(Debug)]
@@ -117,12 +126,22 @@ pub async fn keep(
     let mut inbox = inbox.0;
     let mut changes = engine.watch();
     let record = read(&layout).await;
-    let mut keeping =
-        Keeping { layout, record, due: true, tries: 0, cluster: None, asks: Vec::new(), done: Vec::new() };
+    let mut keeping = Keeping {
+        layout,
+        record,
+        due: Due::default(),
+        tries: 0,
+        cluster: None,
+        waiting: BTreeMap::new(),
+        asks: Vec::new(),
+        done: Vec::new(),
+    };
     loop {
         let sight = sight();
         let snapshot = changes.borrow_and_update().clone();
         let serving = serving(&snapshot);
+        keeping.due.file(&sight.topics);
+        keeping.due.brokers(lives(&snapshot, &serving));
         let idle = sight.topics.is_empty() && keeping.record.topics.is_empty() && keeping.asks.is_empty();
         let pause = if serving.is_empty() {
             keeping.nobody_serves(&keeper);
@@ -132,40 +151,73 @@ pub async fn keep(
         } else {
             keeping.turn(&engine, &sight, &snapshot, &serving, &keeper).await
         };
-        tokio::select! {
-            ask = inbox.recv() => match ask {
-                None => return,
-                Some(ask) => {
-                    keeping.due |= ask.apply;
+        let until = Instant::now() + pause;
+        loop {
+            tokio::select! {
+                ask = inbox.recv() => match ask {
+                    None => return,
+                    Some(ask) => keeping.asked(ask),
+                },
+                changed = changes.changed() => {
+                    if changed.is_err() {
+                        return;
+                    }
+                    let snapshot = changes.borrow_and_update().clone();
+                    let now = self::serving(&snapshot);
+                    // A cluster that was away is looked at at once, also when it was for less than a pause.
+                    if !serving.is_empty() && !keeping.due.brokers(lives(&snapshot, &now)) {
+                        continue;
+                    }
                     keeping.tries = 0;
-                    keeping.asks.push(ask);
                 }
-            },
-            changed = changes.changed(), if serving.is_empty() => if changed.is_err() {
-                return;
-            },
-            () = sleep(pause), if !serving.is_empty() && !idle => {}
+                () = sleep_until(until), if !serving.is_empty() => {}
+            }
+            break;
         }
     }
+}
+
+/// The lives of those that serve.
+fn lives(snapshot: &Snapshot, serving: &[u32]) -> BTreeMap<u32, Incarnation> {
+    let broker = |n: &Arc<crate::engine::NodeSnapshot>| match n.kind {
+        NodeKind::Broker(id) if serving.contains(&id) => Some((id, n.incarnation)),
+        NodeKind::Broker(_) | NodeKind::Zookeeper | NodeKind::Mysql | NodeKind::KafkaUi | NodeKind::Command => None,
+    };
+    snapshot.nodes.iter().filter_map(broker).collect()
 }
 
 struct Keeping {
     layout: Layout,
     record: TopicRecord,
-    /// The file is to be put into force.
-    due: bool,
+    /// What is to be put into force.
+    due: Due,
     tries: u32,
     /// Which cluster was seen last: another one has none of the topics.
     cluster: Option<String>,
+    /// Topics that could not be put into force, and since when.
+    waiting: BTreeMap<String, Instant>,
     asks: Vec<Ask>,
-    /// What was done since it became due.
+    /// What was done while somebody waits for it.
     done: Vec<String>,
 }
 
 impl Keeping {
+    fn asked(&mut self, ask: Ask) {
+        // Whoever had asked before may have gone.
+        self.asks.retain(|ask| !ask.reply.is_closed());
+        if ask.apply {
+            if !self.asks.iter().any(|ask| ask.apply) {
+                self.done.clear();
+            }
+            self.due.all();
+        }
+        self.tries = 0;
+        self.asks.push(ask);
+    }
+
     /// When brokers come back, the file is put into force again.
     fn nobody_serves(&mut self, keeper: &Keeper) {
-        self.due = true;
+        self.due.all();
         let why = "no broker serves";
         for ask in self.asks.drain(..) {
             // Whoever asked may have gone.
@@ -188,29 +240,40 @@ impl Keeping {
             Ok(look) => look,
             Err(why) => return self.unseen(why, keeper),
         };
-        self.due |= self.cluster.is_some() && look.cluster != self.cluster;
+        if self.cluster.is_some() && look.cluster != self.cluster {
+            self.due.all();
+        }
         self.cluster.clone_from(&look.cluster);
         let mut waits = BTreeMap::new();
-        if self.due {
-            let expected = expected(snapshot, sight);
-            let mut changed = false;
-            for topic in sight.topics.iter() {
-                match self.put_into_force(engine, topic, &look, &expected).await {
-                    Ok(did) => changed |= did,
-                    Err(why) => drop(waits.insert(topic.name.clone(), why)),
+        let expected = expected(snapshot, sight);
+        let mut changed = BTreeSet::new();
+        for topic in sight.topics.iter() {
+            if !self.due.is(&topic.name) {
+                continue;
+            }
+            match self.put_into_force(engine, topic, &look, &expected).await {
+                Ok(did) => {
+                    if did {
+                        changed.insert(topic.name.as_str());
+                    }
+                    self.due.done(&topic.name);
                 }
+                Err(why) => drop(waits.insert(topic.name.clone(), why)),
             }
-            if changed {
-                look = self.shown(sight, serving, &names, &waits).await.unwrap_or(look);
-            }
-            self.due = !waits.is_empty();
+        }
+        if !changed.is_empty() {
+            look = self.shown(sight, serving, &names, &changed).await.unwrap_or(look);
+        }
+        self.waiting.retain(|name, _| waits.contains_key(name));
+        for name in waits.keys() {
+            self.waiting.entry(name.clone()).or_insert_with(Instant::now);
         }
         let report = self.report(sight, &look, &waits);
         self.tell(engine, &names, &look, &report);
         self.write().await;
         *keeper.lock() = report;
         self.answer();
-        if !self.due {
+        if !self.due.any() {
             self.tries = 0;
             return CHECK;
         }
@@ -261,7 +324,9 @@ impl Keeping {
                 self.done.push(text);
             }
         }
-        self.record.topics.insert(topic.name.clone(), topic.settings.clone());
+        self.done.drain(..self.done.len().saturating_sub(DONE));
+        let given = decide::given(topic, &decision, self.ours(&topic.name));
+        self.record.topics.insert(topic.name.clone(), given);
         self.record.left.remove(&topic.name);
         Ok(!decision.steps.is_empty())
     }
@@ -277,7 +342,7 @@ impl Keeping {
         sight: &Sight,
         serving: &[u32],
         names: &BTreeSet<String>,
-        waits: &BTreeMap<String, String>,
+        changed: &BTreeSet<&str>,
     ) -> Option<Look> {
         let until = Instant::now() + SHOWN_WITHIN;
         let mut last = None;
@@ -285,7 +350,7 @@ impl Keeping {
             if let Ok(look) = look::look(sight, serving, names).await {
                 let settled = |topic: &config::Topic| {
                     let seen = look.topics.get(&topic.name);
-                    waits.contains_key(&topic.name)
+                    !changed.contains(topic.name.as_str())
                         || decide::decide(topic, seen, self.ours(&topic.name)).steps.is_empty()
                 };
                 let all = sight.topics.iter().all(settled);
@@ -339,12 +404,24 @@ impl Keeping {
                 );
             }
         }
-        if self.due {
-            return;
-        }
         let mut differences = BTreeMap::new();
         for topic in report.topics.iter().filter(|t| t.wanted.is_some()) {
             let was = self.record.differences.get(&topic.name);
+            if self.due.is(&topic.name) {
+                let long = self.waiting.get(&topic.name).is_some_and(|since| since.elapsed() >= TOLD_AFTER);
+                let told = match (&topic.waits, long) {
+                    (Some(why), true) => vec![why.clone()],
+                    // What is about to be done is not told as different.
+                    (Some(_) | None, _) => was.cloned().unwrap_or_default(),
+                };
+                if !told.is_empty() {
+                    if was != Some(&told) {
+                        note(EventKind::TopicDiffers, format!("topic {}: {}", topic.name, told.join("; ")));
+                    }
+                    differences.insert(topic.name.clone(), told);
+                }
+                continue;
+            }
             if topic.differences.is_empty() {
                 if was.is_some() {
                     note(EventKind::TopicAsConfigured, format!("topic {} is as the file says again", topic.name));
@@ -363,13 +440,13 @@ impl Keeping {
 
     fn answer(&mut self) {
         for ask in std::mem::take(&mut self.asks) {
-            if ask.apply && self.due {
+            if ask.apply && self.due.any() {
                 self.asks.push(ask);
             } else {
                 let _ = ask.reply.send(Ok(self.done.clone()));
             }
         }
-        if !self.due {
+        if !self.due.any() {
             self.done.clear();
         }
     }
@@ -390,11 +467,11 @@ impl Keeping {
     }
 }
 
-/// The brokers that shall run.
+/// The brokers that shall run. One that has failed comes back by an order only, so nothing waits for it.
 fn expected(snapshot: &Snapshot, sight: &Sight) -> Vec<u32> {
     let wanted = |id: &u32| {
         let name = crate::base::NodeName::broker(*id);
-        snapshot.nodes.iter().any(|n| n.name == name && n.wanted == Wanted::Up)
+        snapshot.nodes.iter().any(|n| n.name == name && n.wanted == Wanted::Up && n.failure.is_none())
     };
     sight.brokers.keys().copied().filter(wanted).collect()
 }

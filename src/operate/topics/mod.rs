@@ -2,6 +2,7 @@
 
 mod check;
 mod decide;
+mod due;
 mod keep;
 mod look;
 mod remove;

@@ -4,12 +4,14 @@
 //! Pure: what is applied, what is wanted and what runs go in, a [`ReloadPlan`] comes out. `plan` prints it, `reload`
 //! follows it, so that the two can never differ.
 
+mod dynamic;
 mod node;
 mod order;
 mod refuse;
 mod text;
 mod topics;
 
+pub use dynamic::{Dynamic, Put, Wanted};
 pub use node::{changed_keys, compare};
 pub use order::next_broker;
 pub use text::{hide, unified};
@@ -68,6 +70,8 @@ pub struct Present {
     pub life: Life,
     /// What its process was launched with.
     pub with: With,
+    /// Settings that a reload was giving it while it ran and of which nobody knows whether it has them.
+    pub cut_short: Vec<String>,
 }
 
 /// What a process was launched with.
@@ -177,6 +181,8 @@ pub struct NodeChange {
     pub argv: Vec<String>,
     /// Variables that go, come or change; values of commands are never shown.
     pub env: Vec<String>,
+    /// What a broker that runs on is given through the admin API.
+    pub dynamic: Option<Dynamic>,
 }
 
 /// What a step waits for before it is taken.
@@ -186,7 +192,7 @@ pub enum Gate {
     None,
     /// Every broker that is wanted is ready: ZooKeeper is not taken from under one that recovers.
     BrokersReady,
-    /// Every replica of every partition is in sync, as each broker sees it.
+    /// ZooKeeper can be used, every replica of every partition is in sync as each broker sees it, and nothing breaks by it.
     InSync,
     /// No partition has a replica on it.
     NoReplicas,
@@ -198,7 +204,7 @@ impl Gate {
         match self {
             Gate::None => None,
             Gate::BrokersReady => Some("when every broker is ready"),
-            Gate::InSync => Some("when every replica of every partition is in sync"),
+            Gate::InSync => Some("when every replica of every partition is in sync and nothing breaks by it"),
             Gate::NoReplicas => Some("refused while a partition has a replica on it"),
         }
     }
@@ -256,7 +262,7 @@ pub fn decide(
     now: &BTreeMap<NodeName, Present>,
     has_data: &BTreeSet<NodeName>,
 ) -> ReloadPlan {
-    let rests = Present { life: Life::Rests, with: With::Applied };
+    let rests = Present { life: Life::Rests, with: With::Applied, cut_short: Vec::new() };
     let present = |node: &NodeName| now.get(node).unwrap_or(&rests);
     let mut plan = ReloadPlan::default();
     let old: &[Recipe] = applied.map_or(&[], |side| &side.recipes);

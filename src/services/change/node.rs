@@ -1,6 +1,10 @@
 //! One node: what of it differs, what that means for it, and the words for why.
 
-use super::{Does, FileChange, Life, NodeChange, Present, Setting, When, With, text};
+use super::{
+    Does, FileChange, Life, NodeChange, Present, Setting, When, With,
+    dynamic::{self, Dynamic, Found},
+    text,
+};
 use crate::base::{
     ByteSize, Launched, NodeKind,
     launched::LaunchedFile,
@@ -27,6 +31,7 @@ pub(super) fn gone(recipe: &Recipe, present: &Present) -> NodeChange {
         files: Vec::new(),
         argv: Vec::new(),
         env: Vec::new(),
+        dynamic: None,
     }
 }
 
@@ -44,6 +49,7 @@ pub(super) fn change(before: Option<&Recipe>, recipe: &Recipe, present: &Present
             files,
             argv: text::argv(&[], &wanted.argv),
             env: Vec::new(),
+            dynamic: None,
         });
     };
     let applied = before.launched();
@@ -55,13 +61,28 @@ pub(super) fn change(before: Option<&Recipe>, recipe: &Recipe, present: &Present
     let unknown = present.life == Life::Runs && present.with == With::Unknown;
     let runs_with_other = unknown || basis.digest() != applied.digest();
     let mut why = compare(basis, &wanted);
+    let mut settings = Vec::new();
+    let mut dynamic = None;
+    if present.life == Life::Runs && !unknown && matches!(recipe.kind, NodeKind::Broker(_)) {
+        match dynamic::found(basis, &wanted) {
+            Found::All(what, of_its_file) => {
+                why.clear();
+                settings = of_its_file;
+                dynamic = Some(what);
+            }
+            Found::Restart(words) => why.extend(words),
+        }
+        if why.is_empty() {
+            settings.extend(finish(&mut dynamic, before, recipe, &present.cut_short));
+        }
+    }
     if unknown {
         why.push("it was launched with settings that are not on record any more".into());
     } else if runs_with_other && !why.is_empty() {
         why.push("it runs with other settings than the applied ones".into());
     }
     let restarts = !why.is_empty() && present.life != Life::Rests;
-    let mut settings = live(before, recipe);
+    settings.extend(live(before, recipe));
     settings.extend(log(basis, &wanted));
     settings.extend(first_start(before, recipe));
     settings.extend(program(before, recipe));
@@ -93,7 +114,33 @@ pub(super) fn change(before: Option<&Recipe>, recipe: &Recipe, present: &Present
         files,
         argv: text::argv(&basis.argv, &wanted.argv),
         env: text::env(&basis.env, &wanted.env, recipe.kind != NodeKind::Command),
+        dynamic,
     })
+}
+
+/// A change that was cut short is made again: which of its settings the broker has is not known.
+fn finish(dynamic: &mut Option<Dynamic>, before: &Recipe, recipe: &Recipe, cut_short: &[String]) -> Vec<Setting> {
+    let known = |puts: &[dynamic::Put], key: &str| puts.iter().any(|put| put.key == key);
+    let left: Vec<String> = {
+        let to = dynamic.as_ref().map_or(&[][..], |d| &d.to[..]);
+        cut_short.iter().filter(|key| !known(to, key)).cloned().collect()
+    };
+    let again = dynamic::again(recipe, &left);
+    if again.is_empty() {
+        return Vec::new();
+    }
+    let all = dynamic.get_or_insert_default();
+    all.back
+        .extend(dynamic::again(before, &left).into_iter().filter(|put| !known(&all.back, put.key)).collect::<Vec<_>>());
+    let words = |key: &str| Setting {
+        key: key.to_owned(),
+        from: "not known: a reload was cut short".into(),
+        to: "as its file says".into(),
+        when: When::Live,
+    };
+    let settings = again.iter().filter(|put| !put.pinned).map(|put| words(put.key)).collect();
+    all.to.extend(again.into_iter().filter(|put| !known(&all.to, put.key)).collect::<Vec<_>>());
+    settings
 }
 
 fn live_words(settings: &[Setting]) -> Vec<String> {

@@ -15,7 +15,10 @@ fn side(text: &str) -> Side {
 }
 
 fn all(side: &Side, life: Life) -> BTreeMap<NodeName, Present> {
-    side.recipes.iter().map(|r| (r.node.clone(), Present { life, with: With::Applied })).collect()
+    side.recipes
+        .iter()
+        .map(|r| (r.node.clone(), Present { life, with: With::Applied, cut_short: Vec::new() }))
+        .collect()
 }
 
 fn name(text: &str) -> NodeName {
@@ -58,6 +61,7 @@ fn keys_of_a_yaml_file_are_named_like_those_of_properties() {
 #[test]
 fn what_each_change_leads_to() {
     let brokers = ["broker-1 restart in-sync", "broker-2 restart in-sync", "broker-3 restart in-sync"];
+    let live = ["broker-1 live", "broker-2 live", "broker-3 live"];
     let with_zookeeper = [&["zookeeper restart brokers-ready"][..], &brokers[..]].concat();
     let a = || command("a", "");
     let table: Vec<(&str, String, String, &[&str])> = vec![
@@ -66,20 +70,38 @@ fn what_each_change_leads_to() {
         (
             "a property of all brokers",
             STACK.into(),
-            format!("{STACK}[kafka.properties]\nnum.io.threads = 8\n"),
+            format!("{STACK}[kafka.properties]\nreplica.lag.time.max.ms = 5000\n"),
+            &brokers,
+        ),
+        (
+            "one that Kafka takes while it runs",
+            STACK.into(),
+            format!("{STACK}[kafka.properties]\nnum.io.threads = 8\nlog.retention.minutes = 9\n"),
+            &live,
+        ),
+        (
+            "more threads than it takes while it runs",
+            STACK.into(),
+            format!("{STACK}[kafka.properties]\nnum.io.threads = 9\n"),
+            &brokers,
+        ),
+        (
+            "both kinds",
+            STACK.into(),
+            format!("{STACK}[kafka.properties]\nnum.io.threads = 8\nreplica.lag.time.max.ms = 5000\n"),
             &brokers,
         ),
         (
             "what an acknowledged record survives",
             STACK.into(),
             "[zookeeper]\n[kafka]\ndurability = \"power-cut\"\n[mysql]\n".into(),
-            &brokers,
+            &live,
         ),
         (
             "a property of one",
             STACK.into(),
             format!(
-                "{STACK}[kafka.brokers.1]\n[kafka.brokers.2.properties]\n\"num.io.threads\" = 8\n[kafka.brokers.3]\n"
+                "{STACK}[kafka.brokers.1]\n[kafka.brokers.2.properties]\n\"num.partitions\" = 8\n[kafka.brokers.3]\n"
             ),
             &["broker-2 restart in-sync"],
         ),
@@ -180,7 +202,8 @@ fn a_node_that_does_not_run_is_only_restarted_when_it_is_trying_to() {
 #[test]
 fn what_runs_counts_and_not_what_is_applied() {
     let (applied, other) = (side(&command("a", "")), side(&command("a", "env = { A = \"1\" }")));
-    let runs_with = |with: With| BTreeMap::from([(name("a"), Present { life: Life::Runs, with })]);
+    let runs_with =
+        |with: With| BTreeMap::from([(name("a"), Present { life: Life::Runs, with, cut_short: Vec::new() })]);
     let of_other = || runs_with(With::This(Box::new(other.recipes[0].launched())));
     // A reload was interrupted when `a` had its new settings already: the second one has nothing left to restart.
     let plan = decide(Some(&applied), &other, &of_other(), &BTreeSet::new());
@@ -305,11 +328,56 @@ fn no_secret_is_in_any_difference() {
 
 #[test]
 fn a_difference_names_the_keys_and_shows_the_lines() {
+    let plan = decided(STACK, &format!("{STACK}[kafka.properties]\nnum.io.threads = 9\n"));
+    let change = plan.node(&name("broker-1")).unwrap();
+    let too_far = "num.io.threads from 4 to 9 is more than double, which a broker takes at its start only";
+    assert_eq!(change.why, ["server.properties: num.io.threads", too_far]);
+    assert_eq!(change.dynamic, None);
     let plan = decided(STACK, &format!("{STACK}[kafka.properties]\nnum.io.threads = 8\n"));
     let change = plan.node(&name("broker-1")).unwrap();
-    assert_eq!(change.why, ["server.properties: num.io.threads"]);
+    assert_eq!(change.why, ["num.io.threads"]);
     let diff = &change.files[0].diff;
     assert!(diff.starts_with("--- /srv/cdc/nodes/broker-1/conf/server.properties\n+++ "), "{diff}");
     assert!(diff.contains("\n-num.io.threads=4\n") && diff.contains("\n+num.io.threads=8\n"), "{diff}");
     assert!(diff.lines().count() < 20, "only what is near: {diff}");
+}
+
+#[test]
+fn a_broker_that_does_not_run_and_one_of_which_nothing_is_known_are_given_nothing() {
+    let (old, new) = (side(STACK), side(&format!("{STACK}[kafka.properties]\nnum.io.threads = 8\n")));
+    let change = |life, with| {
+        let now = BTreeMap::from([(name("broker-1"), Present { life, with, cut_short: Vec::new() })]);
+        let plan = decide(Some(&old), &new, &now, &BTreeSet::new());
+        let node = plan.node(&name("broker-1")).unwrap();
+        (node.does, node.dynamic.is_some())
+    };
+    assert_eq!(change(Life::Runs, With::Applied), (Does::Live, true));
+    assert_eq!(change(Life::Runs, With::Unknown), (Does::Restart, false));
+    assert_eq!(change(Life::Trying, With::Applied), (Does::Restart, false));
+    assert_eq!(change(Life::Rests, With::Applied), (Does::Keep, false));
+}
+
+#[test]
+fn settings_of_a_reload_that_was_cut_short_are_set_again_though_no_file_differs() {
+    let stack = side(STACK);
+    let one = |cut_short: &[&str], wanted: &Side| {
+        let cut_short = cut_short.iter().map(|key| (*key).to_owned()).collect();
+        let here = Present { life: Life::Runs, with: With::Applied, cut_short };
+        let now = BTreeMap::from([(name("broker-1"), here)]);
+        decide(Some(&stack), wanted, &now, &BTreeSet::new()).node(&name("broker-1")).cloned()
+    };
+    assert_eq!(one(&[], &stack), None);
+    let change = one(&["num.io.threads", "log.retention.ms", "of.a.later.version"], &stack).unwrap();
+    assert_eq!((change.does, change.why), (Does::Live, vec!["num.io.threads, log.retention.ms".to_owned()]));
+    let dynamic = change.dynamic.unwrap();
+    let keys: Vec<&str> = dynamic.to.iter().map(|put| put.key).collect();
+    assert_eq!((keys, dynamic.to == dynamic.back), (vec!["num.io.threads", "log.retention.ms"], true));
+    // beside another change, once each
+    let wanted = side(&format!("{STACK}[kafka.properties]\nnum.io.threads = 8\n"));
+    let dynamic = one(&["num.io.threads", "max.connections"], &wanted).unwrap().dynamic.unwrap();
+    let keys: Vec<&str> = dynamic.to.iter().map(|put| put.key).collect();
+    assert_eq!(keys, ["num.io.threads", "max.connections"]);
+    // a restart begins with the file anyway
+    let wanted = side(&format!("{STACK}[kafka.properties]\nnum.partitions = 8\n"));
+    assert_eq!(one(&["max.connections"], &wanted).unwrap().dynamic, None);
 }

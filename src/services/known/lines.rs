@@ -1,7 +1,7 @@
 //! A line as its product writes it for every entry of the list. Those with times of 2026-11-25 were written by Kafka 3.5.2,
 //! ZooKeeper 3.6.4, MySQL 9.7.4 and OpenJDK 17 when they were brought into that trouble; the others are their format strings.
 
-use super::{FATAL, HARMLESS};
+use super::{FATAL, HARMLESS, NOTED};
 use crate::{
     base::{Cause, NodeKind},
     services::catalogue,
@@ -272,6 +272,29 @@ fn every_fatal_entry_is_met_by_a_line_and_gives_its_cause() {
     }
     let unmet: Vec<_> = (0..FATAL.len()).filter(|n| !met.contains(n)).map(|n| FATAL[n].parts).collect();
     assert!(unmet.is_empty(), "no line for {unmet:?}");
+}
+
+const NOTED_LINES: &[(NodeKind, &str)] = &[
+    (
+        ZOOKEEPER,
+        "2026-11-25T14:20:31.114Z INFO Expiring session 0x10000b1c1a90003, timeout of 12000ms exceeded (org.apache.zookeeper.server.ZooKeeperServer)",
+    ),
+    (
+        BROKER,
+        "WARN Unable to reconnect to ZooKeeper service, session 0x10000b1c1a90003 has expired (org.apache.zookeeper.ClientCnxn)",
+    ),
+    (BROKER, "INFO [ZooKeeperClient Kafka server] Session expired. (kafka.zookeeper.ZooKeeperClient)"),
+];
+
+#[test]
+fn every_noted_entry_is_met_by_a_line() {
+    let mut met = BTreeSet::new();
+    for (kind, line) in NOTED_LINES {
+        let known = catalogue::noted(*kind, line).unwrap_or_else(|| panic!("nobody knows: {line}"));
+        assert!(catalogue::fatal(*kind, line).is_none() && catalogue::harmless(*kind, line).is_none(), "{line}");
+        met.insert(NOTED.iter().position(|k| k == known).unwrap());
+    }
+    assert_eq!(met.len(), NOTED.len());
 }
 
 /// Lines of runs that went well, or of what is called harmless.

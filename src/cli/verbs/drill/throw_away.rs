@@ -27,6 +27,8 @@ use std::{
 
 /// How long ZooKeeper and three brokers may take until they are ready, on a slow machine.
 const READY_WITHIN: Duration = Duration::from_secs(180);
+/// How long a daemon may take until it has taken everything down at once, before it is ended itself.
+const DOWN_WITHIN: Duration = Duration::from_secs(10);
 /// How long everything may take to be gone after SIGKILL.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
@@ -54,7 +56,10 @@ pub(super) async fn made(context: &Context, plan: Plan, on: Option<PathBuf>) -> 
         })?,
     };
     let place = blocking(move || Place::claim(&base)).await??;
-    let place = cleared(context, place, &mut live).await?;
+    let place = tokio::select! {
+        place = cleared(context, place, &mut live) => place?,
+        () = signals.next() => return Err(CliError::new(Exit::Interrupted, "interrupted; no drill was begun")),
+    };
     let drill = plan.drill;
     let (place, made) = blocking(move || {
         let made = place.make(&loaded.plan, drill);
@@ -78,7 +83,10 @@ pub(super) async fn made(context: &Context, plan: Plan, on: Option<PathBuf>) -> 
         },
         Err(e) => Err(e.clone()),
     };
-    let removed = removed(context, standing.ok(), place, &mut live).await;
+    let removed = tokio::select! {
+        removed = removed(context, standing.ok(), place, &mut live) => removed,
+        () = signals.insists() => Err(CliError::new(Exit::Interrupted, "interrupted again before everything was ended")),
+    };
     drop(live);
     if let Err(e) = &removed {
         let text = e.render(false).unwrap_or_default();
@@ -213,20 +221,7 @@ async fn cleared(context: &Context, place: Place, live: &mut Live) -> Result<Pla
 async fn quieted(reached: &Reached) -> Result<(), CliError> {
     let began = Instant::now();
     while !reached.is_quiet() {
-        match Client::connect(&reached.layout.control_socket()).await {
-            Ok(client) => {
-                // What it answers, and whether it lives to answer, shows in what still runs.
-                if let Ok(mut answers) = client.ask(Order::Down { now: true }).await {
-                    while let Ok(Some(_)) = answers.next().await {}
-                }
-            }
-            Err(ClientError::NoDaemon { .. }) => {
-                let layout = reached.layout.clone();
-                // A daemon that begins or ends holds the root for a moment: then again.
-                let _ = blocking(move || down::down(&layout, true, &|_| {})).await?;
-            }
-            Err(e) => return Err(e.into()),
-        }
+        told_to_go(reached).await?;
         if began.elapsed() > GONE_WITHIN {
             let root = reached.layout.root().display();
             return Err(CliError::new(Exit::Unexpected, format!("not everything below {root} could be ended")));
@@ -234,6 +229,33 @@ async fn quieted(reached: &Reached) -> Result<(), CliError> {
         tokio::time::sleep(LOOK).await;
     }
     Ok(())
+}
+
+/// Asks the daemon, or does it where there is none.
+async fn told_to_go(reached: &Reached) -> Result<(), CliError> {
+    match Client::connect(&reached.layout.control_socket()).await {
+        Ok(client) => {
+            // What it answers, and whether it lives to answer, shows in what still runs.
+            let told = async {
+                if let Ok(mut answers) = client.ask(Order::Down { now: true }).await {
+                    while let Ok(Some(_)) = answers.next().await {}
+                }
+            };
+            if tokio::time::timeout(DOWN_WITHIN, told).await.is_err() {
+                // It takes connections, and is stopped or stuck. What it ran goes without it, next time round.
+                let layout = reached.layout.clone();
+                blocking(move || down::kill_daemon(&layout)).await?;
+            }
+            Ok(())
+        }
+        Err(ClientError::NoDaemon { .. }) => {
+            let layout = reached.layout.clone();
+            // A daemon that begins or ends holds the root for a moment: then again.
+            let _ = blocking(move || down::down(&layout, true, &|_| {})).await?;
+            Ok(())
+        }
+        Err(e) => Err(e.into()),
+    }
 }
 
 async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> Result<T, CliError> {

@@ -44,7 +44,9 @@ impl Up<'_> {
                 let nodes = choose::to_start(&now, &self.args.only, fresh);
                 let ordered = match nodes.is_empty() {
                     true => None,
-                    false => Some(self.context.ask(&self.layout, Order::Start { nodes, with_needs: true }).await?),
+                    false => Some(
+                        self.context.ask(&self.layout, Order::Start { nodes, with_needs: true, anyway: false }).await?,
+                    ),
                 };
                 Ok::<_, CliError>((now, ordered, self.context.ask(&self.layout, Order::Watch).await?))
             };

@@ -176,6 +176,8 @@ fn what_cannot_be_renamed_half_way_is_finished_by_the_next_one_and_nothing_else_
         restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err(),
         reset(&layout, &stores, Set::Mysql).unwrap_err(),
         create(&layout, &stores, "t", &mut quiet()).map(drop).unwrap_err(),
+        // It has the passwords, which come last.
+        remove(&layout, "s").map(drop).unwrap_err(),
     ];
     for refused in refusals {
         assert!(matches!(&refused, StoreError::Refused(what, _) if what.contains("half exchanged")), "{refused}");
@@ -183,8 +185,14 @@ fn what_cannot_be_renamed_half_way_is_finished_by_the_next_one_and_nothing_else_
     assert!(finish(&layout, &stores).is_err(), "it stands there still");
     assert_eq!(seen(&stores), ["old zookeeper", "new broker-1", "new mysql"], "nothing was lost meanwhile");
     std::fs::remove_dir_all(obstacle.parent().unwrap()).unwrap();
+    let (secrets, away) = (layout.snapshots().join("s/secrets"), layout.snapshots().join("s/away"));
+    std::fs::rename(&secrets, &away).unwrap();
+    let e = finish(&layout, &stores).unwrap_err();
+    assert!(e.to_string().contains("s/secrets") && layout.exchange().exists(), "{e}");
+    std::fs::rename(&away, &secrets).unwrap();
     assert!(finish(&layout, &stores).unwrap().unwrap().contains("is finished now"));
     assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "old mysql"]);
+    assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "old");
 }
 
 #[test]

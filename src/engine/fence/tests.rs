@@ -1,0 +1,152 @@
+//! How the proof is gathered: each clause of the guard with a world that breaks it, in front of a ZooKeeper of the test's own.
+
+use super::{
+    fake_zookeeper::{CREATED, FakeZookeeper, Takeover},
+    *,
+};
+use std::net::TcpListener;
+
+const OURS: i64 = 0x0100_0018_673c_0003;
+const THEIRS: i64 = 0x0100_0018_673c_0009;
+
+struct Scene {
+    _dir: tempfile::TempDir,
+    zookeeper: FakeZookeeper,
+    fence: Fence,
+}
+
+/// A broker that has ended, whose session is there, in front of a ZooKeeper that is ours: this process.
+async fn scene(registered: &[Option<i64>], takeover: Takeover) -> Scene {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    let node = NodeName::broker(2);
+    std::fs::create_dir_all(layout.state()).unwrap();
+    std::fs::create_dir_all(layout.node_lock(&node).parent().unwrap()).unwrap();
+    let zookeeper = FakeZookeeper::start(registered, takeover).await;
+    let pid = i32::try_from(std::process::id()).unwrap();
+    let fence = Fence {
+        journal: Journal::start(&layout),
+        layout,
+        node,
+        broker: 2,
+        zookeeper: zookeeper.address,
+        zookeeper_process: Some(ProcessId { pid, start_ticks: 1, boot_id: "b".into() }),
+        up_to: Duration::from_secs(1),
+        incarnation: Incarnation(3),
+        end: Some(RunEnded { started: Some(Timestamp(CREATED.0 - 1)), ended: Timestamp(CREATED.0 + 1) }),
+        recorded: None,
+        ports: vec![],
+    };
+    Scene { _dir: dir, zookeeper, fence }
+}
+
+impl Scene {
+    /// Refused with these words about this session, and nobody's session was touched.
+    async fn refused(&self, session: i64, words: &str) {
+        match self.fence.attempt().await.unwrap() {
+            Fenced::Refused(of, why) => {
+                assert!(why.contains(words) && of == session, "{words:?} of {session:#x}: {why} of {of:#x}");
+            }
+            other => panic!("{words:?}: not refused: {other:?}"),
+        }
+        assert_eq!(self.zookeeper.taken_over(), [0i64; 0], "an attempt alone would harm");
+        assert!(self.events().is_empty(), "{:?}", self.events());
+    }
+
+    fn events(&self) -> Vec<String> {
+        self.fence.journal.since(Timestamp(0)).into_iter().map(|e| format!("{} {}", e.kind, e.text)).collect()
+    }
+}
+
+#[tokio::test]
+async fn the_session_of_a_broker_proven_dead_is_closed_and_told() {
+    let scene = scene(&[Some(OURS)], Takeover::Closes).await;
+    assert!(matches!(scene.fence.attempt().await.unwrap(), Fenced::Closed(OURS)));
+    assert_eq!(scene.zookeeper.taken_over(), [OURS]);
+    let told = scene.events();
+    assert_eq!(told.len(), 1, "{told:?}");
+    assert!(told[0].starts_with("fenced ZooKeeper session 0x1000018673c0003 of broker 2 closed"), "{told:?}");
+}
+
+#[tokio::test]
+async fn where_nobody_is_registered_there_is_nothing_to_close() {
+    let scene = scene(&[None], Takeover::Closes).await;
+    assert!(matches!(scene.fence.attempt().await.unwrap(), Fenced::NobodyThere));
+    assert_eq!(scene.zookeeper.taken_over(), [0i64; 0]);
+}
+
+#[tokio::test]
+async fn a_program_on_a_port_of_the_broker_may_be_the_broker() {
+    let mut scene = scene(&[Some(OURS)], Takeover::Closes).await;
+    // whichever address it listens on, also on the last port of several
+    for address in ["127.0.0.1:0", "0.0.0.0:0"] {
+        let thief = TcpListener::bind(address).unwrap();
+        let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+        scene.fence.ports = vec![free, thief.local_addr().unwrap().port()];
+        scene.refused(OURS, "listens on a port of the broker").await;
+    }
+}
+
+#[tokio::test]
+async fn a_zookeeper_that_is_not_ours_is_not_written_to() {
+    let mut scene = scene(&[Some(OURS)], Takeover::Closes).await;
+    let somebody = ProcessId { pid: 1, start_ticks: 1, boot_id: "b".into() };
+    scene.fence.zookeeper_process = Some(somebody);
+    let us = format!("(pid {}", std::process::id());
+    scene.refused(OURS, &us).await;
+    scene.refused(OURS, "the ZooKeeper that answers is not the supervisor's own").await;
+    scene.fence.zookeeper_process = None;
+    scene.refused(OURS, "the supervisor's own does not run").await;
+}
+
+#[tokio::test]
+async fn a_tree_of_which_something_lives_is_not_dead() {
+    let scene = scene(&[Some(OURS)], Takeover::Closes).await;
+    let lock = fs::Lock::try_take(&scene.fence.layout.node_lock(&scene.fence.node)).unwrap();
+    assert!(lock.is_some());
+    scene.refused(OURS, "a process of the broker still lives").await;
+}
+
+#[tokio::test]
+async fn without_an_end_on_record_and_after_another_ones_start_nothing_is_closed() {
+    let mut scene = scene(&[Some(OURS)], Takeover::Closes).await;
+    let end = scene.fence.end.take().unwrap();
+    scene.refused(OURS, "not on record").await;
+    scene.fence.end = Some(RunEnded { started: Some(Timestamp(CREATED.0 + 1)), ..end });
+    scene.refused(OURS, "somebody else holds its name").await;
+    scene.fence.recorded = Some(THEIRS);
+    scene.refused(OURS, "somebody else holds its name").await;
+}
+
+#[tokio::test]
+async fn a_session_that_changes_between_two_reads_is_left_alone() {
+    let looked = scene(&[Some(OURS), Some(THEIRS)], Takeover::Closes).await;
+    looked.refused(THEIRS, "another session took the broker's name just now").await;
+    let gone = scene(&[Some(OURS), None], Takeover::Closes).await;
+    assert!(matches!(gone.fence.attempt().await.unwrap(), Fenced::NobodyThere));
+    assert_eq!(gone.zookeeper.taken_over(), [0i64; 0]);
+}
+
+#[tokio::test]
+async fn a_close_that_zookeeper_does_not_carry_out_is_not_called_one() {
+    for takeover in [Takeover::Expired, Takeover::Refuses] {
+        let held = scene(&[Some(OURS)], takeover).await;
+        match held.fence.attempt().await.unwrap() {
+            Fenced::Refused(OURS, why) => assert!(why.contains("close session 0x1000018673c0003"), "{why}"),
+            other => panic!("{takeover:?}: {other:?}"),
+        }
+        assert!(held.events().is_empty(), "{:?}", held.events());
+        // it went by itself meanwhile: gone, and nothing that is ours to tell
+        let gone = scene(&[Some(OURS), Some(OURS), None], takeover).await;
+        assert!(matches!(gone.fence.attempt().await.unwrap(), Fenced::NobodyThere), "{takeover:?}");
+        assert!(gone.events().is_empty());
+    }
+}
+
+#[tokio::test]
+async fn a_zookeeper_that_does_not_answer_leaves_it_unknown() {
+    let mut scene = scene(&[Some(OURS)], Takeover::Closes).await;
+    scene.fence.zookeeper = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    assert!(scene.fence.attempt().await.is_err());
+    assert_eq!(scene.zookeeper.taken_over(), [0i64; 0]);
+}

@@ -1,0 +1,55 @@
+//! kill -9 of the daemon between any two steps of a live change: the broker runs on, and a second reload ends what was begun.
+
+use crate::{
+    bench::Bench,
+    support::{STATE_LIMIT, pid_of, skip, until},
+};
+use cdc_supervisor::clients::kafka::broker_settings;
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+#[test]
+fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
+    let Ok(store) = std::env::var("CDC_TEST_STORE") else {
+        return skip("a_live_change_is_whole", "CDC_TEST_STORE names no filled artifact store");
+    };
+    let _turn = crate::real_ports();
+    let configured = |threads: u32| {
+        format!(
+            "[artifacts]\nstore = \"{store}\"\noffline = true\n[zookeeper]\n[kafka.brokers.1.properties]\nnum.io.threads = {threads}\n"
+        )
+    };
+    let bench = Bench::with(&configured(4));
+    let output = bench.run(&["up", "--detach"]);
+    assert_eq!(output.code, Some(0), "{output}");
+    let pid = pid_of(&bench.node("broker-1").expect("a daemon that answers"));
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let in_force = || {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 29092));
+        let asked = broker_settings(address, 1, Some(vec!["num.io.threads"]), Duration::from_secs(10));
+        runtime.block_on(asked).unwrap()["num.io.threads"].value.clone().unwrap()
+    };
+    for (threads, point) in (5..).zip(["dynamic.intended", "dynamic.set", "dynamic.given"]) {
+        bench.root.configure_raw(&configured(threads));
+        bench.arm(&format!("{point} kill"));
+        drop(bench.run(&["reload"]));
+        until(STATE_LIMIT, point, || if bench.hit() { Ok(()) } else { Err("not reached".to_owned()) });
+        bench.disarm();
+        fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
+        // It may refuse to go on with a reload half done, and says to reload.
+        let back = bench.run(&["up", "--detach"]);
+        assert!(matches!(back.code, Some(0 | 8)), "{point}\n{back}");
+        let again = bench.run(&["reload"]);
+        assert_eq!(again.code, Some(0), "{point}\n{again}");
+        assert_eq!(in_force(), threads.to_string(), "{point}\n{back}\n{again}");
+        let same = bench.run(&["reload"]);
+        assert!(same.code == Some(0) && same.stdout.contains("nothing differs"), "{point}\n{same}");
+        let node = bench.node("broker-1").expect("a daemon that answers");
+        assert_eq!((pid_of(&node), &node["restarts"]), (pid, &0.into()), "{point}: {node}");
+    }
+    assert_eq!(bench.run(&["down"]).code, Some(0));
+    bench.root.await_empty();
+}

@@ -1,0 +1,214 @@
+//! What a roll and a reload look at before they take a broker away: ZooKeeper, topics that are made meanwhile, replicas that nobody
+//! brings back, a broker that does not come back, and one that leaves. One stack, because each is a moment on the same road.
+
+use crate::{
+    stack::Stack,
+    support::{STATE_LIMIT, VERB_LIMIT, until, wait::stays},
+};
+use cdc_supervisor::clients::kafka::Admin;
+use serde_json::Value;
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    time::{Duration, Instant},
+};
+
+const CALL: Duration = Duration::from_secs(20);
+
+/// The file below its root: without MySQL, and with these lines of Kafka.
+fn configure(stack: &Stack, kafka: &str) {
+    let text = fs::read_to_string(stack.config()).unwrap();
+    let artifacts = text.split_once("\n\n").unwrap().1.split_once("[zookeeper]").unwrap().0.to_owned();
+    stack.configure_raw(&format!("{artifacts}[zookeeper]\n[kafka]\n{kafka}"));
+}
+
+/// Every replica of every partition is in sync, on so many brokers.
+fn whole(stack: &Stack, admin: &Admin, brokers: &[u32]) {
+    stack.await_cluster(admin, "a whole cluster", |v| v.broker_ids() == brokers && v.troubles().is_empty());
+}
+
+fn without_topics(stack: &Stack, admin: &Admin) {
+    let view = stack.call(admin.describe(CALL)).unwrap();
+    for topic in &view.topics {
+        stack.call(admin.delete_topic(&topic.name, CALL)).unwrap();
+    }
+    stack.await_cluster(admin, "no topic is left", |v| v.topics.is_empty());
+}
+
+#[test]
+fn a_broker_is_taken_away_only_after_a_look_at_everything_it_is_needed_for() {
+    let stack = Stack::new();
+    configure(&stack, "");
+    stack.up();
+    let admin = stack.admin();
+    whole(&stack, &admin, &[1, 2, 3]);
+    without_zookeeper(&stack);
+    a_topic_that_is_made_while_a_roll_waits(&stack, &admin);
+    a_reload_needs_the_same_consent(&stack, &admin);
+    a_broker_that_does_not_come_back(&stack, &admin);
+    replicas_that_nobody_brings_back(&stack, &admin);
+    a_broker_that_leaves(&stack, &admin);
+    a_stopped_broker_without_replicas(&stack);
+}
+
+/// Brokers answer from memory while ZooKeeper is down: everything looks whole, and no leader could move.
+fn without_zookeeper(stack: &Stack) {
+    let pid = stack.pid("broker-1");
+    stack.ok(&["stop", "zookeeper"]);
+    let said = stack.fails(9, &["why-not", "broker-1"]).stdout;
+    assert!(said.contains("no leader could move") && said.contains("zookeeper is not ready (down"), "{said}");
+    assert!(said.contains("unreadable        test-phase1-"), "{said}");
+    let left = stack.fails(6, &["roll", "--max-wait", "1s", "broker-1"]);
+    assert!(left.stderr.contains("zookeeper is not ready") && left.stderr.contains("roll broker-1"), "{left}");
+    stack.expect_log("and stopped");
+    let mut rolling = stack.spawn(&["roll", "broker-1"]);
+    stays(Duration::from_secs(2), "it waits", || rolling.is_running() && stack.pid("broker-1") == pid);
+    stack.ok(&["start", "zookeeper"]);
+    let output = rolling.wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    assert_ne!(stack.pid("broker-1"), pid);
+}
+
+fn a_topic_that_is_made_while_a_roll_waits(stack: &Stack, admin: &Admin) {
+    let pid = stack.pid("broker-1");
+    stack.ok(&["stop", "broker-2"]);
+    let mut rolling = stack.spawn(&["roll", "broker-1"]);
+    stays(Duration::from_secs(1), "it waits", || rolling.is_running() && stack.pid("broker-1") == pid);
+    // on the two brokers that are left, one partition each
+    stack.call(admin.create_topic("alone", 2, 1, &[], CALL)).unwrap();
+    stack.ok(&["start", "broker-2"]);
+    let output = rolling.wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(8), "{output}");
+    for words in ["broker-1 is not restarted", "alone-", "left as they were: broker-1", "--accept-unavailable"] {
+        assert!(output.stderr.contains(words), "{words}\n{output}");
+    }
+    stack.expect_log("no waiting changes that");
+    assert_eq!(stack.pid("broker-1"), pid);
+    let output = stack.spawn(&["roll", "--accept-unavailable", "broker-1"]).wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    assert!(output.stderr.contains("meanwhile offline alone-"), "the step says what it costs\n{output}");
+    assert_ne!(stack.pid("broker-1"), pid);
+}
+
+fn a_reload_needs_the_same_consent(stack: &Stack, admin: &Admin) {
+    let pid = stack.pid("broker-1");
+    configure(stack, "[kafka.brokers.1.properties]\nqueued.max.requests = 400\n[kafka.brokers.2]\n[kafka.brokers.3]\n");
+    let plan = stack.ok(&["plan"]).stdout;
+    for words in ["what breaks while each is away", "goes offline: alone-", "unless --accept-unavailable"] {
+        assert!(plan.contains(words), "{words}\n{plan}");
+    }
+    let plan: Value = serde_json::from_str(&stack.ok(&["plan", "--json"]).stdout).unwrap();
+    assert_eq!(plan["outlook"]["nodes"][0]["node"], "broker-1", "{plan:#}");
+    let refused = stack.fails(8, &["reload"]);
+    assert!(refused.stderr.contains("nothing was changed") && refused.stderr.contains("alone-"), "{refused}");
+    assert_eq!(stack.pid("broker-1"), pid);
+    let output = stack.spawn(&["reload", "--accept-unavailable"]).wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    assert!(output.stderr.contains("new settings; meanwhile offline alone-"), "{output}");
+    assert_ne!(stack.pid("broker-1"), pid);
+    stack.call(admin.delete_topic("alone", CALL)).unwrap();
+    whole(stack, admin, &[1, 2, 3]);
+}
+
+/// Its port is taken while it is down: the others have what it lacks, so none of them is restarted.
+fn a_broker_that_does_not_come_back(stack: &Stack, admin: &Admin) {
+    let plan = stack.ok(&["roll", "--plan", "--json", "broker-1", "broker-2"]).stdout;
+    let plan: Value = serde_json::from_str(&plan).unwrap();
+    let names: Vec<&str> = plan["nodes"].as_array().unwrap().iter().map(|n| n["node"].as_str().unwrap()).collect();
+    let (first, second) = (names[0], names[1]);
+    let pid = stack.pid(second);
+    let port = 29091 + first.trim_start_matches("broker-").parse::<u16>().unwrap();
+    let thief = std::thread::spawn(move || {
+        let began = Instant::now();
+        while began.elapsed() < STATE_LIMIT {
+            if let Ok(listener) = TcpListener::bind(SocketAddr::from((Ipv4Addr::LOCALHOST, port))) {
+                return Some(listener);
+            }
+            std::thread::sleep(Duration::from_micros(200));
+        }
+        None
+    });
+    let output = stack.spawn(&["roll", "--max-wait", "12s", "broker-1", "broker-2"]).wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(6), "{output}");
+    for words in [
+        format!("{first} did not come back; no other broker is restarted"),
+        format!("done: restarted {first}"),
+        format!("left as they were: {second}"),
+    ] {
+        assert!(output.stderr.contains(&words), "{words}\n{output}");
+    }
+    for words in ["did not come back", "taken", first] {
+        stack.expect_log(words);
+    }
+    assert_eq!(stack.pid(second), pid);
+    drop(thief.join().unwrap().expect("the port was free for a moment"));
+    stack.ok(&["start", first]);
+    whole(stack, admin, &[1, 2, 3]);
+}
+
+fn replicas_that_nobody_brings_back(stack: &Stack, admin: &Admin) {
+    without_topics(stack, admin);
+    stack.call(admin.create_topic("spare", 1, 3, &[("min.insync.replicas", "1")], CALL)).unwrap();
+    whole(stack, admin, &[1, 2, 3]);
+    stack.ok(&["stop", "broker-2"]);
+    let pid = stack.pid("broker-1");
+    let left = stack.fails(6, &["roll", "--max-wait", "1s", "broker-1"]);
+    assert!(left.stderr.contains("spare-0 has a replica on broker 2, which is stopped by order"), "{left}");
+    assert!(left.stderr.contains("--force"), "{left}");
+    assert_eq!(stack.pid("broker-1"), pid);
+    let output = stack.spawn(&["roll", "--force", "broker-1"]).wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    for words in ["by force, although spare-0", "every replica that can be is in sync"] {
+        assert!(output.stderr.contains(words), "{words}\n{output}");
+    }
+    assert_ne!(stack.pid("broker-1"), pid);
+    stack.ok(&["start", "broker-2"]);
+    whole(stack, admin, &[1, 2, 3]);
+}
+
+/// Three brokers become two. What the third holds is asked for before anything is changed, and again at its turn.
+fn a_broker_that_leaves(stack: &Stack, admin: &Admin) {
+    let pids = ["broker-1", "broker-2", "broker-3"].map(|name| stack.pid(name));
+    configure(stack, "[kafka.brokers.1.properties]\nqueued.max.requests = 400\n[kafka.brokers.2]\n");
+    let refused = stack.fails(8, &["reload"]);
+    assert!(refused.stderr.contains("replicas of spare-0 are on it"), "{refused}");
+    assert!(refused.stderr.contains("nothing was changed"), "{refused}");
+    stack.expect_log("holds replicas");
+    assert_eq!(["broker-1", "broker-2", "broker-3"].map(|name| stack.pid(name)), pids);
+
+    // a topic that comes to it while the others restart
+    stack.call(admin.delete_topic("spare", CALL)).unwrap();
+    let reloading = stack.spawn(&["reload"]);
+    until(STATE_LIMIT, "the first one is away", || {
+        let view = stack.call(admin.describe(CALL)).map_err(|e| e.in_one_line())?;
+        match view.broker_ids().len() {
+            2 => Ok(()),
+            n => Err(format!("{n} brokers")),
+        }
+    });
+    until(STATE_LIMIT, "a topic on the two that are there", || {
+        let made = stack.call(admin.create_topic("late", 2, 2, &[("min.insync.replicas", "1")], CALL));
+        made.map_err(|e| e.in_one_line())
+    });
+    let output = reloading.wait(VERB_LIMIT * 2);
+    assert_eq!(output.code, Some(8), "{output}");
+    for words in ["broker-3 is not in the file any more but holds replicas", "late-", "left as they were: broker-3"] {
+        assert!(output.stderr.contains(words), "{words}\n{output}");
+    }
+    assert_eq!(stack.pid("broker-3"), pids[2]);
+
+    stack.call(admin.delete_topic("late", CALL)).unwrap();
+    let output = stack.spawn(&["reload"]).wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    assert!(output.stdout.contains("stopped and dropped broker-3"), "{output}");
+    whole(stack, admin, &[1, 2]);
+}
+
+/// Nothing is missing where it has no replica: no order is needed to go on.
+fn a_stopped_broker_without_replicas(stack: &Stack) {
+    let pid = stack.pid("broker-1");
+    stack.ok(&["stop", "broker-2"]);
+    let output = stack.spawn(&["roll", "broker-1"]).wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    assert_ne!(stack.pid("broker-1"), pid);
+}
