@@ -77,14 +77,17 @@ pub struct Client {
 }
 
 impl Client {
-    /// Connects. A missing socket and one without a listener are both [`ClientError::NoDaemon`].
+    /// Connects. A missing socket and one without a listener are both [`ClientError::NoDaemon`], and so is a listener that goes
+    /// away while this connection waits to be taken: nothing was asked of it. The kernel says that last one as a reset, to
+    /// whom is in the queue (`unix_release_sock` in net/unix/af_unix.c, `sk_err = ECONNRESET` for every embryo).
     pub async fn connect(socket: &Path) -> Result<Self, ClientError> {
         UnixStream::connect(socket).await.map(|stream| Self { stream }).map_err(|source| {
             let socket = socket.to_owned();
             match source.kind() {
-                io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused | io::ErrorKind::NotADirectory => {
-                    ClientError::NoDaemon { socket, source }
-                }
+                io::ErrorKind::NotFound
+                | io::ErrorKind::ConnectionRefused
+                | io::ErrorKind::ConnectionReset
+                | io::ErrorKind::NotADirectory => ClientError::NoDaemon { socket, source },
                 io::ErrorKind::PermissionDenied => ClientError::NotAllowed { socket, source },
                 _ => ClientError::Broken(source),
             }
@@ -162,4 +165,23 @@ fn read_answer(line: &[u8]) -> Result<Answer, ClientError> {
         let text = String::from_utf8_lossy(line);
         ClientError::NotUnderstood { line: text.trim_end().chars().take(80).collect(), source }
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{os::unix::net::UnixListener, task::Poll};
+
+    #[tokio::test]
+    async fn a_daemon_that_dies_while_it_is_being_connected_to_is_no_daemon() {
+        let home = tempfile::tempdir().unwrap();
+        let socket = home.path().join("s");
+        let listener = UnixListener::bind(&socket).unwrap();
+        let mut connecting = std::pin::pin!(Client::connect(&socket));
+        // In the queue of the listener, not yet known to be: the runtime has to look at the socket first.
+        let first = std::future::poll_fn(|context| Poll::Ready(connecting.as_mut().poll(context))).await;
+        assert!(first.is_pending());
+        drop(listener);
+        assert!(matches!(connecting.await, Err(ClientError::NoDaemon { .. })));
+    }
 }
