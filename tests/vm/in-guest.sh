@@ -90,6 +90,8 @@ restarted() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ] && system
 await "the unit is active again after kill -9 of the daemon" restarted
 await "calm is ready after kill -9 of the daemon" is calm .state ready
 saw killed.pids "$before" "$(main_pid)"
+passed_over() { [ "$(systemctl show -P Result cdc-supervisor-fetch.service)" = exec-condition ]; }
+await "the fetch unit is passed over" passed_over
 saw killed.fetch "$(systemctl show -P Result cdc-supervisor-fetch.service)"
 status killed
 look killed calm

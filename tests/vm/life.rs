@@ -234,11 +234,6 @@ fn needrestart_is_told_to_leave_the_unit_alone() {
 fn eight_crashes_in_a_row_leave_the_unit_active_and_the_nodes_alone() {
     let guest = life_or_skip!("eight_crashes_in_a_row_leave_the_unit_active_and_the_nodes_alone");
     assert_eq!(guest.saw("crashes.state"), "active\n8", "{}", guest.journal());
-    // More starts than systemd allows within its own time: without StartLimitIntervalSec=0 it would have given up.
-    assert_eq!(guest.saw("crashes.limit"), "5\n10s");
-    let took: u32 = guest.saw("crashes.took").parse().unwrap();
-    // then six of the nine starts are within ten seconds
-    assert!(took <= 14, "eight crashes took {took} s: too slow to tell");
     nodes_ran_on(&guest.json("crashes-before"), &guest.json("crashes"));
 }
 

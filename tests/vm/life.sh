@@ -22,6 +22,7 @@ await() { # WHAT COMMAND... - up to 40 s; what never came is named
 }
 is() { [ "$(node "$1" "$2")" = "$3" ]; } # NODE FIELD VALUE
 main_pid() { systemctl show -P MainPID "$unit"; }
+active() { [ "$(state)" = active ]; }
 state() { systemctl show -P ActiveState "$unit"; }
 overrule() { # KEY=VALUE... of the unit's [Service], until the next one; nothing: as shipped
   mkdir -p "/etc/systemd/system/$unit.d"
@@ -128,6 +129,7 @@ boot_1() {
   await "a daemon of before is back" is calm .state ready
   saw rollback.after "$(main_pid)"
   saw rollback.version "$(cdc-supervisor --version)"
+  await "the unit is active with the programs of before" active
   saw rollback.state "$(state)"
   status rollback
 
@@ -175,6 +177,7 @@ boot_1() {
   ran deb-unfit-again dpkg --configure cdc-supervisor
   await "a daemon of before is back after a second try" is calm .state ready
   saw deb-unfit-again.version "$(cdc-supervisor --version)"
+  await "the unit is active after a package that cannot be the daemon" active
   saw deb-unfit.state "$(state)"
   status deb-unfit
   rm -r /usr/local/lib/real
@@ -198,10 +201,12 @@ boot_1() {
     for my $rule (keys %{$nrconf{override_rc}}) { print "other\n" if "ssh.service" =~ /$rule/ }' >"$seen/needrestart" 2>&1
 
   step "eight crashes in a row"
-  # systemd gives up a unit that is started more often than this (systemd.unit(5)), unless the unit says otherwise
-  saw crashes.limit "$(systemctl show -P DefaultStartLimitBurst)" "$(systemctl show -P DefaultStartLimitIntervalUSec)"
+  # systemd gives up a unit that is started more often than five times in ten seconds (systemd.unit(5)), unless the unit says
+  # otherwise. Here it would with the second start in ten seconds: a busy machine takes longer for six.
+  mkdir -p "/etc/systemd/system/$unit.d"
+  printf '[Unit]\nStartLimitBurst=1\n' >"/etc/systemd/system/$unit.d/burst.conf"
+  systemctl daemon-reload
   status crashes-before
-  crashes_began=$(cut -d. -f1 /proc/uptime)
   restarts_before=$(systemctl show -P NRestarts "$unit")
   for _ in 1 2 3 4 5 6 7 8; do
     before=$(main_pid)
@@ -209,12 +214,12 @@ boot_1() {
     changed() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ]; }
     await "a daemon after a crash" changed
   done
-  saw crashes.took "$(($(cut -d. -f1 /proc/uptime) - crashes_began))"
-  active() { [ "$(state)" = active ]; }
   await "the unit is active after eight crashes" active
   await "calm is ready after eight crashes" is calm .state ready
   status crashes
   saw crashes.state "$(state)" "$(($(systemctl show -P NRestarts "$unit") - restarts_before))"
+  rm "/etc/systemd/system/$unit.d/burst.conf"
+  systemctl daemon-reload
 
   step "stop while the daemon is dead and waits for its restart"
   overrule RestartSec=60

@@ -15,6 +15,7 @@ mod packed;
 mod power;
 mod prepared;
 mod programs;
+mod seats;
 mod stack;
 #[path = "../support/mod.rs"]
 mod support;

@@ -81,7 +81,7 @@ fn nodes_start_by_themselves_when_the_fetch_unit_has_got_their_programs() {
     assert_eq!(node(&after, "zookeeper")["state"], "ready", "{after}\n{}", guest.journal());
     same_processes(&before, &after);
     assert_eq!(guest.saw("came.statustext"), "3 of 3 nodes ready");
-    contains(&guest.saw("came.store"), &["kafka-3.5.2-"]);
+    contains(&guest.saw("came.store"), &["test-apache-3.5.2-"]);
     assert_eq!(guest.saw("came.theirs"), "");
 }
 
@@ -89,9 +89,10 @@ fn nodes_start_by_themselves_when_the_fetch_unit_has_got_their_programs() {
 fn a_daemon_that_crashes_while_programs_are_fetched_is_there_again_at_once() {
     let guest = programs_or_skip!("a_daemon_that_crashes_while_programs_are_fetched_is_there_again_at_once");
     same_processes(&guest.json("missing"), &guest.json("crash"));
-    // a server that does not answer is asked for 8 s at the least
-    let ms: u32 = guest.saw("crash.ms").parse().unwrap();
-    assert!(ms < 6_000, "{ms} ms\n{}", guest.journal());
+    // the server says nothing, and a fetch that is not cut short waits for it half a minute
+    let fetch = guest.saw("crash.fetch");
+    let cut = fetch.split("interrupted while fetching; what has arrived is kept").nth(1);
+    assert!(cut.is_some_and(|after| !after.contains("Failed with result 'exit-code'")), "{fetch}");
 }
 
 #[test]
@@ -123,7 +124,7 @@ fn what_root_types_leaves_no_file_of_root_in_the_users_store() {
     let guest = programs_or_skip!("what_root_types_leaves_no_file_of_root_in_the_users_store");
     ended(guest, "root-fetch", 0, &["as cdc-supervisor, who owns /var/lib/cdc-supervisor", "kafka 3.5.2 (4 jars"]);
     ended(guest, "root-gc", 0, &["nothing to remove"]);
-    ended(guest, "root-bundle", 0, &["installed"]);
+    ended(guest, "root-bundle", 0, &["as cdc-supervisor, who owns /var/lib/cdc-supervisor"]);
     assert_eq!(guest.saw("root.theirs"), "");
     contains(
         &guest.saw("alien.text"),
