@@ -2,7 +2,7 @@
 
 use super::printer::Paint;
 use crate::{
-    base::{ByteSize, Timestamp, units::human_duration},
+    base::{ByteSize, Cause, Timestamp, units::human_duration},
     control::wire::{LastExit, Node, Status},
 };
 use std::{fmt::Write as _, time::Duration};
@@ -120,7 +120,7 @@ pub fn remarks(status: &Status, now: Timestamp) -> Vec<String> {
         parts.extend(memory_words(node));
         if let Some(exit) = node.last_exit.as_ref().filter(|_| node.restarts > 0 || !settled) {
             let incident = node.incident.map_or_else(String::new, |id| format!(", incident #{id}"));
-            parts.push(format!("last exit {}{incident}", exit_words(exit, now)));
+            parts.push(format!("{}{incident}", exit_words(exit, now)));
         }
         if !parts.is_empty() {
             lines.push(format!("{}: {}", node.name, parts.join("; ")));
@@ -137,14 +137,15 @@ pub fn caps_remark(status: &Status) -> Option<String> {
     (!caps.enforced).then(|| format!("caps are not enforced: {why}"))
 }
 
-/// `SIGKILL (killed-by-other) 3m05s ago`.
+/// `last exit SIGKILL (killed-by-other) 3m05s ago`.
 fn exit_words(exit: &LastExit, now: Timestamp) -> String {
-    let how = match (&exit.signal, exit.code) {
-        (Some(signal), _) => signal.clone(),
-        (None, Some(code)) => format!("code {code}"),
-        (None, None) => "unknown".to_owned(),
-    };
-    format!("{how} ({}) {} ago", exit.cause, up_for(now, exit.at))
+    let ago = up_for(now, exit.at);
+    match (&exit.signal, exit.code) {
+        (Some(signal), _) => format!("last exit {signal} ({}) {ago} ago", exit.cause),
+        (None, Some(code)) => format!("last exit code {code} ({}) {ago} ago", exit.cause),
+        (None, None) if exit.cause == Cause::Unknown => format!("its last exit {ago} ago was seen by nobody"),
+        (None, None) => format!("its last start {ago} ago came to no run ({})", exit.cause),
+    }
 }
 
 /// `4s`, `3m05s`, `2h10m`, `4d03h`.
@@ -183,10 +184,7 @@ pub fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        base::Cause,
-        cli::samples::{NOW, node, stack},
-    };
+    use crate::cli::samples::{NOW, node, stack};
 
     const PLAIN: Paint = Paint { on: false };
 
@@ -242,6 +240,17 @@ sum                                              57 MB  of 1.1G caps";
                 "caps are not enforced: no cgroup v2"
             ]
         );
+    }
+
+    #[test]
+    fn an_end_that_nobody_saw_and_a_start_that_came_to_no_run_are_told_as_that() {
+        let words = |cause| {
+            let exit = LastExit { code: None, signal: None, cause, at: Timestamp(NOW.0 - 4_000), oom_by: None };
+            exit_words(&exit, NOW)
+        };
+        assert_eq!(words(Cause::Unknown), "its last exit 4s ago was seen by nobody");
+        assert_eq!(words(Cause::CouldNotStart), "its last start 4s ago came to no run (could-not-start)");
+        assert_eq!(words(Cause::Crashed), "its last start 4s ago came to no run (crashed)");
     }
 
     #[test]

@@ -16,6 +16,7 @@ use super::{
     orders::{EngineOrder, Goal, Handle, OrderReply, Ordered, Progress, Rejection, Ticket},
     orphan_stops::OrphanStops,
     persist::{Failed, NodeState, Writer},
+    places,
     reserve::Reserve,
     rounds::{self, Rounds},
     snapshot::{LastExit, NodeSnapshot, Snapshot, note_times},
@@ -554,12 +555,11 @@ impl Engine {
             runtime.trouble(format!("could not be launched: {text}"));
         }
         let trouble = text.to_owned();
+        let launch_remedy = services::launch_fault::remedy(&runtime.recipe, step, errno);
         let failure = terminal.then(|| Failure {
             cause,
             what: format!("{node} could not be launched: {text}"),
-            remedy: format!(
-                "mend its program, directory or user in supervisor.toml, then `cdc-supervisor start {node}`"
-            ),
+            remedy: launch_remedy,
         });
         if let Some(runtime) = self.nodes.get_mut(node) {
             let obituary = Obituary::new(incarnation, cause, clock::wall());
@@ -644,7 +644,12 @@ impl Engine {
             // It was too long ago, or the kernel knows better: the same signal now is somebody else's.
             record.signals_sent.retain(|sent| *sent != signal);
         }
-        let judged = services::classify(runtime.recipe.kind, &record, tail, asked_to_stop, runtime.stop());
+        let mut judged = services::classify(runtime.recipe.kind, &record, tail, asked_to_stop, runtime.stop());
+        if let Some(failure) = judged.failure.as_mut().filter(|failure| services::is_about_owners(failure))
+            && let Some(command) = places::own_files(&self.layout, &runtime.recipe)
+        {
+            failure.remedy = command;
+        }
         (judged.cause, judged.failure)
     }
 }

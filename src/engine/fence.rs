@@ -9,9 +9,12 @@ use super::{
     journal::Journal,
     node::NodeRuntime,
     orders::{OrderReply, Rejection},
+    snapshot::LastExit,
 };
 use crate::{
-    base::{EventKind, EventLine, Incarnation, Layout, NodeName, Timestamp, ids::ProcessId, recipe::PrepareStep},
+    base::{
+        Cause, EventKind, EventLine, Incarnation, Layout, NodeName, Timestamp, ids::ProcessId, recipe::PrepareStep,
+    },
     clients::{
         ClientError,
         zookeeper::{self, Session},
@@ -90,11 +93,7 @@ fn known(engine: &Engine, node: &NodeName) -> Option<(Fence, bool)> {
     let (zookeeper, broker, up_to, automatic) = of_recipe(runtime)?;
     let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
     let process = engine.fleet.node(&NodeName::zookeeper()).and_then(|n| n.state().run()).map(|r| r.process.clone());
-    let end = runtime.last_exit.as_ref().filter(|exit| exit.incarnation == incarnation).map(|exit| RunEnded {
-        // an end that nobody saw tells nothing of its start
-        started: exit.ran_ms.map(|ms| Timestamp(exit.at.0 - i64::try_from(ms).unwrap_or(i64::MAX))),
-        ended: exit.at,
-    });
+    let end = runtime.last_exit.as_ref().filter(|exit| exit.incarnation == incarnation).map(run_ended);
     let fence = Fence {
         layout: engine.layout.clone(),
         node: node.clone(),
@@ -109,6 +108,13 @@ fn known(engine: &Engine, node: &NodeName) -> Option<(Fence, bool)> {
         journal: engine.journal.clone(),
     };
     Some((fence, automatic))
+}
+
+/// The run of an end. One that nobody saw tells nothing of its start; and a run that met another session under its name had none
+/// itself, so a session that was made while it ran is not its own for that.
+fn run_ended(exit: &LastExit) -> RunEnded {
+    let ran = exit.ran_ms.filter(|_| exit.cause != Cause::OldSession);
+    RunEnded { started: ran.map(|ms| Timestamp(exit.at.0 - i64::try_from(ms).unwrap_or(i64::MAX))), ended: exit.at }
 }
 
 /// For the preparation of a broker's next start; none: it is no broker, or its session is closed by order only.
@@ -225,9 +231,17 @@ impl Fence {
             let listener = this.ports.iter().find_map(|port| {
                 let any = SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), *port);
                 // Bound first: the kernel's table of sockets takes it milliseconds to write.
-                if net::is_taken(any).unwrap_or(true) { net::listener_owner(any) } else { None }
+                match net::is_taken(any) {
+                    Ok(false) => None,
+                    // A port that is taken has somebody, though the table does not show them: bound and not listening yet, or
+                    // gone from one of the two looks.
+                    Ok(true) => Some(net::listener_owner(any).map_or_else(
+                        || format!("a program that cannot be seen has port {port}, and perhaps"),
+                        |owner| owner.describe(),
+                    )),
+                    Err(e) => Some(format!("whether port {port} is free cannot be told ({e}), and perhaps the broker")),
+                }
             });
-            let listener = listener.map(|owner| owner.describe());
             let strange = this.strange_zookeeper();
             reason_not_to(&Facts {
                 end: this.end,

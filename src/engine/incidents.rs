@@ -368,10 +368,8 @@ fn outcome(open: &Open, node: &NodeSnapshot, now: Timestamp) -> Option<Outcome> 
         return closed("back", text).map(|o| Outcome { incarnation, ready_after_ms: Some(ready_after), ..o });
     }
     match (node.state, node.wanted) {
-        ("failed", _) => {
-            let why = node.failure.as_ref().map_or_else(|| node.detail.clone(), |f| f.what.clone());
-            closed("failed", format!("not started again: {why}"))
-        }
+        // Why is the incident's own summary: a death, or a refused start, that no restart cures.
+        ("failed", _) => closed("failed", format!("it stays down until `cdc-supervisor start {}`", node.name)),
         ("down", Wanted::Up) => closed("left-down", "not started again: its restart policy says so".into()),
         ("down", Wanted::Down) if open.failed => None,
         ("down", Wanted::Down) => closed("stopped", "an order wants it down".into()),

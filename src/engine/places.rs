@@ -7,12 +7,14 @@
 
 use crate::{
     base::{
-        Layout,
+        Cause, Layout,
+        outcome::Failure,
         recipe::{Recipe, RenderedFile},
     },
     sys::{
         error::SysError,
         fs::{self, Durability},
+        give::{self, NotGiven},
         host, process,
     },
 };
@@ -38,6 +40,89 @@ pub(super) fn make(layout: &Layout, recipe: &Recipe) -> Result<(), SysError> {
     recipe.files.iter().try_for_each(|file| write(file, user))
 }
 
+/// Gives the node's user what root kept for it while it had no `user`: its data and its temporary files. A directory that is the
+/// user's already is not looked into. Returns what was given, in words; none: nothing had to be.
+///
+/// What belongs to a third is nothing that we could know to be the node's: refused, with the command for whoever knows.
+pub(super) fn hand_over(layout: &Layout, recipe: &Recipe) -> Result<Option<String>, HandOver> {
+    let Some((uid, gid)) = user_of(recipe).map_err(HandOver::Failed)? else { return Ok(None) };
+    let mut given = Vec::new();
+    for dir in of_the_node(layout, recipe) {
+        let filled = std::fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
+        // An empty one is given its owner when it is made; one whose top is the user's was given to the end.
+        if !filled || std::fs::metadata(&dir).is_ok_and(|meta| meta.uid() == uid) {
+            continue;
+        }
+        let strange = match give::give(&dir, (uid, gid)) {
+            Ok(0) => continue,
+            Ok(many) => {
+                given.push(format!("{} ({many} files and directories)", dir.display()));
+                continue;
+            }
+            Err(NotGiven::Failed(e)) => return Err(HandOver::Failed(e)),
+            Err(NotGiven::Alien(path, owner)) => {
+                format!("{} belongs to {}", path.display(), host::user_name(owner))
+            }
+            Err(NotGiven::Linked(path)) => format!("{} has a second name (a hard link)", path.display()),
+            Err(NotGiven::Strange(path)) => format!("{} is a device or of another file system", path.display()),
+        };
+        let user = recipe.launch.user.as_deref().unwrap_or_default();
+        return Err(HandOver::Refused(Failure {
+            cause: Cause::WrongOwner,
+            what: format!("{} runs as {user}, and {strange}, so {} is not given to it", recipe.node, dir.display()),
+            remedy: format!(
+                "see that it is the node's, then `chown -R {user}: {}` and `cdc-supervisor start {}`",
+                dir.display(),
+                recipe.node
+            ),
+        }));
+    }
+    let user = recipe.launch.user.as_deref().unwrap_or_default();
+    Ok((!given.is_empty()).then(|| format!("gave {user} what was root's: {}", given.join(", "))))
+}
+
+/// Why a node's data could not be given to its user.
+#[derive(Debug)]
+pub(super) enum HandOver {
+    /// It was looked at, and is not ours to give.
+    Refused(Failure),
+    /// It could not be looked at or changed.
+    Failed(SysError),
+}
+
+/// What to do when a node may not use its files, as a command; none: the owner is not what keeps it from them.
+pub(super) fn own_files(layout: &Layout, recipe: &Recipe) -> Option<String> {
+    let user = match &recipe.launch.user {
+        Some(user) => user.clone(),
+        // Root is stopped by no owner.
+        None if host::is_root() => return None,
+        None => host::user_name(host::euid()),
+    };
+    let dirs: Vec<String> = of_the_node(layout, recipe)
+        .into_iter()
+        .filter(|dir| dir.exists() && *dir != layout.node_tmp(&recipe.node))
+        .map(|dir| dir.display().to_string())
+        .collect();
+    Some(format!("`chown -R {user}: {}`, then `cdc-supervisor start {}`", dirs.join(" "), recipe.node))
+}
+
+/// The directories that are the node's own: its data, wherever they are, and its temporary files.
+fn of_the_node(layout: &Layout, recipe: &Recipe) -> Vec<PathBuf> {
+    let ours = ours(layout, recipe);
+    let standard = standard_directories(layout, recipe);
+    let mut all: Vec<PathBuf> =
+        standard.into_iter().chain(recipe.directories.iter().cloned()).map(|(dir, _)| dir).collect();
+    all.retain(|dir| !ours.contains(dir));
+    all.sort_unstable();
+    all.dedup();
+    all
+}
+
+fn ours(layout: &Layout, recipe: &Recipe) -> [PathBuf; 4] {
+    let node = &recipe.node;
+    [layout.node(node), layout.conf(node), layout.log_dir(node), layout.node_run(node)]
+}
+
 /// Writes the files alone, of a node that runs.
 pub(super) fn rewrite(recipe: &Recipe) -> Result<(), SysError> {
     let user = user_of(recipe)?;
@@ -61,8 +146,7 @@ fn directory_of(
     is_root: bool,
 ) -> Result<(), SysError> {
     let node = &recipe.node;
-    let ours = [layout.node(node), layout.conf(node), layout.log_dir(node), layout.node_run(node)];
-    let is_ours = ours.iter().any(|own| own == directory);
+    let is_ours = ours(layout, recipe).iter().any(|own| own == directory);
     if let Some((_, gid)) = user {
         // The node must be able to come to its data, wherever that is.
         fs::make_parents(directory, Some(gid), 0o750)?;

@@ -12,13 +12,16 @@ use super::{
     node::{Happening, PrepareTask},
     orphan,
     orphan_stops::OrphanStop,
-    places, takeover,
+    places::{self, HandOver},
+    takeover,
 };
 use crate::{
     base::{
-        Cause, Layout, NodeName,
+        Cause, EventKind, EventLine, Layout, NodeName,
         outcome::Failure,
+        printable::printable,
         recipe::{PrepareStep, Recipe},
+        units::human_duration,
     },
     clients::zookeeper,
     lifecycle::{Event, Hold},
@@ -162,7 +165,7 @@ impl Preparing {
     fn files(&self) -> Result<(), PrepareError> {
         find_user(&self.recipe, &self.credentials)?;
         ports_free(&self.recipe)?;
-        files(&self.layout, &self.recipe)
+        files(&self.layout, &self.recipe, &self.journal)
     }
 
     fn told(&self, result: Result<(), PrepareError>) {
@@ -199,6 +202,7 @@ impl Preparing {
         self.await_room().await?;
         let (layout, recipe, credentials) =
             (self.layout.clone(), Arc::clone(&self.recipe), Arc::clone(&self.credentials));
+        let journal = self.journal.clone();
         {
             // Held until the work is done; a closed semaphore cannot be: nobody closes it.
             let _turn = AT_ONCE.acquire().await;
@@ -206,7 +210,7 @@ impl Preparing {
                 not_half_exchanged(&layout, &recipe)?;
                 find_user(&recipe, &credentials)?;
                 ports_free(&recipe)?;
-                files(&layout, &recipe)
+                files(&layout, &recipe, &journal)
             })
             .await?;
         }
@@ -304,27 +308,24 @@ impl Preparing {
                     None => zookeeper::Session::connect(address, Duration::from_secs(5)).await?,
                 };
                 let found = session.exists(&path).await;
+                let advertised = match &found {
+                    Ok(Some(_)) if clock::now().since(began) >= up_to => advertised(&mut session, &path).await,
+                    Ok(_) | Err(_) => None,
+                };
                 // What was seen counts, also when the goodbye fails.
                 let _ = session.close().await;
-                found
+                found.map(|stat| stat.map(|stat| (stat.ephemeral_owner, advertised)))
             };
             match tokio::time::timeout(Duration::from_secs(5), seen).await {
                 Ok(Ok(None)) => return Ok(()),
-                Ok(Ok(Some(stat))) => {
+                Ok(Ok(Some((owner, advertised)))) => {
                     let doubt = self.close_old_session().await;
                     if doubt.is_none() && self.fence.is_some() {
                         // looked at once more
                         continue;
                     }
                     let left = up_to.saturating_sub(clock::now().since(began));
-                    let mut why = format!(
-                        "old session 0x{:x} of broker {broker} expires in up to {} s",
-                        stat.ephemeral_owner,
-                        left.as_millis().div_ceil(1_000)
-                    );
-                    if let Some(doubt) = doubt {
-                        why = format!("{why} and is not closed before: {doubt}");
-                    }
+                    let why = held_by(owner, broker, left, up_to, doubt.as_deref(), advertised.as_deref());
                     self.tell(Event::Held(Hold::OldSession { why }));
                 }
                 Ok(Err(e)) => {
@@ -336,6 +337,39 @@ impl Preparing {
             }
             tokio::time::sleep(LOOK).await;
         }
+    }
+}
+
+/// What whoever holds the broker's name says of where it listens; none: it does not tell.
+async fn advertised(session: &mut zookeeper::Session, path: &str) -> Option<String> {
+    let (data, _) = session.get_data(path).await.ok()??;
+    let said: serde_json::Value = serde_json::from_slice(&data).ok()?;
+    let endpoints: Vec<&str> = said["endpoints"].as_array()?.iter().filter_map(|e| e.as_str()).collect();
+    (!endpoints.is_empty()).then(|| printable(&endpoints.join(", "), 200))
+}
+
+/// Why a broker waits for a session in ZooKeeper. One of ours is over after `up_to`, so what is still there then is somebody who lives.
+fn held_by(
+    session: i64,
+    broker: u32,
+    left: Duration,
+    up_to: Duration,
+    doubt: Option<&str>,
+    advertised: Option<&str>,
+) -> String {
+    if left.is_zero() {
+        let at = advertised.map_or_else(String::new, |at| format!(" at {at}"));
+        return format!(
+            "session 0x{session:x} has held the name of broker {broker} for longer than the {} after which one of ours expires: \
+             another broker{at} runs with this id; stop it, or give one of the two another id",
+            human_duration(up_to)
+        );
+    }
+    let left = left.as_millis().div_ceil(1_000);
+    let why = format!("old session 0x{session:x} of broker {broker} expires in up to {left} s");
+    match doubt {
+        Some(doubt) => format!("{why} and is not closed before: {doubt}"),
+        None => why,
     }
 }
 
@@ -414,8 +448,18 @@ fn ports_free(recipe: &Recipe) -> Result<(), PrepareError> {
     Ok(())
 }
 
-fn files(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareError> {
-    places::make(layout, recipe).map_err(|e| PrepareError::file(&recipe.node, &e))
+fn files(layout: &Layout, recipe: &Recipe, journal: &Journal) -> Result<(), PrepareError> {
+    let file = |e| PrepareError::file(&recipe.node, &e);
+    match places::hand_over(layout, recipe) {
+        Ok(None) => {}
+        Ok(Some(given)) => {
+            tracing::info!(node = %recipe.node, "{given}");
+            journal.note(EventLine::new(EventKind::Preparing, given).node(&recipe.node));
+        }
+        Err(HandOver::Refused(failure)) => return Err(PrepareError::Refused(failure)),
+        Err(HandOver::Failed(e)) => return Err(file(e)),
+    }
+    places::make(layout, recipe).map_err(file)
 }
 
 #[cfg(test)]

@@ -36,6 +36,7 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName, incarnation: Incarnati
         notified: link.notified.clone(),
         zookeeper,
         log,
+        served: runtime.ready_since.is_some(),
         sink,
     };
     if let Some(old) = runtime.watch.replace(tokio::spawn(looking.run())) {
@@ -50,6 +51,8 @@ struct Looking {
     notified: watch::Receiver<Notified>,
     zookeeper: Option<SocketAddr>,
     log: PathBuf,
+    /// A look has found it serving: what its start-up told last explains nothing any more.
+    served: bool,
     sink: mpsc::UnboundedSender<(NodeName, Happening)>,
 }
 
@@ -59,6 +62,7 @@ impl Looking {
         loop {
             let verdict = probe::attempt(&probe, &self.context().await).await;
             let ready = matches!(verdict, Verdict::Ready(_));
+            self.served |= serves(&verdict);
             let event = Event::Probed { incarnation: self.incarnation, verdict };
             if self.sink.send((self.node.clone(), Happening::Probed(event))).is_err() {
                 return;
@@ -85,11 +89,11 @@ impl Looking {
     async fn context(&mut self) -> Context {
         let notified = self.notified.borrow_and_update().clone();
         let progress = match self.recipe.kind {
-            NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::Zookeeper => {
+            NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::Zookeeper if !self.served => {
                 let (log, kind) = (self.log.clone(), self.recipe.kind);
                 tokio::task::spawn_blocking(move || services::progress(kind, &last_block(&log))).await.ok().flatten()
             }
-            NodeKind::KafkaUi | NodeKind::Command => None,
+            NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::Zookeeper | NodeKind::KafkaUi | NodeKind::Command => None,
         };
         Context {
             notified: self.recipe.launch.notify.then_some((notified.ready, notified.status)),
@@ -99,6 +103,14 @@ impl Looking {
             last_log_progress: progress,
             zookeeper: self.zookeeper,
         }
+    }
+}
+
+/// Whether a node serves, be it with something missing.
+fn serves(verdict: &Verdict) -> bool {
+    match verdict {
+        Verdict::Ready(_) | Verdict::Degraded(_) => true,
+        Verdict::NotReady { .. } => false,
     }
 }
 
@@ -115,4 +127,41 @@ fn last_block(log: &std::path::Path) -> String {
     };
     // No log, no progress known.
     String::from_utf8_lossy(&read().unwrap_or_default()).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::{Layout, programs::Programs};
+
+    #[tokio::test]
+    async fn what_a_start_told_last_is_no_reason_of_a_node_that_has_served() {
+        let dir = tempfile::tempdir().unwrap();
+        let log = dir.path().join("current");
+        std::fs::write(&log, "2026-11-26T10:41:40Z 0 [System] [MY-010232] [Server] XA crash recovery finished.\n")
+            .unwrap();
+        let text = "[command.a]\nargv = [\"/bin/true\"]\n";
+        let source = crate::config::Source { text, name: "t", root_override: None, default_root: "/r".into() };
+        let plan = crate::config::load(&source).unwrap();
+        let (layout, programs) = (Layout::new(dir.path()), Programs::default());
+        let inputs =
+            services::Inputs { plan: &plan, programs: &programs, layout: &layout, cores: 1, running_as_root: false };
+        let mut recipe = services::recipes(&inputs).unwrap().remove(0);
+        recipe.kind = NodeKind::Mysql;
+        let mut looking = Looking {
+            node: NodeName::mysql(),
+            incarnation: Incarnation(1),
+            recipe: Arc::new(recipe),
+            notified: watch::channel(Notified::default()).1,
+            zookeeper: None,
+            log,
+            served: false,
+            sink: mpsc::unbounded_channel().0,
+        };
+        assert_eq!(looking.context().await.last_log_progress.as_deref(), Some("XA crash recovery finished."));
+        looking.served |= serves(&Verdict::not_ready("no answer"));
+        assert!(looking.context().await.last_log_progress.is_some());
+        looking.served |= serves(&Verdict::Degraded("a replica is missing".into()));
+        assert_eq!(looking.context().await.last_log_progress, None);
+    }
 }

@@ -224,8 +224,15 @@ pub fn story(i: &Incident) -> Vec<String> {
     part("outcome", i.outcome.text.clone());
     part("to do", i.remedy.clone().unwrap_or_else(|| "nothing".into()));
     if let Some(known) = &i.evidence.known {
-        part("known", format!("{}; {}", known.meaning, known.remedy));
-        part("", format!("in its log: {}", known.line));
+        let told = i.what.as_ref().is_some_and(|what| what.contains(&known.meaning));
+        let (cause, line) = ("known", format!("in its log: {}", known.line));
+        if told {
+            // the summary says what it means, and `to do` what to do about it
+            part(cause, line);
+        } else {
+            part(cause, format!("{}; {}", known.meaning, known.remedy));
+            part("", line);
+        }
     }
     if !i.evidence.telling.is_empty() {
         lines.push(String::new());
@@ -395,6 +402,20 @@ mod tests {
         }
         assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'));
         assert!(!Row { incident: &i, first: None, count: 1 }.lines().concat().contains('\u{1b}'));
+    }
+
+    #[test]
+    fn what_a_known_line_means_is_said_once() {
+        let mut i = incident(7, "a");
+        i.evidence.known = Some(crate::base::incident::KnownLine {
+            line: "OS errno 13".into(),
+            meaning: "may not use a file".into(),
+            remedy: "give it".into(),
+        });
+        assert!(story(&i).join("\n").contains("known     may not use a file; give it"));
+        i.what = Some("may not use a file: \"OS errno 13\"".into());
+        let text = story(&i).join("\n");
+        assert!(text.contains("known     in its log: OS errno 13") && !text.contains("give it"), "{text}");
     }
 
     #[test]

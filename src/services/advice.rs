@@ -76,7 +76,11 @@ pub fn advise(facts: &Facts<'_>) -> (Option<String>, &'static str) {
             (Some("the machine was started anew; nothing to change here".into()), "explained")
         }
         Cause::Unknown => (
-            Some("shim and daemon ended together with it, so nobody saw how; look who killed them".into()),
+            Some(
+                "its shim and the daemon ended with it, so nobody saw how: a session, container or control group that was \
+                 ended as a whole, kill -9 of all of them, or the machine out of memory (journalctl -k --grep oom)"
+                    .into(),
+            ),
             "unexplained",
         ),
         Cause::ShimLost => (Some("somebody killed cdc-shim; nothing to change here".into()), "explained"),

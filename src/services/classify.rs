@@ -1,6 +1,6 @@
 //! Why a run ended: from its exit record, whether we asked for it, and what it wrote last.
 
-use super::catalogue;
+use super::{catalogue, known};
 use crate::base::{
     Cause, ExitRecord, ExitStatus, NodeKind,
     outcome::{Failure, signal_name},
@@ -97,6 +97,11 @@ fn by_code(kind: NodeKind, code: i32) -> Ended {
         remedy: remedy.to_owned(),
     });
     Ended { cause, failure, note: Some(format!("{meaning} (exit {code}); {remedy}")) }
+}
+
+/// Whether the remedy is to give a node its files: whose and where, only the caller knows.
+pub fn is_about_owners(failure: &Failure) -> bool {
+    failure.cause == Cause::WrongOwner && failure.remedy == known::OWN_FILES
 }
 
 /// An end that we asked for: clean, or killed when it took too long, or a crash on the way out. No failure: whether it can

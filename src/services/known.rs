@@ -44,9 +44,12 @@ const SEE_STALLS: &str = "compare the longest stall in `cdc-supervisor status` w
 
 const FREE_PORT: &str = "stop the program that holds the port, or set another one in supervisor.toml";
 const FREE_SPACE: &str = "free space on that file system, then start the node";
-const OWN_FILES: &str = "give the directory and all in it to the user the node runs as, then start the node";
+pub(super) const OWN_FILES: &str = "give the directory and all in it to the user the node runs as, then start the node";
 const FIX_OPTION: &str = "correct the setting in supervisor.toml, then reload";
 const RESTORE_PAIR: &str = "restore ZooKeeper's data from the snapshot that belongs to these brokers, or reset both together; never edit meta.properties";
+
+const RESTORE_ALL: &str = "see the kernel's log for the disk's errors, and put a copy of its data_dir aside; `cdc-supervisor snapshot list` \
+     shows what there is, `cdc-supervisor restore --only kafka NAME` puts its data and the brokers' back: they belong together";
 
 /// Lines that explain an end, the more specific before the less.
 pub(super) const FATAL: &[Known] = &[
@@ -83,8 +86,8 @@ pub(super) const FATAL: &[Known] = &[
         Product::Kafka,
         Cause::OldSession,
         &["Error while creating ephemeral at /brokers/ids/", "node already exists and owner"],
-        "ZooKeeper still holds the session of this broker's last run",
-        "wait until the session has expired; the supervisor starts the broker then",
+        "another session holds this broker's name in ZooKeeper: that of its last run, or another broker with its id",
+        "wait: the supervisor starts the broker when the session is gone, and says so when it stays",
     ),
     fatal(
         Product::Kafka,
@@ -176,14 +179,29 @@ pub(super) const FATAL: &[Known] = &[
         Cause::Crashed,
         &["No snapshot found, but there are log entries"],
         "ZooKeeper's snapshots are gone while its transaction log is there",
-        "restore ZooKeeper's data together with the brokers' from one snapshot",
+        RESTORE_ALL,
     ),
     fatal(
         Product::Zookeeper,
         Cause::Crashed,
         &["CRC check failed"],
         "ZooKeeper's transaction log is damaged",
-        "restore ZooKeeper's data together with the brokers' from one snapshot",
+        RESTORE_ALL,
+    ),
+    // BinaryInputArchive.checkLength (3.6.4; also of a snapshot), FileTxnLog.FileTxnIterator.inStreamCreated
+    fatal(
+        Product::Zookeeper,
+        Cause::Crashed,
+        &["java.io.IOException: Unreasonable length"],
+        "ZooKeeper's transaction log or snapshot is damaged",
+        RESTORE_ALL,
+    ),
+    fatal(
+        Product::Zookeeper,
+        Cause::Crashed,
+        &["has invalid magic number"],
+        "ZooKeeper's transaction log is damaged",
+        RESTORE_ALL,
     ),
     // ---- mysqld ----
     fatal(Product::Mysql, Cause::BadOption, &["[MY-000067]"], "mysqld does not know an option", FIX_OPTION),
@@ -272,6 +290,14 @@ pub(super) const FATAL: &[Known] = &[
         &["Invalid MySQL server upgrade"],
         "the data directory's version cannot be upgraded to this MySQL in one step",
         "install the long-term series between the two first",
+    ),
+    // ER_IB_MSG_446 (MY-012271) of a data file that is there and may only be read
+    fatal(
+        Product::Mysql,
+        Cause::WrongOwner,
+        &["[InnoDB]", "data file", "must be writable"],
+        "mysqld may not write to a file of its data",
+        OWN_FILES,
     ),
     fatal(
         Product::Mysql,

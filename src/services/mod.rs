@@ -18,6 +18,7 @@ pub mod jvm;
 mod kafka;
 mod kafka_ui;
 mod known;
+pub mod launch_fault;
 mod mysql;
 mod mysql_provision;
 pub mod progress;
@@ -26,7 +27,7 @@ mod zookeeper;
 
 pub use zookeeper::data_dirs_of as zookeeper_data_dirs;
 
-pub use classify::{Ended, classify};
+pub use classify::{Ended, classify, is_about_owners};
 pub use error::ServiceError;
 pub use progress::{is_starting, progress};
 

@@ -192,7 +192,7 @@ pub fn make_dir(path: &Path, mode: u32) -> Result<(), SysError> {
 
 /// Opens a directory to change what it is (O_PATH, open(2)), never through a link of another user: they could lead a change of
 /// owner or mode anywhere.
-fn open_dir(path: &Path) -> io::Result<File> {
+pub(super) fn open_dir(path: &Path) -> io::Result<File> {
     let open = |flags| OpenOptions::new().read(true).custom_flags(libc::O_PATH | libc::O_DIRECTORY | flags).open(path);
     let refused = match open(libc::O_NOFOLLOW) {
         Ok(dir) => return Ok(dir),
@@ -210,7 +210,7 @@ fn open_dir(path: &Path) -> io::Result<File> {
 }
 
 /// A name for what is open, whatever its own name leads to by now (proc_pid_fd(5)).
-fn by_descriptor(file: &File) -> PathBuf {
+pub(super) fn by_descriptor(file: &File) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}", file.as_raw_fd()))
 }
 

@@ -11,6 +11,7 @@ pub mod elf;
 pub mod error;
 pub mod failpoint;
 pub mod fs;
+pub mod give;
 pub mod host;
 pub mod kernel;
 pub mod memory;

@@ -270,3 +270,44 @@ fn a_node_of_another_user_under_root_writes_to_its_own_places_and_is_probed_as_t
     root.ok(&["restart", "a"]);
     root.down();
 }
+
+#[test]
+fn a_node_that_gets_a_user_gets_what_it_had_written_as_root_and_what_a_third_owns_is_refused_with_the_command() {
+    const TEST: &str =
+        "a_node_that_gets_a_user_gets_what_it_had_written_as_root_and_what_a_third_owns_is_refused_with_the_command";
+    if !nix::unistd::Uid::effective().is_root() {
+        return skip(TEST, "it needs uid 0");
+    }
+    let uid = |name| nix::unistd::User::from_name(name).unwrap().unwrap().uid.as_raw();
+    let script = "mkdir -p topic-0; echo $(id -u) >>topic-0/0.log && echo written; exec sleep 1000";
+    let node = || Node::program("a", &["/bin/sh", "-c", script]);
+    let root = Root::new(&[node()]);
+    fs::set_permissions(root.home(), fs::Permissions::from_mode(0o755)).unwrap();
+    let written = |times: usize| {
+        until(STATE_LIMIT, "it has written", || match root.log("a").matches("written").count() {
+            seen if seen == times => Ok(()),
+            _ => Err(root.log("a")),
+        });
+    };
+    root.up();
+    written(1);
+    root.down();
+    root.configure(&[node().text("user", "nobody")]);
+    root.up();
+    written(2);
+    let log = root.path().join("nodes/a/data/topic-0/0.log");
+    let lines = fs::read_to_string(&log).unwrap();
+    assert_eq!(lines, format!("0\n{}\n", uid("nobody")));
+    let events = root.ok(&["events", "a"]).stdout;
+    assert!(events.contains("gave nobody what was root's: "), "{events}");
+    root.down();
+    // From one user to another nobody but the administrator can say that it is right.
+    root.configure(&[node().text("user", "daemon")]);
+    root.expect_log("is not given to it");
+    let refused = root.fails(6, &["up", "--detach"]).stderr;
+    let data = root.path().join("nodes/a/data");
+    let command = format!("`chown -R daemon: {}` and `cdc-supervisor start a`", data.display());
+    assert!(refused.contains("belongs to nobody") && refused.contains(&command), "{refused}");
+    assert_eq!(fs::metadata(&log).unwrap().uid(), uid("nobody"));
+    root.down();
+}

@@ -191,6 +191,11 @@ fn a_program_that_is_not_there_and_a_port_that_is_taken_say_what_to_do() {
     assert_eq!((&missing["cause"], &missing["verdict"]), (&"could-not-start".into(), &"act".into()));
     assert!(text(missing, "what").contains(&program) || text(missing, "what").contains("No such file"), "{missing}");
     assert!(text(missing, "remedy").contains("cdc-supervisor start missing"), "{missing}");
+    assert!(text(missing, "remedy").starts_with(&format!("put {program} there")), "{missing}");
+    // why is said once
+    assert!(!missing["outcome"]["text"].as_str().unwrap().contains("No such file"), "{missing}");
+    let status = root.ok(&["status"]).stdout;
+    assert!(status.contains("came to no run (could-not-start), incident #"), "{status}");
     assert_eq!(
         (&ported["cause"], &ported["incarnation"], &ported["exit"]),
         (&"port-taken".into(), &Value::Null, &Value::Null)

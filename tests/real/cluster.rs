@@ -320,8 +320,9 @@ fn a_roll_whose_daemon_is_killed_is_told_of_by_the_next_one_and_leaves_nothing_h
     stack.expect_log("was cut short with its daemon");
     stack.up();
     await_event(&stack, None, "operation-left", "was cut short with its daemon");
-    let said = await_event(&stack, None, "operation-left", "restarts those that were not");
-    println!("{said}");
+    let rest: Vec<&str> = ["broker-1", "broker-2", "broker-3"].into_iter().filter(|n| *n != first).collect();
+    let order = format!("not restarted: {}; `cdc-supervisor roll {}`", rest.join(", "), rest.join(" "));
+    await_event(&stack, None, "operation-left", &order);
     assert!(!stack.path().join("state/operation.json").exists(), "its record is gone");
     stack.await_whole(&admin);
     await_kafka(&stack, "a settled cluster", settled);
@@ -329,7 +330,6 @@ fn a_roll_whose_daemon_is_killed_is_told_of_by_the_next_one_and_leaves_nothing_h
         assert_eq!(stack.pid(name) != *old, *name == first, "{name}: only {first} was restarted");
     }
     // and the rest can be done
-    let rest: Vec<&str> = ["broker-1", "broker-2", "broker-3"].into_iter().filter(|n| *n != first).collect();
     let output = stack.spawn(&["roll", rest[0], rest[1]]).wait(VERB_LIMIT * 3);
     assert_eq!(output.code, Some(0), "{output}");
 }

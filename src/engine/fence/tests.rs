@@ -88,6 +88,20 @@ async fn a_program_on_a_port_of_the_broker_may_be_the_broker() {
 }
 
 #[tokio::test]
+async fn a_port_that_is_taken_by_nobody_who_can_be_seen_is_a_doubt() {
+    let mut scene = scene(&[Some(OURS)], Takeover::Closes).await;
+    // bound and not listening: no row in the kernel's table of listeners (proc(5))
+    let hidden = tokio::net::TcpSocket::new_v4().unwrap();
+    hidden.bind("127.0.0.1:0".parse().unwrap()).unwrap();
+    let port = hidden.local_addr().unwrap().port();
+    assert!(net::is_taken(SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), port)).unwrap());
+    scene.fence.ports = vec![port];
+    scene.refused(OURS, &format!("a program that cannot be seen has port {port}")).await;
+    drop(hidden);
+    assert!(matches!(scene.fence.attempt().await.unwrap(), Fenced::Closed(OURS)));
+}
+
+#[tokio::test]
 async fn a_zookeeper_that_is_not_ours_is_not_written_to() {
     let mut scene = scene(&[Some(OURS)], Takeover::Closes).await;
     let somebody = ProcessId { pid: 1, start_ticks: 1, boot_id: "b".into() };
@@ -149,4 +163,23 @@ async fn a_zookeeper_that_does_not_answer_leaves_it_unknown() {
     scene.fence.zookeeper = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
     assert!(scene.fence.attempt().await.is_err());
     assert_eq!(scene.zookeeper.taken_over(), [0i64; 0]);
+}
+
+#[tokio::test]
+async fn who_held_the_name_while_a_run_was_refused_it_is_not_that_run() {
+    let mut scene = scene(&[Some(THEIRS)], Takeover::Closes).await;
+    let exit = |cause| LastExit {
+        incarnation: Incarnation(3),
+        status: crate::base::ExitStatus::Code(1),
+        cause,
+        at: Timestamp(CREATED.0 + 1),
+        oom_by: None,
+        ran_ms: Some(2),
+    };
+    scene.fence.end = Some(run_ended(&exit(Cause::OldSession)));
+    scene.refused(THEIRS, "not the session that was recorded").await;
+    // that of the run before it, which is on record, is
+    scene.fence.recorded = Some(THEIRS);
+    assert!(matches!(scene.fence.attempt().await.unwrap(), Fenced::Closed(THEIRS)));
+    assert_eq!(run_ended(&exit(Cause::Crashed)).started, Some(Timestamp(CREATED.0 - 1)));
 }

@@ -195,6 +195,7 @@ fn a_refused_start_is_one_incident_however_often_it_is_tried_and_under_however_m
     let all = bench.all();
     assert_eq!((all.len(), all[0].times, all[0].incarnation), (1, 4, None));
     assert_eq!((all[0].outcome.state.as_str(), all[0].verdict.as_str()), ("failed", "act"));
+    assert_eq!(all[0].outcome.text, "it stays down until `cdc-supervisor start broker-2`", "why is said once");
     bench.turn(node("preparing", 0), vec![]);
     bench.turn(failed(0, "port 9093 is taken"), vec![]);
     assert_eq!(bench.all().len(), 2, "another reason is another incident");

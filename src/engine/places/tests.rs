@@ -149,3 +149,45 @@ fn mysqld_of_another_user_may_make_its_sockets_beside_what_is_ours() {
     };
     assert_eq!((run(true), run(false)), (0o1770, 0o750));
 }
+
+#[test]
+fn a_node_that_gets_a_user_gets_its_data_with_it_when_all_of_it_was_roots() {
+    if !host::is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (uid, gid) = nobody();
+    let root = dir.path().join("root");
+    let (layout, without) = recipe(&root, "");
+    make(&layout, &without).unwrap();
+    let node = without.node.clone();
+    assert!(hand_over(&layout, &without).unwrap().is_none(), "root gives root nothing");
+    let (_, with) = recipe(&root, "user = \"nobody\"");
+    assert!(hand_over(&layout, &with).unwrap().is_none(), "there is nothing in it");
+    files::create_dir(layout.data(&node).join("topic-0")).unwrap();
+    files::write(layout.data(&node).join("topic-0/0.log"), "x").unwrap();
+    let said = hand_over(&layout, &with).unwrap().unwrap();
+    assert!(said.starts_with("gave nobody what was root's: ") && said.contains("(3 files and directories)"), "{said}");
+    for name in ["", "topic-0", "topic-0/0.log"] {
+        let owner = is(&layout.data(&node).join(name));
+        assert_eq!((owner.0, owner.1), (uid, gid), "{name:?}");
+    }
+    assert!(hand_over(&layout, &with).unwrap().is_none(), "once");
+    // Another user's data are nothing that we know to be the node's.
+    let (_, other) = recipe(&root, "user = \"daemon\"");
+    let HandOver::Refused(failure) = hand_over(&layout, &other).unwrap_err() else { panic!() };
+    let data = layout.data(&node);
+    assert_eq!(failure.cause, Cause::WrongOwner);
+    assert!(
+        failure.what.contains("a runs as daemon, and ") && failure.what.contains("belongs to nobody"),
+        "{failure:?}"
+    );
+    let command = format!("`chown -R daemon: {}` and `cdc-supervisor start a`", data.display());
+    assert!(failure.remedy.ends_with(&command), "{failure:?}");
+    assert_eq!(is(&data.join("topic-0/0.log")).0, uid);
+    assert_eq!(
+        own_files(&layout, &other).unwrap(),
+        format!("`chown -R daemon: {}`, then `cdc-supervisor start a`", data.display())
+    );
+    assert_eq!(own_files(&layout, &without), None, "root is stopped by no owner");
+}

@@ -71,3 +71,13 @@ async fn without_fencing_the_old_session_is_waited_for_with_a_countdown_and_not_
     let left: Vec<u64> = told.iter().map(left).collect();
     assert!(left.is_sorted_by(|a, b| a >= b) && left[0] <= 16 && left[5] < left[0], "it counts down: {told:?}");
 }
+
+#[test]
+fn who_outlives_every_session_of_ours_is_told_as_another_broker() {
+    let said = |left, doubt, at| held_by(0x77, 2, Duration::from_secs(left), Duration::from_secs(16), doubt, at);
+    assert_eq!(said(3, None, None), "old session 0x77 of broker 2 expires in up to 3 s");
+    assert!(said(3, Some("a doubt"), None).ends_with("3 s and is not closed before: a doubt"));
+    let other = said(0, Some("a doubt"), Some("INTERNAL://10.0.0.7:29093"));
+    assert!(other.contains("longer than the 16.0 s after which one of ours expires"), "{other}");
+    assert!(other.contains("another broker at INTERNAL://10.0.0.7:29093 runs with this id; stop it"), "{other}");
+}

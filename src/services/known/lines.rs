@@ -103,6 +103,17 @@ const FATAL_LINES: &[(NodeKind, Cause, &str)] = &[
         "java.io.IOException: No snapshot found, but there are log entries. Something is broken!",
     ),
     (ZOOKEEPER, Cause::Crashed, "java.io.IOException: CRC check failed"),
+    (ZOOKEEPER, Cause::Crashed, "java.io.IOException: Unreasonable length = 1482184792"),
+    (
+        ZOOKEEPER,
+        Cause::Crashed,
+        "java.io.IOException: Transaction log: /d/version-2/log.1 has invalid magic number 1482184792 != 1514884167",
+    ),
+    (
+        MYSQL,
+        Cause::WrongOwner,
+        "2026-11-26T10:50:29.806493Z 1 [ERROR] [MY-012271] [InnoDB] The innodb_system data file 'ibdata1' must be writable",
+    ),
     (
         MYSQL,
         Cause::BadOption,
