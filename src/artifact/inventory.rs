@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     base::Timestamp,
-    sys::{command::Cancel, error::SysError, fs as sysfs, process},
+    sys::{command::Cancel, error::SysError, failpoint::fail_point, fs as sysfs, process},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -238,6 +238,7 @@ pub fn collect(
         // Out of sight in one step, so that nobody ever sees half a tree.
         let aside = work.path().join(index.to_string());
         fs::rename(path, &aside).map_err(|e| SysError::path("remove", path, e))?;
+        fail_point!("store.gone");
         if aside.is_dir() { sysfs::remove_dir_all_optional(&aside)? } else { sysfs::remove_optional(&aside)? }
     }
     Ok(going)

@@ -12,6 +12,7 @@ use crate::sys::{
     clock,
     command::Cancel,
     error::SysError,
+    failpoint::fail_point,
     fs::{self as sysfs, Durability, Lock},
 };
 use std::{
@@ -118,7 +119,7 @@ impl Store {
     }
 
     /// Seals `tree` and makes it visible as `NAME-CONTENT`. A tree of that name (damaged, or it would not have been
-    /// fetched again) is moved aside and removed; programs that have it open keep their files.
+    /// fetched again) changes places with it and is removed; programs that have it open keep their files.
     pub fn install(&self, tree: &Path, name: &str) -> Result<Stored, ArtifactError> {
         self.install_known(tree, name, &Known::default())
     }
@@ -131,13 +132,14 @@ impl Store {
         let content = sealed.content();
         let directory = directory_name(name, &content);
         let target = self.directory.join(&directory);
-        let old = self.tmp().join(format!("replaced-{directory}"));
-        if target.symlink_metadata().is_ok() {
-            rename(&target, &old)?;
-        }
-        rename(tree, &target)?;
+        fail_point!("store.sealed");
+        sysfs::put_in_place_of(tree, &target)
+            .map_err(|e| SysError::new(format!("rename {} to {}", tree.display(), target.display()), e))?;
+        fail_point!("store.renamed");
         sysfs::sync_parent(&target).map_err(|e| SysError::path("sync", &self.directory, e))?;
-        sysfs::remove_dir_all_optional(&old)?;
+        // What had the name before.
+        sysfs::remove_dir_all_optional(tree)?;
+        fail_point!("store.old-removed");
         Ok(Stored { directory, content, bytes: sealed.bytes() })
     }
 }
@@ -197,10 +199,6 @@ pub fn directory_name(name: &str, content: &str) -> String {
 /// The part of a content id that stands in the name of its directory.
 pub fn short(content: &str) -> &str {
     content.get(..SHORT).unwrap_or(content)
-}
-
-fn rename(from: &Path, to: &Path) -> Result<(), SysError> {
-    fs::rename(from, to).map_err(|e| SysError::new(format!("rename {} to {}", from.display(), to.display()), e))
 }
 
 /// What the holder of the lock wrote about itself.

@@ -14,6 +14,16 @@ pub enum StopSignal {
 }
 
 impl StopSignal {
+    /// By its number (signal(7)); none: it asks for something else.
+    pub fn of(number: i32) -> Option<Self> {
+        match number {
+            1 => Some(StopSignal::Hangup),
+            2 => Some(StopSignal::Interrupt),
+            15 => Some(StopSignal::Terminate),
+            _ => None,
+        }
+    }
+
     /// `SIGINT` and its like.
     pub fn name(self) -> &'static str {
         match self {

@@ -33,7 +33,7 @@ pub(super) async fn check(args: &DaemonArgs) -> Result<String, StartError> {
     let care = if inputs.nodes_live { Care::Tell } else { Care::Need };
     inputs::recipes(plan, layout, care).await?;
     shim_runs(&inputs::shim_program()?)?;
-    let checked = Checked { check: 1, version: env!("CARGO_PKG_VERSION").to_owned() };
+    let checked = Checked { check: 1, version: env!("CARGO_PKG_VERSION").to_owned(), keeps_signals: true };
     serde_json::to_string(&checked).map_err(|e| StartError::other("say that all is well", e))
 }
 

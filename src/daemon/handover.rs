@@ -2,7 +2,7 @@
 //! nothing; the lock and the listening socket go along, so no second daemon and no refused client come in between; shims and
 //! nodes are not touched.
 
-use super::{door::Door, systemd};
+use super::{door::Door, signals::Ears, systemd};
 use crate::{
     base::{ExitStatus, Layout},
     control::{
@@ -16,7 +16,7 @@ use crate::{
         error::SysError,
         failpoint::fail_point,
         fs::Lock,
-        process,
+        process, stop_signals,
     },
 };
 use serde::{Deserialize, Serialize};
@@ -53,6 +53,9 @@ pub(super) struct Checked {
     pub(super) check: u32,
     /// The version of the new program.
     pub(super) version: String,
+    /// It takes the signals that wait for it (`sys::stop_signals`); an older one would never hear them.
+    #[serde(default)]
+    pub(super) keeps_signals: bool,
 }
 
 /// What an earlier program of this process has left open for us.
@@ -161,6 +164,7 @@ pub(super) struct Handover {
     pub(super) lock: Lock,
     pub(super) door: Arc<Door>,
     pub(super) engine: Handle,
+    pub(super) ears: Arc<Ears>,
     pub(super) work: Work,
     pub(super) one: tokio::sync::Mutex<()>,
     pub(super) failed: Mutex<Option<String>>,
@@ -199,20 +203,26 @@ impl Handover {
         // Our own answer goes out with the others; from here on clients wait at the socket.
         self.door.close().await;
         fail_point!("handover.closed");
-        let why = if still.commit() {
-            systemd::handing_over(&checked.version);
-            let why = self.become_it();
-            tracing::error!(error = %why.source, "the hand-over did not come about: {why}; this daemon goes on");
-            format!("{why}: {}", why.source)
-        } else {
-            tracing::info!("the hand-over is given up: everything is to be stopped");
-            "everything was ordered to stop meanwhile".to_owned()
-        };
+        let why = self.go(&still, &checked);
         *self.failed.lock().unwrap_or_else(PoisonError::into_inner) = Some(why);
         if let Err(e) = self.door.open(handler).await {
             tracing::error!(error = %e, "the control socket cannot be served any more; a restart of the daemon helps, nodes run on");
         }
         drop((still, closed));
+    }
+
+    /// Returns only when it does not come about, with the reason.
+    fn go(&self, still: &Still, checked: &Checked) -> String {
+        // A signal that comes while this is held is the new program's; one that came before has won.
+        let Some(_deaf) = self.ears.hold().filter(|_| still.commit()) else {
+            tracing::info!("the hand-over is given up: everything is to be stopped");
+            return "everything was ordered to stop meanwhile".to_owned();
+        };
+        systemd::handing_over(&checked.version);
+        fail_point!("handover.committed");
+        let why = self.become_it(checked);
+        tracing::error!(error = %why.source, "the hand-over did not come about: {why}; this daemon goes on");
+        format!("{why}: {}", why.source)
     }
 
     /// Runs the new program's own look at the state, before anything is done.
@@ -270,12 +280,18 @@ impl Handover {
     }
 
     /// Returns only when the kernel refuses.
-    fn become_it(&self) -> SysError {
+    fn become_it(&self, checked: &Checked) -> SysError {
         let (lock, listener) = (self.lock.file().as_fd(), self.door.as_fd());
         let mut arguments = own_arguments();
         let handed = format!("{},{},{}", lock.as_raw_fd(), listener.as_raw_fd(), env!("CARGO_PKG_VERSION"));
         arguments.extend([ARGUMENT.into(), handed.into()]);
-        process::replace_program(&self.program, &arguments, &[lock, listener])
+        if !checked.keeps_signals {
+            // Never refused (pthread_sigmask(3)).
+            let _ = stop_signals::let_through();
+        }
+        let refused = process::replace_program(&self.program, &arguments, &[lock, listener]);
+        let _ = stop_signals::hold_back();
+        refused
     }
 }
 

@@ -14,17 +14,15 @@ mod programs;
 mod reload;
 mod roll;
 mod session;
+mod signals;
 mod stores;
 mod systemd;
 mod topics;
 mod unit;
 
 use crate::{
-    base::{
-        EventKind, EventLine, Layout, NodeName, Reason,
-        stop_signal::{Heard, Meaning, StopSignal},
-    },
-    engine::{self, Engine, EngineOrder, Handle, Journal, Reserve, Settings, disk::Guard},
+    base::{EventKind, EventLine, Layout, NodeName, Reason},
+    engine::{self, Engine, Journal, Reserve, Settings, disk::Guard},
     offline::{self, plan},
     operate::{self, disk::Disks, operation::Operations, topics::keeper},
     sys::{children, clock, error::SysError, failpoint::fail_point, fs, process},
@@ -35,8 +33,8 @@ use handler::DaemonHandler;
 use handover::{Handover, Inherited};
 use inputs::{Applied, Care, Inputs, StartError};
 use reload::{Reloads, Watchers};
+use signals::{Ears, Taken};
 use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// What `run` is told on its command line.
 #[derive(Clone, Debug, Default)]
@@ -69,7 +67,16 @@ pub fn check(args: &DaemonArgs) -> Result<String, (u8, String)> {
 pub fn run(args: DaemonArgs) -> u8 {
     // Before anything else is opened: these numbers are ours.
     let inherited = args.handed_over.as_deref().and_then(Inherited::take);
+    // Before there is another thread.
+    let ears = Ears::listen(inherited.is_none());
     telemetry::start();
+    let ears = match ears {
+        Ok(ears) => ears,
+        Err(e) => {
+            tracing::error!(error = %e, "signals cannot be listened to");
+            return 1;
+        }
+    };
     let runtime = match tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build() {
         Ok(runtime) => runtime,
         Err(e) => {
@@ -80,7 +87,7 @@ pub fn run(args: DaemonArgs) -> u8 {
     let own_session = args.own_session;
     // A program that is missing is told of when it is needed.
     let reserve = inputs::shim_program().ok().map(Reserve::new);
-    let served = runtime.block_on(serve(args, inherited, reserve.clone()));
+    let served = runtime.block_on(serve(args, inherited, reserve.clone(), ears));
     if let (Err(_), Some(reserve)) = (&served, &reserve) {
         // Who hears that nothing was started finds nothing started.
         reserve.dismiss();
@@ -105,6 +112,7 @@ async fn serve(
     args: DaemonArgs,
     inherited: Option<Inherited>,
     reserve: Option<Arc<Reserve>>,
+    (ears, taken): (Arc<Ears>, Taken),
 ) -> Result<(), StartError> {
     // Orphans of a shim that was killed come to us, not to init: their exit codes stay knowable.
     process::set_child_subreaper().map_err(|e| StartError::other("become a child subreaper", e))?;
@@ -132,6 +140,9 @@ async fn serve(
         fs::remove_torn(&dir);
     }
     inputs.look_for_live_nodes().await?;
+    if inputs.nodes_live {
+        ears.keep();
+    }
     match finish_exchange(&layout, &inputs.plan).await {
         Ok(None) => {}
         Ok(Some(finished)) => tracing::warn!("{finished}"),
@@ -207,6 +218,7 @@ async fn serve(
     }
     let bounds = logs::keep_within_bounds(&layout, &inputs.plan);
     let rest = bounds.clone();
+    ears.keep();
     let (engine, handle) = Engine::start(settings).await.map_err(|e| StartError::other("start the engine", e))?;
     fail_point!("daemon.adopted");
     for write in begun.owed {
@@ -227,6 +239,7 @@ async fn serve(
         lock,
         door: Arc::clone(&door),
         engine: handle.clone(),
+        ears,
         work: handover::Work::default(),
         one: tokio::sync::Mutex::default(),
         failed: std::sync::Mutex::default(),
@@ -246,7 +259,7 @@ async fn serve(
     let handler = Arc::new(handler);
     door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;
     fail_point!("daemon.serving");
-    let signals = tokio::spawn(obey_signals(handle, rest));
+    let signals = tokio::spawn(signals::obey(taken, handle, rest));
     let version = env!("CARGO_PKG_VERSION");
     match from {
         Some(from) => {
@@ -342,37 +355,4 @@ fn make_base(layout: &Layout) -> Result<(), StartError> {
         fs::make_dir(&dir, mode).map_err(StartError::file)?;
     }
     Ok(())
-}
-
-/// The first TERM, INT or HUP stops everything in order, one that insists kills.
-async fn obey_signals(handle: Handle, logs: logs::Bounds) {
-    let kinds = [SignalKind::terminate(), SignalKind::interrupt(), SignalKind::hangup()];
-    let Ok(mut signals) = kinds.into_iter().map(signal).collect::<Result<Vec<_>, _>>() else {
-        tracing::error!("signals cannot be listened to; stop with `cdc-supervisor down`");
-        return;
-    };
-    let [terminate, interrupt, hangup] = &mut signals[..] else { return };
-    let mut heard = Heard::default();
-    loop {
-        let signal = tokio::select! {
-            _ = terminate.recv() => StopSignal::Terminate,
-            _ = interrupt.recv() => StopSignal::Interrupt,
-            _ = hangup.recv() => StopSignal::Hangup,
-        };
-        let name = signal.name();
-        let (doing, now) = match heard.take(signal, Duration::from_millis(clock::now().0)) {
-            Meaning::InOrder => ("stopping all nodes in order", false),
-            Meaning::Now => ("killing all nodes", true),
-            Meaning::Again => {
-                tracing::info!(signal = name, "all nodes are being stopped already");
-                continue;
-            }
-        };
-        tracing::info!(signal = name, "{doing}");
-        handle.journal().note(EventLine::new(EventKind::Order, format!("{name} to the daemon: {doing}")));
-        logs.rest();
-        let handle = handle.clone();
-        // The loop must hear the second signal while the first is being carried out.
-        tokio::spawn(async move { drop(handle.order(EngineOrder::Down { now }).await) });
-    }
 }

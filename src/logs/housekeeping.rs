@@ -8,7 +8,10 @@ use super::{
     budget::{self, Budget, Chore, NodeLog, OldFile, Why},
     names::{self, CURRENT, Rotated, Stamp},
 };
-use crate::{base::Timestamp, sys::error::SysError};
+use crate::{
+    base::Timestamp,
+    sys::{error::SysError, failpoint::fail_point},
+};
 use flate2::{Compression, write::GzEncoder};
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -147,14 +150,17 @@ pub fn compress(dir: &Path, name: Rotated) -> Result<Option<(u64, u64)>, SysErro
             Some(whole) => whole.len(),
             None => {
                 let after = write_packed(&mut source, &meta, &part)?;
+                fail_point!("logs.packed");
                 if fs::symlink_metadata(&plain)?.ino() != meta.ino() {
                     return Err(io::Error::other("was replaced while it was compressed"));
                 }
                 fs::rename(&part, &packed)?;
+                fail_point!("logs.named");
                 after
             }
         };
         fs::remove_file(&plain)?;
+        fail_point!("logs.plain-removed");
         Ok(Some((meta.len(), after)))
     };
     let result = work();
@@ -179,6 +185,7 @@ fn write_packed(source: &mut File, meta: &fs::Metadata, part: &Path) -> io::Resu
             Ok(0) => break,
             Ok(n) => {
                 encoder.write_all(&block[..n])?;
+                fail_point!("logs.packing");
                 read += n as u64;
             }
             Err(e) if e.kind() == ErrorKind::Interrupted => {}

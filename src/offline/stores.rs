@@ -17,13 +17,14 @@ use crate::{
     base::{ByteSize, Layout, NodeName, Timestamp},
     config::Plan,
     services::identity::{self, MARKER, Marker},
-    sys::{clock, copy::share_blocks, error::SysError, fs, host},
+    sys::{clock, copy::share_blocks, error::SysError, failpoint::fail_point, fs, host},
 };
 use manifest::StoreCopy;
 use std::{
     fmt,
     fs::File,
     io::Write,
+    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -160,9 +161,12 @@ pub fn create(layout: &Layout, stores: &[Store], name: &str, told: &mut Told<'_>
     let whole = place.join(name);
     let part = place.join(format!(".{name}.part"));
     let made = into(layout, stores, &part, name, told).and_then(|manifest| {
-        std::fs::rename(&part, &whole)
-            .and_then(|()| fs::sync_parent(&whole))
-            .map_err(|e| SysError::path("put in place", &whole, e))?;
+        fail_point!("snapshot.whole");
+        let named = std::fs::rename(&part, &whole).and_then(|()| {
+            fail_point!("snapshot.named");
+            fs::sync_parent(&whole)
+        });
+        named.map_err(|e| SysError::path("put in place", &whole, e))?;
         Ok(manifest)
     });
     if made.is_err() {
@@ -180,6 +184,7 @@ fn into(
     told: &mut Told<'_>,
 ) -> Result<Manifest, StoreError> {
     fs::make_dir(part, 0o700)?;
+    fail_point!("snapshot.begun");
     let mut manifest = Manifest {
         schema: 1,
         name: name.to_owned(),
@@ -194,6 +199,7 @@ fn into(
     for store in stores.iter().filter(|store| store.dir.exists()) {
         let mut progress = Bytes::new(format!("copying {}", store.node), told);
         let entries = copy::tree(&store.dir, &part.join(store.node.as_str()), &mut |bytes| progress.add(bytes))?;
+        fail_point!("snapshot.copied");
         manifest.stores.push(StoreCopy {
             node: store.node.clone(),
             set: store.set,
@@ -220,6 +226,7 @@ fn into(
     }
     told("waiting for the disk".into());
     fs::sync_file_system(part).map_err(|e| SysError::path("sync the file system of", part, e))?;
+    fail_point!("snapshot.synced");
     // Without it there is no snapshot: written last.
     let text =
         serde_json::to_string(&manifest).map_err(|e| SysError::new("write the manifest", std::io::Error::from(e)))?;
@@ -279,34 +286,30 @@ fn enough_room(stores: &[Store], place: &Path) -> Result<(), StoreError> {
     ))
 }
 
-/// Whether a file of `dir` can share its blocks with one in `place`: tried with an empty-handed file of our own.
+/// Whether a file of `dir` can share its blocks with one in `place`: tried with two files that have no name (`O_TMPFILE`, open(2)),
+/// so that nothing is left in data or in a snapshot by whoever is killed meanwhile. Where that cannot be made nothing is shared.
 fn shares(dir: &Path, place: &Path) -> bool {
-    let (a, b) = (dir.join(".cdc-share.tmp"), place.join(".cdc-share.tmp"));
+    let nameless =
+        |dir: &Path| File::options().read(true).write(true).mode(0o600).custom_flags(nix::libc::O_TMPFILE).open(dir);
     let tried = || -> std::io::Result<bool> {
-        // Made anew (O_EXCL), because the data directory may be another user's: a link planted there is not followed.
-        let open = |path: &Path| {
-            let _ = std::fs::remove_file(path);
-            File::options().read(true).write(true).create_new(true).open(path)
-        };
-        let (mut source, target) = (open(&a)?, open(&b)?);
+        let (mut source, target) = (nameless(dir)?, nameless(place)?);
         source.write_all(&[1; 4096])?;
+        fail_point!("stores.sharing");
         Ok(share_blocks(&source, &target))
     };
-    let shared = tried().unwrap_or(false);
-    for file in [a, b] {
-        // best effort: a leftover of one block
-        let _ = std::fs::remove_file(file);
-    }
-    shared
+    tried().unwrap_or(false)
 }
 
-/// Removes what was not finished.
-fn clear_parts(layout: &Layout) -> Result<(), SysError> {
+/// What was not finished: half a snapshot that is being made, or was being removed.
+fn parts(layout: &Layout) -> Result<Vec<PathBuf>, SysError> {
     let place = layout.snapshots();
-    for name in fs::names_in(&place)?.iter().filter(|n| n.starts_with('.') && n.ends_with(".part")) {
-        fs::remove_dir_all_optional(&place.join(name))?;
-    }
-    Ok(())
+    let names = fs::names_in(&place)?;
+    Ok(names.iter().filter(|n| n.starts_with('.') && n.ends_with(".part")).map(|n| place.join(n)).collect())
+}
+
+/// Removes it.
+fn clear_parts(layout: &Layout) -> Result<(), SysError> {
+    parts(layout)?.iter().try_for_each(|part| fs::remove_dir_all_optional(part))
 }
 
 /// All snapshots, oldest first; what cannot be read is named with the reason.
@@ -378,6 +381,7 @@ pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
     let part = place.join(format!(".{name}.part"));
     fs::remove_dir_all_optional(&part)?;
     std::fs::rename(place.join(name), &part).map_err(|e| SysError::path("remove", &place.join(name), e))?;
+    fail_point!("snapshot.removing");
     fs::remove_dir_all_optional(&part)?;
     Ok(manifest)
 }

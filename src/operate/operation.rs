@@ -9,7 +9,7 @@
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName, OrderedBy, Timestamp},
     engine::Journal,
-    sys::{clock, error::SysError, fs},
+    sys::{clock, error::SysError, failpoint::fail_point, fs},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
@@ -251,6 +251,7 @@ impl Operations {
         };
         if kind.is_recorded() {
             self.0.write(&record).map_err(Refused::NotRecorded)?;
+            fail_point!("operation.recorded");
             self.0.note(EventKind::OperationBegun, format!("{} begins", record.name()), by);
         }
         *running = Some(record);
@@ -302,6 +303,7 @@ impl Running {
         if self.recorded {
             let words = format!("{}: {}", record.name(), record.step);
             self.of.write(record)?;
+            fail_point!("operation.stepped");
             let event = EventLine::new(EventKind::OperationStep, words);
             self.of.journal.note(match node {
                 Some(node) => event.node(node),
@@ -337,6 +339,7 @@ impl Drop for Running {
         if self.leaves || (!ended && record.undo.is_some()) {
             return;
         }
+        fail_point!("operation.ending");
         if let Err(e) = fs::remove_optional(&self.of.layout.operation()) {
             // The next daemon takes it for one that was cut short, and finds nothing to undo.
             tracing::warn!(error = %e.source, "{e}");
@@ -386,6 +389,7 @@ pub fn leftover(layout: &Layout) -> Option<Left> {
 
 /// What was left is undone or told: the record goes.
 pub fn forget(layout: &Layout) {
+    fail_point!("operation.undone");
     if let Err(e) = fs::remove_optional(&layout.operation()) {
         tracing::warn!(error = %e.source, "{e}");
     }

@@ -1,7 +1,7 @@
 //! One-shot helper programs (`mvn`, `apt-get`, `mysqld --initialize`, a training run): started with a cleared environment,
 //! bounded in time and in kept output, and dead when this process dies.
 
-use super::{children, error::SysError, process::lookup_user};
+use super::{children, error::SysError, process::lookup_user, stop_signals};
 use crate::base::ExitStatus;
 use nix::{
     errno::Errno,
@@ -169,6 +169,8 @@ impl Command {
         // SAFETY: between fork and exec only system calls run, async-signal-safe and without allocation.
         unsafe {
             command.pre_exec(move || {
+                // the daemon keeps them
+                stop_signals::let_through()?;
                 // before the change of user, who may not write there; 0 is who writes (cgroup-v2.rst, "cgroup.procs")
                 if let Some(procs) = &procs {
                     write(procs, b"0")?;

@@ -1,7 +1,7 @@
 //! A child in surroundings of its own: a small file system that only it and what comes from it sees, another user, and an end that
 //! comes with its parent's.
 
-use super::error::SysError;
+use super::{error::SysError, stop_signals};
 use crate::base::ByteSize;
 use std::{
     ffi::{CStr, CString},
@@ -97,6 +97,8 @@ impl Surroundings {
     }
 
     fn enter(&self, parent: i32) -> io::Result<()> {
+        // The daemon keeps the one that is to end this child.
+        stop_signals::let_through()?;
         if self.user.is_some() {
             // Root again, where this program has laid it down meanwhile: for the mount and the change of user.
             // SAFETY: takes a number only.

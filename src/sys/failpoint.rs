@@ -3,7 +3,7 @@
 //!
 //! What is armed stands in the file `failpoints` beside the program, because shims have no environment. One rule a line,
 //! `POINT ACTION` or `POINT@PATH-ENDING ACTION`: `kill` (SIGKILL to this process, once: the file becomes `failpoints.hit`),
-//! `error-once=ERRNO`, `error=ERRNO` (as long as the line is there), `delay=MS`; and `clock offset=MS` for the wall clock.
+//! `error-once=ERRNO`, `error=ERRNO` (as long as the line is there), `delay=MS` (and `failpoints.at` has the name); and `clock offset=MS` for the wall clock.
 
 /// A place where a test may kill or delay this process. With a path only where the rule names its ending, or none.
 #[cfg(feature = "failpoints")]
@@ -82,7 +82,11 @@ mod armed {
                 }
                 "error-once" if disarm() => return Err(io::Error::from_raw_os_error(number)),
                 "error" => return Err(io::Error::from_raw_os_error(number)),
-                "delay" => thread::sleep(Duration::from_millis(number.unsigned_abs().into())),
+                "delay" => {
+                    // Who waits for this moment sees it there.
+                    let _ = file().map(|file| fs::write(file.with_extension("at"), name));
+                    thread::sleep(Duration::from_millis(number.unsigned_abs().into()));
+                }
                 _ => {}
             }
         }

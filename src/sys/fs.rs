@@ -112,6 +112,24 @@ fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// Gives the directory `new` the name `path`, and what has that name the name of `new`: both at once where the file system can, so that
+/// nobody finds nothing there. Not synced.
+pub fn put_in_place_of(new: &Path, path: &Path) -> io::Result<()> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    let swap = |from: &Path, to: &Path| renameat2(AT_FDCWD, from, AT_FDCWD, to, RenameFlags::RENAME_EXCHANGE);
+    // ENOENT: nothing has the name. Any other: as in `put_in_place`.
+    if swap(new, path).is_ok() {
+        return Ok(());
+    }
+    let mut aside = new.as_os_str().to_owned();
+    aside.push(".replaced");
+    match fs::rename(path, &aside) {
+        Ok(()) => fs::rename(new, path).and_then(|()| fs::rename(&aside, new)),
+        Err(e) if e.kind() == io::ErrorKind::NotFound => fs::rename(new, path),
+        Err(e) => Err(e),
+    }
+}
+
 /// As [`write_atomic`], when the file does not hold these bytes already. A sync waits for the disk, and most starts change
 /// nothing.
 pub fn write_if_different(path: &Path, bytes: &[u8], mode: u32, durability: Durability) -> Result<(), SysError> {
@@ -419,6 +437,23 @@ impl Lock {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_directory_takes_the_place_of_another_or_of_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let (new, path) = (place.path().join("new"), place.path().join("path"));
+        let make = |text: &str| {
+            fs::create_dir(&new).unwrap();
+            fs::write(new.join("f"), text).unwrap();
+        };
+        make("1");
+        put_in_place_of(&new, &path).unwrap();
+        assert!(!new.exists());
+        make("2");
+        put_in_place_of(&new, &path).unwrap();
+        let read = |dir: &Path| fs::read_to_string(dir.join("f")).unwrap();
+        assert_eq!((read(&path), read(&new)), ("2".to_owned(), "1".to_owned()));
+    }
 
     #[test]
     fn an_atomic_write_replaces_the_whole_file_and_sets_its_mode() {

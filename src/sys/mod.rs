@@ -24,4 +24,5 @@ pub mod profiles;
 pub mod room;
 pub mod socket;
 pub mod stdio;
+pub mod stop_signals;
 pub mod tree;

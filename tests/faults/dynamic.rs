@@ -50,6 +50,31 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
         let node = bench.node("broker-1").expect("a daemon that answers");
         assert_eq!((pid_of(&node), &node["restarts"]), (pid, &0.into()), "{point}: {node}");
     }
+    // What was put into force of a topic is on record, or is found out again.
+    for point in ["write.half", "write.renamed"] {
+        let topic = format!("[[kafka.topic]]\nname = \"{point}\"\npartitions = 2\n");
+        bench.root.configure_raw(&format!("{}{topic}", configured(7)));
+        bench.arm(&format!("{point}@state/topics.json kill"));
+        drop(bench.run(&["reload"]));
+        until(STATE_LIMIT, point, || if bench.hit() { Ok(()) } else { Err("not reached".to_owned()) });
+        bench.disarm();
+        fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
+        let back = bench.run(&["up", "--detach"]);
+        assert!(matches!(back.code, Some(0 | 8)), "{point}\n{back}");
+        assert_eq!(bench.run(&["reload"]).code, Some(0), "{point}");
+        until(STATE_LIMIT, "the topic is as the file says, and on record", || {
+            let text = fs::read_to_string(bench.path("state/topics.json")).unwrap_or_default();
+            let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+            let output = bench.run(&["topics"]);
+            match output.code == Some(0) && record["topics"][point].is_object() {
+                true => Ok(()),
+                false => Err(format!("{record}\n{output}")),
+            }
+        });
+        let node = bench.node("broker-1").expect("a daemon that answers");
+        assert_eq!((pid_of(&node), &node["restarts"]), (pid, &0.into()), "{point}: {node}");
+        eprintln!("killed at {point} of the topics' record: the topic is there");
+    }
     assert_eq!(bench.run(&["down"]).code, Some(0));
     bench.root.await_empty();
 }

@@ -18,10 +18,12 @@ mod fence;
 #[path = "../vm/guest.rs"]
 #[allow(dead_code)]
 mod guest;
+mod handover;
 mod hindered;
 mod mysql;
 mod points;
 mod room;
+mod stores;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -9,13 +9,17 @@ use super::{
 use crate::{
     base::{Layout, NodeName, recipe::DataVersion},
     services::identity,
-    sys::{error::SysError, fs, mounts},
+    sys::{
+        error::SysError,
+        failpoint::{fail_io, fail_point},
+        fs, mounts,
+    },
 };
 use serde::{Deserialize, Serialize};
 use std::{
     collections::BTreeSet,
     io,
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{DirBuilderExt, MetadataExt},
     path::{Path, PathBuf},
 };
 
@@ -74,6 +78,11 @@ fn outgoing(dir: &Path) -> PathBuf {
     beside(dir, ".cdc-outgoing")
 }
 
+/// Made and removed at once: whether directories can be.
+fn probe(dir: &Path) -> PathBuf {
+    beside(dir, ".cdc-probe")
+}
+
 /// Refused while an exchange is recorded and not finished: half the directories are of one moment and half of another, and what was
 /// put aside is all that is left of it.
 pub(super) fn none_is_half_done(layout: &Layout) -> Result<(), StoreError> {
@@ -127,6 +136,7 @@ pub fn restore(
     let manifest = read(layout, name)?;
     let chosen = chosen(&manifest, stores, wanted.only)?;
     clear(stores)?;
+    fail_point!("exchange.cleared");
     let from = layout.snapshots().join(name);
     let copied = copies(&from, &chosen, told);
     if copied.is_err() {
@@ -137,6 +147,7 @@ pub fn restore(
     let mysql = chosen.iter().any(|(store, _)| store.set == Set::Mysql);
     if chosen.iter().any(|(store, _)| store.set == Set::Kafka) {
         dynamic::put_back(layout, &manifest.dynamic)?;
+        fail_point!("exchange.remembered");
     }
     let exchange = Exchange {
         schema: 1,
@@ -188,6 +199,7 @@ fn copies(from: &Path, chosen: &[(&Store, &StoreCopy)], told: &mut Told<'_>) -> 
         enough_room(&[of_copy], parent)?;
         told(format!("copying {} back", store.node));
         let entries = copy::tree(&source, &target, &mut |_| ())?;
+        fail_point!("exchange.copied");
         // What was read is what was listed, or nothing is replaced.
         if entries != copy.entries {
             let wrong = copy::differences(&source, copy, &mut |_| ())?;
@@ -256,8 +268,15 @@ fn replaceable(dir: &Path) -> Result<(), StoreError> {
             "set data_dir to a directory below it",
         ));
     }
-    let tried = fs::make_temporary_dir(parent, ".cdc-probe")?;
-    fs::remove_dir_all_optional(&tried)?;
+    let tried = probe(dir);
+    // One of a run that was killed.
+    let _ = std::fs::remove_dir(&tried);
+    std::fs::DirBuilder::new()
+        .mode(0o700)
+        .create(&tried)
+        .map_err(|e| SysError::path("make a directory in", parent, e))?;
+    fail_point!("exchange.probed");
+    std::fs::remove_dir(&tried).map_err(|e| SysError::path("remove directory", &tried, e))?;
     Ok(())
 }
 
@@ -277,9 +296,12 @@ fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<Vec<String>, SysErr
                 Step::Come => (&new, &swap.dir),
                 Step::Done => break,
             };
-            std::fs::rename(from, to)
-                .and_then(|()| fs::sync_parent(to))
-                .map_err(|e| SysError::new(format!("rename {} to {}", from.display(), to.display()), e))?;
+            let renamed = || -> io::Result<()> {
+                std::fs::rename(from, to)?;
+                fail_io!("exchange.renamed", to.as_path())?;
+                fs::sync_parent(to)
+            };
+            renamed().map_err(|e| SysError::new(format!("rename {} to {}", from.display(), to.display()), e))?;
         }
     }
     if let Some(secrets) = &exchange.secrets {
@@ -290,29 +312,59 @@ fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<Vec<String>, SysErr
                 std::fs::read(secrets.join(&name)).map_err(|e| SysError::path("read", &secrets.join(&name), e))?;
             fs::write_atomic(&layout.secret(&name), &bytes, 0o600, fs::Durability::PowerLoss)?;
         }
+        fail_point!("exchange.secrets-back");
     }
     // Whose data this root has is learned again from what is there now.
     fs::remove_optional(&layout.identity())?;
+    fail_point!("exchange.identity-forgotten");
     fs::remove_optional(&layout.exchange())?;
+    fail_point!("exchange.ended");
     fs::sync_parent(&layout.exchange()).map_err(|e| SysError::path("sync", &layout.state(), e))?;
-    Ok(exchange.swaps.iter().filter_map(|swap| remove_or_say(&outgoing(&swap.dir))).collect())
+    let removed = exchange.swaps.iter().filter_map(|swap| {
+        let said = remove_or_say(&outgoing(&swap.dir));
+        fail_point!("exchange.old-removed");
+        said
+    });
+    Ok(removed.collect())
 }
 
-/// Finishes an exchange that was recorded and not finished, and removes what one that was not recorded has left. Before any node
-/// is started. The words for it; none: there was nothing.
+/// Finishes an exchange that was recorded and not finished, and removes what one that was not recorded has left, and what is half a
+/// snapshot. Before any node is started. The words for it; none: there was nothing.
 pub fn finish(layout: &Layout, stores: &[Store]) -> Result<Option<String>, SysError> {
-    let Some(text) = fs::read_optional(&layout.exchange())? else {
-        // Data that nobody uses keep nobody from a start.
-        let beside = stores.iter().flat_map(|store| [incoming(&store.dir), outgoing(&store.dir)]);
-        let left: Vec<String> = beside.filter_map(|dir| remove_or_say(&dir)).collect();
-        return Ok((!left.is_empty()).then(|| left.join("; ")));
+    let mut words = Vec::new();
+    if let Some(text) = fs::read_lossy_optional(&layout.exchange())? {
+        let exchange: Exchange = serde_json::from_str(&text).map_err(|e| unreadable(layout, stores, &e))?;
+        let left = carry_out(layout, &exchange)?;
+        words.push(format!(
+            "`{}` was cut short while directories were being exchanged, and is finished now",
+            exchange.what
+        ));
+        words.extend(left);
+    } else {
+        let beside = stores.iter().flat_map(|store| [incoming(&store.dir), outgoing(&store.dir), probe(&store.dir)]);
+        words.extend(beside.filter_map(|dir| remove_or_say(&dir)));
+    }
+    // Data that nobody uses keep nobody from a start; a directory of snapshots that cannot be read is told of by who needs it.
+    words.extend(super::parts(layout).unwrap_or_default().iter().filter_map(|part| remove_or_say(part)));
+    Ok((!words.is_empty()).then(|| words.join("; ")))
+}
+
+/// A record that cannot be read: only its reader knows which directories are of which moment, so nothing is touched.
+fn unreadable(layout: &Layout, stores: &[Store], why: &serde_json::Error) -> SysError {
+    let list = |found: Vec<PathBuf>| found.iter().map(|dir| dir.display().to_string()).collect::<Vec<_>>().join(", ");
+    let there =
+        |of: fn(&Path) -> PathBuf| stores.iter().map(|store| of(&store.dir)).filter(|dir| dir.exists()).collect();
+    let (new, old): (Vec<PathBuf>, Vec<PathBuf>) = (there(incoming), there(outgoing));
+    let beside = match (new.is_empty(), old.is_empty()) {
+        (true, true) => "no directory waits beside the data: remove the record".to_owned(),
+        _ => format!(
+            "directories of before lie beside the data ({}), and new ones ({}): rename by hand so that all are of one moment, then \
+             remove the record",
+            if old.is_empty() { "none".to_owned() } else { list(old) },
+            if new.is_empty() { "none".to_owned() } else { list(new) },
+        ),
     };
-    let exchange: Exchange =
-        serde_json::from_str(&text).map_err(|e| SysError::path("read", &layout.exchange(), io::Error::from(e)))?;
-    let left = carry_out(layout, &exchange)?;
-    let words =
-        format!("`{}` was cut short while directories were being exchanged, and is finished now", exchange.what);
-    Ok(Some(std::iter::once(words).chain(left).collect::<Vec<_>>().join("; ")))
+    SysError::path("read", &layout.exchange(), io::Error::other(format!("{why}; {beside}")))
 }
 
 fn remove_or_say(dir: &Path) -> Option<String> {
@@ -322,8 +374,9 @@ fn remove_or_say(dir: &Path) -> Option<String> {
 
 fn clear(stores: &[Store]) -> Result<(), SysError> {
     for store in stores {
-        fs::remove_dir_all_optional(&incoming(&store.dir))?;
-        fs::remove_dir_all_optional(&outgoing(&store.dir))?;
+        for left in [incoming(&store.dir), outgoing(&store.dir), probe(&store.dir)] {
+            fs::remove_dir_all_optional(&left)?;
+        }
     }
     Ok(())
 }

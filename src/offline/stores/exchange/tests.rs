@@ -142,6 +142,42 @@ fn an_exchange_cut_short_anywhere_is_finished_by_the_next_and_one_not_recorded_n
 }
 
 #[test]
+fn a_record_torn_at_any_byte_is_refused_with_words_and_nothing_is_touched() {
+    let (_dir, layout, stores) = stack();
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
+    write_all(&layout, &stores, "new");
+    let dir = &stores[0].dir;
+    copy::tree(&layout.snapshots().join("s/zookeeper"), &incoming(dir), &mut |_| ()).unwrap();
+    std::fs::rename(dir, outgoing(dir)).unwrap();
+    let swaps = stores.iter().map(|s| Swap { dir: s.dir.clone(), new: true }).collect();
+    let exchange = Exchange { schema: 1, what: "restore s".into(), swaps, secrets: None };
+    let text = serde_json::to_vec(&exchange).unwrap();
+    let mut texts: Vec<&[u8]> = (0..text.len()).map(|at| &text[..at]).collect();
+    texts.push(b"\xff\xfe");
+    for torn in texts {
+        std::fs::write(layout.exchange(), torn).unwrap();
+        let e = finish(&layout, &stores).unwrap_err();
+        let why = e.source.to_string();
+        assert!(
+            e.to_string().contains("exchange.json") && why.contains("data.cdc-outgoing), and new ones ("),
+            "{e}: {why}"
+        );
+        assert_eq!(seen(&stores), ["-", "new broker-1", "new mysql"]);
+        assert!(outgoing(dir).join("sub/file").exists() && incoming(dir).join("sub/file").exists());
+        assert!(none_is_half_done(&layout).is_err(), "nothing else begins on it");
+    }
+}
+
+#[test]
+fn half_a_snapshot_goes_before_anything_is_started() {
+    let (_dir, layout, stores) = stack();
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
+    std::fs::create_dir_all(layout.snapshots().join(".t.part/zookeeper")).unwrap();
+    assert_eq!(finish(&layout, &stores).unwrap(), None);
+    assert_eq!(fs::names_in(&layout.snapshots()).unwrap(), ["s"]);
+}
+
+#[test]
 fn steps_follow_from_what_is_there() {
     for (new, dir, coming, gone, expected) in [
         (true, true, true, false, Step::Aside),
