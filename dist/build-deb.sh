@@ -64,28 +64,53 @@ script() { # NAME: its own part comes on standard input
   } >"$tree/DEBIAN/$1"
   chmod 755 "$tree/DEBIAN/$1"
 }
+# A version that cannot be the daemon is taken back by itself, as install.sh does: `before` has the programs that ran, `refused`
+# those that did not become the daemon, for the next `dpkg --configure`.
+pairs='before=/usr/lib/cdc-supervisor/before refused=/usr/lib/cdc-supervisor/refused
+put_pair() { # FROM: by rename, so that a running program is never written into
+  for program in cdc-supervisor cdc-shim; do
+    cp -p "$1/$program" "/usr/bin/$program.cdc-new"
+    mv -f "/usr/bin/$program.cdc-new" "/usr/bin/$program"
+  done
+}
+keep_pair() { # TO
+  mkdir -p "$1"
+  cp -p /usr/bin/cdc-supervisor /usr/bin/cdc-shim "$1"
+}'
 script preinst <<SCRIPT
+$pairs
 case \$1 in
   install | upgrade)
     check_host
     check_state $state
+    rm -rf "\$refused"
+    # one that is there is of an upgrade that was cut short: it ran, what lies in /usr/bin may not
+    [ -e "\$before" ] || [ ! -e /usr/bin/cdc-supervisor ] || keep_pair "\$before"
     ;;
 esac
 SCRIPT
-script postinst <<'SCRIPT'
+{
+  echo "$pairs"
+  cat <<'REST'
 case $1 in
   configure)
     first=no
     [ -n "${2-}" ] || first=yes
+    [ ! -e "$refused" ] || put_pair "$refused"
     set_up $first
-    if booted && is_replaced; then
-      take_over || fail 8 "the running daemon is still the program of before; it and its nodes run on" \
-        "journalctl -u $unit says why; then: dpkg --configure cdc-supervisor"
+    if booted && is_replaced && ! take_over; then
+      [ -e "$refused" ] || keep_pair "$refused"
+      put_pair "$before"
+      fail 8 "the running daemon did not become this version; the programs of before are back, and nodes run on" \
+        "journalctl -u $unit says why; dpkg --configure cdc-supervisor tries again, dpkg -i of another version takes its place"
     fi
+    rm -rf "$before" "$refused"
+    rmdir /usr/lib/cdc-supervisor 2>/dev/null || true
     [ $first = no ] || echo "cdc-supervisor: look through $config, then: systemctl start cdc-supervisor"
     ;;
 esac
-SCRIPT
+REST
+} | script postinst
 script prerm <<'SCRIPT'
 case $1 in
   remove) take_down ;;
@@ -93,7 +118,11 @@ esac
 SCRIPT
 script postrm <<'SCRIPT'
 case $1 in
-  remove) forget_unit ;;
+  remove)
+    forget_unit
+    rm -rf /usr/lib/cdc-supervisor/before /usr/lib/cdc-supervisor/refused
+    rmdir /usr/lib/cdc-supervisor 2>/dev/null || true
+    ;;
   purge)
     # Databases are not deleted in passing. The path in this variable is what a typed confirmation would be.
     if [ "${CDC_PURGE_DATA-}" != "" ] && [ -d "$CDC_PURGE_DATA/state" ] && [ -d "$CDC_PURGE_DATA/nodes" ]; then

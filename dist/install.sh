@@ -256,6 +256,8 @@ install_all() {
       sed -i 's/^offline = false$/offline = true/' "$config"
     fi
     set_up $first
+  else
+    open_paths
   fi
   replaced=no
   if is_replaced; then

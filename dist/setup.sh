@@ -66,10 +66,16 @@ check_state() { # NEWEST SCHEMA: the files of a newer program are not handed to 
   done
 }
 
+open_paths() { # the units may write where the configuration has its data
+  cdc-supervisor --config "$config" unit-paths --write 2>/dev/null || # a configuration that is wrong is told at the start
+    echo "warning: once $config is right: cdc-supervisor unit-paths --write, where its data lie outside of /var/lib/cdc-supervisor" >&2
+}
+
 set_up() { # FIRST: user, directories, unit; `yes` enables it
   systemd-sysusers /usr/lib/sysusers.d/cdc-supervisor.conf
   systemd-tmpfiles --create /usr/lib/tmpfiles.d/cdc-supervisor.conf
   ! booted || systemctl daemon-reload
+  open_paths
   [ "$1" != yes ] || systemctl -q enable "$unit"
 }
 
@@ -104,6 +110,10 @@ take_down() { # stops every node in order, then the unit is no more
 
 forget_unit() { # after its files went
   rm -rf /run/cdc-supervisor
+  for one in cdc-supervisor cdc-supervisor-fetch cdc-supervisor-nodes; do
+    rm -f "/etc/systemd/system/$one.service.d/zz-cdc-supervisor-paths.conf" # of `unit-paths`
+    rmdir "/etc/systemd/system/$one.service.d" 2>/dev/null || true
+  done
   booted || return 0
   systemctl daemon-reload
   systemctl reset-failed "$unit" cdc-supervisor-fetch.service cdc-supervisor-nodes.service 2>/dev/null || true

@@ -56,8 +56,8 @@ tests() { # LAYER - how the test program tests/LAYER is run
       [ "$(id -u)" != 0 ] || layer guest tests/vm/build-guest.sh
       layer "$1" isolated cargo test --locked --features failpoints --test "$1"
       ;;
-    # the guest itself has no network
-    vm) layer "$1" cargo test --locked --test "$1" ;;
+    # The guest itself has no network. Many tests wait for one guest: a thread for each, or the other guests would wait for them.
+    vm) layer "$1" cargo test --locked --test "$1" -- --test-threads=256 ;;
     *) layer "$1" isolated cargo test --locked --test "$1" ;;
   esac
 }

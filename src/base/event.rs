@@ -239,6 +239,15 @@ pub struct OrderedBy {
     pub pid: Option<i32>,
 }
 
+impl fmt::Display for OrderedBy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.pid {
+            Some(pid) => write!(f, "uid {}, pid {pid}", self.uid),
+            None => write!(f, "uid {}", self.uid),
+        }
+    }
+}
+
 /// One line of `state/events.jsonl` and of `events --json`. Keys are never missing; unknown is null.
 ///
 /// Written with a kind of the closed list; read with any word, because the line may be a later version's.

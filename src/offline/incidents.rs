@@ -249,7 +249,8 @@ pub fn story(i: &Incident) -> Vec<String> {
         lines.push("what else happened then".into());
         for event in &i.evidence.around {
             let node = event.node.as_ref().map_or("-", |n| n.as_str());
-            lines.push(format!("  {}  {node:<12} {:<17} {}", local(event.at), event.kind, event.text));
+            let by = event.by.map_or_else(String::new, |by| format!(" ({by})"));
+            lines.push(format!("  {}  {node:<12} {:<17} {}{by}", local(event.at), event.kind, event.text));
         }
     }
     lines.iter().map(|l| printable(l, usize::MAX)).collect()
@@ -307,7 +308,10 @@ fn human_ms(ms: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::incident::{Evidence, Exit, Memory, Outcome};
+    use crate::base::{
+        EventKind, EventLine,
+        incident::{Evidence, Exit, Memory, Outcome},
+    };
     use std::fs;
 
     pub(crate) fn incident(id: u64, node: &str) -> Incident {
@@ -384,6 +388,8 @@ mod tests {
             ..Memory::default()
         };
         i.evidence.telling = vec!["x ERROR y".into()];
+        let by = Some(crate::base::OrderedBy { uid: 1_000, pid: Some(4_242) });
+        i.evidence.around = vec![EventLine { by, ..EventLine::new(EventKind::Order, "kill a") }];
         let text = story(&i).join("\n");
         for part in [
             "#7  a  crashed (exit 3)",
@@ -396,6 +402,7 @@ mod tests {
             "3 out-of-memory kills of a on record since",
             "anon 60M + file 1M + kernel 2M 1.0 s before",
             "| x ERROR y",
+            "kill a (uid 1000, pid 4242)",
             "to do     read its log",
         ] {
             assert!(text.contains(part), "{part}:\n{text}");

@@ -5,6 +5,7 @@ use crate::{
     stack::{NODES, Stack},
     support::{STATE_LIMIT, VERB_LIMIT, node_of, until},
 };
+use cdc_supervisor::services::identity::{server_uuid, upgrade_history};
 use std::{
     fs,
     path::{Path, PathBuf},
@@ -91,10 +92,11 @@ fn mixed_up_data_is_refused_before_a_start_and_a_stop_during_a_start_up_is_clean
     assert!(words.contains("99.1.0"), "{words}");
     let start = stack.fails(8, &["start", "mysql"]);
     assert!(start.stderr.contains("99.1.0"), "{start}");
+    fs::write(mysql.join("cdc-supervisor.json"), mark).unwrap();
+    the_servers_own_files_are_looked_at(&stack, &mysql);
     stack.down();
     swap(&b1, &b2);
     fs::write(b3.join("meta.properties"), own).unwrap();
-    fs::write(mysql.join("cdc-supervisor.json"), mark).unwrap();
 
     // The trap: ZooKeeper's data is gone, the brokers' is kept.
     let zookeeper = data(&stack, "zookeeper");
@@ -120,6 +122,25 @@ fn mixed_up_data_is_refused_before_a_start_and_a_stop_during_a_start_up_is_clean
     let events = read(stack.path().join("state/events.jsonl"));
     assert!(events.contains("it fetches its replicas from broker-2, broker-3 again"), "{events}");
     stack.assert_logs_know_nothing_fatal();
+}
+
+/// What mysqld itself has written into its data: its versions, and who it is.
+fn the_servers_own_files_are_looked_at(stack: &Stack, mysql: &Path) {
+    let history = mysql.join("mysql_upgrade_history");
+    let written = read(history.clone());
+    let version = upgrade_history(&written).expect("mysqld has written its version");
+    fs::write(&history, written.replace(&version, "99.2.0")).unwrap();
+    let start = stack.fails(8, &["start", "mysql"]);
+    assert!(start.stderr.contains("99.2.0"), "{start}");
+    fs::write(&history, written).unwrap();
+
+    let auto = mysql.join("auto.cnf");
+    let written = read(auto.clone());
+    let uuid = server_uuid(&written).expect("mysqld has written its UUID");
+    fs::write(&auto, written.replace(&uuid, "3e11fa47-71ca-11e1-9e33-c80aa9429562")).unwrap();
+    let start = stack.fails(8, &["start", "mysql"]);
+    assert!(start.stderr.contains("3e11fa47-71ca-11e1-9e33-c80aa9429562") && start.stderr.contains(&uuid), "{start}");
+    fs::write(&auto, written).unwrap();
 }
 
 /// `KafkaServer.shutdown` throws while it starts, the JVM halts with 1, and no log is closed: so the stop waits.

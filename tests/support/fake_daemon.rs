@@ -4,7 +4,8 @@
 //! `trace=FILE:NAME` append `start NAME` now and `stop NAME` at SIGTERM · `on-term=MS:CODE` how it ends at SIGTERM ·
 //! `grandchild=FILE` a child in a session of its own that ignores SIGTERM, its pid in FILE · `daemonise=FILE` fork, the parent
 //! exits 0, the child goes on, its pid in FILE · `listen=PORT` accept and drop connections · `http=PORT:STATUS` answer them ·
-//! `serve=PORT:FILE` answer with that file · `zookeeper=PORT` answer as a standalone ZooKeeper does when it is asked `srvr` ·
+//! `silent=PORT` accept and say nothing · `serve=PORT:FILE` answer with that file ·
+//! `zookeeper=PORT` answer as a standalone ZooKeeper does when it is asked `srvr` ·
 //! `notify=TEXT` send sd_notify text · `touch=FILE` · `once=FILE:CODE` end with CODE unless FILE exists, then make it ·
 //! `lines=N` write N numbered lines · `bytes=N` write N bytes without a newline · `tick=MS` a numbered line every MS ·
 //! `alone=FILE` hold a lock on FILE as long as it lives, or make FILE.twice and end with 99 ·
@@ -72,6 +73,7 @@ fn main() {
                 let answer = format!("HTTP/1.1 {status} X\r\nContent-Length: 0\r\nConnection: close\r\n\r\n");
                 listen(number(port), Some(answer.into_bytes()));
             }
+            "silent" => listen_silently(number(value)),
             "serve" => {
                 let (port, file) = value.split_once(':').expect("serve=PORT:FILE");
                 let body = std::fs::read(file).expect("the file to serve");
@@ -184,11 +186,20 @@ fn write_pid(file: &str) {
     std::fs::rename(temporary, file).expect("rename pid file");
 }
 
-fn listen(port: u16, answer: Option<Vec<u8>>) {
-    let listener = TcpListener::bind(("127.0.0.1", port)).unwrap_or_else(|e| {
+fn bound(port: u16) -> TcpListener {
+    TcpListener::bind(("127.0.0.1", port)).unwrap_or_else(|e| {
         eprintln!("cannot bind {port}: {e}");
         exit(98)
-    });
+    })
+}
+
+fn listen_silently(port: u16) {
+    let listener = bound(port);
+    thread::spawn(move || listener.incoming().flatten().collect::<Vec<_>>());
+}
+
+fn listen(port: u16, answer: Option<Vec<u8>>) {
+    let listener = bound(port);
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             if let Some(answer) = &answer {

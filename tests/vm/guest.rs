@@ -1,6 +1,6 @@
 //! Makes a guest, boots it with a script, once or several times, and gives what it left behind; once for all tests of a program.
 
-use super::support::node::program;
+use super::{seats::Seat, support::node::program};
 use cdc_supervisor::base::ByteSize;
 use serde_json::Value;
 use std::{
@@ -95,7 +95,7 @@ fn run(
     script: &Path,
     more: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<Guest, String> {
-    let prepared = prepare(name, script, more)?;
+    let prepared = prepare((name, size.1 * boots), script, more)?;
     let begun = |number| if boots == 1 { "start.rc".to_owned() } else { format!("boot-{number}") };
     let broken = (1..=boots).find_map(|number| boot(&prepared, size, (number, &begun(number))).err());
     prepared.throw_away();
@@ -111,10 +111,17 @@ pub struct Prepared {
     pub share: PathBuf,
     /// What it changes on its disk goes here, over all its boots.
     changes: PathBuf,
+    _seat: Seat,
 }
 
 /// Makes the kit of all guests and the directory of this one, with what `more` puts into it; or why none could be made.
-pub fn prepare(name: &str, script: &Path, more: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<Prepared, String> {
+/// Waits until no more guests run than this machine has processors. `longest`: what all its boots may take.
+pub fn prepare(
+    (name, longest): (&str, Duration),
+    script: &Path,
+    more: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<Prepared, String> {
+    let seat = Seat::take(longest);
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm");
     let build = Command::new(here.join("build-guest.sh"))
         .stdin(Stdio::null())
@@ -131,7 +138,7 @@ pub fn prepare(name: &str, script: &Path, more: impl FnOnce(&Path) -> std::io::R
     fill(&share, &here, script)
         .and_then(|()| more(&share))
         .map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
-    Ok(Prepared { kit, changes: share.join("root.cow"), share })
+    Ok(Prepared { kit, changes: share.join("root.cow"), share, _seat: seat })
 }
 
 /// What was done in the guest and when: one boot serves many tests.

@@ -64,7 +64,7 @@ memory_max = "32M"
 TOML
 systemd-tmpfiles --create /usr/lib/tmpfiles.d/cdc-supervisor.conf
 systemctl daemon-reload
-systemd-analyze verify "$unit" cdc-supervisor-fetch.service >"$seen/verify" 2>&1
+systemd-analyze verify "$unit" cdc-supervisor-fetch.service cdc-supervisor-nodes.service >"$seen/verify" 2>&1
 systemd-analyze security --no-pager "$unit" 2>&1 | tail -1 >"$seen/security"
 
 step "start"
@@ -90,6 +90,8 @@ restarted() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ] && system
 await "the unit is active again after kill -9 of the daemon" restarted
 await "calm is ready after kill -9 of the daemon" is calm .state ready
 saw killed.pids "$before" "$(main_pid)"
+passed_over() { [ "$(systemctl show -P Result cdc-supervisor-fetch.service)" = exec-condition ]; }
+await "the fetch unit is passed over" passed_over
 saw killed.fetch "$(systemctl show -P Result cdc-supervisor-fetch.service)"
 status killed
 look killed calm
@@ -128,10 +130,12 @@ cdc-supervisor incidents "$(jq '.incidents[-1].id' "$seen/incidents.json")" >"$s
 
 step "restart of the unit stops and starts everything"
 overrule WatchdogSec=2 # for the next step: a daemon is told at its start
+fetched() { journalctl -b --no-pager -u cdc-supervisor-fetch.service | grep -c Finished; }
+saw restart.fetched-before "$(fetched)"
 systemctl restart "$unit"; saw restart.rc $?
 await "calm is ready after a restart of the unit" is calm .state ready
 status restart
-saw restart.fetch "$(systemctl show -P Result cdc-supervisor-fetch.service)"
+saw restart.fetched "$(fetched)"
 
 step "a daemon that hangs"
 before=$(main_pid)

@@ -10,39 +10,54 @@ use std::{
 
 /// `packed/now` and `packed/later`: release trees of these programs and of the same with a later version in them.
 pub fn trees(share: &Path, dist: &Path) -> Result<()> {
+    tree(share, dist)?;
     let packed = share.join("packed");
-    fs::create_dir_all(&packed)?;
     let (supervisor, shim) = (share.join("bin/cdc-supervisor"), share.join("bin/cdc-shim"));
     let later = packed.join("cdc-supervisor");
     fs::write(&later, with_later_version(fs::read(&supervisor)?))?;
     fs::set_permissions(&later, fs::Permissions::from_mode(0o755))?;
-    for (name, program) in [("now", &supervisor), ("later", &later)] {
-        let tree = packed.join(name);
-        succeed(Command::new(dist.join("tree.sh")).arg(&tree).arg(program).arg(&shim))?;
-    }
+    succeed(Command::new(dist.join("tree.sh")).arg(packed.join("later")).arg(&later).arg(&shim))?;
     fs::remove_file(later)
 }
 
-/// The trees, their packages beside them, and bundles.
+/// The trees and `packed/unfit`, the later one with a program that cannot be the daemon; their packages, and bundles.
 pub fn pack(share: &Path, dist: &Path) -> Result<()> {
     trees(share, dist)?;
-    let (packed, supervisor) = (share.join("packed"), share.join("bin/cdc-supervisor"));
-    for name in ["now", "later"] {
-        let tree = packed.join(name);
+    let packed = share.join("packed");
+    unfit(&packed)?;
+    for (name, out) in [("now", "."), ("later", "."), ("unfit", "of-unfit")] {
         let mut build = Command::new(dist.join("build-deb.sh"));
         // dpkg-deb(1): the usual xz takes half a minute for what is thrown away at once
         build.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
-        succeed(build.arg(&packed).arg(&tree))?;
+        succeed(build.arg(packed.join(out)).arg(packed.join(name)))?;
     }
-    // a bundle of a stack that needs no programs, and the same cut short
+    let whole = fs::read(packed.join("empty.bundle"))?;
+    fs::write(packed.join("torn.bundle"), &whole[..whole.len() / 2])
+}
+
+/// `packed/now`, and a bundle of a stack that needs no programs.
+pub fn tree(share: &Path, dist: &Path) -> Result<()> {
+    let packed = share.join("packed");
+    fs::create_dir_all(&packed)?;
+    let (supervisor, shim) = (share.join("bin/cdc-supervisor"), share.join("bin/cdc-shim"));
+    succeed(Command::new(dist.join("tree.sh")).arg(packed.join("now")).arg(&supervisor).arg(&shim))?;
     let config = packed.join("empty.toml");
     fs::write(&config, "[command.x]\nargv = [\"/bin/true\"]\n")?;
-    let bundle = packed.join("empty.bundle");
     let mut create = Command::new(&supervisor);
     create.arg("--config").arg(&config).arg("--root").arg(packed.join("root"));
-    succeed(create.args(["bundle", "create"]).arg(&bundle))?;
-    let whole = fs::read(&bundle)?;
-    fs::write(packed.join("torn.bundle"), &whole[..whole.len() / 2])
+    succeed(create.args(["bundle", "create"]).arg(packed.join("empty.bundle")))
+}
+
+/// A program that says all is well, and ends at once whenever it is to be the daemon. The real one is looked for where the guest
+/// puts it.
+fn unfit(packed: &Path) -> Result<()> {
+    let tree = packed.join("unfit");
+    succeed(Command::new("cp").arg("-r").arg(packed.join("later")).arg(&tree))?;
+    let script = "#!/bin/sh\ncase \" $* \" in *\" --check \"*) ;; *\" run \"*) exit 101 ;; esac\n\
+        exec /usr/local/lib/real/cdc-supervisor \"$@\"\n";
+    fs::write(tree.join("bin/cdc-supervisor"), script)?;
+    let seal = "sed -i \"s#^[0-9a-f]*  bin/cdc-supervisor\\$#$(sha256sum bin/cdc-supervisor)#\" SHA256SUMS";
+    succeed(Command::new("sh").args(["-c", seal]).current_dir(tree))
 }
 
 /// The version that `later` has.

@@ -132,10 +132,7 @@ impl Shown {
             _ => None,
         };
         let kind = colour.map_or_else(|| padded.clone(), |c| self.paint.with(c.on_default(), &padded));
-        let by = event.by.as_ref().map_or_else(String::new, |by| match by.pid {
-            Some(pid) => format!(" (uid {}, pid {pid})", by.uid),
-            None => format!(" (uid {})", by.uid),
-        });
+        let by = event.by.map_or_else(String::new, |by| format!(" ({by})"));
         // The file is ours, but who can write to it could put anything into it.
         let text = printable(&event.text, usize::MAX);
         format!("{}  {node:<width$}  {kind} {text}{by}", local(event.at), width = self.width)

@@ -127,10 +127,9 @@ pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, Cli
         };
         let entries = Entries::new(logs::follower_of(&path, start), filter.pattern.is_some());
         selected.push(Selected::new(entries, filter.clone(), last.filter(|_| filtered)).map_err(|e| failed(&e))?);
-        let name = paint.with(COLOURS[at % COLOURS.len()].on_default(), &format!("{node:width$} |"));
         shown.push(Shown {
             path,
-            prefix: if several { format!("{name} ") } else { String::new() },
+            prefix: if several { prefix(paint, at, node, width) } else { String::new() },
             node: node.clone(),
             kind: logs::kind_of(plan, node),
             translator: Translator::default(),
@@ -144,6 +143,11 @@ pub(super) async fn run(context: &Context, args: args::Logs) -> Result<Exit, Cli
         return Ok(Exit::Done);
     }
     follow(&mut selected, &mut shown, paint).await
+}
+
+/// What is in front of the lines of the node that is shown `at` that place, its name as wide as the longest.
+fn prefix(paint: Paint, at: usize, node: &NodeName, width: usize) -> String {
+    format!("{} ", paint.with(COLOURS[at % COLOURS.len()].on_default(), &format!("{node:width$} |")))
 }
 
 /// What the journal has of the daemon's own log.
@@ -312,5 +316,22 @@ async fn raw(
             Some(()) = woken.recv() => {}
             () = signals.next() => return Err(CliError::silent(Exit::Interrupted)),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_several_nodes_are_told_apart_by_name_and_by_colour() {
+        let nodes = ["mysql", "broker-1"].map(|n| NodeName::new(n).unwrap());
+        let prefixes = |on| [0, 1].map(|at| prefix(Paint { on }, at, &nodes[at], 8));
+        assert_eq!(prefixes(false), ["mysql    | ", "broker-1 | "]);
+        let painted = prefixes(true);
+        let colour = |text: &str| text.split_once('m').unwrap().0.to_owned();
+        assert!(painted[0].starts_with("\u{1b}[") && painted[0].contains("mysql    |"), "{painted:?}");
+        assert_ne!(colour(&painted[0]), colour(&painted[1]));
+        assert_eq!(painted[0], prefix(Paint { on: true }, COLOURS.len(), &nodes[0], 8), "colours come round again");
     }
 }

@@ -60,7 +60,7 @@ fn run() -> Result<Cuts, String> {
     let java =
         lock.lines().find_map(|l| l.strip_prefix("home = \"")?.strip_suffix('"')).ok_or("no Java in the store")?;
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    let prepared = guest::prepare("power", &script("power.sh"), |share| {
+    let prepared = guest::prepare(("power", BOOT_LIMIT * (wanted() + 1)), &script("power.sh"), |share| {
         for (name, text) in [("java", java), ("store", &store), ("cuts", &wanted().to_string())] {
             fs::write(share.join(name), text)?;
         }

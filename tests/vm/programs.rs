@@ -1,0 +1,189 @@
+//! Programs that must be fetched, data that lie elsewhere, listeners for other machines: one boot of a guest with a server of its own
+//! (`programs.sh`), one test per fact.
+
+use super::{
+    archives::{self, List},
+    guest::{Guest, Size, booted},
+    node,
+    packed::tree,
+    script, support,
+};
+use serde_json::Value;
+use std::{fs, path::Path, sync::OnceLock};
+
+const FROM: &str = "http://127.0.0.1:8000/kafka.tgz";
+
+fn programs() -> Result<&'static Guest, &'static str> {
+    static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
+    booted(&GUEST, "programs", (1, Size::SMALL), &script("programs.sh"), |share| {
+        let kafka = archives::kafka("apache-kafka", 1);
+        fs::write(share.join("kafka.tgz"), kafka.as_slice())?;
+        fs::write(share.join("list.toml"), List::of("apache-3.5.2", "apache-kafka", &kafka, &[FROM]).text())?;
+        tree(share, &Path::new(env!("CARGO_MANIFEST_DIR")).join("dist"))
+    })
+}
+
+/// The guest, or nothing when the test has been skipped.
+macro_rules! programs_or_skip {
+    ($test:literal) => {
+        match programs() {
+            Ok(guest) => guest,
+            Err(reason) => return support::skip($test, reason),
+        }
+    };
+}
+
+/// A command that was run in the guest ended with `code` and said all of `words`.
+fn ended(guest: &Guest, name: &str, code: i32, words: &[&str]) {
+    let text = guest.saw(&format!("{name}.text"));
+    assert_eq!(guest.saw(&format!("{name}.rc")), code.to_string(), "{name}: {text}\n{}", guest.journal());
+    contains(&text, words);
+}
+
+fn contains(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in:\n{text}");
+    }
+}
+
+fn same_processes(before: &Value, after: &Value) {
+    for name in ["calm", "second"] {
+        for key in ["pid", "incarnation", "restarts"] {
+            assert_eq!(node(before, name)[key], node(after, name)[key], "{name}: {key}");
+        }
+    }
+}
+
+#[test]
+fn everything_that_was_waited_for_came_while_programs_did() {
+    let guest = programs_or_skip!("everything_that_was_waited_for_came_while_programs_did");
+    assert_eq!(guest.saw("end"), "reached", "{}", guest.journal());
+    assert_eq!(guest.saw("never"), "", "{}", guest.journal());
+}
+
+#[test]
+fn nodes_whose_programs_are_missing_wait_and_everything_else_runs() {
+    let guest = programs_or_skip!("nodes_whose_programs_are_missing_wait_and_everything_else_runs");
+    ended(guest, "look", 5, &["java 17.0.1+1", "kafka: ", "not all programs are in the store"]);
+    ended(guest, "missing", 0, &[]);
+    assert_eq!(guest.saw("missing.state"), "active\n0\nsame", "{}", guest.journal());
+    let told = guest.saw("missing.statustext");
+    contains(&told, &["2 of 3 nodes ready; zookeeper failed: kafka in the store: ", "`cdc-supervisor fetch`"]);
+    let status = guest.json("missing");
+    assert_eq!(node(&status, "calm")["state"], "ready", "{status}");
+    assert_eq!(node(&status, "zookeeper")["state"], "failed", "{status}");
+}
+
+#[test]
+fn nodes_start_by_themselves_when_the_fetch_unit_has_got_their_programs() {
+    let guest = programs_or_skip!("nodes_start_by_themselves_when_the_fetch_unit_has_got_their_programs");
+    let (before, after) = (guest.json("missing"), guest.json("came"));
+    assert_eq!(node(&after, "zookeeper")["state"], "ready", "{after}\n{}", guest.journal());
+    same_processes(&before, &after);
+    assert_eq!(guest.saw("came.statustext"), "3 of 3 nodes ready");
+    contains(&guest.saw("came.store"), &["test-apache-3.5.2-"]);
+    assert_eq!(guest.saw("came.theirs"), "");
+}
+
+#[test]
+fn a_daemon_that_crashes_while_programs_are_fetched_is_there_again_at_once() {
+    let guest = programs_or_skip!("a_daemon_that_crashes_while_programs_are_fetched_is_there_again_at_once");
+    same_processes(&guest.json("missing"), &guest.json("crash"));
+    // the server says nothing, and a fetch that is not cut short waits for it half a minute
+    let fetch = guest.saw("crash.fetch");
+    let cut = fetch.split("interrupted while fetching; what has arrived is kept").nth(1);
+    assert!(cut.is_some_and(|after| !after.contains("Failed with result 'exit-code'")), "{fetch}");
+}
+
+#[test]
+fn a_reload_to_what_is_not_in_the_store_fetches_it_in_the_units_sandbox() {
+    let guest = programs_or_skip!("a_reload_to_what_is_not_in_the_store_fetches_it_in_the_units_sandbox");
+    for hand in ["missing-reload", "reload-by-hand"] {
+        let words = ["the file cannot be applied; nothing was changed", "kafka in the store: "];
+        ended(guest, hand, 5, &words);
+        contains(
+            &guest.saw(&format!("{hand}.text")),
+            &["`systemctl reload cdc-supervisor` fetches what is missing first"],
+        );
+    }
+    ended(guest, "reload", 0, &[]);
+    let after = guest.json("reload");
+    assert_eq!(node(&after, "zookeeper")["state"], "ready", "{after}\n{}", guest.journal());
+    same_processes(&guest.json("came"), &after);
+    assert_eq!(guest.saw("reload.theirs"), "");
+    ended(guest, "reload-again", 0, &[]);
+    assert_eq!(
+        guest.saw("reload-again.fetched"),
+        guest.saw("reload.fetched"),
+        "nothing is missing: nothing is fetched"
+    );
+}
+
+#[test]
+fn what_root_types_leaves_no_file_of_root_in_the_users_store() {
+    let guest = programs_or_skip!("what_root_types_leaves_no_file_of_root_in_the_users_store");
+    ended(guest, "root-fetch", 0, &["as cdc-supervisor, who owns /var/lib/cdc-supervisor", "kafka 3.5.2 (4 jars"]);
+    ended(guest, "root-gc", 0, &["nothing to remove"]);
+    ended(guest, "root-bundle", 0, &["as cdc-supervisor, who owns /var/lib/cdc-supervisor"]);
+    assert_eq!(guest.saw("root.theirs"), "");
+    contains(
+        &guest.saw("alien.text"),
+        &["artifacts/lock belongs to root", "chown -R cdc-supervisor /var/lib/cdc-supervisor/artifacts"],
+    );
+}
+
+#[test]
+fn a_listener_that_the_unit_keeps_from_its_clients_is_told_until_they_are_let_in() {
+    let guest = programs_or_skip!("a_listener_that_the_unit_keeps_from_its_clients_is_told_until_they_are_let_in");
+    let told = "zookeeper (0.0.0.0:2181) listens for other machines, and the unit lets none in (IPAddressDeny=any)";
+    ended(guest, "lan-plan", 0, &[&format!("note: {told}")]);
+    ended(guest, "lan-reload", 0, &[]);
+    contains(
+        &guest.saw("lan.statustext"),
+        &["3 of 3 nodes ready", told, "systemctl set-property cdc-supervisor.service"],
+    );
+    contains(&guest.saw("lan-doctor.text"), &["clients elsewhere", "IPAddressAllow=NETWORK"]);
+    ended(guest, "lan-set", 0, &[]);
+    contains(&guest.saw("lan.allowed"), &["10.0.0.0/8", "127.0.0.0/8"]);
+    same_processes(&guest.json("reload"), &guest.json("lan"));
+}
+
+#[test]
+fn a_slice_that_keeps_the_memory_controller_is_named() {
+    let guest = programs_or_skip!("a_slice_that_keeps_the_memory_controller_is_named");
+    assert!(!guest.saw("keeps.controllers").contains("memory"), "it keeps it: {}", guest.saw("keeps.controllers"));
+    assert_eq!(guest.saw("keeps.state"), "failed\n4\n0", "{}", guest.saw("keeps.status"));
+    contains(&guest.saw("keeps.status"), &["memory caps cannot be set", "does not pass it on", "DisableControllers="]);
+}
+
+#[test]
+fn the_unit_may_be_in_any_slice() {
+    let guest = programs_or_skip!("the_unit_may_be_in_any_slice");
+    assert_eq!(guest.saw("apart.cgroup"), "/apart.slice/cdc-supervisor.service");
+    same_processes(&guest.json("apart-before"), &guest.json("apart"));
+    let wanted = format!("{}\nexec-condition", guest.saw("apart.before"));
+    assert_eq!(guest.saw("apart.fetched"), wanted, "live nodes wait for no look through the store");
+}
+
+#[test]
+fn root_and_data_elsewhere_are_refused_with_the_line_that_is_missing_and_run_with_it() {
+    let guest = programs_or_skip!("root_and_data_elsewhere_are_refused_with_the_line_that_is_missing_and_run_with_it");
+    assert_eq!(guest.saw("elsewhere.state"), "failed\n4\n0", "{}", guest.saw("elsewhere.status"));
+    contains(&guest.saw("elsewhere.status"), &["/data/cdc", "unit-paths --write", "ReadWritePaths=/data/cdc"]);
+    let unit = "cdc-supervisor.service may not write /data/cdc, /srv/zk";
+    contains(&guest.saw("elsewhere-doctor.text"), &[unit, "unit-paths --write"]);
+    ended(guest, "elsewhere-paths", 0, &["[Service]\nReadWritePaths=-/data/cdc\nReadWritePaths=-/srv/zk"]);
+    ended(guest, "elsewhere-install", 0, &["cdc-supervisor-nodes.service.d/zz-cdc-supervisor-paths.conf"]);
+    ended(guest, "elsewhere-start", 0, &[]);
+    let status = guest.json("elsewhere");
+    assert_eq!(node(&status, "zookeeper")["state"], "ready", "{status}\n{}", guest.journal());
+    assert!(!guest.saw("elsewhere.files").is_empty(), "its data are there");
+    assert_eq!(guest.saw("elsewhere.theirs").trim(), "");
+    assert!(!guest.saw("elsewhere-whole.text").contains("may not write"), "{}", guest.saw("elsewhere-whole.text"));
+    // the unit that stops nodes without a daemon may write there as well
+    assert_eq!(guest.saw("elsewhere.nodes"), "3");
+    ended(guest, "elsewhere-stop", 0, &[]);
+    assert_eq!(guest.saw("elsewhere.left"), "", "{}", guest.journal());
+    ended(guest, "uninstall", 0, &[]);
+    assert!(!guest.saw("uninstall.drop-ins").contains("zz-"), "{}", guest.saw("uninstall.drop-ins"));
+}

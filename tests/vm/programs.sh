@@ -1,0 +1,219 @@
+#!/bin/bash
+# Runs in the guest as root: a stack whose programs must be fetched, from a server of the guest's own, and whose data lie elsewhere.
+# Leaves what it saw in /run/host/seen, one file per look. It judges nothing; programs.rs does.
+set -u
+share=/run/host
+seen=$share/seen
+unit=cdc-supervisor.service
+fetch=cdc-supervisor-fetch.service
+root=/var/lib/cdc-supervisor
+etc=/etc/cdc-supervisor
+step() { echo "$(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; }
+saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                              # NAME VALUE...
+ran() { timeout 120 "${@:2}" >"$seen/$1.text" 2>&1 </dev/null; saw "$1.rc" $?; } # NAME COMMAND...: its output and code
+status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
+node() { cdc-supervisor status --json 2>/dev/null | jq -r ".nodes[] | select(.name == \"$1\") | $2"; }
+await() { # WHAT COMMAND... - up to 60 s; what never came is named
+  local what=$1
+  shift
+  for _ in $(seq 300); do "$@" && return; sleep .2; done
+  echo "$what" >>"$seen/never"
+}
+is() { [ "$(node "$1" "$2")" = "$3" ]; } # NODE FIELD VALUE
+main_pid() { systemctl show -P MainPID "$unit"; }
+state() { systemctl show -P ActiveState "$unit"; }
+text() { systemctl show -P StatusText "$unit"; }
+says() { text | grep -q -- "$1"; } # WORDS: the unit's status has them
+overrule() { # KEY=VALUE... of the unit's [Service], until the next one; nothing: as shipped
+  mkdir -p "/etc/systemd/system/$unit.d"
+  printf '%s\n' '[Service]' "$@" >"/etc/systemd/system/$unit.d/test.conf"
+  systemctl daemon-reload
+}
+of_user() { ps -o pid=,args= -u cdc-supervisor 2>/dev/null; }
+not_theirs() { find "$1" ! -user cdc-supervisor -printf '%u %p\n'; } # DIR: what of it is not the unit's user's
+fetched() { journalctl -b --no-pager -u $fetch | grep -c 'Finished'; }
+replaced() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ]; }
+configure() { # TOP ZOOKEEPER: the stack, with lines at its top, and with this table of ZooKeeper
+  cat >$etc/supervisor.toml <<TOML
+$1
+[host]
+os_floor = "64M"
+[artifacts]
+list = "$etc/list.toml"
+sources = ["vendor"]
+java_home = "/opt/java"
+[command.calm]
+argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
+memory_max = "64M"
+[command.second]
+argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
+memory_max = "64M"
+after = ["calm"]
+$2
+TOML
+}
+refused() { # NAME: a start that is
+  ran "$1" systemctl start "$unit"
+  saw "$1.state" "$(state)" "$(systemctl show -P ExecMainStatus "$unit")" "$(systemctl show -P NRestarts "$unit")"
+  systemctl status --no-pager -n 20 "$unit" >"$seen/$1.status" 2>&1
+  systemctl stop "$unit"
+  systemctl reset-failed "$unit" 2>/dev/null
+}
+keep_journal() {
+  journalctl --no-pager -b -o short-precise -u "$unit" -u $fetch -u cdc-supervisor-nodes.service >"$seen/journal" 2>&1
+}
+saw boot-1 begun
+saw start.rc begun
+PATH=/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin
+
+step "install.sh"
+install -m 755 $share/bin/fake-daemon /usr/local/bin/
+mkdir -p /opt/java/bin /opt/java/lib/server
+touch /opt/java/lib/modules /opt/java/lib/server/libjvm.so
+# a Java that says who it is, trains nothing, and is the ZooKeeper that it is told to be
+cat >/opt/java/bin/java <<'SH'
+#!/bin/sh
+case " $* " in
+  *" -version "*) printf '    java.home = /opt/java\n    java.specification.version = 17\n    java.runtime.version = 17.0.1+1\n' >&2 ;;
+  *ArchiveClassesAtExit*) exit 1 ;;
+  *QuorumPeerMain*) exec /usr/local/bin/fake-daemon zookeeper=2181 ;;
+  *) exit 1 ;;
+esac
+SH
+chmod 755 /opt/java/bin/java
+ran install $share/packed/now/dist/install.sh
+cp $share/list.toml $etc/list.toml
+chmod 644 $etc/list.toml
+zookeeper='[zookeeper]'
+configure '' "$zookeeper"
+
+step "programs that are missing, and nobody who has them"
+ran look cdc-supervisor fetch --look
+ran missing systemctl start "$unit"
+status missing
+saw missing.statustext "$(text)"
+before=$(main_pid)
+sleep 5 # RestartSec is 0.2 s: restarts would have come
+saw missing.state "$(state)" "$(systemctl show -P NRestarts "$unit")" "$(if replaced; then echo another; else echo same; fi)"
+ran missing-reload cdc-supervisor reload
+
+step "a crash while the fetch unit asks a server that says nothing"
+/usr/local/bin/fake-daemon silent=8000 &
+silent=$!
+systemctl start --no-block $fetch
+asking() { [ "$(systemctl show -P SubState $fetch)" = start ]; }
+await "the fetch unit asks" asking
+before=$(main_pid)
+kill -9 "$before"
+await "a daemon after a crash beside a fetch" replaced
+await "calm is ready after a crash beside a fetch" is calm .state ready
+journalctl -b --no-pager -u $fetch >"$seen/crash.fetch"
+status crash
+kill "$silent"
+
+step "the server comes"
+/usr/local/bin/fake-daemon serve=8000:$share/kafka.tgz &
+await "zookeeper starts by itself" is zookeeper .state ready
+status came
+await "the status is whole" says "3 of 3 nodes ready"
+saw came.statustext "$(text)"
+saw came.store "$(ls $root/artifacts)"
+saw came.theirs "$(not_theirs $root)"
+
+step "a reload to what is not in the store"
+configure '' ''
+ran dropped systemctl reload "$unit"
+rm -rf $root/artifacts
+configure '' "$zookeeper"
+ran reload-by-hand cdc-supervisor reload
+ran reload systemctl reload "$unit"
+status reload
+saw reload.theirs "$(not_theirs $root)"
+saw reload.fetched "$(fetched)"
+ran reload-again systemctl reload "$unit"
+saw reload-again.fetched "$(fetched)"
+
+step "root types what writes into the store"
+rm -rf $root/artifacts
+ran root-fetch cdc-supervisor fetch
+ran root-gc cdc-supervisor artifacts gc
+ran root-bundle cdc-supervisor bundle install $share/packed/empty.bundle --accept-unpinned
+saw root.theirs "$(not_theirs $root)"
+chown root $root/artifacts/lock
+ran alien cdc-supervisor doctor --json
+chown cdc-supervisor $root/artifacts/lock
+
+step "a listener for other machines"
+configure '' '[zookeeper]
+bind = "0.0.0.0"'
+ran lan-plan cdc-supervisor plan
+ran lan-reload systemctl reload "$unit"
+await "the status tells of the listener" says IPAddressDeny
+saw lan.statustext "$(text)"
+ran lan-doctor cdc-supervisor doctor --json
+ran lan-set systemctl set-property "$unit" IPAddressAllow=10.0.0.0/8
+saw lan.allowed "$(systemctl show -P IPAddressAllow "$unit")"
+ran lan-again systemctl reload "$unit"
+quiet() { ! says IPAddressDeny; }
+await "the status tells of it no more" quiet
+status lan
+rm -rf "/etc/systemd/system.control/$unit.d"
+systemctl daemon-reload
+systemctl stop "$unit"
+
+step "a slice that keeps the memory controller"
+mkdir -p /etc/systemd/system/system.slice.d
+printf '[Slice]\nDisableControllers=memory\n' >/etc/systemd/system/system.slice.d/test.conf
+systemctl daemon-reload
+refused keeps
+saw keeps.controllers "$(cat /sys/fs/cgroup/system.slice/cgroup.subtree_control)"
+rm /etc/systemd/system/system.slice.d/test.conf
+systemctl daemon-reload
+
+step "another slice"
+overrule Slice=apart.slice
+configure '' "$zookeeper"
+ran apart systemctl start "$unit"
+await "zookeeper is ready in another slice" is zookeeper .state ready
+saw apart.cgroup "$(systemctl show -P ControlGroup "$unit")"
+status apart-before
+saw apart.before "$(fetched)"
+before=$(main_pid)
+kill -9 "$before"
+await "a daemon after a crash in another slice" replaced
+await "calm is ready in another slice" is calm .state ready
+passed_over() { [ "$(systemctl show -P Result $fetch)" = exec-condition ]; }
+await "the fetch unit is passed over" passed_over
+status apart
+saw apart.fetched "$(fetched)" "$(systemctl show -P Result $fetch)"
+systemctl stop "$unit"
+overrule
+
+step "root and data elsewhere"
+install -d -o cdc-supervisor -g cdc-supervisor -m 750 /data/cdc /srv/zk
+configure 'root = "/data/cdc"' '[zookeeper]
+data_dir = "/srv/zk"'
+refused elsewhere
+ran elsewhere-doctor cdc-supervisor doctor --json
+ran elsewhere-paths cdc-supervisor unit-paths
+ran elsewhere-install $share/packed/now/dist/install.sh
+ran elsewhere-start systemctl start "$unit"
+await "zookeeper is ready elsewhere" is zookeeper .state ready
+status elsewhere
+saw elsewhere.theirs "$(not_theirs /data/cdc)" "$(not_theirs /srv/zk)"
+saw elsewhere.files "$(ls -A /srv/zk)"
+ran elsewhere-whole cdc-supervisor doctor --json
+overrule RestartSec=60
+kill -9 "$(main_pid)"
+waits() { [ "$(systemctl show -P SubState "$unit")" = auto-restart ]; }
+await "the unit waits for its restart" waits
+saw elsewhere.nodes "$(pgrep -u cdc-supervisor -c fake-daemon)"
+ran elsewhere-stop systemctl stop "$unit"
+saw elsewhere.left "$(of_user)"
+overrule
+ran uninstall /usr/lib/cdc-supervisor/install.sh uninstall
+saw uninstall.drop-ins "$(find /etc/systemd/system -path '*cdc-supervisor*' -type f)"
+
+keep_journal
+step "end"
+saw end reached
