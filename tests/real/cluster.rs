@@ -90,7 +90,7 @@ impl Writing {
 
 #[test]
 fn a_death_and_a_return_are_told_at_once_and_leaders_come_home() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     stack.up();
     let admin = stack.admin();
     stack.await_whole(&admin);
@@ -166,7 +166,7 @@ fn a_death_and_a_return_are_told_at_once_and_leaders_come_home() {
 
 #[test]
 fn a_roll_restarts_brokers_one_by_one_and_no_write_fails() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     stack.up();
     let admin = Arc::new(stack.admin());
     stack.await_whole(&admin);
@@ -245,7 +245,7 @@ fn a_roll_restarts_brokers_one_by_one_and_no_write_fails() {
 
 #[test]
 fn why_not_says_the_truth_and_a_roll_waits_while_it_is_unsafe() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     stack.up();
     let admin = stack.admin();
     stack.await_whole(&admin);
@@ -303,7 +303,7 @@ fn why_not_says_the_truth_and_a_roll_waits_while_it_is_unsafe() {
 
 #[test]
 fn a_roll_whose_daemon_is_killed_is_told_of_by_the_next_one_and_leaves_nothing_half_done() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     stack.up();
     let admin = stack.admin();
     stack.await_whole(&admin);

@@ -7,7 +7,7 @@ use crate::{
 
 #[test]
 fn killing_the_daemon_changes_no_pid_and_the_exit_of_a_node_that_died_meanwhile_is_known() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     stack.up();
     let pids = stack.pids();
     let ready: Vec<_> = NODES.iter().map(|n| stack.node(n)["ready_since"].clone()).collect();

@@ -73,7 +73,7 @@ fn mark(report: &Value, name: &str) -> u64 {
 
 #[test]
 fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_may_not_be() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     stack.expect_log("drill");
     stack.up();
     let admin = stack.admin();
@@ -116,7 +116,7 @@ fn what_is_kept_broken_for_a_while_loses_nothing_either() {
     if std::env::var_os("CDC_TEST_LONG").is_none() {
         return left_to_long("what_is_kept_broken_for_a_while_loses_nothing_either", "it takes minutes");
     }
-    let stack = Stack::new();
+    let stack = Stack::begun();
     stack.expect_log("drill");
     stack.up();
     let admin = stack.admin();

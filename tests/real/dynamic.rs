@@ -57,7 +57,7 @@ fn pids(stack: &Stack) -> Vec<i32> {
 
 #[test]
 fn what_kafka_takes_while_it_runs_is_changed_live_and_the_file_holds_after_every_start() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     stack.expect_log("refuses its new settings");
     stack.expect_log("settings that somebody else gave it");
     stack.up();

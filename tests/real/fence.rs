@@ -102,7 +102,7 @@ fn fenced(stack: &Stack, node: &str) -> usize {
 
 #[test]
 fn the_session_of_a_broker_proven_dead_is_closed_and_nobody_elses_is() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     stack.up();
     let admin = stack.admin();
     stack.await_whole(&admin);

@@ -7,7 +7,7 @@ use crate::{
 
 #[test]
 fn each_killed_node_comes_back_and_nothing_acknowledged_is_lost() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     stack.up();
     let admin = stack.admin();
     stack.await_whole(&admin);

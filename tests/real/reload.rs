@@ -22,7 +22,7 @@ type Seen = (BTreeMap<String, i32>, bool);
 
 #[test]
 fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     stack.up();
     let admin = Arc::new(stack.admin());
     stack.await_whole(&admin);

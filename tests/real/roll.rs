@@ -37,7 +37,7 @@ fn without_topics(stack: &Stack, admin: &Admin) {
 
 #[test]
 fn a_broker_is_taken_away_only_after_a_look_at_everything_it_is_needed_for() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     configure(&stack, "");
     stack.up();
     let admin = stack.admin();

@@ -36,7 +36,7 @@ fn topic(output: &Output, name: &str) -> Value {
 
 #[test]
 fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_deletes_one() {
-    let stack = Stack::new();
+    let stack = Stack::begun();
     let text = fs::read_to_string(stack.config()).unwrap();
     let body = text.split_once("\n\n").unwrap().1.replace("[mysql]\n", "");
     let configure = |topics: &str| stack.configure_raw(&format!("{body}{topics}"));
