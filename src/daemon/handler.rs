@@ -9,7 +9,7 @@ use super::{
     handover::Handover,
     reload::Reloads,
     stores::{self, Errand, Site},
-    topics,
+    topics, zookeeper_first,
 };
 use crate::{
     base::{
@@ -191,6 +191,10 @@ impl Shared {
             }
             Order::Down { now } => {
                 self.reloads.rest();
+                if !now {
+                    let say = |node, text| out.send(Answer::Progress { node: Some(node), text });
+                    zookeeper_first::bring_back(&self.engine, say).await;
+                }
                 self.carry_out(EngineOrder::Down { now }, by, out).await;
             }
             Order::Reload { config, max_wait_s, accept_unavailable, force } => {

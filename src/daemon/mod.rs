@@ -19,6 +19,7 @@ mod stores;
 mod systemd;
 mod topics;
 mod unit;
+mod zookeeper_first;
 
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName, Reason},

@@ -1,7 +1,7 @@
 //! Hears the signals that ask the daemon to stop, and carries them out. They wait in the kernel until nodes can be stopped, and while
 //! this process becomes another program: that one takes them then.
 
-use super::logs;
+use super::{logs, zookeeper_first};
 use crate::{
     base::{
         EventKind, EventLine,
@@ -113,6 +113,11 @@ pub(super) async fn obey(mut taken: Taken, handle: Handle, logs: logs::Bounds) {
         logs.rest();
         let handle = handle.clone();
         // The loop must hear the second signal while the first is being carried out.
-        tokio::spawn(async move { drop(handle.order(EngineOrder::Down { now }).await) });
+        tokio::spawn(async move {
+            if !now {
+                zookeeper_first::bring_back(&handle, |_, _| ()).await;
+            }
+            drop(handle.order(EngineOrder::Down { now }).await);
+        });
     }
 }

@@ -23,6 +23,8 @@ mod hindered;
 mod mysql;
 mod points;
 mod room;
+#[path = "../vm/seats.rs"]
+mod seats;
 mod stores;
 #[path = "../support/mod.rs"]
 mod support;

@@ -332,4 +332,15 @@ fn a_roll_whose_daemon_is_killed_is_told_of_by_the_next_one_and_leaves_nothing_h
     // and the rest can be done
     let output = stack.spawn(&["roll", rest[0], rest[1]]).wait(VERB_LIMIT * 3);
     assert_eq!(output.code, Some(0), "{output}");
+    everything_stops_in_order_though_zookeeper_was_stopped_before(&stack);
+}
+
+fn everything_stops_in_order_though_zookeeper_was_stopped_before(stack: &Stack) {
+    stack.ok(&["stop", "zookeeper"]);
+    let down = stack.down();
+    assert!(down.stderr.contains("started first: brokers run, and none can end without it"), "{down}");
+    for broker in ["broker-1", "broker-2", "broker-3"] {
+        let clean = stack.path().join(format!("nodes/{broker}/data/.kafka_cleanshutdown"));
+        assert!(clean.exists(), "{broker} was killed");
+    }
 }
