@@ -45,7 +45,7 @@ Maintainer: cdc-supervisor <cdc-supervisor@localhost>
 Section: database
 Priority: optional
 Installed-Size: $(du -sk --exclude=DEBIAN "$tree" | cut -f1)
-Depends: libc6 (>= $glibc), libgcc-s1, systemd (>= 254)
+Depends: libc6 (>= $glibc), libgcc-s1, systemd (>= 254), default-dbus-system-bus | dbus-system-bus
 Recommends: ca-certificates
 Suggests: openjdk-17-jre-headless | openjdk-21-jre-headless, maven, gpgv
 Description: ZooKeeper, Kafka brokers and MySQL under one supervisor
@@ -64,48 +64,54 @@ script() { # NAME: its own part comes on standard input
   } >"$tree/DEBIAN/$1"
   chmod 755 "$tree/DEBIAN/$1"
 }
-# A version that cannot be the daemon is taken back by itself, as install.sh does: `before` has the programs that ran, `refused`
-# those that did not become the daemon, for the next `dpkg --configure`.
-pairs='before=/usr/lib/cdc-supervisor/before refused=/usr/lib/cdc-supervisor/refused
-put_pair() { # FROM: by rename, so that a running program is never written into
-  for program in cdc-supervisor cdc-shim; do
-    cp -p "$1/$program" "/usr/bin/$program.cdc-new"
-    mv -f "/usr/bin/$program.cdc-new" "/usr/bin/$program"
-  done
-}
-keep_pair() { # TO
-  mkdir -p "$1"
-  cp -p /usr/bin/cdc-supervisor /usr/bin/cdc-shim "$1"
-}'
+# A version that cannot be the daemon is taken back by itself, as install.sh does: `before` has the version that ran, `refused-VERSION`
+# the one that did not become the daemon, for the next `dpkg --configure` of it.
+kept="lib=/usr/lib/cdc-supervisor
+before=\$lib/before refused=\$lib/refused-$version"
 script preinst <<SCRIPT
-$pairs
+$kept
 case \$1 in
   install | upgrade)
     check_host
     check_state $state
-    rm -rf "\$refused"
     # one that is there is of an upgrade that was cut short: it ran, what lies in /usr/bin may not
-    [ -e "\$before" ] || [ ! -e /usr/bin/cdc-supervisor ] || keep_pair "\$before"
+    [ -e "\$before" ] || [ ! -e /usr/bin/cdc-supervisor ] || keep_version "\$before"
+    ;;
+esac
+case \$1 in
+  install) # also after a removal, of which dpkg tells postinst as of an upgrade
+    mkdir -p "\$lib"
+    touch "\$lib/installed-anew"
     ;;
 esac
 SCRIPT
 {
-  echo "$pairs"
+  echo "$kept"
   cat <<'REST'
+becomes() { # what is installed is the daemon, or nobody is and nobody was
+  booted || return 0
+  if is_replaced; then
+    take_over
+  elif [ -e "$refused" ] && systemctl -q is-failed "$unit"; then
+    run_again
+  fi
+}
 case $1 in
   configure)
     first=no
-    [ -n "${2-}" ] || first=yes
-    [ ! -e "$refused" ] || put_pair "$refused"
+    [ -n "${2-}" ] && [ ! -e "$lib/installed-anew" ] || first=yes
+    [ ! -e "$refused" ] || put_version "$refused"
     set_up $first
-    if booted && is_replaced && ! take_over; then
-      [ -e "$refused" ] || keep_pair "$refused"
-      put_pair "$before"
-      fail 8 "the running daemon did not become this version; the programs of before are back, and nodes run on" \
+    if ! becomes; then
+      [ -e "$refused" ] || keep_version "$refused"
+      put_version "$before"
+      again="and nodes run on"
+      run_again || again="and did not start: nodes run on alone"
+      fail 8 "the running daemon did not become this version; the programs of before are back, $again" \
         "journalctl -u $unit says why; dpkg --configure cdc-supervisor tries again, dpkg -i of another version takes its place"
     fi
-    rm -rf "$before" "$refused"
-    rmdir /usr/lib/cdc-supervisor 2>/dev/null || true
+    rm -rf "$before" "$lib"/refused-* "$lib"/*.part "$lib/installed-anew"
+    rmdir "$lib" 2>/dev/null || true
     [ $first = no ] || echo "cdc-supervisor: look through $config, then: systemctl start cdc-supervisor"
     ;;
 esac
@@ -120,7 +126,8 @@ script postrm <<'SCRIPT'
 case $1 in
   remove)
     forget_unit
-    rm -rf /usr/lib/cdc-supervisor/before /usr/lib/cdc-supervisor/refused
+    rm -rf /usr/lib/cdc-supervisor/before /usr/lib/cdc-supervisor/refused-* /usr/lib/cdc-supervisor/*.part \
+      /usr/lib/cdc-supervisor/installed-anew
     rmdir /usr/lib/cdc-supervisor 2>/dev/null || true
     ;;
   purge)

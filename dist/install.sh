@@ -237,10 +237,8 @@ install_all() {
   # from here on to the end: a half of it would be worse
   trap '' HUP INT TERM
   if [ "$count" != 0 ]; then
-    mkdir -p "$lib" "$work/old"
-    for program in cdc-supervisor cdc-shim; do
-      [ ! -e "/usr/bin/$program" ] || cp -p "/usr/bin/$program" "$work/old"
-    done
+    mkdir -p "$lib"
+    keep_version "$work/old"
     # old and new sums: whatever becomes of this run, the next one knows both
     while read -r source _ place; do
       printf '%s  %s\n' "$(sum "$release/$source")" "$place"
@@ -263,11 +261,11 @@ install_all() {
   if is_replaced; then
     replaced=yes
     if ! take_over; then
-      for program in cdc-supervisor cdc-shim; do
-        [ -e "$work/old/$program" ] || continue
-        put "$work/old/$program" 755 "/usr/bin/$program"
-        printf '%s  %s\n' "$(sum "/usr/bin/$program")" "/usr/bin/$program" >>"$manifest"
-      done
+      put_version "$work/old"
+      version_files | while read -r file; do printf '%s  %s\n' "$(sum "$file")" "$file"; done >>"$manifest"
+      run_again ||
+        fail 8 "the running daemon did not become version $version; the programs of before are back and did not start, nodes run on alone" \
+          "journalctl -u $unit says why"
       fail 8 "the running daemon did not become version $version; the programs of before are back, and nodes run on" \
         "journalctl -u $unit says why"
     fi

@@ -24,6 +24,37 @@ is_replaced() { # the daemon that runs is not the program that is installed (pro
   esac
 }
 as_user() { setpriv --reuid="$user" --regid="$user" --init-groups -- "$@"; }
+# What is put back when a version does not become the daemon: the programs, and the units that fit to them.
+version_files() {
+  for file in /usr/bin/cdc-supervisor /usr/bin/cdc-shim /usr/lib/systemd/system/cdc-supervisor.service \
+    /usr/lib/systemd/system/cdc-supervisor-fetch.service /usr/lib/systemd/system/cdc-supervisor-nodes.service; do
+    [ ! -e "$file" ] || echo "$file"
+  done
+}
+keep_version() { # TO: those that are installed; the directory is there when all of them are in it
+  rm -rf "$1.part"
+  mkdir -p "$1.part"
+  version_files | while read -r file; do cp -p "$file" "$1.part/"; done
+  sync "$1.part"/* "$1.part"
+  rm -rf "$1"
+  mv "$1.part" "$1"
+}
+put_version() { # FROM: by rename, so that a running program is never written into
+  for kept in "$1"/*; do
+    case $kept in
+      *.service) place=/usr/lib/systemd/system/${kept##*/} ;;
+      *) place=/usr/bin/${kept##*/} ;;
+    esac
+    cp -p "$kept" "$place.cdc-new"
+    mv -f "$place.cdc-new" "$place"
+  done
+  ! booted || systemctl daemon-reload
+}
+run_again() { # the programs that were put back are the daemon again, also where the unit has failed for good
+  is_active && return
+  systemctl reset-failed "$unit" 2>/dev/null || true
+  systemctl start "$unit"
+}
 data_root() { # the root that the unit's configuration names, as the program reads it
   found=''
   for program in "${release:+$release/bin/}cdc-supervisor" cdc-supervisor; do
@@ -42,6 +73,9 @@ node_pids() { # NAME PID of every node, from the daemon
 check_host() { # whether the unit can run here; changes nothing
   [ "$(id -u)" = 0 ] || fail 4 "root is needed to install a system service" "sudo $0"
   booted || return 0
+  # the units of an ordinary user ask systemd by it: without it a crash waits for a download, and a stop without a daemon stops nothing
+  [ -S /run/dbus/system_bus_socket ] ||
+    fail 4 "there is no system bus (/run/dbus/system_bus_socket), by which the units ask systemd" "apt-get install dbus"
   systemd=$(systemctl --version | sed -n '1s/^systemd \([0-9]*\).*/\1/p')
   [ "${systemd:-0}" -ge "$oldest_systemd" ] ||
     fail 4 "systemd ${systemd:-of unknown version} is too old: $oldest_systemd is needed (DelegateSubgroup=)" \
@@ -79,12 +113,20 @@ set_up() { # FIRST: user, directories, unit; `yes` enables it
   [ "$1" != yes ] || systemctl -q enable "$unit"
 }
 
+comes_late() { # it ended at the hand-over, and systemd's next start of it goes on with the nodes
+  for _ in 1 2 3 4 5; do
+    sleep 1
+    ! is_active || is_replaced || { echo "warning: it had to be started twice: journalctl -u $unit says why" >&2; return; }
+  done
+  return 1
+}
+
 take_over() { # the running daemon becomes the installed program; fails only when it did not
   # what stops with the unit, and came with this version
   systemctl -q is-active cdc-supervisor-nodes.service || systemctl start cdc-supervisor-nodes.service
   pid_before=$(main_pid)
   nodes_before=$(node_pids)
-  cdc-supervisor --config "$config" upgrade-self || return
+  cdc-supervisor --config "$config" upgrade-self || comes_late || return
   # The new program runs: to put the old files back under it would only be worse. A node may end by itself meanwhile.
   [ "$(main_pid)" = "$pid_before" ] || echo "warning: the unit's main process is another one now: journalctl -u $unit" >&2
   lost=$(printf '%s\n' "$nodes_before" | while read -r name pid; do

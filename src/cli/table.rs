@@ -144,7 +144,11 @@ fn exit_words(exit: &LastExit, now: Timestamp) -> String {
         (Some(signal), _) => format!("last exit {signal} ({}) {ago} ago", exit.cause),
         (None, Some(code)) => format!("last exit code {code} ({}) {ago} ago", exit.cause),
         (None, None) if exit.cause == Cause::Unknown => format!("its last exit {ago} ago was seen by nobody"),
-        (None, None) => format!("its last start {ago} ago came to no run ({})", exit.cause),
+        (None, None) if matches!(exit.cause, Cause::CouldNotStart | Cause::Crashed) => {
+            format!("its last start {ago} ago came to no run ({})", exit.cause)
+        }
+        // a run whose shim was lost: nobody heard its code
+        (None, None) => format!("last exit unknown ({}) {ago} ago", exit.cause),
     }
 }
 

@@ -23,15 +23,20 @@ pub(super) async fn check(args: &DaemonArgs) -> Result<String, StartError> {
     inputs::no_foreign_shims(layout).await?;
     let survey = artifact::survey(programs::wanted(plan), &programs::settings(plan, layout))
         .map_err(|e| StartError::artifact(e.to_string()))?;
-    if !survey.missing.is_empty() {
+    let care = if inputs.nodes_live { Care::Again } else { Care::Wait };
+    let recipes = inputs::recipes(plan, layout, care).await?;
+    // A node that runs could not be started again. One that waits for its programs waits on: also with this version.
+    let live = engine::live_shims(layout).await;
+    let bereft = recipes.iter().filter(|r| live.contains(&r.node) && inputs::lacks_program(r));
+    let bereft: Vec<&str> = bereft.map(|r| r.node.as_str()).collect();
+    if !bereft.is_empty() {
         let missing: Vec<String> = survey.missing.iter().map(|m| format!("{}: {}", m.part, m.why)).collect();
         return Err(StartError::artifact(format!(
-            "this version needs what is not in the store ({}); `cdc-supervisor fetch` with it gets it first",
+            "this version needs what is not in the store for {} ({}); `cdc-supervisor fetch` with it gets it first",
+            bereft.join(", "),
             missing.join("; ")
         )));
     }
-    let care = if inputs.nodes_live { Care::Tell } else { Care::Need };
-    inputs::recipes(plan, layout, care).await?;
     shim_runs(&inputs::shim_program()?)?;
     let checked = Checked { check: 1, version: env!("CARGO_PKG_VERSION").to_owned(), keeps_signals: true };
     serde_json::to_string(&checked).map_err(|e| StartError::other("say that all is well", e))

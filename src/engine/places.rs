@@ -9,8 +9,9 @@ use crate::{
     base::{
         Cause, Layout,
         outcome::Failure,
-        recipe::{Recipe, RenderedFile},
+        recipe::{PrepareStep, Recipe, RenderedFile},
     },
+    services::identity::MARKER,
     sys::{
         error::SysError,
         fs::{self, Durability},
@@ -40,20 +41,28 @@ pub(super) fn make(layout: &Layout, recipe: &Recipe) -> Result<(), SysError> {
     recipe.files.iter().try_for_each(|file| write(file, user))
 }
 
-/// Gives the node's user what root kept for it while it had no `user`: its data and its temporary files. A directory that is the
-/// user's already is not looked into. Returns what was given, in words; none: nothing had to be.
+/// Gives the node's user what root kept for it while it had no `user`: its data and its temporary files. Returns what was given, in
+/// words; none: nothing had to be.
 ///
-/// What belongs to a third is nothing that we could know to be the node's: refused, with the command for whoever knows.
+/// What belongs to a third is nothing that we could know to be the node's, nor is a directory outside of the root without root's
+/// [`MARKER`] in it, which could be anybody's (`/srv`): refused, with the command for whoever knows.
 pub(super) fn hand_over(layout: &Layout, recipe: &Recipe) -> Result<Option<String>, HandOver> {
     let Some((uid, gid)) = user_of(recipe).map_err(HandOver::Failed)? else { return Ok(None) };
     let mut given = Vec::new();
     for dir in of_the_node(layout, recipe) {
         let filled = std::fs::read_dir(&dir).is_ok_and(|mut entries| entries.next().is_some());
-        // An empty one is given its owner when it is made; one whose top is the user's was given to the end.
-        if !filled || std::fs::metadata(&dir).is_ok_and(|meta| meta.uid() == uid) {
+        // An empty one is given its owner when it is made; one whose top is the user's was given to the end, unless root has run the
+        // node in it since.
+        let theirs = std::fs::metadata(&dir).is_ok_and(|meta| meta.uid() == uid) && !has_roots(&dir);
+        if !filled || theirs {
             continue;
         }
-        let strange = match give::give(&dir, (uid, gid)) {
+        let given_away = if dir.starts_with(layout.root()) || is_marked(&dir) {
+            give::give(&dir, (uid, gid))
+        } else {
+            Err(NotGiven::Unmarked)
+        };
+        let strange = match given_away {
             Ok(0) => continue,
             Ok(many) => {
                 given.push(format!("{} ({many} files and directories)", dir.display()));
@@ -65,6 +74,7 @@ pub(super) fn hand_over(layout: &Layout, recipe: &Recipe) -> Result<Option<Strin
             }
             Err(NotGiven::Linked(path)) => format!("{} has a second name (a hard link)", path.display()),
             Err(NotGiven::Strange(path)) => format!("{} is a device or of another file system", path.display()),
+            Err(NotGiven::Unmarked) => format!("no {MARKER} of root's says that {} is the node's alone", dir.display()),
         };
         let user = recipe.launch.user.as_deref().unwrap_or_default();
         return Err(HandOver::Refused(Failure {
@@ -79,6 +89,17 @@ pub(super) fn hand_over(layout: &Layout, recipe: &Recipe) -> Result<Option<Strin
     }
     let user = recipe.launch.user.as_deref().unwrap_or_default();
     Ok((!given.is_empty()).then(|| format!("gave {user} what was root's: {}", given.join(", "))))
+}
+
+/// Whether root has written into it what a run leaves; the mark is always root's.
+fn has_roots(dir: &Path) -> bool {
+    let Ok(entries) = std::fs::read_dir(dir) else { return false };
+    entries.flatten().any(|entry| entry.file_name() != MARKER && entry.metadata().is_ok_and(|meta| meta.uid() == 0))
+}
+
+/// Whether root has marked it as data of a node.
+fn is_marked(dir: &Path) -> bool {
+    std::fs::symlink_metadata(dir.join(MARKER)).is_ok_and(|meta| meta.is_file() && meta.uid() == 0)
 }
 
 /// Why a node's data could not be given to its user.
@@ -110,8 +131,13 @@ pub(super) fn own_files(layout: &Layout, recipe: &Recipe) -> Option<String> {
 fn of_the_node(layout: &Layout, recipe: &Recipe) -> Vec<PathBuf> {
     let ours = ours(layout, recipe);
     let standard = standard_directories(layout, recipe);
+    // mysqld's data are in no list: they appear by a rename
+    let data = recipe
+        .prepare
+        .iter()
+        .filter_map(|step| if let PrepareStep::DataVersion(of) = step { Some((of.data_dir.clone(), 0)) } else { None });
     let mut all: Vec<PathBuf> =
-        standard.into_iter().chain(recipe.directories.iter().cloned()).map(|(dir, _)| dir).collect();
+        standard.into_iter().chain(recipe.directories.iter().cloned()).chain(data).map(|(dir, _)| dir).collect();
     all.retain(|dir| !ours.contains(dir));
     all.sort_unstable();
     all.dedup();

@@ -361,7 +361,8 @@ fn held_by(
         let at = advertised.map_or_else(String::new, |at| format!(" at {at}"));
         return format!(
             "session 0x{session:x} has held the name of broker {broker} for longer than the {} after which one of ours expires: \
-             another broker{at} runs with this id; stop it, or give one of the two another id",
+             another broker{at} runs with this id; stop it, or give one of the two another id (or the session is of a time with a longer \
+             kafka.session_timeout, and ends by itself)",
             human_duration(up_to)
         );
     }

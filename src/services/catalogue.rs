@@ -51,6 +51,8 @@ pub struct Known {
     pub product: Product,
     /// Every one of these is in the line.
     pub parts: &'static [&'static str],
+    /// This is in the line before it, or it means something else; none: it says enough by itself.
+    pub behind: Option<&'static str>,
     /// What it means, one clause without a full stop.
     pub meaning: &'static str,
     /// What to do about it, imperative; empty for harmless lines.
@@ -83,7 +85,12 @@ impl Known {
 /// Worth asking of a node that runs, too: a 3.5.2 broker whose port is taken logs so and goes on as "started", registered
 /// in ZooKeeper, with a listener missing (tried).
 pub fn fatal(kind: NodeKind, line: &str) -> Option<&'static Known> {
-    known::FATAL.iter().find(|known| known.matches(kind, line))
+    known::FATAL.iter().find(|known| known.behind.is_none() && known.matches(kind, line))
+}
+
+/// The same of a line behind another one.
+fn fatal_behind(kind: NodeKind, before: &str, line: &str) -> Option<&'static Known> {
+    known::FATAL.iter().find(|k| k.behind.is_some_and(|words| before.contains(words)) && k.matches(kind, line))
 }
 
 /// The entry of a line that means more than it says, and ends nothing.
@@ -98,7 +105,9 @@ pub fn harmless(kind: NodeKind, line: &str) -> Option<&'static Known> {
 
 /// The line among `lines` that explains an end best: one that no restart cures before one that it might, the last of equals.
 pub fn explain(kind: NodeKind, lines: &str) -> Option<(&'static Known, &str)> {
-    let found = lines.lines().filter_map(|line| fatal(kind, line).map(|known| (known, line)));
+    let before = std::iter::once("").chain(lines.lines());
+    let known = |(before, line)| fatal(kind, line).or_else(|| fatal_behind(kind, before, line)).map(|k| (k, line));
+    let found = before.zip(lines.lines()).filter_map(known);
     found.max_by_key(|(known, _)| known.cause.is_some_and(Cause::is_terminal))
 }
 
@@ -139,6 +148,15 @@ mod tests {
     }
 
     #[test]
+    fn what_a_client_sends_to_zookeeper_is_no_damage_of_its_data() {
+        let line = "java.io.IOException: Unreasonable length = 1701969920";
+        let client = format!("WARN [NIOWorkerThread-1:NIOServerCnxn@373] - Close of session 0x0\n{line}\n\tat x");
+        assert_eq!((fatal(NodeKind::Zookeeper, line), explain(NodeKind::Zookeeper, &client)), (None, None));
+        let end = format!("{client}\nERROR [main] - Unexpected exception, exiting abnormally\n{line}");
+        assert!(explain(NodeKind::Zookeeper, &end).unwrap().0.meaning.contains("is damaged"));
+    }
+
+    #[test]
     fn every_entry_can_be_reached_and_is_complete() {
         type Find = fn(NodeKind, &str) -> Option<&'static Known>;
         let lists: [(&[Known], Find); 3] = [(known::FATAL, fatal), (known::NOTED, noted), (known::HARMLESS, harmless)];
@@ -151,7 +169,11 @@ mod tests {
                 let words = [known.meaning, known.remedy].into_iter().chain(later);
                 assert!(words.into_iter().all(|words| !words.ends_with('.')), "{known:?}");
                 let line = known.parts.join(" ");
-                let found = KINDS.iter().filter_map(|k| find(*k, &line));
+                let told = |kind| match known.behind {
+                    Some(words) => explain(kind, &format!("{words}\n{line}")).map(|(known, _)| known),
+                    None => find(kind, &line),
+                };
+                let found = KINDS.iter().filter_map(|k| told(*k));
                 assert!(found.into_iter().any(|f| f == known), "hidden by an entry before it: {known:?}");
             }
         }

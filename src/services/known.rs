@@ -14,11 +14,11 @@ const fn fatal(
     meaning: &'static str,
     remedy: &'static str,
 ) -> Known {
-    Known { product, parts, meaning, remedy, cause: Some(cause), passes: None }
+    Known { product, parts, meaning, remedy, cause: Some(cause), passes: None, behind: None }
 }
 
 const fn harmless(product: Product, parts: &'static [&'static str], meaning: &'static str) -> Known {
-    Known { product, parts, meaning, remedy: "", cause: None, passes: None }
+    Known { product, parts, meaning, remedy: "", cause: None, passes: None, behind: None }
 }
 
 /// Harmless for a while after the node's start and after a broker was away; then it is about a listener.
@@ -29,11 +29,11 @@ const fn harmless_at_first(
     later: &'static str,
 ) -> Known {
     let passes = Passes { within: AT_FIRST, meaning: later, remedy: ASK_LISTENERS };
-    Known { product, parts, meaning, remedy: "", cause: None, passes: Some(passes) }
+    Known { product, parts, meaning, remedy: "", cause: None, passes: Some(passes), behind: None }
 }
 
 const fn noted(product: Product, parts: &'static [&'static str], meaning: &'static str, remedy: &'static str) -> Known {
-    Known { product, parts, meaning, remedy, cause: None, passes: None }
+    Known { product, parts, meaning, remedy, cause: None, passes: None, behind: None }
 }
 
 /// Brokers join within seconds; what still says this after half a minute says it for ever (wurstmeister/kafka-docker#218, #424).
@@ -188,14 +188,19 @@ pub(super) const FATAL: &[Known] = &[
         "ZooKeeper's transaction log is damaged",
         RESTORE_ALL,
     ),
-    // BinaryInputArchive.checkLength (3.6.4; also of a snapshot), FileTxnLog.FileTxnIterator.inStreamCreated
-    fatal(
-        Product::Zookeeper,
-        Cause::Crashed,
-        &["java.io.IOException: Unreasonable length"],
-        "ZooKeeper's transaction log or snapshot is damaged",
-        RESTORE_ALL,
-    ),
+    // BinaryInputArchive.checkLength (3.6.4; also of a snapshot). What a client sends is read with it, too: a Kafka client on
+    // ZooKeeper's port leaves the same line behind "Close of session 0x0", and ends nothing.
+    Known {
+        behind: Some("exiting abnormally"),
+        ..fatal(
+            Product::Zookeeper,
+            Cause::Crashed,
+            &["java.io.IOException: Unreasonable length"],
+            "ZooKeeper's transaction log or snapshot is damaged",
+            RESTORE_ALL,
+        )
+    },
+    // FileTxnLog.FileTxnIterator.inStreamCreated
     fatal(
         Product::Zookeeper,
         Cause::Crashed,

@@ -27,6 +27,8 @@ pub enum NotGiven {
     Linked(PathBuf),
     /// Something else is mounted here, or it is a device.
     Strange(PathBuf),
+    /// Nothing says whose the directory is ([`give`] itself never says so: its caller knows the mark).
+    Unmarked,
     /// It could not be looked at or changed.
     Failed(SysError),
 }

@@ -65,7 +65,7 @@ const BROKERS: [&str; 3] = ["broker-1", "broker-2", "broker-3"];
 
 #[test]
 fn brokers_stop_before_the_disk_is_full_and_come_back_by_themselves_when_there_is_room() {
-    let stack = Stack::begun();
+    let stack = Stack::new();
     let Some(tmpfs) = Tmpfs::at(stack.path()) else {
         return skip("brokers_stop_before_the_disk_is_full", "no right to mount a tmpfs");
     };

@@ -219,6 +219,20 @@ systemctl stop "$unit"
 saw extended.result "$(systemctl show -P Result "$unit")"
 saw extended.left "$(of_user)"
 
+step "the daemon dies in the middle of a stop"
+overrule
+systemctl start "$unit"
+await "stubborn is ready before the stop" is stubborn .state ready
+before=$(main_pid)
+systemctl stop --no-block "$unit"
+stops() { [ "$(systemctl show -P ActiveState "$unit")" = deactivating ]; }
+await "the unit is being stopped" stops
+kill -9 "$before"
+systemctl stop "$unit"
+saw crossed.result "$(systemctl show -P Result "$unit")"
+saw crossed.left "$(of_user)"
+systemctl reset-failed "$unit"
+
 step "a stop that takes too long: the nodes are stopped through their shims"
 # without the daemon's word for it systemd knows of no progress (a watchdog would let it speak all the same)
 overrule 'Type=exec

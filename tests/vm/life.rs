@@ -136,6 +136,7 @@ fn a_version_that_cannot_be_the_daemon_is_taken_back_and_every_node_runs_on() {
     assert_ne!(guest.saw("rollback.before"), guest.saw("rollback.after"), "the daemon of before has ended");
     assert_eq!(guest.saw("rollback.version"), format!("cdc-supervisor {NOW}"));
     assert_eq!(guest.saw("rollback.state"), "active", "{}", guest.journal());
+    assert_eq!(guest.saw("rollback.units"), "", "the units of before are back, too");
     let after = guest.json("rollback");
     assert_eq!(after["supervisor"]["version"], NOW);
     nodes_ran_on(&guest.json("start"), &after);
@@ -208,6 +209,7 @@ fn a_package_that_cannot_be_the_daemon_is_taken_back_and_every_node_runs_on() {
     ended(guest, "deb-unfit-again", 1, &words);
     assert_eq!(guest.saw("deb-unfit-again.version"), format!("cdc-supervisor {NOW}"));
     assert_eq!(guest.saw("deb-unfit.state"), "active", "{}", guest.journal());
+    assert_eq!(guest.saw("deb-unfit.units"), "", "the units of before are back, too");
     nodes_ran_on(&guest.json("deb-start"), &guest.json("deb-unfit"));
     assert!(
         guest.saw("deb.kept").contains("No such file"),

@@ -124,11 +124,14 @@ boot_1() {
   step "a version that cannot be the daemon: the programs of before come back"
   mkdir -p /usr/local/lib/real
   cp $later/bin/cdc-supervisor $later/bin/cdc-shim /usr/local/lib/real/
+  echo 101 >/usr/local/lib/real/code
   saw rollback.before "$(main_pid)"
   ran rollback $share/packed/unfit/dist/install.sh
   await "a daemon of before is back" is calm .state ready
   saw rollback.after "$(main_pid)"
   saw rollback.version "$(cdc-supervisor --version)"
+  unfit_units() { grep -l unfit /usr/lib/systemd/system/cdc-supervisor*.service; }
+  saw rollback.units "$(unfit_units)"
   await "the unit is active with the programs of before" active
   saw rollback.state "$(state)"
   status rollback
@@ -170,12 +173,14 @@ boot_1() {
   status deb-start
 
   step "a package that cannot be the daemon: the programs of before come back"
+  echo 4 >/usr/local/lib/real/code # systemd does not try that again (RestartPreventExitStatus=)
   ran deb-unfit env DEBIAN_FRONTEND=noninteractive dpkg --force-confold -i $share/packed/of-unfit/cdc-supervisor_9*.deb
   await "a daemon of before is back after a package" is calm .state ready
   saw deb-unfit.version "$(cdc-supervisor --version)"
   saw deb-unfit.status "$(dpkg-query -W -f '${db:Status-Status} ${Version}' cdc-supervisor)"
   ran deb-unfit-again dpkg --configure cdc-supervisor
   await "a daemon of before is back after a second try" is calm .state ready
+  saw deb-unfit.units "$(unfit_units)"
   saw deb-unfit-again.version "$(cdc-supervisor --version)"
   await "the unit is active after a package that cannot be the daemon" active
   saw deb-unfit.state "$(state)"

@@ -323,6 +323,13 @@ fn a_stop_that_gets_on_has_its_graces_whatever_the_unit_says() {
 }
 
 #[test]
+fn a_daemon_that_dies_in_the_middle_of_a_stop_leaves_no_node_behind() {
+    let guest = guest_or_skip!("a_daemon_that_dies_in_the_middle_of_a_stop_leaves_no_node_behind");
+    assert_eq!(guest.saw("crossed.result"), "signal");
+    assert_eq!(guest.saw("crossed.left"), "", "{}", guest.journal());
+}
+
+#[test]
 fn a_stop_that_takes_too_long_leaves_no_node_behind() {
     let guest = guest_or_skip!("a_stop_that_takes_too_long_leaves_no_node_behind");
     assert_eq!(guest.saw("late.result"), "timeout");

@@ -48,15 +48,18 @@ pub fn tree(share: &Path, dist: &Path) -> Result<()> {
     succeed(create.args(["bundle", "create"]).arg(packed.join("empty.bundle")))
 }
 
-/// A program that says all is well, and ends at once whenever it is to be the daemon. The real one is looked for where the guest
-/// puts it.
+/// A program that says all is well, and ends at once whenever it is to be the daemon; with which code is said beside the real one,
+/// where the guest puts that. Its unit tells of it, too.
 fn unfit(packed: &Path) -> Result<()> {
     let tree = packed.join("unfit");
     succeed(Command::new("cp").arg("-r").arg(packed.join("later")).arg(&tree))?;
-    let script = "#!/bin/sh\ncase \" $* \" in *\" --check \"*) ;; *\" run \"*) exit 101 ;; esac\n\
+    let script = "#!/bin/sh\ncase \" $* \" in *\" --check \"*) ;; *\" run \"*) exit $(cat /usr/local/lib/real/code) ;; esac\n\
         exec /usr/local/lib/real/cdc-supervisor \"$@\"\n";
     fs::write(tree.join("bin/cdc-supervisor"), script)?;
-    let seal = "sed -i \"s#^[0-9a-f]*  bin/cdc-supervisor\\$#$(sha256sum bin/cdc-supervisor)#\" SHA256SUMS";
+    let unit = tree.join("systemd/cdc-supervisor.service");
+    fs::write(&unit, fs::read_to_string(&unit)? + "# of the unfit version\n")?;
+    let seal = "for file in bin/cdc-supervisor systemd/cdc-supervisor.service; do \
+        sed -i \"s#^[0-9a-f]*  $file\\$#$(sha256sum $file)#\" SHA256SUMS; done";
     succeed(Command::new("sh").args(["-c", seal]).current_dir(tree))
 }
 

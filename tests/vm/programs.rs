@@ -72,6 +72,8 @@ fn nodes_whose_programs_are_missing_wait_and_everything_else_runs() {
     let status = guest.json("missing");
     assert_eq!(node(&status, "calm")["state"], "ready", "{status}");
     assert_eq!(node(&status, "zookeeper")["state"], "failed", "{status}");
+    // another version is none the less taken: no node that runs lacks anything
+    ended(guest, "missing-check", 0, &["\"check\":1"]);
 }
 
 #[test]

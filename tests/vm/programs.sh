@@ -96,6 +96,7 @@ before=$(main_pid)
 sleep 5 # RestartSec is 0.2 s: restarts would have come
 saw missing.state "$(state)" "$(systemctl show -P NRestarts "$unit")" "$(if replaced; then echo another; else echo same; fi)"
 ran missing-reload cdc-supervisor reload
+ran missing-check setpriv --reuid=cdc-supervisor --regid=cdc-supervisor --init-groups cdc-supervisor run --check
 
 step "a crash while the fetch unit asks a server that says nothing"
 /usr/local/bin/fake-daemon silent=8000 &

@@ -191,3 +191,56 @@ fn a_node_that_gets_a_user_gets_its_data_with_it_when_all_of_it_was_roots() {
     );
     assert_eq!(own_files(&layout, &without), None, "root is stopped by no owner");
 }
+
+#[test]
+fn a_directory_outside_of_the_root_is_given_only_when_root_has_marked_it_as_a_nodes() {
+    if !host::is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (uid, _) = nobody();
+    let (layout, mut with) = recipe(&dir.path().join("root"), "user = \"nobody\"");
+    let srv = dir.path().join("srv");
+    files::create_dir_all(srv.join("www")).unwrap();
+    with.prepare.push(PrepareStep::DataVersion(crate::base::recipe::DataVersion {
+        product: crate::base::recipe::DataProduct::Mysql,
+        version: "8.0.46".into(),
+        protocol: None,
+        data_dir: srv.clone(),
+    }));
+    let HandOver::Refused(failure) = hand_over(&layout, &with).unwrap_err() else { panic!() };
+    assert!(failure.what.contains("no cdc-supervisor.json of root's says that"), "{failure:?}");
+    assert!(failure.remedy.contains(&format!("`chown -R nobody: {}`", srv.display())), "{failure:?}");
+    assert_eq!(is(&srv.join("www")).0, 0, "nothing of it was given");
+    // a mark of the user's own proves nothing
+    files::write(srv.join(MARKER), "{}").unwrap();
+    lchown(srv.join(MARKER), Some(uid), None).unwrap();
+    assert!(matches!(hand_over(&layout, &with), Err(HandOver::Refused(_))));
+    lchown(srv.join(MARKER), Some(0), None).unwrap();
+    assert!(hand_over(&layout, &with).unwrap().unwrap().contains("(3 files and directories)"));
+    assert_eq!((is(&srv).0, is(&srv.join("www")).0), (uid, uid));
+    assert!(
+        own_files(&layout, &with).unwrap().contains(&srv.display().to_string()),
+        "mysqld's data are the node's, too"
+    );
+}
+
+#[test]
+fn what_root_has_written_while_the_node_had_no_user_is_given_when_it_has_one_again() {
+    if !host::is_root() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (uid, _) = nobody();
+    let root = dir.path().join("root");
+    let (layout, with) = recipe(&root, "user = \"nobody\"");
+    make(&layout, &with).unwrap();
+    let data = layout.data(&with.node);
+    files::write(data.join("roots"), "x").unwrap();
+    assert_eq!((is(&data).0, is(&data.join("roots")).0), (uid, 0));
+    assert!(hand_over(&layout, &with).unwrap().is_some());
+    assert_eq!(is(&data.join("roots")).0, uid);
+    // the mark is written by root at every new version, and is no run's
+    files::write(data.join(MARKER), "{}").unwrap();
+    assert!(hand_over(&layout, &with).unwrap().is_none());
+}
