@@ -84,6 +84,8 @@ saw modes "$(stat -c '%a %G' $root/run) $(stat -c '%a %G' $root/run/control.sock
 saw start.statustext "$(systemctl show -P StatusText "$unit")"
 
 step "kill -9 of the daemon"
+fetched() { journalctl -b --no-pager -u cdc-supervisor-fetch.service | grep -c Finished; }
+fetched_before=$(fetched)
 before=$(main_pid)
 kill -9 "$before"
 restarted() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ] && systemctl -q is-active "$unit"; }
@@ -92,7 +94,7 @@ await "calm is ready after kill -9 of the daemon" is calm .state ready
 saw killed.pids "$before" "$(main_pid)"
 passed_over() { [ "$(systemctl show -P Result cdc-supervisor-fetch.service)" = exec-condition ]; }
 await "the fetch unit is passed over" passed_over
-saw killed.fetch "$(systemctl show -P Result cdc-supervisor-fetch.service)"
+saw killed.fetch $(($(fetched) - fetched_before))
 status killed
 look killed calm
 
