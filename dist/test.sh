@@ -76,9 +76,9 @@ for main in tests/*/main.rs; do
   case " ${order[*]} " in *" $name "*) ;; *) tests "$name" ;; esac
 done
 # One short round with the programs as they were built for the tests: shows that every figure can be measured, no more.
-# dist/bench.sh measures them. The row with the real products takes minutes more.
-rows=respawn,start-9,start-200,flood,idle,adoption,fetch
-[ $long = no ] || rows+=,real,durability
+# dist/bench.sh measures them. Two rows take minutes more and have tests of the same things: durability, drill.
+rows=respawn,start-9,start-200,flood,idle,adoption,fetch,real
+[ $long = no ] || rows+=,durability,drill
 layer figures isolated cargo test --locked --bench figures -- --short --only "$rows"
 if [ $long = yes ]; then
   # `layer` looks at the status, which switches off errexit inside: hence the chains
