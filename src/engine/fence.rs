@@ -267,9 +267,12 @@ impl Fence {
     /// Tried until ZooKeeper has answered, or would have closed the session by itself.
     async fn at_death(self) {
         let began = clock::now();
+        let mut refused = 0;
         while clock::now().since(began) < self.up_to {
             match self.attempt().await {
                 Ok(Fenced::NobodyThere | Fenced::Closed(_)) => return,
+                // Somebody who looks whether the same ports are free, as the next start does, has them for a moment.
+                Ok(Fenced::Refused(..)) if refused < 2 => refused += 1,
                 // The next start says why it waits. One that is not wanted up again leaves no trace but this.
                 Ok(Fenced::Refused(session, why)) => {
                     tracing::info!(node = %self.node, "its ZooKeeper session {session:#x} is not closed: {why}");
