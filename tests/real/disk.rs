@@ -189,6 +189,8 @@ fn brokers_stop_before_the_disk_is_full_and_come_back_by_themselves_when_there_i
     tmpfs.leave(20 * MIB);
     for name in ["broker-1", "broker-2", "broker-3", "zookeeper", "mysql"] {
         let node = until(LIMIT, "it waits for room", || {
+            // what the brokers give back at their end is taken again
+            tmpfs.leave(20 * MIB);
             let node = stack.node(name);
             let waits = node["state"] == "waiting" && node["detail"].as_str().unwrap().contains("stopped: disk space");
             if waits { Ok(node) } else { Err(node.to_string()) }
