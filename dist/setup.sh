@@ -35,12 +35,13 @@ keep_version() { # TO: those that are installed; the directory is there when all
   rm -rf "$1.part"
   mkdir -p "$1.part"
   version_files | while read -r file; do cp -p "$file" "$1.part/"; done
-  sync "$1.part"/* "$1.part"
+  find "$1.part" -exec sync {} +
   rm -rf "$1"
   mv "$1.part" "$1"
 }
 put_version() { # FROM: by rename, so that a running program is never written into
   for kept in "$1"/*; do
+    [ -e "$kept" ] || continue # there was none
     case $kept in
       *.service) place=/usr/lib/systemd/system/${kept##*/} ;;
       *) place=/usr/bin/${kept##*/} ;;
