@@ -74,6 +74,7 @@ case \$1 in
   install | upgrade)
     check_host
     check_state $state
+    rm -rf "\$refused" # a new copy of it is another try
     # one that is there is of an upgrade that was cut short: it ran, what lies in /usr/bin may not
     [ -e "\$before" ] || [ ! -e /usr/bin/cdc-supervisor ] || keep_version "\$before"
     ;;
