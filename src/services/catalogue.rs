@@ -59,6 +59,8 @@ pub struct Known {
     pub cause: Option<Cause>,
     /// Of a harmless line: it is only for a while; none: always.
     pub passes: Option<Passes>,
+    /// It comes behind whatever the matter is, and says less of it.
+    pub follows: bool,
 }
 
 /// For how long a line is harmless, and what it means behind that.
@@ -96,10 +98,11 @@ pub fn harmless(kind: NodeKind, line: &str) -> Option<&'static Known> {
     known::HARMLESS.iter().find(|known| known.matches(kind, line))
 }
 
-/// The line among `lines` that explains an end best: one that no restart cures before one that it might, the last of equals.
+/// The line among `lines` that explains an end best: one that no restart cures before one that it might, one that says what the matter
+/// is before one that only follows from it, the last of equals.
 pub fn explain(kind: NodeKind, lines: &str) -> Option<(&'static Known, &str)> {
     let found = lines.lines().filter_map(|line| fatal(kind, line).map(|known| (known, line)));
-    found.max_by_key(|(known, _)| known.cause.is_some_and(Cause::is_terminal))
+    found.max_by_key(|(known, _)| (known.cause.is_some_and(Cause::is_terminal), !known.follows))
 }
 
 #[cfg(test)]
@@ -136,6 +139,17 @@ mod tests {
         assert_eq!(known.cause, Some(Cause::DiskFull));
         assert!(line.contains("No space"));
         assert!(explain(NodeKind::Broker(1), "all is well").is_none());
+    }
+
+    #[test]
+    fn a_line_that_only_follows_explains_less_than_what_came_before_it() {
+        let explained = |kind, lines| explain(kind, lines).unwrap().1;
+        let lines = "java.io.IOException: Map failed\nERROR Shutdown broker because all log dirs in /d have failed\n";
+        assert_eq!(explained(NodeKind::Broker(1), lines), "java.io.IOException: Map failed");
+        let lines = "Unrecognized option: -nosuch\nError: Could not create the Java Virtual Machine.\n";
+        assert_eq!(explained(NodeKind::Zookeeper, lines), "Unrecognized option: -nosuch");
+        let alone = "Error: Could not create the Java Virtual Machine.";
+        assert_eq!(explained(NodeKind::Zookeeper, alone), alone);
     }
 
     #[test]
