@@ -25,6 +25,7 @@ mod places;
 mod plan;
 mod read;
 mod root;
+mod settings;
 mod suggest;
 #[cfg(test)]
 mod tests;
@@ -44,6 +45,7 @@ pub use plan::{
     Logs, Mysql, MysqlRelease, NodeView, Plan, SourceKind, UiRelease, Zookeeper,
 };
 pub use root::{SYSTEM_FILE, SYSTEM_ROOT, default_root};
+pub use settings::{DOES_NOTHING, MEND, UnknownSetting};
 pub use topic::{OWN_TOPICS, Topic};
 
 use places::Places;

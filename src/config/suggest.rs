@@ -2,8 +2,16 @@
 
 /// The candidate nearest to `word`, when it is near enough to be meant: at most a third of the letters differ.
 pub(super) fn closest<'c>(word: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
+    closest_within(word, candidates, (word.chars().count() / 3).max(1))
+}
+
+/// The candidate nearest to `word` of which at most `limit` letters differ.
+pub(super) fn closest_within<'c>(
+    word: &str,
+    candidates: impl IntoIterator<Item = &'c str>,
+    limit: usize,
+) -> Option<&'c str> {
     let word = plain(word);
-    let limit = (word.chars().count() / 3).max(1);
     candidates
         .into_iter()
         .map(|candidate| (distance(&word, &plain(candidate)), candidate))

@@ -6,7 +6,7 @@ use crate::{
     logs::{
         budget::{Budget, Why},
         housekeeping::{self, Done, Place},
-        wakeup::{On, Wakeup},
+        wakeup::{On, Wakeup, heard},
     },
     offline::logs::nodes,
     sys::{clock, fs, process},
@@ -14,7 +14,7 @@ use crate::{
 use nix::{
     fcntl::OFlag,
     poll::{PollFd, PollFlags, PollTimeout, poll},
-    unistd::pipe2,
+    unistd::{pipe2, write},
 };
 use std::{
     collections::BTreeMap,
@@ -42,7 +42,7 @@ pub(super) fn keep_within_bounds(layout: &Layout, plan: &Plan) -> Bounds {
         let _ = fs::make_dir(&layout.log_dir(&name), 0o755);
     }
     let limits = Arc::new(Mutex::new(Limits::of(plan)));
-    let started = pipe2(OFlag::O_CLOEXEC).map_err(io::Error::from).and_then(|(ours, its)| {
+    let started = pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK).map_err(io::Error::from).and_then(|(ours, its)| {
         let bounds = Bounds { limits: Arc::clone(&limits), line: Arc::new(Mutex::new(Some(its))) };
         let (layout, shared) = (layout.clone(), bounds.clone());
         thread::Builder::new().name("logs".into()).spawn(move || keep(&layout, &shared, &ours)).map(|_| bounds)
@@ -53,11 +53,11 @@ pub(super) fn keep_within_bounds(layout: &Layout, plan: &Plan) -> Bounds {
     })
 }
 
-/// The bounds in force; another configuration changes them, from the next round on.
+/// The bounds in force; another configuration changes them, and a round is made for it.
 #[derive(Clone, Debug)]
 pub(super) struct Bounds {
     limits: Arc<Mutex<Limits>>,
-    /// Closed: the thread ends.
+    /// Written to: a round is due. Closed: the thread ends.
     line: Arc<Mutex<Option<OwnedFd>>>,
 }
 
@@ -65,6 +65,10 @@ impl Bounds {
     /// Takes those of another plan.
     pub(super) fn change(&self, plan: &Plan) {
         *self.limits.lock().unwrap_or_else(PoisonError::into_inner) = Limits::of(plan);
+        if let Some(line) = self.line.lock().unwrap_or_else(PoisonError::into_inner).as_ref() {
+            // A full pipe has woken the thread already.
+            let _ = write(line, b"c");
+        }
     }
 
     /// Lets the thread end while the nodes stop. The kernel takes 11 to 18 ms to close an inotify instance that watches
@@ -136,11 +140,14 @@ fn keep(layout: &Layout, bounds: &Bounds, line: &OwnedFd) {
     }
 }
 
-/// Rests; none: the thread is to end. For a caller without a watch, the time that has passed says nothing of a rotation.
+/// Rests until a round is due; none: the thread is to end. For a caller without a watch, the time that has passed says nothing
+/// of a rotation.
 fn ended_within(limit: Duration, line: &OwnedFd) -> Option<bool> {
     let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
-    let closed = poll(&mut [PollFd::new(line.as_fd(), PollFlags::empty())], limit).is_ok_and(|ready| ready > 0);
-    (!closed).then_some(false)
+    let mut fds = [PollFd::new(line.as_fd(), PollFlags::POLLIN)];
+    // Interrupted: as if the time were over.
+    let _ = poll(&mut fds, limit);
+    heard(line, &fds[0]).map(|_| false)
 }
 
 /// One line per thing done; the same failure is told once.

@@ -132,6 +132,11 @@ impl Reloads {
     ) -> Result<Vec<String>, Failed> {
         let before = self.applied();
         let loaded = self.read(config.as_deref())?;
+        for one in loaded.plan.doubtful_settings() {
+            let told = one.sentence(&loaded.plan);
+            tracing::warn!("reload: {told}");
+            out.progress(format!("note: {told}"));
+        }
         let Decided { loaded, applied, plan } = self.decide(engine, &before, loaded).await?;
         if plan.is_empty() && applied.digest == before.digest {
             // The unit may have been changed, though the file was not.

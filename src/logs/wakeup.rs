@@ -16,6 +16,19 @@ pub enum On {
     Rotation,
 }
 
+/// Whether the other side of a pipe that does not block has written to it, which is forgotten with this; none: it is closed.
+/// `polled` is what poll(2) said of it, which tells POLLHUP without being asked for it.
+pub fn heard(line: &impl AsFd, polled: &PollFd<'_>) -> Option<bool> {
+    let said = polled.revents().unwrap_or(PollFlags::empty());
+    if said.intersects(PollFlags::POLLHUP | PollFlags::POLLERR) {
+        return None;
+    }
+    let written = said.contains(PollFlags::POLLIN);
+    let mut rest = [0; 64];
+    while written && nix::unistd::read(line, &mut rest).is_ok_and(|n| n > 0) {}
+    Some(written)
+}
+
 /// A watch on directories.
 #[derive(Debug)]
 pub struct Wakeup {
@@ -56,15 +69,14 @@ impl Wakeup {
         poll(&mut [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN)], limit).is_ok_and(|ready| ready > 0)
     }
 
-    /// As [`Wakeup::wait`], and ends when the other side of `line` is closed; none: that is so.
+    /// As [`Wakeup::wait`], and wakes as well when the other side of `line` writes to it or closes it; none: it is closed.
     pub fn wait_unless(&self, limit: Duration, line: &impl AsFd) -> Option<bool> {
         let limit = PollTimeout::try_from(limit).unwrap_or(PollTimeout::MAX);
         let mut fds =
-            [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN), PollFd::new(line.as_fd(), PollFlags::empty())];
-        // POLLHUP is reported without being asked for (poll(2))
+            [PollFd::new(self.inotify.as_fd(), PollFlags::POLLIN), PollFd::new(line.as_fd(), PollFlags::POLLIN)];
         let woken = poll(&mut fds, limit).is_ok_and(|ready| ready > 0);
-        let is = |fd: &PollFd<'_>| fd.any().unwrap_or(false);
-        if is(&fds[1]) { None } else { Some(woken && is(&fds[0])) }
+        let happened = woken && fds[0].any().unwrap_or(false);
+        heard(line, &fds[1]).map(|written| happened || written)
     }
 
     /// Forgets what has happened so far. Call it before looking, or a change between the two is slept through.

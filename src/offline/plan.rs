@@ -114,6 +114,7 @@ pub fn outlook(plan: &Plan, lives: &Lives) -> Result<Outlook, PlanError> {
     let topics = change::topics(before.as_ref().map_or(&[], topics_of), topics_of(plan));
     notes.extend(topics_seen(&layout));
     notes.extend(unit::cut_off_now(plan));
+    notes.extend(plan.doubtful_settings().iter().map(|one| one.sentence(plan)));
     Ok(Outlook { reload, host, applied: before.is_some(), differs, topics, notes })
 }
 

@@ -55,7 +55,9 @@ pub fn check(plan: &Plan, starting: &BTreeSet<NodeName>, living: &[NodeName]) ->
         config::check_ledger(plan, memory).map_err(Preflight::Memory)?;
     }
     let rows = doctor::failures(Site::new(plan, starting, living));
-    sorted(rows).map_err(Preflight::Host)
+    let mut told = sorted(rows).map_err(Preflight::Host)?;
+    told.extend(doubtful(plan));
+    Ok(told)
 }
 
 /// What stands in the way of a change, with its exit code. Whoever asks need not be the owner of the root, and nothing is
@@ -70,6 +72,15 @@ pub fn change(plan: &Plan, starting: &BTreeSet<NodeName>, held: BTreeSet<u16>) -
 /// The root and the data directories alone, for whom the rest was looked at with [`change`].
 pub fn storage(plan: &Plan, starting: &BTreeSet<NodeName>, living: &[NodeName]) -> Result<Vec<Problem>, Vec<Problem>> {
     sorted(doctor::failures_of_storage(Site::new(plan, starting, living)))
+}
+
+/// Settings that are passed through under names that nobody knows.
+fn doubtful(plan: &Plan) -> impl Iterator<Item = Problem> {
+    plan.doubtful_settings().into_iter().map(|one| Problem {
+        what: one.what(plan),
+        causes: vec![config::DOES_NOTHING.into()],
+        hint: one.advice().unwrap_or_else(|| config::MEND.into()),
+    })
 }
 
 /// The same for programs that are about to be run: shared libraries that they lack.

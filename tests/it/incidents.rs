@@ -430,6 +430,42 @@ fn following_incidents_shows_a_death_and_what_became_of_it() {
     assert_eq!(follower.wait(STATE_LIMIT).code, Some(130));
 }
 
+#[test]
+fn followed_as_json_an_incident_is_one_line_and_comes_again_with_what_became_of_it() {
+    let root = Root::new(&[fake("a", &["notify=READY=1"]).notify()]);
+    root.up();
+    for n in 1..=2 {
+        process::kill(root.pid("a"), 9);
+        await_incidents(&root, n, "back");
+        root.await_node("a", "back", |node| node["state"] == "ready" && node["incident"] == n);
+    }
+    let follower = root.spawn(&["incidents", "-f", "--json", "-n", "1"]);
+    // every whole line must be one incident
+    let seen = || -> Vec<Value> {
+        let out = follower.stdout();
+        let whole = out.rfind('\n').map_or("", |end| &out[..end]);
+        whole.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{e}\n{line}"))).collect()
+    };
+    let await_outcome = |id: u64, state: &str| {
+        until(STATE_LIMIT, &format!("#{id} is {state}"), || {
+            let all = seen();
+            let told = all.last().is_some_and(|i| i["id"] == id && i["outcome"]["state"] == state);
+            if told { Ok(all) } else { Err(format!("{all:#?}")) }
+        })
+    };
+    let first = await_outcome(2, "back");
+    assert_eq!(first.len(), 1, "what was there is cut to so many");
+    process::kill(root.pid("a"), 9);
+    let all = await_outcome(3, "back");
+    assert!(all[1..].iter().all(|i| i["id"] == 3 && i["schema"] == 1), "{all:#?}");
+    let states: Vec<&str> = all[1..].iter().map(|i| text(&i["outcome"], "state")).collect();
+    assert!(states[..states.len() - 1].iter().all(|state| *state == "open"), "{states:?}");
+    let one: Value = serde_json::from_str(&root.ok(&["incidents", "3", "--json"]).stdout).unwrap();
+    assert_eq!(all.last(), Some(&one));
+    follower.signal(2);
+    assert_eq!(follower.wait(STATE_LIMIT).code, Some(130));
+}
+
 /// A small file system of its own on `state/`, taken away when it is dropped.
 struct Full<'a>(&'a std::path::Path);
 

@@ -62,6 +62,67 @@ fn rotated_files_are_compressed_and_read_as_if_they_were_not() {
 }
 
 #[test]
+fn rotated_files_older_than_max_age_go_at_a_reload_at_a_rotation_and_at_a_start() {
+    let root = Root::raw("");
+    let go = root.file("go");
+    let lines = "n=0; while [ $n -le 2000 ]; do echo line $n; n=$((n+1)); done";
+    let more = format!(
+        "while [ ! -e {go} ]; do /bin/sleep 0.05; done; while [ $n -le 2600 ]; do echo line $n; n=$((n+1)); done"
+    );
+    let node = script("a", &format!("{lines}; {more}")).key("log", "{ max_bytes = \"4K\", keep = 100 }").toml();
+    root.configure_raw(&node);
+    root.up();
+    await_log(&root, "a", "line 2000\n");
+    let dir = root.path().join("nodes/a/log");
+    // by what stays of a name when a file is compressed
+    let rotated = || -> Vec<String> {
+        let all = names(&dir).into_iter().filter(|name| !name.starts_with("current") && !name.ends_with(".part"));
+        let mut stems: Vec<String> = all.map(|name| name.trim_end_matches(".gz").to_owned()).collect();
+        stems.dedup();
+        stems
+    };
+    let settled = || {
+        until(STATE_LIMIT, "all but the newest rotated file are compressed", || {
+            let names = names(&dir);
+            if names.iter().filter(|n| !n.ends_with(".gz")).count() == 2 { Ok(()) } else { Err(format!("{names:?}")) }
+        });
+    };
+    let age = |stem: &str| {
+        let file = fs::File::open(dir.join(format!("{stem}.gz"))).unwrap();
+        let two_hours_ago = file.metadata().unwrap().modified().unwrap() - Duration::from_secs(7_200);
+        file.set_modified(two_hours_ago).unwrap();
+    };
+    let gone = |stem: &String, others: &[String]| {
+        until(STATE_LIMIT, &format!("{stem} is gone"), || {
+            let left = rotated();
+            if left.contains(stem) { Err(format!("{left:?}")) } else { Ok(()) }
+        });
+        let left = rotated();
+        assert!(others.iter().all(|other| left.contains(other)), "of {others:?} are left {left:?}");
+    };
+    settled();
+    let old = rotated();
+    assert!(old.len() >= 4, "{old:?}");
+    age(&old[0]);
+    // its own renames wake the keeper of logs once more, a second later: a reload must wake it when it sleeps
+    crate::support::wait::stays(Duration::from_secs(3), "nothing ages without max_age", || rotated() == old);
+    root.configure_raw(&format!("[logs]\nmax_age = \"1h\"\n{node}"));
+    root.ok(&["reload"]);
+    gone(&old[0], &old[1..]);
+    age(&old[1]);
+    fs::write(&go, "").unwrap();
+    gone(&old[1], &old[2..]);
+    await_log(&root, "a", "line 2600\n");
+    settled();
+    root.down();
+    age(&old[2]);
+    root.up();
+    gone(&old[2], &old[3..]);
+    let told = fs::read_to_string(root.path().join("state/supervisor.log")).unwrap();
+    assert!(told.contains("older than logs.max_age"), "{told}");
+}
+
+#[test]
 fn all_logs_together_stay_below_their_total_and_a_quiet_node_keeps_its_files() {
     let bounds = "{ max_bytes = \"16K\", keep = 500 }";
     let nodes = [fake("loud", &["lines=500000"]).key("log", bounds), fake("quiet", &["lines=8000"]).key("log", bounds)];

@@ -1,6 +1,6 @@
 //! `plan`: what the file would change is shown, with and without a daemon, and nothing is changed by looking.
 
-use crate::support::{Root, fake, process};
+use crate::support::{Root, fake, node::free_port, process};
 use serde_json::Value;
 use std::{collections::BTreeMap, fs, path::Path};
 
@@ -94,6 +94,34 @@ fn without_a_daemon_the_plan_is_the_same_and_says_who_applies_it() {
     let without = plan(&root);
     assert_eq!((&without["steps"], &without["nodes"]), (&with["steps"], &with["nodes"]));
     assert_eq!(without["daemon"], Value::Null);
+}
+
+/// Neither product refuses it: it would be restarted for a line that does nothing.
+#[test]
+fn a_setting_that_its_product_does_not_have_is_told_wherever_somebody_decides() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    root.configure_raw(&format!(
+        "[artifacts]\noffline = true\n[zookeeper]\nclient_port = {}\n[zookeeper.properties]\nsnapCont = 5\n{}",
+        free_port(),
+        fake("a", &[]).toml()
+    ));
+    let what = "supervisor.toml line 8: ZooKeeper has no setting snapCont";
+    let advice = "did you mean snapCount?";
+    let notes = plan(&root)["notes"].to_string();
+    assert!(notes.contains(&format!("{what}, so the line does nothing; {advice}")), "{notes}");
+    // the jars are not there, so it goes no further
+    root.expect_log("has no setting snapCont");
+    root.expect_log("the file cannot be applied");
+    let reload = root.fails(5, &["reload"]).stderr;
+    assert!(reload.contains("note: ") && reload.contains(what) && reload.contains(advice), "{reload}");
+    let doctor: Value = serde_json::from_str(&root.run(&["doctor", "--json"]).stdout).unwrap();
+    let row = doctor["checks"].as_array().unwrap().iter().find(|c| c["name"] == "names of settings").unwrap();
+    assert_eq!((row["severity"].as_str(), row["stops_start"].as_bool()), (Some("warn"), Some(false)), "{row}");
+    assert!(row["found"].as_str().unwrap().ends_with(&format!("supervisor.toml line 8): {advice}")), "{row}");
+    root.down();
+    let up = root.fails(5, &["up", "--detach"]).stderr;
+    assert!(up.contains(&format!("warning: {what}")) && up.contains(advice), "{up}");
 }
 
 #[test]

@@ -30,6 +30,7 @@ mod libraries;
 mod proven;
 mod reload;
 mod roll;
+mod settings;
 mod snapshot;
 mod throwaway;
 mod topics;

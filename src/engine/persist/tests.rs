@@ -1,7 +1,12 @@
 //! State files of older, newer and torn kinds.
 
 use super::*;
-use crate::base::{Cause, ExitStatus};
+use crate::{
+    base::{Cause, ExitStatus, Launched, Timestamp, incident::Incident},
+    engine::{identity::Identities, journal::Journal},
+    logs::incident_files,
+};
+use serde_json::Value;
 use std::path::{Path, PathBuf};
 
 fn golden(name: &str) -> String {
@@ -34,6 +39,92 @@ fn state_files_of_version_1_are_read_as_they_were_meant() {
     let (_dir, layout, _) = with(&golden("nodes/never-ran.json"));
     assert_eq!(read(&layout, &NodeName::mysql()), (NodeState::default(), None));
     assert!(newer_state(&layout).is_empty());
+}
+
+/// What an older program looks for is there with the same meaning, whatever else is.
+fn holds(now: &Value, older: &Value) -> bool {
+    match (now, older) {
+        (Value::Object(now), Value::Object(older)) => {
+            older.iter().all(|(key, value)| now.get(key).is_some_and(|now| holds(now, value)))
+        }
+        (Value::Array(now), Value::Array(older)) => {
+            now.len() == older.len() && now.iter().zip(older).all(|(now, older)| holds(now, older))
+        }
+        _ => now == older,
+    }
+}
+
+/// One that writes what it has read of a golden file writes all of it, for a program that may be put back.
+fn comes_back<T: serde::Serialize>(read: &T, golden: &str) {
+    let (now, older) = (serde_json::to_value(read).unwrap(), serde_json::from_str(golden).unwrap());
+    assert!(holds(&now, &older), "{now:#}\nlacks something of\n{golden}");
+}
+
+/// A node that runs is restarted by a reload when this says something else than what it was launched with.
+#[test]
+fn a_launch_record_of_version_1_is_read_and_has_the_digest_it_had() {
+    let text = golden("launched.json");
+    let (_dir, layout, _) = with("");
+    std::fs::create_dir_all(layout.node_run(&NodeName::mysql())).unwrap();
+    std::fs::write(layout.launched(&NodeName::mysql()), &text).unwrap();
+    let launched: Launched = read_launched(&layout, &NodeName::mysql()).unwrap();
+    let file = &launched.files[0];
+    assert_eq!((file.path.to_str().unwrap(), file.mode), ("/srv/cdc/nodes/mysql/conf/my.cnf", 0o640));
+    assert_eq!((file.meaning().count(), launched.argv.len(), launched.env.len()), (7, 6, 2));
+    assert_eq!((launched.nofile, launched.oom_score_adj, launched.notify), (10_000, -800, true));
+    assert_eq!(launched.log, [("log.max_bytes".into(), "32M".into()), ("log.keep".into(), "8".into())]);
+    assert_eq!(launched.digest(), "a0f01fafd7de22530851bf8f3d0c6aefc7361d1904f415a88e514703a0286c0a");
+    comes_back(&launched, &text);
+    write_launched(&layout, &NodeName::mysql(), &launched).unwrap();
+    assert_eq!(read_launched(&layout, &NodeName::mysql()), Some(launched));
+}
+
+#[test]
+fn incidents_of_version_1_are_read_and_written_with_all_that_they_said() {
+    let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/v1/incidents");
+    let entries = incident_files::list(&dir).unwrap();
+    let read = |at: usize| -> Incident { incident_files::read(&entries[at].path).unwrap() };
+    assert_eq!(entries.len(), 2);
+    let (ran, refused) = (read(0), read(1));
+    assert_eq!((ran.id, ran.incarnation, ran.cause.as_str()), (1, Some(1), "killed-by-other"));
+    assert_eq!(ran.exit.as_ref().unwrap().signal.as_deref(), Some("SIGKILL"));
+    assert_eq!((ran.evidence.log.len(), ran.evidence.around.len(), ran.outcome.state.as_str()), (3, 3, "back"));
+    assert_eq!((refused.id, refused.incarnation, refused.cause.as_str()), (3, None, "newer-data"));
+    for (incident, entry) in [ran, refused].iter().zip(&entries) {
+        comes_back(incident, &std::fs::read_to_string(&entry.path).unwrap());
+    }
+}
+
+/// The first lines are of a time when an event had no `reason`.
+#[test]
+fn an_event_log_of_version_1_is_read_and_gone_on_with() {
+    let (_dir, layout, _) = with("");
+    std::fs::write(layout.events(), golden("events.jsonl")).unwrap();
+    let journal = Journal::start(&layout);
+    journal.flush();
+    let events = journal.since(Timestamp(0));
+    let lines = golden("events.jsonl");
+    assert_eq!(events.len(), lines.lines().count());
+    for (event, line) in events.iter().zip(lines.lines()) {
+        comes_back(event, line);
+    }
+    assert_eq!(events[2].by.unwrap().pid, Some(28_336));
+    assert_eq!((events[4].reason.as_deref(), events[1].took_ms), (Some("by-hand"), Some(2_123)));
+    assert_eq!(events[3].cause.as_deref(), Some("killed-by-other"));
+}
+
+#[test]
+fn a_record_of_whose_data_it_is_of_version_1_is_remembered() {
+    let (_dir, layout, _) = with("");
+    std::fs::write(layout.identity(), golden("identity.json")).unwrap();
+    let identities = Identities::open(&layout, Journal::start(&layout));
+    let record = identities.now();
+    assert_eq!(record.cluster.as_deref(), Some("XP-MI9SiSYml01ycTIH6WQ"));
+    assert_eq!(record.brokers[&3].to_str(), Some("/srv/cdc/nodes/broker-3/data"));
+    assert_eq!(record.mysql.as_ref().unwrap().server_uuid, "20248361-e968-11f1-9065-0b2dbf39ddaa");
+    let machine = serde_json::from_str::<Value>(&golden("identity.json")).unwrap()["machine"].clone();
+    let as_written = crate::services::identity::Record { machine: serde_json::from_value(machine).unwrap(), ..record };
+    comes_back(&as_written, &golden("identity.json"));
 }
 
 #[test]

@@ -13,6 +13,7 @@ mod occupied;
 mod ports;
 mod programs;
 mod room;
+mod settings;
 mod starter;
 mod storage;
 mod topics;
@@ -86,13 +87,14 @@ impl Site {
 type Subject = fn(&Site) -> Vec<Check>;
 
 /// What `doctor` looks at, and what to say when a subject does not answer.
-const ALL: [(&str, Subject); 9] = [
+const ALL: [(&str, Subject); 10] = [
     ("storage", |site| storage::judge(site, &storage::look(site, false))),
     ("identity", |site| identity::judge(site, &identity::look(site))),
     ("ports", |site| ports::judge(site, &ports::look(site))),
     ("memory", |site| memory::judge_all(site, &memory::look())),
     ("programs", |site| programs::judge(site, &programs::look(site))),
     ("limits", |site| limits::judge(site, &limits::look(site))),
+    ("settings", settings::judge),
     ("topics", |site| topics::judge(site, &topics::look(site))),
     ("machine", |site| machine::judge(site, &machine::look(site))),
     ("unit", |site| unit::judge(site, &unit::look(site))),
