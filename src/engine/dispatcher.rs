@@ -539,10 +539,8 @@ impl Engine {
         let Some(runtime) = self.nodes.get_mut(node) else { return };
         tracing::error!(node = %node, incarnation = incarnation.0, step, errno, "could not be launched: {text}");
         runtime.end_run();
-        // A program that is not there or may not be run stays so; a held lock, a full process table or memory may pass.
-        let terminal = matches!(step, "exec" | "user" | "dir")
-            && !matches!(errno, libc::EAGAIN | libc::ENOMEM | libc::EMFILE | libc::ETXTBSY);
-        let cause = if terminal { Cause::CouldNotStart } else { Cause::Crashed };
+        let terminal = services::launch_fault::cause(step, errno);
+        let cause = terminal.unwrap_or(Cause::Crashed);
         runtime.last_exit = Some(LastExit {
             incarnation,
             status: ExitStatus::Unknown,
@@ -551,12 +549,12 @@ impl Engine {
             oom_by: None,
             ran_ms: None,
         });
-        if !terminal {
+        if terminal.is_none() {
             runtime.trouble(format!("could not be launched: {text}"));
         }
         let trouble = text.to_owned();
         let launch_remedy = services::launch_fault::remedy(&runtime.recipe, step, errno);
-        let failure = terminal.then(|| Failure {
+        let failure = terminal.is_some().then(|| Failure {
             cause,
             what: format!("{node} could not be launched: {text}"),
             remedy: launch_remedy,

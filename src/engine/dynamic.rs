@@ -5,22 +5,31 @@
 //! API: a broker that was down when its file changed would begin with the old value, which may delete records; and up to Kafka 3.8.0
 //! one that has a setting of its logs taken back forgets what its file says of them (KAFKA-17584).
 
-use super::prepare::PrepareError;
+use super::{journal::Journal, prepare::PrepareError};
 use crate::{
-    base::{Layout, NodeName, dynamic::DynamicRecord},
+    base::{EventKind, EventLine, Layout, NodeName, dynamic::DynamicRecord},
     clients::{ClientError, zookeeper::Session},
-    sys::{error::SysError, fs},
+    sys::{error::SysError, failpoint::fail_point, fs, record},
 };
 use std::{net::SocketAddr, time::Duration};
 
 /// Bound of one question to ZooKeeper.
 const ASK: Duration = Duration::from_secs(5);
 
-/// What reloads have set of this broker. A file that cannot be understood is as good as none: what is set is then told as set by
-/// somebody else.
-pub fn read(layout: &Layout, broker: &NodeName) -> Result<DynamicRecord, SysError> {
-    let text = fs::read_optional(&layout.dynamic(broker))?;
-    Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())
+/// What reloads have set of this broker. A torn file is put aside and told of: what is set counts as set by somebody else then.
+pub fn read(layout: &Layout, broker: &NodeName, journal: &Journal) -> Result<DynamicRecord, SysError> {
+    let (found, torn) = record::read(&layout.dynamic(broker))?;
+    if let Some(torn) = torn {
+        let id = broker.as_str().trim_start_matches("broker-");
+        let text = format!(
+            "{torn}: what reloads have set of {broker} while it ran is not known any more; it stays in ZooKeeper and beats the file: \
+             `cdc-supervisor verify` names it, `kafka-configs --entity-type brokers --entity-name {id} --alter --delete-config KEY` \
+             takes it back"
+        );
+        tracing::warn!(node = %broker, "{text}");
+        journal.note(EventLine::new(EventKind::Trouble, text).node(broker));
+    }
+    Ok(found.unwrap_or_default())
 }
 
 /// Writes it down; an empty one is removed.
@@ -38,10 +47,11 @@ pub fn write(layout: &Layout, broker: &NodeName, record: &DynamicRecord) -> Resu
 pub(super) async fn take_back(
     layout: &Layout,
     node: &NodeName,
+    journal: &Journal,
     zookeeper: SocketAddr,
     broker: u32,
 ) -> Result<(), PrepareError> {
-    let record = read(layout, node).map_err(|e| PrepareError::file(node, &e))?;
+    let record = read(layout, node, journal).map_err(|e| PrepareError::file(node, &e))?;
     if record.set.is_empty() {
         return Ok(());
     }
@@ -49,6 +59,8 @@ pub(super) async fn take_back(
     let Left { taken, others } = told.map_err(|e| {
         PrepareError::Passing(format!("{node}: what a reload set while it ran could not be taken back: {e}"))
     })?;
+    // Asked again, ZooKeeper has nothing of it any more.
+    fail_point!("dynamic.taken-back");
     write(layout, node, &DynamicRecord::default()).map_err(|e| PrepareError::file(node, &e))?;
     if !taken.is_empty() {
         tracing::info!(node = %node, "starts with its file alone: {} had been set while it ran", taken.join(", "));
@@ -145,10 +157,31 @@ mod tests {
         let layout = Layout::new(dir.path());
         std::fs::create_dir_all(layout.state()).unwrap();
         let node = NodeName::broker(1);
-        assert_eq!(read(&layout, &node).unwrap(), DynamicRecord::default());
+        let journal = Journal::start(&layout);
+        let read = || read(&layout, &node, &journal).unwrap();
+        assert_eq!(read(), DynamicRecord::default());
         write(&layout, &node, &record()).unwrap();
-        assert_eq!(read(&layout, &node).unwrap(), record());
+        assert_eq!(read(), record());
         write(&layout, &node, &DynamicRecord { set: BTreeMap::new(), ..record() }).unwrap();
         assert!(!layout.dynamic(&node).exists());
+    }
+
+    #[test]
+    fn a_record_that_is_torn_at_any_byte_is_put_aside_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        let node = NodeName::broker(1);
+        let journal = Journal::start(&layout);
+        write(&layout, &node, &record()).unwrap();
+        let whole = std::fs::read(layout.dynamic(&node)).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(layout.dynamic(&node), &whole[..cut]).unwrap();
+            assert_eq!(read(&layout, &node, &journal).unwrap(), DynamicRecord::default(), "cut at {cut}");
+            let told = journal.since(crate::base::Timestamp(0));
+            assert_eq!(told.len(), cut + 1);
+            assert!(told[cut].text.contains("--entity-name 1 --alter --delete-config"), "{:?}", told[cut]);
+            assert!(layout.state().join("dynamic-broker-1.json.bad").exists(), "cut at {cut}");
+        }
     }
 }

@@ -10,15 +10,16 @@ use super::{
 };
 use crate::{
     base::{
-        Cause, NodeName,
+        Cause, ExitStatus, NodeKind, NodeName,
         outcome::{Failure, OomBy},
         recipe::{MysqlInitialize, Recipe},
     },
-    clients::mysql,
+    clients::{ClientError, mysql},
+    services,
     sys::{
         cgroup::{OomCounts, oom_by, oom_counts},
         clock,
-        command::{Cancel, Command, Identity},
+        command::{Cancel, Command, Finished, Identity},
         error::SysError,
         failpoint::fail_point,
         fs,
@@ -191,15 +192,47 @@ fn run_initialize(recipe: &Recipe, step: &MysqlInitialize, place: &Place, cancel
     match done {
         Ok(done) if done.ok() => Ok(()),
         Ok(_) if kills.at_cap() => Err(refused_at_cap(recipe, "mysqld --initialize")),
-        Ok(done) => Err(PrepareError::Refused(Failure {
-            cause: Cause::BadOption,
-            what: format!("{node}: mysqld --initialize ended with {}: {}", done.status.describe(), done.last_lines(3)),
-            remedy: format!(
-                "mend what it names ([mysql.options] in supervisor.toml?), then `cdc-supervisor start {node}`"
-            ),
-        })),
+        Ok(done) => Err(ended(node, "mysqld --initialize", &done)),
         Err(_) if cancel.is_cancelled() => Err(PrepareError::Cancelled),
-        Err(e) => Err(PrepareError::Passing(format!("{e}: {}", e.source))),
+        Err(e) => Err(not_run(recipe, &step.initialize, &e)),
+    }
+}
+
+/// A helper server that did not end well: what it wrote says whether another try may end otherwise.
+fn ended(node: &NodeName, what: &str, done: &Finished) -> PrepareError {
+    let judged = services::classify_helper(NodeKind::Mysql, done.status, &format!("{}\n{}", done.stdout, done.stderr));
+    let said = format!("{node}: {what} ended with {}", done.status.describe());
+    match judged.failure {
+        Some(failure) => refused(node, &said, &failure),
+        None => PrepareError::Passing(format!("{said}: {}", judged.note.unwrap_or_else(|| done.last_lines(3)))),
+    }
+}
+
+/// `said` is about whose failure it is, which the list of known lines does not know.
+fn refused(node: &NodeName, said: &str, failure: &Failure) -> PrepareError {
+    PrepareError::Refused(Failure {
+        cause: failure.cause,
+        what: format!("{said}: {}", failure.what),
+        remedy: failure.remedy.replace("then start the node", &format!("then `cdc-supervisor start {node}`")),
+    })
+}
+
+/// A helper that came to no run. A program that is not there, or may not be run, stays so.
+fn not_run(recipe: &Recipe, argv: &[String], e: &SysError) -> PrepareError {
+    let what = format!("{}: {}", recipe.node, e.in_one_line());
+    // Its cgroup may be what cannot be opened; that is made anew.
+    let of_the_program = argv.first().is_some_and(|program| e.doing == format!("run {program}"));
+    match e
+        .errno()
+        .filter(|_| of_the_program)
+        .and_then(|errno| Some((errno, services::launch_fault::cause("exec", errno)?)))
+    {
+        Some((errno, cause)) => PrepareError::Refused(Failure {
+            cause,
+            what,
+            remedy: services::launch_fault::remedy(recipe, "exec", errno),
+        }),
+        None => PrepareError::Passing(what),
     }
 }
 
@@ -253,8 +286,7 @@ async fn provision(
         (Command { argv: step.serve.clone(), env: step.env.clone(), dir: "/".into(), stdin: None }, cancel.clone());
     // The thread that starts a helper must live as long as the helper (sys::command): its own thread does.
     let server = tokio::task::spawn_blocking(move || {
-        let mut running =
-            command.start_in(there.user.as_ref(), there.group.as_deref()).map_err(|e| format!("{e}: {}", e.source))?;
+        let mut running = command.start_in(there.user.as_ref(), there.group.as_deref())?;
         while running.is_running() && !limit_cancel.is_cancelled() {
             match stopped.recv_timeout(Duration::from_millis(50)) {
                 Err(mpsc::RecvTimeoutError::Timeout) => {}
@@ -263,49 +295,63 @@ async fn provision(
         }
         running.signal(Signal::SIGTERM);
         // `wait` counts from the start of the program
-        running.wait(SERVE + STOP + STOP, &limit_cancel).map_err(|e| format!("{e}: {}", e.source))
+        running.wait(SERVE + STOP + STOP, &limit_cancel)
     });
-    let provisioned = async {
+    let provisioned: Result<(), Option<ClientError>> = async {
         let began = clock::now();
         let place = mysql::Place::Socket(step.socket.clone());
         // Until the server listens, connecting fails at once.
         loop {
             if cancel.is_cancelled() {
-                return Err("cancelled".to_owned());
+                return Err(None);
             }
             match mysql::Mysql::connect(&place, "root", None, Duration::from_secs(5)).await {
                 Ok(connection) => {
                     connection.close().await;
                     break;
                 }
-                Err(e) if server.is_finished() || clock::now().since(began) > SERVE => return Err(chain(&e)),
+                Err(e) if server.is_finished() || clock::now().since(began) > SERVE => return Err(Some(e)),
                 Err(_) => tokio::time::sleep(Duration::from_millis(50)).await,
             }
         }
-        mysql::provision(&step.socket, None, &statements, STATEMENT).await.map_err(|e| chain(&e))
+        mysql::provision(&step.socket, None, &statements, STATEMENT).await.map_err(Some)
     }
     .await;
     // The server may have ended already, which the next line tells.
     let _ = stop.send(());
-    let ended = server.await.map_err(|e| PrepareError::Passing(format!("{node}: {e}")))?;
+    let outcome = server.await.map_err(|e| PrepareError::Passing(format!("{node}: {e}")))?;
     if cancel.is_cancelled() {
         return Err(PrepareError::Cancelled);
     }
-    match (provisioned, ended) {
+    match (provisioned, outcome) {
         (Ok(()), Ok(done)) if done.ok() => Ok(()),
         (_, Ok(done)) if !done.ok() && kills.at_cap() => Err(refused_at_cap(recipe, "the server that is provisioned")),
-        (Ok(()), Ok(done)) => Err(PrepareError::Passing(format!(
-            "{node}: the provisioning server ended with {}: {}",
-            done.status.describe(),
-            done.last_lines(3)
-        ))),
-        (Err(why), Ok(done)) if !done.ok() => Err(PrepareError::Passing(format!(
-            "{node}: provisioning: {why}; the server ended with {}: {}",
-            done.status.describe(),
-            done.last_lines(3)
-        ))),
-        (Err(why), Ok(_)) => Err(PrepareError::Passing(format!("{node}: provisioning: {why}"))),
-        (_, Err(why)) => Err(PrepareError::Passing(format!("{node}: the provisioning server: {why}"))),
+        (_, Ok(done)) if !done.ok() => Err(ended(node, "the server that is provisioned", &done)),
+        (Err(Some(e)), Ok(_)) => Err(not_provisioned(node, &e)),
+        // Without an error it was cancelled, which was looked at.
+        (Ok(()) | Err(None), Ok(_)) => Err(PrepareError::Cancelled),
+        (_, Err(e)) => Err(not_run(recipe, &step.serve, &e)),
+    }
+}
+
+/// A statement that a server refuses it refuses again, but for these: too many connections, a shutdown, a lock, an interruption.
+fn not_provisioned(node: &NodeName, e: &ClientError) -> PrepareError {
+    const PASSING: [i32; 4] = [1040, 1053, 1205, 1317];
+    let (said, why) = (format!("{node}: provisioning"), chain(e));
+    match e {
+        ClientError::Server { code, .. } if !PASSING.contains(code) => {
+            let told = services::classify_helper(NodeKind::Mysql, ExitStatus::Code(1), &why);
+            match told.failure {
+                Some(failure) => refused(node, &said, &failure),
+                None => PrepareError::Passing(format!("{said}: {why}")),
+            }
+        }
+        ClientError::Server { .. }
+        | ClientError::Refused { .. }
+        | ClientError::TimedOut { .. }
+        | ClientError::Closed { .. }
+        | ClientError::Malformed { .. }
+        | ClientError::Failed { .. } => PrepareError::Passing(format!("{said}: {why}")),
     }
 }
 
@@ -339,6 +385,96 @@ mod tests {
         drop(listener);
         forget_old_lock(&socket);
         assert!(!lock.exists(), "the socket is left, its server is not");
+    }
+
+    /// A recipe, and a step whose programs are these scripts of sh.
+    fn step(dir: &Path, initialize: &str, serve: &str) -> (Recipe, MysqlInitialize) {
+        let source = crate::config::Source {
+            text: "[command.a]\nargv = [\"/bin/true\"]\n",
+            name: "t",
+            root_override: Some(dir.to_owned()),
+            default_root: "/r".into(),
+        };
+        let plan = crate::config::load(&source).unwrap();
+        let inputs = services::Inputs {
+            plan: &plan,
+            programs: &crate::base::programs::Programs::default(),
+            layout: &plan.layout(),
+            cores: 1,
+            running_as_root: false,
+        };
+        let sh = |script: &str| vec!["/bin/sh".to_owned(), "-c".to_owned(), script.to_owned()];
+        let step = MysqlInitialize {
+            data_dir: dir.join("data"),
+            build_dir: dir.join("build"),
+            initialize: sh(initialize),
+            serve: sh(serve),
+            env: Vec::new(),
+            socket: dir.join("s"),
+            served: dir.join("served"),
+            root_password: dir.join("root"),
+            debezium_password: dir.join("debezium"),
+            statements: vec!["SELECT 1".into()],
+        };
+        (services::recipes(&inputs).unwrap().remove(0), step)
+    }
+
+    const HERE: Place = Place { user: None, group: None };
+
+    fn cause_of(done: Result<(), PrepareError>) -> Option<Cause> {
+        match done.unwrap_err() {
+            PrepareError::Refused(failure) => {
+                assert!(failure.what.starts_with("a: ") && !failure.remedy.contains("the node"), "{failure:?}");
+                Some(failure.cause)
+            }
+            PrepareError::Passing(_) => None,
+            PrepareError::Cancelled => panic!("cancelled"),
+        }
+    }
+
+    const ENDS: [(&str, Option<Cause>); 6] = [
+        ("echo \"[ERROR] [MY-000067] [Server] unknown variable 'x=1'.\" >&2; exit 1", Some(Cause::BadOption)),
+        ("echo \"[MY-012640] Error number 28 means 'No space left on device'\" >&2; exit 1", Some(Cause::DiskFull)),
+        (
+            "echo 'mysqld: error while loading shared libraries: libaio.so.1: none' >&2; exit 127",
+            Some(Cause::CouldNotStart),
+        ),
+        ("echo 'something new'; exit 1", Some(Cause::CouldNotStart)),
+        ("echo '[InnoDB] Cannot initialize AIO sub-system'; exit 1", None),
+        ("kill -9 $$", None),
+    ];
+
+    #[test]
+    fn an_initialise_that_fails_is_told_by_its_cause_and_tried_again_only_where_that_may_help() {
+        let dir = tempfile::tempdir().unwrap();
+        for (script, cause) in ENDS {
+            let (recipe, step) = step(dir.path(), script, "exit 0");
+            assert_eq!(cause_of(run_initialize(&recipe, &step, &HERE, &Cancel::default())), cause, "{script}");
+        }
+        let (recipe, mut step) = step(dir.path(), "", "");
+        step.initialize = vec![dir.path().join("none").display().to_string()];
+        let none = run_initialize(&recipe, &step, &HERE, &Cancel::default());
+        assert_eq!(cause_of(none), Some(Cause::CouldNotStart), "a program that is not there");
+    }
+
+    #[tokio::test]
+    async fn a_server_that_cannot_be_provisioned_is_told_by_its_cause_too() {
+        let dir = tempfile::tempdir().unwrap();
+        for (script, cause) in ENDS {
+            let (recipe, step) = step(dir.path(), "exit 0", script);
+            let done = provision(&recipe, &step, HERE, &Cancel::default(), "r", "d").await;
+            assert_eq!(cause_of(done), cause, "{script}");
+        }
+        let answered = |code, answer: &str| {
+            let e = ClientError::Server { doing: "run CREATE USER …".into(), code, answer: answer.into() };
+            cause_of(Err(not_provisioned(&NodeName::new("a").unwrap(), &e)))
+        };
+        assert_eq!(answered(1819, "Your password does not satisfy (1819)"), Some(Cause::CouldNotStart));
+        assert_eq!(
+            answered(3, "Error writing file 'x' (OS errno 28 - No space left on device)"),
+            Some(Cause::DiskFull)
+        );
+        assert_eq!(answered(1205, "Lock wait timeout exceeded"), None);
     }
 
     #[test]

@@ -236,7 +236,7 @@ impl Preparing {
                 }
                 PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence: _ } => {
                     self.await_session_gone(*zookeeper, *broker_id, *up_to, session.take()).await?;
-                    dynamic::take_back(&self.layout, &self.node, *zookeeper, *broker_id).await?;
+                    dynamic::take_back(&self.layout, &self.node, &self.journal, *zookeeper, *broker_id).await?;
                 }
                 PrepareStep::AwaitTakeover { broker_id, others } => {
                     if self.fence.as_ref().is_some_and(Fence::is_fresh) {

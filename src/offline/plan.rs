@@ -279,7 +279,7 @@ fn with(layout: &Layout, node: &NodeName, applied: Option<&Recipe>) -> With {
 /// Settings of a broker that a reload was changing when its daemon died.
 fn cut_short(layout: &Layout, node: &NodeName) -> Vec<String> {
     let text = fs::read_optional(&layout.dynamic(node)).ok().flatten();
-    // A torn one cannot be: it is written as a whole.
+    // A torn one is put aside and told of by the daemon, when it goes by it.
     let record = text.and_then(|text| serde_json::from_str::<DynamicRecord>(&text).ok()).unwrap_or_default();
     record.under_way.into_iter().collect()
 }

@@ -188,8 +188,8 @@ async fn until_it_serves(
 }
 
 async fn read(engine: &Handle, node: &NodeName) -> Result<DynamicRecord, String> {
-    let (layout, node) = (engine.layout().clone(), node.clone());
-    let read = tokio::task::spawn_blocking(move || records::read(&layout, &node)).await;
+    let (layout, node, journal) = (engine.layout().clone(), node.clone(), engine.journal().clone());
+    let read = tokio::task::spawn_blocking(move || records::read(&layout, &node, &journal)).await;
     read.map_err(|e| e.to_string())?.map_err(|e| format!("{e}: {}", e.source))
 }
 

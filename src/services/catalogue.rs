@@ -61,6 +61,8 @@ pub struct Known {
     pub cause: Option<Cause>,
     /// Of a harmless line: it is only for a while; none: always.
     pub passes: Option<Passes>,
+    /// It comes behind whatever the matter is, and says less of it.
+    pub follows: bool,
 }
 
 /// For how long a line is harmless, and what it means behind that.
@@ -103,12 +105,13 @@ pub fn harmless(kind: NodeKind, line: &str) -> Option<&'static Known> {
     known::HARMLESS.iter().find(|known| known.matches(kind, line))
 }
 
-/// The line among `lines` that explains an end best: one that no restart cures before one that it might, the last of equals.
+/// The line among `lines` that explains an end best: one that no restart cures before one that it might, one that says what the matter
+/// is before one that only follows from it, the last of equals.
 pub fn explain(kind: NodeKind, lines: &str) -> Option<(&'static Known, &str)> {
     let before = std::iter::once("").chain(lines.lines());
     let known = |(before, line)| fatal(kind, line).or_else(|| fatal_behind(kind, before, line)).map(|k| (k, line));
     let found = before.zip(lines.lines()).filter_map(known);
-    found.max_by_key(|(known, _)| known.cause.is_some_and(Cause::is_terminal))
+    found.max_by_key(|(known, _)| (known.cause.is_some_and(Cause::is_terminal), !known.follows))
 }
 
 #[cfg(test)]
@@ -154,6 +157,17 @@ mod tests {
         assert_eq!((fatal(NodeKind::Zookeeper, line), explain(NodeKind::Zookeeper, &client)), (None, None));
         let end = format!("{client}\nERROR [main] - Unexpected exception, exiting abnormally\n{line}");
         assert!(explain(NodeKind::Zookeeper, &end).unwrap().0.meaning.contains("is damaged"));
+    }
+
+    #[test]
+    fn a_line_that_only_follows_explains_less_than_what_came_before_it() {
+        let explained = |kind, lines| explain(kind, lines).unwrap().1;
+        let lines = "java.io.IOException: Map failed\nERROR Shutdown broker because all log dirs in /d have failed\n";
+        assert_eq!(explained(NodeKind::Broker(1), lines), "java.io.IOException: Map failed");
+        let lines = "Unrecognized option: -nosuch\nError: Could not create the Java Virtual Machine.\n";
+        assert_eq!(explained(NodeKind::Zookeeper, lines), "Unrecognized option: -nosuch");
+        let alone = "Error: Could not create the Java Virtual Machine.";
+        assert_eq!(explained(NodeKind::Zookeeper, alone), alone);
     }
 
     #[test]

@@ -61,6 +61,33 @@ pub fn classify(kind: NodeKind, exit: &ExitRecord, last_lines: &str, asked_to_st
     }
 }
 
+/// Judges the end of a helper that does work for a node before its start (`mysqld --initialize`), and failed at it. Nobody asked it to
+/// end; `output` is what it wrote. What comes without a failure may pass.
+pub fn classify_helper(kind: NodeKind, status: ExitStatus, output: &str) -> Ended {
+    let plain = |cause| Ended { cause, failure: None, note: None };
+    match status {
+        ExitStatus::Unknown => plain(Cause::Unknown),
+        ExitStatus::Signal(signal) if OWN_FAULTS.contains(&signal) => told(kind, output),
+        ExitStatus::Signal(_) => plain(Cause::KilledByOther),
+        // It has given up in order, and begins with nothing each time: it would end in the same way.
+        ExitStatus::Code(_) => match told(kind, output) {
+            Ended { cause: Cause::Crashed, failure: None, note: None } => {
+                // mysqld says the matter first, and at last that it ends.
+                let matter = output.lines().find(|line| line.contains("[ERROR]"));
+                let said = matter.or_else(|| output.lines().rev().find(|line| !line.trim().is_empty()));
+                let quote: String = said.unwrap_or_default().trim().chars().take(QUOTE_CHARS).collect();
+                let failure = Failure {
+                    cause: Cause::CouldNotStart,
+                    what: format!("it said {quote:?}"),
+                    remedy: "mend what it names, then start the node".into(),
+                };
+                Ended { cause: Cause::CouldNotStart, failure: Some(failure), note: None }
+            }
+            told => told,
+        },
+    }
+}
+
 /// What a code alone says, when no known line does (ZooKeeper's ExitCode.java, the same in 3.6.4 and 3.8.3). Its 3, "data
 /// directory unusable", is not among them: a JVM that gives up on a full heap ends with 3 as well.
 fn by_code(kind: NodeKind, code: i32) -> Ended {

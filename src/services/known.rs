@@ -14,11 +14,22 @@ const fn fatal(
     meaning: &'static str,
     remedy: &'static str,
 ) -> Known {
-    Known { product, parts, meaning, remedy, cause: Some(cause), passes: None, behind: None }
+    Known { product, parts, meaning, remedy, cause: Some(cause), passes: None, follows: false, behind: None }
+}
+
+/// What a product writes behind whatever the matter is.
+const fn consequence(
+    product: Product,
+    cause: Cause,
+    parts: &'static [&'static str],
+    meaning: &'static str,
+    remedy: &'static str,
+) -> Known {
+    Known { follows: true, ..fatal(product, cause, parts, meaning, remedy) }
 }
 
 const fn harmless(product: Product, parts: &'static [&'static str], meaning: &'static str) -> Known {
-    Known { product, parts, meaning, remedy: "", cause: None, passes: None, behind: None }
+    Known { product, parts, meaning, remedy: "", cause: None, passes: None, follows: false, behind: None }
 }
 
 /// Harmless for a while after the node's start and after a broker was away; then it is about a listener.
@@ -29,11 +40,11 @@ const fn harmless_at_first(
     later: &'static str,
 ) -> Known {
     let passes = Passes { within: AT_FIRST, meaning: later, remedy: ASK_LISTENERS };
-    Known { product, parts, meaning, remedy: "", cause: None, passes: Some(passes), behind: None }
+    Known { product, parts, meaning, remedy: "", cause: None, passes: Some(passes), follows: false, behind: None }
 }
 
 const fn noted(product: Product, parts: &'static [&'static str], meaning: &'static str, remedy: &'static str) -> Known {
-    Known { product, parts, meaning, remedy, cause: None, passes: None, behind: None }
+    Known { product, parts, meaning, remedy, cause: None, passes: None, follows: false, behind: None }
 }
 
 /// Brokers join within seconds; what still says this after half a minute says it for ever (wurstmeister/kafka-docker#218, #424).
@@ -46,6 +57,7 @@ const FREE_PORT: &str = "stop the program that holds the port, or set another on
 const FREE_SPACE: &str = "free space on that file system, then start the node";
 pub(super) const OWN_FILES: &str = "give the directory and all in it to the user the node runs as, then start the node";
 const FIX_OPTION: &str = "correct the setting in supervisor.toml, then reload";
+const RAISE_AIO: &str = "raise fs.aio-max-nr: `cdc-supervisor doctor` says to what, `doctor --fix aio` does it; or set innodb_use_native_aio = 0 in mysql.options";
 const RESTORE_PAIR: &str = "restore ZooKeeper's data from the snapshot that belongs to these brokers, or reset both together; never edit meta.properties";
 
 const RESTORE_ALL: &str = "see the kernel's log for the disk's errors, and put a copy of its data_dir aside; `cdc-supervisor snapshot list` \
@@ -145,7 +157,15 @@ pub(super) const FATAL: &[Known] = &[
         "the broker cannot make or use its data directory",
         OWN_FILES,
     ),
+    // LocalLog.parseTopicPartitionName (3.5.2); a mount's `lost+found` is the usual one
     fatal(
+        Product::Kafka,
+        Cause::WrongIdentity,
+        &["Found directory", "is not in the form of topic-partition"],
+        "a directory in the broker's data directory is no partition's, and a broker takes each for one",
+        "move that directory out of it (of a mount take a directory below as data_dir), then start the node",
+    ),
+    consequence(
         Product::Kafka,
         Cause::Crashed,
         &["because all log dirs in", "have failed"],
@@ -353,6 +373,21 @@ pub(super) const FATAL: &[Known] = &[
         "the host lacks a library that mysqld needs",
         "see what doctor says of the MySQL tree",
     ),
+    // LinuxAIOHandler in storage/innobase/os/os0file.cc: io_setup(2) was refused five times
+    fatal(
+        Product::Mysql,
+        Cause::Crashed,
+        &["io_setup() failed with EAGAIN after"],
+        "the host's asynchronous I/O is used up (fs.aio-max-nr)",
+        RAISE_AIO,
+    ),
+    fatal(
+        Product::Mysql,
+        Cause::Crashed,
+        &["Cannot initialize AIO sub-system"],
+        "mysqld got no asynchronous I/O from the host",
+        RAISE_AIO,
+    ),
     // ---- Spring Boot: the UI ----
     fatal(
         Product::Spring,
@@ -375,7 +410,7 @@ pub(super) const FATAL: &[Known] = &[
         "its configuration file is not there",
         "restart the node: the file is written before each start",
     ),
-    fatal(
+    consequence(
         Product::Spring,
         Cause::BadOption,
         &["APPLICATION FAILED TO START"],
@@ -425,6 +460,14 @@ pub(super) const FATAL: &[Known] = &[
         "the limit on threads was reached",
         "raise tasks_max",
     ),
+    // FileChannelImpl.map (OpenJDK 17): "java.io.IOException: Map failed", caused by an OutOfMemoryError of the same words
+    fatal(
+        Product::Jvm,
+        Cause::Crashed,
+        &["java.", "Map failed"],
+        "the kernel refused to map another file: the process has as many mappings as it may (vm.max_map_count), or its address space is bounded",
+        "raise vm.max_map_count: `cdc-supervisor doctor` says to what, `doctor --fix max-map-count` does it",
+    ),
     fatal(
         Product::Jvm,
         Cause::Crashed,
@@ -462,7 +505,7 @@ pub(super) const FATAL: &[Known] = &[
         "a flag chooses a second garbage collector",
         "put -XX:-UseSerialGC before it in jvm_flags",
     ),
-    fatal(
+    consequence(
         Product::Jvm,
         Cause::BadOption,
         &["Error: Could not create the Java Virtual Machine"],
@@ -485,6 +528,21 @@ pub(super) const FATAL: &[Known] = &[
     ),
     // ---- the kernel's words, in whatever wrapping ----
     fatal(Product::Any, Cause::DiskFull, &["No space left on device"], "the file system is full", FREE_SPACE),
+    // ENFILE before EMFILE, whose words it contains (errno(3))
+    fatal(
+        Product::Any,
+        Cause::Crashed,
+        &["Too many open files in system"],
+        "all programs of the host together have as many files open as it allows (fs.file-max)",
+        "raise fs.file-max: `cdc-supervisor doctor` says to what, `doctor --fix file-max` does it",
+    ),
+    fatal(
+        Product::Any,
+        Cause::Crashed,
+        &["Too many open files"],
+        "it has as many files open as it may",
+        "raise nofile in its table of supervisor.toml, then reload",
+    ),
     fatal(Product::Any, Cause::DiskFull, &["Disk quota exceeded"], "the user's disk quota is used up", FREE_SPACE),
     fatal(
         Product::Any,

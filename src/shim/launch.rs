@@ -3,7 +3,11 @@
 use super::wire::{LaunchFailure, LaunchOrder};
 use crate::{
     base::{Timestamp, ids::ProcessId},
-    sys::{clock, failpoint::fail_point, process},
+    sys::{
+        clock,
+        failpoint::{fail_io, fail_point},
+        process,
+    },
 };
 use nix::{
     errno::Errno,
@@ -150,11 +154,13 @@ pub(super) fn launch(
     lock: BorrowedFd,
 ) -> Result<Launched, LaunchFailure> {
     let mut plan = prepare(order, notify)?;
-    let (report_in, report_out) = pipe2(OFlag::O_CLOEXEC).map_err(|e| failure("fork", "make a pipe", &e.into()))?;
+    let pipe = fail_io!("shim.pipe").and_then(|()| Ok(pipe2(OFlag::O_CLOEXEC)?));
+    let (report_in, report_out) = pipe.map_err(|e| failure("fork", "make a pipe", &e))?;
     plan.output = output.as_raw_fd();
     plan.lock = lock.as_raw_fd();
     plan.report = report_out.as_raw_fd();
     let started_at = clock::wall();
+    fail_io!("shim.fork").map_err(|e| failure("fork", "fork", &e))?;
     // SAFETY: this process has one thread, and the child only makes system calls on what was prepared, then execs or exits.
     let pid = match unsafe { fork() }.map_err(|e| failure("fork", "fork", &e.into()))? {
         ForkResult::Child => in_child(&plan),

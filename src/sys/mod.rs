@@ -21,6 +21,7 @@ pub mod numbered;
 pub mod port_owners;
 pub mod process;
 pub mod profiles;
+pub mod record;
 pub mod room;
 pub mod socket;
 pub mod stdio;

@@ -2,7 +2,7 @@
 
 use crate::{
     bench::Bench,
-    support::{STATE_LIMIT, pid_of, skip, until},
+    support::{STATE_LIMIT, pid_of, process, skip, until},
 };
 use cdc_supervisor::clients::kafka::broker_settings;
 use std::{
@@ -10,6 +10,13 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
+
+/// The daemon has died at the armed point, and dies nowhere else.
+fn killed(bench: &Bench, point: &str) {
+    until(STATE_LIMIT, point, || if bench.hit() { Ok(()) } else { Err("not reached".to_owned()) });
+    bench.disarm();
+    fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
+}
 
 #[test]
 fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
@@ -27,18 +34,17 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
     assert_eq!(output.code, Some(0), "{output}");
     let pid = pid_of(&bench.node("broker-1").expect("a daemon that answers"));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
-    let in_force = || {
+    let told = || {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 29092));
         let asked = broker_settings(address, 1, Some(vec!["num.io.threads"]), Duration::from_secs(10));
-        runtime.block_on(asked).unwrap()["num.io.threads"].value.clone().unwrap()
+        runtime.block_on(asked).unwrap()["num.io.threads"].clone()
     };
+    let in_force = || told().value.unwrap();
     for (threads, point) in (5..).zip(["dynamic.intended", "dynamic.set", "dynamic.given"]) {
         bench.root.configure_raw(&configured(threads));
         bench.arm(&format!("{point} kill"));
         drop(bench.run(&["reload"]));
-        until(STATE_LIMIT, point, || if bench.hit() { Ok(()) } else { Err("not reached".to_owned()) });
-        bench.disarm();
-        fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
+        killed(&bench, point);
         // It may refuse to go on with a reload half done, and says to reload.
         let back = bench.run(&["up", "--detach"]);
         assert!(matches!(back.code, Some(0 | 8)), "{point}\n{back}");
@@ -56,9 +62,7 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
         bench.root.configure_raw(&format!("{}{topic}", configured(7)));
         bench.arm(&format!("{point}@state/topics.json kill"));
         drop(bench.run(&["reload"]));
-        until(STATE_LIMIT, point, || if bench.hit() { Ok(()) } else { Err("not reached".to_owned()) });
-        bench.disarm();
-        fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
+        killed(&bench, point);
         let back = bench.run(&["up", "--detach"]);
         assert!(matches!(back.code, Some(0 | 8)), "{point}\n{back}");
         assert_eq!(bench.run(&["reload"]).code, Some(0), "{point}");
@@ -75,6 +79,33 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
         assert_eq!((pid_of(&node), &node["restarts"]), (pid, &0.into()), "{point}: {node}");
         eprintln!("killed at {point} of the topics' record: the topic is there");
     }
+    // Its next start takes out of ZooKeeper what was set live, and the record goes behind that.
+    let record = bench.path("state/dynamic-broker-1.json");
+    assert!(record.exists());
+    bench.arm("dynamic.taken-back kill");
+    process::kill(pid, 9);
+    killed(&bench, "dynamic.taken-back");
+    let back = bench.run(&["up", "--detach"]);
+    assert_eq!(back.code, Some(0), "{back}");
+    let setting = told();
+    assert_eq!((setting.value.as_deref(), setting.dynamic), (Some("7"), None));
+    assert!(!record.exists());
+    // A topic that Kafka has deleted goes from the record too.
+    bench.root.configure_raw(&configured(7));
+    assert_eq!(bench.run(&["reload"]).code, Some(0));
+    bench.arm("topics.removed kill");
+    drop(bench.run(&["topics", "remove", "write.half", "--confirm", "write.half"]));
+    killed(&bench, "topics.removed");
+    let back = bench.run(&["up", "--detach"]);
+    assert_eq!(back.code, Some(0), "{back}");
+    until(STATE_LIMIT, "the topic is gone, and from the record", || {
+        let text = fs::read_to_string(bench.path("state/topics.json")).unwrap_or_default();
+        let output = bench.run(&["topics"]);
+        match output.code == Some(0) && !output.stdout.contains("write.half") && !text.contains("write.half") {
+            true => Ok(()),
+            false => Err(format!("{text}\n{output}")),
+        }
+    });
     assert_eq!(bench.run(&["down"]).code, Some(0));
     bench.root.await_empty();
 }

@@ -6,9 +6,10 @@ use crate::{
 };
 use std::os::unix::net::UnixStream;
 
-/// ENOSPC, EAGAIN (errno(3)).
+/// ENOSPC, EAGAIN, EMFILE (errno(3)).
 const NO_SPACE: i32 = 28;
 const TRY_AGAIN: i32 = 11;
+const NO_DESCRIPTOR: i32 = 24;
 
 #[test]
 fn state_that_cannot_be_written_harms_no_node_and_is_written_later() {
@@ -104,6 +105,30 @@ fn a_shim_that_cannot_be_started_is_tried_again() {
     // whatever that `up` came to, the daemon goes on trying
     drop(up.wait(VERB_LIMIT));
     bench.must_be_whole(true);
+}
+
+#[test]
+fn a_shim_that_gets_no_process_or_no_descriptor_for_its_node_is_tried_again() {
+    for (point, errno) in [("shim.fork", TRY_AGAIN), ("shim.pipe", NO_DESCRIPTOR)] {
+        let bench = Bench::new();
+        assert_eq!(bench.up().code, Some(0));
+        let (daemon, b) = (bench.daemon(), pid_of(&bench.node("b").unwrap()));
+        bench.arm(&format!("{point} error={errno}"));
+        process::kill(pid_of(&bench.node("a").unwrap()), 9);
+        let failed = until(STATE_LIMIT, "it has failed twice", || match bench.node("a") {
+            Some(n) if n["incarnation"].as_u64() >= Some(3) && n["last_exit"]["cause"] == "crashed" => Ok(n),
+            other => Err(format!("{other:?}")),
+        });
+        let events = std::fs::read_to_string(bench.path("state/events.jsonl")).unwrap();
+        assert!(events.contains(&format!("os error {errno}")), "{point}: {failed}\n{events}");
+        bench.disarm();
+        until(STATE_LIMIT, "a is back", || match bench.node("a") {
+            Some(n) if n["state"] == "ready" => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        assert_eq!((bench.daemon(), pid_of(&bench.node("b").unwrap())), (daemon, b), "{point}");
+        bench.must_be_whole(true);
+    }
 }
 
 #[test]

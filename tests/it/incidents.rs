@@ -1,13 +1,14 @@
 //! `incidents`: each kind of death gives one record that says why, what was done and what to change.
 
 use crate::support::{
-    Node, Root, STATE_LIMIT, fake,
+    Client, Node, Root, STATE_LIMIT, VERB_LIMIT, fake,
     node::free_port,
+    pair::Pair,
     process::{self, alive},
     skip, until,
 };
 use serde_json::Value;
-use std::{fs, time::Duration};
+use std::{fs, os::unix::fs::PermissionsExt, time::Duration};
 
 /// Every incident of the root, oldest first.
 fn incidents(root: &Root) -> Vec<Value> {
@@ -220,6 +221,40 @@ fn a_program_that_is_not_there_and_a_port_that_is_taken_say_what_to_do() {
     });
     assert_eq!(all.len(), 2);
     root.down();
+}
+
+#[test]
+fn a_log_of_somebody_else_is_a_wrong_owner_and_no_crash_loop() {
+    if !nix::unistd::geteuid().is_root() {
+        return skip("a_log_of_somebody_else", "only root can become another user");
+    }
+    let root = Root::new(&[Node::program("a", &["/bin/sleep", "1000"])]);
+    root.expect_log("could not be launched");
+    let pair = Pair::new(root.home(), "bin");
+    for dir in [root.home(), pair.dir()] {
+        fs::set_permissions(dir, fs::Permissions::from_mode(0o777)).unwrap();
+    }
+    let program = pair.supervisor();
+    let run = |arguments: &[&str]| {
+        let words = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", &program];
+        Client::start_program(&root, &words, arguments).wait(VERB_LIMIT)
+    };
+    assert_eq!(run(&["up", "--detach"]).code, Some(0));
+    assert_eq!(run(&["stop", "a"]).code, Some(0));
+    let log = root.path().join("nodes/a/log/current");
+    fs::remove_file(&log).unwrap();
+    fs::write(&log, "").unwrap();
+    fs::set_permissions(&log, fs::Permissions::from_mode(0o600)).unwrap();
+    let start = run(&["start", "a"]);
+    assert_eq!(start.code, Some(6), "{start}");
+    assert!(start.stderr.contains("cannot open the log in") && start.stderr.contains("os error 13"), "{start}");
+    assert!(start.stderr.contains("to the supervisor's user (`chown -R`)"), "{start}");
+    let all = await_incidents(&root, 1, "failed");
+    assert_eq!((&all[0]["cause"], &all[0]["verdict"]), (&"wrong-owner".into(), &"act".into()), "{all:?}");
+    assert_eq!(root.node("a")["incarnation"], 2, "it was tried once");
+    fs::remove_file(&log).unwrap();
+    assert_eq!(run(&["start", "a"]).code, Some(0));
+    assert_eq!(run(&["down"]).code, Some(0));
 }
 
 #[test]

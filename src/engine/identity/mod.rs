@@ -14,7 +14,8 @@ use crate::{
     lifecycle::{Event, Hold},
     services::identity::{
         BrokerData, BrokerFacts, ClusterView, Found, Judgement, MARKER, Marker, MysqlFacts, MysqlFound, MysqlRecord,
-        Record, cluster_id, found, judge_broker, judge_mysql, judge_version, server_uuid, upgrade_history,
+        Record, cluster_id, found, judge_broker, judge_directory_names, judge_mysql, judge_version, server_uuid,
+        upgrade_history,
     },
     sys::{error::SysError, fs},
 };
@@ -178,7 +179,7 @@ pub(super) fn learn(identities: &Identities, node: &NodeName, recipe: &Recipe) {
     }
 }
 
-/// Checks the mark of a data directory and raises it. A mark that cannot be read is put aside and told of.
+/// Checks the mark of a data directory and raises it; one of somebody else's files gets none. A mark that cannot be read is put aside and told of.
 fn mark(node: &NodeName, step: &DataVersion) -> Result<Option<String>, PrepareError> {
     let failed = |e: SysError| PrepareError::file(node, &e);
     let path = step.data_dir.join(MARKER);
@@ -201,6 +202,12 @@ fn mark(node: &NodeName, step: &DataVersion) -> Result<Option<String>, PrepareEr
             }
         },
     };
+    if found.is_none() {
+        let names = fs::names_in(&step.data_dir).map_err(failed)?;
+        if let Some(failure) = judge_directory_names(node, step.product, &step.data_dir, &names) {
+            return Err(PrepareError::Refused(failure));
+        }
+    }
     let left = match step.product {
         DataProduct::Mysql => {
             fs::read_plain_lossy_optional(&step.data_dir.join("mysql_upgrade_history")).map_err(failed)?
@@ -279,12 +286,18 @@ mod tests {
     }
 
     #[test]
-    fn a_torn_mark_is_kept_aside_and_told() {
+    fn a_mark_that_is_torn_at_any_byte_is_kept_aside_and_told() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(MARKER), "{\"sch").unwrap();
-        let note = mark(&NodeName::mysql(), &version(dir.path(), "9.7.4")).unwrap().unwrap();
-        assert!(note.contains("cdc-supervisor.json.bad"), "{note}");
-        assert_eq!(mark(&NodeName::mysql(), &version(dir.path(), "9.7.4")).unwrap(), None);
+        let again = || mark(&NodeName::mysql(), &version(dir.path(), "9.7.4")).unwrap();
+        assert_eq!(again(), None);
+        let whole = std::fs::read(dir.path().join(MARKER)).unwrap();
+        let text = whole.trim_ascii_end().len();
+        for cut in 0..text {
+            std::fs::write(dir.path().join(MARKER), &whole[..cut]).unwrap();
+            let note = again().unwrap_or_else(|| panic!("cut at {cut}"));
+            assert!(note.contains("cdc-supervisor.json.bad"), "{note}");
+            assert_eq!(again(), None, "cut at {cut}");
+        }
     }
 
     #[test]
@@ -293,6 +306,24 @@ mod tests {
         let history = r#"{"file_format":"1","upgrade_history":[{"version":"9.7.4"}]}"#;
         std::fs::write(dir.path().join("mysql_upgrade_history"), history).unwrap();
         assert!(matches!(mark(&NodeName::mysql(), &version(dir.path(), "8.4.11")), Err(PrepareError::Refused(_))));
+    }
+
+    #[test]
+    fn a_directory_of_somebody_elses_files_is_refused_and_not_marked() {
+        for (product, own) in [(DataProduct::Zookeeper, "version-2"), (DataProduct::Kafka, "meta.properties")] {
+            let dir = tempfile::tempdir().unwrap();
+            let step = DataVersion { product, ..version(dir.path(), "3.6.4") };
+            std::fs::write(dir.path().join("photos"), "").unwrap();
+            let Err(PrepareError::Refused(failure)) = mark(&NodeName::zookeeper(), &step) else {
+                panic!("{product:?}")
+            };
+            assert_eq!(failure.cause, Cause::WrongIdentity);
+            assert!(failure.what.contains("photos") && !dir.path().join(MARKER).exists(), "{failure:?}");
+            std::fs::create_dir(dir.path().join(own)).unwrap();
+            assert_eq!(mark(&NodeName::zookeeper(), &step).unwrap(), None);
+            std::fs::remove_dir(dir.path().join(own)).unwrap();
+            assert_eq!(mark(&NodeName::zookeeper(), &step).unwrap(), None, "what is marked is ours");
+        }
     }
 
     #[test]

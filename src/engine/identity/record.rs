@@ -4,7 +4,7 @@ use crate::{
     base::{EventKind, EventLine, Layout},
     engine::journal::Journal,
     services::identity::{Machine, Record},
-    sys::{clock, fs, host},
+    sys::{clock, fs, host, record},
 };
 use std::{
     path::{Path, PathBuf},
@@ -80,30 +80,12 @@ impl Identities {
 }
 
 fn read(path: &Path) -> (Record, Option<String>) {
-    let text = match fs::read_optional(path) {
-        Ok(Some(text)) => text,
-        Ok(None) => return (Record::default(), None),
-        // Not UTF-8 is torn as well; what cannot be read for other reasons stays where it is.
-        Err(e) if e.kind() == std::io::ErrorKind::InvalidData => String::new(),
-        Err(e) => {
-            return (Record::default(), Some(format!("{e}: {}; whose data this root had is not known", e.source)));
-        }
-    };
-    match serde_json::from_str(&text) {
-        Ok(record) => (record, None),
-        Err(e) => {
-            let aside = path.with_extension("json.bad");
-            let kept = if std::fs::rename(path, &aside).is_ok() {
-                format!(", kept as {}", aside.display())
-            } else {
-                String::new()
-            };
-            let text = format!(
-                "{} is not readable ({e}){kept}: it is made anew from the data, which is not compared with what it said",
-                path.display()
-            );
-            (Record::default(), Some(text))
-        }
+    match record::read(path) {
+        Ok((found, torn)) => (
+            found.unwrap_or_default(),
+            torn.map(|torn| format!("{torn}: it is made anew from the data, which is not compared with what it said")),
+        ),
+        Err(e) => (Record::default(), Some(format!("{e}: {}; whose data this root had is not known", e.source))),
     }
 }
 

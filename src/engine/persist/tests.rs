@@ -142,6 +142,31 @@ fn a_state_file_torn_at_any_byte_is_put_aside_and_never_stops_a_start() {
 }
 
 #[test]
+fn a_record_of_a_start_that_is_torn_at_any_byte_is_none() {
+    let (_dir, layout, _) = with("{}");
+    let node = NodeName::mysql();
+    std::fs::create_dir_all(layout.node_run(&node)).unwrap();
+    let launched = Launched {
+        files: Vec::new(),
+        argv: vec!["/bin/a".into()],
+        env: vec![("A".into(), "1".into())],
+        dir: "/r".into(),
+        user: None,
+        nofile: 1024,
+        oom_score_adj: 0,
+        notify: false,
+        log: Vec::new(),
+    };
+    write_launched(&layout, &node, &launched).unwrap();
+    assert_eq!(read_launched(&layout, &node), Some(launched));
+    let whole = std::fs::read(layout.launched(&node)).unwrap();
+    for cut in 0..whole.len() {
+        std::fs::write(layout.launched(&node), &whole[..cut]).unwrap();
+        assert_eq!(read_launched(&layout, &node), None, "cut at {cut}");
+    }
+}
+
+#[test]
 fn an_empty_state_file_is_what_a_loss_of_power_leaves_and_no_trouble() {
     let (_dir, layout, path) = with("");
     assert_eq!(read(&layout, &NodeName::mysql()), (NodeState::default(), None));

@@ -6,10 +6,10 @@ use super::{
     check::{Check, Severity},
 };
 use crate::{
-    base::{NodeKind, NodeName, outcome::Failure},
+    base::{NodeKind, NodeName, outcome::Failure, recipe::DataProduct},
     services::identity::{
         BrokerData, BrokerFacts, ClusterView, Found, Judgement, MysqlFacts, MysqlFound, Record, found, judge_broker,
-        judge_directory, judge_mysql, server_uuid,
+        judge_directory, judge_directory_names, judge_mysql, server_uuid,
     },
     sys::fs,
 };
@@ -22,6 +22,8 @@ pub(super) struct Facts {
     mysql: Option<(PathBuf, MysqlFound)>,
     /// ZooKeeper's data directory, and whether there is nothing in it.
     zookeeper: Option<(PathBuf, bool)>,
+    /// Directories in which somebody else keeps files.
+    foreign: Vec<(NodeName, PathBuf, Failure)>,
     record: Record,
     /// Directories that this user may not read.
     unread: Vec<String>,
@@ -33,14 +35,20 @@ pub(super) fn look(site: &Site) -> Facts {
     facts.record = record.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default();
     for (node, path) in site.plan.data_directories() {
         let Some(kind) = site.plan.node(&node).map(|view| view.kind) else { continue };
+        let mut foreign = |product, names: &[String]| {
+            let failure = judge_directory_names(&node, product, &path, names);
+            facts.foreign.extend(failure.map(|failure| (node.clone(), path.clone(), failure)));
+        };
         let seen = match kind {
-            NodeKind::Broker(broker) => broker_data(&path).map(|found| {
+            NodeKind::Broker(broker) => broker_data(&path).map(|(found, names)| {
+                foreign(DataProduct::Kafka, &names);
                 facts.brokers.push(BrokerData { broker, path: path.clone(), found });
             }),
             NodeKind::Mysql => mysql_data(&path).map(|found| facts.mysql = Some((path.clone(), found))),
-            NodeKind::Zookeeper => {
-                fs::names_in(&path).map(|names| facts.zookeeper = Some((path.clone(), names.is_empty())))
-            }
+            NodeKind::Zookeeper => fs::names_in(&path).map(|names| {
+                foreign(DataProduct::Zookeeper, &names);
+                facts.zookeeper = Some((path.clone(), names.is_empty()));
+            }),
             NodeKind::KafkaUi | NodeKind::Command => Ok(()),
         };
         if let Err(e) = seen {
@@ -50,10 +58,10 @@ pub(super) fn look(site: &Site) -> Facts {
     facts
 }
 
-fn broker_data(dir: &Path) -> Result<Found, crate::sys::error::SysError> {
+fn broker_data(dir: &Path) -> Result<(Found, Vec<String>), crate::sys::error::SysError> {
     let meta = fs::read_plain_lossy_optional(&dir.join("meta.properties"))?;
     let names = fs::names_in(dir)?;
-    Ok(found(meta.as_deref(), names.iter().map(String::as_str)))
+    Ok((found(meta.as_deref(), names.iter().map(String::as_str)), names))
 }
 
 fn mysql_data(dir: &Path) -> Result<MysqlFound, crate::sys::error::SysError> {
@@ -85,6 +93,9 @@ pub(super) fn judge(site: &Site, facts: &Facts) -> Vec<Check> {
         if let Judgement::Refuse(failure) = judged {
             rows.push(refused(&NodeName::mysql(), path, failure));
         }
+    }
+    for (node, path, failure) in facts.foreign.iter().filter(|(node, ..)| site.to_start().any(|n| n == node)) {
+        rows.push(refused(node, path, failure.clone()));
     }
     if rows.is_empty() && (!facts.brokers.is_empty() || facts.mysql.is_some()) {
         rows.push(good(facts));
@@ -215,6 +226,21 @@ mod tests {
         let rows = rows(dir.path());
         assert_eq!(rows.len(), 3, "{rows:#?}");
         assert!(rows[0].problem.as_deref().unwrap().contains("knows no cluster"), "{rows:#?}");
+    }
+
+    #[test]
+    fn directories_in_which_somebody_else_keeps_files_are_told() {
+        let dir = tempfile::tempdir().unwrap();
+        for node in ["zookeeper", "broker-2"] {
+            std_fs::create_dir_all(dir.path().join(format!("nodes/{node}/data/photos"))).unwrap();
+        }
+        let rows = rows(dir.path());
+        let names: Vec<&str> = rows.iter().map(|r| r.name.as_str()).collect();
+        assert_eq!(names, ["identity of zookeeper", "identity of broker-2"], "{rows:#?}");
+        for row in &rows {
+            assert!(row.problem.as_deref().unwrap().contains("somebody else keeps files there"), "{row:?}");
+            assert!(row.severity == Severity::Fail && !row.stops_start);
+        }
     }
 
     #[test]

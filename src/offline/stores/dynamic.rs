@@ -10,6 +10,8 @@ use std::collections::BTreeMap;
 /// By broker.
 pub(super) type Records = BTreeMap<String, DynamicRecord>;
 
+/// A torn record stays: the broker's next start puts it aside and says what follows. After a restore it says nothing: what it was
+/// about went with ZooKeeper's old data.
 fn of(layout: &Layout, broker: &NodeName) -> Result<DynamicRecord, SysError> {
     let text = fs::read_optional(&layout.dynamic(broker))?;
     Ok(text.and_then(|text| serde_json::from_str(&text).ok()).unwrap_or_default())

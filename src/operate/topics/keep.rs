@@ -12,9 +12,9 @@ use crate::{
     base::{EventKind, EventLine, Incarnation, Layout, NodeKind, topics::TopicRecord},
     clients::kafka::{NewTopic, add_partitions, alter_settings, create},
     config,
-    engine::{Handle, Snapshot, Wanted},
+    engine::{Handle, Journal, Snapshot, Wanted},
     operate::cluster::{Sight, serving},
-    sys::{clock, fs},
+    sys::{clock, fs, record},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -125,7 +125,9 @@ pub async fn keep(
 ) {
     let mut inbox = inbox.0;
     let mut changes = engine.watch();
-    let record = read(&layout).await;
+    let (at, journal) = (layout.clone(), engine.journal().clone());
+    // A reader that panics is a bug, and nothing is known then.
+    let record = tokio::task::spawn_blocking(move || read(&at, &journal)).await.unwrap_or_default();
     let mut keeping = Keeping {
         layout,
         record,
@@ -494,16 +496,49 @@ async fn take(step: &Step, topic: &config::Topic, controller: SocketAddr) -> Res
     done.map_err(|e| e.in_one_line())
 }
 
-async fn read(layout: &Layout) -> TopicRecord {
-    let path = layout.topics();
-    let read = tokio::task::spawn_blocking(move || fs::read_optional(&path)).await;
-    match read {
-        // One that cannot be read is made anew: what is lost is which settings were ours, and those are left then.
-        Ok(Ok(Some(text))) => serde_json::from_str(&text).unwrap_or_default(),
-        Ok(Ok(None)) | Err(_) => TopicRecord::default(),
-        Ok(Err(e)) => {
-            tracing::warn!(error = %e.source, "{e}");
-            TopicRecord::default()
+/// What is on record. Blocks.
+fn read(layout: &Layout, journal: &Journal) -> TopicRecord {
+    let (found, trouble) = match record::read(&layout.topics()) {
+        Ok((found, torn)) => (found, torn),
+        Err(e) => (None, Some(e.in_one_line())),
+    };
+    if let Some(trouble) = trouble {
+        let text = format!(
+            "{trouble}: which settings of topics came from the configuration is not known any more; one that is there and leaves the \
+             file later stays at its topic, as if somebody else had set it, and what differs is told anew"
+        );
+        tracing::warn!("{text}");
+        journal.note(EventLine::new(EventKind::Trouble, text));
+    }
+    found.unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_that_is_torn_at_any_byte_is_put_aside_and_told() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        let journal = Journal::start(&layout);
+        let settings = BTreeMap::from([("retention.ms".to_owned(), "1000".to_owned())]);
+        let record = TopicRecord {
+            schema: 1,
+            topics: BTreeMap::from([("orders".to_owned(), settings)]),
+            ..TopicRecord::default()
+        };
+        let whole = serde_json::to_string_pretty(&record).unwrap();
+        std::fs::write(layout.topics(), &whole).unwrap();
+        assert_eq!(read(&layout, &journal), record);
+        for cut in 0..whole.len() {
+            std::fs::write(layout.topics(), &whole[..cut]).unwrap();
+            assert_eq!(read(&layout, &journal), TopicRecord::default(), "cut at {cut}");
+            let told = journal.since(crate::base::Timestamp(0));
+            assert_eq!(told.len(), cut + 1);
+            assert!(told[cut].text.contains("topics.json.bad: which settings"), "{:?}", told[cut]);
+            assert!(layout.state().join("topics.json.bad").exists(), "cut at {cut}");
         }
     }
 }

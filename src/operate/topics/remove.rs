@@ -8,6 +8,7 @@ use crate::{
     clients::kafka::delete,
     engine::Snapshot,
     operate::cluster::{Sight, serving},
+    sys::failpoint::fail_point,
 };
 use std::{collections::BTreeSet, time::Duration};
 use tokio::time::{Instant, sleep};
@@ -57,6 +58,8 @@ pub async fn remove(sight: &Sight, snapshot: &Snapshot, name: &str) -> Result<St
     let partitions = partitions_of(look.topics.get(name).map_or(0, Seen::partitions));
     let controller = look.controller.ok_or_else(|| unseen("nobody is the controller".into()))?;
     delete(controller, name, CHANGE).await.map_err(|e| not(6, e.in_one_line(), None))?;
+    // What is on record of it goes with the keeper's next look.
+    fail_point!("topics.removed");
     let until = Instant::now() + GONE_WITHIN;
     while Instant::now() < until {
         if look::look(sight, &serving, &nobody).await.is_ok_and(|look| !there(&look)) {

@@ -207,3 +207,31 @@ fn words_for_a_status_name_the_signal_behind_a_code() {
     assert_eq!(Ended::status_words(&record(ExitStatus::Code(1))), "exit 1");
     assert_eq!(Ended::status_words(&record(ExitStatus::Signal(9))), "SIGKILL");
 }
+
+#[test]
+fn a_helper_that_fails_is_judged_by_its_words_and_tried_again_only_where_that_may_help() {
+    let judged = |status, output: &str| {
+        let ended = classify_helper(NodeKind::Mysql, status, output);
+        (ended.cause, ended.failure)
+    };
+    let aborting = "[ERROR] [MY-013236] [Server] The designated data directory /m is unusable.\n[ERROR] [MY-010119] [Server] Aborting\n";
+    let exit = ExitStatus::Code(1);
+    for (words, cause) in [
+        ("[ERROR] [MY-000067] [Server] unknown variable 'nonsense=1'.", Cause::BadOption),
+        ("[ERROR] [MY-012640] [InnoDB] Error number 28 means 'No space left on device'", Cause::DiskFull),
+        ("mysqld: error while loading shared libraries: libaio.so.1: cannot open", Cause::CouldNotStart),
+        ("mysqld: Can't create directory '/m/' (OS errno 13 - Permission denied)", Cause::WrongOwner),
+        ("[ERROR] [Server] Something that nobody knows", Cause::CouldNotStart),
+    ] {
+        let (found, failure) = judged(exit, &format!("{words}\n{aborting}"));
+        assert_eq!((found, failure.unwrap().cause), (cause, cause), "{words}");
+    }
+    let (_, failure) = judged(exit, aborting);
+    assert!(failure.unwrap().what.contains("The designated data directory /m is unusable"));
+    // These may pass: a limit of the host, a crash, a kill from outside.
+    let passes = |status, output| judged(status, output).1.is_none();
+    assert!(passes(exit, "[ERROR] [InnoDB] Cannot initialize AIO sub-system"));
+    assert!(passes(ExitStatus::Signal(11), "mysqld got signal 11"));
+    assert!(passes(ExitStatus::Signal(9), "") && passes(ExitStatus::Signal(15), aborting));
+    assert!(!passes(ExitStatus::Signal(7), "No space left on device"), "SIGBUS of a full disk");
+}

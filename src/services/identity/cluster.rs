@@ -102,15 +102,16 @@ pub fn found<'a>(meta: Option<&str>, names: impl Iterator<Item = &'a str>) -> Fo
     if let Some(meta) = meta {
         return meta_properties(meta);
     }
-    // a partition's directory is `TOPIC-N`; checkpoints and lock are files of other names (LogManager, 3.5.2)
-    let is_partition = |name: &&str| {
-        name.rsplit_once('-')
-            .is_some_and(|(topic, n)| !topic.is_empty() && !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
-    };
-    match names.filter(is_partition).count() {
+    match names.filter(|name| is_partition(name)).count() {
         0 => Found::Empty,
         partitions => Found::Unnamed { partitions },
     }
+}
+
+/// A partition's directory is `TOPIC-N`; checkpoints and lock are files of other names (LogManager, 3.5.2).
+pub(super) fn is_partition(name: &str) -> bool {
+    name.rsplit_once('-')
+        .is_some_and(|(topic, n)| !topic.is_empty() && !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()))
 }
 
 /// Reads the value of `/cluster/id`: `{"version":"1","id":"…"}` (ClusterIdZNode, 3.5.2).

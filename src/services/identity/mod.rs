@@ -1,9 +1,11 @@
 //! Whose data a directory holds and which program wrote it: read from what products leave, decided before a start.
 //!
 //! Pure: the engine reads files and asks ZooKeeper, this says what it means. `cluster` has the table for brokers, `mysql`
-//! that for the MySQL server, `version` the rule about older programs, `record` what this root remembers.
+//! that for the MySQL server, `version` the rule about older programs, `foreign` that about files of nobody's product, `record` what
+//! this root remembers.
 
 mod cluster;
+mod foreign;
 mod mysql;
 mod record;
 mod version;
@@ -11,6 +13,7 @@ mod version;
 pub use cluster::{
     BrokerData, BrokerFacts, ClusterView, Found, cluster_id, found, judge_broker, judge_directory, meta_properties,
 };
+pub use foreign::judge_directory_names;
 pub use mysql::{MysqlFacts, MysqlFound, judge_mysql, server_uuid, upgrade_history};
 pub use record::{Machine, MysqlRecord, Record};
 pub use version::{MARKER, Marker, judge_version};
