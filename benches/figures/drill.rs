@@ -1,10 +1,11 @@
 //! What a broker's death costs whoever writes: `drill broker-kill` on the real stack, against the stock way (the session of the dead
-//! broker is waited for, 18 s) in the same run.
+//! broker is waited for, 18 s) in the same run; and what a rolling restart costs (`roll`), with the sum of all that was lost.
 
 use crate::{
     Bench,
     ours::Ours,
     report::{Figure, Measured, median, ms, ratio},
+    roll,
 };
 use cdc_supervisor::base::drill::Report;
 use std::time::Duration;
@@ -16,12 +17,15 @@ const RATES: [u32; 2] = [500, 5_000];
 const OURS: &str = "healthy_after = \"1s\"\n";
 const STOCK: &str = "healthy_after = \"1s\"\nfencing = false\nsession_timeout = \"18s\"\n";
 
+/// So many acknowledged records are looked for before their number proves anything.
+const ENOUGH: u64 = 1_000_000;
+
 /// Sums over all rounds.
 #[derive(Default)]
-struct Sum {
-    acknowledged: u64,
-    lost: u64,
-    rounds: usize,
+pub struct Sum {
+    pub acknowledged: u64,
+    pub lost: u64,
+    pub rounds: usize,
 }
 
 /// Rounds of one side at one rate.
@@ -44,13 +48,16 @@ pub fn figures(bench: &Bench, store: &str) -> Measured<Vec<Figure>> {
     let (rounds, stock_rounds) = (bench.rounds(10, 1), bench.rounds(10, 1).div_ceil(4));
     let rates = if bench.short { &RATES[..1] } else { &RATES[..] };
     let mut sum = Sum::default();
-    let (mut ours, mut controller) = (Vec::new(), Vec::new());
+    let (mut ours, mut controller, mut rolls) = (Vec::new(), Vec::new(), Vec::new());
     with_stack(bench, store, OURS, |stack| {
         for rate in rates {
             ours.push(made(stack, "leader", *rate, rounds, &mut sum)?);
         }
         if !bench.short {
-            controller.push(made(stack, "controller", RATES[0], rounds.div_ceil(2), &mut sum)?);
+            controller.push(made(stack, "controller", RATES[0], rounds, &mut sum)?);
+        }
+        for rate in rates {
+            rolls.push(roll::figure(*rate, &roll::made(stack, *rate, rounds, &mut sum)?));
         }
         Ok(())
     })?;
@@ -86,11 +93,12 @@ pub fn figures(bench: &Bench, store: &str) -> Measured<Vec<Figure>> {
             Reach { ratio: None, median: Duration::from_secs(1) },
         ));
     }
+    figures.extend(rolls);
     figures.push(Figure {
         what: "acknowledged and lost, all rounds of both".into(),
         ours: format!("{} of {}", sum.lost, sum.acknowledged),
-        reach: "0".into(),
-        reached: Some(sum.lost == 0),
+        reach: format!("0 of >= {ENOUGH}"),
+        reached: Some(sum.lost == 0 && sum.acknowledged >= ENOUGH),
         rounds: sum.rounds,
         ..Figure::default()
     });

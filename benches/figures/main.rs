@@ -27,6 +27,7 @@ mod proc;
 mod real;
 mod report;
 mod respawn;
+mod roll;
 mod script;
 mod start_stop;
 

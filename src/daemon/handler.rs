@@ -191,11 +191,10 @@ impl Shared {
             }
             Order::Down { now } => {
                 self.reloads.rest();
-                if !now {
-                    let say = |node, text| out.send(Answer::Progress { node: Some(node), text });
-                    zookeeper_first::bring_back(&self.engine, say).await;
-                }
-                self.carry_out(EngineOrder::Down { now }, by, out).await;
+                let say = |node, text| out.send(Answer::Progress { node: Some(node), text });
+                let first = if now { None } else { zookeeper_first::bring_back(&self.engine, say).await };
+                let reply = self.ordered(EngineOrder::Down { now }, by, out).await;
+                out.send(answer_of(reply.map(|text| first.into_iter().chain(text).collect())));
             }
             Order::Reload { config, max_wait_s, accept_unavailable, force } => {
                 let bounds = (Duration::from_secs(max_wait_s), Terms { accept_unavailable, force });

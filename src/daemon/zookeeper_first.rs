@@ -13,10 +13,12 @@ use tokio::time::timeout;
 /// How long it may take to serve: it starts in one or two seconds. One that cannot is not waited for; then the graces are the bound.
 const LONGEST: Duration = Duration::from_secs(30);
 
-/// Starts ZooKeeper where brokers need it for their end, and waits until it serves. `say`: for whoever has ordered the stop.
-pub(super) async fn bring_back(engine: &Handle, say: impl FnOnce(NodeName, String) + Send) {
-    let Some(zookeeper) = lacking(&engine.snapshot()) else { return };
+/// Starts ZooKeeper where brokers need it for their end, and waits until it serves. `say`: for whoever waits for the stop meanwhile.
+/// What was done, for the answer at the end; none: it was not needed.
+pub(super) async fn bring_back(engine: &Handle, say: impl FnOnce(NodeName, String) + Send) -> Option<String> {
+    let zookeeper = lacking(&engine.snapshot())?;
     let words = "started first: brokers run, and none can end without it".to_owned();
+    let done = format!("{zookeeper} was {words}");
     engine.journal().note(EventLine::new(EventKind::Order, &words).node(&zookeeper));
     say(zookeeper.clone(), words);
     let start = EngineOrder::Start { nodes: vec![zookeeper.clone()], with_needs: true };
@@ -24,6 +26,7 @@ pub(super) async fn bring_back(engine: &Handle, say: impl FnOnce(NodeName, Strin
     if !matches!(came, Ok(Ok(_))) {
         tracing::warn!(node = %zookeeper, "it does not serve: brokers are killed after their grace, and recover their logs at the next start");
     }
+    Some(done)
 }
 
 /// The ZooKeeper that does not serve while brokers run.

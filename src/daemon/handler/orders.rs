@@ -78,7 +78,7 @@ impl Shared {
     }
 
     /// Gives an order and tells each node's change of state on the way, and how far a stop is that waits for a start-up.
-    async fn ordered(&self, order: EngineOrder, by: OrderedBy, out: &AnswerSink) -> OrderReply {
+    pub(super) async fn ordered(&self, order: EngineOrder, by: OrderedBy, out: &AnswerSink) -> OrderReply {
         let mut changes = self.engine.watch();
         let mut told: std::collections::BTreeMap<_, _> =
             changes.borrow_and_update().nodes.iter().map(|n| (n.name.clone(), (n.state, None))).collect();
