@@ -22,7 +22,7 @@ use std::{
 };
 
 const TOPIC: &str = "bench-roll";
-const PARTITIONS: i32 = 3;
+const PARTITIONS: u8 = 3;
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often a handful of records is given to the producer.
 const TICK: Duration = Duration::from_millis(10);
@@ -55,7 +55,7 @@ pub fn made(ours: &Ours, rate: u32, rounds: usize, sum: &mut Sum) -> Measured<Ve
     let mut rolls = Vec::new();
     for round in 0..rounds {
         let settings = [("min.insync.replicas", "2")];
-        runtime.block_on(admin.create_topic(TOPIC, PARTITIONS, 3, &settings, LIMIT)).map_err(|e| e.to_string())?;
+        runtime.block_on(admin.create_topic(TOPIC, PARTITIONS.into(), 3, &settings, LIMIT)).map_err(|e| e.to_string())?;
         let roll = one(ours, &runtime, &admin, rate, sum);
         runtime.block_on(admin.delete_topic(TOPIC, LIMIT)).map_err(|e| e.to_string())?;
         let roll = roll?;
@@ -117,7 +117,7 @@ async fn write(rate: u32, stop: Arc<AtomicBool>) -> Measured<Told> {
 }
 
 async fn send(producer: &FutureProducer, number: u64, told: &Mutex<Told>) {
-    let partition = (number % u64::from(PARTITIONS.unsigned_abs())) as i32;
+    let partition = (number % u64::from(PARTITIONS)) as i32;
     let payload = number.to_string();
     let record = FutureRecord::<(), str>::to(TOPIC).partition(partition).payload(&payload);
     let answer = producer.send(record, LIMIT).await;
@@ -136,7 +136,7 @@ async fn send(producer: &FutureProducer, number: u64, told: &Mutex<Told>) {
 
 /// How many of the acknowledged records are not in the topic.
 async fn missing(admin: &Admin, mut wanted: BTreeSet<u64>) -> Measured<usize> {
-    let all: Vec<i32> = (0..PARTITIONS).collect();
+    let all: Vec<i32> = (0..PARTITIONS.into()).collect();
     let ends = admin.end_offsets(TOPIC, &all, LIMIT).await.map_err(|e| e.to_string())?;
     let count = ends.iter().sum::<i64>();
     let from: Vec<(i32, i64)> = all.iter().map(|p| (*p, 0)).collect();

@@ -1,6 +1,6 @@
 //! How a process ended, and why: exit statuses, exit records, the closed list of causes.
 
-use super::{Incarnation, Timestamp};
+use super::{Incarnation, NodeName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::fmt;
 
@@ -250,4 +250,13 @@ pub struct Failure {
     pub what: String,
     /// What to do about it, imperative.
     pub remedy: String,
+}
+
+impl Failure {
+    /// The same with a command in place of "start the node": the list of known lines does not know whose line it is.
+    #[must_use]
+    pub fn of_node(mut self, node: &NodeName) -> Self {
+        self.remedy = self.remedy.replace("then start the node", &format!("then `cdc-supervisor start {node}`"));
+        self
+    }
 }

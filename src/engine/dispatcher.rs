@@ -648,12 +648,7 @@ impl Engine {
         {
             failure.remedy = command;
         }
-        if let Some(failure) = &mut judged.failure {
-            // The list of known lines does not know whose line it is.
-            failure.remedy =
-                failure.remedy.replace("then start the node", &format!("then `cdc-supervisor start {node}`"));
-        }
-        (judged.cause, judged.failure)
+        (judged.cause, judged.failure.map(|failure| failure.of_node(node)))
     }
 }
 

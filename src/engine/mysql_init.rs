@@ -203,18 +203,15 @@ fn ended(node: &NodeName, what: &str, done: &Finished) -> PrepareError {
     let judged = services::classify_helper(NodeKind::Mysql, done.status, &format!("{}\n{}", done.stdout, done.stderr));
     let said = format!("{node}: {what} ended with {}", done.status.describe());
     match judged.failure {
-        Some(failure) => refused(node, &said, &failure),
+        Some(failure) => refused(node, &said, failure),
         None => PrepareError::Passing(format!("{said}: {}", judged.note.unwrap_or_else(|| done.last_lines(3)))),
     }
 }
 
-/// `said` is about whose failure it is, which the list of known lines does not know.
-fn refused(node: &NodeName, said: &str, failure: &Failure) -> PrepareError {
-    PrepareError::Refused(Failure {
-        cause: failure.cause,
-        what: format!("{said}: {}", failure.what),
-        remedy: failure.remedy.replace("then start the node", &format!("then `cdc-supervisor start {node}`")),
-    })
+/// `said` is what came to nothing.
+fn refused(node: &NodeName, said: &str, failure: Failure) -> PrepareError {
+    let what = format!("{said}: {}", failure.what);
+    PrepareError::Refused(Failure { what, ..failure }.of_node(node))
 }
 
 /// A helper that came to no run. A program that is not there, or may not be run, stays so.
@@ -342,7 +339,7 @@ fn not_provisioned(node: &NodeName, e: &ClientError) -> PrepareError {
         ClientError::Server { code, .. } if !PASSING.contains(code) => {
             let told = services::classify_helper(NodeKind::Mysql, ExitStatus::Code(1), &why);
             match told.failure {
-                Some(failure) => refused(node, &said, &failure),
+                Some(failure) => refused(node, &said, failure),
                 None => PrepareError::Passing(format!("{said}: {why}")),
             }
         }

@@ -88,6 +88,22 @@ pub fn is_root() -> bool {
     nix::unistd::geteuid().is_root()
 }
 
+/// As `is_root`, for a test that only root can run: says aloud that it is skipped. CI is root, so there it fails.
+#[cfg(test)]
+pub fn is_root_or_skipped(test: &str) -> bool {
+    assert!(is_root() || std::env::var_os("CI").is_none(), "{test} cannot run: only root can");
+    if !is_root() {
+        let line = format!("{test}: only root can run it\n");
+        std::io::Write::write_all(&mut std::io::stderr(), format!("skipped: {line}").as_bytes()).unwrap();
+        // The list that `dist/test.sh` prints at its end.
+        if let Some(list) = std::env::var_os("CDC_TEST_SKIPS") {
+            let mut list = std::fs::OpenOptions::new().create(true).append(true).open(list).unwrap();
+            std::io::Write::write_all(&mut list, line.as_bytes()).unwrap();
+        }
+    }
+    is_root()
+}
+
 /// The kind of file system `path` lies on: `ext4`, `xfs`, `tmpfs`, `overlay`, ...; the magic number in hex for one
 /// without a name here (statfs(2)).
 pub fn file_system_kind(path: &Path) -> Result<String, SysError> {
