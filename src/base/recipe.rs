@@ -34,6 +34,13 @@ pub struct Recipe {
     pub log: LogPolicy,
 }
 
+impl Recipe {
+    /// Whether it waits for a program: it starts by itself when that has come.
+    pub fn lacks_program(&self) -> bool {
+        self.prepare.iter().any(|step| matches!(step, PrepareStep::NoProgram { .. }))
+    }
+}
+
 /// A configuration file, rendered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RenderedFile {

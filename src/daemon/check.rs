@@ -27,7 +27,7 @@ pub(super) async fn check(args: &DaemonArgs) -> Result<String, StartError> {
     let recipes = inputs::recipes(plan, layout, care).await?;
     // A node that runs could not be started again. One that waits for its programs waits on: also with this version.
     let live = engine::live_shims(layout).await;
-    let bereft = recipes.iter().filter(|r| live.contains(&r.node) && inputs::lacks_program(r));
+    let bereft = recipes.iter().filter(|r| live.contains(&r.node) && r.lacks_program());
     let bereft: Vec<&str> = bereft.map(|r| r.node.as_str()).collect();
     if !bereft.is_empty() {
         let missing: Vec<String> = survey.missing.iter().map(|m| format!("{}: {}", m.part, m.why)).collect();

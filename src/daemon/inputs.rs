@@ -257,11 +257,6 @@ impl Care {
     }
 }
 
-/// Whether a node waits for a program.
-pub(super) fn lacks_program(recipe: &Recipe) -> bool {
-    recipe.prepare.iter().any(|step| matches!(step, PrepareStep::NoProgram { .. }))
-}
-
 /// Programs and the recipes made with them.
 pub(super) async fn recipes(plan: &Plan, layout: &Layout, care: Care) -> Result<Vec<Recipe>, StartError> {
     let (wanted, store) = (plan.clone(), layout.clone());
@@ -459,7 +454,7 @@ mod tests {
             assert!(recipes.iter().any(|r| r.node.as_str() == "broker-1"));
             for recipe in recipes {
                 assert_eq!(
-                    lacks_program(&recipe),
+                    recipe.lacks_program(),
                     recipe.node.as_str() != "x",
                     "{}: {:?}",
                     recipe.node,

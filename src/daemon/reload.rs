@@ -2,7 +2,7 @@
 
 use super::{
     DaemonArgs,
-    inputs::{self, Applied, Care, lacks_program},
+    inputs::{self, Applied, Care},
     logs::Bounds,
     topics,
     unit::Complaint,
@@ -197,7 +197,7 @@ impl Reloads {
 
     /// Whether nodes wait for programs that are missing.
     pub(super) fn lacks_programs(&self) -> bool {
-        self.applied().recipes.iter().any(lacks_program)
+        self.applied().recipes.iter().any(Recipe::lacks_program)
     }
 
     /// Where programs are looked for.
@@ -214,8 +214,8 @@ impl Reloads {
             Ok(recipes) => recipes,
             Err(e) => return tracing::warn!("programs are not looked for: {}", e.full_text()),
         };
-        let lacked = |new: &Recipe| before.recipes.iter().any(|old| old.node == new.node && lacks_program(old));
-        let came: Vec<Recipe> = recipes.into_iter().filter(|new| lacked(new) && !lacks_program(new)).collect();
+        let lacked = |new: &Recipe| before.recipes.iter().any(|old| old.node == new.node && old.lacks_program());
+        let came: Vec<Recipe> = recipes.into_iter().filter(|new| lacked(new) && !new.lacks_program()).collect();
         if came.is_empty() {
             return;
         }

@@ -369,6 +369,7 @@ fn outcome(open: &Open, node: &NodeSnapshot, now: Timestamp) -> Option<Outcome> 
     }
     match (node.state, node.wanted) {
         // Why is the incident's own summary: a death, or a refused start, that no restart cures.
+        ("failed", _) if node.lacks_program => closed("failed", "it starts by itself when its program is there".into()),
         ("failed", _) => closed("failed", format!("it stays down until `cdc-supervisor start {}`", node.name)),
         ("down", Wanted::Up) => closed("left-down", "not started again: its restart policy says so".into()),
         ("down", Wanted::Down) if open.failed => None,

@@ -80,6 +80,8 @@ pub struct NodeSnapshot {
     pub reason: Option<Reason>,
     /// What keeps a failed node from starting.
     pub failure: Option<Failure>,
+    /// Its program is not there; it starts by itself when it has come.
+    pub lacks_program: bool,
     /// Why a stop or restart that was ordered is not carried out yet.
     pub queued_stop: Option<String>,
 }
@@ -197,6 +199,7 @@ impl NodeSnapshot {
             },
             reason: runtime.reason,
             failure: node.failure().cloned(),
+            lacks_program: recipe.lacks_program(),
             queued_stop: node.queued_stop(),
         }
     }
@@ -237,6 +240,7 @@ impl NodeSnapshot {
             stop: None,
             reason: None,
             failure: None,
+            lacks_program: false,
             queued_stop: None,
         }
     }

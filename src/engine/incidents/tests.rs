@@ -197,8 +197,9 @@ fn a_refused_start_is_one_incident_however_often_it_is_tried_and_under_however_m
     assert_eq!((all[0].outcome.state.as_str(), all[0].verdict.as_str()), ("failed", "act"));
     assert_eq!(all[0].outcome.text, "it stays down until `cdc-supervisor start broker-2`", "why is said once");
     bench.turn(node("preparing", 0), vec![]);
-    bench.turn(failed(0, "port 9093 is taken"), vec![]);
+    bench.turn(NodeSnapshot { lacks_program: true, ..failed(0, "kafka is not in the store") }, vec![]);
     assert_eq!(bench.all().len(), 2, "another reason is another incident");
+    assert_eq!(bench.all()[1].outcome.text, "it starts by itself when its program is there");
     bench.turn(node("starting", 1), vec![]);
     bench.turn(node("ready", 1), vec![]);
     assert_eq!(bench.all()[1].outcome.state, "back");

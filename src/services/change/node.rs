@@ -333,10 +333,7 @@ fn log(from: &Launched, to: &Launched) -> Vec<Setting> {
 
 /// Its program is in the store again, or not any more, under the same name: what runs, runs on.
 fn program(from: &Recipe, to: &Recipe) -> Option<Setting> {
-    let words = |recipe: &Recipe| {
-        let lacks = recipe.prepare.iter().any(|step| matches!(step, PrepareStep::NoProgram { .. }));
-        if lacks { "not in the store" } else { "in the store" }
-    };
+    let words = |recipe: &Recipe| if recipe.lacks_program() { "not in the store" } else { "in the store" };
     let (old, new) = (words(from), words(to));
     (old != new && from.launch.argv == to.launch.argv).then(|| Setting {
         key: "program".into(),
