@@ -1,4 +1,8 @@
 //! `reload` as the daemon does it: reads its own file again, decides, refuses or carries out, and writes down what is applied.
+//!
+//! Past 500 lines for its list of what is looked at before anything is changed.
+
+mod options;
 
 use super::{
     DaemonArgs,
@@ -17,7 +21,7 @@ use crate::{
     engine::{Change, EngineOrder, Handle, Snapshot, Wanted, disk::Guard},
     offline::{
         config_file::{self, Loaded},
-        plan as offline_plan, preflight,
+        plan as offline_plan, preflight, versions,
     },
     operate::{
         gate::Terms,
@@ -67,6 +71,7 @@ struct Decided {
     loaded: Loaded,
     applied: Applied,
     plan: ReloadPlan,
+    notes: Vec<String>,
 }
 
 impl Reloads {
@@ -137,7 +142,11 @@ impl Reloads {
             tracing::warn!("reload: {told}");
             out.progress(format!("note: {told}"));
         }
-        let Decided { loaded, applied, plan } = self.decide(engine, &before, loaded).await?;
+        let Decided { loaded, applied, plan, notes } = self.decide(engine, &before, loaded).await?;
+        for note in notes {
+            tracing::info!("reload: {note}");
+            out.progress(format!("note: {note}"));
+        }
         if plan.is_empty() && applied.digest == before.digest {
             // The unit may have been changed, though the file was not.
             self.compare_unit(&before.plan);
@@ -342,9 +351,17 @@ impl Reloads {
             refusals.extend(preflight(&loaded.plan, &plan, &lives));
             refusals.extend(not_startable(&plan, &new));
             refusals.extend(caps_below_use(&plan, &new, cgroup.as_ref()));
-            (loaded, plan, refusals)
+            let data = versions::look_at(&plan, &new.recipes);
+            refusals.extend(data.refusals.into_iter().map(|r| (8, r)));
+            refusals.extend(data.unreadable.into_iter().map(|r| (4, r)));
+            let mut notes = data.notes;
+            // Last: it runs a program, and of a file that is refused anyway nothing more need be known.
+            if refusals.is_empty() {
+                options::ask(&plan, &old, &new, &lives, &mut refusals, &mut notes);
+            }
+            (loaded, plan, refusals, notes)
         });
-        let (loaded, plan, refusals) = looked.await.map_err(|e| Failed {
+        let (loaded, plan, refusals, notes) = looked.await.map_err(|e| Failed {
             exit: 1,
             message: "what runs could not be looked at".into(),
             causes: vec![e.to_string()],
@@ -359,7 +376,7 @@ impl Reloads {
                 hint: Some(first.hint.clone()),
             });
         }
-        Ok(Decided { loaded, applied, plan })
+        Ok(Decided { loaded, applied, plan, notes })
     }
 }
 

@@ -155,6 +155,11 @@ pub(super) fn rewrite(recipe: &Recipe) -> Result<(), SysError> {
     recipe.files.iter().try_for_each(|file| write(file, user))
 }
 
+/// Writes a file for the node's program to read that is none of its recipe's. Its directory is there.
+pub(super) fn write_beside(recipe: &Recipe, file: &RenderedFile) -> Result<(), SysError> {
+    write(file, user_of(recipe)?)
+}
+
 fn user_of(recipe: &Recipe) -> Result<User, SysError> {
     Ok(match recipe.launch.user.as_deref().filter(|_| host::is_root()) {
         // A user that does not exist was refused before.

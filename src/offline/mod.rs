@@ -22,3 +22,4 @@ pub mod stores;
 pub mod throw_away;
 pub mod unit;
 pub mod unit_paths;
+pub mod versions;

@@ -2,7 +2,7 @@
 //!
 //! `reload` is decided by the same functions, so that what was shown is what is done.
 
-use super::{preflight, programs, unit};
+use super::{preflight, programs, unit, versions};
 use crate::{
     artifact::{self, Missing, Part},
     base::{
@@ -94,14 +94,14 @@ pub fn outlook(plan: &Plan, lives: &Lives) -> Result<Outlook, PlanError> {
     let layout = plan.layout();
     let before = applied(&layout)?;
     let mut notes = Vec::new();
-    let wanted = side(plan, &layout, &mut notes)?;
+    let (wanted, stood_in) = side(plan, &layout, &mut notes)?;
     let mut old = match &before {
-        Some(before) => Some(side(before, &layout, &mut Vec::new())?),
+        Some(before) => Some(side(before, &layout, &mut Vec::new())?.0),
         None => None,
     };
     // A node that is there because of a reload that was not finished is new no more.
     if let (Some(old), Some(unfinished)) = (&mut old, unfinished(&layout)) {
-        let recipes = side(&unfinished, &layout, &mut Vec::new())?.recipes;
+        let recipes = side(&unfinished, &layout, &mut Vec::new())?.0.recipes;
         let added = recipes.into_iter().filter(|r| lives.contains_key(&r.node));
         let added: Vec<Recipe> = added.filter(|r| !old.recipes.iter().any(|o| o.node == r.node)).collect();
         old.recipes.extend(added);
@@ -109,7 +109,14 @@ pub fn outlook(plan: &Plan, lives: &Lives) -> Result<Outlook, PlanError> {
     let now = present(&layout, old.as_ref(), lives);
     let data = old.as_ref().map(has_data).unwrap_or_default();
     let reload = change::decide(old.as_ref(), &wanted, &now, &data);
-    let host = host_refusals(plan, &reload, old.as_ref(), lives);
+    let mut host = host_refusals(plan, &reload, old.as_ref(), lives);
+    // A name in the place of a program has no version.
+    let real: Vec<Recipe> = wanted.recipes.into_iter().filter(|r| !stood_in.iter().any(|p| is_run_by(*p, r))).collect();
+    let data = versions::look_at(&reload, &real);
+    host.extend(data.refusals.into_iter().map(|refusal| (8, refusal)));
+    // The daemon may read what whoever asks may not.
+    notes.extend(data.unreadable.into_iter().map(|refusal| refusal.what));
+    notes.extend(data.notes);
     let differs = before.as_ref().is_none_or(|before| before != plan);
     let topics = change::topics(before.as_ref().map_or(&[], topics_of), topics_of(plan));
     notes.extend(topics_seen(&layout));
@@ -177,8 +184,13 @@ fn disclosed(written: &str) -> Option<&str> {
     }
 }
 
-/// A plan with its recipes. Programs that are not in the store are stood in for by names, and `notes` says so.
-fn side(plan: &Plan, layout: &Layout, notes: &mut Vec<String>) -> Result<Side, PlanError> {
+fn is_run_by(part: Part, recipe: &Recipe) -> bool {
+    programs::is_run_by(part, recipe.kind)
+}
+
+/// A plan with its recipes. Programs that are not in the store are stood in for by names, and `notes` says so: of the parts that come
+/// with it.
+fn side(plan: &Plan, layout: &Layout, notes: &mut Vec<String>) -> Result<(Side, Vec<Part>), PlanError> {
     let survey =
         artifact::survey(programs::wanted(plan), &programs::settings(plan, layout)).map_err(PlanError::Artifact)?;
     let mut found = survey.programs;
@@ -192,7 +204,8 @@ fn side(plan: &Plan, layout: &Layout, notes: &mut Vec<String>) -> Result<Side, P
         cores: host::cores(),
         running_as_root: runs_as_root(layout),
     };
-    services::recipes(&inputs).map(|recipes| Side::of(plan, recipes)).map_err(PlanError::Service)
+    let missing = survey.missing.iter().map(|missing| missing.part).collect();
+    services::recipes(&inputs).map(|recipes| (Side::of(plan, recipes), missing)).map_err(PlanError::Service)
 }
 
 /// The daemon's user, who is the owner of the root's state; whoever asks may be somebody else.
@@ -246,7 +259,11 @@ fn stand_in(found: &mut Programs, missing: &Missing) -> String {
             );
         }
     };
-    format!("{what} is not in the store ({}): its paths are stand-ins until `cdc-supervisor fetch`", missing.why)
+    format!(
+        "{what} is not in the store ({}): its paths are stand-ins until `cdc-supervisor fetch`, and whether its version may have the data \
+         is looked at then",
+        missing.why
+    )
 }
 
 /// How each node is, and what it was launched with. Reads files.

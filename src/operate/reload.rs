@@ -3,15 +3,14 @@
 //!
 //! Three ends. All done. A node that did not come back: it and what was changed before it get their old settings back. A
 //! wait that took too long: the rest is left, what was changed stays changed, and a second reload goes on from there.
-//!
-//! Past 500 lines because the way there and the way back take the same steps.
 
+mod back;
 mod ends;
 mod gates;
 
 use super::{
     dynamic,
-    gate::{Field, Terms, broker_id, brokers},
+    gate::{Field, Terms, brokers},
     impact::Impact,
     whole::{self, Brokers},
 };
@@ -413,91 +412,6 @@ impl<'a> Roll<'a> {
 
     fn node(&self, node: &NodeName) -> Option<Arc<NodeSnapshot>> {
         self.engine.snapshot().nodes.iter().find(|n| n.name == *node).cloned()
-    }
-
-    /// The way back: the last one first, it is the one that does not run.
-    async fn back(&mut self, at: &Step, why: String, report: &mut dyn Report) -> Failed {
-        report.step(Some(&at.node), format!("{why}; what was changed gets its old settings back"));
-        let mut causes = vec![why];
-        let mut restored = Vec::new();
-        let mut stuck = None;
-        while let Some(step) = self.done.pop() {
-            if let Err(broke) = self.undo(&step, step == *at, report).await {
-                let why = broke.words();
-                stuck = Some(format!("{} has not come back with its old settings either: {why}", step.node));
-                self.done.push(step);
-                break;
-            }
-            restored.push(step.node.to_string());
-        }
-        if !restored.is_empty() {
-            causes.push(format!("with their old settings again: {}", restored.join(", ")));
-        }
-        let order = self.orders.0.clone();
-        let _ = self.engine.order(EngineOrder::Change(Change::Order(order))).await;
-        let hint = match stuck {
-            None => "nothing has changed; mend the file and reload again".to_owned(),
-            Some(stuck) => {
-                causes.push(stuck);
-                let names: Vec<&str> = self.done.iter().map(|s| s.node.as_str()).collect();
-                causes.push(format!("still with their new settings: {}", names.join(", ")));
-                "`cdc-supervisor plan` shows what runs with which settings; mend that node, then reload".to_owned()
-            }
-        };
-        Failed {
-            exit: 6,
-            message: match at.does {
-                Does::Live => format!("{} did not take its new settings", at.node),
-                Does::Restart | Does::Start | Does::Stop | Does::Keep => {
-                    format!("{} did not come up with its new settings", at.node)
-                }
-            },
-            causes,
-            hint: Some(hint),
-        }
-    }
-
-    async fn undo(&mut self, step: &Step, is_culprit: bool, report: &mut dyn Report) -> Result<(), Broke> {
-        let node = &step.node;
-        let old = self.old.get(node).cloned();
-        report.step(Some(node), format!("{node}: goes back to its old settings"));
-        match (step.does, old) {
-            (Does::Restart, Some(old)) => {
-                if !is_culprit {
-                    self.gate(step, report).await?;
-                }
-                self.restart(old, report).await
-            }
-            (Does::Live, Some(old)) => match self.dynamic.get(node).cloned() {
-                Some(change) => {
-                    self.force.insert(node.clone(), old.clone());
-                    let (engine, max_wait) = (self.engine, self.max_wait);
-                    let back = dynamic::give_back(engine, old, &change.back, is_culprit, max_wait, report).await;
-                    back.map_err(Broke::Node)
-                }
-                None => self.live(old).await,
-            },
-            (Does::Keep, Some(old)) => self.live(old).await,
-            // One that has got replicas meanwhile is not taken from them.
-            (Does::Start, _) => {
-                let is_one_of_more = self.old.values().any(|r| broker_id(Some(r)).is_some());
-                let gate = match broker_id(self.new.get(node)) {
-                    Some(_) if is_one_of_more => Gate::NoReplicas,
-                    Some(_) | None => Gate::None,
-                };
-                let step = Step { node: node.clone(), does: Does::Stop, gate };
-                self.gate(&step, report).await?;
-                self.leave(&step, report).await
-            }
-            // A stop that failed half-way has left the node where it was.
-            (Does::Stop, Some(old)) if self.node(node).is_none() => self.start(old, report).await,
-            (Does::Stop, Some(_)) => {
-                let order = self.engine.order(EngineOrder::Start { nodes: vec![node.clone()], with_needs: true });
-                self.watched(node, order, report).await
-            }
-            // Only a node that was there has old settings.
-            (Does::Restart | Does::Live | Does::Keep | Does::Stop, None) => Ok(()),
-        }
     }
 }
 

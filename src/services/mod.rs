@@ -21,6 +21,7 @@ mod known;
 pub mod launch_fault;
 mod mysql;
 mod mysql_provision;
+pub mod mysql_validate;
 pub mod progress;
 pub mod redact;
 mod zookeeper;

@@ -13,6 +13,7 @@ pub mod failpoint;
 pub mod fs;
 pub mod give;
 pub mod host;
+pub mod imprint;
 pub mod kernel;
 pub mod memory;
 pub mod mounts;

@@ -29,3 +29,4 @@ mod round_trip;
 mod snapshots;
 mod upgrade;
 mod verbs;
+mod versions;

@@ -1,9 +1,9 @@
 //! A changed property that Kafka reads at its start only rolls the brokers one at a time, while a producer writes: nothing it writes fails, and no broker is
-//! taken before every replica is in sync again.
+//! taken before every replica is in sync again. And what mysqld says of its options, and its data of its version, counts before it is stopped.
 
 use crate::{
     stack::{NODES, Stack},
-    support::{VERB_LIMIT, node_of, pid_of},
+    support::{VERB_LIMIT, fake_mysql, node_of, pid_of},
 };
 use cdc_supervisor::clients::kafka::listener_metadata;
 use std::{
@@ -114,6 +114,107 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
     stack.assert_all_there(&admin, &wanted);
     assert_eq!(stack.rows("orders"), 3);
     stack.assert_logs_know_nothing_fatal();
+}
+
+/// The last part of a configuration: MySQL alone.
+fn mysql_only(stack: &Stack, artifacts: &str, mysql: &str) {
+    stack.configure_raw(&format!("[artifacts]\n{artifacts}\n[mysql]\n{mysql}\n"));
+}
+
+#[test]
+fn mysqld_is_asked_before_it_is_stopped_and_an_older_one_may_not_have_its_data() {
+    let stack = Stack::begun();
+    stack.expect_log("reload:");
+    let store = format!("store = \"{}\"\noffline = true", std::env::var("CDC_TEST_STORE").unwrap());
+    let configure = |options: &str| mysql_only(&stack, &store, &format!("[mysql.options]\n{options}"));
+    configure("");
+    stack.up();
+    let pid = stack.pid("mysql");
+    for (slip, words) in [
+        ("innodb_bufer_pool_size = \"128M\"", "unknown variable 'innodb_bufer_pool_size=128M'"),
+        ("\"validate_password.policy\" = \"LOW\"\nmax_conections = 3", "unknown variable 'max_conections=3'"),
+        ("binlog_row_metadata = \"ABC\"", "Error while setting value 'ABC' to 'binlog_row_metadata'"),
+    ] {
+        configure(slip);
+        let output = stack.fails(3, &["reload"]);
+        assert!(output.stderr.contains(words) && output.stderr.contains("nothing was changed"), "{words}\n{output}");
+        println!("{output}");
+    }
+    let conf: Vec<_> = fs::read_dir(stack.path().join("nodes/mysql/conf")).unwrap().flatten().collect();
+    assert_eq!(conf.len(), 1, "{conf:?}");
+    assert_eq!((stack.pid("mysql"), &stack.node("mysql")["state"]), (pid, &"ready".into()));
+    assert!(!stack.log("mysql").contains("unknown variable"), "the server that runs has heard nothing");
+
+    configure("max_connections = 90");
+    let mark = stack.path().join("nodes/mysql/data/cdc-supervisor.json");
+    let kept = fs::read(&mark).unwrap();
+    fs::write(&mark, r#"{"schema":1,"product":"MySQL","version":"99.1.0"}"#).unwrap();
+    let plan = stack.run(&["plan"]);
+    assert!(plan.to_string().contains("written by MySQL 99.1.0"), "{plan}");
+    let output = stack.fails(8, &["reload"]);
+    for words in ["written by MySQL 99.1.0 (its mark says)", "run MySQL 99.1.0 or newer again", "nothing was changed"] {
+        assert!(output.stderr.contains(words), "{words}\n{output}");
+    }
+    println!("{plan}\n{output}");
+    assert_eq!(stack.pid("mysql"), pid);
+    fs::write(&mark, kept).unwrap();
+    let output = stack.ok(&["reload"]);
+    assert!(output.stdout.contains("restarted mysql"), "{output}");
+    assert_ne!(stack.pid("mysql"), pid);
+    assert_eq!(stack.rows("orders"), 3);
+}
+
+#[test]
+fn a_newer_mysqld_that_fails_is_undone_unless_it_has_written_to_the_data() {
+    let stack = Stack::begun();
+    for words in ["reload:", "mysql"] {
+        stack.expect_log(words);
+    }
+    // A store of its own, which gets another release.
+    let (from, store) = (std::env::var("CDC_TEST_STORE").unwrap(), stack.home().join("store"));
+    fs::create_dir(&store).unwrap();
+    let mut copy = std::process::Command::new("sh");
+    let script = "cp -a --reflink=auto \"$1\"/lock.toml \"$1\"/mysql-* \"$2\"";
+    assert!(copy.args(["-c", script, "cp", &from]).arg(&store).status().unwrap().success());
+    let data = stack.path().join("nodes/mysql/data");
+    let offered = fake_mysql::offer(stack.home(), &["99.1.0"], &data);
+    let artifacts = format!("store = \"{}\"\nsources = [\"file\"]\n{offered}", store.display());
+    let configure = |mysql: &str| mysql_only(&stack, &artifacts, mysql);
+    configure("");
+    stack.up();
+    let mark = || fs::read_to_string(data.join("cdc-supervisor.json")).unwrap();
+    let first = mark();
+
+    configure("version = \"99.1.0\"");
+    let output = stack.fails(6, &["reload"]);
+    println!("{output}");
+    for words in [
+        "only a snapshot that was made before leads back",
+        "mysql did not come up with its new settings",
+        "with their old settings again: mysql",
+        "nothing has changed; mend the file and reload again",
+    ] {
+        assert!(output.stderr.contains(words), "{words}\n{output}");
+    }
+    assert_eq!(stack.node("mysql")["state"], "ready", "{output}");
+    assert_eq!(stack.rows("orders"), 3);
+    assert_eq!(mark(), first);
+
+    fs::write(stack.home().join("writes"), "").unwrap();
+    let output = stack.fails(6, &["reload"]);
+    println!("{output}");
+    for words in [
+        "mysql is left down, because its new program has written to its data",
+        "written by MySQL 99.1.0 (its mark says)",
+        "or, to go back: run MySQL 99.1.0 or newer again, or restore its data from a snapshot",
+    ] {
+        assert!(output.stderr.contains(words), "{words}\n{output}");
+    }
+    let node = stack.await_state("mysql", "failed");
+    assert_eq!(node["failure"]["cause"], "newer-data", "{node}");
+    assert!(node["failure"]["remedy"].as_str().unwrap().contains("snapshot"), "{node}");
+    assert!(mark().contains("99.1.0"), "{}", mark());
+    stack.down();
 }
 
 /// The brokers that run, as their state files tell.

@@ -5,6 +5,7 @@
 #![allow(dead_code, unused_imports, clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, clippy::panic)]
 
 pub mod client;
+pub mod fake_mysql;
 pub mod node;
 pub mod pair;
 pub mod process;

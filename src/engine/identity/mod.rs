@@ -8,16 +8,17 @@ use super::prepare::{PrepareError, Preparing, blocking};
 use crate::{
     base::{
         EventKind, EventLine, NodeName,
-        recipe::{BrokerIdentity, DataProduct, DataVersion, PrepareStep, Recipe},
+        outcome::Failure,
+        recipe::{BrokerIdentity, DataVersion, PrepareStep, Recipe},
     },
     clients::{ClientError, zookeeper::Session},
     lifecycle::{Event, Hold},
     services::identity::{
-        BrokerData, BrokerFacts, ClusterView, Found, Judgement, MARKER, Marker, MysqlFacts, MysqlFound, MysqlRecord,
-        Record, cluster_id, found, judge_broker, judge_directory_names, judge_mysql, judge_version, server_uuid,
-        upgrade_history,
+        BrokerData, BrokerFacts, ClusterView, Found, Judgement, MARKER, MysqlFacts, MysqlFound, MysqlRecord, Record,
+        Seen, cluster_id, found, is_mark, judge_broker, judge_directory_names, judge_mysql, judge_version, look,
+        server_uuid,
     },
-    sys::{error::SysError, fs},
+    sys::{error::SysError, fs, imprint},
 };
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -185,42 +186,46 @@ fn mark(node: &NodeName, step: &DataVersion) -> Result<Option<String>, PrepareEr
     let path = step.data_dir.join(MARKER);
     // What a daemon that was killed here left: mysqld takes every file in its data directory for its own.
     fs::remove_torn_of(&path);
+    let seen = written_by(step).map_err(failed)?;
     let mut note = None;
-    let found: Option<Marker> = match fs::read_plain_lossy_optional(&path).map_err(failed)? {
-        None => None,
-        Some(text) => match serde_json::from_str(&text) {
-            Ok(marker) => Some(marker),
-            Err(e) => {
-                let aside = path.with_extension("json.bad");
-                std::fs::rename(&path, &aside).map_err(|e| failed(SysError::path("put aside", &path, e)))?;
-                note = Some(format!(
-                    "{} is not readable ({e}), kept as {}: which version wrote the data last is not known",
-                    path.display(),
-                    aside.display()
-                ));
-                None
-            }
-        },
-    };
-    if found.is_none() {
+    if let Some(why) = &seen.torn {
+        let aside = path.with_extension("json.bad");
+        std::fs::rename(&path, &aside).map_err(|e| failed(SysError::path("put aside", &path, e)))?;
+        note = Some(format!(
+            "{} is not readable ({why}), kept as {}: which version wrote the data last is not known",
+            path.display(),
+            aside.display()
+        ));
+    }
+    if seen.mark.is_none() {
         let names = fs::names_in(&step.data_dir).map_err(failed)?;
         if let Some(failure) = judge_directory_names(node, step.product, &step.data_dir, &names) {
             return Err(PrepareError::Refused(failure));
         }
     }
-    let left = match step.product {
-        DataProduct::Mysql => {
-            fs::read_plain_lossy_optional(&step.data_dir.join("mysql_upgrade_history")).map_err(failed)?
-        }
-        DataProduct::Kafka | DataProduct::Zookeeper => None,
-    };
-    let left = left.as_deref().and_then(upgrade_history);
-    let marker = judge_version(step, found.as_ref(), left.as_deref()).map_err(PrepareError::Refused)?;
+    let marker = judge_version(step, &seen).map_err(PrepareError::Refused)?;
     if let Some(marker) = marker {
         let text = serde_json::to_string_pretty(&marker).unwrap_or_default();
         fs::write_atomic(&path, format!("{text}\n").as_bytes(), 0o644, fs::Durability::PowerLoss).map_err(failed)?;
     }
     Ok(note)
+}
+
+/// What a data directory says about who wrote it. An imprint that cannot be taken is none, and then the mark alone holds.
+fn written_by(step: &DataVersion) -> Result<Seen, SysError> {
+    look(step, fs::read_plain_lossy_optional, |dir| imprint::of(dir, is_mark).ok())
+}
+
+/// Why the data of this recipe may not be had by its program, as its start would say; none: they may. Changes nothing, and blocks.
+pub fn data_refuse(recipe: &Recipe) -> Result<Option<Failure>, SysError> {
+    for step in &recipe.prepare {
+        if let PrepareStep::DataVersion(step) = step
+            && let Err(failure) = judge_version(step, &written_by(step)?)
+        {
+            return Ok(Some(failure));
+        }
+    }
+    Ok(None)
 }
 
 /// What is in a broker's data directory.
@@ -257,7 +262,7 @@ async fn close(session: Session) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Cause;
+    use crate::base::{Cause, recipe::DataProduct};
 
     fn version(dir: &Path, version: &str) -> DataVersion {
         DataVersion { product: DataProduct::Mysql, version: version.into(), protocol: None, data_dir: dir.to_owned() }
@@ -269,9 +274,36 @@ mod tests {
         let node = NodeName::mysql();
         assert_eq!(mark(&node, &version(dir.path(), "8.4.11")).unwrap(), None);
         mark(&node, &version(dir.path(), "9.7.4")).unwrap();
+        std::fs::write(dir.path().join("ibdata1"), "").unwrap();
         let Err(PrepareError::Refused(failure)) = mark(&node, &version(dir.path(), "8.4.11")) else { panic!() };
         assert_eq!(failure.cause, Cause::NewerData);
         mark(&node, &version(dir.path(), "9.7.4")).unwrap();
+    }
+
+    #[test]
+    fn the_mark_of_a_program_that_wrote_nothing_leads_back_and_of_one_that_wrote_it_does_not() {
+        for writes in [false, true] {
+            let dir = tempfile::tempdir().unwrap();
+            let node = NodeName::mysql();
+            std::fs::write(dir.path().join("ibdata1"), "data").unwrap();
+            mark(&node, &version(dir.path(), "8.4.11")).unwrap();
+            let first = std::fs::read(dir.path().join(MARKER)).unwrap();
+            // Twice: a node that is started again and again is marked as often.
+            mark(&node, &version(dir.path(), "9.7.4")).unwrap();
+            mark(&node, &version(dir.path(), "9.7.4")).unwrap();
+            if writes {
+                std::fs::write(dir.path().join("ibtmp1"), "").unwrap();
+            }
+            let back = mark(&node, &version(dir.path(), "8.4.11"));
+            if writes {
+                let Err(PrepareError::Refused(failure)) = back else { panic!("{back:?}") };
+                assert!(failure.what.contains("9.7.4") && failure.remedy.contains("snapshot"), "{failure:?}");
+            } else {
+                assert_eq!(back.unwrap(), None);
+                assert_eq!(std::fs::read(dir.path().join(MARKER)).unwrap(), first);
+                assert!(mark(&node, &version(dir.path(), "8.0.46")).is_err(), "older than the data");
+            }
+        }
     }
 
     #[test]

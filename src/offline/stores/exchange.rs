@@ -114,7 +114,8 @@ pub fn could_restore(layout: &Layout, stores: &[Store], wanted: Wanted<'_>) -> R
     let manifest = read(layout, wanted.name)?;
     for (store, copy) in chosen(&manifest, stores, wanted.only)? {
         if let Some(version) = wanted.versions.iter().find(|v| v.data_dir == store.dir) {
-            identity::judge_version(version, copy.written_by.as_ref(), None)
+            let seen = identity::Seen { mark: copy.written_by.clone(), ..identity::Seen::default() };
+            identity::judge_version(version, &seen)
                 .map_err(|failure| StoreError::Refused(failure.what, Some(failure.remedy)))?;
         }
         replaceable(&store.dir)?;

@@ -1,6 +1,6 @@
 //! A data directory in which somebody else keeps files: it is neither empty nor a product's, and nothing is started in it.
 
-use super::{cluster::is_partition, version::MARKER};
+use super::{cluster::is_partition, version::is_mark};
 use crate::base::{Cause, NodeName, outcome::Failure, printable::printable, recipe::DataProduct};
 use std::path::Path;
 
@@ -17,8 +17,7 @@ pub fn judge_directory_names(node: &NodeName, product: DataProduct, dir: &Path, 
         DataProduct::Mysql => true,
     };
     let may_be_there = |name: &str| product == DataProduct::Zookeeper && beside_zookeeper(name);
-    // The mark, and what stands beside it while it is written or when it was torn.
-    let is_marked = names.iter().any(|name| name.trim_start_matches('.').starts_with(MARKER));
+    let is_marked = names.iter().any(|name| is_mark(name));
     if is_marked || names.iter().any(|name| is_its_own(name)) {
         return None;
     }

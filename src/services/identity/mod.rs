@@ -16,7 +16,7 @@ pub use cluster::{
 pub use foreign::judge_directory_names;
 pub use mysql::{MysqlFacts, MysqlFound, judge_mysql, server_uuid, upgrade_history};
 pub use record::{Machine, MysqlRecord, Record};
-pub use version::{MARKER, Marker, judge_version};
+pub use version::{Before, MARKER, Marker, Seen, bars_the_way_back, is_mark, judge_version, look};
 
 use crate::base::outcome::Failure;
 
