@@ -55,7 +55,9 @@ pub fn made(ours: &Ours, rate: u32, rounds: usize, sum: &mut Sum) -> Measured<Ve
     let mut rolls = Vec::new();
     for round in 0..rounds {
         let settings = [("min.insync.replicas", "2")];
-        runtime.block_on(admin.create_topic(TOPIC, PARTITIONS.into(), 3, &settings, LIMIT)).map_err(|e| e.to_string())?;
+        runtime
+            .block_on(admin.create_topic(TOPIC, PARTITIONS.into(), 3, &settings, LIMIT))
+            .map_err(|e| e.to_string())?;
         let roll = one(ours, &runtime, &admin, rate, sum);
         runtime.block_on(admin.delete_topic(TOPIC, LIMIT)).map_err(|e| e.to_string())?;
         let roll = roll?;

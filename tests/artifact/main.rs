@@ -118,6 +118,50 @@ fn the_stack_is_fetched_with_the_machines_own_clients_and_found_again_without_th
     assert!(lock.contains("name = \"mysql-server-core"), "{lock}");
 }
 
+/// For `tests/real/upgrade.rs`, which has no network: the jars of the next series of Kafka, beside the shared store.
+#[test]
+fn the_next_series_of_kafka_is_there_for_the_long_form() {
+    let test = "the_next_series_of_kafka_is_there_for_the_long_form";
+    let Some(store) = std::env::var_os("CDC_TEST_STORE").filter(|_| std::env::var_os("CDC_TEST_LONG").is_some()) else {
+        return support::left_to_long(test, "only the long form upgrades Kafka");
+    };
+    let libs = PathBuf::from(store).with_extension("kafka-3.9.2");
+    if libs.exists() || !has(test, &[("mvn", Settings::new("/nonexistent").host.mvn.is_some())]) {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let dependency = |group: &str, name: &str, version: &str| {
+        format!(
+            "<dependency><groupId>{group}</groupId><artifactId>{name}</artifactId><version>{version}</version></dependency>"
+        )
+    };
+    let wanted = [
+        dependency("org.apache.kafka", "kafka_2.13", "3.9.2"),
+        // the logging that Apache's own archive of 3.9 has
+        dependency("org.slf4j", "slf4j-reload4j", "1.7.36"),
+    ];
+    let pom = format!(
+        "<project xmlns=\"http://maven.apache.org/POM/4.0.0\"><modelVersion>4.0.0</modelVersion><groupId>t</groupId>\
+         <artifactId>t</artifactId><version>1</version><dependencies>{}</dependencies></project>",
+        wanted.concat()
+    );
+    fs::write(dir.path().join("pom.xml"), pom).unwrap();
+    let done = std::process::Command::new("mvn")
+        .args([
+            "-q",
+            "-B",
+            "org.apache.maven.plugins:maven-dependency-plugin:3.6.1:copy-dependencies",
+            "-DincludeScope=runtime",
+            "-DoutputDirectory=libs",
+        ])
+        .current_dir(dir.path())
+        .output()
+        .unwrap();
+    assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
+    let copied = std::process::Command::new("cp").arg("-r").arg(dir.path().join("libs")).arg(&libs).status().unwrap();
+    assert!(copied.success());
+}
+
 #[test]
 fn a_machine_without_java_gets_one_from_its_own_release_that_can_make_class_data_archives() {
     let dir = tempfile::tempdir().unwrap();

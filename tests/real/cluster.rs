@@ -52,13 +52,13 @@ fn settled(kafka: &Value) -> bool {
 
 /// A producer with acks=all and no second try: what it wrote, how many failed, and the longest time between two
 /// acknowledgements.
-struct Writing {
+pub struct Writing {
     stop: Arc<AtomicBool>,
     task: tokio::task::JoinHandle<(i32, Vec<String>, Duration)>,
 }
 
 impl Writing {
-    fn begin(stack: &Stack, admin: &Arc<Admin>, name: &'static str, pause: Duration) -> Self {
+    pub fn begin(stack: &Stack, admin: &Arc<Admin>, name: &'static str, pause: Duration) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (admin, until) = (Arc::clone(admin), Arc::clone(&stop));
         let task = stack.beside(async move {
@@ -82,7 +82,7 @@ impl Writing {
         Self { stop, task }
     }
 
-    fn end(self, stack: &Stack) -> (i32, Vec<String>, Duration) {
+    pub fn end(self, stack: &Stack) -> (i32, Vec<String>, Duration) {
         self.stop.store(true, Ordering::Relaxed);
         stack.call(self.task).unwrap()
     }

@@ -34,4 +34,5 @@ mod settings;
 mod snapshot;
 mod throwaway;
 mod topics;
+mod upgrade;
 mod verify;

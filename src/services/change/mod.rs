@@ -31,8 +31,6 @@ use std::{
 pub struct Side {
     /// The root.
     pub root: PathBuf,
-    /// The Kafka distribution; none: no broker and no ZooKeeper.
-    pub distribution: Option<String>,
     /// The nodes in start order.
     pub recipes: Vec<Recipe>,
     /// Where the products keep their data.
@@ -43,8 +41,7 @@ impl Side {
     /// A checked plan with the recipes made from it.
     pub fn of(plan: &config::Plan, recipes: Vec<Recipe>) -> Self {
         let data = plan.data_directories().into_iter().collect();
-        let distribution = plan.kafka.as_ref().map(|k| k.distribution.as_str().to_owned());
-        Self { root: plan.root.clone(), distribution, recipes, data }
+        Self { root: plan.root.clone(), recipes, data }
     }
 
     fn recipe(&self, node: &NodeName) -> Option<&Recipe> {
@@ -275,7 +272,7 @@ pub fn decide(
     }
     order::steps(&mut plan, old, wanted, now);
     if let Some(applied) = applied {
-        refuse::all(&mut plan, applied, wanted, has_data);
+        refuse::all(&mut plan, applied, wanted, now, has_data);
     }
     plan
 }

@@ -1,7 +1,10 @@
 //! The table: a change of the file, and what comes of it.
 
 use super::*;
-use crate::services::{Inputs, recipes, tests::programs};
+use crate::{
+    base::recipe::PrepareStep,
+    services::{Inputs, recipes, tests::programs},
+};
 
 const STACK: &str = "[zookeeper]\n[kafka]\n[mysql]\n";
 
@@ -280,17 +283,61 @@ fn what_is_refused_says_why_and_what_to_do() {
     let plan = decided(STACK, &format!("root = \"/elsewhere\"\n{STACK}"));
     assert!(plan.refusals[0].what.contains("from /srv/cdc to /elsewhere"));
 
-    let mut other = side(STACK);
-    other.distribution = Some("apache-9".into());
-    let data = BTreeSet::from([name("broker-2")]);
-    let refused = |data: &BTreeSet<NodeName>| decide(Some(&old), &other, &all(&old, Life::Runs), data).refusals;
-    assert!(refused(&data)[0].what.contains("from apache-3.5.2 to apache-9 on data that is there (broker-2)"));
-    assert_eq!(refused(&BTreeSet::from([name("mysql")])), [], "MySQL's data has nothing to do with it");
-
     let mut orphans = side(STACK);
     orphans.recipes.retain(|r| r.kind != NodeKind::Zookeeper);
     let plan = decide(Some(&old), &orphans, &all(&old, Life::Runs), &BTreeSet::new());
     assert!(plan.refusals[0].what.contains("broker-1 would be left without ZooKeeper"));
+}
+
+/// The stack with another release of Kafka, as it is started and as it writes.
+fn with_kafka(version: &str, protocol: &str) -> Side {
+    let mut side = side(STACK);
+    for recipe in side.recipes.iter_mut().filter(|r| is_broker(r)) {
+        recipe.launch.argv.push(format!("-Dof={version}/{protocol}"));
+        for step in &mut recipe.prepare {
+            if let PrepareStep::DataVersion(written) = step {
+                (written.version, written.protocol) = (version.into(), Some(protocol.into()));
+            }
+        }
+    }
+    side
+}
+
+#[test]
+fn brokers_of_two_releases_at_once_speak_what_both_know_or_are_refused() {
+    let refusals = |(from, spoke), (to, speaks), rest: &[u32]| {
+        let (old, new) = (with_kafka(from, spoke), with_kafka(to, speaks));
+        let mut now = all(&old, Life::Runs);
+        for id in rest {
+            now.get_mut(&NodeName::broker(*id)).unwrap().life = Life::Rests;
+        }
+        let plan = decide(Some(&old), &new, &now, &old.data.keys().cloned().collect());
+        assert_eq!(plan.steps.iter().filter(|s| s.does == Does::Restart).count(), 3 - rest.len());
+        plan.refusals
+    };
+    let refused = refusals(("3.5.2", "3.5"), ("3.9.2", "3.9"), &[]);
+    assert_eq!(refused.len(), 1, "{refused:?}");
+    assert_eq!(
+        refused[0].what,
+        "broker-1 would speak inter.broker.protocol.version 3.9 (Kafka 3.9.2) to broker-2, which runs Kafka 3.5.2 and does not know it"
+    );
+    assert!(
+        refused[0].hint.contains("`\"inter.broker.protocol.version\" = \"3.5\"` under [kafka.properties]"),
+        "{refused:?}"
+    );
+    // the two passes
+    assert_eq!(refusals(("3.5.2", "3.5"), ("3.9.2", "3.5-IV2"), &[]), []);
+    assert_eq!(refusals(("3.9.2", "3.5-IV2"), ("3.9.2", "3.9"), &[]), []);
+    // a patch release, another's build of the same release
+    assert_eq!(refusals(("3.5.1", "3.5"), ("3.5.2", "3.5"), &[]), []);
+    assert_eq!(
+        refusals(("7.10.0", "7.10"), ("7.9.9", "7.9"), &[]),
+        [],
+        "numbers are no decimals; what data allow is asked elsewhere"
+    );
+    // never two at once
+    assert_eq!(refusals(("3.5.2", "3.5"), ("3.9.2", "3.9"), &[1, 3]), []);
+    assert_eq!(refusals(("3.5.2", "3.5"), ("3.9.2", "3.9"), &[3]).len(), 1);
 }
 
 #[test]
