@@ -60,7 +60,7 @@ fn a_newer_series_of_kafka_comes_in_two_passes_without_a_failed_write_and_there_
         ));
     };
     configure("3.5.2", "");
-    stack.ok(&["up"]);
+    stack.up();
     let admin = Arc::new(stack.admin());
     let brokers = ["broker-1", "broker-2", "broker-3"];
     let pids = || brokers.map(|name| stack.pid(name));
