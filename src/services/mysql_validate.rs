@@ -231,7 +231,7 @@ mod tests {
         let other = semisync.replace("enabled = 1", "enabled = 2");
         for (options, runs, option) in [
             (semisync, Some(mysql("", "/m/sbin/mysqld")), "rpl_semi_sync_source_enabled=1"),
-            (other.as_str(), Some(runs.clone()), "rpl_semi_sync_source_enabled=2"),
+            (other.as_str(), Some(runs), "rpl_semi_sync_source_enabled=2"),
             (semisync, Some(mysql(semisync, "/older/mysqld")), "rpl_semi_sync_source_enabled=1"),
             (semisync, None, "rpl_semi_sync_source_enabled=1"),
         ] {

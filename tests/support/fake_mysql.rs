@@ -19,7 +19,7 @@ pub fn offer(home: &Path, versions: &[&str], data: &Path) -> String {
             list,
             "[[artifact]]\nid = \"fake-mysql-{version}\"\npart = \"mysql\"\nchoice = \"{version}\"\nversion = \"{version}\"\n\
              platform = \"any\"\nlicence = \"none\"\nlayout = \"mysql\"\narchive = \"tar.gz\"\nfile = \"mysql-{version}.tar.gz\"\n\
-             top = \"mysql-{version}\"\nurls = [\"http://127.0.0.1:9/none\"]\nsha256 = \"{sha256}\"\n"
+             top = \"mysql-{version}\"\nurls = [\"http://127.0.0.1:9/mysql-{version}.tar.gz\"]\nsha256 = \"{sha256}\"\n"
         )
         .unwrap();
     }

@@ -53,7 +53,7 @@ impl Undone {
         }
         for (node, failure) in &self.down {
             causes.push(format!(
-                "{node} is left down, because its new program has written to its data: {}",
+                "{node} is left down, for its old program may not have its data any more: {}",
                 failure.what
             ));
         }
@@ -91,8 +91,12 @@ impl Roll<'_> {
                     undone.stays.push((node, failure));
                 }
                 (Way::Down, Some(failure)) => {
-                    // Nothing is stopped for it, so nothing is waited for.
-                    if self.undo(&step, true, report).await.is_ok() {
+                    // Nothing is stopped for it, so nothing is waited for; its start is refused with these words, which stay with it.
+                    let (node, old) = (&step.node, self.old.get(&step.node).cloned());
+                    report.step(Some(node), format!("{node}: stays down: {}", failure.what));
+                    if let Some(old) = old
+                        && self.restart(old, report).await.is_ok()
+                    {
                         undone.restored.push(step.node);
                         continue;
                     }
