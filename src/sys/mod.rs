@@ -14,6 +14,7 @@ pub mod fs;
 pub mod give;
 pub mod host;
 pub mod kernel;
+pub mod manager;
 pub mod memory;
 pub mod mounts;
 pub mod net;
