@@ -6,7 +6,7 @@ use serde_json::Value;
 
 /// Lines of the sandboxes that can be told by what happens (`probe.sh`), and for which units they are not: `m` the daemon and its
 /// nodes, `f` the fetch unit, `n` the unit that stops nodes.
-const REFUSED: [(&str, &str); 20] = [
+const REFUSED: [(&str, &str); 19] = [
     ("NoNewPrivileges", ""),
     ("CapabilityBoundingSet", ""),
     ("ProtectSystem", ""),
@@ -20,7 +20,6 @@ const REFUSED: [(&str, &str); 20] = [
     ("ProtectControlGroups", "mn"),
     ("ProtectHostname", "n"),
     ("RestrictSUIDSGID", "n"),
-    ("RestrictRealtime", "n"),
     ("RestrictNamespaces", ""),
     ("LockPersonality", ""),
     ("SystemCallFilter", "fn"),

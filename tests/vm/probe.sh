@@ -29,7 +29,6 @@ try ProtectKernelLogs kernel_log
 try ProtectControlGroups cgroups
 try ProtectHostname outside uts "$2"
 try RestrictSUIDSGID marked "$1"
-try RestrictRealtime chrt -f 1 true
 try RestrictNamespaces unshare -U true
 try LockPersonality setarch -R true
 try SystemCallFilter perl -e 'exit syscall(101, 0, 0, 0, 0)' # PTRACE_TRACEME, of everybody; not in @system-service
@@ -37,8 +36,6 @@ try RestrictAddressFamilies packets
 try IPAddressDeny heard 10.9.8.7 # of the loopback device, and no loopback address
 try IPAddressAllow heard 127.0.0.1
 try PrivateNetwork outside net "$3"
-chrt -f 1 true 2>"$1.chrt"
-echo "RTPRIO $(ulimit -r)"
 echo "UMask $(umask)"
 if mkdir -p "$HOME/probe"; then echo "HOME may"; else echo "HOME may not"; fi
 mv "$1.new" "$1"
