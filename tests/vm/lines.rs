@@ -142,7 +142,12 @@ fn each_line_of_the_sandbox_is_in_force() {
 #[test]
 fn what_the_sandboxes_must_leave_is_left() {
     let guest = or_skip!(crate::guest(), "what_the_sandboxes_must_leave_is_left");
-    for (unit, words) in [("main", "IPAddressAllow may"), ("fetch", "IPAddressAllow may"), ("fetch", "HOME may")] {
+    for (unit, words) in [
+        ("main", "IPAddressAllow may"),
+        ("fetch", "IPAddressAllow may"),
+        ("fetch", "HOME may"),
+        ("fetch", "HOME /var/lib/cdc-supervisor/artifacts/home"),
+    ] {
         let seen = guest.saw(&format!("probe.{unit}"));
         assert!(seen.lines().any(|line| line == words), "{unit}: {words}:\n{seen}");
     }

@@ -37,5 +37,6 @@ try IPAddressDeny heard 10.9.8.7 # of the loopback device, and no loopback addre
 try IPAddressAllow heard 127.0.0.1
 try PrivateNetwork outside net "$3"
 echo "UMask $(umask)"
-if mkdir -p "$HOME/probe"; then echo "HOME may"; else echo "HOME may not"; fi
+echo "HOME $HOME"
+try "HOME" mkdir -p "$HOME/probe"
 mv "$1.new" "$1"
