@@ -5,7 +5,11 @@ use crate::{
     base::{Moment, NodeName},
     engine::{NodeSnapshot, Snapshot},
     lifecycle::Wanted,
-    sys::{clock, socket::Listener},
+    sys::{
+        clock,
+        manager::{self, more_time, tell},
+        socket::Listener,
+    },
 };
 use sd_notify::NotifyState;
 use std::{collections::BTreeMap, env, io, sync::Arc, time::Duration};
@@ -85,9 +89,8 @@ impl Systemd {
     /// A step of the way to the engine begins: shown, and given its time.
     pub(super) fn step(&self, words: &str) {
         if let Some(manager) = &self.manager {
-            let more = micros(STEP_AT_MOST);
             // What it does not hear it does not miss: the unit's own time-out holds then.
-            let _ = tell(manager, &[NotifyState::Status(words), NotifyState::ExtendTimeoutUsec(more)]);
+            let _ = tell(manager, &[NotifyState::Status(words), more_time(STEP_AT_MOST)]);
         }
     }
 
@@ -132,7 +135,7 @@ impl Systemd {
         if snapshot.ending {
             messages.push(NotifyState::Stopping);
             if let Some(more) = self.more_for_stop(snapshot, around, now) {
-                messages.push(NotifyState::ExtendTimeoutUsec(micros(more)));
+                messages.push(more_time(more));
             }
         }
         if let Some(watchdog) = self.watchdog
@@ -177,19 +180,8 @@ impl Systemd {
 
 /// The service manager that wants to be told, if there is one.
 fn manager() -> Option<Listener> {
-    let address = env::var_os("NOTIFY_SOCKET")?;
-    let listener = Listener::at(&address);
-    listener.inspect_err(|e| tracing::warn!(error = %e, "NOTIFY_SOCKET is no address of a service manager")).ok()
-}
-
-fn tell(manager: &Listener, messages: &[NotifyState<'_>]) -> io::Result<()> {
-    let lines: Vec<String> = messages.iter().map(ToString::to_string).collect();
-    manager.send(lines.join("\n").as_bytes())
-}
-
-/// EXTEND_TIMEOUT_USEC takes microseconds; systemd only ever moves its time-out back (sd_notify(3)).
-fn micros(time: Duration) -> u32 {
-    u32::try_from(time.as_micros()).unwrap_or(u32::MAX)
+    let found = manager::of_environment();
+    found.inspect_err(|e| tracing::warn!(error = %e, "NOTIFY_SOCKET is no address of a service manager")).ok().flatten()
 }
 
 /// A node, its grace, and what is stopped after it.
@@ -257,6 +249,7 @@ fn words(snapshot: &Snapshot) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::{base::NodeKind, config};
 
     fn names(names: &[&str]) -> Vec<NodeName> {
         names.iter().map(|n| NodeName::new(*n).unwrap()).collect()
@@ -274,5 +267,72 @@ mod tests {
         assert_eq!(seconds(&["zookeeper", "mysql", "broker-2"]), 180 + 20 + 2 * 30);
         assert_eq!(seconds(&["zookeeper", "mysql"]), 120 + 30);
         assert_eq!(seconds(&[]), 0);
+    }
+
+    /// A daemon that began so long ago, with a broker that is not ready; what one turn tells, line by line.
+    fn told(ago: Duration, lost: Option<&'static str>) -> Vec<String> {
+        let dir = tempfile::tempdir().unwrap();
+        let address = dir.path().join("notify");
+        let reader = std::os::unix::net::UnixDatagram::bind(&address).unwrap();
+        let nodes = vec![
+            Arc::new(NodeSnapshot::sample(NodeName::zookeeper(), NodeKind::Zookeeper, "ready", 1)),
+            Arc::new(NodeSnapshot::sample(NodeName::broker(1), NodeKind::Broker(1), "starting", 1)),
+        ];
+        let mut systemd = Systemd {
+            manager: None,
+            watchdog: Some(Duration::from_secs(60)),
+            began: clock::now() - ago,
+            ready: false,
+            status: String::new(),
+            fed: clock::now() - Duration::from_secs(30),
+            extended: None,
+            adopted: false,
+        };
+        let applied = || unreachable!("nothing is stopped");
+        let around = Around { applied: &applied, complaint: None, lost };
+        systemd.pulse_to(&Listener::at(address.as_os_str()).unwrap(), &Snapshot { nodes, ending: false }, &around);
+        let mut message = [0; 1024];
+        let length = reader.recv(&mut message).unwrap();
+        String::from_utf8_lossy(&message[..length]).lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_start_is_over_at_its_deadline_at_the_latest_and_the_status_names_the_rest() {
+        let rest = "STATUS=1 of 2 nodes ready; broker-1 starting";
+        assert_eq!(told(Duration::ZERO, None), [rest, "WATCHDOG=1"]);
+        assert_eq!(told(READY_AFTER + Duration::from_secs(1), None), [rest, "READY=1", "WATCHDOG=1"]);
+    }
+
+    #[test]
+    fn a_daemon_without_one_of_its_own_tasks_does_not_feed_the_watchdog() {
+        assert!(!told(Duration::ZERO, Some("the control server")).contains(&"WATCHDOG=1".to_owned()));
+    }
+
+    /// Seconds of a line like `TimeoutStopSec=6min`.
+    fn time_of(unit: &str, key: &str) -> Duration {
+        let line = unit.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        let minutes = line.and_then(|time| time.strip_suffix("min")?.parse::<u64>().ok());
+        Duration::from_secs(60 * minutes.unwrap_or_else(|| panic!("{key} is {line:?}, no minutes")))
+    }
+
+    #[test]
+    fn the_units_times_are_those_that_are_reckoned_with_here() {
+        let unit = include_str!("../../systemd/cdc-supervisor.service");
+        let nodes = include_str!("../../systemd/cdc-supervisor-nodes.service");
+        let text = "[zookeeper]\n[kafka]\n[mysql]\n";
+        let source = config::Source { text, name: "supervisor.toml", root_override: None, default_root: "/r".into() };
+        let plan = config::load(&source).unwrap_or_else(|e| panic!("{e}"));
+        let grace = |name: &NodeName| plan.node(name).unwrap().care.grace;
+        let needs = [NodeName::zookeeper()];
+        let names =
+            [NodeName::zookeeper(), NodeName::mysql(), NodeName::broker(1), NodeName::broker(2), NodeName::broker(3)];
+        let of = |name: &NodeName| if name.as_str().starts_with("broker") { &needs[..] } else { &[] };
+        let order: Vec<Stops<'_>> = names.iter().map(|name| (name, grace(name), of(name))).collect();
+        let longest = stop_bound(&order, |_| true);
+        for stop in [time_of(unit, "TimeoutStopSec"), time_of(nodes, "TimeoutStopSec")] {
+            assert!(longest < stop, "the graces of the usual stack take {longest:?}, the unit gives {stop:?}");
+            assert_eq!(stop, QUEUED_STOP_MORE);
+        }
+        assert_eq!(time_of(unit, "TimeoutStartSec"), STEP_AT_MOST);
     }
 }

@@ -12,7 +12,7 @@ use crate::{
     sys::{
         error::SysError,
         fs::{Lock, remove_optional},
-        process,
+        manager, process,
     },
 };
 use nix::libc::{SIGKILL, SIGTERM};
@@ -94,9 +94,14 @@ pub fn down(layout: &Layout, now: bool, told: &(dyn Fn(&Stopped) + Sync)) -> Res
                 .into_iter()
                 .map(|one| {
                     let order = stop_order(plan.as_ref(), &one.state.node, now);
+                    // What this wave may take; a start-up that is waited for, as long as it gets on.
+                    ask_for(order.1);
                     scope.spawn(move || {
                         if !now {
-                            start_up::await_end(layout, &one.state.node, told);
+                            start_up::await_end(layout, &one.state.node, &|stopped| {
+                                ask_for(start_up::TOLD_AGAIN_WITHIN + order.1);
+                                told(stopped);
+                            });
                         }
                         let stopped = stop(&one, order);
                         if let Ok(stopped) = &stopped {
@@ -136,6 +141,14 @@ pub fn down(layout: &Layout, now: bool, told: &(dyn Fn(&Stopped) + Sync)) -> Res
     // The ordered end of a session (the daemon removes it in the same place of its own `down`).
     remove_optional(&layout.session()).map_err(DownError::System)?;
     Ok(done)
+}
+
+/// The unit that carries this out has a time-out of its own, and knows nothing of the graces: each step asks for its time.
+fn ask_for(time: Duration) {
+    if let Ok(Some(manager)) = manager::of_environment() {
+        // What it does not hear it does not miss: the unit's own time-out holds then.
+        let _ = manager::tell(&manager, &[manager::more_time(time)]);
+    }
 }
 
 /// Ends a daemon of this root that does not answer, by SIGKILL. Its nodes run on: [`down`] ends them.
@@ -248,6 +261,7 @@ fn clear(layout: &Layout, node: &NodeName, (signal, grace): (i32, Duration), now
     let mut round = rounds.next();
     while let Some((signal, patience)) = round {
         let asked = Instant::now();
+        ask_for(patience + AFTER_GRACE);
         for pid in process::holders_of(&lock) {
             // Gone meanwhile, or not ours to signal: the lock tells in the end.
             process::signal_holder(pid, &lock, signal);

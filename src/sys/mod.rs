@@ -15,6 +15,7 @@ pub mod give;
 pub mod host;
 pub mod imprint;
 pub mod kernel;
+pub mod manager;
 pub mod memory;
 pub mod mounts;
 pub mod net;

@@ -238,3 +238,25 @@ fn every_test_that_the_readme_of_the_units_names_exists() {
     let missing = names.iter().filter(|name| !tests.contains(&format!("fn {name}("))).map(|name| (*name).to_owned());
     none("named in systemd/README.md and not in tests/vm", &missing.collect::<Vec<_>>());
 }
+
+#[test]
+fn every_line_of_the_units_stands_in_their_readme_with_its_test() {
+    let systemd = source::repository().join("systemd");
+    let readme = std::fs::read_to_string(systemd.join("README.md")).unwrap();
+    let told = |key: &str| {
+        let family = ["Protect", "Private"].iter().find(|family| key.starts_with(**family));
+        // words for people
+        matches!(key, "Description" | "Documentation")
+            || readme.contains(&format!("`{key}="))
+            || family.is_some_and(|family| readme.contains(&format!("`{family}…=`")))
+    };
+    let mut silent = Vec::new();
+    for file in std::fs::read_dir(&systemd).unwrap().flatten() {
+        if file.path().extension().is_some_and(|e| e == "service") {
+            let unit = std::fs::read_to_string(file.path()).unwrap();
+            let keys = unit.lines().filter(|l| l.starts_with(char::is_alphabetic)).filter_map(|l| l.split_once('='));
+            silent.extend(keys.filter(|(key, _)| !told(key)).map(|(key, _)| format!("{:?}: {key}=", file.file_name())));
+        }
+    }
+    none("lines of a unit of which systemd/README.md does not say what they are for", &silent);
+}

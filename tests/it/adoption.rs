@@ -1,7 +1,7 @@
 //! kill -9 of the daemon: no node notices, and the next daemon knows what happened meanwhile.
 
 use crate::support::{
-    Root, fake,
+    Client, Root, VERB_LIMIT, fake,
     node::free_port,
     process::{self, alive},
 };
@@ -163,6 +163,29 @@ fn down_works_without_a_daemon() {
     assert!(!pids.iter().any(|p| alive(*p)));
     assert_eq!(std::fs::read_to_string(&trace).unwrap(), "start a\nstop a\n", "it was asked, not killed");
     root.await_empty();
+}
+
+#[test]
+fn a_stop_without_a_daemon_asks_its_service_manager_for_the_graces() {
+    let root = Root::raw("");
+    root.configure(&[
+        fake("a", &["notify=READY=1"]).notify().text("grace", "7m"),
+        fake("b", &["notify=READY=1"]).notify().text("grace", "9m").after(&["a"]),
+    ]);
+    root.up();
+    kill_daemon(&root);
+    let manager = root.path().join("manager");
+    let heard = std::os::unix::net::UnixDatagram::bind(&manager).unwrap();
+    let address = format!("NOTIFY_SOCKET={}", manager.display());
+    let output = Client::start(&root, &["env", &address], &["down"]).wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    let mut message = [0; 256];
+    // b first, then what it needs; each with what a kill may take
+    for minutes in [9, 7] {
+        let length = heard.recv(&mut message).unwrap();
+        let wanted = format!("EXTEND_TIMEOUT_USEC={}", (minutes * 60 + 30) * 1_000_000_u64);
+        assert_eq!(String::from_utf8_lossy(&message[..length]), wanted);
+    }
 }
 
 #[test]

@@ -31,9 +31,36 @@ await() { # WHAT COMMAND...: what never came is named
 }
 now() { date +%s%3N; }
 main_pid() { systemctl show -P MainPID "$unit"; }
+active() { systemctl -q is-active "$unit"; }
+state() { systemctl show -P ActiveState "$unit"; }
+shown_as() { systemctl status --no-pager -n 20 "${2-$unit}" >"$seen/$1.status" 2>&1; } # NAME [UNIT]: what a person sees
+overrule() { # [-u UNIT] KEY=VALUE... of its [Service], until the next one; nothing: as shipped
+  local of=$unit
+  if [ "${1-}" = -u ]; then of=$2 && shift 2; fi
+  mkdir -p "/etc/systemd/system/$of.d"
+  printf '%s\n' '[Service]' "$@" >"/etc/systemd/system/$of.d/test.conf"
+  systemctl daemon-reload
+}
+instead() { # [-u UNIT] KEY=VALUE...: those whose key the unit has a line for. A test of a shorter time is one of the unit's own line
+  local of=$unit line
+  if [ "${1-}" = -u ]; then of=$2 && shift 2; fi
+  for line; do grep -q "^${line%%=*}=" "/usr/lib/systemd/system/$of" && echo "$line"; done
+}
+failed() { [ "$(state)" = failed ]; }
+waits() { [ "$(systemctl show -P SubState "$unit")" = auto-restart ]; } # for its automatic restart
+stopping() { [ "$(state)" = deactivating ]; }
 cgroup_of() { sed -n 's/^0:://p' "/proc/$1/cgroup"; }
 of_user() { ps -o pid=,args= -u cdc-supervisor 2>/dev/null; }
 record() { find $root/state/incidents -name "*.$1.$2.json" 2>/dev/null | head -1; } # NODE INCARNATION: its file
+install_by_hand() { # the programs and the units, as a package would
+  install -m 755 $share/bin/cdc-supervisor $share/bin/cdc-shim /usr/bin/
+  [ ! -e $share/bin/fake-daemon ] || install -m 755 $share/bin/fake-daemon /usr/local/bin/
+  install -m 644 $share/systemd/*.service /usr/lib/systemd/system/
+  install -m 644 $share/systemd/cdc-supervisor.sysusers /usr/lib/sysusers.d/cdc-supervisor.conf
+  install -m 644 $share/systemd/cdc-supervisor.tmpfiles /usr/lib/tmpfiles.d/cdc-supervisor.conf
+  systemd-sysusers
+  mkdir -p $etc
+}
 keep_journal() {
   journalctl --no-pager -b -o short-precise -u "$unit" -u cdc-supervisor-fetch.service -u cdc-supervisor-nodes.service \
     >"$seen/journal" 2>&1

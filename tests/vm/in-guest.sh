@@ -1,25 +1,8 @@
 #!/bin/bash
 # Runs in the guest as root: installs the unit, does what the tests of main.rs ask about, and leaves what it saw in
 # /run/host/seen, one file per look. It judges nothing; main.rs does.
-set -u
-share=/run/host
-seen=$share/seen
-unit=cdc-supervisor.service
-group=/sys/fs/cgroup/system.slice/$unit
-root=/var/lib/cdc-supervisor
-step() { echo "$(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; } # what comes now, with the guest's seconds
-saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                              # NAME VALUE...
-status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
-node() { cdc-supervisor status --json 2>/dev/null | jq -r ".nodes[] | select(.name == \"$1\") | $2"; }
-await() { # WHAT COMMAND... - up to 40 s; what never came is named
-  local what=$1
-  shift
-  for _ in $(seq 200); do "$@" && return; sleep .2; done
-  echo "$what" >>"$seen/never"
-}
-is() { [ "$(node "$1" "$2")" = "$3" ]; } # NODE FIELD VALUE
-main_pid() { systemctl show -P MainPID "$unit"; }
-cgroup_of() { sed -n 's/^0:://p' "/proc/$1/cgroup"; }
+# shellcheck source=tests/vm/head.sh
+. /run/host/head.sh
 look() { # PREFIX NODE: where the node is and what holds there
   local pid
   pid=$(node "$2" .pid)
@@ -29,23 +12,9 @@ look() { # PREFIX NODE: where the node is and what holds there
     saw "$1.$file" "$(cat "/sys/fs/cgroup$(cgroup_of "$pid")/$file" 2>&1)"
   done
 }
-overrule() { # KEY=VALUE of the unit's [Service], until the next one; nothing: as shipped
-  mkdir -p "/etc/systemd/system/$unit.d"
-  printf '[Service]\n%s\n' "${1-}" >"/etc/systemd/system/$unit.d/test.conf"
-  systemctl daemon-reload
-}
-of_user() { ps -o pid=,args= -u cdc-supervisor; }
-
-saw boot-1 begun
 step "install, as a package would"
-install -m 755 $share/bin/cdc-supervisor $share/bin/cdc-shim /usr/bin/
-install -m 755 $share/bin/fake-daemon /usr/local/bin/
-install -m 644 $share/systemd/*.service /usr/lib/systemd/system/
-install -m 644 $share/systemd/cdc-supervisor.sysusers /usr/lib/sysusers.d/cdc-supervisor.conf
-install -m 644 $share/systemd/cdc-supervisor.tmpfiles /usr/lib/tmpfiles.d/cdc-supervisor.conf
-systemd-sysusers
-mkdir -p /etc/cdc-supervisor
-cat >/etc/cdc-supervisor/supervisor.toml <<'TOML'
+install_by_hand
+cat >$config <<'TOML'
 root = "/var/lib/cdc-supervisor"
 [host]
 os_floor = "64M"
@@ -70,7 +39,7 @@ systemd-analyze security --no-pager "$unit" 2>&1 | tail -1 >"$seen/security"
 step "start"
 systemctl start "$unit"; saw start.rc $?
 if [ "$(cat "$seen/start.rc")" != 0 ]; then # the rest would only wait
-  journalctl --no-pager -o short-precise -u "$unit" -u cdc-supervisor-fetch.service >"$seen/journal" 2>&1
+  keep_journal
   exit 1
 fi
 saw start.active "$(systemctl is-active "$unit")"
@@ -87,14 +56,17 @@ step "kill -9 of the daemon"
 fetched() { journalctl -b --no-pager -u cdc-supervisor-fetch.service | grep -c Finished; }
 fetched_before=$(fetched)
 before=$(main_pid)
+owners() { stat -c %y /run/cdc-supervisor/port-owners.json; } # when they were written down
+saw start.owners "$(owners)"
 kill -9 "$before"
-restarted() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ] && systemctl -q is-active "$unit"; }
+restarted() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ] && active; }
 await "the unit is active again after kill -9 of the daemon" restarted
 await "calm is ready after kill -9 of the daemon" is calm .state ready
 saw killed.pids "$before" "$(main_pid)"
 passed_over() { [ "$(systemctl show -P Result cdc-supervisor-fetch.service)" = exec-condition ]; }
 await "the fetch unit is passed over" passed_over
 saw killed.fetch $(($(fetched) - fetched_before))
+saw killed.owners "$(owners)"
 status killed
 look killed calm
 
@@ -131,7 +103,8 @@ cdc-supervisor incidents --json hungry >"$seen/incidents.json" 2>"$seen/incident
 cdc-supervisor incidents "$(jq '.incidents[-1].id' "$seen/incidents.json")" >"$seen/incidents.text" 2>&1
 
 step "restart of the unit stops and starts everything"
-overrule WatchdogSec=2 # for the next step: a daemon is told at its start
+# shellcheck disable=SC2046  # lines without blanks
+overrule $(instead WatchdogSec=2) # for the next step: a daemon is told at its start
 fetched() { journalctl -b --no-pager -u cdc-supervisor-fetch.service | grep -c Finished; }
 saw restart.fetched-before "$(fetched)"
 systemctl restart "$unit"; saw restart.rc $?
@@ -151,17 +124,17 @@ saw hang.later "$(main_pid)"
 overrule
 
 step "reload: a cap is changed in place, a node with another command line restarts, a broken file changes nothing"
-sed -i '/^\[command.calm\]/,/^\[/s/^memory_max = .*/memory_max = "48M"/; s|grandchild=/var/lib/cdc-supervisor/grandchild"|&, "tick=1000"|' /etc/cdc-supervisor/supervisor.toml
+sed -i '/^\[command.calm\]/,/^\[/s/^memory_max = .*/memory_max = "48M"/; s|grandchild=/var/lib/cdc-supervisor/grandchild"|&, "tick=1000"|' $config
 cdc-supervisor plan >"$seen/plan.text" 2>&1
 systemctl reload "$unit"; saw reload.rc $?
 status reload
 look reload calm
-echo 'nonsense = "here"' >>/etc/cdc-supervisor/supervisor.toml
+echo 'nonsense = "here"' >>$config
 systemctl reload "$unit" 2>/dev/null; saw reload.broken.unit $?
 cdc-supervisor reload >"$seen/reload.broken.text" 2>&1; saw reload.broken.rc $?
 saw reload.broken.active "$(systemctl is-active "$unit")"
 status reload-broken
-sed -i '$d' /etc/cdc-supervisor/supervisor.toml
+sed -i '$d' $config
 
 step "the clock is set back and forward"
 clock() { # NAME SECONDS: the clock is set so far off; hungry dies, is restarted and looked at, and so is the daemon
@@ -191,7 +164,12 @@ ls $root/nodes/calm/log >"$seen/clock.files"
 date -s "@$(($(date +%s) - 86400))" >/dev/null
 
 step "stop leaves nothing"
+ordered() { # NAME: in which order `down` has stopped the nodes, since then
+  journalctl -b -o cat --no-pager -S "@$since" -u "$unit" | sed -n 's|.* \([a-z]*\): stopped (.*|\1|p' >"$seen/$1.order"
+}
+of_events=$(wc -l <$root/state/events.jsonl)
 systemctl stop "$unit"; saw stop.rc $?
+tail -n "+$((of_events + 1))" $root/state/events.jsonl >"$seen/stop.events"
 saw stop.active "$(systemctl is-active "$unit")"
 saw stop.left "$(of_user)"
 saw stop.result "$(systemctl show -P Result "$unit")"
@@ -207,72 +185,77 @@ saw down.state "$(systemctl show -P ActiveState "$unit")" "$(systemctl show -P N
 saw down.left "$(of_user)"
 
 step "a stop that needs more than TimeoutStopSec= has its graces"
-cp /etc/cdc-supervisor/supervisor.toml /var/tmp/good.toml
-cat >>/etc/cdc-supervisor/supervisor.toml <<'TOML'
+cp $config /var/tmp/good.toml
+cat >>$config <<'TOML'
 [command.stubborn]
 argv = ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"]
 env = { PATH = "/usr/bin:/bin" }
 memory_max = "16M"
 grace = "6s"
+after = ["calm"]
 TOML
-overrule TimeoutStopSec=4
+# shellcheck disable=SC2046
+overrule $(instead TimeoutStopSec=4)
 systemctl start "$unit"
 systemctl stop "$unit"
 saw extended.result "$(systemctl show -P Result "$unit")"
 saw extended.left "$(of_user)"
 
 step "the daemon dies in the middle of a stop"
-overrule
+# what is left takes longer: the stop without a daemon asks for its time
+# shellcheck disable=SC2046
+overrule $(instead TimeoutStopSec=3)
 systemctl start "$unit"
 await "stubborn is ready before the stop" is stubborn .state ready
-before=$(main_pid)
+before=$(main_pid) since=$(date +%s)
 systemctl stop --no-block "$unit"
-stops() { [ "$(systemctl show -P ActiveState "$unit")" = deactivating ]; }
-await "the unit is being stopped" stops
+await "the unit is being stopped" stopping
 kill -9 "$before"
 systemctl stop "$unit"
 saw crossed.result "$(systemctl show -P Result "$unit")"
 saw crossed.left "$(of_user)"
+ordered crossed
 systemctl reset-failed "$unit"
 
 step "a stop that takes too long: the nodes are stopped through their shims"
 # without the daemon's word for it systemd knows of no progress (a watchdog would let it speak all the same)
-overrule 'Type=exec
-NotifyAccess=none
-WatchdogSec=0
-TimeoutStopSec=4'
+# shellcheck disable=SC2046
+overrule Type=exec NotifyAccess=none WatchdogSec=0 $(instead TimeoutStopSec=4)
 systemctl start "$unit"
 await "stubborn is ready" is stubborn .state ready
+since=$(date +%s)
 systemctl stop "$unit"
 saw late.result "$(systemctl show -P Result "$unit")"
 saw late.left "$(of_user)"
+ordered late
 systemctl reset-failed "$unit"
-cp /var/tmp/good.toml /etc/cdc-supervisor/supervisor.toml
+cp /var/tmp/good.toml $config
 overrule
 
 step "a broken configuration ends the unit once, with its own code"
-echo 'nonsense = "here"' >>/etc/cdc-supervisor/supervisor.toml
+echo 'nonsense = "here"' >>$config
 systemctl start "$unit"; saw broken.rc $?
 sleep 1 # RestartSec is 0.2 s: a restart would have come
 saw broken.state "$(systemctl show -P ActiveState "$unit")" "$(systemctl show -P NRestarts "$unit")" \
   "$(systemctl show -P ExecMainStatus "$unit")"
-cp /var/tmp/good.toml /etc/cdc-supervisor/supervisor.toml
+cp /var/tmp/good.toml $config
 systemctl reset-failed "$unit"
 
 step "a bad file with live nodes: the next daemon adopts by the plan it had"
 systemctl start "$unit"
 await "calm is ready once more" is calm .state ready
 status plan-before
-echo 'nonsense = "here"' >>/etc/cdc-supervisor/supervisor.toml
+echo 'nonsense = "here"' >>$config
 before=$(main_pid)
 kill -9 "$before"
 await "the unit is active again with a bad file" restarted
 await "the daemon answers with a bad file" is calm .state ready
 status plan-after
-cp /var/tmp/good.toml /etc/cdc-supervisor/supervisor.toml
+cp /var/tmp/good.toml $config
 systemctl stop "$unit"
 
-journalctl --no-pager -o short-precise -u "$unit" -u cdc-supervisor-fetch.service >"$seen/journal" 2>&1
-cp $root/state/events.jsonl $root/state/supervisor.log "$seen/" 2>/dev/null
+# shellcheck source=tests/vm/lines.sh
+. $share/lines.sh
+keep_journal
 step "end"
 saw end reached

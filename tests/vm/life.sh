@@ -1,35 +1,10 @@
 #!/bin/bash
 # Runs in the guest as root, once per boot of the same disk: installs, upgrades, crashes, switches off and on, removes, and leaves
 # what it saw in /run/host/seen, one file per look. It judges nothing; life.rs does.
-set -u
-share=/run/host
-seen=$share/seen
-unit=cdc-supervisor.service
-root=/var/lib/cdc-supervisor
-etc=/etc/cdc-supervisor
-boot=$(cat $share/boot)
-step() { echo "boot $boot $(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; }
-saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                              # NAME VALUE...
-# a command that hangs would take the whole boot with it
-ran() { timeout 90 "${@:2}" >"$seen/$1.text" 2>&1 </dev/null; saw "$1.rc" $?; }       # NAME COMMAND...: its output and code
-status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
-node() { cdc-supervisor status --json 2>/dev/null | jq -r ".nodes[] | select(.name == \"$1\") | $2"; }
-await() { # WHAT COMMAND... - up to 40 s; what never came is named
-  local what=$1
-  shift
-  for _ in $(seq 200); do "$@" && return; sleep .2; done
-  echo "boot $boot: $what" >>"$seen/never"
-}
-is() { [ "$(node "$1" "$2")" = "$3" ]; } # NODE FIELD VALUE
-main_pid() { systemctl show -P MainPID "$unit"; }
-active() { [ "$(state)" = active ]; }
-state() { systemctl show -P ActiveState "$unit"; }
-overrule() { # KEY=VALUE... of the unit's [Service], until the next one; nothing: as shipped
-  mkdir -p "/etc/systemd/system/$unit.d"
-  printf '%s\n' '[Service]' "$@" >"/etc/systemd/system/$unit.d/test.conf"
-  systemctl daemon-reload
-}
-of_user() { ps -o pid=,args= -u cdc-supervisor 2>/dev/null; }
+# shellcheck source=tests/vm/head.sh
+. /run/host/head.sh
+label="boot $boot "
+nodes=cdc-supervisor-nodes.service
 configure() { # the small stack of this guest
   mkdir -p $etc
   cat >$etc/supervisor.toml <<'TOML'
@@ -58,14 +33,6 @@ powered_off() { # in order, as a person does it; the script's own unit must not 
   systemctl --no-block poweroff
   exit 0
 }
-keep_journal() {
-  journalctl --no-pager -b -o short-precise -u "$unit" -u cdc-supervisor-fetch.service -u cdc-supervisor-nodes.service \
-    >>"$seen/journal" 2>&1
-  cp $root/state/events.jsonl $root/state/supervisor.log "$seen/" 2>/dev/null
-}
-saw "boot-$boot" begun
-PATH=/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin
-
 boot_1() {
   install -m 755 $share/bin/fake-daemon /usr/local/bin/
   later=$share/packed/later
@@ -106,7 +73,6 @@ boot_1() {
   saw install.enabled "$(systemctl is-enabled "$unit")"
   saw install.active "$(state)"
   sums >"$seen/install.sums"
-  systemd-analyze security --no-pager --json=short "$unit" >"$seen/security.json" 2>&1
   ran again $now/dist/install.sh
   sums >"$seen/again.sums"
 
@@ -208,8 +174,9 @@ boot_1() {
   step "eight crashes in a row"
   # systemd gives up a unit that is started more often than five times in ten seconds (systemd.unit(5)), unless the unit says
   # otherwise. Here it would with the second start in ten seconds: a busy machine takes longer for six.
-  mkdir -p "/etc/systemd/system/$unit.d"
-  printf '[Unit]\nStartLimitBurst=1\n' >"/etc/systemd/system/$unit.d/burst.conf"
+  mkdir -p "/etc/systemd/system/$unit.d" /etc/systemd/system/cdc-supervisor-fetch.service.d
+  printf '[Unit]\nStartLimitBurst=1\n' | tee "/etc/systemd/system/$unit.d/burst.conf" \
+    >/etc/systemd/system/cdc-supervisor-fetch.service.d/burst.conf
   systemctl daemon-reload
   status crashes-before
   restarts_before=$(systemctl show -P NRestarts "$unit")
@@ -223,24 +190,39 @@ boot_1() {
   await "calm is ready after eight crashes" is calm .state ready
   status crashes
   saw crashes.state "$(state)" "$(($(systemctl show -P NRestarts "$unit") - restarts_before))"
-  rm "/etc/systemd/system/$unit.d/burst.conf"
+  saw crashes.fetch "$(systemctl show -P Result cdc-supervisor-fetch.service)"
+  rm /etc/systemd/system/cdc-supervisor*.service.d/burst.conf
   systemctl daemon-reload
 
   step "stop while the daemon is dead and waits for its restart"
+  cp $config /var/tmp/without-stubborn.toml
+  cat >>$config <<'TOML'
+[command.stubborn]
+argv = ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"]
+env = { PATH = "/usr/bin:/bin" }
+memory_max = "16M"
+grace = "6s"
+after = ["second"]
+TOML
+  systemctl reload "$unit"
+  await "stubborn is ready before the daemon is dead" is stubborn .state ready
   overrule RestartSec=60
+  # shellcheck disable=SC2046  # lines without blanks
+  overrule -u $nodes $(instead -u $nodes TimeoutStopSec=3) # less than stubborn's grace: it must be asked for
   kill -9 "$(main_pid)"
-  waits() { [ "$(systemctl show -P SubState "$unit")" = auto-restart ]; }
   await "the unit waits for its restart" waits
   saw dead.nodes "$(pgrep -c fake-daemon)"
   ran dead-stop systemctl stop "$unit"
   saw dead.left "$(of_user)"
   saw dead.state "$(state)"
+  journalctl -b -o cat --no-pager -u $nodes | sed -n 's|.* \([a-z]*\): stopped (.*|\1|p' >"$seen/dead.order"
+  overrule -u $nodes
+  cp /var/tmp/without-stubborn.toml $config
 
   step "stop while the daemon is dead and the unit has failed"
   overrule Restart=no
   systemctl start "$unit"
   kill -9 "$(main_pid)"
-  failed() { [ "$(state)" = failed ]; }
   await "the unit has failed" failed
   saw failed.nodes "$(pgrep -c fake-daemon)"
   ran failed-stop systemctl stop "$unit"
@@ -251,6 +233,10 @@ boot_1() {
   step "the machine is switched off in order"
   systemctl start "$unit"
   status off
+  # a network that takes its time at the next boot
+  printf '%s\n' '[Unit]' Before=network-online.target '[Service]' Type=oneshot 'ExecStart=/bin/sleep 1' \
+    >/etc/systemd/system/late-network.service
+  systemctl -q add-wants network-online.target late-network.service
   powered_off
 }
 
@@ -259,6 +245,8 @@ boot_2() {
   await "calm is ready after a reboot" is calm .state ready
   status reboot
   saw reboot.ended "$(jq -r 'select(.kind == "daemon-ended") | .text' $root/state/events.jsonl | tail -1)"
+  journalctl -b -o cat --no-pager _PID=1 | sed -n 's/^\(Starting\|Finished\|Started\) \([^ ]*\.service\).*/\1 \2/p' \
+    | grep -e late-network -e cdc-supervisor >"$seen/reboot.order"
   cdc-supervisor incidents --json >"$seen/reboot-incidents.json" 2>"$seen/reboot-incidents.err"
 
   step "files of the state tree that belong to root"
@@ -276,6 +264,7 @@ boot_2() {
   sed -i '/^cdc-supervisor:/d' /etc/passwd
   ran userless systemctl start "$unit"
   sleep 2 # RestartSec is 0.2 s: a restart would have come
+  saw userless.fetch "$(systemctl show -P ActiveState cdc-supervisor-fetch.service)"
   saw userless.state "$(state)" "$(systemctl show -P NRestarts "$unit")"
   systemctl status --no-pager -n 20 "$unit" >"$seen/userless.status" 2>&1
   saw userless.left "$(pgrep -c fake-daemon)"
@@ -350,16 +339,23 @@ boot_3() {
   status elsewhere
   saw elsewhere.event "$(jq -r .text $root/state/events.jsonl | grep 'machine id')"
   sed -i '/^.command.stubborn/,$d' $etc/supervisor.toml
-  systemctl stop "$unit"
+  systemctl reload "$unit"
+
+  step "the machine is switched off while the unit has failed and nodes run"
+  overrule Restart=no
+  kill -9 "$(main_pid)"
+  await "the unit has failed before the machine is switched off" failed
+  saw off-failed.nodes "$(pgrep -c fake-daemon)"
   cp $etc/supervisor.toml /var/tmp/good.toml
   echo 'memmory = "1G"' >>$etc/supervisor.toml
   powered_off
 }
 
 boot_4() {
+  overrule
+  saw off-failed.session "$(ls $root/state/session.json 2>&1)"
   step "a boot with a broken configuration"
-  settled() { [ "$(state)" = failed ]; }
-  await "the unit has failed with a broken configuration" settled
+  await "the unit has failed with a broken configuration" failed
   saw broken.state "$(systemctl show -P ExecMainStatus "$unit")" "$(systemctl show -P NRestarts "$unit")"
   systemctl status --no-pager -n 20 "$unit" >"$seen/broken.status" 2>&1
   cp /var/tmp/good.toml $etc/supervisor.toml

@@ -4,12 +4,23 @@
 // Test code: a panic is a failed test.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stderr)]
 
+/// A guest, or nothing when the test has been skipped.
+macro_rules! or_skip {
+    ($guest:expr, $test:literal) => {
+        match $guest {
+            Ok(guest) => guest,
+            Err(reason) => return $crate::support::skip($test, reason),
+        }
+    };
+}
+
 #[path = "../fetch/archives.rs"]
 #[allow(dead_code)]
 mod archives;
 mod figures;
 mod guest;
 mod life;
+mod lines;
 mod memory;
 mod packed;
 mod power;
@@ -37,33 +48,24 @@ pub(crate) fn rounds(variable: &str, short: u32, long: u32) -> u32 {
 }
 
 fn guest() -> Result<&'static Guest, &'static str> {
-    guest::guest(&script("in-guest.sh"), &[])
+    let part = |name: &'static str| (name, std::fs::read_to_string(script(name)).expect("it is in the tree"));
+    guest::guest(&script("in-guest.sh"), &[part("lines.sh"), part("probe.sh")])
 }
 
 fn script(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm").join(name)
 }
 
-/// The guest, or nothing when the test has been skipped.
-macro_rules! guest_or_skip {
-    ($test:literal) => {
-        match guest() {
-            Ok(guest) => guest,
-            Err(reason) => return support::skip($test, reason),
-        }
-    };
-}
-
 #[test]
 fn everything_that_was_waited_for_came() {
-    let guest: &Guest = guest_or_skip!("everything_that_was_waited_for_came");
+    let guest: &Guest = or_skip!(guest(), "everything_that_was_waited_for_came");
     assert_eq!(guest.saw("end"), "reached", "{}", guest.journal());
     assert_eq!(guest.saw("never"), "", "{}", guest.journal());
 }
 
 #[test]
 fn systemctl_start_returns_when_the_nodes_are_ready() {
-    let guest = guest_or_skip!("systemctl_start_returns_when_the_nodes_are_ready");
+    let guest = or_skip!(guest(), "systemctl_start_returns_when_the_nodes_are_ready");
     assert_eq!(
         (guest.saw("start.rc"), guest.saw("start.active")),
         ("0".into(), "active".into()),
@@ -78,7 +80,7 @@ fn systemctl_start_returns_when_the_nodes_are_ready() {
 
 #[test]
 fn a_node_is_in_a_cgroup_of_its_own_with_its_cap_in_force() {
-    let guest = guest_or_skip!("a_node_is_in_a_cgroup_of_its_own_with_its_cap_in_force");
+    let guest = or_skip!(guest(), "a_node_is_in_a_cgroup_of_its_own_with_its_cap_in_force");
     let status = guest.json("start");
     assert_eq!(status["supervisor"]["caps"]["enforced"], true, "{status}");
     assert_eq!(status["supervisor"]["caps"]["why"], Value::Null);
@@ -97,7 +99,7 @@ fn a_node_is_in_a_cgroup_of_its_own_with_its_cap_in_force() {
 
 #[test]
 fn daemon_and_shims_are_in_the_supervisor_group_as_an_ordinary_user() {
-    let guest = guest_or_skip!("daemon_and_shims_are_in_the_supervisor_group_as_an_ordinary_user");
+    let guest = or_skip!(guest(), "daemon_and_shims_are_in_the_supervisor_group_as_an_ordinary_user");
     let group = "/system.slice/cdc-supervisor.service/supervisor";
     assert_eq!((guest.saw("daemon.cgroup"), guest.saw("shim.cgroup")), (group.into(), group.into()));
     assert_eq!(guest.saw("daemon.user"), "cdc-supervisor");
@@ -106,19 +108,24 @@ fn daemon_and_shims_are_in_the_supervisor_group_as_an_ordinary_user() {
 
 #[test]
 fn the_control_socket_is_for_the_group() {
-    let guest = guest_or_skip!("the_control_socket_is_for_the_group");
+    let guest = or_skip!(guest(), "the_control_socket_is_for_the_group");
     assert_eq!(guest.saw("modes"), "750 cdc-supervisor 660 cdc-supervisor");
 }
 
 #[test]
 fn killing_the_daemon_changes_no_pid_and_no_cap() {
-    let guest = guest_or_skip!("killing_the_daemon_changes_no_pid_and_no_cap");
+    let guest = or_skip!(guest(), "killing_the_daemon_changes_no_pid_and_no_cap");
     let pids = guest.saw("killed.pids");
     let (old, new) = pids.split_once('\n').unwrap_or_default();
     assert!(!new.is_empty() && old != new, "systemd did not start a new daemon: {pids}\n{}", guest.journal());
     for look in ["pid", "cgroup", "memory.max", "memory.swap.max", "memory.oom.group", "pids.max"] {
         assert_eq!(guest.saw(&format!("killed.{look}")), guest.saw(&format!("start.{look}")), "{look}");
     }
+    assert_eq!(
+        guest.saw("killed.owners"),
+        guest.saw("start.owners"),
+        "who has the ports is not asked beside live nodes"
+    );
     assert_eq!(guest.saw("killed.fetch"), "0", "live nodes wait for no look through the store");
     let (before, after) = (guest.json("start"), guest.json("killed"));
     for name in ["calm", "hungry", "family"] {
@@ -131,7 +138,7 @@ fn killing_the_daemon_changes_no_pid_and_no_cap() {
 
 #[test]
 fn upgrade_self_keeps_the_main_process_the_unit_and_every_node() {
-    let guest = guest_or_skip!("upgrade_self_keeps_the_main_process_the_unit_and_every_node");
+    let guest = or_skip!(guest(), "upgrade_self_keeps_the_main_process_the_unit_and_every_node");
     assert_eq!(guest.saw("upgrade.rc"), "0", "{}\n{}", guest.saw("upgrade.text"), guest.journal());
     let pids = guest.saw("upgrade.pids");
     let (old, new) = pids.split_once('\n').unwrap_or_default();
@@ -152,7 +159,7 @@ fn upgrade_self_keeps_the_main_process_the_unit_and_every_node() {
 
 #[test]
 fn a_node_whose_shim_is_killed_is_replaced_with_its_whole_tree() {
-    let guest = guest_or_skip!("a_node_whose_shim_is_killed_is_replaced_with_its_whole_tree");
+    let guest = or_skip!(guest(), "a_node_whose_shim_is_killed_is_replaced_with_its_whole_tree");
     let family = node(&guest.json("shim"), "family");
     assert_eq!((&family["incarnation"], &family["last_exit"]["cause"]), (&2.into(), &"shim-lost".into()), "{family}");
     assert_eq!(guest.saw("shim.grandchild"), "gone");
@@ -160,7 +167,7 @@ fn a_node_whose_shim_is_killed_is_replaced_with_its_whole_tree() {
 
 #[test]
 fn a_node_over_its_cap_is_killed_by_the_kernel_and_the_status_says_so() {
-    let guest = guest_or_skip!("a_node_over_its_cap_is_killed_by_the_kernel_and_the_status_says_so");
+    let guest = or_skip!(guest(), "a_node_over_its_cap_is_killed_by_the_kernel_and_the_status_says_so");
     let status = guest.json("oom");
     let hungry = node(&status, "hungry");
     assert_eq!(hungry["last_exit"]["cause"], "out-of-memory", "{hungry}");
@@ -176,7 +183,7 @@ fn a_node_over_its_cap_is_killed_by_the_kernel_and_the_status_says_so() {
 
 #[test]
 fn an_out_of_memory_kill_is_an_incident_with_the_cap_to_set() {
-    let guest = guest_or_skip!("an_out_of_memory_kill_is_an_incident_with_the_cap_to_set");
+    let guest = or_skip!(guest(), "an_out_of_memory_kill_is_an_incident_with_the_cap_to_set");
     let list = guest.json("incidents");
     let incident = list["incidents"].as_array().and_then(|all| all.last()).unwrap_or(&Value::Null);
     assert_eq!(incident["cause"], "out-of-memory", "{list}");
@@ -188,7 +195,7 @@ fn an_out_of_memory_kill_is_an_incident_with_the_cap_to_set() {
 
 #[test]
 fn systemctl_reload_changes_a_cap_in_place_and_restarts_only_what_must() {
-    let guest = guest_or_skip!("systemctl_reload_changes_a_cap_in_place_and_restarts_only_what_must");
+    let guest = or_skip!(guest(), "systemctl_reload_changes_a_cap_in_place_and_restarts_only_what_must");
     assert_eq!(guest.saw("reload.rc"), "0", "{}\n{}", guest.saw("plan.text"), guest.journal());
     let (before, after) = (guest.json("hang"), guest.json("reload"));
     assert_eq!(node(&after, "calm")["pid"], node(&before, "calm")["pid"], "{}", guest.saw("plan.text"));
@@ -199,7 +206,7 @@ fn systemctl_reload_changes_a_cap_in_place_and_restarts_only_what_must() {
 
 #[test]
 fn a_reload_of_a_broken_file_fails_with_its_own_code_and_changes_nothing() {
-    let guest = guest_or_skip!("a_reload_of_a_broken_file_fails_with_its_own_code_and_changes_nothing");
+    let guest = or_skip!(guest(), "a_reload_of_a_broken_file_fails_with_its_own_code_and_changes_nothing");
     assert_ne!(guest.saw("reload.broken.unit"), "0");
     assert_eq!(guest.saw("reload.broken.rc"), "3", "{}", guest.saw("reload.broken.text"));
     assert_eq!(guest.saw("reload.broken.active"), "active");
@@ -211,7 +218,7 @@ fn a_reload_of_a_broken_file_fails_with_its_own_code_and_changes_nothing() {
 
 #[test]
 fn systemctl_restart_restarts_every_node() {
-    let guest = guest_or_skip!("systemctl_restart_restarts_every_node");
+    let guest = or_skip!(guest(), "systemctl_restart_restarts_every_node");
     assert_eq!(guest.saw("restart.rc"), "0");
     let fetched = |name: &str| guest.saw(name).parse::<u32>().unwrap();
     let (before, after) = (fetched("restart.fetched-before"), fetched("restart.fetched"));
@@ -223,7 +230,7 @@ fn systemctl_restart_restarts_every_node() {
 
 #[test]
 fn a_daemon_that_hangs_is_replaced_and_no_node_notices() {
-    let guest = guest_or_skip!("a_daemon_that_hangs_is_replaced_and_no_node_notices");
+    let guest = or_skip!(guest(), "a_daemon_that_hangs_is_replaced_and_no_node_notices");
     let pids = guest.saw("hang.pids");
     let (old, new) = pids.split_once('\n').unwrap_or_default();
     assert!(!new.is_empty() && old != new, "the watchdog did nothing: {pids}\n{}", guest.journal());
@@ -248,7 +255,7 @@ fn seconds(time: &Value) -> i64 {
 
 #[test]
 fn a_clock_that_is_set_changes_no_restart_no_order_and_no_node_that_runs() {
-    let guest = guest_or_skip!("a_clock_that_is_set_changes_no_restart_no_order_and_no_node_that_runs");
+    let guest = or_skip!(guest(), "a_clock_that_is_set_changes_no_restart_no_order_and_no_node_that_runs");
     let before = guest.json("clock-before");
     for name in ["back", "forward"] {
         let status = guest.json(&format!("clock-{name}"));
@@ -301,7 +308,7 @@ fn a_clock_that_is_set_changes_no_restart_no_order_and_no_node_that_runs() {
 
 #[test]
 fn systemctl_stop_leaves_nothing() {
-    let guest = guest_or_skip!("systemctl_stop_leaves_nothing");
+    let guest = or_skip!(guest(), "systemctl_stop_leaves_nothing");
     assert_eq!((guest.saw("stop.rc"), guest.saw("stop.active")), ("0".into(), "inactive".into()));
     assert_eq!(guest.saw("stop.left"), "", "processes of the user are left");
     assert_eq!(guest.saw("stop.result"), "success");
@@ -310,7 +317,7 @@ fn systemctl_stop_leaves_nothing() {
 
 #[test]
 fn down_leaves_the_unit_inactive_and_no_process() {
-    let guest = guest_or_skip!("down_leaves_the_unit_inactive_and_no_process");
+    let guest = or_skip!(guest(), "down_leaves_the_unit_inactive_and_no_process");
     assert_eq!(guest.saw("down.rc"), "0", "{}", guest.saw("down.text"));
     assert_eq!(guest.saw("down.state"), "inactive\n0", "systemd started it again");
     assert_eq!(guest.saw("down.left"), "");
@@ -318,34 +325,34 @@ fn down_leaves_the_unit_inactive_and_no_process() {
 
 #[test]
 fn a_stop_that_gets_on_has_its_graces_whatever_the_unit_says() {
-    let guest = guest_or_skip!("a_stop_that_gets_on_has_its_graces_whatever_the_unit_says");
+    let guest = or_skip!(guest(), "a_stop_that_gets_on_has_its_graces_whatever_the_unit_says");
     assert_eq!((guest.saw("extended.result"), guest.saw("extended.left")), ("success".into(), String::new()));
 }
 
 #[test]
 fn a_daemon_that_dies_in_the_middle_of_a_stop_leaves_no_node_behind() {
-    let guest = guest_or_skip!("a_daemon_that_dies_in_the_middle_of_a_stop_leaves_no_node_behind");
+    let guest = or_skip!(guest(), "a_daemon_that_dies_in_the_middle_of_a_stop_leaves_no_node_behind");
     assert_eq!(guest.saw("crossed.result"), "signal");
     assert_eq!(guest.saw("crossed.left"), "", "{}", guest.journal());
 }
 
 #[test]
 fn a_stop_that_takes_too_long_leaves_no_node_behind() {
-    let guest = guest_or_skip!("a_stop_that_takes_too_long_leaves_no_node_behind");
+    let guest = or_skip!(guest(), "a_stop_that_takes_too_long_leaves_no_node_behind");
     assert_eq!(guest.saw("late.result"), "timeout");
     assert_eq!(guest.saw("late.left"), "", "{}", guest.journal());
 }
 
 #[test]
 fn a_broken_configuration_ends_the_unit_once_with_code_3() {
-    let guest = guest_or_skip!("a_broken_configuration_ends_the_unit_once_with_code_3");
+    let guest = or_skip!(guest(), "a_broken_configuration_ends_the_unit_once_with_code_3");
     assert_ne!(guest.saw("broken.rc"), "0");
     assert_eq!(guest.saw("broken.state"), "failed\n0\n3", "{}", guest.journal());
 }
 
 #[test]
 fn a_bad_file_does_not_keep_a_new_daemon_from_adopting_live_nodes() {
-    let guest = guest_or_skip!("a_bad_file_does_not_keep_a_new_daemon_from_adopting_live_nodes");
+    let guest = or_skip!(guest(), "a_bad_file_does_not_keep_a_new_daemon_from_adopting_live_nodes");
     let (before, after) = (guest.json("plan-before"), guest.json("plan-after"));
     assert_ne!(before["supervisor"]["pid"], after["supervisor"]["pid"]);
     assert_eq!(node(&before, "calm")["pid"], node(&after, "calm")["pid"], "{}", guest.journal());
@@ -353,7 +360,7 @@ fn a_bad_file_does_not_keep_a_new_daemon_from_adopting_live_nodes() {
 
 #[test]
 fn systemd_knows_every_line_of_the_units() {
-    let guest = guest_or_skip!("systemd_knows_every_line_of_the_units");
+    let guest = or_skip!(guest(), "systemd_knows_every_line_of_the_units");
     let complaints: Vec<String> =
         guest.saw("verify").lines().filter(|l| l.contains("cdc-supervisor")).map(str::to_owned).collect();
     assert!(complaints.is_empty(), "{complaints:?}");
@@ -361,7 +368,7 @@ fn systemd_knows_every_line_of_the_units() {
 
 #[test]
 fn the_sandbox_is_as_tight_as_said() {
-    let guest = guest_or_skip!("the_sandbox_is_as_tight_as_said");
+    let guest = or_skip!(guest(), "the_sandbox_is_as_tight_as_said");
     // "→ Overall exposure level for cdc-supervisor.service: 1.7 OK 🙂"
     let line = guest.saw("security");
     let level: f64 = line

@@ -28,16 +28,6 @@ fn hungry() -> Result<&'static Guest, &'static str> {
     })
 }
 
-/// The guest, or nothing when the test has been skipped.
-macro_rules! guest_or_skip {
-    ($test:literal) => {
-        match hungry() {
-            Ok(guest) => guest,
-            Err(reason) => return support::skip($test, reason),
-        }
-    };
-}
-
 /// Lines of JSON.
 fn lines(guest: &Guest, name: &str) -> Vec<Value> {
     guest.saw(name).lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
@@ -49,14 +39,14 @@ fn texts(events: &[Value]) -> Vec<String> {
 
 #[test]
 fn everything_that_was_waited_for_came_while_memory_ran_out() {
-    let guest = guest_or_skip!("everything_that_was_waited_for_came_while_memory_ran_out");
+    let guest = or_skip!(hungry(), "everything_that_was_waited_for_came_while_memory_ran_out");
     assert_eq!(guest.saw("end"), "reached", "{}", guest.journal());
     assert_eq!(guest.saw("never"), "", "{}", guest.journal());
 }
 
 #[test]
 fn limits_and_shares_are_in_force_and_what_the_host_cannot_give_is_said() {
-    let guest = guest_or_skip!("limits_and_shares_are_in_force_and_what_the_host_cannot_give_is_said");
+    let guest = or_skip!(hungry(), "limits_and_shares_are_in_force_and_what_the_host_cannot_give_is_said");
     let mib = |n: u64| (n * MIB).to_string();
     for (file, wanted) in [
         ("memory.max", mib(64)),
@@ -77,7 +67,7 @@ fn limits_and_shares_are_in_force_and_what_the_host_cannot_give_is_said() {
 
 #[test]
 fn a_node_close_to_its_cap_is_warned_of_once() {
-    let guest = guest_or_skip!("a_node_close_to_its_cap_is_warned_of_once");
+    let guest = or_skip!(hungry(), "a_node_close_to_its_cap_is_warned_of_once");
     let events = texts(&lines(guest, "high"));
     assert_eq!(events.len(), 1, "{events:?}");
     assert!(events[0].contains("of its cap of 32M"), "{events:?}");
@@ -85,7 +75,7 @@ fn a_node_close_to_its_cap_is_warned_of_once() {
 
 #[test]
 fn a_node_that_is_not_close_to_its_cap_any_more_is_told_of_once() {
-    let guest = guest_or_skip!("a_node_that_is_not_close_to_its_cap_any_more_is_told_of_once");
+    let guest = or_skip!(hungry(), "a_node_that_is_not_close_to_its_cap_any_more_is_told_of_once");
     let events = texts(&lines(guest, "eased"));
     assert_eq!(events.len(), 1, "{events:?}");
     assert!(events[0].contains(" again, of a cap of 32M"), "{events:?}");
@@ -93,7 +83,7 @@ fn a_node_that_is_not_close_to_its_cap_any_more_is_told_of_once() {
 
 #[test]
 fn limits_that_have_drifted_are_put_right_and_told_once_each() {
-    let guest = guest_or_skip!("limits_that_have_drifted_are_put_right_and_told_once_each");
+    let guest = or_skip!(hungry(), "limits_that_have_drifted_are_put_right_and_told_once_each");
     assert!(guest.saw("drift.moved").ends_with("/nodes/elsewhere"));
     let pids = guest.saw("drift.pids");
     let (before, after) = pids.split_once('\n').unwrap_or_default();
@@ -113,7 +103,7 @@ fn limits_that_have_drifted_are_put_right_and_told_once_each() {
 
 #[test]
 fn every_kill_has_the_label_of_what_was_done() {
-    let guest = guest_or_skip!("every_kill_has_the_label_of_what_was_done");
+    let guest = or_skip!(hungry(), "every_kill_has_the_label_of_what_was_done");
     let count = |name: &str| guest.saw(name).lines().count();
     let (wrong, missed) = (count("campaign.wrong"), count("campaign.missed"));
     let made = count("campaign.labels") + missed;
@@ -150,7 +140,7 @@ fn every_kill_has_the_label_of_what_was_done() {
 
 #[test]
 fn daemon_and_shims_survive_the_storm_and_no_neighbour_notices() {
-    let guest = guest_or_skip!("daemon_and_shims_survive_the_storm_and_no_neighbour_notices");
+    let guest = or_skip!(hungry(), "daemon_and_shims_survive_the_storm_and_no_neighbour_notices");
     let seen = guest.saw("end.daemon");
     let lines: Vec<&str> = seen.lines().collect();
     assert!(matches!(lines[..], [before, after, "0", "active"] if before == after), "{lines:?}\n{}", guest.journal());
@@ -169,7 +159,7 @@ fn daemon_and_shims_survive_the_storm_and_no_neighbour_notices() {
 
 #[test]
 fn the_record_of_a_kill_has_limit_parts_settings_and_how_often() {
-    let guest = guest_or_skip!("the_record_of_a_kill_has_limit_parts_settings_and_how_often");
+    let guest = or_skip!(hungry(), "the_record_of_a_kill_has_limit_parts_settings_and_how_often");
     let text = guest.saw("cap.text");
     let incident: Value = serde_json::from_str(&guest.saw("cap.json")).unwrap();
     assert_eq!(incident["memory"]["cap_bytes"], 24 * MIB, "{text}");
@@ -183,7 +173,7 @@ fn the_record_of_a_kill_has_limit_parts_settings_and_how_often() {
 
 #[test]
 fn memory_is_told_by_parts_and_the_supervisors_own_is_small() {
-    let guest = guest_or_skip!("memory_is_told_by_parts_and_the_supervisors_own_is_small");
+    let guest = or_skip!(hungry(), "memory_is_told_by_parts_and_the_supervisors_own_is_small");
     let status = guest.json("started");
     let own = &status["supervisor"]["memory"];
     let part = |key: &str| own[key].as_u64().unwrap_or_else(|| panic!("{key} is not known: {own}"));
@@ -202,7 +192,7 @@ fn memory_is_told_by_parts_and_the_supervisors_own_is_small() {
 
 #[test]
 fn the_daemons_log_is_in_the_journal_with_priorities_and_fields() {
-    let guest = guest_or_skip!("the_daemons_log_is_in_the_journal_with_priorities_and_fields");
+    let guest = or_skip!(hungry(), "the_daemons_log_is_in_the_journal_with_priorities_and_fields");
     let entries = lines(guest, "journal.calm");
     let started = entries.iter().find(|e| e["MESSAGE"].as_str().is_some_and(|m| m.starts_with("calm: started")));
     let started = started.unwrap_or_else(|| panic!("no entry of a start: {entries:?}"));
@@ -219,7 +209,7 @@ fn the_daemons_log_is_in_the_journal_with_priorities_and_fields() {
 
 #[test]
 fn logs_merges_the_journal_and_the_nodes_files_on_request() {
-    let guest = guest_or_skip!("logs_merges_the_journal_and_the_nodes_files_on_request");
+    let guest = or_skip!(hungry(), "logs_merges_the_journal_and_the_nodes_files_on_request");
     let merged = guest.saw("journal.merged");
     assert_eq!(guest.saw("journal.merged.rc"), "0", "{merged}{}", guest.saw("journal.merged.err"));
     assert!(merged.lines().any(|l| l.starts_with("calm") && l.contains("tick")), "{merged}");
@@ -230,7 +220,8 @@ fn logs_merges_the_journal_and_the_nodes_files_on_request() {
 
 #[test]
 fn an_ordinary_users_up_has_its_caps_enforced_in_a_scope_and_the_next_daemon_finds_it() {
-    let guest = guest_or_skip!("an_ordinary_users_up_has_its_caps_enforced_in_a_scope_and_the_next_daemon_finds_it");
+    let guest =
+        or_skip!(hungry(), "an_ordinary_users_up_has_its_caps_enforced_in_a_scope_and_the_next_daemon_finds_it");
     assert_eq!(guest.saw("user.up.rc"), "0", "{}\n{}", guest.saw("user.up"), guest.saw("user.systemd-run"));
     let (status, again) = (guest.json("user"), guest.json("user-again"));
     assert_eq!(status["supervisor"]["caps"]["enforced"], true, "{status}\n{}", guest.saw("user.systemd-run"));

@@ -1,44 +1,14 @@
 #!/bin/bash
 # Runs in the guest as root: lets memory run out in every way, lets limits drift, and leaves what it saw in /run/host/seen, one
 # file per look. Labels of kills are compared here, because thousands are made; everything else is judged by memory.rs.
-set -u
-share=/run/host
-seen=$share/seen
-unit=cdc-supervisor.service
-group=/sys/fs/cgroup/system.slice/$unit
-root=/var/lib/cdc-supervisor
+# shellcheck source=tests/vm/head.sh
+. /run/host/head.sh
 rounds=$(cat $share/rounds)
-step() { echo "$(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; }
-saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                              # NAME VALUE...
-status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
-node() { cdc-supervisor status --json 2>/dev/null | jq -r ".nodes[] | select(.name == \"$1\") | $2"; }
-await() { # WHAT COMMAND... - up to 60 s; what never came is named
-  local what=$1
-  shift
-  for _ in $(seq 300); do "$@" && return; sleep .2; done
-  echo "$what" >>"$seen/never"
-  return 1
-}
-is() { [ "$(node "$1" "$2")" = "$3" ]; } # NODE FIELD VALUE
-main_pid() { systemctl show -P MainPID "$unit"; }
-cgroup_of() { sed -n 's/^0:://p' "/proc/$1/cgroup"; }
+patience=60
 events() { jq -c "select(.kind == \"$1\" and .node == \"$2\")" $root/state/events.jsonl; } # KIND NODE
-record() { ls $root/state/incidents/*."$1.$2.json" 2>/dev/null | head -1; }              # NODE INCARNATION: its file
 newest() { ls $root/state/incidents 2>/dev/null | sed 's/\..*//' | sort -n | tail -1 | sed 's/^0*//'; }
-keep_journal() {
-  journalctl --no-pager -o short-precise -u "$unit" -u cdc-supervisor-fetch.service >"$seen/journal" 2>&1
-  cp $root/state/events.jsonl "$seen/" 2>/dev/null
-}
-
-saw boot-1 begun
 step "install, as a package would"
-install -m 755 $share/bin/cdc-supervisor $share/bin/cdc-shim /usr/bin/
-install -m 755 $share/bin/fake-daemon /usr/local/bin/
-install -m 644 $share/systemd/*.service /usr/lib/systemd/system/
-install -m 644 $share/systemd/cdc-supervisor.sysusers /usr/lib/sysusers.d/cdc-supervisor.conf
-install -m 644 $share/systemd/cdc-supervisor.tmpfiles /usr/lib/tmpfiles.d/cdc-supervisor.conf
-systemd-sysusers
-mkdir -p /etc/cdc-supervisor
+install_by_hand
 {
   cat <<'TOML'
 root = "/var/lib/cdc-supervisor"

@@ -1,24 +1,11 @@
 #!/bin/bash
 # Runs in the guest as root, once per boot and always on the same disk: the real stack under the unit, with writers that go on
 # until the power is cut. Leaves what it saw in /run/host/seen; power/mod.rs cuts the power and judges.
-set -u
-share=/run/host
-seen=$share/seen
-unit=cdc-supervisor.service
-root=/var/lib/cdc-supervisor
-boot=$(cat $share/boot) cuts=$(cat $share/cuts) store=$(cat $share/store) java=$(cat $share/java)
-step() { echo "boot $boot: $(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; }
-saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                                # NAME VALUE...
-status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
-main_pid() { systemctl show -P MainPID "$unit"; }
+# shellcheck source=tests/vm/head.sh
+. /run/host/head.sh
+cuts=$(cat $share/cuts) store=$(cat $share/store) java=$(cat $share/java)
+label="boot $boot: " patience=300
 pids() { cdc-supervisor status --json 2>/dev/null | jq -c '[.nodes[] | [.name, .pid, .incarnation]]'; }
-await() { # WHAT COMMAND... - up to 5 minutes; what never came is named
-  local what=$1
-  shift
-  for _ in $(seq 600); do "$@" && return; sleep .5; done
-  echo "boot $boot: $what" >>"$seen/never"
-  return 1
-}
 all_ready() { status "ready-$boot"; jq -e '[.nodes[].state == "ready"] | length == 5 and all' "$seen/ready-$boot.json" >/dev/null 2>&1; }
 inside() { # WHAT: the test program's own part in here
   CDC_POWER_DO=$1 CDC_POWER_BOOT=$boot $share/bin/inside power::inside::in_the_guest --exact --ignored --nocapture \
@@ -30,25 +17,13 @@ keep() { # what is to be looked at when something was not as expected
   for node in $root/nodes/*; do tail -n 80 "$node/log/current" >"$seen/log-$boot-${node##*/}" 2>&1; done
   sync "$seen"/*
 }
-shown() { # DIRECTORY: the host's, under its own name, now and at every boot before the unit
-  mkdir -p "$1"
-  echo "none $1 hostfs hostfs=$1 0 0" >>/etc/fstab
-  mount "$1"
-}
 fail() { keep; saw "broken-$boot" "$1"; sync "$seen/broken-$boot"; exit 1; }
 
 if [ "$boot" = 1 ]; then
   step "install, as a package would"
-  install -m 755 $share/bin/cdc-supervisor $share/bin/cdc-shim /usr/bin/
-  install -m 644 $share/systemd/*.service /usr/lib/systemd/system/
-  install -m 644 $share/systemd/cdc-supervisor.sysusers /usr/lib/sysusers.d/cdc-supervisor.conf
-  install -m 644 $share/systemd/cdc-supervisor.tmpfiles /usr/lib/tmpfiles.d/cdc-supervisor.conf
-  systemd-sysusers
+  install_by_hand
   shown "$store"
-  shown "$java"
-  # Debian's runtimes have links into /etc.
-  for conf in $(find "$java" -maxdepth 2 -type l -lname '/etc/*' -printf '%l\n' | cut -d/ -f2,3 | sort -u); do shown "/$conf"; done
-  mkdir -p /etc/cdc-supervisor
+  java_shown "$java"
   cat >/etc/cdc-supervisor/supervisor.toml <<TOML
 root = "$root"
 [host]

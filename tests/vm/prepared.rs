@@ -1,10 +1,7 @@
 //! What `doctor --fix` and `--script` change of a host, and that the next boot still has it: two boots of one disk
 //! (`prepared.sh`), one test per fact.
 
-use super::{
-    guest::{Guest, Size, booted},
-    support,
-};
+use super::guest::{Guest, Size, booted};
 use std::{path::Path, sync::OnceLock};
 
 const FILE_HEAD: &str = "# Written by `cdc-supervisor doctor --fix`. Remove a line, or this file, to take it back.\n";
@@ -17,19 +14,9 @@ fn prepared() -> Result<&'static Guest, &'static str> {
     booted(&GUEST, "prepared", (2, Size::SMALL), &script, |_| Ok(()))
 }
 
-/// The guest, or nothing when the test has been skipped.
-macro_rules! prepared_or_skip {
-    ($test:literal) => {
-        match prepared() {
-            Ok(guest) => guest,
-            Err(reason) => return support::skip($test, reason),
-        }
-    };
-}
-
 #[test]
 fn the_host_is_not_changed_without_root_or_without_a_word() {
-    let guest = prepared_or_skip!("the_host_is_not_changed_without_root_or_without_a_word");
+    let guest = or_skip!(prepared(), "the_host_is_not_changed_without_root_or_without_a_word");
     assert_eq!(guest.saw("before"), BEFORE);
     let user = guest.saw("user.err");
     assert_eq!(guest.saw("user.rc"), "4", "{user}");
@@ -42,7 +29,7 @@ fn the_host_is_not_changed_without_root_or_without_a_word() {
 
 #[test]
 fn the_script_of_doctor_prepares_the_host_and_takes_it_back() {
-    let guest = prepared_or_skip!("the_script_of_doctor_prepares_the_host_and_takes_it_back");
+    let guest = or_skip!(prepared(), "the_script_of_doctor_prepares_the_host_and_takes_it_back");
     let said = guest.saw("script.done");
     assert_eq!((guest.saw("script.rc"), guest.saw("undo.rc")), ("0".into(), "0".into()), "{said}");
     let reserved = "# was: 40000-40002\nnet.ipv4.ip_local_reserved_ports = 33092,40000-40002\n";
@@ -52,7 +39,7 @@ fn the_script_of_doctor_prepares_the_host_and_takes_it_back() {
 
 #[test]
 fn only_the_setting_that_was_named_is_changed_and_it_outlives_a_boot() {
-    let guest = prepared_or_skip!("only_the_setting_that_was_named_is_changed_and_it_outlives_a_boot");
+    let guest = or_skip!(prepared(), "only_the_setting_that_was_named_is_changed_and_it_outlives_a_boot");
     assert_eq!(guest.saw("one.rc"), "0", "{}", guest.saw("one.err"));
     let one = format!("262144\n40000-40002\n{FILE_HEAD}{MAPS}");
     assert_eq!(guest.saw("one.settings"), one);
@@ -65,7 +52,7 @@ fn only_the_setting_that_was_named_is_changed_and_it_outlives_a_boot() {
 
 #[test]
 fn everything_is_changed_on_one_word_and_then_nothing_is_left_to_change() {
-    let guest = prepared_or_skip!("everything_is_changed_on_one_word_and_then_nothing_is_left_to_change");
+    let guest = or_skip!(prepared(), "everything_is_changed_on_one_word_and_then_nothing_is_left_to_change");
     assert_eq!(guest.saw("all.rc"), "0", "{}", guest.saw("all.err"));
     let all = guest.saw("all.settings");
     assert!(all.starts_with("262144\n33092\n") && all.contains("ip_local_reserved_ports = 33092"), "{all}");

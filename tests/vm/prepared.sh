@@ -1,13 +1,8 @@
 #!/bin/bash
 # Runs in the guest as root, in two boots of one disk: what `doctor` changes of the host, and what of it the next boot still has.
 # Leaves what it saw in /run/host/seen; prepared.rs judges.
-set -u
-share=/run/host
-seen=$share/seen
-boot=$(cat $share/boot)
-config=/etc/cdc-supervisor/supervisor.toml
-step() { echo "$(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; }
-saw() { printf '%s\n' "${@:2}" >"$seen/$1"; } # NAME VALUE...
+# shellcheck source=tests/vm/head.sh
+. /run/host/head.sh
 settings() { # NAME: the settings of this test as they are now
   saw "$1" "$(cat /proc/sys/vm/max_map_count)" "$(cat /proc/sys/net/ipv4/ip_local_reserved_ports)" \
     "$(cat /etc/sysctl.d/90-cdc-supervisor.conf 2>/dev/null)"
@@ -18,7 +13,6 @@ doctor() { # NAME ARGUMENTS...
   settings "$1.settings"
 }
 
-saw "boot-$boot" begun
 if [ "$boot" = 2 ]; then
   step "the next boot"
   settings rebooted

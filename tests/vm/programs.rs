@@ -6,7 +6,7 @@ use super::{
     guest::{Guest, Size, booted},
     node,
     packed::tree,
-    script, support,
+    script,
 };
 use serde_json::Value;
 use std::{fs, path::Path, sync::OnceLock};
@@ -21,16 +21,6 @@ fn programs() -> Result<&'static Guest, &'static str> {
         fs::write(share.join("list.toml"), List::of("apache-3.5.2", "apache-kafka", &kafka, &[FROM]).text())?;
         tree(share, &Path::new(env!("CARGO_MANIFEST_DIR")).join("dist"))
     })
-}
-
-/// The guest, or nothing when the test has been skipped.
-macro_rules! programs_or_skip {
-    ($test:literal) => {
-        match programs() {
-            Ok(guest) => guest,
-            Err(reason) => return support::skip($test, reason),
-        }
-    };
 }
 
 /// A command that was run in the guest ended with `code` and said all of `words`.
@@ -56,14 +46,14 @@ fn same_processes(before: &Value, after: &Value) {
 
 #[test]
 fn everything_that_was_waited_for_came_while_programs_did() {
-    let guest = programs_or_skip!("everything_that_was_waited_for_came_while_programs_did");
+    let guest = or_skip!(programs(), "everything_that_was_waited_for_came_while_programs_did");
     assert_eq!(guest.saw("end"), "reached", "{}", guest.journal());
     assert_eq!(guest.saw("never"), "", "{}", guest.journal());
 }
 
 #[test]
 fn nodes_whose_programs_are_missing_wait_and_everything_else_runs() {
-    let guest = programs_or_skip!("nodes_whose_programs_are_missing_wait_and_everything_else_runs");
+    let guest = or_skip!(programs(), "nodes_whose_programs_are_missing_wait_and_everything_else_runs");
     ended(guest, "look", 5, &["java 17.0.1+1", "kafka: ", "not all programs are in the store"]);
     ended(guest, "missing", 0, &[]);
     assert_eq!(guest.saw("missing.state"), "active\n0\nsame", "{}", guest.journal());
@@ -78,7 +68,7 @@ fn nodes_whose_programs_are_missing_wait_and_everything_else_runs() {
 
 #[test]
 fn nodes_start_by_themselves_when_the_fetch_unit_has_got_their_programs() {
-    let guest = programs_or_skip!("nodes_start_by_themselves_when_the_fetch_unit_has_got_their_programs");
+    let guest = or_skip!(programs(), "nodes_start_by_themselves_when_the_fetch_unit_has_got_their_programs");
     let (before, after) = (guest.json("missing"), guest.json("came"));
     assert_eq!(node(&after, "zookeeper")["state"], "ready", "{after}\n{}", guest.journal());
     same_processes(&before, &after);
@@ -89,7 +79,7 @@ fn nodes_start_by_themselves_when_the_fetch_unit_has_got_their_programs() {
 
 #[test]
 fn a_daemon_that_crashes_while_programs_are_fetched_is_there_again_at_once() {
-    let guest = programs_or_skip!("a_daemon_that_crashes_while_programs_are_fetched_is_there_again_at_once");
+    let guest = or_skip!(programs(), "a_daemon_that_crashes_while_programs_are_fetched_is_there_again_at_once");
     same_processes(&guest.json("missing"), &guest.json("crash"));
     // the server says nothing, and a fetch that is not cut short waits for it half a minute
     let fetch = guest.saw("crash.fetch");
@@ -99,7 +89,7 @@ fn a_daemon_that_crashes_while_programs_are_fetched_is_there_again_at_once() {
 
 #[test]
 fn a_reload_to_what_is_not_in_the_store_fetches_it_in_the_units_sandbox() {
-    let guest = programs_or_skip!("a_reload_to_what_is_not_in_the_store_fetches_it_in_the_units_sandbox");
+    let guest = or_skip!(programs(), "a_reload_to_what_is_not_in_the_store_fetches_it_in_the_units_sandbox");
     for hand in ["missing-reload", "reload-by-hand"] {
         let words = ["the file cannot be applied; nothing was changed", "kafka in the store: "];
         ended(guest, hand, 5, &words);
@@ -108,6 +98,8 @@ fn a_reload_to_what_is_not_in_the_store_fetches_it_in_the_units_sandbox() {
             &["`systemctl reload cdc-supervisor` fetches what is missing first"],
         );
     }
+    assert_ne!(guest.saw("missing-unit-reload.rc"), "0");
+    assert_ne!(guest.saw("missing-unit-reload.told"), "0", "a fetch that fails is followed by the words of the reload");
     ended(guest, "reload", 0, &[]);
     let after = guest.json("reload");
     assert_eq!(node(&after, "zookeeper")["state"], "ready", "{after}\n{}", guest.journal());
@@ -123,7 +115,7 @@ fn a_reload_to_what_is_not_in_the_store_fetches_it_in_the_units_sandbox() {
 
 #[test]
 fn what_root_types_leaves_no_file_of_root_in_the_users_store() {
-    let guest = programs_or_skip!("what_root_types_leaves_no_file_of_root_in_the_users_store");
+    let guest = or_skip!(programs(), "what_root_types_leaves_no_file_of_root_in_the_users_store");
     ended(guest, "root-fetch", 0, &["as cdc-supervisor, who owns /var/lib/cdc-supervisor", "kafka 3.5.2 (4 jars"]);
     ended(guest, "root-gc", 0, &["nothing to remove"]);
     ended(guest, "root-bundle", 0, &["as cdc-supervisor, who owns /var/lib/cdc-supervisor"]);
@@ -136,7 +128,7 @@ fn what_root_types_leaves_no_file_of_root_in_the_users_store() {
 
 #[test]
 fn a_listener_that_the_unit_keeps_from_its_clients_is_told_until_they_are_let_in() {
-    let guest = programs_or_skip!("a_listener_that_the_unit_keeps_from_its_clients_is_told_until_they_are_let_in");
+    let guest = or_skip!(programs(), "a_listener_that_the_unit_keeps_from_its_clients_is_told_until_they_are_let_in");
     let told = "zookeeper (0.0.0.0:2181) listens for other machines, and the unit lets none in (IPAddressDeny=any)";
     ended(guest, "lan-plan", 0, &[&format!("note: {told}")]);
     ended(guest, "lan-reload", 0, &[]);
@@ -152,7 +144,7 @@ fn a_listener_that_the_unit_keeps_from_its_clients_is_told_until_they_are_let_in
 
 #[test]
 fn a_slice_that_keeps_the_memory_controller_is_named() {
-    let guest = programs_or_skip!("a_slice_that_keeps_the_memory_controller_is_named");
+    let guest = or_skip!(programs(), "a_slice_that_keeps_the_memory_controller_is_named");
     assert!(!guest.saw("keeps.controllers").contains("memory"), "it keeps it: {}", guest.saw("keeps.controllers"));
     assert_eq!(guest.saw("keeps.state"), "failed\n4\n0", "{}", guest.saw("keeps.status"));
     contains(&guest.saw("keeps.status"), &["memory caps cannot be set", "does not pass it on", "DisableControllers="]);
@@ -160,16 +152,18 @@ fn a_slice_that_keeps_the_memory_controller_is_named() {
 
 #[test]
 fn the_unit_may_be_in_any_slice() {
-    let guest = programs_or_skip!("the_unit_may_be_in_any_slice");
+    let guest = or_skip!(programs(), "the_unit_may_be_in_any_slice");
     assert_eq!(guest.saw("apart.cgroup"), "/apart.slice/cdc-supervisor.service");
     same_processes(&guest.json("apart-before"), &guest.json("apart"));
     let wanted = format!("{}\nexec-condition", guest.saw("apart.before"));
+    assert_eq!(guest.saw("apart.owners-then"), guest.saw("apart.owners"), "nor does a look at who has the ports");
     assert_eq!(guest.saw("apart.fetched"), wanted, "live nodes wait for no look through the store");
 }
 
 #[test]
 fn root_and_data_elsewhere_are_refused_with_the_line_that_is_missing_and_run_with_it() {
-    let guest = programs_or_skip!("root_and_data_elsewhere_are_refused_with_the_line_that_is_missing_and_run_with_it");
+    let guest =
+        or_skip!(programs(), "root_and_data_elsewhere_are_refused_with_the_line_that_is_missing_and_run_with_it");
     assert_eq!(guest.saw("elsewhere.state"), "failed\n4\n0", "{}", guest.saw("elsewhere.status"));
     contains(&guest.saw("elsewhere.status"), &["/data/cdc", "unit-paths --write", "ReadWritePaths=/data/cdc"]);
     let unit = "cdc-supervisor.service may not write /data/cdc, /srv/zk";

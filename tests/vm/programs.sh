@@ -1,35 +1,12 @@
 #!/bin/bash
 # Runs in the guest as root: a stack whose programs must be fetched, from a server of the guest's own, and whose data lie elsewhere.
 # Leaves what it saw in /run/host/seen, one file per look. It judges nothing; programs.rs does.
-set -u
-share=/run/host
-seen=$share/seen
-unit=cdc-supervisor.service
+# shellcheck source=tests/vm/head.sh
+. /run/host/head.sh
 fetch=cdc-supervisor-fetch.service
-root=/var/lib/cdc-supervisor
-etc=/etc/cdc-supervisor
-step() { echo "$(cut -d' ' -f1 /proc/uptime) $1" >>"$seen/steps"; }
-saw() { printf '%s\n' "${@:2}" >"$seen/$1"; }                              # NAME VALUE...
-ran() { timeout 120 "${@:2}" >"$seen/$1.text" 2>&1 </dev/null; saw "$1.rc" $?; } # NAME COMMAND...: its output and code
-status() { cdc-supervisor status --json >"$seen/$1.json" 2>"$seen/$1.err"; } # NAME
-node() { cdc-supervisor status --json 2>/dev/null | jq -r ".nodes[] | select(.name == \"$1\") | $2"; }
-await() { # WHAT COMMAND... - up to 60 s; what never came is named
-  local what=$1
-  shift
-  for _ in $(seq 300); do "$@" && return; sleep .2; done
-  echo "$what" >>"$seen/never"
-}
-is() { [ "$(node "$1" "$2")" = "$3" ]; } # NODE FIELD VALUE
-main_pid() { systemctl show -P MainPID "$unit"; }
-state() { systemctl show -P ActiveState "$unit"; }
+patience=60 longest=120
 text() { systemctl show -P StatusText "$unit"; }
 says() { text | grep -q -- "$1"; } # WORDS: the unit's status has them
-overrule() { # KEY=VALUE... of the unit's [Service], until the next one; nothing: as shipped
-  mkdir -p "/etc/systemd/system/$unit.d"
-  printf '%s\n' '[Service]' "$@" >"/etc/systemd/system/$unit.d/test.conf"
-  systemctl daemon-reload
-}
-of_user() { ps -o pid=,args= -u cdc-supervisor 2>/dev/null; }
 not_theirs() { find "$1" ! -user cdc-supervisor -printf '%u %p\n'; } # DIR: what of it is not the unit's user's
 fetched() { journalctl -b --no-pager -u $fetch | grep -c 'Finished'; }
 replaced() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ]; }
@@ -59,12 +36,7 @@ refused() { # NAME: a start that is
   systemctl stop "$unit"
   systemctl reset-failed "$unit" 2>/dev/null
 }
-keep_journal() {
-  journalctl --no-pager -b -o short-precise -u "$unit" -u $fetch -u cdc-supervisor-nodes.service >"$seen/journal" 2>&1
-}
-saw boot-1 begun
 saw start.rc begun
-PATH=/usr/bin:/usr/sbin:/bin:/sbin:/usr/local/bin
 
 step "install.sh"
 install -m 755 $share/bin/fake-daemon /usr/local/bin/
@@ -96,6 +68,10 @@ before=$(main_pid)
 sleep 5 # RestartSec is 0.2 s: restarts would have come
 saw missing.state "$(state)" "$(systemctl show -P NRestarts "$unit")" "$(if replaced; then echo another; else echo same; fi)"
 ran missing-reload cdc-supervisor reload
+told() { journalctl -b -o cat --no-pager -u "$unit" | grep -c 'the file cannot be applied; nothing was changed'; }
+told_before=$(told)
+ran missing-unit-reload systemctl reload "$unit"
+saw missing-unit-reload.told $(($(told) - told_before))
 ran missing-check setpriv --reuid=cdc-supervisor --regid=cdc-supervisor --init-groups cdc-supervisor run --check
 
 step "a crash while the fetch unit asks a server that says nothing"
@@ -179,12 +155,15 @@ await "zookeeper is ready in another slice" is zookeeper .state ready
 saw apart.cgroup "$(systemctl show -P ControlGroup "$unit")"
 status apart-before
 saw apart.before "$(fetched)"
+owners() { stat -c %y /run/cdc-supervisor/port-owners.json; } # when they were written down
+saw apart.owners "$(owners)"
 before=$(main_pid)
 kill -9 "$before"
 await "a daemon after a crash in another slice" replaced
 await "calm is ready in another slice" is calm .state ready
 passed_over() { [ "$(systemctl show -P Result $fetch)" = exec-condition ]; }
 await "the fetch unit is passed over" passed_over
+saw apart.owners-then "$(owners)"
 status apart
 saw apart.fetched "$(fetched)" "$(systemctl show -P Result $fetch)"
 systemctl stop "$unit"
@@ -206,7 +185,6 @@ saw elsewhere.files "$(ls -A /srv/zk)"
 ran elsewhere-whole cdc-supervisor doctor --json
 overrule RestartSec=60
 kill -9 "$(main_pid)"
-waits() { [ "$(systemctl show -P SubState "$unit")" = auto-restart ]; }
 await "the unit waits for its restart" waits
 saw elsewhere.nodes "$(pgrep -u cdc-supervisor -c fake-daemon)"
 ran elsewhere-stop systemctl stop "$unit"

@@ -22,6 +22,9 @@ const LOOK: Duration = Duration::from_millis(200);
 /// How often it is told what is waited for.
 const TELL_EVERY: Duration = Duration::from_secs(15);
 
+/// It is told again by then, or the wait is over.
+pub(super) const TOLD_AGAIN_WITHIN: Duration = TELL_EVERY.saturating_add(SILENT_AT_MOST);
+
 /// How much of a log's end is read: the lines of a recovery of ten thousand logs.
 const TAIL: u64 = 8 << 20;
 

@@ -154,19 +154,9 @@ impl Cuts {
     }
 }
 
-/// The series, or nothing when the test has been skipped.
-macro_rules! cuts_or_skip {
-    ($test:literal) => {
-        match cuts() {
-            Ok(cuts) => cuts,
-            Err(reason) => return support::skip($test, reason),
-        }
-    };
-}
-
 #[test]
 fn after_every_loss_of_power_the_whole_stack_comes_back_by_itself() {
-    let cuts = cuts_or_skip!("after_every_loss_of_power_the_whole_stack_comes_back_by_itself");
+    let cuts = or_skip!(cuts(), "after_every_loss_of_power_the_whole_stack_comes_back_by_itself");
     assert_eq!((cuts.saw("end"), cuts.saw("never")), ("reached".into(), String::new()));
     for boot in 1..=cuts.cuts + 1 {
         let status: Value = serde_json::from_str(&cuts.saw(&format!("ready-{boot}.json"))).unwrap();
@@ -179,7 +169,7 @@ fn after_every_loss_of_power_the_whole_stack_comes_back_by_itself() {
 
 #[test]
 fn after_a_loss_of_power_the_brokers_are_the_cluster_they_were() {
-    let cuts = cuts_or_skip!("after_a_loss_of_power_the_brokers_are_the_cluster_they_were");
+    let cuts = or_skip!(cuts(), "after_a_loss_of_power_the_brokers_are_the_cluster_they_were");
     let first = cuts.saw("cluster-1");
     let ids: BTreeSet<&str> = first.lines().collect();
     assert_eq!((ids.len(), first.lines().count()), (1, 3), "{first}");
@@ -190,7 +180,7 @@ fn after_a_loss_of_power_the_brokers_are_the_cluster_they_were() {
 
 #[test]
 fn no_acknowledged_row_is_lost_with_the_power() {
-    let cuts = cuts_or_skip!("no_acknowledged_row_is_lost_with_the_power");
+    let cuts = or_skip!(cuts(), "no_acknowledged_row_is_lost_with_the_power");
     for boot in 1..=cuts.cuts {
         let (lost, of) = cuts.lost(boot, 2);
         assert!(lost.is_empty() && of >= LEAST, "cut {boot}: {} of {of} rows: {lost:?}", lost.len());
@@ -201,7 +191,7 @@ fn no_acknowledged_row_is_lost_with_the_power() {
 
 #[test]
 fn with_durability_power_cut_no_acknowledged_record_is_lost_with_the_power() {
-    let cuts = cuts_or_skip!("with_durability_power_cut_no_acknowledged_record_is_lost_with_the_power");
+    let cuts = or_skip!(cuts(), "with_durability_power_cut_no_acknowledged_record_is_lost_with_the_power");
     for boot in 1..=cuts.cuts {
         let (lost, of) = cuts.lost(boot, 0);
         assert!(lost.is_empty() && of >= LEAST, "cut {boot}: {} of {of} records: {lost:?}", lost.len());
@@ -214,7 +204,7 @@ fn with_durability_power_cut_no_acknowledged_record_is_lost_with_the_power() {
 
 #[test]
 fn what_was_only_in_the_page_cache_is_gone_and_that_shows_that_the_power_was_cut() {
-    let cuts = cuts_or_skip!("what_was_only_in_the_page_cache_is_gone_and_that_shows_that_the_power_was_cut");
+    let cuts = or_skip!(cuts(), "what_was_only_in_the_page_cache_is_gone_and_that_shows_that_the_power_was_cut");
     // Were nothing lost here, the guest's death would be no loss of power and the tests above would prove nothing.
     let lost: usize = (1..=cuts.cuts).map(|boot| cuts.lost(boot, 1).0.len()).sum();
     assert!(lost > 0, "nothing of {CACHED} was lost in {} cuts", cuts.cuts);
@@ -222,7 +212,7 @@ fn what_was_only_in_the_page_cache_is_gone_and_that_shows_that_the_power_was_cut
 
 #[test]
 fn after_a_kill_9_of_the_daemon_mysqld_sorts_on_disk_and_brokers_unpack_zstd() {
-    let cuts = cuts_or_skip!("after_a_kill_9_of_the_daemon_mysqld_sorts_on_disk_and_brokers_unpack_zstd");
+    let cuts = or_skip!(cuts(), "after_a_kill_9_of_the_daemon_mysqld_sorts_on_disk_and_brokers_unpack_zstd");
     assert_eq!(cuts.saw("after.pids"), cuts.saw("after.pids.then"), "a node was replaced");
     let passes = cuts.saw("after.merge-passes");
     assert!(passes.parse::<u64>().is_ok_and(|n| n > 0), "the sort did not go to the disk: {passes}");

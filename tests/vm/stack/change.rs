@@ -1,7 +1,7 @@
 //! What an installation goes through while the real products run: a reload, a broker over its cap, a later version, a restart, and
 //! its end.
 
-use super::{NODES, caps_hold, ended, guest_or_skip, ran_on};
+use super::{NODES, caps_hold, ended, ran_on, stack};
 use crate::{guest::Guest, packed::LATER, support::node_of};
 use serde_json::Value;
 
@@ -40,7 +40,7 @@ fn stopped_in_order(events: &[(String, String)]) {
 
 #[test]
 fn a_reload_takes_the_real_brokers_one_after_the_other_and_no_two_leave_an_isr() {
-    let guest = guest_or_skip!("a_reload_takes_the_real_brokers_one_after_the_other_and_no_two_leave_an_isr");
+    let guest = or_skip!(stack(), "a_reload_takes_the_real_brokers_one_after_the_other_and_no_two_leave_an_isr");
     ended(guest, "reload", 0, &[]);
     let events = events(guest, "reload");
     let mut runs: Vec<(usize, usize)> = BROKERS
@@ -62,7 +62,7 @@ fn a_reload_takes_the_real_brokers_one_after_the_other_and_no_two_leave_an_isr()
 
 #[test]
 fn a_reload_leaves_zookeeper_and_mysqld_running_and_changes_a_cap_in_place() {
-    let guest = guest_or_skip!("a_reload_leaves_zookeeper_and_mysqld_running_and_changes_a_cap_in_place");
+    let guest = or_skip!(stack(), "a_reload_leaves_zookeeper_and_mysqld_running_and_changes_a_cap_in_place");
     ran_on(&guest.json("before"), &guest.json("reload"), &["zookeeper", "mysql", "ticker"]);
     let brokers = BROKERS.map(|name| (name, 768));
     caps_hold(guest, "reload", [("zookeeper", 384), brokers[0], brokers[1], brokers[2], ("mysql", 1152)]);
@@ -70,7 +70,7 @@ fn a_reload_leaves_zookeeper_and_mysqld_running_and_changes_a_cap_in_place() {
 
 #[test]
 fn a_real_broker_over_its_cap_is_killed_alone_and_comes_back_into_every_isr() {
-    let guest = guest_or_skip!("a_real_broker_over_its_cap_is_killed_alone_and_comes_back_into_every_isr");
+    let guest = or_skip!(stack(), "a_real_broker_over_its_cap_is_killed_alone_and_comes_back_into_every_isr");
     let (before, after) = (guest.json("reload"), guest.json("oom-after"));
     ran_on(&before, &after, &["zookeeper", "broker-1", "broker-2", "mysql", "ticker"]);
     let broker = node_of(&after, "broker-3");
@@ -85,7 +85,8 @@ fn a_real_broker_over_its_cap_is_killed_alone_and_comes_back_into_every_isr() {
 
 #[test]
 fn the_record_of_a_real_broker_over_its_cap_tells_limit_parts_heap_collections_and_the_cap_to_set() {
-    let guest = guest_or_skip!(
+    let guest = or_skip!(
+        stack(),
         "the_record_of_a_real_broker_over_its_cap_tells_limit_parts_heap_collections_and_the_cap_to_set"
     );
     let text = guest.saw("oom.text");
@@ -115,7 +116,7 @@ fn the_record_of_a_real_broker_over_its_cap_tells_limit_parts_heap_collections_a
 
 #[test]
 fn a_later_version_takes_over_the_real_nodes_with_their_pids() {
-    let guest = guest_or_skip!("a_later_version_takes_over_the_real_nodes_with_their_pids");
+    let guest = or_skip!(stack(), "a_later_version_takes_over_the_real_nodes_with_their_pids");
     ended(guest, "upgrade", 0, &["6 nodes run on with their pids", &format!("installed  cdc-supervisor {LATER}")]);
     assert_eq!(guest.saw("upgrade.before"), guest.saw("upgrade.after"), "another main process");
     assert_eq!(guest.saw("upgrade.version"), format!("cdc-supervisor {LATER}"));
@@ -127,7 +128,7 @@ fn a_later_version_takes_over_the_real_nodes_with_their_pids() {
 
 #[test]
 fn a_restart_of_the_unit_stops_the_real_nodes_in_order_and_starts_each_anew() {
-    let guest = guest_or_skip!("a_restart_of_the_unit_stops_the_real_nodes_in_order_and_starts_each_anew");
+    let guest = or_skip!(stack(), "a_restart_of_the_unit_stops_the_real_nodes_in_order_and_starts_each_anew");
     ended(guest, "restart", 0, &[]);
     let events = events(guest, "restart");
     stopped_in_order(&events);
@@ -148,13 +149,13 @@ fn a_restart_of_the_unit_stops_the_real_nodes_in_order_and_starts_each_anew() {
 
 #[test]
 fn after_all_of_it_the_stack_verifies() {
-    let guest = guest_or_skip!("after_all_of_it_the_stack_verifies");
+    let guest = or_skip!(stack(), "after_all_of_it_the_stack_verifies");
     ended(guest, "verify", 0, &["verified: "]);
 }
 
 #[test]
 fn uninstall_stops_the_real_nodes_in_order_and_keeps_their_data() {
-    let guest = guest_or_skip!("uninstall_stops_the_real_nodes_in_order_and_keeps_their_data");
+    let guest = or_skip!(stack(), "uninstall_stops_the_real_nodes_in_order_and_keeps_their_data");
     ended(guest, "uninstall", 0, &["stopped    cdc-supervisor.service", "removed ", "kept  "]);
     stopped_in_order(&events(guest, "uninstall"));
     assert_eq!((guest.saw("uninstall.left"), guest.saw("uninstall.files")), (String::new(), String::new()));
@@ -172,7 +173,7 @@ fn uninstall_stops_the_real_nodes_in_order_and_keeps_their_data() {
 
 #[test]
 fn what_was_kept_is_used_again_and_purge_takes_all_of_it() {
-    let guest = guest_or_skip!("what_was_kept_is_used_again_and_purge_takes_all_of_it");
+    let guest = or_skip!(stack(), "what_was_kept_is_used_again_and_purge_takes_all_of_it");
     ended(guest, "again", 0, &[&format!("installed  cdc-supervisor {LATER}")]);
     assert_eq!(guest.saw("again.config"), "1");
     ended(guest, "purge-unasked", 8, &["--purge deletes /var/lib/cdc-supervisor with all data"]);

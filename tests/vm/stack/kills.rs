@@ -1,6 +1,6 @@
 //! `kill -9` of the daemon again and again with all of the real stack up, what daemon and shims hold, and a start against plain units.
 
-use super::{NODES, guest_or_skip, kill_rounds, ran_on, starts};
+use super::{NODES, kill_rounds, ran_on, stack, starts};
 use crate::{
     figures::Figure,
     guest::{Guest, tell},
@@ -23,7 +23,7 @@ fn ticks(guest: &Guest) -> Option<[u64; 3]> {
 
 #[test]
 fn a_daemon_killed_again_and_again_restarts_no_node_and_takes_all_over() {
-    let guest = guest_or_skip!("a_daemon_killed_again_and_again_restarts_no_node_and_takes_all_over");
+    let guest = or_skip!(stack(), "a_daemon_killed_again_and_again_restarts_no_node_and_takes_all_over");
     let (before, after) = (guest.json("start"), guest.json("killed"));
     ran_on(&before, &after, &NODES);
     ran_on(&before, &after, &["ticker"]);
@@ -49,15 +49,17 @@ fn a_daemon_killed_again_and_again_restarts_no_node_and_takes_all_over() {
 
 #[test]
 fn no_byte_of_a_log_is_lost_while_the_daemon_is_killed() {
-    let guest = guest_or_skip!("no_byte_of_a_log_is_lost_while_the_daemon_is_killed");
+    let guest = or_skip!(stack(), "no_byte_of_a_log_is_lost_while_the_daemon_is_killed");
     assert!(matches!(ticks(guest), Some([n, 0, 0]) if n > 0), "lines, gaps, others: {}", guest.saw("ticks"));
     assert_eq!(guest.saw("gaps"), "0");
 }
 
 #[test]
 fn at_rest_daemon_and_shims_hold_no_more_than_20_mb_and_what_makes_data_is_charged_to_its_node() {
-    let guest =
-        guest_or_skip!("at_rest_daemon_and_shims_hold_no_more_than_20_mb_and_what_makes_data_is_charged_to_its_node");
+    let guest = or_skip!(
+        stack(),
+        "at_rest_daemon_and_shims_hold_no_more_than_20_mb_and_what_makes_data_is_charged_to_its_node"
+    );
     let numbers = |name: &str| -> Vec<u64> { guest.saw(name).lines().map(|n| n.parse().unwrap()).collect() };
     let ([anon, kernel, file, peak], [reclaimed]) =
         (numbers("own")[..].try_into().unwrap(), numbers("own.reclaimed")[..].try_into().unwrap());
@@ -86,7 +88,7 @@ fn at_rest_daemon_and_shims_hold_no_more_than_20_mb_and_what_makes_data_is_charg
 
 #[test]
 fn a_warm_start_of_the_unit_is_measured_against_plain_units() {
-    let guest = guest_or_skip!("a_warm_start_of_the_unit_is_measured_against_plain_units");
+    let guest = or_skip!(stack(), "a_warm_start_of_the_unit_is_measured_against_plain_units");
     if starts() == 0 {
         return tell("starts against plain units were not measured: CDC_START_ROUNDS, or dist/bench.sh --only guest");
     }

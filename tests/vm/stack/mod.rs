@@ -71,17 +71,6 @@ fn provide(share: &Path, store: &str) -> Result<()> {
     words.iter().try_for_each(|(name, text)| fs::write(share.join(name), text))
 }
 
-/// The guest, or nothing when the test has been skipped.
-macro_rules! guest_or_skip {
-    ($test:literal) => {
-        match super::stack() {
-            Ok(guest) => guest,
-            Err(reason) => return super::support::skip($test, reason),
-        }
-    };
-}
-use guest_or_skip;
-
 /// A command that was run in the guest ended with `code` and said all of `words`.
 fn ended(guest: &Guest, name: &str, code: i32, words: &[&str]) {
     let text = guest.saw(&format!("{name}.text"));
@@ -118,13 +107,13 @@ mod start {
 
     #[test]
     fn everything_that_was_waited_for_came_with_the_real_stack() {
-        let guest = guest_or_skip!("everything_that_was_waited_for_came_with_the_real_stack");
+        let guest = or_skip!(stack(), "everything_that_was_waited_for_came_with_the_real_stack");
         assert_eq!((guest.saw("end"), guest.saw("never")), ("reached".into(), String::new()), "{}", guest.journal());
     }
 
     #[test]
     fn a_tree_and_a_bundle_install_the_real_programs_without_a_network() {
-        let guest = guest_or_skip!("a_tree_and_a_bundle_install_the_real_programs_without_a_network");
+        let guest = or_skip!(stack(), "a_tree_and_a_bundle_install_the_real_programs_without_a_network");
         assert_eq!(guest.saw("network"), "0", "only loopback");
         ended(guest, "install", 0, &["kafka 3.5.2", "mysql ", "sha256 ", "installed  cdc-supervisor"]);
         assert_eq!(
@@ -138,7 +127,7 @@ mod start {
 
     #[test]
     fn the_real_stack_starts_under_the_unit_with_its_caps_in_force() {
-        let guest = guest_or_skip!("the_real_stack_starts_under_the_unit_with_its_caps_in_force");
+        let guest = or_skip!(stack(), "the_real_stack_starts_under_the_unit_with_its_caps_in_force");
         assert_eq!(guest.saw("start.rc"), "0", "{}", guest.journal());
         let status = guest.json("start");
         assert_eq!(status["supervisor"]["caps"]["enforced"], true, "{status}");
@@ -158,7 +147,7 @@ mod start {
 
     #[test]
     fn daemon_and_shims_hold_no_more_than_20_mb_beside_five_real_nodes() {
-        let guest = guest_or_skip!("daemon_and_shims_hold_no_more_than_20_mb_beside_five_real_nodes");
+        let guest = or_skip!(stack(), "daemon_and_shims_hold_no_more_than_20_mb_beside_five_real_nodes");
         let own = &guest.json("start")["supervisor"]["memory"];
         let part = |key: &str| own[key].as_u64().unwrap_or_else(|| panic!("{key} is not known: {own}"));
         let held = part("anon_bytes") + part("kernel_bytes");

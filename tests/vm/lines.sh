@@ -1,0 +1,93 @@
+# shellcheck shell=bash disable=SC2154
+# lines.sh - part of in-guest.sh: what single lines of the three units are there for, each looked at where it works. lines.rs judges.
+fetch=cdc-supervisor-fetch.service nodes=cdc-supervisor-nodes.service
+
+step "what the sandboxes refuse"
+mkdir -p /home/open /usr/lib/modules/open
+mkdir -m 777 /opt/open
+chmod 755 /home /home/open
+echo open | tee /home/open/file >/tmp/open
+chmod 644 /home/open/file /tmp/open
+ip addr add 10.9.8.7/32 dev lo
+install -m 755 $share/probe.sh /usr/local/lib/probe.sh
+probe() { echo "/bin/bash /usr/local/lib/probe.sh $root/probe.$1 $(readlink /proc/self/ns/uts) $(readlink /proc/self/ns/net)"; }
+probed() { [ -e "$root/probe.$1" ]; }
+cat >>$config <<TOML
+[command.probe]
+argv = ["/bin/sh", "-c", "$(probe main); exec sleep 1000"]
+env = { PATH = "/usr/bin:/bin", HOME = "/root" }
+memory_max = "32M"
+TOML
+overrule
+systemctl start "$unit"
+await "the sandbox of a node is tried" probed main
+stat -c '%a %U %G' $root >"$seen/state.main"
+saw watchdog "$(systemctl show -P WatchdogUSec "$unit")" # known of a unit that runs
+
+step "who may speak for the unit"
+forge() { # as a process of the node calm; it says it where systemd listens
+  sh -c "echo \$\$ >$group/nodes/calm/cgroup.procs; NOTIFY_SOCKET=/run/systemd/notify exec setpriv --reuid=cdc-supervisor \
+    --regid=cdc-supervisor --clear-groups systemd-notify --status=forged"
+}
+forge; saw forged.rc $?
+saw forged "$(systemctl show -P StatusText "$unit")"
+systemctl stop "$unit"
+cp /var/tmp/good.toml $config
+
+overrule -u $fetch ExecCondition= ExecStart= "ExecStart=$(probe fetch)"
+ran fetch-probe systemctl start $fetch
+stat -c '%a %U %G' $root >"$seen/state.fetch"
+overrule -u $nodes ExecStart= "ExecStart=$(probe nodes)"
+ran nodes-probe systemctl start $nodes
+systemctl stop $nodes
+overrule -u $nodes
+# shellcheck disable=SC2046  # words
+setpriv --reuid=cdc-supervisor --regid=cdc-supervisor --clear-groups env "HOME=/root" $(probe outside)
+cp $root/probe.* "$seen/"
+for one in main fetch nodes; do
+  of=cdc-supervisor-$one.service
+  systemd-analyze security --no-pager --json=short "${of/-main/}" >"$seen/security-$one.json" 2>&1
+done
+
+step "which exit codes are tried again"
+ends() { # UNIT CODE: what the unit is after its program has ended with it
+  echo "$2" >/run/code
+  systemctl start "$1" >/dev/null 2>&1
+  echo "$2 $(systemctl show -P ActiveState "$1") $(systemctl show -P Result "$1")"
+  systemctl stop "$1"
+  systemctl reset-failed "$1" 2>/dev/null
+}
+says_code=(ExecCondition= ExecStart= 'ExecStart=/bin/sh -c "exit $$(cat /run/code)"')
+overrule RestartSec=60 "${says_code[@]}"
+overrule -u $fetch ExecCondition= ExecStart= ExecStart=/bin/true # quickly
+for code in 1 2 3 4 8; do ends "$unit" $code; done >"$seen/codes.main"
+overrule -u $fetch "${says_code[@]}"
+for code in 1 2 3 130; do ends $fetch $code; done >"$seen/codes.fetch"
+overrule -u $fetch
+
+step "what takes longer than TimeoutStartSec="
+cat >>$config <<'TOML'
+[command.slow]
+argv = ["/usr/local/bin/fake-daemon", "after=3000", "notify=READY=1"]
+memory_max = "16M"
+[command.slow.probe]
+notify = true
+TOML
+mapfile -t short < <(instead TimeoutStartSec=2)
+overrule "${short[@]}"
+ran slow-start systemctl start "$unit"
+status slow-start
+sed -i 's/after=3000/after=3001/' $config
+ran slow-reload systemctl reload "$unit"
+saw slow-reload.state "$(state)"
+renewed() { is slow .incarnation 2 && is slow .state ready; }
+await "what the reload has begun goes on" renewed
+status slow-reload
+systemctl stop "$unit"
+cp /var/tmp/good.toml $config
+overrule
+saw after "$(systemctl show -P After "$unit")"
+for one in "$unit" $fetch $nodes; do
+  saw "times.${one%.service}" "$(systemctl show -p TimeoutStartUSec -p TimeoutStopUSec -p RestartUSec \
+    -p RestartSteps -p RestartMaxDelayUSec "$one")"
+done
