@@ -30,6 +30,7 @@ pub(super) fn node(name: &str, kind: &str, up_s: i64, memory_mib: u64, cap_mib: 
         log: format!("/r/nodes/{name}/log/current"),
         detail: String::new(),
         incident: None,
+        stalls: None,
     }
 }
 
@@ -48,6 +49,7 @@ pub(super) fn stack() -> Status {
         },
         cluster: None,
         disks: None,
+        cut_short: None,
         nodes: vec![
             node("zookeeper", "zookeeper", 4, 54, 384, &[("client", 2181)]),
             node("broker-1", "broker", 2, 131, 768, &[("INTERNAL", 29092), ("EXTERNAL", 9092)]),

@@ -4,7 +4,7 @@ pub mod cluster;
 pub mod plan;
 pub mod topics;
 
-use crate::base::{Cause, NodeName, Timestamp, drill, outcome::Failure};
+use crate::base::{Cause, NodeName, Timestamp, drill, outcome::Failure, stall::Stalls};
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. A daemon answers any request whose `v` it knows.
@@ -274,6 +274,23 @@ pub struct Status {
     /// File systems that hold data; null: they are not watched, nothing runs, or a daemon older than this key.
     #[serde(default)]
     pub disks: Option<Vec<DiskState>>,
+    /// A roll that was cut short with its daemon, until each broker that it had not come to has been started anew; null: there is none, or
+    /// a daemon older than this key.
+    #[serde(default)]
+    pub cut_short: Option<CutShort>,
+}
+
+/// An operation that was cut short with its daemon and has left something undone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutShort {
+    /// `roll`, `roll broker-1, broker-2`.
+    pub operation: String,
+    /// When it began.
+    pub begun_at: Timestamp,
+    /// How far it was, in words.
+    pub step: String,
+    /// Brokers that it had not come to and that have not been started anew since.
+    pub not_restarted: Vec<NodeName>,
 }
 
 /// A file system that holds data.
@@ -374,6 +391,10 @@ pub struct Node {
     /// The number of its newest incident that is on record (`incidents ID`); null: none, or a daemon older than this key.
     #[serde(default)]
     pub incident: Option<u64>,
+    /// What held it up, against how long a ZooKeeper session lasts; null: it has nothing to do with one, it does not run, it was not looked
+    /// at yet, or a daemon older than this key.
+    #[serde(default)]
+    pub stalls: Option<Stalls>,
     /// What keeps it from starting and what to do; only in a node that is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,

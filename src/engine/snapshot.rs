@@ -6,8 +6,9 @@ use crate::{
         ids::ProcessId,
         outcome::{Failure, OomBy},
         recipe::{PortUse, Recipe},
+        stall::Stalls,
     },
-    lifecycle::{Dying, Node, State, StopReason, Wait, Wanted},
+    lifecycle::{Dying, Fleet, Node, State, StopReason, Wait, Wanted},
     sys::clock,
 };
 use serde::{Deserialize, Serialize};
@@ -66,6 +67,8 @@ pub struct NodeSnapshot {
     pub cap_bytes: Option<u64>,
     /// Where its memory goes; none: not enough is known.
     pub trend: Option<Trend>,
+    /// What held it up in this run, where that matters for ZooKeeper sessions and was looked at.
+    pub stalls: Option<Stalls>,
     /// Ports it binds.
     pub ports: Vec<PortUse>,
     /// Why it is in this state.
@@ -140,9 +143,13 @@ pub(super) fn ran_ms(record: &ExitRecord) -> Option<u64> {
 }
 
 impl NodeSnapshot {
-    pub(super) fn of(node: &Node, runtime: &NodeRuntime, now: Moment) -> Self {
+    /// `lacks`: what it comes after and does not serve.
+    pub(super) fn of(node: &Node, runtime: &NodeRuntime, lacks: Option<String>, now: Moment) -> Self {
         let recipe: &Recipe = &runtime.recipe;
         let mut detail = node.detail(now);
+        if let Some(lacks) = lacks {
+            detail = format!("{detail}; {lacks}");
+        }
         if let Some(trouble) = runtime.troubles.back() {
             detail = format!("{detail}; {trouble}");
         }
@@ -171,6 +178,7 @@ impl NodeSnapshot {
             session: runtime.registered,
             cap_bytes: recipe.launch.memory_max.map(|b| b.0),
             trend: runtime.trend,
+            stalls: runtime.stalls.clone(),
             ports: recipe.ports.clone(),
             detail,
             adopted: runtime.adopted,
@@ -233,6 +241,7 @@ impl NodeSnapshot {
             session: None,
             cap_bytes: None,
             trend: None,
+            stalls: None,
             ports: vec![],
             detail: format!("{state}: words"),
             adopted: false,
@@ -244,6 +253,16 @@ impl NodeSnapshot {
             queued_stop: None,
         }
     }
+}
+
+/// What a node that does not serve as it should comes after and what does not serve itself (a broker without ZooKeeper): the first thing to
+/// look at.
+pub(super) fn lacks(node: &Node, fleet: &Fleet) -> Option<String> {
+    if !matches!(node.state(), State::Degraded { .. }) {
+        return None;
+    }
+    let missing = node.after().iter().filter_map(|name| fleet.node(name)).find(|n| !n.state().serves())?;
+    Some(format!("{}, which it needs, is {}", missing.name(), missing.state().word()))
 }
 
 /// Keeps `since`, `ready_since` and `ready_after` of the runtime in step with the lifecycle after an event.

@@ -24,6 +24,7 @@ mod mysql_provision;
 pub mod mysql_validate;
 pub mod progress;
 pub mod redact;
+pub mod stalls;
 mod zookeeper;
 
 pub use zookeeper::data_dirs_of as zookeeper_data_dirs;

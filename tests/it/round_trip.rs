@@ -59,7 +59,8 @@ fn status_json_has_exactly_the_keys_of_the_contract() {
         n["incarnation"] == 2 && n["state"] == "ready" && n["incident"] == 1
     });
     let status = root.status();
-    keys(&status, "schema supervisor nodes cluster disks");
+    keys(&status, "schema supervisor nodes cluster disks cut_short");
+    assert!(status["cut_short"].is_null(), "nothing was cut short");
     assert!(status["cluster"].is_null(), "no brokers, no cluster");
     assert!(status["disks"].is_null(), "no data, no room for it");
     assert_eq!(status["schema"], 1);
@@ -70,7 +71,7 @@ fn status_json_has_exactly_the_keys_of_the_contract() {
     assert_eq!(status["supervisor"]["root"], root.path().display().to_string());
     keys(
         &node,
-        "name kind wanted state pid incarnation since ready_since up_ms restarts last_exit memory ports log detail incident",
+        "name kind wanted state pid incarnation since ready_since up_ms restarts last_exit memory ports log detail incident stalls",
     );
     keys(&node["last_exit"], "code signal cause at oom_by");
     keys(
