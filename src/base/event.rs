@@ -54,6 +54,8 @@ pub enum EventKind {
     MemoryHigh,
     /// It is not any more.
     MemoryEased,
+    /// It was held up for so long that its ZooKeeper session was at stake.
+    Stalled,
     /// A limit of its cgroup was not as it should be, or its process elsewhere: put right, or why not.
     LimitDrift,
     /// A death was put on record (`incidents`).
@@ -114,7 +116,7 @@ pub enum EventKind {
 
 impl EventKind {
     /// Every kind, for help texts and tests.
-    pub const ALL: [EventKind; 50] = [
+    pub const ALL: [EventKind; 51] = [
         EventKind::DaemonStarted,
         EventKind::DaemonEnded,
         EventKind::Adopted,
@@ -137,6 +139,7 @@ impl EventKind {
         EventKind::Trouble,
         EventKind::MemoryHigh,
         EventKind::MemoryEased,
+        EventKind::Stalled,
         EventKind::LimitDrift,
         EventKind::Incident,
         EventKind::IncidentClosed,
@@ -192,6 +195,7 @@ impl EventKind {
             EventKind::Trouble => "trouble",
             EventKind::MemoryHigh => "memory-high",
             EventKind::MemoryEased => "memory-eased",
+            EventKind::Stalled => "stalled",
             EventKind::LimitDrift => "limit-drift",
             EventKind::Incident => "incident",
             EventKind::IncidentClosed => "incident-closed",

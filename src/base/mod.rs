@@ -12,6 +12,7 @@ pub mod printable;
 pub mod programs;
 pub mod reason;
 pub mod recipe;
+pub mod stall;
 pub mod stop_signal;
 pub mod time;
 pub mod topics;

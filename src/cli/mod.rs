@@ -16,6 +16,7 @@ pub mod outlook_text;
 pub mod plan_text;
 pub mod printer;
 pub mod signals;
+pub mod stall_text;
 pub mod table;
 mod verbs;
 pub mod wait;

@@ -30,6 +30,7 @@ pub(super) fn node(name: &str, kind: &str, up_s: i64, memory_mib: u64, cap_mib: 
         log: format!("/r/nodes/{name}/log/current"),
         detail: String::new(),
         incident: None,
+        stalls: None,
     }
 }
 

@@ -4,7 +4,7 @@ pub mod cluster;
 pub mod plan;
 pub mod topics;
 
-use crate::base::{Cause, NodeName, Timestamp, drill, outcome::Failure};
+use crate::base::{Cause, NodeName, Timestamp, drill, outcome::Failure, stall::Stalls};
 use serde::{Deserialize, Serialize};
 
 /// Version of this protocol. A daemon answers any request whose `v` it knows.
@@ -374,6 +374,10 @@ pub struct Node {
     /// The number of its newest incident that is on record (`incidents ID`); null: none, or a daemon older than this key.
     #[serde(default)]
     pub incident: Option<u64>,
+    /// What held it up, against how long a ZooKeeper session lasts; null: it has nothing to do with one, it does not run, it was not looked
+    /// at yet, or a daemon older than this key.
+    #[serde(default)]
+    pub stalls: Option<Stalls>,
     /// What keeps it from starting and what to do; only in a node that is `failed`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<Failure>,

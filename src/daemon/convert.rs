@@ -112,6 +112,7 @@ fn node(n: &NodeSnapshot, layout: &Layout, meters: Meters<'_>, incident: Option<
         log: layout.log(&n.name).display().to_string(),
         detail: n.detail.clone(),
         incident,
+        stalls: n.stalls.clone(),
         failure: n.failure.clone(),
     }
 }

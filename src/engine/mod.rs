@@ -27,6 +27,7 @@ mod prepare;
 mod reserve;
 mod rounds;
 mod snapshot;
+mod stalls;
 mod still;
 mod takeover;
 mod trend;

@@ -12,6 +12,7 @@ use crate::{
         ExitRecord, ExitStatus, Incarnation, Launched, Moment, NodeKind, Reason, Timestamp,
         ids::ProcessId,
         recipe::{Recipe, Stop},
+        stall::Stalls,
     },
     lifecycle::Event,
     logs::tail::LogMark,
@@ -96,6 +97,8 @@ pub(super) struct NodeRuntime {
     pub(super) memory: Option<MemorySeen>,
     /// Where its memory goes in this run; none: not enough is known.
     pub(super) trend: Option<Trend>,
+    /// What held it up in this run; none: it has nothing to do with ZooKeeper sessions, or there was no round yet.
+    pub(super) stalls: Option<Stalls>,
     /// It was warned of for its memory, and that is not over.
     pub(super) memory_high: bool,
     /// Limits that do not hold and could not be put right.
@@ -197,6 +200,7 @@ impl NodeRuntime {
             started_at: None,
             memory: None,
             trend: None,
+            stalls: None,
             memory_high: false,
             unmended: None,
             obituaries: Vec::new(),
@@ -271,6 +275,7 @@ impl NodeRuntime {
     /// Ends the tasks of a run that is over, and forgets what was true of it alone.
     pub(super) fn end_run(&mut self) {
         self.trend = None;
+        self.stalls = None;
         self.memory_high = false;
         self.unmended = None;
         self.link = None;

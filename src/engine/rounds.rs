@@ -1,16 +1,18 @@
-//! Rounds over all nodes that run: memory for the record and for its trend, and whether the limits still hold. They go on
-//! turns of the loop that come anyway (a probe, the service manager's watchdog), and once soon after a start: nothing is woken
-//! up for them while all is quiet.
+//! Rounds over all nodes that run: memory for the record and for its trend, what held up those that have to do with ZooKeeper sessions, and
+//! whether the limits still hold. They go on turns of the loop that come anyway (a probe, the service manager's watchdog), and once soon
+//! after a start: nothing is woken up for them while all is quiet.
 
 use super::{
     Engine,
     incidents::MemorySeen,
     limits::Limits,
     node::Happening,
+    stalls::{self, About, Watched},
     trend::{self, History, Trend},
 };
 use crate::{
-    base::{ByteSize, EventKind, EventLine, Incarnation, Moment, NodeName, recipe::Recipe},
+    base::{ByteSize, EventKind, EventLine, Incarnation, Moment, NodeName, recipe::Recipe, stall},
+    services,
     sys::{
         cgroup::{self, Deviation},
         clock, memory, process,
@@ -41,7 +43,15 @@ pub(super) struct Rounds {
     started: Option<Moment>,
     under_way: Arc<AtomicBool>,
     /// Of each node, in its current run. Only the round that is under way has it.
-    histories: Arc<Mutex<BTreeMap<NodeName, (Incarnation, History)>>>,
+    kept: Arc<Mutex<BTreeMap<NodeName, Kept>>>,
+}
+
+/// What is kept of a node from round to round, in one run of it.
+#[derive(Debug, Default)]
+struct Kept {
+    incarnation: Incarnation,
+    history: History,
+    watched: Watched,
 }
 
 /// What a round saw of one node.
@@ -50,6 +60,7 @@ pub(super) struct Look {
     incarnation: Incarnation,
     memory: Option<MemorySeen>,
     trend: Option<Trend>,
+    stalls: Option<stalls::Seen>,
     /// Limits were looked at, and these did not hold.
     deviations: Option<Vec<Deviation>>,
 }
@@ -85,22 +96,19 @@ pub(super) fn turn(engine: &mut Engine) {
     if with_limits {
         rounds.limits = Some(now);
     }
+    let shortest = engine.nodes.values().filter_map(|runtime| services::stalls::session(&runtime.recipe)).min();
     let nodes: Vec<Node> = engine
         .nodes
         .iter()
         .filter_map(|(name, runtime)| {
             let run = engine.fleet.node(name)?.state().run()?;
             let incarnation = runtime.link.as_ref()?.incarnation;
-            Some(Node { incarnation, process: run.process.clone(), recipe: Arc::clone(&runtime.recipe) })
+            let (process, recipe) = (run.process.clone(), Arc::clone(&runtime.recipe));
+            let about = About::of(&recipe, &process, runtime.started_at, shortest);
+            Some(Node { incarnation, process, recipe, about })
         })
         .collect();
-    let round = Round {
-        limits: engine.limits.clone(),
-        with_limits,
-        histories: Arc::clone(&engine.rounds.histories),
-        now,
-        nodes,
-    };
+    let round = Round { limits: engine.limits.clone(), with_limits, kept: Arc::clone(&engine.rounds.kept), now, nodes };
     let (sink, under_way) = (engine.sink.clone(), Arc::clone(&engine.rounds.under_way));
     // Files of /sys are read, and memory may be reclaimed while a limit is written.
     tokio::task::spawn_blocking(move || {
@@ -116,34 +124,38 @@ struct Node {
     incarnation: Incarnation,
     process: crate::base::ids::ProcessId,
     recipe: Arc<Recipe>,
+    /// What may hold it up, where that matters.
+    about: Option<About>,
 }
 
 struct Round {
     limits: Option<Limits>,
     with_limits: bool,
-    histories: Arc<Mutex<BTreeMap<NodeName, (Incarnation, History)>>>,
+    kept: Arc<Mutex<BTreeMap<NodeName, Kept>>>,
     now: Moment,
     nodes: Vec<Node>,
 }
 
 impl Round {
     fn go(self, tell: &mut dyn FnMut(NodeName, Look)) {
-        let mut histories = self.histories.lock().unwrap_or_else(PoisonError::into_inner);
-        histories.retain(|name, _| self.nodes.iter().any(|n| n.recipe.node == *name));
+        let mut all = self.kept.lock().unwrap_or_else(PoisonError::into_inner);
+        all.retain(|name, _| self.nodes.iter().any(|n| n.recipe.node == *name));
         for node in &self.nodes {
             let name = &node.recipe.node;
             let memory = self.memory(node);
-            let (incarnation, history) = histories.entry(name.clone()).or_default();
-            if *incarnation != node.incarnation {
-                (*incarnation, *history) = (node.incarnation, History::default());
+            let kept = all.entry(name.clone()).or_default();
+            if kept.incarnation != node.incarnation {
+                *kept = Kept { incarnation: node.incarnation, ..Kept::default() };
             }
+            let Kept { history, watched, .. } = kept;
             if let Some(anon) = memory.and_then(|m| m.anon) {
                 history.push(self.now, anon);
             }
+            let stalls = node.about.as_ref().map(|about| watched.look(about, self.now));
             let trend = history.trend(node.recipe.launch.memory_max.map(|cap| cap.0));
             let deviations = self.limits.as_ref().filter(|_| self.with_limits).map(|limits| self.mend(limits, node));
-            if memory.is_some() || deviations.is_some() {
-                tell(name.clone(), Look { incarnation: node.incarnation, memory, trend, deviations });
+            if memory.is_some() || stalls.is_some() || deviations.is_some() {
+                tell(name.clone(), Look { incarnation: node.incarnation, memory, trend, stalls, deviations });
             }
         }
     }
@@ -204,6 +216,13 @@ pub(super) fn looked(engine: &mut Engine, node: &NodeName, look: Look) {
                 (true, true) | (false, false) => {}
             }
         }
+    }
+    if let Some(seen) = look.stalls {
+        if let Some((held, length, at)) = seen.long {
+            let words = stall::words(held, length, at, seen.stalls.session());
+            events.push(EventLine::new(EventKind::Stalled, words));
+        }
+        runtime.stalls = Some(seen.stalls);
     }
     if let Some(deviations) = look.deviations {
         let unmended: Vec<&str> = deviations.iter().filter(|d| !d.mended).map(|d| d.text.as_str()).collect();

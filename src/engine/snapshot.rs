@@ -6,6 +6,7 @@ use crate::{
         ids::ProcessId,
         outcome::{Failure, OomBy},
         recipe::{PortUse, Recipe},
+        stall::Stalls,
     },
     lifecycle::{Dying, Node, State, StopReason, Wait, Wanted},
     sys::clock,
@@ -66,6 +67,8 @@ pub struct NodeSnapshot {
     pub cap_bytes: Option<u64>,
     /// Where its memory goes; none: not enough is known.
     pub trend: Option<Trend>,
+    /// What held it up in this run, where that matters for ZooKeeper sessions and was looked at.
+    pub stalls: Option<Stalls>,
     /// Ports it binds.
     pub ports: Vec<PortUse>,
     /// Why it is in this state.
@@ -169,6 +172,7 @@ impl NodeSnapshot {
             session: runtime.registered,
             cap_bytes: recipe.launch.memory_max.map(|b| b.0),
             trend: runtime.trend,
+            stalls: runtime.stalls.clone(),
             ports: recipe.ports.clone(),
             detail,
             adopted: runtime.adopted,
@@ -230,6 +234,7 @@ impl NodeSnapshot {
             session: None,
             cap_bytes: None,
             trend: None,
+            stalls: None,
             ports: vec![],
             detail: format!("{state}: words"),
             adopted: false,

@@ -23,6 +23,7 @@ mod mysql;
 mod mysql_provision;
 pub mod progress;
 pub mod redact;
+pub mod stalls;
 mod zookeeper;
 
 pub use zookeeper::data_dirs_of as zookeeper_data_dirs;

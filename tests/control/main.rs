@@ -143,6 +143,7 @@ fn status(root: &str) -> Status {
         nodes: Vec::new(),
         cluster: None,
         disks: None,
+        cut_short: None,
     }
 }
 
@@ -390,7 +391,7 @@ async fn when_the_daemon_ends_watchers_end_and_open_orders_are_told() {
 }
 
 /// Keys that came after version 1 was written down and are never missing: unknown is null.
-const ADDED: [&str; 9] = [
+const ADDED: [&str; 11] = [
     "incident",
     "up_ms",
     "kernel_bytes",
@@ -400,6 +401,8 @@ const ADDED: [&str; 9] = [
     "oom_by",
     "cluster",
     "disks",
+    "stalls",
+    "cut_short",
 ];
 
 /// Each line, read and written again, is the line: what version 1 looks like from outside does not change by accident.

@@ -70,7 +70,7 @@ fn status_json_has_exactly_the_keys_of_the_contract() {
     assert_eq!(status["supervisor"]["root"], root.path().display().to_string());
     keys(
         &node,
-        "name kind wanted state pid incarnation since ready_since up_ms restarts last_exit memory ports log detail incident",
+        "name kind wanted state pid incarnation since ready_since up_ms restarts last_exit memory ports log detail incident stalls",
     );
     keys(&node["last_exit"], "code signal cause at oom_by");
     keys(

@@ -32,6 +32,7 @@ mod reload;
 mod roll;
 mod settings;
 mod snapshot;
+mod stalls;
 mod throwaway;
 mod topics;
 mod verify;

@@ -8,7 +8,7 @@ use crate::{
         disk_text,
         error::{CliError, of_output, refusal},
         exit::Exit,
-        memory_table, table,
+        memory_table, stall_text, table,
     },
     control::{
         client::ClientError,
@@ -111,13 +111,15 @@ fn text(context: &Context, status: &Status, args: &args::Status) -> Result<Strin
     };
     let mut parts = vec![head, String::new(), nodes];
     let cluster = status.cluster.as_ref().filter(|_| !args.memory);
-    let lines = cluster.map(|cluster| cluster_text::lines(cluster, now)).unwrap_or_default();
+    let mut lines = cluster.map(|cluster| cluster_text::lines(cluster, now)).unwrap_or_default();
+    lines.extend(cluster.and_then(|_| stall_text::line(&status.nodes)));
     if !lines.is_empty() {
         parts.push(String::new());
         parts.extend(lines);
     }
     let mut remarks = table::remarks(status, now);
     remarks.extend(cluster.map(cluster_text::remarks).unwrap_or_default());
+    remarks.extend(cluster.map(|_| stall_text::remarks(&status.nodes)).unwrap_or_default());
     remarks.extend(status.disks.iter().flatten().filter_map(disk_text::remark));
     if !remarks.is_empty() {
         parts.push(String::new());

@@ -1,0 +1,155 @@
+//! What holds real nodes up is seen: pauses of their collectors, and a thread that gets no processor, against the session that is at
+//! stake. And brokers go on without ZooKeeper: nothing that the daemon asks of them waits for it.
+
+use crate::{
+    stack::Stack,
+    support::{STATE_LIMIT, process, until, wait::stays},
+};
+use serde_json::Value;
+use std::{
+    fs,
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+const SESSION: Duration = Duration::from_secs(4);
+
+fn stalls(stack: &Stack, node: &str) -> Value {
+    stack.node(node)["stalls"].clone()
+}
+
+/// The longest pause in a collector's log, milliseconds.
+fn longest_pause(stack: &Stack, node: &str) -> f64 {
+    let log = fs::read_to_string(stack.path().join(format!("nodes/{node}/run/tmp/gc.log"))).unwrap();
+    let pauses = log.lines().filter(|line| line.contains(" Pause "));
+    pauses.filter_map(|line| line.rsplit(' ').next()?.strip_suffix("ms")?.parse().ok()).fold(0.0, f64::max)
+}
+
+/// The thread that gives a broker's signs of life.
+fn sender(pid: i32) -> i32 {
+    let all = fs::read_dir(format!("/proc/{pid}/task")).unwrap().map(|entry| entry.unwrap().path());
+    let named = |path: &std::path::PathBuf| fs::read_to_string(path.join("comm")).unwrap_or_default();
+    let found = all.into_iter().find(|path| named(path).starts_with("main-SendThread")).expect("the thread is there");
+    found.file_name().unwrap().to_str().unwrap().parse().unwrap()
+}
+
+/// Programs that want one processor for themselves, until they are dropped.
+struct Hogs(Vec<Child>);
+
+impl Hogs {
+    fn on(cpu: &str) -> Self {
+        let hog = || {
+            let mut hog = Command::new("taskset");
+            hog.args(["-c", cpu, "sh", "-c", "while :; do :; done"]).stdin(Stdio::null());
+            hog.spawn().unwrap()
+        };
+        Self((0..8).map(|_| hog()).collect())
+    }
+}
+
+impl Drop for Hogs {
+    fn drop(&mut self) {
+        for hog in &mut self.0 {
+            let _ = hog.kill();
+            let _ = hog.wait();
+        }
+    }
+}
+
+fn done(program: &str, arguments: &[&str]) {
+    let output = Command::new(program).args(arguments).output().unwrap();
+    assert!(output.status.success(), "{program} {arguments:?}: {output:?}");
+}
+
+#[test]
+fn pauses_of_collectors_and_waits_for_a_processor_are_told_against_the_session() {
+    let stack = Stack::begun();
+    let text = fs::read_to_string(stack.config()).unwrap();
+    let body = text.split_once("\n\n").unwrap().1;
+    let body = body.replace("[zookeeper]\n", "[zookeeper]\ntick = \"400ms\"\n");
+    let session = format!("[kafka]\nsession_timeout = \"{}s\"\n", SESSION.as_secs());
+    stack.configure_raw(&body.replace("[kafka]\n", &session));
+    // a machine that is as busy as this test makes it holds others up, too
+    stack.expect_log("was held up for");
+    stack.up();
+    let admin = stack.admin();
+    stack.await_whole(&admin);
+
+    for node in ["zookeeper", "broker-1", "broker-2", "broker-3"] {
+        let seen = until(STATE_LIMIT, &format!("both kinds of {node} are known"), || {
+            let seen = stalls(&stack, node);
+            if seen["collector"].is_object() && seen["processor"]["at"].is_string() {
+                Ok(seen)
+            } else {
+                Err(seen.to_string())
+            }
+        });
+        assert_eq!(seen["session_ms"], 4_000, "{node}: {seen}");
+    }
+    assert!(stalls(&stack, "mysql").is_null());
+    // what is told is what the JVM has written, to a tenth of a millisecond
+    until(STATE_LIMIT, "the longest pause of broker-1 is told", || {
+        let (told, written) =
+            (stalls(&stack, "broker-1")["collector"]["longest_ms"].as_f64(), longest_pause(&stack, "broker-1"));
+        let same = written > 0.0 && told.is_some_and(|told| (told - written).abs() <= 0.1);
+        if same { Ok(()) } else { Err(format!("{told:?}, {written} is written")) }
+    });
+    println!("{}", stack.ok(&["status"]).stdout);
+
+    // A thread that eight programs keep away from its processor.
+    let thread = sender(stack.pid("broker-2")).to_string();
+    let status = fs::read_to_string("/proc/self/status").unwrap();
+    let allowed = status.lines().find_map(|line| line.strip_prefix("Cpus_allowed_list:")).unwrap().trim();
+    let cpu: String = allowed.chars().take_while(char::is_ascii_digit).collect();
+    done("taskset", &["-p", "-c", &cpu, &thread]);
+    done("chrt", &["--idle", "-p", "0", &thread]);
+    // where the kernel groups by session (sched(7), autogroup) the group counts; not there: nothing to do
+    let _ = fs::write(format!("/proc/{}/autogroup", stack.pid("broker-2")), "19");
+    let hogs = Hogs::on(&cpu);
+    let event = until(STATE_LIMIT * 3, "half of a session is gone", || {
+        let told = stack.events("stalled").into_iter().rev().find(|text| text.contains("for want of a processor"));
+        told.ok_or_else(|| stalls(&stack, "broker-2").to_string())
+    });
+    drop(hogs);
+    println!("{event}");
+    let seen = stalls(&stack, "broker-2");
+    assert!(seen["processor"]["longest_ms"].as_f64() >= Some(2_000.0), "{seen}");
+    let text = stack.ok(&["status"]).stdout;
+    println!("{text}");
+    assert!(text.contains("stalls     longest ") && text.contains("of a session of 4.0 s"), "{text}");
+    done("chrt", &["--other", "-p", "0", &thread]);
+    stack.await_whole(&admin);
+
+    // What a new daemon has not seen it does not tell, but for what is written down.
+    let written = stalls(&stack, "broker-1")["collector"]["longest_ms"].clone();
+    process::kill(stack.daemon(), 9);
+    stack.up();
+    until(STATE_LIMIT, "the pauses of before are known", || {
+        let seen = stalls(&stack, "broker-1");
+        if seen["collector"]["longest_ms"].as_f64() >= written.as_f64() { Ok(()) } else { Err(seen.to_string()) }
+    });
+}
+
+#[test]
+fn brokers_go_on_without_zookeeper_and_it_is_named_when_one_does_not() {
+    let stack = Stack::begun();
+    stack.up();
+    let admin = stack.admin();
+    stack.await_whole(&admin);
+    stack.ok(&["stop", "zookeeper"]);
+    let state = |node: &str| stack.node(node)["state"].as_str().unwrap_or_default().to_owned();
+    // As long as it took until the threads of all of them waited for it: the daemon had asked for settings of topics.
+    stays(Duration::from_secs(75), "every broker answers", || {
+        // how often somebody looks
+        std::thread::sleep(Duration::from_secs(1));
+        ["broker-1", "broker-2", "broker-3"].iter().all(|node| state(node) == "ready")
+    });
+    process::kill(stack.pid("broker-3"), libc::SIGSTOP);
+    let degraded = stack.await_node("broker-3", "degraded", |n| n["state"] == "degraded");
+    process::kill(stack.pid("broker-3"), libc::SIGCONT);
+    let detail = degraded["detail"].as_str().unwrap();
+    assert!(detail.contains("zookeeper, which it needs, is down"), "{detail}");
+    stack.await_node("broker-3", "ready again", |n| n["state"] == "ready");
+    stack.ok(&["start", "zookeeper"]);
+    stack.await_whole(&admin);
+}
