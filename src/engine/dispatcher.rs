@@ -19,7 +19,7 @@ use super::{
     places,
     reserve::Reserve,
     rounds::{self, Rounds},
-    snapshot::{LastExit, NodeSnapshot, Snapshot, note_times},
+    snapshot::{LastExit, NodeSnapshot, Snapshot, lacks, note_times},
     still::StillRequest,
 };
 use crate::{
@@ -264,7 +264,7 @@ impl Engine {
             if serves_now {
                 first_served.push(name.clone());
             }
-            let shown = NodeSnapshot::of(node, runtime, now);
+            let shown = NodeSnapshot::of(node, runtime, lacks(node, &self.fleet), now);
             if self.shown.get(name).is_none_or(|old| **old != shown) {
                 news = true;
                 self.shown.insert(name.clone(), Arc::new(shown));

@@ -8,7 +8,7 @@ use crate::{
         recipe::{PortUse, Recipe},
         stall::Stalls,
     },
-    lifecycle::{Dying, Node, State, StopReason, Wait, Wanted},
+    lifecycle::{Dying, Fleet, Node, State, StopReason, Wait, Wanted},
     sys::clock,
 };
 use serde::{Deserialize, Serialize};
@@ -141,9 +141,13 @@ pub(super) fn ran_ms(record: &ExitRecord) -> Option<u64> {
 }
 
 impl NodeSnapshot {
-    pub(super) fn of(node: &Node, runtime: &NodeRuntime, now: Moment) -> Self {
+    /// `lacks`: what it comes after and does not serve.
+    pub(super) fn of(node: &Node, runtime: &NodeRuntime, lacks: Option<String>, now: Moment) -> Self {
         let recipe: &Recipe = &runtime.recipe;
         let mut detail = node.detail(now);
+        if let Some(lacks) = lacks {
+            detail = format!("{detail}; {lacks}");
+        }
         if let Some(trouble) = runtime.troubles.back() {
             detail = format!("{detail}; {trouble}");
         }
@@ -245,6 +249,16 @@ impl NodeSnapshot {
             queued_stop: None,
         }
     }
+}
+
+/// What a node that does not serve as it should comes after and what does not serve itself (a broker without ZooKeeper): the first thing to
+/// look at.
+pub(super) fn lacks(node: &Node, fleet: &Fleet) -> Option<String> {
+    if !matches!(node.state(), State::Degraded { .. }) {
+        return None;
+    }
+    let missing = node.after().iter().filter_map(|name| fleet.node(name)).find(|n| !n.state().serves())?;
+    Some(format!("{}, which it needs, is {}", missing.name(), missing.state().word()))
 }
 
 /// Keeps `since`, `ready_since` and `ready_after` of the runtime in step with the lifecycle after an event.

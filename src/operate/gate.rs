@@ -162,6 +162,10 @@ impl Field {
     /// What breaks if broker `id` is stopped.
     pub(super) async fn impact(&self, id: u32) -> Result<Impact, String> {
         let Some(view) = self.said.view().cloned() else { return Err("no broker answers".into()) };
+        // What holds for topics is asked below, and a broker's thread that looks it up waits there until ZooKeeper is back.
+        if let Some(why) = self.zookeeper_is_away() {
+            return Err(why);
+        }
         let topics: Vec<&str> = view.topics.iter().map(|t| t.name.as_str()).collect();
         let from = view.answering.and_then(|id| self.asked.get(&id)).ok_or("the broker that answers is not listed")?;
         let min_isr = min_isr(*from, &topics, ASK).await.map_err(|e| e.in_one_line())?;

@@ -8,7 +8,7 @@ mod watch;
 
 pub use around::{Around, Arounds, Binlog, MysqlSeen, ZookeeperSeen};
 pub use health::{Health, Look, MinIsr, Share, name, partitions, some};
-pub(super) use watch::serving;
+pub(super) use watch::{serving, zookeeper_is_ready};
 pub use watch::{Known, Latest, watch};
 
 use super::{prove::MysqlTargets, whole::Brokers};

@@ -88,6 +88,13 @@ pub(in crate::operate) fn serving(snapshot: &Snapshot) -> Vec<u32> {
     serves.filter_map(|n| if let NodeKind::Broker(id) = n.kind { Some(id) } else { None }).collect()
 }
 
+/// Whether brokers may be asked what holds for topics. They look it up in ZooKeeper (`ZkConfigRepository`, 3.5), and without it the thread
+/// that does waits until it is back, however soon its asker has gone (`KafkaZkClient.retryRequestsUntilConnected`): four such questions, and a
+/// broker with four of these threads answers nobody. Seen: asked once a second, every broker was mute a minute after ZooKeeper.
+pub(in crate::operate) fn zookeeper_is_ready(snapshot: &Snapshot) -> bool {
+    snapshot.nodes.iter().filter(|n| n.kind == NodeKind::Zookeeper).all(|n| n.state == "ready")
+}
+
 #[derive(Debug, Default)]
 struct Watcher {
     last: Option<Look>,
@@ -95,7 +102,10 @@ struct Watcher {
     /// of changes that were none.
     answered: Option<u32>,
     min_isr: MinIsr,
+    /// When it was asked for last.
     min_isr_at: Option<Instant>,
+    /// It was not told then.
+    min_isr_untold: bool,
     amiss_since: Option<Instant>,
     elected: BTreeMap<u32, Instant>,
 }
@@ -104,7 +114,7 @@ impl Watcher {
     /// One look and what follows from it; the pause until the next.
     async fn turn(&mut self, engine: &Handle, sight: &Sight, serving: &[u32], known: &Known) -> Duration {
         let now = Instant::now();
-        let Some(look) = self.look(sight, serving).await else { return PAUSE };
+        let Some(look) = self.look(engine, sight, serving).await else { return PAUSE };
         if let Some(before) = self.last.as_ref().filter(|before| **before != look) {
             for event in change::events(before, &look) {
                 tracing::info!("cluster: {}", event.text);
@@ -126,7 +136,7 @@ impl Watcher {
     }
 
     /// Asks brokers one after the other until one answers that belongs to the cluster.
-    async fn look(&mut self, sight: &Sight, serving: &[u32]) -> Option<Look> {
+    async fn look(&mut self, engine: &Handle, sight: &Sight, serving: &[u32]) -> Option<Look> {
         let first = self.answered.filter(|id| serving.contains(id));
         let others = serving.iter().copied().filter(|id| Some(*id) != first);
         for id in first.into_iter().chain(others) {
@@ -142,21 +152,28 @@ impl Watcher {
             };
             self.answered = Some(id);
             let topics: BTreeSet<&str> = view.topics.iter().map(|t| t.name.as_str()).collect();
-            let stale = self.min_isr_at.is_none_or(|at| at.elapsed() >= MIN_ISR_AGE);
-            if stale || topics.iter().any(|topic| !self.min_isr.contains_key(*topic)) {
+            if self.asks_min_isr(&topics) && zookeeper_is_ready(&engine.snapshot()) {
                 let topics: Vec<&str> = topics.into_iter().collect();
+                self.min_isr_at = Some(Instant::now());
                 match min_isr(address, &topics, ASK).await {
-                    Ok(found) => {
-                        self.min_isr = found;
-                        self.min_isr_at = Some(Instant::now());
+                    Ok(found) => (self.min_isr, self.min_isr_untold) = (found, false),
+                    // What was known holds until it is asked again.
+                    Err(e) => {
+                        self.min_isr_untold = true;
+                        tracing::debug!(broker = id, "cluster: {}", e.in_one_line());
                     }
-                    // What was known holds until it can be asked again.
-                    Err(e) => tracing::debug!(broker = id, "cluster: {}", e.in_one_line()),
                 }
             }
             return Some(Look { view, min_isr: self.min_isr.clone() });
         }
         None
+    }
+
+    /// Whether it is time to ask what `min.insync.replicas` is: from time to time, and when there is a new topic; but not again at once when
+    /// it was not told, or each question would take another of the broker's threads ([`zookeeper_is_ready`]).
+    fn asks_min_isr(&self, topics: &BTreeSet<&str>) -> bool {
+        let stale = self.min_isr_at.is_none_or(|at| at.elapsed() >= MIN_ISR_AGE);
+        stale || !self.min_isr_untold && topics.iter().any(|topic| !self.min_isr.contains_key(*topic))
     }
 
     /// Has preferred leaders elected for brokers that are back in every ISR.
@@ -195,6 +212,30 @@ fn led_again(asked: &ByTopic, refused: &BTreeMap<(String, u32), i16>) -> Vec<Str
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::engine::NodeSnapshot;
+
+    #[test]
+    fn a_question_about_topics_that_was_not_answered_is_not_asked_again_at_once() {
+        let topics = BTreeSet::from(["t"]);
+        let mut watcher = Watcher::default();
+        assert!(watcher.asks_min_isr(&topics));
+        watcher.min_isr_at = Some(Instant::now());
+        assert!(watcher.asks_min_isr(&topics), "a topic that nothing is known of");
+        watcher.min_isr_untold = true;
+        assert!(!watcher.asks_min_isr(&topics));
+        (watcher.min_isr, watcher.min_isr_untold) = (BTreeMap::from([("t".to_owned(), 2)]), false);
+        assert!(!watcher.asks_min_isr(&topics) && watcher.asks_min_isr(&BTreeSet::from(["t", "new"])));
+    }
+
+    #[test]
+    fn brokers_are_asked_about_topics_only_while_zookeeper_is_ready() {
+        let node = |kind, state| Arc::new(NodeSnapshot::sample(NodeName::new("zookeeper").unwrap(), kind, state, 1));
+        let of = |nodes| zookeeper_is_ready(&Snapshot { nodes, ..Snapshot::default() });
+        assert!(of(vec![node(NodeKind::Zookeeper, "ready")]) && of(vec![]));
+        for state in ["down", "starting", "degraded", "stopping", "failed"] {
+            assert!(!of(vec![node(NodeKind::Zookeeper, state)]), "{state}");
+        }
+    }
 
     #[test]
     fn what_was_refused_is_not_told_of_as_led_again() {

@@ -13,7 +13,7 @@ use crate::{
     clients::kafka::{NewTopic, add_partitions, alter_settings, create},
     config,
     engine::{Handle, Journal, Snapshot, Wanted},
-    operate::cluster::{Sight, serving},
+    operate::cluster::{Sight, serving, zookeeper_is_ready},
     sys::{clock, fs, record},
 };
 use std::{
@@ -238,6 +238,9 @@ impl Keeping {
         keeper: &Keeper,
     ) -> Duration {
         let names: BTreeSet<String> = sight.topics.iter().map(|t| t.name.clone()).collect();
+        if !names.is_empty() && !zookeeper_is_ready(snapshot) {
+            return self.unseen("ZooKeeper is not ready, and brokers look settings of topics up there".into(), keeper);
+        }
         let mut look = match look::look(sight, serving, &names).await {
             Ok(look) => look,
             Err(why) => return self.unseen(why, keeper),
