@@ -51,11 +51,18 @@ pub fn remarks(cluster: &Cluster) -> Vec<String> {
     }
     let topics = cluster.kafka.iter().flat_map(|kafka| kafka.topics.iter());
     lines.extend(topics.flat_map(|topics| &topics.differences).map(|text| format!("kafka: {text}")));
+    lines.extend(beats_files(cluster).map(|text| format!("kafka: {text}")));
     let owners = cluster.zookeeper.iter().flat_map(|z| z.owners.iter().flatten());
     lines.extend(owners.filter(|owner| owner.ours == Some(false)).map(|owner| {
         format!("zookeeper: session {} is registered as broker {}, and it is not ours", owner.session, owner.broker)
     }));
     lines
+}
+
+/// Settings that beat a file, each in a sentence.
+pub fn beats_files(cluster: &Cluster) -> impl Iterator<Item = String> {
+    let told = cluster.kafka.iter().flat_map(|kafka| kafka.set_by_others.iter().flatten());
+    told.map(|text| format!("{text} while it ran, by somebody else, and beats the file"))
 }
 
 /// Partitions at `min.insync.replicas` while nothing is missing: it is how they are made, and with one broker none can be otherwise.
@@ -161,6 +168,7 @@ mod tests {
                 not_led_by_preferred: Partitions::default(),
                 brokers: vec![broker(1), broker(2), broker(3)],
                 topics: None,
+                set_by_others: None,
             }),
             zookeeper: Some(ZookeeperState {
                 mode: Some("standalone".into()),
@@ -223,6 +231,16 @@ mod tests {
         }
         assert!(lines(&cluster, NOW)[0].ends_with("every replica in sync; 1 of 2 configured topics as configured"));
         assert_eq!(remarks(&cluster), ["kafka: topic orders: it has 3 partitions, the file says 6"]);
+    }
+
+    #[test]
+    fn a_setting_that_beats_a_file_has_a_line() {
+        let mut cluster = whole();
+        if let Some(kafka) = &mut cluster.kafka {
+            kafka.set_by_others = Some(vec!["broker-2: message.max.bytes = 9 was set for this broker".into()]);
+        }
+        let line = "kafka: broker-2: message.max.bytes = 9 was set for this broker while it ran, by somebody else, and beats the file";
+        assert_eq!(remarks(&cluster), [line]);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     },
     engine::{Handle, Snapshot},
     operate::{
-        cluster::{self, Arounds, Known, Latest, MysqlSeen, Sight, ZookeeperSeen},
+        cluster::{self, Arounds, Given, Known, Latest, MysqlSeen, Sight, ZookeeperSeen},
         disk::{Disk, Disks},
         dynamic,
         prove::MysqlTargets,
@@ -91,17 +91,37 @@ impl Clusters {
     }
 
     /// For a status; none: no node of this root belongs to a cluster. Takes at most `patience`.
-    pub(super) async fn document(&self, sight: &Sight, snapshot: &Snapshot, patience: Duration) -> Option<Cluster> {
+    pub(super) async fn document(&self, sight: &Sight, engine: &Handle, patience: Duration) -> Option<Cluster> {
         if sight.brokers.is_empty() && sight.zookeeper.is_none() && sight.mysql.is_none() {
             return None;
         }
-        let around = self.around.ask(sight, snapshot, patience).await;
+        let snapshot = engine.snapshot();
+        let around = self.around.ask(sight, &snapshot, patience).await;
+        let mut kafka = self.known.latest().map(|latest| kafka(&latest, super::topics::state(&self.keeper)));
+        if let Some(kafka) = &mut kafka
+            && let Some(kept) = around.zookeeper.as_ref().and_then(|seen| seen.given.clone())
+        {
+            kafka.set_by_others = set_by_others(engine, kept).await;
+        }
         Some(Cluster {
-            kafka: self.known.latest().map(|latest| kafka(&latest, super::topics::state(&self.keeper))),
-            zookeeper: around.zookeeper.map(|seen| zookeeper(seen, snapshot)),
+            kafka,
+            zookeeper: around.zookeeper.map(|seen| zookeeper(seen, &snapshot)),
             mysql: around.mysql.map(mysql),
         })
     }
+}
+
+/// Of what ZooKeeper keeps, what is not ours; none: nobody knows.
+async fn set_by_others(engine: &Handle, kept: Given) -> Option<Vec<String>> {
+    if kept == Given::default() {
+        return Some(Vec::new());
+    }
+    let engine = engine.clone();
+    let told = tokio::task::spawn_blocking(move || {
+        let records = dynamic::records(&engine, kept.of.keys().copied());
+        cluster::set_by_others(&kept, &records)
+    });
+    told.await.ok()
 }
 
 fn kafka(latest: &Latest, topics: Option<ConfiguredTopics>) -> KafkaState {
@@ -129,6 +149,7 @@ fn kafka(latest: &Latest, topics: Option<ConfiguredTopics>) -> KafkaState {
             })
             .collect(),
         topics,
+        set_by_others: None,
     }
 }
 

@@ -243,13 +243,13 @@ impl Shared {
     async fn status(self: &Arc<Self>, patience: Duration) -> Answer {
         let shared = Arc::clone(self);
         let sight = self.reloads.applied().sight.clone();
-        let cluster = self.clusters.document(&sight, &self.engine.snapshot(), patience).await;
+        let cluster = self.clusters.document(&sight, &self.engine, patience).await;
         let (snapshot, disks) = (self.engine.snapshot(), self.clusters.disks());
         let made = tokio::task::spawn_blocking(move || {
             let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());
             let supervisor = convert::supervisor(&snapshot, layout, shared.started, shared.caps.clone(), cgroup);
             let meters = Meters { cgroup, readings: &shared.readings };
-            convert::status(&snapshot, supervisor, layout, meters, (cluster, disks))
+            convert::status(&snapshot, supervisor, layout, meters, around)
         })
         .await;
         match made {

@@ -366,11 +366,18 @@ fn same(one: &str, other: &str) -> bool {
 }
 
 /// Settings that exist only while a broker runs (`DynamicConfig.Broker`): they are in no file and beat none.
-const IN_NO_FILE: [&str; 3] = [
+pub(super) const IN_NO_FILE: [&str; 3] = [
     "leader.replication.throttled.rate",
     "follower.replication.throttled.rate",
     "replica.alter.log.dirs.io.max.bytes.per.second",
 ];
+
+/// What reloads have set of these brokers. Blocks on a small file each.
+pub fn records(engine: &Handle, brokers: impl Iterator<Item = u32>) -> BTreeMap<u32, DynamicRecord> {
+    let record = |id: u32| records::read(engine.layout(), &NodeName::broker(id), engine.journal()).ok();
+    // Of one that cannot be read nothing is known to be ours.
+    brokers.filter_map(|id| Some((id, record(id)?))).collect()
+}
 
 /// What somebody else has set of the brokers that run: a line for each setting that beats a file. An error: one could not be asked.
 pub async fn set_by_others(engine: &Handle, recipes: &[Recipe]) -> Result<Vec<String>, String> {

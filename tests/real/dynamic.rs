@@ -3,7 +3,7 @@
 
 use crate::{
     stack::Stack,
-    support::{VERB_LIMIT, process},
+    support::{STATE_LIMIT, VERB_LIMIT, process, until},
 };
 use cdc_supervisor::{
     base::{Layout, NodeName},
@@ -139,6 +139,17 @@ fn what_kafka_takes_while_it_runs_is_changed_live_and_the_file_holds_after_every
     stack.call(set_on_broker(address(1), 1, &theirs, false, ASK)).unwrap();
     let verdict = stack.fails(9, &["verify"]);
     assert!(verdict.stdout.contains("broker-1: max.connections.per.ip = 500 was set for this broker"), "{verdict}");
+    // ... in `status` within seconds, and in `plan` and `doctor`, without a broker being asked for it
+    let beats = "broker-1: max.connections.per.ip = 500 was set for this broker";
+    until(STATE_LIMIT, "the status tells of it", || {
+        let told = stack.status()["cluster"]["kafka"]["set_by_others"].clone();
+        if told == serde_json::json!([beats]) { Ok(()) } else { Err(told.to_string()) }
+    });
+    for verb in [&["status"][..], &["plan"], &["doctor", "--all"]] {
+        let told = stack.run(verb).stdout;
+        println!("{told}");
+        assert!(told.contains(beats), "{verb:?}\n{told}");
+    }
     let (_, refused) = reload("[kafka.properties]\nmax.connections.per.ip = 400\n");
     assert_eq!(refused.code, Some(8), "{refused}");
     assert!(refused.stderr.contains("--entity-name 1 --alter --delete-config max.connections.per.ip"), "{refused}");

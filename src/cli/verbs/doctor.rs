@@ -2,6 +2,7 @@
 
 use crate::{
     cli::{args, checks, context::Context, error::CliError, exit::Exit, live::Live},
+    config::Plan,
     offline::doctor::{
         self, Report, Severity,
         fix::{self, Done, Fix, Host, Wanted},
@@ -10,7 +11,11 @@ use crate::{
 use std::{
     fmt::Write as _,
     io::{self, IsTerminal},
+    time::Duration,
 };
+
+/// How long the daemon may take to answer: a look at the host does not hang on it.
+const ASK: Duration = Duration::from_secs(5);
 
 /// What is typed to agree to every change.
 const AGREED: &str = "fix";
@@ -18,7 +23,8 @@ const AGREED: &str = "fix";
 pub(super) async fn run(context: &Context, args: &args::Doctor) -> Result<Exit, CliError> {
     let plan = context.load()?.plan;
     let live = Live::begin(context.printer, "doctor");
-    let looked = tokio::task::spawn_blocking(move || doctor::examine(&plan)).await;
+    let set_by_others = set_by_others(&plan).await;
+    let looked = tokio::task::spawn_blocking(move || doctor::examine(&plan, set_by_others)).await;
     drop(live);
     let report =
         looked.map_err(|e| CliError::new(Exit::Unexpected, "the look at the host failed").causes([e.to_string()]))?;
@@ -42,6 +48,14 @@ pub(super) async fn run(context: &Context, args: &args::Doctor) -> Result<Exit, 
         Severity::Fail => Exit::Preflight,
         Severity::Warn | Severity::Unknown | Severity::Info | Severity::Ok => Exit::Done,
     })
+}
+
+/// What the daemon has seen that beats a broker's file; none: there is no daemon, it does not answer, or it could not look.
+async fn set_by_others(plan: &Plan) -> Option<Vec<String>> {
+    plan.kafka.as_ref()?;
+    let layout = plan.layout();
+    let asked = tokio::time::timeout(ASK, super::plan::daemon_status(&layout)).await;
+    asked.ok()?.ok()??.cluster?.kafka?.set_by_others
 }
 
 /// Shows what is to be changed, asks where nothing was named, and changes it.

@@ -4,6 +4,7 @@ use super::roll;
 use crate::{
     base::{Layout, NodeName},
     cli::{
+        cluster_text::beats_files,
         context::{Context, unexpected},
         error::{CliError, Text},
         exit::Exit,
@@ -24,6 +25,7 @@ pub(super) async fn run(context: &Context, json: bool) -> Result<Exit, CliError>
     let layout = loaded.plan.layout();
     let seen = daemon_status(&layout).await?;
     let daemon = seen.as_ref().and_then(|status| status.supervisor.pid);
+    let beats_files = seen.as_ref().and_then(|status| Some(beats_files(status.cluster.as_ref()?).collect::<Vec<_>>()));
     let file = loaded.path.as_ref().map(|path| path.display().to_string());
     let work = tokio::task::spawn_blocking(move || {
         let lives = match &seen {
@@ -36,6 +38,8 @@ pub(super) async fn run(context: &Context, json: bool) -> Result<Exit, CliError>
         .await
         .map_err(|e| CliError::new(Exit::Unexpected, "the plan could not be worked out").causes([e.to_string()]))?
         .map_err(|e| CliError::of(exit_of(&e), &e))?;
+    let command = "`kafka-configs --alter --delete-config` takes it back, and a reload that is to change it is refused until then";
+    document.notes.extend(beats_files.into_iter().flatten().map(|text| format!("{text}: {command}")));
     tell_what_breaks(context, &mut document).await;
     let text = if json {
         serde_json::to_string(&document)
@@ -75,7 +79,7 @@ fn exit_of(e: &PlanError) -> Exit {
 }
 
 /// What the daemon of this root says; none when there is none, or when this user may not ask it.
-async fn daemon_status(layout: &Layout) -> Result<Option<Status>, CliError> {
+pub(super) async fn daemon_status(layout: &Layout) -> Result<Option<Status>, CliError> {
     let client = match Client::connect(&layout.control_socket()).await {
         Ok(client) => client,
         Err(ClientError::NoDaemon { .. } | ClientError::NotAllowed { .. }) => return Ok(None),

@@ -39,6 +39,10 @@ pub struct KafkaState {
     /// Topics of the configuration; null: there are none, or a daemon older than this key.
     #[serde(default)]
     pub topics: Option<ConfiguredTopics>,
+    /// Settings that somebody else than a reload has set while brokers run and that beat a file, a line each; null: ZooKeeper could not be
+    /// asked, or a daemon older than this key.
+    #[serde(default)]
+    pub set_by_others: Option<Vec<String>>,
 }
 
 /// Topics of the configuration.

@@ -2,6 +2,7 @@
 //!
 //! `doctor` shows every row; the same judges decide in [`preflight`](super::preflight) whether a start goes on.
 
+mod brokers;
 mod check;
 mod confinement;
 pub mod fix;
@@ -56,6 +57,8 @@ pub(super) struct Site {
     starter: Starter,
     /// The root is that of a drill's throw-away cluster, which is small on purpose.
     throw_away: bool,
+    /// Settings that beat a broker's file, as the daemon has seen them; none: nobody has.
+    set_by_others: Option<Vec<String>>,
 }
 
 impl Site {
@@ -69,6 +72,7 @@ impl Site {
             euid: host::euid(),
             starter: Starter::here(),
             throw_away: plan.layout().throw_away_mark().exists(),
+            set_by_others: None,
         }
     }
 
@@ -87,7 +91,7 @@ impl Site {
 type Subject = fn(&Site) -> Vec<Check>;
 
 /// What `doctor` looks at, and what to say when a subject does not answer.
-const ALL: [(&str, Subject); 10] = [
+const ALL: [(&str, Subject); 11] = [
     ("storage", |site| storage::judge(site, &storage::look(site, false))),
     ("identity", |site| identity::judge(site, &identity::look(site))),
     ("ports", |site| ports::judge(site, &ports::look(site))),
@@ -95,6 +99,7 @@ const ALL: [(&str, Subject); 10] = [
     ("programs", |site| programs::judge(site, &programs::look(site))),
     ("limits", |site| limits::judge(site, &limits::look(site))),
     ("settings", settings::judge),
+    ("brokers", brokers::judge),
     ("topics", |site| topics::judge(site, &topics::look(site))),
     ("machine", |site| machine::judge(site, &machine::look(site))),
     ("unit", |site| unit::judge(site, &unit::look(site))),
@@ -112,13 +117,15 @@ const SHORT: [(&str, Subject); 4] = [
 /// What a change of a configuration looks at. Not at the root: whoever asks what would be done need not be its owner.
 const CHANGE: [(&str, Subject); 3] = [SHORT[1], SHORT[2], SHORT[3]];
 
-/// The whole table for a plan. Nothing is changed on the host; a block is written and synced in the root, without a name.
-pub fn examine(plan: &Plan) -> Report {
+/// The whole table for a plan. Nothing is changed on the host; a block is written and synced in the root, without a name. `set_by_others`: what
+/// the daemon says of settings that beat a broker's file.
+pub fn examine(plan: &Plan, set_by_others: Option<Vec<String>>) -> Report {
     let layout = plan.layout();
     // the look at locks goes into the root too, which may lie on a server that does not answer
     let looked = layout.clone();
     let living = bounded(LIMIT, move || status::nodes_that_live(&looked)).unwrap_or_default();
     let mut site = Site::new(plan, &plan.nodes().into_iter().collect(), &living);
+    site.set_by_others = set_by_others;
     let (asked, at) = (plan.clone(), layout.clone());
     if let Some(starter) = bounded(LIMIT, move || Starter::of(&asked, &at)) {
         site.starter = starter;
@@ -244,7 +251,7 @@ mod tests {
     fn the_whole_table_of_this_machine_has_every_subject_and_each_row_is_complete() {
         let dir = tempfile::tempdir().unwrap();
         let site = site_at(dir.path().join("r"), "");
-        let report = examine(&site.plan);
+        let report = examine(&site.plan, None);
         for name in [
             "memory",
             "root",

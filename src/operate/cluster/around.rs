@@ -1,7 +1,11 @@
 //! What ZooKeeper and MySQL say of themselves, asked when somebody wants to know: a mode, a latency, who owns which broker id; how
-//! far GTIDs have come and how far back the binlog reaches.
+//! far GTIDs have come and how far back the binlog reaches; and which settings ZooKeeper keeps for brokers that run.
 
-use super::{super::prove::MysqlTargets, Sight};
+use super::{
+    super::prove::MysqlTargets,
+    Sight,
+    kept::{self, Given},
+};
 use crate::{
     base::{NodeKind, Timestamp},
     clients::{
@@ -46,6 +50,8 @@ pub struct ZookeeperSeen {
     pub counters: Counters,
     /// The session that owns each broker id; none: it could not be looked at.
     pub owners: Option<BTreeMap<u32, i64>>,
+    /// Settings that brokers were given while they run; none: they could not be looked at.
+    pub given: Option<Given>,
 }
 
 /// MySQL.
@@ -147,24 +153,44 @@ fn told<T>(who: &str, answer: Result<Result<T, ClientError>, tokio::time::error:
 async fn zookeeper(address: SocketAddr, brokers: &[u32]) -> Result<ZookeeperSeen, ClientError> {
     // Before our own session, so that it is not counted.
     let counters = parse_mntr(&four_letter(address, "mntr", ASK).await?);
-    Ok(ZookeeperSeen { counters, owners: owners(address, brokers).await.ok() })
-}
-
-async fn owners(address: SocketAddr, brokers: &[u32]) -> Result<BTreeMap<u32, i64>, ClientError> {
-    let mut session = Session::connect(address, ASK).await?;
-    let mut owners = BTreeMap::new();
-    let looked = async {
-        for id in brokers {
-            if let Some(stat) = session.exists(&format!("/brokers/ids/{id}")).await? {
-                owners.insert(*id, stat.ephemeral_owner);
-            }
-        }
-        Ok(())
+    let Ok(mut session) = Session::connect(address, ASK).await else {
+        return Ok(ZookeeperSeen { counters, owners: None, given: None });
     };
-    let looked: Result<(), ClientError> = looked.await;
+    let owners = owners(&mut session, brokers).await.ok();
+    let given = match owners {
+        Some(_) => self::given(&mut session, brokers).await.ok().flatten(),
+        None => None,
+    };
     // What was seen counts, also when the goodbye fails.
     let _ = session.close().await;
-    looked.map(|()| owners)
+    Ok(ZookeeperSeen { counters, owners, given })
+}
+
+async fn owners(session: &mut Session, brokers: &[u32]) -> Result<BTreeMap<u32, i64>, ClientError> {
+    let mut owners = BTreeMap::new();
+    for id in brokers {
+        if let Some(stat) = session.exists(&format!("/brokers/ids/{id}")).await? {
+            owners.insert(*id, stat.ephemeral_owner);
+        }
+    }
+    Ok(owners)
+}
+
+/// Read from where brokers read it themselves, in a session that is made anyway: brokers are not asked for it. None: one is not in Kafka's form.
+async fn given(session: &mut Session, brokers: &[u32]) -> Result<Option<Given>, ClientError> {
+    // `ConfigEntityName.Default`
+    let names = brokers.iter().map(|id| (Some(*id), id.to_string())).chain([(None, "<default>".to_owned())]);
+    let mut all = Given::default();
+    for (id, name) in names {
+        let Some((data, _)) = session.get_data(&format!("/config/brokers/{name}")).await? else { continue };
+        match (kept::read(&data), id) {
+            (None, _) => return Ok(None),
+            (Some(set), None) => all.for_all = set,
+            (Some(set), Some(_)) if set.is_empty() => {}
+            (Some(set), Some(id)) => drop(all.of.insert(id, set)),
+        }
+    }
+    Ok(Some(all))
 }
 
 async fn mysql(socket: &Path, root_password: &Path) -> Result<MysqlSeen, ClientError> {

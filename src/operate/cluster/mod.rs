@@ -4,12 +4,14 @@
 mod around;
 mod change;
 mod health;
+mod kept;
 mod watch;
 
 pub use around::{Around, Arounds, Binlog, MysqlSeen, ZookeeperSeen};
 pub use health::{Health, Look, MinIsr, Share, name, partitions, some};
-pub(super) use watch::{serving, zookeeper_is_ready};
+pub use kept::{Given, set_by_others};
 pub use watch::{Known, Latest, watch};
+pub(super) use watch::{serving, zookeeper_is_ready};
 
 use super::{prove::MysqlTargets, whole::Brokers};
 use crate::config;
