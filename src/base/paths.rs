@@ -78,6 +78,11 @@ impl Layout {
         self.state().join("operation.json")
     }
 
+    /// `state/unrolled.json`: the brokers that a roll which was cut short had not come to; there while one is left.
+    pub fn unrolled(&self) -> PathBuf {
+        self.state().join("unrolled.json")
+    }
+
     /// One file for each drill that was made.
     pub fn drills(&self) -> PathBuf {
         self.state().join("drills")

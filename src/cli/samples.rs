@@ -49,6 +49,7 @@ pub(super) fn stack() -> Status {
         },
         cluster: None,
         disks: None,
+        cut_short: None,
         nodes: vec![
             node("zookeeper", "zookeeper", 4, 54, 384, &[("client", 2181)]),
             node("broker-1", "broker", 2, 131, 768, &[("INTERNAL", 29092), ("EXTERNAL", 9092)]),

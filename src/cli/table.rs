@@ -2,8 +2,8 @@
 
 use super::printer::Paint;
 use crate::{
-    base::{ByteSize, Cause, Timestamp, units::human_duration},
-    control::wire::{LastExit, Node, Status},
+    base::{ByteSize, Cause, NodeName, Timestamp, units::human_duration},
+    control::wire::{CutShort, LastExit, Node, Status},
 };
 use std::{fmt::Write as _, time::Duration};
 
@@ -128,6 +128,19 @@ pub fn remarks(status: &Status, now: Timestamp) -> Vec<String> {
     }
     lines.extend(caps_remark(status));
     lines
+}
+
+/// What a roll has left that was cut short, and the order that does it.
+pub fn cut_short(left: &CutShort) -> String {
+    let rest: Vec<&str> = left.not_restarted.iter().map(NodeName::as_str).collect();
+    let step = if left.step.is_empty() { String::new() } else { format!(" ({})", left.step) };
+    format!(
+        "{}, begun at {}, was cut short with its daemon{step}; not restarted: {}; `cdc-supervisor roll {}` does the rest",
+        left.operation,
+        left.begun_at,
+        rest.join(", "),
+        rest.join(" ")
+    )
 }
 
 /// That caps are not enforced, and why; none when they are.
@@ -277,6 +290,21 @@ sum                                              57 MB  of 1.1G caps";
                 "broker-1: its own memory (anon) is 661M, 86 % of its cap of 768M",
                 "broker-2: its own memory (anon) is 300M, 39 % of its cap of 768M; as it grows, there in 9.5 h"
             ]
+        );
+    }
+
+    #[test]
+    fn what_a_roll_has_left_is_told_with_the_order_that_does_it() {
+        let left = CutShort {
+            operation: "roll broker-1, broker-2".into(),
+            begun_at: NOW,
+            step: "broker-1: restarts".into(),
+            not_restarted: vec![NodeName::broker(2)],
+        };
+        assert_eq!(
+            cut_short(&left),
+            "roll broker-1, broker-2, begun at 2025-11-23T03:07:59.042Z, was cut short with its daemon (broker-1: restarts); not \
+             restarted: broker-2; `cdc-supervisor roll broker-2` does the rest"
         );
     }
 

@@ -274,6 +274,23 @@ pub struct Status {
     /// File systems that hold data; null: they are not watched, nothing runs, or a daemon older than this key.
     #[serde(default)]
     pub disks: Option<Vec<DiskState>>,
+    /// A roll that was cut short with its daemon, until each broker that it had not come to has been started anew; null: there is none, or
+    /// a daemon older than this key.
+    #[serde(default)]
+    pub cut_short: Option<CutShort>,
+}
+
+/// An operation that was cut short with its daemon and has left something undone.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CutShort {
+    /// `roll`, `roll broker-1, broker-2`.
+    pub operation: String,
+    /// When it began.
+    pub begun_at: Timestamp,
+    /// How far it was, in words.
+    pub step: String,
+    /// Brokers that it had not come to and that have not been started anew since.
+    pub not_restarted: Vec<NodeName>,
 }
 
 /// A file system that holds data.

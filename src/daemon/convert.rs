@@ -3,7 +3,7 @@
 use crate::{
     base::{ExitStatus, Layout, Moment, Timestamp, outcome::signal_name},
     control::wire::{
-        Caps, DiskState, LastExit, Memory, Node, OwnMemory, PortDoc, Status, Supervisor, cluster::Cluster,
+        Caps, CutShort, DiskState, LastExit, Memory, Node, OwnMemory, PortDoc, Status, Supervisor, cluster::Cluster,
     },
     engine::{NodeSnapshot, Snapshot, hours_to_cap},
     lifecycle::Wanted,
@@ -26,17 +26,26 @@ pub(super) struct Meters<'a> {
     pub readings: &'a Readings,
 }
 
+/// What a status tells beside the nodes.
+#[derive(Debug)]
+pub(super) struct Around {
+    pub cluster: Option<Cluster>,
+    pub disks: Option<Vec<DiskState>>,
+    pub cut_short: Option<CutShort>,
+}
+
 /// Status of everything; reads memory counters, so it blocks on /proc for a few milliseconds.
 pub(super) fn status(
     snapshot: &Snapshot,
     supervisor: Supervisor,
     layout: &Layout,
     meters: Meters<'_>,
-    (cluster, disks): (Option<Cluster>, Option<Vec<DiskState>>),
+    around: Around,
 ) -> Status {
     let incidents = incidents::newest(layout);
     let nodes = snapshot.nodes.iter().map(|n| node(n, layout, meters, incidents.get(&n.name).copied())).collect();
-    Status { schema: 1, supervisor, nodes, cluster, disks }
+    let Around { cluster, disks, cut_short } = around;
+    Status { schema: 1, supervisor, nodes, cluster, disks, cut_short }
 }
 
 /// A moment on both clocks.

@@ -5,8 +5,9 @@ mod orders;
 use super::{
     by_hand::{self, ByHand},
     cluster::{self, Clusters},
-    convert::{self, Meters, Started},
+    convert::{self, Around, Meters, Started},
     handover::Handover,
+    left,
     reload::Reloads,
     stores::{self, Errand, Site},
     topics, zookeeper_first,
@@ -21,7 +22,7 @@ use crate::{
         wire::{Answer, Caps, Checked, Hello, Order, VERSION, Verdict},
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection},
-    operate::{drill, gate::Terms, operation::Operations, prove, verify},
+    operate::{drill, gate::Terms, operation::Operations, prove, unrolled::Unrolled, verify},
     sys::{cgroup::CgroupRoot, clock, memory::Readings},
 };
 use std::{sync::Arc, time::Duration};
@@ -48,6 +49,7 @@ struct Shared {
     reloads: Arc<Reloads>,
     clusters: Clusters,
     operations: Operations,
+    unrolled: Option<Unrolled>,
     handover: Handover,
 }
 
@@ -62,7 +64,7 @@ impl DaemonHandler {
         caps: Caps,
         reloads: Arc<Reloads>,
         clusters: Clusters,
-        operations: Operations,
+        (operations, unrolled): (Operations, Option<Unrolled>),
         handover: Handover,
     ) -> Self {
         let cgroup = if caps.enforced { super::inputs::enforced().0 } else { None };
@@ -76,6 +78,7 @@ impl DaemonHandler {
             reloads,
             clusters,
             operations,
+            unrolled,
             handover,
         }))
     }
@@ -245,6 +248,8 @@ impl Shared {
         let sight = self.reloads.applied().sight.clone();
         let cluster = self.clusters.document(&sight, &self.engine, patience).await;
         let (snapshot, disks) = (self.engine.snapshot(), self.clusters.disks());
+        let cut_short = left::cut_short(self.unrolled.as_ref(), &snapshot);
+        let around = Around { cluster, disks, cut_short };
         let made = tokio::task::spawn_blocking(move || {
             let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());
             let supervisor = convert::supervisor(&snapshot, layout, shared.started, shared.caps.clone(), cgroup);

@@ -2,24 +2,68 @@
 
 use super::inputs::Applied;
 use crate::{
-    base::{EventKind, EventLine, Layout, NodeKind, Reason},
+    base::{EventKind, EventLine, Layout, NodeName, Reason},
+    control::wire::CutShort,
     engine::{Handle, Journal, Snapshot},
     operate::{
         drill,
         operation::{self, Kind, Left, Operations, Record, Running},
+        unrolled::{self, Unrolled},
     },
 };
 use std::sync::Arc;
 
 /// Looks for one, before orders are taken: none of them meets what is left. What takes long goes on beside the daemon, and other
-/// operations wait for it.
-pub(super) fn take_up(layout: &Layout, engine: &Handle, operations: &Operations, applied: Arc<Applied>) {
-    let Some(left) = operation::leftover(layout) else { return };
+/// operations wait for it. What is left of a roll is returned: a status tells of it.
+pub(super) fn take_up(
+    layout: &Layout,
+    engine: &Handle,
+    operations: &Operations,
+    applied: Arc<Applied>,
+) -> Option<Unrolled> {
+    let left = operation::leftover(layout);
+    let now = engine.snapshot();
+    let unrolled = match &left {
+        Some(Left::Half(record)) => Unrolled::of(record, &now),
+        Some(Left::Torn(_)) | None => None,
+    };
+    // Before the record goes: a daemon that dies over it finds one of the two.
+    let kept = unrolled::take_up(layout, unrolled.clone(), &now).unwrap_or_else(|e| {
+        tracing::warn!(error = %e.source, "{e}");
+        unrolled.clone()
+    });
+    if let Some(left) = left {
+        undo_what(left, unrolled.as_ref().map(|left| left.rest(&now)), layout, engine, operations, applied);
+    }
+    kept
+}
+
+/// What is left of the roll that was cut short just now, where it is something.
+pub(super) fn cut_short(unrolled: Option<&Unrolled>, now: &Snapshot) -> Option<CutShort> {
+    let unrolled = unrolled?;
+    let not_restarted = unrolled.rest(now);
+    (!not_restarted.is_empty()).then(|| CutShort {
+        operation: unrolled.operation.clone(),
+        begun_at: unrolled.begun_at,
+        step: unrolled.step.clone(),
+        not_restarted,
+    })
+}
+
+/// `rest`: brokers that a roll had not come to.
+fn undo_what(
+    left: Left,
+    rest: Option<Vec<NodeName>>,
+    layout: &Layout,
+    engine: &Handle,
+    operations: &Operations,
+    applied: Arc<Applied>,
+) {
     tracing::warn!("{left}");
     note(engine.journal(), &left.to_string());
     let Left::Half(record) = left else { return operation::forget(layout) };
     if record.kind == Kind::Roll.as_str() {
-        note(engine.journal(), &format!("{}: {}", record.name(), rest_of_roll(&record, &engine.snapshot())));
+        note(engine.journal(), &format!("{}: {}", record.name(), rest_of_roll(&rest.unwrap_or_default())));
     }
     let stores = [Kind::Snapshot, Kind::Restore, Kind::Reset].iter().any(|kind| kind.as_str() == record.kind);
     if record.kind != Kind::Drill.as_str() && !stores {
@@ -63,21 +107,13 @@ async fn undo(record: Record, running: Running, engine: Handle, applied: Arc<App
 }
 
 /// Which brokers a roll that was cut short had not come to, and the order that does the rest.
-///
-/// That one was restarted shows in when it was started; one that is down was on its way.
-fn rest_of_roll(record: &Record, now: &Snapshot) -> String {
-    let named: Vec<&str> = record.detail.split([',', ' ']).filter(|name| !name.is_empty()).collect();
-    let of_it = now
-        .nodes
-        .iter()
-        .filter(|n| matches!(n.kind, NodeKind::Broker(_)) && (named.is_empty() || named.contains(&n.name.as_str())));
-    let old = of_it.filter(|n| n.process.is_some() && n.started_at.is_some_and(|at| at < record.begun_at));
-    let old: Vec<&str> = old.map(|n| n.name.as_str()).collect();
+fn rest_of_roll(rest: &[NodeName]) -> String {
     let again = "a broker that was asked to stop is started again";
-    if old.is_empty() {
+    if rest.is_empty() {
         return format!("{again}; it had come to every broker");
     }
-    format!("{again}; not restarted: {}; `cdc-supervisor roll {}` does the rest", old.join(", "), old.join(" "))
+    let rest: Vec<&str> = rest.iter().map(NodeName::as_str).collect();
+    format!("{again}; not restarted: {}; `cdc-supervisor roll {}` does the rest", rest.join(", "), rest.join(" "))
 }
 
 fn note(journal: &Journal, text: &str) {
@@ -87,32 +123,15 @@ fn note(journal: &Journal, text: &str) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{
-        base::{NodeName, Timestamp, ids::ProcessId},
-        engine::NodeSnapshot,
-    };
 
     #[test]
     fn what_is_left_of_a_roll_is_named_with_the_order_that_does_it() {
-        let record = |detail: &str| -> Record {
-            let text = format!(r#"{{"kind":"roll","detail":"{detail}","begun_at":"1970-01-01T00:00:05.000Z"}}"#);
-            serde_json::from_str(&text).unwrap()
-        };
-        let broker = |id: u32, started: i64| {
-            let node = NodeSnapshot::sample(NodeName::broker(id), NodeKind::Broker(id), "ready", 1);
-            let process = Some(ProcessId { pid: 7, start_ticks: 1, boot_id: "b".into() });
-            Arc::new(NodeSnapshot { started_at: Some(Timestamp(started)), process, ..node })
-        };
-        let mut now =
-            Snapshot { nodes: vec![broker(1, 1_000), broker(2, 6_000), broker(3, 2_000)], ..Snapshot::default() };
-        let words = rest_of_roll(&record(""), &now);
+        let rest = [NodeName::broker(1), NodeName::broker(3)];
+        let words = rest_of_roll(&rest);
         assert!(
-            words.ends_with("not restarted: broker-1, broker-3; `cdc-supervisor roll broker-1 broker-3` does the rest")
+            words.ends_with("not restarted: broker-1, broker-3; `cdc-supervisor roll broker-1 broker-3` does the rest"),
+            "{words}"
         );
-        let words = rest_of_roll(&record("broker-2, broker-3"), &now);
-        assert!(words.ends_with("not restarted: broker-3; `cdc-supervisor roll broker-3` does the rest"), "{words}");
-        now.nodes.remove(0);
-        now.nodes.remove(1);
-        assert!(rest_of_roll(&record(""), &now).ends_with("it had come to every broker"));
+        assert!(rest_of_roll(&[]).ends_with("it had come to every broker"));
     }
 }

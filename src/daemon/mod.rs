@@ -250,12 +250,13 @@ async fn serve(
     let watchers = Watchers { keeper: keeper.clone(), disk: Arc::clone(&guard), unit: complaint.clone() };
     let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone(), watchers);
     let reloads = Arc::new(reloads);
-    left::take_up(&layout, &handle, &operations, reloads.applied());
+    let unrolled = left::take_up(&layout, &handle, &operations, reloads.applied());
     programs::wait_for(handle.because(Reason::Programs), Arc::clone(&reloads));
     topics::keep(handle.clone(), layout.clone(), Arc::clone(&reloads), keeper.clone(), inbox);
     let disks = Disks::default();
     tokio::spawn(operate::disk::watch(handle.clone(), guard, disks.clone()));
     let clusters = cluster::Clusters::watch(handle.clone(), Arc::clone(&reloads), keeper, disks);
+    let operations = (operations, unrolled);
     let handler = DaemonHandler::new(layout.clone(), handle.clone(), caps, reloads, clusters, operations, handover);
     let handler = Arc::new(handler);
     door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;

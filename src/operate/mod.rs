@@ -11,5 +11,6 @@ pub mod prove;
 pub mod reload;
 pub mod roll;
 pub mod topics;
+pub mod unrolled;
 pub mod verify;
 pub mod whole;

@@ -405,3 +405,38 @@ fn an_operation_that_the_last_daemon_did_not_live_to_end_is_told_once() {
     }
     root.up();
 }
+
+#[test]
+fn what_a_roll_had_not_come_to_is_in_every_status_until_those_nodes_were_started_anew() {
+    let root = Root::new(&[fake("a", &[]), fake("b", &[]), fake("c", &[])]);
+    root.up();
+    let left = root.path().join("state/unrolled.json");
+    let run = |name: &str| root.node(name)["incarnation"].as_u64().unwrap();
+    let text = format!(
+        r#"{{"schema":1,"operation":"roll a, b, c","begun_at":"2026-01-02T03:04:05.006Z","step":"a: restarts","runs":{{"a":{},"b":{},"c":{}}}}}"#,
+        run("a") + 1,
+        run("b"),
+        run("c")
+    );
+    kill_daemon(&root);
+    std::fs::write(&left, text).unwrap();
+    for daemon in 0..2 {
+        root.up();
+        let told = root.status()["cut_short"].clone();
+        assert_eq!(told["not_restarted"], serde_json::json!(["b", "c"]), "daemon {daemon}: {told}");
+        assert_eq!((&told["operation"], &told["step"]), (&"roll a, b, c".into(), &"a: restarts".into()));
+        let text = root.ok(&["status"]).stdout;
+        assert!(text.contains("not restarted: b, c; `cdc-supervisor roll b c` does the rest"), "{text}");
+        kill_daemon(&root);
+    }
+    root.up();
+    root.ok(&["restart", "b"]);
+    assert_eq!(root.status()["cut_short"]["not_restarted"], serde_json::json!(["c"]));
+    // whoever starts it anew
+    process::kill(root.pid("c"), 9);
+    root.await_node("c", "started again", |n| n["state"] == "ready" && n["restarts"] == 1);
+    assert!(root.status()["cut_short"].is_null());
+    kill_daemon(&root);
+    root.up();
+    assert!(!left.exists() && root.status()["cut_short"].is_null());
+}

@@ -59,7 +59,8 @@ fn status_json_has_exactly_the_keys_of_the_contract() {
         n["incarnation"] == 2 && n["state"] == "ready" && n["incident"] == 1
     });
     let status = root.status();
-    keys(&status, "schema supervisor nodes cluster disks");
+    keys(&status, "schema supervisor nodes cluster disks cut_short");
+    assert!(status["cut_short"].is_null(), "nothing was cut short");
     assert!(status["cluster"].is_null(), "no brokers, no cluster");
     assert!(status["disks"].is_null(), "no data, no room for it");
     assert_eq!(status["schema"], 1);

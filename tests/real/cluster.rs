@@ -324,6 +324,14 @@ fn a_roll_whose_daemon_is_killed_is_told_of_by_the_next_one_and_leaves_nothing_h
     let order = format!("not restarted: {}; `cdc-supervisor roll {}`", rest.join(", "), rest.join(" "));
     await_event(&stack, None, "operation-left", &order);
     assert!(!stack.path().join("state/operation.json").exists(), "its record is gone");
+    // a status says so, of the next daemon and of the one after, until it is done
+    for daemon in 0..2 {
+        assert_eq!(stack.status()["cut_short"]["not_restarted"], serde_json::json!(rest), "daemon {daemon}");
+        let text = stack.ok(&["status"]).stdout;
+        assert!(text.contains("was cut short with its daemon") && text.contains(&order), "{text}");
+        process::kill(stack.daemon(), 9);
+        stack.up();
+    }
     stack.await_whole(&admin);
     await_kafka(&stack, "a settled cluster", settled);
     for (name, old) in crate::stack::NODES.iter().zip(&pids) {
@@ -332,6 +340,7 @@ fn a_roll_whose_daemon_is_killed_is_told_of_by_the_next_one_and_leaves_nothing_h
     // and the rest can be done
     let output = stack.spawn(&["roll", rest[0], rest[1]]).wait(VERB_LIMIT * 3);
     assert_eq!(output.code, Some(0), "{output}");
+    assert_eq!(stack.status()["cut_short"], Value::Null, "nothing is left");
     everything_stops_in_order_though_zookeeper_was_stopped_before(&stack);
 }
 

@@ -118,6 +118,7 @@ fn text(context: &Context, status: &Status, args: &args::Status) -> Result<Strin
         parts.extend(lines);
     }
     let mut remarks = table::remarks(status, now);
+    remarks.extend(status.cut_short.as_ref().map(table::cut_short));
     remarks.extend(cluster.map(cluster_text::remarks).unwrap_or_default());
     remarks.extend(cluster.map(|_| stall_text::remarks(&status.nodes)).unwrap_or_default());
     remarks.extend(status.disks.iter().flatten().filter_map(disk_text::remark));
