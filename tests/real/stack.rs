@@ -78,6 +78,8 @@ impl Stack {
             .expect("CDC_TEST_STORE names a filled artifact store (dist/test.sh sets it)");
         let root =
             Root::raw(&format!("[artifacts]\nstore = \"{store}\"\noffline = true\n[zookeeper]\n[kafka]\n[mysql]\n"));
+        // The machine's doing: five nodes start on two processors, and threads wait for one.
+        root.expect_log("was held up for");
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
         Self { root, runtime, _turn: turn }
     }
