@@ -77,11 +77,11 @@ fn one(ours: &Ours, runtime: &tokio::runtime::Runtime, admin: &Admin, rate: u32,
     let took = began.elapsed();
     stop.store(true, Ordering::Relaxed);
     let told = runtime.block_on(writing).map_err(|e| e.to_string())??;
-    rolled?;
     let wanted = told.acknowledged.len();
     let missing = runtime.block_on(missing(admin, told.acknowledged))?;
     sum.acknowledged += wanted as u64;
     sum.lost += missing as u64;
+    rolled?;
     if let Some(first) = told.failed.first() {
         eprintln!("{} records were not taken, the first: {first}", told.failed.len());
     }

@@ -2,7 +2,7 @@
 
 use super::reload::Reloads;
 use crate::{
-    base::{NodeKind, NodeName, Timestamp, recipe::ProbeKind, recipe::Recipe},
+    base::{NodeKind, NodeName, Timestamp, dynamic::DynamicRecord, recipe::ProbeKind, recipe::Recipe},
     config::Plan,
     control::wire::{
         DiskState,
@@ -19,7 +19,7 @@ use crate::{
     },
     sys::clock,
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 /// How many partitions of a list are named in a status.
 const NAMED: usize = 20;
@@ -101,7 +101,7 @@ impl Clusters {
         if let Some(kafka) = &mut kafka
             && let Some(kept) = around.zookeeper.as_ref().and_then(|seen| seen.given.clone())
         {
-            kafka.set_by_others = set_by_others(engine, kept).await;
+            kafka.set_by_others = self.set_by_others(sight, &snapshot, engine, kept, patience).await;
         }
         Some(Cluster {
             kafka,
@@ -109,19 +109,34 @@ impl Clusters {
             mysql: around.mysql.map(mysql),
         })
     }
+
+    /// Of what ZooKeeper keeps, what is not ours; none: nobody knows. What it said some seconds ago may be what a reload or a restart has
+    /// changed since: before anybody else is named, it is asked again.
+    async fn set_by_others(
+        &self,
+        sight: &Sight,
+        snapshot: &Snapshot,
+        engine: &Handle,
+        kept: Given,
+        patience: Duration,
+    ) -> Option<Vec<String>> {
+        if kept == Given::default() {
+            return Some(Vec::new());
+        }
+        let before = records(engine, &kept).await?;
+        if cluster::set_by_others(&kept, &[&before]).is_empty() {
+            return Some(Vec::new());
+        }
+        let now = self.around.ask_anew(sight, snapshot, patience).await?.zookeeper?.given?;
+        let after = records(engine, &now).await?;
+        Some(cluster::set_by_others(&now, &[&before, &after]))
+    }
 }
 
-/// Of what ZooKeeper keeps, what is not ours; none: nobody knows.
-async fn set_by_others(engine: &Handle, kept: Given) -> Option<Vec<String>> {
-    if kept == Given::default() {
-        return Some(Vec::new());
-    }
-    let engine = engine.clone();
-    let told = tokio::task::spawn_blocking(move || {
-        let records = dynamic::records(&engine, kept.of.keys().copied());
-        cluster::set_by_others(&kept, &records)
-    });
-    told.await.ok()
+/// What reloads have set on these brokers.
+async fn records(engine: &Handle, kept: &Given) -> Option<BTreeMap<u32, DynamicRecord>> {
+    let (engine, ids) = (engine.clone(), kept.of.keys().copied().collect::<Vec<_>>());
+    tokio::task::spawn_blocking(move || dynamic::records(&engine, ids.into_iter())).await.ok()
 }
 
 fn kafka(latest: &Latest, topics: Option<ConfiguredTopics>) -> KafkaState {

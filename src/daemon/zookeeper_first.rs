@@ -19,12 +19,14 @@ pub(super) async fn bring_back(engine: &Handle, say: impl FnOnce(NodeName, Strin
     let zookeeper = lacking(&engine.snapshot())?;
     let words = "started first: brokers run, and none can end without it".to_owned();
     let done = format!("{zookeeper} was {words}");
+    let in_vain = "does not serve: brokers are killed after their grace, and recover their logs at the next start";
     engine.journal().note(EventLine::new(EventKind::Order, &words).node(&zookeeper));
     say(zookeeper.clone(), words);
     let start = EngineOrder::Start { nodes: vec![zookeeper.clone()], with_needs: true };
     let came = timeout(LONGEST, engine.because(Reason::Down).order(start)).await;
     if !matches!(came, Ok(Ok(_))) {
-        tracing::warn!(node = %zookeeper, "it does not serve: brokers are killed after their grace, and recover their logs at the next start");
+        tracing::warn!(node = %zookeeper, "it {in_vain}");
+        return Some(format!("{zookeeper} was to be started first, and {in_vain}"));
     }
     Some(done)
 }

@@ -204,11 +204,11 @@ impl Engine {
             self.maybe_hold_still(&mut pulse, pulse_every).await;
         }
         self.reserve.close();
+        self.writer.finish();
         for ticket in self.tickets.drain(..) {
             // A client that hung up does not hear it; the order was carried out all the same.
             let _ = ticket.reply.send(Ok(vec![ticket.done]));
         }
-        self.writer.finish();
         self.journal.note(EventLine::new(EventKind::DaemonEnded, "all nodes are down; the daemon ends"));
         let journal = self.journal.clone();
         // The last events wait for the disk off this thread, and not for long.
@@ -323,8 +323,9 @@ impl Engine {
                 Progress::Refused(why) => Err(Rejection::Unsafe(why)),
                 Progress::Done | Progress::Open => Ok(vec![ticket.done]),
             };
-            // A client that hung up does not hear it; the order was carried out all the same.
-            let _ = ticket.reply.send(answer);
+            // Not before the state files say what was ordered: the next daemon goes by them, however soon this one is killed. A client
+            // that hung up does not hear it; the order was carried out all the same.
+            self.writer.when_tried(|_| drop(ticket.reply.send(answer)));
         }
     }
 

@@ -182,11 +182,14 @@ const GATHER: Duration = Duration::from_millis(20);
 /// What is done when all states are written; again later while it fails.
 pub(super) type WhenWritten = Box<dyn FnMut() -> Result<(), SysError> + Send>;
 
+/// What is done once when everything saved before has been tried, with how much the disk has not taken.
+type WhenTried = Box<dyn FnOnce(usize) + Send>;
+
 /// What the writer is given.
 enum Work {
     Write(NodeName, NodeState),
-    /// Answered when everything before it has been tried, with how much the disk has not taken.
-    Flush(oneshot::Sender<usize>),
+    /// Somebody waits for what came before it.
+    Flush(WhenTried),
     /// Done when everything before it is written.
     Then(WhenWritten),
 }
@@ -212,7 +215,7 @@ fn send_to_disk(layout: &Layout, nodes: &BTreeSet<NodeName>) {
 #[derive(Default)]
 struct Batch {
     newest: BTreeMap<NodeName, NodeState>,
-    flushed: Vec<oneshot::Sender<usize>>,
+    flushed: Vec<WhenTried>,
     then: Vec<WhenWritten>,
 }
 
@@ -232,7 +235,7 @@ fn gather(waiting: &Receiver<Work>, written: Option<Instant>, more: bool) -> Opt
     loop {
         match work {
             Work::Write(node, state) => drop(batch.newest.insert(node, state)),
-            Work::Flush(reply) => batch.flushed.push(reply),
+            Work::Flush(what) => batch.flushed.push(what),
             Work::Then(what) => batch.then.push(what),
         }
         let rest = written.map_or(Duration::ZERO, |at| GATHER.saturating_sub(at.elapsed()));
@@ -292,9 +295,8 @@ impl Writer {
                     // A disk that takes no more has been named where a state was refused, or is named there soon.
                     then.retain_mut(|what| what().is_err());
                 }
-                for reply in flushed {
-                    // Who asked may have given up waiting.
-                    let _ = reply.send(owed.len() + then.len());
+                for what in flushed {
+                    what(owed.len() + then.len());
                 }
             }
         });
@@ -321,12 +323,22 @@ impl Writer {
         }
     }
 
+    /// Has this done, on the writer's thread, as soon as everything saved so far has been tried; what follows is not gathered first.
+    /// For an answer that promises what is saved: a daemon that is killed after it finds it on record.
+    pub(super) fn when_tried(&self, what: impl FnOnce(usize) + Send + 'static) {
+        if let Some(queue) = &self.queue {
+            // The thread ends only with this value.
+            let _ = queue.send(Work::Flush(Box::new(what)));
+        }
+    }
+
     /// Ends when everything saved so far has been tried; returns how many files the disk has not taken.
     pub(super) async fn flush(&self) -> usize {
         let (reply, flushed) = oneshot::channel();
-        let Some(queue) = &self.queue else { return 0 };
-        // The thread ends only with this value.
-        let _ = queue.send(Work::Flush(reply));
+        // Who asked may have given up waiting.
+        self.when_tried(|left| {
+            let _ = reply.send(left);
+        });
         flushed.await.unwrap_or_default()
     }
 

@@ -301,7 +301,7 @@ fn resolve(told: &Settings, puts: &[Put], record: &DynamicRecord) -> Result<BTre
         let on_this = now.dynamic.as_ref().filter(|v| !record.is_ours(key, v));
         match (on_this, &now.cluster_wide) {
             // It has what the file wants, and from somebody else: theirs to take back.
-            (Some(theirs), _) if same(theirs, &value) => continue,
+            (Some(theirs), _) | (None, Some(theirs)) if same(theirs, &value) => continue,
             _ if put.pinned && (on_this.is_some() || now.cluster_wide.is_some()) => continue,
             (Some(theirs), _) => {
                 lines.push(format!("{key} = {theirs} was set for this broker, the file wants {value}"));

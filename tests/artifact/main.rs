@@ -158,8 +158,11 @@ fn the_next_series_of_kafka_is_there_for_the_long_form() {
         .output()
         .unwrap();
     assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stdout));
-    let copied = std::process::Command::new("cp").arg("-r").arg(dir.path().join("libs")).arg(&libs).status().unwrap();
+    // a copy that was cut short is not taken for the whole
+    let part = libs.with_extension("part");
+    let copied = std::process::Command::new("cp").arg("-rT").arg(dir.path().join("libs")).arg(&part).status().unwrap();
     assert!(copied.success());
+    fs::rename(&part, &libs).unwrap();
 }
 
 #[test]

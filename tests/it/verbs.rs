@@ -54,6 +54,23 @@ fn a_stopped_node_stays_down_until_it_is_started() {
     assert_eq!((&node["state"], &node["incarnation"], &node["restarts"]), (&"ready".into(), &2.into(), &0.into()));
 }
 
+/// The next daemon goes by the file, and this one may be killed as soon as it has answered.
+#[test]
+fn an_order_that_is_answered_is_on_record() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    let wanted_up = || -> serde_json::Value {
+        let text = std::fs::read_to_string(root.path().join("state/nodes/a.json")).unwrap();
+        serde_json::from_str::<serde_json::Value>(&text).unwrap()["wanted_up"].clone()
+    };
+    for round in 0..10 {
+        root.ok(&["stop", "a"]);
+        assert_eq!(wanted_up(), false, "round {round}");
+        root.ok(&["start", "a"]);
+        assert_eq!(wanted_up(), true, "round {round}");
+    }
+}
+
 #[test]
 fn start_of_what_runs_and_stop_of_what_is_down_change_nothing() {
     let root = Root::new(&[fake("a", &[])]);

@@ -46,6 +46,7 @@ fn the_whole_stack_goes_to_a_machine_without_a_network_in_one_file() {
     eprintln!("{made}");
 
     let there = Root::raw(&format!("[artifacts]\noffline = true\n{STACK}"));
+    there.expect_log("was held up for");
     let output = there.ok(&["bundle", "verify", &file, "--sha256", &sha256]);
     assert!(output.stdout.starts_with("whole  ") && trees(&there).is_empty(), "{output}");
     // A byte in the middle, and an end that is missing. The file is put right again afterwards.

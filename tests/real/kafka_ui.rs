@@ -50,6 +50,7 @@ fn the_ui_serves_on_loopback_comes_back_by_itself_and_never_touches_the_broker()
     let Some(built) = ui_jar::stand_in() else { return skip(test, "there is no JDK (javac, jar)") };
     let _turn = Turn::take();
     let root = Root::raw("");
+    root.expect_log("was held up for");
     own_store(&root);
     let jar = root.home().join("ui.jar");
     fs::copy(built, &jar).unwrap();

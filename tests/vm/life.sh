@@ -201,14 +201,14 @@ boot_1() {
 argv = ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"]
 env = { PATH = "/usr/bin:/bin" }
 memory_max = "16M"
-grace = "6s"
+grace = "9s"
 after = ["second"]
 TOML
   systemctl reload "$unit"
   await "stubborn is ready before the daemon is dead" is stubborn .state ready
   overrule RestartSec=60
   # shellcheck disable=SC2046  # lines without blanks
-  overrule -u $nodes $(instead -u $nodes TimeoutStopSec=3) # less than stubborn's grace: it must be asked for
+  overrule -u $nodes $(instead -u $nodes TimeoutStopSec=6) # less than stubborn's grace: it must be asked for
   kill -9 "$(main_pid)"
   await "the unit waits for its restart" waits
   saw dead.nodes "$(pgrep -c fake-daemon)"

@@ -68,16 +68,16 @@ overrule -u $fetch
 step "what takes longer than TimeoutStartSec="
 cat >>$config <<'TOML'
 [command.slow]
-argv = ["/usr/local/bin/fake-daemon", "after=3000", "notify=READY=1"]
+argv = ["/usr/local/bin/fake-daemon", "after=8000", "notify=READY=1"]
 memory_max = "16M"
 [command.slow.probe]
 notify = true
 TOML
-mapfile -t short < <(instead TimeoutStartSec=2)
+mapfile -t short < <(instead TimeoutStartSec=6)
 overrule "${short[@]}"
 ran slow-start systemctl start "$unit"
 status slow-start
-sed -i 's/after=3000/after=3001/' $config
+sed -i 's/after=8000/after=8001/' $config
 ran slow-reload systemctl reload "$unit"
 saw slow-reload.state "$(state)"
 renewed() { is slow .incarnation 2 && is slow .state ready; }

@@ -30,8 +30,8 @@ pub struct Reload {
 pub(super) const RELOAD_HELP: &str = "\
 Brokers that must restart do so one by one, looked at before each as by `roll` (see `roll --help`); `plan` tells what would break.
 
-Before anything is stopped, brokers and mysqld are asked whether they take their settings (exit 3), and data of a newer program refuse an older \
-one (exit 8). A node that does not come up gets everything its old settings back, as far as its data were not written by a newer program.";
+Before anything is stopped, mysqld is asked whether it takes its options, and brokers about what they would be given while they run (exit 3); data \
+of a newer program refuse an older one (exit 8). A node that does not come up gets everything its old settings back, as far as its data were not written by a newer program.";
 
 /// `roll`.
 #[derive(Clone, Debug, ClapArgs)]

@@ -7,6 +7,7 @@ use crate::{
     services::{
         change::{Does, Life, Refusal, ReloadPlan, Side},
         mysql_validate::Answer,
+        redact::redact,
     },
 };
 
@@ -44,7 +45,9 @@ fn judged(recipe: &Recipe, answer: Answer) -> Judged {
         Answer::Takes => Judged::Fine,
         // A mistake in the file, as one that we find ourselves.
         Answer::Refuses(failure) => {
-            Judged::Refused(3, Refusal { what: format!("{node}: {}", failure.what), hint: failure.remedy })
+            // It quotes the line that it does not know, with its value.
+            let what = format!("{node}: {}", redact(&failure.what, &[]));
+            Judged::Refused(3, Refusal { what, hint: failure.remedy })
         }
         Answer::CannotRun(failure) => Judged::Refused(
             4,

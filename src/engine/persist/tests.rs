@@ -276,3 +276,22 @@ fn a_state_that_the_disk_does_not_take_is_written_when_it_does() {
     writer.finish();
     assert_eq!(read(&layout, &node).0.incarnation, Incarnation(2), "the newest");
 }
+
+#[test]
+fn what_is_promised_is_on_record_before_it_is_said() {
+    let (_dir, layout, path) = with("");
+    let mut writer = Writer::start(layout);
+    let node = NodeName::mysql();
+    let state = |starts: u64| NodeState { incarnation: Incarnation(starts), ..NodeState::default() };
+    let (said, heard) = mpsc::channel();
+    // The first is written at once; those that follow within 20 ms are gathered.
+    for starts in 1..=20 {
+        writer.save(&node, state(starts));
+        let (said, path) = (said.clone(), path.clone());
+        writer.when_tried(move |left| drop(said.send((left, std::fs::read_to_string(path).unwrap()))));
+        let (left, text) = heard.recv().unwrap();
+        assert_eq!(left, 0);
+        assert_eq!(serde_json::from_str::<NodeState>(&text).unwrap().incarnation, Incarnation(starts));
+    }
+    writer.finish();
+}

@@ -14,7 +14,7 @@ pub(super) fn judge(site: &Site) -> Vec<Check> {
         return vec![row];
     }
     let remedy = "`kafka-configs --bootstrap-server ADDRESS --entity-type brokers --entity-name ID (--entity-default for all) --alter \
-                  --delete-config KEY` takes it back; or say it in supervisor.toml";
+                  --delete-config KEY` takes it back";
     vec![row.but(Severity::Warn, remedy)]
 }
 

@@ -98,11 +98,22 @@ struct Answer {
 impl Arounds {
     /// What they say, at most some seconds old; after `patience` what they said last, while they still serve.
     pub async fn ask(&self, sight: &Sight, snapshot: &Snapshot, patience: Duration) -> Around {
+        self.at_most(AGE, sight, snapshot, patience).await
+    }
+
+    /// What they say now; none: not within `patience`.
+    pub async fn ask_anew(&self, sight: &Sight, snapshot: &Snapshot, patience: Duration) -> Option<Around> {
+        let asked = Instant::now();
+        let around = self.at_most(Duration::ZERO, sight, snapshot, patience).await;
+        self.0.newest().is_some_and(|kept| kept.at >= asked).then_some(around)
+    }
+
+    async fn at_most(&self, age: Duration, sight: &Sight, snapshot: &Snapshot, patience: Duration) -> Around {
         let serves = |kind| snapshot.nodes.iter().any(|n| n.kind == kind && n.serves);
         let zookeeper = sight.zookeeper.filter(|_| serves(NodeKind::Zookeeper));
         let mysql = sight.mysql.clone().filter(|_| serves(NodeKind::Mysql));
         let of = (zookeeper.is_some(), mysql.is_some());
-        if !self.0.newest().is_some_and(|kept| kept.of == of && kept.at.elapsed() < AGE) && of != (false, false) {
+        if !self.0.newest().is_some_and(|kept| kept.of == of && kept.at.elapsed() < age) && of != (false, false) {
             let brokers: Vec<u32> = sight.brokers.keys().copied().collect();
             let kept = Arc::clone(&self.0);
             let asking = tokio::spawn(async move { kept.refresh(zookeeper, mysql, &brokers).await });

@@ -27,10 +27,13 @@ pub fn read(data: &[u8]) -> Option<Set> {
     config.iter().map(|(key, value)| Some((key.clone(), value.as_str()?.to_owned()))).collect()
 }
 
-/// A line for each setting that beats a file and that somebody else has set. `records`: what reloads have set.
-pub fn set_by_others(kept: &Given, records: &BTreeMap<u32, DynamicRecord>) -> Vec<String> {
+/// A line for each setting that beats a file and that somebody else has set. `records`: what reloads have set, as it stood before
+/// ZooKeeper was asked and after: a reload may have been at it meanwhile.
+pub fn set_by_others(kept: &Given, records: &[&BTreeMap<u32, DynamicRecord>]) -> Vec<String> {
     let counts = |key: &str| !IN_NO_FILE.contains(&key);
-    let is_ours = |id: u32, key: &str, value: &str| records.get(&id).is_some_and(|record| record.is_ours(key, value));
+    let is_ours = |id: u32, key: &str, value: &str| {
+        records.iter().any(|of| of.get(&id).is_some_and(|record| record.is_ours(key, value)))
+    };
     let mut lines = Vec::new();
     for (id, set) in &kept.of {
         for (key, value) in set.iter().filter(|(key, value)| counts(key) && !is_ours(*id, key, value)) {
@@ -68,7 +71,7 @@ mod tests {
             for_all: set(&[("log.retention.ms", "5")]),
         };
         assert_eq!(
-            set_by_others(&kept, &BTreeMap::from([(1, ours)])),
+            set_by_others(&kept, &[&BTreeMap::new(), &BTreeMap::from([(1, ours)])]),
             [
                 "broker-1: background.threads = 9 was set for this broker",
                 "broker-2: num.io.threads = 8 was set for this broker",
@@ -76,7 +79,7 @@ mod tests {
                 "every broker: log.retention.ms = 5 was set for all brokers",
             ]
         );
-        assert!(set_by_others(&Given::default(), &BTreeMap::new()).is_empty());
+        assert!(set_by_others(&Given::default(), &[]).is_empty());
     }
 
     #[test]

@@ -38,6 +38,9 @@ const ELECT_AGAIN: Duration = Duration::from_secs(5);
 /// How old what is known of `min.insync.replicas` may get. Topics that are new are asked for at once.
 const MIN_ISR_AGE: Duration = Duration::from_secs(30);
 
+/// When it is asked for again after a question that was not answered: in the worst case one more of the broker's threads each time.
+const UNTOLD_AGE: Duration = Duration::from_secs(5);
+
 /// The newest look, for whoever wants to know.
 #[derive(Clone, Debug, Default)]
 pub struct Known(Arc<Mutex<Option<Arc<Latest>>>>);
@@ -172,7 +175,8 @@ impl Watcher {
     /// Whether it is time to ask what `min.insync.replicas` is: from time to time, and when there is a new topic; but not again at once when
     /// it was not told, or each question would take another of the broker's threads ([`zookeeper_is_ready`]).
     fn asks_min_isr(&self, topics: &BTreeSet<&str>) -> bool {
-        let stale = self.min_isr_at.is_none_or(|at| at.elapsed() >= MIN_ISR_AGE);
+        let age = if self.min_isr_untold { UNTOLD_AGE } else { MIN_ISR_AGE };
+        let stale = self.min_isr_at.is_none_or(|at| at.elapsed() >= age);
         stale || !self.min_isr_untold && topics.iter().any(|topic| !self.min_isr.contains_key(*topic))
     }
 

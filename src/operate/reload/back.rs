@@ -65,6 +65,11 @@ impl Undone {
         }
         let barred = self.down.first().or(self.stays.first());
         let hint = match (barred, &self.stuck) {
+            // The next daemon goes by what was applied as a whole.
+            (Some((_, failure)), _) if !self.stays.is_empty() => format!(
+                "mend the file and reload again, before the daemon is replaced: the next one goes by the old settings; or, to go back: {}",
+                failure.remedy
+            ),
             (Some((_, failure)), _) => format!("mend the file and reload again; or, to go back: {}", failure.remedy),
             (None, None) => "nothing has changed; mend the file and reload again".to_owned(),
             (None, Some(_)) => {

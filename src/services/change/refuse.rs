@@ -41,7 +41,7 @@ fn protocol(plan: &ReloadPlan, applied: &Side, wanted: &Side, now: &BTreeMap<Nod
         let new = of_broker(recipe)?;
         let speaks = new.protocol.as_deref()?;
         let (other, knows) =
-            old.iter().find(|(node, old)| **node != recipe.node && series(&old.version) < series(speaks))?;
+            old.iter().find(|(node, old)| **node != recipe.node && knows_less(&old.version, speaks))?;
         let knows = &knows.version;
         let (major, minor) = series(knows)?;
         Some(Refusal {
@@ -51,8 +51,8 @@ fn protocol(plan: &ReloadPlan, applied: &Side, wanted: &Side, now: &BTreeMap<Nod
             ),
             hint: format!(
                 "one at a time in two passes: with `\"inter.broker.protocol.version\" = \"{major}.{minor}\"` under [kafka.properties] `reload` \
-                 brings the new program, without it a second `reload` the new protocol, after which there is no way back; or all at once: \
-                 `cdc-supervisor down`, then `up`"
+                 brings the new program, without it a second `reload` the new protocol; or all at once: `cdc-supervisor down`, then `up`. \
+                 Either way only a snapshot made before leads back"
             ),
         })
     })
@@ -64,6 +64,11 @@ fn of_broker(recipe: &Recipe) -> Option<&DataVersion> {
         PrepareStep::DataVersion(version) if version.product == DataProduct::Kafka => Some(version),
         _ => None,
     })
+}
+
+/// Whether a program of this version knows no such protocol. What says nothing refuses nothing.
+fn knows_less(program: &str, protocol: &str) -> bool {
+    series(program).zip(series(protocol)).is_some_and(|(program, protocol)| program < protocol)
 }
 
 /// Major and minor number of `3.5.2`, `3.5` or `3.5-IV2`; none: it has none.
