@@ -44,8 +44,12 @@ fn await_kafka(stack: &Stack, what: &str, good: impl Fn(&Value) -> bool) -> Valu
     })
 }
 
+/// All three brokers and the topic that is made to prove them are known, and everything is where it belongs. A look may be a second
+/// old, and from before the last broker came.
 fn settled(kafka: &Value) -> bool {
-    kafka["under_replicated"]["count"] == 0
+    kafka["brokers"].as_array().is_some_and(|all| all.len() == 3)
+        && kafka["partitions"].as_u64() >= Some(3)
+        && kafka["under_replicated"]["count"] == 0
         && kafka["offline"]["count"] == 0
         && kafka["not_led_by_preferred"]["count"] == 0
 }
@@ -102,9 +106,13 @@ fn a_death_and_a_return_are_told_at_once_and_leaders_come_home() {
         assert_eq!((&broker["listed"], &broker["out_of_sync"]), (&true.into(), &0.into()), "{whole:#}");
         assert_eq!(broker["leads"], broker["preferred"], "{whole:#}");
     }
-    let status = stack.status();
-    let zookeeper = &status["cluster"]["zookeeper"];
-    assert_eq!((&zookeeper["mode"], &zookeeper["sessions"]), (&"standalone".into(), &3.into()), "{zookeeper:#}");
+    // it is asked every few seconds
+    let status = until(STATE_LIMIT, "ZooKeeper has told of three sessions", || {
+        let status = stack.status();
+        let told = status["cluster"]["zookeeper"]["sessions"] == 3;
+        if told { Ok(status) } else { Err(status["cluster"]["zookeeper"].to_string()) }
+    });
+    assert_eq!(status["cluster"]["zookeeper"]["mode"], "standalone");
     let owners = until(STATE_LIMIT, "every broker's session is known as ours", || {
         let owners = stack.status()["cluster"]["zookeeper"]["owners"].clone();
         let known = owners.as_array().is_some_and(|all| all.len() == 3 && all.iter().all(|o| o["ours"] == true));

@@ -5,7 +5,7 @@ use crate::{
     stack::Stack,
     support::{STATE_LIMIT, VERB_LIMIT, until, wait::stays},
 };
-use cdc_supervisor::clients::kafka::Admin;
+use cdc_supervisor::clients::kafka::{Admin, Partition};
 use serde_json::Value;
 use std::{
     fs,
@@ -42,6 +42,8 @@ fn a_broker_is_taken_away_only_after_a_look_at_everything_it_is_needed_for() {
     stack.up();
     let admin = stack.admin();
     whole(&stack, &admin, &[1, 2, 3]);
+    let is_home = |p: &Partition| p.leader == p.replicas.first().copied();
+    stack.await_cluster(&admin, "every leader is home", |v| v.partitions().all(|(_, p)| is_home(p)));
     without_zookeeper(&stack);
     a_topic_that_is_made_while_a_roll_waits(&stack, &admin);
     a_reload_needs_the_same_consent(&stack, &admin);
