@@ -147,6 +147,7 @@ start=$(node big .incarnation) kind="host"
 kill -USR1 "$(node big .pid)"
 ate() { [ "$(node big .memory.anon_bytes)" -gt 290000000 ]; }
 await "big has eaten" ate
+sleep 11 # a death's record tells what the last round has seen, and rounds are ten seconds apart
 free=$(($(sed -n 's/^MemAvailable: *\([0-9]*\) kB/\1/p' /proc/meminfo) / 1024))
 choom -n -1000 -- /usr/local/bin/fake-daemon "eat=$((free + 150))" >/dev/null 2>&1 &
 hog=$!
