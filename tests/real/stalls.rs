@@ -12,7 +12,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-const SESSION: Duration = Duration::from_secs(4);
+/// Short, so that half of it is soon gone: how long a thread waits for its processor is up to the kernel (seen: 1 to 8 s).
+const SESSION: Duration = Duration::from_secs(2);
 
 fn stalls(stack: &Stack, node: &str) -> Value {
     stack.node(node)["stalls"].clone()
@@ -67,7 +68,7 @@ fn pauses_of_collectors_and_waits_for_a_processor_are_told_against_the_session()
     let stack = Stack::begun();
     let text = fs::read_to_string(stack.config()).unwrap();
     let body = text.split_once("\n\n").unwrap().1;
-    let body = body.replace("[zookeeper]\n", "[zookeeper]\ntick = \"400ms\"\n");
+    let body = body.replace("[zookeeper]\n", "[zookeeper]\ntick = \"200ms\"\n");
     let session = format!("[kafka]\nsession_timeout = \"{}s\"\n", SESSION.as_secs());
     stack.configure_raw(&body.replace("[kafka]\n", &session));
     // a machine that is as busy as this test makes it holds others up, too
@@ -85,7 +86,7 @@ fn pauses_of_collectors_and_waits_for_a_processor_are_told_against_the_session()
                 Err(seen.to_string())
             }
         });
-        assert_eq!(seen["session_ms"], 4_000, "{node}: {seen}");
+        assert_eq!(seen["session_ms"], 2_000, "{node}: {seen}");
     }
     assert!(stalls(&stack, "mysql").is_null());
     // what is told is what the JVM has written, to a tenth of a millisecond
@@ -120,10 +121,10 @@ fn pauses_of_collectors_and_waits_for_a_processor_are_told_against_the_session()
     drop(hogs);
     println!("{event}");
     let seen = stalls(&stack, "broker-2");
-    assert!(seen["processor"]["longest_ms"].as_f64() >= Some(2_000.0), "{seen}");
+    assert!(seen["processor"]["longest_ms"].as_f64() >= Some(1_000.0), "{seen}");
     let text = stack.ok(&["status"]).stdout;
     println!("{text}");
-    assert!(text.contains("stalls     longest ") && text.contains("of a session of 4.0 s"), "{text}");
+    assert!(text.contains("stalls     longest ") && text.contains("of a session of 2.0 s"), "{text}");
     // Not everybody may (sched(7), SCHED_IDLE): with the others gone it gets its processor all the same.
     let _ = std::process::Command::new("chrt").args(["--other", "-p", "0", &thread]).status();
     stack.await_whole(&admin);
