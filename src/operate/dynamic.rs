@@ -301,7 +301,13 @@ fn resolve(told: &Settings, puts: &[Put], record: &DynamicRecord) -> Result<BTre
         let on_this = now.dynamic.as_ref().filter(|v| !record.is_ours(key, v));
         match (on_this, &now.cluster_wide) {
             // It has what the file wants, and from somebody else: theirs to take back.
-            (Some(theirs), _) | (None, Some(theirs)) if same(theirs, &value) => continue,
+            (Some(theirs), _) if same(theirs, &value) => continue,
+            // All of them have what the file wants. A value of ours beats it until the next start, so it is set anew.
+            (None, Some(theirs)) if same(theirs, &value) => {
+                if now.dynamic.is_none() {
+                    continue;
+                }
+            }
             _ if put.pinned && (on_this.is_some() || now.cluster_wide.is_some()) => continue,
             (Some(theirs), _) => {
                 lines.push(format!("{key} = {theirs} was set for this broker, the file wants {value}"));
@@ -458,9 +464,15 @@ mod tests {
         let pinned = Put { pinned: true, ..put("max.connections", "7") };
         assert_eq!(resolve(&all, &[pinned], &DynamicRecord::default()), Ok(BTreeMap::new()));
         let for_all = BrokerSetting { dynamic: None, cluster_wide: text("9"), ..theirs };
-        let unset =
-            resolve(&told(&[("max.connections", for_all)]), &[put("max.connections", "7")], &DynamicRecord::default());
+        let all = told(&[("max.connections", for_all.clone())]);
+        let unset = resolve(&all, &[put("max.connections", "7")], &DynamicRecord::default());
         assert!(matches!(unset, Err(Unset::Others { on_all, .. }) if on_all == ["max.connections"]));
+        // for all of them, and what the file wants: nothing to do, unless a value of ours is in its way
+        let wanted = [put("max.connections", "9")];
+        assert_eq!(resolve(&all, &wanted, &DynamicRecord::default()), Ok(BTreeMap::new()));
+        let both = told(&[("max.connections", BrokerSetting { dynamic: text("5"), ..for_all })]);
+        let anew = BTreeMap::from([("max.connections".to_owned(), "9".to_owned())]);
+        assert_eq!(resolve(&both, &wanted, &ours("max.connections", "5")), Ok(anew));
     }
 
     #[test]
