@@ -191,7 +191,7 @@ cat >>$config <<'TOML'
 argv = ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"]
 env = { PATH = "/usr/bin:/bin" }
 memory_max = "16M"
-grace = "9s"
+grace = "6s"
 after = ["calm"]
 TOML
 # shellcheck disable=SC2046
@@ -204,7 +204,7 @@ saw extended.left "$(of_user)"
 step "the daemon dies in the middle of a stop"
 # what is left takes longer: the stop without a daemon asks for its time
 # shellcheck disable=SC2046
-overrule $(instead TimeoutStopSec=6)
+overrule $(instead TimeoutStopSec=4)
 systemctl start "$unit"
 await "stubborn is ready before the stop" is stubborn .state ready
 before=$(main_pid) since=$(date +%s)
