@@ -21,7 +21,6 @@ use std::{
     time::{Duration, Instant},
 };
 
-const TOPIC: &str = "bench-roll";
 const PARTITIONS: u8 = 3;
 const LIMIT: Duration = Duration::from_secs(60);
 /// How often a handful of records is given to the producer.
@@ -55,11 +54,13 @@ pub fn made(ours: &Ours, rate: u32, rounds: usize, sum: &mut Sum) -> Measured<Ve
     let mut rolls = Vec::new();
     for round in 0..rounds {
         let settings = [("min.insync.replicas", "2")];
+        // a name of its own: a topic that was deleted is there for a while
+        let topic = format!("bench-roll-{rate}-{round}");
         runtime
-            .block_on(admin.create_topic(TOPIC, PARTITIONS.into(), 3, &settings, LIMIT))
+            .block_on(admin.create_topic(&topic, PARTITIONS.into(), 3, &settings, LIMIT))
             .map_err(|e| e.to_string())?;
-        let roll = one(ours, &runtime, &admin, rate, sum);
-        runtime.block_on(admin.delete_topic(TOPIC, LIMIT)).map_err(|e| e.to_string())?;
+        let roll = one(ours, &runtime, &admin, (&topic, rate), sum);
+        runtime.block_on(admin.delete_topic(&topic, LIMIT)).map_err(|e| e.to_string())?;
         let roll = roll?;
         eprintln!("roll {rate}/s round {round}: {} gap {}, {} failed", ms(roll.took), ms(roll.gap), roll.failed);
         sum.rounds += 1;
@@ -68,9 +69,15 @@ pub fn made(ours: &Ours, rate: u32, rounds: usize, sum: &mut Sum) -> Measured<Ve
     Ok(rolls)
 }
 
-fn one(ours: &Ours, runtime: &tokio::runtime::Runtime, admin: &Admin, rate: u32, sum: &mut Sum) -> Measured<Roll> {
+fn one(
+    ours: &Ours,
+    runtime: &tokio::runtime::Runtime,
+    admin: &Admin,
+    (topic, rate): (&str, u32),
+    sum: &mut Sum,
+) -> Measured<Roll> {
     let stop = Arc::new(AtomicBool::new(false));
-    let writing = runtime.spawn(write(rate, Arc::clone(&stop)));
+    let writing = runtime.spawn(write(topic.to_owned(), rate, Arc::clone(&stop)));
     std::thread::sleep(BEFORE);
     let began = Instant::now();
     let rolled = ours.run(&["roll"]);
@@ -78,7 +85,7 @@ fn one(ours: &Ours, runtime: &tokio::runtime::Runtime, admin: &Admin, rate: u32,
     stop.store(true, Ordering::Relaxed);
     let told = runtime.block_on(writing).map_err(|e| e.to_string())??;
     let wanted = told.acknowledged.len();
-    let missing = runtime.block_on(missing(admin, told.acknowledged))?;
+    let missing = runtime.block_on(missing(admin, topic, told.acknowledged))?;
     sum.acknowledged += wanted as u64;
     sum.lost += missing as u64;
     rolled?;
@@ -89,7 +96,7 @@ fn one(ours: &Ours, runtime: &tokio::runtime::Runtime, admin: &Admin, rate: u32,
 }
 
 /// Writes numbered records, partition by partition in turn, until it is told to stop and every answer is there.
-async fn write(rate: u32, stop: Arc<AtomicBool>) -> Measured<Told> {
+async fn write(topic: String, rate: u32, stop: Arc<AtomicBool>) -> Measured<Told> {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", "127.0.0.1:29092,127.0.0.1:29093,127.0.0.1:29094");
     config
@@ -107,8 +114,8 @@ async fn write(rate: u32, stop: Arc<AtomicBool>) -> Measured<Told> {
         tick.tick().await;
         let due = (began.elapsed().as_secs_f64() * f64::from(rate)) as u64;
         while number < due {
-            let (producer, told) = (producer.clone(), Arc::clone(&told));
-            under_way.spawn(async move { send(&producer, number, &told).await });
+            let (producer, topic, told) = (producer.clone(), topic.clone(), Arc::clone(&told));
+            under_way.spawn(async move { send(&producer, &topic, number, &told).await });
             number += 1;
         }
         while under_way.try_join_next().is_some() {}
@@ -118,10 +125,10 @@ async fn write(rate: u32, stop: Arc<AtomicBool>) -> Measured<Told> {
     Ok(std::mem::take(&mut told))
 }
 
-async fn send(producer: &FutureProducer, number: u64, told: &Mutex<Told>) {
+async fn send(producer: &FutureProducer, topic: &str, number: u64, told: &Mutex<Told>) {
     let partition = (number % u64::from(PARTITIONS)) as i32;
     let payload = number.to_string();
-    let record = FutureRecord::<(), str>::to(TOPIC).partition(partition).payload(&payload);
+    let record = FutureRecord::<(), str>::to(topic).partition(partition).payload(&payload);
     let answer = producer.send(record, LIMIT).await;
     let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
     match answer {
@@ -137,12 +144,12 @@ async fn send(producer: &FutureProducer, number: u64, told: &Mutex<Told>) {
 }
 
 /// How many of the acknowledged records are not in the topic.
-async fn missing(admin: &Admin, mut wanted: BTreeSet<u64>) -> Measured<usize> {
+async fn missing(admin: &Admin, topic: &str, mut wanted: BTreeSet<u64>) -> Measured<usize> {
     let all: Vec<i32> = (0..PARTITIONS.into()).collect();
-    let ends = admin.end_offsets(TOPIC, &all, LIMIT).await.map_err(|e| e.to_string())?;
+    let ends = admin.end_offsets(topic, &all, LIMIT).await.map_err(|e| e.to_string())?;
     let count = ends.iter().sum::<i64>();
     let from: Vec<(i32, i64)> = all.iter().map(|p| (*p, 0)).collect();
-    let there = admin.consume_from(TOPIC, &from, usize::try_from(count).unwrap_or(0), LIMIT).await;
+    let there = admin.consume_from(topic, &from, usize::try_from(count).unwrap_or(0), LIMIT).await;
     for record in there.map_err(|e| e.to_string())? {
         if let Some(number) = std::str::from_utf8(&record.payload).ok().and_then(|n| n.parse().ok()) {
             wanted.remove(&number);
