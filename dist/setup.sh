@@ -93,8 +93,9 @@ check_host() { # whether the unit can run here; changes nothing
 }
 
 check_state() { # NEWEST SCHEMA: the files of a newer program are not handed to an older one
-  for file in "$(data_root)"/state/nodes/*.json; do
-    [ -e "$file" ] || continue
+  for file in "$(data_root)"/state/*.json "$(data_root)"/state/nodes/*.json; do
+    # a newer session file says the same in more words
+    [ -e "$file" ] && [ "${file##*/}" != session.json ] || continue
     schema=$(sed -n 's/^[^}]*"schema": *\([0-9]*\).*/\1/p' "$file" | head -1)
     [ "${schema:-0}" -le "$1" ] ||
       fail 8 "$file was written by a newer version (schema $schema, this one knows $1)" "install that version or a newer one"

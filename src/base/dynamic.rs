@@ -48,6 +48,15 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_record_of_version_1_is_read_and_written_with_all_that_it_said() {
+        let golden = include_str!("../../tests/golden/v1/dynamic-broker-2.json");
+        let record: DynamicRecord = serde_json::from_str(golden).unwrap();
+        assert!(record.is_ours("log.cleaner.threads", "1") && record.is_ours("log.cleaner.threads", "2"));
+        assert!(record.under_way.contains("log.cleaner.threads") && !record.is_ours("num.io.threads", "9"));
+        assert_eq!(serde_json::to_string_pretty(&record).unwrap(), golden.trim_end());
+    }
+
+    #[test]
     fn while_a_change_is_under_way_both_values_are_ours_and_afterwards_the_new_one() {
         let settings = |value: &str| BTreeMap::from([("num.io.threads".to_owned(), value.to_owned())]);
         let mut record = DynamicRecord::default();

@@ -19,3 +19,17 @@ pub struct TopicRecord {
     #[serde(default)]
     pub left: BTreeSet<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_of_version_1_is_read_and_written_with_all_that_it_said() {
+        let golden = include_str!("../../tests/golden/v1/topics.json");
+        let record: TopicRecord = serde_json::from_str(golden).unwrap();
+        assert_eq!(record.topics["orders"]["min.insync.replicas"], "2");
+        assert!(record.differences.contains_key("payments") && record.left.contains("carts"));
+        assert_eq!(serde_json::to_string_pretty(&record).unwrap(), golden.trim_end());
+    }
+}

@@ -150,7 +150,13 @@ impl Reloads {
         if plan.is_empty() && applied.digest == before.digest {
             // The unit may have been changed, though the file was not.
             self.compare_unit(&before.plan);
-            return Ok(vec!["nothing differs from what is applied and runs".into()]);
+            let mut lines = vec!["nothing differs from what is applied and runs".into()];
+            // The disk took no record of it when it was applied.
+            if self.is_unwritten(&loaded) {
+                self.write_down(&loaded)?;
+                lines.push("it is written down as applied now".into());
+            }
+            return Ok(lines);
         }
         let names: Vec<String> = plan.steps.iter().map(|s| format!("{} {}", s.does.as_str(), s.node)).collect();
         let words = if names.is_empty() { "no node is concerned".to_owned() } else { names.join(", ") };
@@ -180,6 +186,22 @@ impl Reloads {
         self.compare_unit(&applied.plan);
         // What runs is what the file says from here on, whether that can be written down or not.
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(applied);
+        self.write_down(&loaded)?;
+        lines.extend(topics::after_reload(&self.watchers.keeper, &before.plan, &self.applied().plan).await);
+        if lines.is_empty() {
+            lines.push("no node is concerned; the file is applied".into());
+        }
+        Ok(lines)
+    }
+
+    /// Whether the record of what is applied is of something else than this file, which is applied.
+    fn is_unwritten(&self, loaded: &Loaded) -> bool {
+        let written = fs::read_optional(&self.layout.plan()).ok().flatten();
+        written.is_none_or(|text| text != offline_plan::enclosed(&loaded.text))
+    }
+
+    /// Writes this file down as what is applied; what was begun of a reload is done then.
+    fn write_down(&self, loaded: &Loaded) -> Result<(), Failed> {
         let text = offline_plan::enclosed(&loaded.text);
         let written = fs::write_atomic(&self.layout.plan(), text.as_bytes(), 0o640, fs::Durability::PowerLoss);
         written.map_err(|e| Failed {
@@ -190,11 +212,7 @@ impl Reloads {
         })?;
         fail_point!("reload.applied");
         forget_unfinished(&self.layout);
-        lines.extend(topics::after_reload(&self.watchers.keeper, &before.plan, &self.applied().plan).await);
-        if lines.is_empty() {
-            lines.push("no node is concerned; the file is applied".into());
-        }
-        Ok(lines)
+        Ok(())
     }
 
     /// Asks anew what the unit keeps the plan from.

@@ -1,12 +1,14 @@
 //! What a new daemon finds under its root: shims that run on, exits nobody has heard of, processes without a shim.
 
 use super::{
-    Engine, actions, gc_log,
+    Engine, actions,
+    dispatcher::words_of_the_end,
+    gc_log,
     incidents::Obituary,
     link::{self, Connection, Hold, NoShim},
     node::{Asked, NodeRuntime},
     orphan,
-    persist::{self, Failed, NodeState},
+    persist::{self, Failed, NodeState, OnRecord},
     snapshot::{LastExit, ran_ms},
     words::End,
 };
@@ -40,6 +42,10 @@ pub(super) struct Found {
 #[derive(Debug)]
 pub(super) struct FoundNode {
     state: NodeState,
+    /// What is wrong with that record.
+    trouble: Option<String>,
+    /// The record is lost, and with it whether the node was wanted.
+    wish_lost: bool,
     /// What the last start was made of, where that is on record.
     launched: Option<Launched>,
     /// The highest start that left a trace.
@@ -152,9 +158,9 @@ pub(super) fn known_nodes(layout: &Layout) -> Vec<NodeName> {
 }
 
 async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
-    let (state, warning) = persist::read(layout, node);
-    if let Some(warning) = warning {
-        tracing::warn!(node = %node, "{warning}");
+    let OnRecord { state, trouble, wish_lost } = persist::read(layout, node);
+    if let Some(trouble) = &trouble {
+        tracing::warn!(node = %node, "{trouble}");
     }
     fs::remove_torn(&layout.node_run(node));
     fs::remove_torn(&layout.conf(node));
@@ -186,7 +192,7 @@ async fn look_at(layout: &Layout, node: &NodeName) -> FoundNode {
     let unheard =
         (live.is_none() && !heard && last > Incarnation::default()).then(|| record_of(layout, node, last, &state));
     let launched = persist::read_launched(layout, node);
-    FoundNode { state, launched, highest, records, live, unheard, orphans }
+    FoundNode { state, trouble, wish_lost, launched, highest, records, live, unheard, orphans }
 }
 
 /// Starts that left a socket and starts that left an exit record, each ascending.
@@ -242,10 +248,19 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
             stop_stranger(engine, &name, &node);
             continue;
         }
+        if let Some(trouble) = &node.trouble {
+            let follows = if node.wish_lost && restore_wishes {
+                "; whether it was stopped by an order is lost with it, so it is wanted up"
+            } else {
+                ""
+            };
+            engine.journal.note(EventLine::new(EventKind::Trouble, format!("{trouble}{follows}")).node(&name));
+        }
         let chosen = only.is_none_or(|only| only.contains(&name));
         // A start that is newer than the state file was ordered just before that daemon died: it was wanted.
         let newer = node.live.as_ref().is_some_and(|(_, hold)| hold.state().incarnation > node.state.incarnation);
-        let wanted_up = if restore_wishes { node.state.wanted_up || newer } else { chosen };
+        // What a lost record wanted nobody knows: a node that runs without need is seen, one that stays down unasked is missed.
+        let wanted_up = if restore_wishes { node.state.wanted_up || node.wish_lost || newer } else { chosen };
         let (mut restarts, orphans) = (node.restarts(), node.orphans);
         let start_due = restore_wishes && node.start_is_due();
         if let Some(runtime) = engine.nodes.get_mut(&name) {
@@ -262,7 +277,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         }
         let mut failed = state.failed.clone();
         if let Some(record) = unheard {
-            let (cause, failure, tail) = judge_unheard(engine, &name, &record);
+            let (cause, failure, tail) = judge_unheard(engine, &name, &state, &record);
             failed = failure.clone().map(|failure| Box::new(Failed { since: record.ended_at, failure }));
             tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "{}", if orphans { "had lost its shim while no daemon ran" } else { "had ended while no daemon ran" });
             if let Some(runtime) = engine.nodes.get_mut(&name) {
@@ -290,7 +305,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
                     failure,
                     tail,
                     collections: gc_log::last(&runtime.recipe, cause, record.started_at),
-                    ready: (state.incarnation == record.incarnation).then_some(state.ready_since.is_some()),
+                    ready: has_served(&state, &record),
                     while_no_daemon: true,
                     rebooted: record.status == ExitStatus::Unknown && boot.is_some_and(|b| b != clock::boot_id()),
                     record: (record.status != ExitStatus::Unknown).then(|| record.clone()),
@@ -338,7 +353,7 @@ fn unwritten_ends(engine: &mut Engine, name: &NodeName, node: &FoundNode) -> Vec
     let read = |i: &Incarnation| fs::read_plain_optional(&engine.layout.exit_record(name, *i)).ok().flatten();
     let newest = ends.iter().max().and_then(read).and_then(|text| wire::parse_exit_record(&text).ok());
     if let Some(record) = newest {
-        let cause = judge_unheard(engine, name, &record).0;
+        let cause = judge_unheard(engine, name, state, &record).0;
         if let Some(runtime) = engine.nodes.get_mut(name) {
             runtime.last_exit = Some(LastExit::of(&record, cause));
         }
@@ -346,14 +361,25 @@ fn unwritten_ends(engine: &mut Engine, name: &NodeName, node: &FoundNode) -> Vec
     ends
 }
 
+/// Whether the run of this record has been ready, as far as the state file tells of the same run.
+fn has_served(state: &NodeState, record: &ExitRecord) -> Option<bool> {
+    (state.incarnation == record.incarnation).then_some(state.ready_since.is_some())
+}
+
 /// Why a run ended that no daemon saw the end of. Whatever signal its shim sent it was sent by an order.
-fn judge_unheard(engine: &mut Engine, name: &NodeName, record: &ExitRecord) -> (Cause, Option<Failure>, String) {
+fn judge_unheard(
+    engine: &mut Engine,
+    name: &NodeName,
+    state: &NodeState,
+    record: &ExitRecord,
+) -> (Cause, Option<Failure>, String) {
     let tail = engine.last_words(name, record.started_at);
     if let Some(runtime) = engine.nodes.get_mut(name) {
         let to_stop = record.signals_sent.contains(&runtime.stop().signal);
         runtime.asked = to_stop.then_some(Asked::ToStop);
     }
-    let (cause, failure) = engine.judge(name, record, false, &tail);
+    let served = has_served(state, record).unwrap_or(false);
+    let (cause, failure) = engine.judge(name, record, false, words_of_the_end(&tail, served, record.ended_at));
     if let Some(runtime) = engine.nodes.get_mut(name) {
         runtime.asked = None;
     }
@@ -401,7 +427,7 @@ fn owed(
         let known = heard.filter(|e| e.incarnation == incarnation);
         let cause = match (known, &record) {
             (Some(exit), _) => exit.cause,
-            (None, Some(record)) => judge_unheard(engine, name, record).0,
+            (None, Some(record)) => judge_unheard(engine, name, state, record).0,
             (None, None) => continue,
         };
         let at = record.as_ref().map(|r| r.ended_at).or(known.map(|e| e.at)).unwrap_or_default();

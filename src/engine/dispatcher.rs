@@ -571,7 +571,8 @@ impl Engine {
         fail_point!("engine.end-heard");
         let asked = self.nodes.get(node).and_then(|n| n.asked);
         let tail = self.last_words(node, record.started_at);
-        let (cause, failure) = self.judge(node, record, shim_lost, &tail);
+        let served = self.nodes.get(node).is_some_and(|n| n.ready_since.is_some());
+        let (cause, failure) = self.judge(node, record, shim_lost, words_of_the_end(&tail, served, record.ended_at));
         let expected = matches!(asked, Some(Asked::ToStop | Asked::ToDieNow)) || cause == Cause::KilledByOrder;
         let (incarnation, status) = (record.incarnation.0, record.status.describe());
         if expected {
@@ -614,13 +615,13 @@ impl Engine {
         tail::since(&self.layout.log_dir(node), start, started_at)
     }
 
-    /// Why a run ended: what we ordered, what the kernel says, what its log says.
+    /// Why a run ended: what we ordered, what the kernel says, what its log says about it ([`words_of_the_end`]).
     pub(super) fn judge(
         &self,
         node: &NodeName,
         record: &ExitRecord,
         shim_lost: bool,
-        tail: &str,
+        words: &str,
     ) -> (Cause, Option<Failure>) {
         let Some(runtime) = self.nodes.get(node) else { return (Cause::Unknown, None) };
         if shim_lost {
@@ -643,7 +644,7 @@ impl Engine {
             // It was too long ago, or the kernel knows better: the same signal now is somebody else's.
             record.signals_sent.retain(|sent| *sent != signal);
         }
-        let mut judged = services::classify(runtime.recipe.kind, &record, tail, asked_to_stop, runtime.stop());
+        let mut judged = services::classify(runtime.recipe.kind, &record, words, asked_to_stop, runtime.stop());
         if let Some(failure) = judged.failure.as_mut().filter(|failure| services::is_about_owners(failure))
             && let Some(command) = places::own_files(&self.layout, &runtime.recipe)
         {
@@ -651,6 +652,12 @@ impl Engine {
         }
         (judged.cause, judged.failure.map(|failure| failure.of_node(node)))
     }
+}
+
+/// Which part of a run's last words says why it ended. While it starts everything counts: it may wait long for what it named first. A run
+/// that has served has outlived what it named earlier.
+pub(super) fn words_of_the_end(tail: &str, served: bool, ended_at: Timestamp) -> &str {
+    if served { tail::of_the_end(tail, ended_at) } else { tail }
 }
 
 /// `last`: what is known of earlier runs. `go_on`: what was counted under the last daemon still counts.

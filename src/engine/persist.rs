@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs::File,
+    path::{Path, PathBuf},
     sync::mpsc::{self, Receiver, RecvTimeoutError},
     thread,
     time::{Duration, Instant},
@@ -87,22 +88,43 @@ impl Default for NodeState {
     }
 }
 
+/// What is on record of a node, and what is wrong with the record.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct OnRecord {
+    /// As far as it could be read.
+    pub(super) state: NodeState,
+    /// What could not be used, and where it is kept.
+    pub(super) trouble: Option<String>,
+    /// There was a record, and nobody can say what it wanted of the node.
+    pub(super) wish_lost: bool,
+}
+
+impl OnRecord {
+    fn nothing() -> Self {
+        Self { state: NodeState::default(), trouble: None, wish_lost: false }
+    }
+
+    fn lost(trouble: Option<String>) -> Self {
+        Self { trouble, wish_lost: true, ..Self::nothing() }
+    }
+}
+
 /// Reads a node's state. A missing file is a node that never ran. A torn or foreign one is put aside as `NAME.json.bad`
-/// and told in the second value; the truth about what runs comes from shims and exit records anyway. One of a newer
-/// version is read as far as its keys are known, and kept as `NAME.json.schema-N` before this version writes its own.
-pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<String>) {
+/// and told; the truth about what runs comes from shims and exit records anyway. One of a newer version is read as far as its
+/// keys are known, and kept as `NAME.json.schema-N` before this version writes its own.
+pub(super) fn read(layout: &Layout, node: &NodeName) -> OnRecord {
     let path = layout.node_state(node);
     let text = match fs::read_optional(&path) {
         // Empty: power was lost within a second of the write; the name was on the disk, the bytes were not (ext4(5),
         // delayed allocation).
-        Ok(Some(text)) if text.is_empty() => return (NodeState::default(), None),
+        Ok(Some(text)) if text.is_empty() => return OnRecord::lost(None),
         Ok(Some(text)) => text,
-        Ok(None) => return (NodeState::default(), None),
-        Err(e) => return (NodeState::default(), Some(format!("{e}: {}", e.source))),
+        Ok(None) => return OnRecord::nothing(),
+        Err(e) => return OnRecord::lost(Some(format!("{e}: {}", e.source))),
     };
     let newer = schema_of(&text).filter(|n| *n > SCHEMA);
     match (serde_json::from_str(&text), newer) {
-        (Ok(state), None) => (state, None),
+        (Ok(state), None) => OnRecord { state, ..OnRecord::nothing() },
         (Ok(state), Some(schema)) => {
             let aside = path.with_extension(format!("json.schema-{schema}"));
             let kept = std::fs::copy(&path, &aside).is_ok();
@@ -111,7 +133,7 @@ pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<Strin
                 path.display(),
                 if kept { format!(", kept as {}", aside.display()) } else { String::new() }
             );
-            (NodeState { schema: SCHEMA, ..state }, Some(text))
+            OnRecord { state: NodeState { schema: SCHEMA, ..state }, trouble: Some(text), wish_lost: false }
         }
         (Err(e), newer) => {
             let aside = path.with_extension(newer.map_or("json.bad".to_owned(), |n| format!("json.schema-{n}")));
@@ -121,7 +143,7 @@ pub(super) fn read(layout: &Layout, node: &NodeName) -> (NodeState, Option<Strin
                 path.display(),
                 if moved { format!(", kept as {}", aside.display()) } else { String::new() }
             );
-            (NodeState::default(), Some(text))
+            OnRecord::lost(Some(text))
         }
     }
 }
@@ -152,12 +174,13 @@ fn schema_of(text: &str) -> Option<u32> {
     serde_json::from_str::<serde_json::Value>(text).ok()?.get("schema")?.as_u64().and_then(|n| u32::try_from(n).ok())
 }
 
-/// State files and exit records of versions that this program does not know: it would go on without what they say. Torn ones
-/// are no matter of versions.
+/// State files and exit records of versions that this program does not know: it would go on without what they say, and its next
+/// write would drop it. Torn ones are no matter of versions; a newer session file says the same in more words.
 pub fn newer_state(layout: &Layout) -> Vec<String> {
     let mut newer = Vec::new();
-    let entries = std::fs::read_dir(layout.node_states()).into_iter().flatten().flatten();
-    for path in entries.map(|e| e.path()).filter(|p| p.extension().is_some_and(|e| e == "json")) {
+    // every file of this version has the schema 1
+    let of_the_root = json_files(&layout.state()).into_iter().filter(|path| *path != layout.session());
+    for path in of_the_root.chain(json_files(&layout.node_states())) {
         let schema = fs::read_optional(&path).ok().flatten().and_then(|text| schema_of(&text));
         if let Some(schema) = schema.filter(|n| *n > SCHEMA) {
             newer.push(format!("{} has schema {schema}, this program knows {SCHEMA}", path.display()));
@@ -173,6 +196,14 @@ pub fn newer_state(layout: &Layout) -> Vec<String> {
         }
     }
     newer
+}
+
+/// The files of a directory whose names end in `.json`, by name.
+fn json_files(dir: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(dir).into_iter().flatten().flatten().map(|e| e.path());
+    let mut found: Vec<PathBuf> = entries.filter(|p| p.extension().is_some_and(|e| e == "json")).collect();
+    found.sort();
+    found
 }
 
 /// How long states are gathered after some were written. The first of a burst is written at once; what follows it within

@@ -1,12 +1,13 @@
 //! The end of what one run of a node has written, also when the log was rotated meanwhile.
 
-use super::{names, writer::CURRENT};
+use super::{names, stamp, writer::CURRENT};
 use crate::base::Timestamp;
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
     os::unix::fs::MetadataExt,
     path::Path,
+    time::Duration,
 };
 
 /// How much of a log's end is read to see why its node ended, bytes.
@@ -47,6 +48,42 @@ pub fn since(dir: &Path, start: LogMark, started_at: Timestamp) -> String {
     }
     let bytes: Vec<u8> = seen.into_iter().rev().flat_map(|(_, bytes)| bytes).collect();
     String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// How long before the end of a run that has served its lines are about that end. What goes wrong in a node that serves ends it
+/// within seconds (a broker whose log directory fails, mysqld that cannot write its binlog); what it outlived is another matter.
+const ABOUT_THE_END: Duration = Duration::from_secs(60);
+
+/// Of lines that carry no time, how many are about the end.
+const LAST_LINES: usize = 40;
+
+/// The part of `text`, the log of a run that ended at `ended_at`, that is about its end: what was written in the last minute. A line
+/// without a time belongs to the one before it. Where no line has a time, the last [`LAST_LINES`].
+///
+/// For a run that has served: a disk that was full weeks ago, a topic that was refused in the morning, does not explain its end.
+pub fn of_the_end(text: &str, ended_at: Timestamp) -> &str {
+    let span = i64::try_from(ABOUT_THE_END.as_millis()).unwrap_or(i64::MAX);
+    let mut begins = Vec::new();
+    let mut kept = 0;
+    // of the last line that carries a time: whether it is from before the end
+    let mut earlier = None;
+    let mut begin = 0;
+    for line in text.split_inclusive('\n') {
+        begins.push(begin);
+        if let Some(at) = stamp::line_time(line.as_bytes()) {
+            let is_earlier = at.0 < ended_at.0.saturating_sub(span);
+            if earlier == Some(true) && !is_earlier {
+                kept = begin;
+            }
+            earlier = Some(is_earlier);
+        }
+        begin += line.len();
+    }
+    match earlier {
+        Some(true) => "",
+        Some(false) => &text[kept..],
+        None => &text[begins.len().checked_sub(LAST_LINES).map_or(0, |first| begins[first])..],
+    }
 }
 
 /// Puts the end of one file before what was read of later ones; whether the run began in it.
@@ -111,6 +148,29 @@ mod tests {
         fs::rename(dir.path().join(third.name()), dir.path().join(third.as_packed(true).name())).unwrap();
         let rest = since(dir.path(), start, LONG_AGO);
         assert!(text.ends_with(&rest) && !rest.is_empty() && rest.len() < text.len(), "{rest}");
+    }
+
+    #[test]
+    fn of_a_run_that_served_only_the_last_minute_is_about_its_end() {
+        let end = Timestamp::parse("2026-11-26T10:00:00.000Z").unwrap();
+        let old = "2026-11-25T03:00:00.000Z ERROR disk full\n\tat a.stack.trace\n";
+        let new = "2026-11-26T09:59:30.000Z WARN heap\nException in thread \"main\"\n";
+        assert_eq!(of_the_end(&format!("{old}{new}"), end), new);
+        assert_eq!(of_the_end(old, end), "", "what it outlived by a day");
+        assert_eq!(of_the_end(new, end), new);
+        // the first piece may begin inside a line or a trace
+        assert_eq!(of_the_end(&format!("rest of a trace\n{new}"), end), format!("rest of a trace\n{new}"));
+        // a clock that was set back while it ran: what follows the last earlier line counts
+        let back = format!("{new}{old}{new}");
+        assert_eq!(of_the_end(&back, end), new);
+        assert_eq!(of_the_end("", end), "");
+    }
+
+    #[test]
+    fn of_lines_without_a_time_the_last_forty_are_about_the_end() {
+        let text = lines(0, 100);
+        assert_eq!(of_the_end(&text, LONG_AGO), lines(60, 100));
+        assert_eq!(of_the_end(&lines(0, 3), LONG_AGO), lines(0, 3));
     }
 
     #[test]

@@ -404,6 +404,18 @@ mod tests {
     const TEXT: &str = "[command.a]\nargv = [\"/bin/true\"]\n[command.b]\nargv = [\"/bin/true\"]\n";
 
     #[test]
+    fn a_plan_written_down_by_version_1_is_the_plan() {
+        let golden = include_str!("../../tests/golden/v1/plan.toml");
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        std::fs::write(layout.plan(), golden).unwrap();
+        let (plan, text) = kept(&layout, &layout.plan()).unwrap().unwrap();
+        assert_eq!(plan.commands.len(), 1);
+        assert_eq!(enclosed(&text), golden);
+    }
+
+    #[test]
     fn a_plan_cut_short_at_any_byte_is_known_to_be_and_one_of_an_earlier_version_is_whole() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());

@@ -399,6 +399,15 @@ pub fn forget(layout: &Layout) {
 mod tests {
     use super::*;
 
+    #[test]
+    fn a_record_of_version_1_is_read_and_written_with_all_that_it_said() {
+        let golden = include_str!("../../tests/golden/v1/operation.json");
+        let record: Record = serde_json::from_str(golden).unwrap();
+        assert_eq!((record.name().as_str(), record.by.unwrap().uid), ("drill broker-pause", 1_000));
+        assert!(!record.is_of_this_boot());
+        assert_eq!(serde_json::to_value(&record).unwrap(), serde_json::from_str::<serde_json::Value>(golden).unwrap());
+    }
+
     fn root() -> (tempfile::TempDir, Layout, Operations) {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());

@@ -80,6 +80,28 @@ fn a_node_that_was_stopped_by_order_stays_down_under_the_next_daemon() {
 }
 
 #[test]
+fn a_node_whose_record_is_torn_counts_as_wanted_and_that_is_told() {
+    let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
+    root.expect_log("adopt");
+    root.expect_log("node=b");
+    root.up();
+    let (a, b) = (root.pid("a"), root.pid("b"));
+    kill_daemon(&root);
+    process::kill(b, 9);
+    let file = root.path().join("state/nodes/b.json");
+    let whole = std::fs::read(&file).unwrap();
+    std::fs::write(&file, &whole[..whole.len() / 2]).unwrap();
+    let run = root.spawn(&["run"]);
+    root.await_daemon_node("b");
+    root.await_node("b", "up again", |n| n["state"] == "ready" && n["wanted"] == "up");
+    assert_eq!(root.pid("a"), a);
+    let events = root.ok(&["events", "--json"]).stdout;
+    assert!(events.contains("whether it was stopped by an order is lost with it"), "{events}");
+    root.down();
+    assert_eq!(run.wait(crate::support::VERB_LIMIT).code, Some(0));
+}
+
+#[test]
 fn a_node_whose_start_was_not_written_down_any_more_runs_on_under_the_next_daemon() {
     let root = Root::new(&[fake("a", &[])]);
     root.expect_log("adopt");

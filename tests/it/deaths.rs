@@ -23,6 +23,34 @@ fn a_killed_node_is_started_again_and_the_death_is_on_record() {
 }
 
 #[test]
+fn what_a_node_outlived_long_ago_does_not_explain_its_death_and_what_it_said_last_does() {
+    let root = Root::raw("");
+    let go = root.file("go");
+    let said = |at: &str| format!("{at} java.net.BindException: Address already in use");
+    let script = |end: &str| {
+        format!(
+            "echo '{}'; echo '2026-01-01T10:00:05.000Z INFO it went on'; while [ ! -e {go} ]; do sleep 0.02; done; rm {go}; \
+             {end}exit 1",
+            said("2026-01-01T10:00:00.000Z")
+        )
+    };
+    // whoever says it as it ends has failed; the other is started again
+    let now = format!("echo \"{}\"; ", said("$(date -u +%Y-%m-%dT%H:%M:%S.000Z)"));
+    for (end, state) in [("", "ready"), (now.as_str(), "failed")] {
+        let node = crate::support::Node::program("a", &["/bin/sh", "-c", &script(end)]);
+        root.configure(&[node.key("env", "{ PATH = \"/usr/bin:/bin\" }")]);
+        root.expect_log("node=a");
+        root.up();
+        let incarnation = root.node("a")["incarnation"].as_u64();
+        std::fs::write(&go, "").unwrap();
+        root.await_node("a", state, |n| {
+            n["state"] == state && (state == "failed" || n["incarnation"].as_u64() > incarnation)
+        });
+        root.down();
+    }
+}
+
+#[test]
 fn a_node_whose_shim_is_killed_is_replaced_and_never_runs_twice() {
     let root = Root::raw("");
     let (trace, port) = (root.file("trace"), free_port());

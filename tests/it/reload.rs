@@ -190,6 +190,32 @@ fn a_program_without_a_probe_has_to_live_on_for_a_moment() {
 }
 
 #[test]
+fn what_the_disk_did_not_take_as_applied_is_written_down_by_the_next_reload() {
+    let root = Root::new(&[fake("a", &["print=old"])]);
+    root.expect_log("written down");
+    root.expect_log("adopt");
+    root.up();
+    // a directory in its place: as a disk that takes nothing
+    let plan = root.path().join("state/plan.toml");
+    fs::rename(&plan, root.path().join("state/plan.kept")).unwrap();
+    fs::create_dir_all(plan.join("in the way")).unwrap();
+    root.configure(&[fake("a", &["print=new"])]);
+    let failed = root.run(&["reload"]);
+    assert_eq!(failed.code, Some(1), "{failed}");
+    assert!(failed.stderr.contains("could not be written down as applied"), "{failed}");
+    let pid = root.pid("a");
+    fs::remove_dir_all(&plan).unwrap();
+    fs::rename(root.path().join("state/plan.kept"), &plan).unwrap();
+    assert!(!applied(&root).contains("print=new"));
+    let output = root.ok(&["reload"]);
+    assert!(output.stdout.contains("it is written down as applied now"), "{output}");
+    assert!(applied(&root).contains("print=new"));
+    assert!(!root.path().join("state/reload.toml").exists());
+    assert_eq!(root.pid("a"), pid);
+    root.down();
+}
+
+#[test]
 fn a_second_reload_at_the_same_time_is_refused() {
     let root = Root::raw("");
     root.expect_log("reload:");

@@ -10,6 +10,7 @@ use crate::{
         recipe::Recipe,
     },
     engine::{
+        dispatcher::words_of_the_end,
         snapshot::{NodeSnapshot, WaitsFor, ran_ms},
         words::End,
     },
@@ -124,7 +125,9 @@ impl Draft {
         let cause = obituary.as_ref().map_or_else(|| failure.as_ref().map_or(Cause::Unknown, |f| f.cause), |o| o.cause);
         // Words that explain an end explain none that came from outside.
         let own_doing = cause == Cause::Crashed || cause == Cause::OldSession || cause.is_terminal();
-        let known = catalogue::explain(self.kind, tail).filter(|_| own_doing).map(|(known, line)| KnownLine {
+        let served = obituary.as_ref().is_some_and(|o| o.ready == Some(true));
+        let words = words_of_the_end(tail, served, obituary.as_ref().map_or(self.noted_at, |o| o.at));
+        let known = catalogue::explain(self.kind, words).filter(|_| own_doing).map(|(known, line)| KnownLine {
             line: blank_line(line.trim()),
             meaning: known.meaning.to_owned(),
             remedy: known.remedy.to_owned(),

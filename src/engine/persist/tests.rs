@@ -27,7 +27,7 @@ fn with(text: &str) -> (tempfile::TempDir, Layout, PathBuf) {
 #[test]
 fn state_files_of_version_1_are_read_as_they_were_meant() {
     let (_dir, layout, _) = with(&golden("nodes/ran.json"));
-    let (state, warning) = read(&layout, &NodeName::mysql());
+    let OnRecord { state, trouble: warning, .. } = read(&layout, &NodeName::mysql());
     assert_eq!(warning, None);
     assert_eq!((state.wanted_up, state.incarnation, state.restarts), (true, Incarnation(7), 2));
     assert_eq!(state.process.unwrap().pid, 4711);
@@ -37,7 +37,7 @@ fn state_files_of_version_1_are_read_as_they_were_meant() {
         (Incarnation(6), ExitStatus::Signal(9), Cause::KilledByOther)
     );
     let (_dir, layout, _) = with(&golden("nodes/never-ran.json"));
-    assert_eq!(read(&layout, &NodeName::mysql()), (NodeState::default(), None));
+    assert_eq!(read(&layout, &NodeName::mysql()), OnRecord::nothing());
     assert!(newer_state(&layout).is_empty());
 }
 
@@ -132,9 +132,9 @@ fn a_state_file_torn_at_any_byte_is_put_aside_and_never_stops_a_start() {
     let whole = golden("nodes/ran.json");
     for at in 1..whole.trim_end().len() {
         let (_dir, layout, path) = with(&whole[..at]);
-        let (state, warning) = read(&layout, &NodeName::mysql());
-        assert_eq!(state, NodeState::default(), "torn at {at}");
-        assert!(warning.unwrap().contains("json.bad"), "torn at {at}");
+        let OnRecord { state, trouble, wish_lost } = read(&layout, &NodeName::mysql());
+        assert_eq!((state, wish_lost), (NodeState::default(), true), "torn at {at}");
+        assert!(trouble.unwrap().contains("json.bad"), "torn at {at}");
         assert!(!path.exists() && path.with_extension("json.bad").exists());
         // a torn file is no matter of versions, so it keeps nobody from a hand-over
         assert!(newer_state(&layout).is_empty());
@@ -169,7 +169,7 @@ fn a_record_of_a_start_that_is_torn_at_any_byte_is_none() {
 #[test]
 fn an_empty_state_file_is_what_a_loss_of_power_leaves_and_no_trouble() {
     let (_dir, layout, path) = with("");
-    assert_eq!(read(&layout, &NodeName::mysql()), (NodeState::default(), None));
+    assert_eq!(read(&layout, &NodeName::mysql()), OnRecord::lost(None));
     assert!(path.exists() && newer_state(&layout).is_empty());
 }
 
@@ -178,17 +178,34 @@ fn a_newer_state_file_is_used_as_far_as_it_is_known_and_kept() {
     let newer = golden("nodes/ran.json").replace("\"schema\": 1", "\"schema\": 2, \"weather\": \"fine\"");
     let (_dir, layout, path) = with(&newer);
     assert_eq!(newer_state(&layout).len(), 1);
-    let (state, warning) = read(&layout, &NodeName::mysql());
+    let OnRecord { state, trouble: warning, .. } = read(&layout, &NodeName::mysql());
     assert_eq!((state.schema, state.incarnation), (SCHEMA, Incarnation(7)), "no incarnation is used twice");
     let warning = warning.unwrap();
     assert!(warning.contains("schema 2") && warning.contains("json.schema-2"), "{warning}");
     assert_eq!(std::fs::read_to_string(path.with_extension("json.schema-2")).unwrap(), newer);
     // one that means something else by its keys
     let (_dir, layout, path) = with("{\"schema\": 3, \"incarnation\": {\"major\": 7}}");
-    let (state, warning) = read(&layout, &NodeName::mysql());
+    let OnRecord { state, trouble: warning, .. } = read(&layout, &NodeName::mysql());
     assert_eq!(state, NodeState::default());
     assert!(warning.unwrap().contains("json.schema-3"));
     assert!(path.with_extension("json.schema-3").exists());
+}
+
+#[test]
+fn every_state_file_of_a_later_version_is_told_as_that_but_the_session() {
+    let (_dir, layout, _) = with(&golden("nodes/ran.json"));
+    for name in ["identity", "operation", "unrolled", "topics", "dynamic-broker-2", "exchange"] {
+        let path = layout.state().join(format!("{name}.json"));
+        for (schema, count) in [(1, 0), (2, 1)] {
+            std::fs::write(&path, format!("{{\"schema\": {schema}}}")).unwrap();
+            let newer = newer_state(&layout);
+            assert_eq!(newer.len(), count, "{name}: {newer:?}");
+            assert!(newer.iter().all(|words| words.contains(name)), "{newer:?}");
+        }
+        std::fs::remove_file(path).unwrap();
+    }
+    std::fs::write(layout.session(), "{\"schema\": 9}").unwrap();
+    assert!(newer_state(&layout).is_empty(), "it says the same in more words");
 }
 
 #[test]
@@ -234,7 +251,7 @@ fn of_a_burst_the_last_state_of_every_node_is_on_disk_at_the_end() {
     }
     writer.finish();
     for name in &names {
-        let (state, warning) = read(&layout, name);
+        let OnRecord { state, trouble: warning, .. } = read(&layout, name);
         assert_eq!((state.restarts, warning), (49, None), "{name}");
     }
 }
@@ -249,7 +266,7 @@ fn a_state_is_written_without_another_behind_it() {
     for incarnation in 1..4 {
         writer.save(&node, NodeState { incarnation: Incarnation(incarnation), ..NodeState::default() });
         let began = std::time::Instant::now();
-        while read(&layout, &node).0.incarnation != Incarnation(incarnation) {
+        while read(&layout, &node).state.incarnation != Incarnation(incarnation) {
             assert!(began.elapsed() < Duration::from_secs(20), "start {incarnation} was never written");
             thread::sleep(Duration::from_millis(1));
         }
@@ -274,7 +291,7 @@ fn a_state_that_the_disk_does_not_take_is_written_when_it_does() {
         thread::sleep(Duration::from_millis(10));
     }
     writer.finish();
-    assert_eq!(read(&layout, &node).0.incarnation, Incarnation(2), "the newest");
+    assert_eq!(read(&layout, &node).state.incarnation, Incarnation(2), "the newest");
 }
 
 #[test]

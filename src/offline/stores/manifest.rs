@@ -157,6 +157,18 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_manifest_of_version_1_is_read_with_all_that_it_said() {
+        let golden = include_str!("../../../tests/golden/v1/snapshot-manifest.json");
+        let manifest: Manifest = serde_json::from_str(golden).unwrap();
+        assert_eq!((manifest.sets(), manifest.bytes()), (vec![Set::Kafka], 91));
+        assert_eq!(manifest.cluster.as_deref(), Some("XP-MI9SiSYml01ycTIH6WQ"));
+        assert!(manifest.dynamic["broker-2"].is_ours("num.io.threads", "8"));
+        let store = &manifest.stores[0];
+        assert_eq!(store.written_by.as_ref().unwrap().version, "3.5.2");
+        assert_eq!((store.entries[0].mode, store.entries[1].path.as_str()), (0o750, "meta.properties"));
+    }
+
+    #[test]
     fn a_name_is_one_plain_component_and_that_of_a_moment_is_one() {
         for good in ["before-upgrade", "2026_1.2", &name_at(Timestamp(1_763_867_279_042)), &name_at(Timestamp(0))] {
             assert_eq!(snapshot_name(good).as_deref(), Ok(good));

@@ -3,6 +3,15 @@
 use super::*;
 use crate::offline::stores::{create, list, remove, verify};
 
+#[test]
+fn a_record_of_an_exchange_of_version_1_is_read_and_written_with_all_that_it_said() {
+    let golden = include_str!("../../../../tests/golden/v1/exchange.json");
+    let record: Exchange = serde_json::from_str(golden).unwrap();
+    assert_eq!((record.what.as_str(), record.swaps.len()), ("restore before-upgrade", 2));
+    assert!(record.swaps[0].new && !record.swaps[1].new && record.secrets.is_some());
+    assert_eq!(serde_json::to_string_pretty(&record).unwrap(), golden.trim_end());
+}
+
 fn stack() -> (tempfile::TempDir, Layout, Vec<Store>) {
     let dir = tempfile::tempdir().unwrap();
     let layout = Layout::new(dir.path());
