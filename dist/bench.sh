@@ -1,7 +1,7 @@
 #!/bin/bash
 # bench.sh [OPTION...] - measures the programs as they are released against runit, s6, cat and a start script, and prints one
 # table. Options go to the bench (--only ROW, --rounds N, --json, --short; --help lists them). benches/README.md says what each
-# row means. Takes about a quarter of an hour, on a machine that does nothing else meanwhile.
+# row means. Takes about three quarters of an hour, on a machine that does nothing else meanwhile.
 #
 # `--only guest` measures the unit in a guest with systemd (tests/vm): OOM kills and their labels, kill -9 of the daemon with the real
 # stack up, systemctl start against plain units, memory of daemon and shims. It needs root and an hour; CDC_OOM_ROUNDS,
