@@ -9,6 +9,7 @@ mod copy;
 mod dynamic;
 pub mod exchange;
 mod manifest;
+mod secrets;
 
 pub use manifest::{Manifest, Set, snapshot_name};
 
@@ -193,6 +194,7 @@ fn into(
         cluster: None,
         mysql: None,
         secrets: Vec::new(),
+        secret_digests: secrets::Digests::new(),
         dynamic: dynamic::copy(layout, stores.iter().map(|store| &store.node))?,
         stores: Vec::new(),
     };
@@ -222,7 +224,8 @@ fn into(
         }
     }
     if manifest.sets().contains(&Set::Mysql) {
-        manifest.secrets = copy_secrets(&layout.secrets(), &part.join(SECRETS))?;
+        manifest.secret_digests = secrets::copy(&layout.secrets(), &part.join(secrets::DIR))?;
+        manifest.secrets = manifest.secret_digests.keys().cloned().collect();
     }
     told("waiting for the disk".into());
     fs::sync_file_system(part).map_err(|e| SysError::path("sync the file system of", part, e))?;
@@ -232,21 +235,6 @@ fn into(
         serde_json::to_string(&manifest).map_err(|e| SysError::new("write the manifest", std::io::Error::from(e)))?;
     fs::write_atomic(&part.join(manifest::FILE), text.as_bytes(), 0o600, fs::Durability::PowerLoss)?;
     Ok(manifest)
-}
-
-/// The directory of passwords inside a snapshot.
-const SECRETS: &str = "secrets";
-
-fn copy_secrets(from: &Path, to: &Path) -> Result<Vec<String>, SysError> {
-    let mut names = fs::names_in(from)?;
-    names.retain(|name| !name.starts_with('.') && from.join(name).is_file());
-    names.sort();
-    fs::make_dir(to, 0o700)?;
-    for name in &names {
-        let bytes = std::fs::read(from.join(name)).map_err(|e| SysError::path("read", &from.join(name), e))?;
-        fs::write_atomic(&to.join(name), &bytes, 0o600, fs::Durability::ProcessCrash)?;
-    }
-    Ok(names)
 }
 
 /// Who wrote a data directory, as its mark says; a mark that cannot be read says nothing.
@@ -362,13 +350,7 @@ pub fn verify(layout: &Layout, name: &str, told: &mut Told<'_>) -> Result<(Manif
         let mut progress = Bytes::new(format!("reading {}", store.node), told);
         wrong.extend(copy::differences(&dir.join(store.node.as_str()), store, &mut |bytes| progress.add(bytes))?);
     }
-    wrong.extend(
-        manifest
-            .secrets
-            .iter()
-            .filter(|s| !dir.join(SECRETS).join(s).is_file())
-            .map(|s| format!("secret {s} is missing")),
-    );
+    wrong.extend(secrets::differences(&dir, &manifest)?);
     Ok((manifest, wrong))
 }
 

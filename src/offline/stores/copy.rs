@@ -108,6 +108,11 @@ fn digest_of(path: &Path, meta: &Metadata) -> Result<String, SysError> {
     Ok(hex(&digest.finalize()))
 }
 
+/// What a manifest says of a file that has these bytes.
+pub(super) fn of_bytes(bytes: &[u8]) -> FileEntry {
+    FileEntry { bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) }
+}
+
 fn hex(bytes: &[u8]) -> String {
     bytes.iter().fold(String::new(), |mut text, byte| {
         // writing into a string cannot fail

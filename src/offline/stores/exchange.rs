@@ -2,9 +2,10 @@
 //! other. Whoever is killed before the record has changed nothing; after it the next one finishes ([`finish`]).
 
 use super::{
-    SECRETS, Store, StoreCopy, StoreError, Told, at_rest, copy, dynamic, enough_room,
+    Store, StoreCopy, StoreError, Told, at_rest, copy, dynamic, enough_room,
     manifest::{Manifest, Set},
     marker, read,
+    secrets::{self, Digests},
 };
 use crate::{
     base::{Layout, NodeName, recipe::DataVersion},
@@ -34,6 +35,9 @@ struct Exchange {
     /// Where the passwords of the new MySQL data are; none: those that are there stay.
     #[serde(default)]
     secrets: Option<PathBuf>,
+    /// What they have; none: no passwords are exchanged, or an earlier version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    passwords: Option<Digests>,
 }
 
 /// One directory.
@@ -139,13 +143,16 @@ pub fn restore(
     clear(stores)?;
     fail_point!("exchange.cleared");
     let from = layout.snapshots().join(name);
-    let copied = copies(&from, &chosen, told);
+    let copied = copies(&from, &manifest, &chosen, told);
     if copied.is_err() {
         // Half a copy beside the data; the error is what must be heard.
         let _ = clear(stores);
     }
     copied?;
-    let mysql = chosen.iter().any(|(store, _)| store.set == Set::Mysql);
+    let passwords = match chosen.iter().any(|(store, _)| store.set == Set::Mysql) {
+        true => Some(secrets::as_they_are(&from, &manifest)?),
+        false => None,
+    };
     if chosen.iter().any(|(store, _)| store.set == Set::Kafka) {
         dynamic::put_back(layout, &manifest.dynamic)?;
         fail_point!("exchange.remembered");
@@ -154,7 +161,8 @@ pub fn restore(
         schema: 1,
         what: format!("restore {name}"),
         swaps: chosen.iter().map(|(store, _)| Swap { dir: store.dir.clone(), new: true }).collect(),
-        secrets: mysql.then(|| from.join(SECRETS)),
+        secrets: passwords.is_some().then(|| from.join(secrets::DIR)),
+        passwords,
     };
     let left = record_and_carry_out(layout, &exchange)?;
     let done = chosen.iter().map(|(store, copy)| {
@@ -191,7 +199,15 @@ fn chosen<'a>(
     Ok(chosen)
 }
 
-fn copies(from: &Path, chosen: &[(&Store, &StoreCopy)], told: &mut Told<'_>) -> Result<(), StoreError> {
+fn copies(
+    from: &Path,
+    manifest: &Manifest,
+    chosen: &[(&Store, &StoreCopy)],
+    told: &mut Told<'_>,
+) -> Result<(), StoreError> {
+    if chosen.iter().any(|(store, _)| store.set == Set::Mysql) {
+        as_it_was(&secrets::differences(from, manifest)?)?;
+    }
     for (store, copy) in chosen {
         let source = from.join(store.node.as_str());
         let target = incoming(&store.dir);
@@ -204,9 +220,8 @@ fn copies(from: &Path, chosen: &[(&Store, &StoreCopy)], told: &mut Told<'_>) -> 
         // What was read is what was listed, or nothing is replaced.
         if entries != copy.entries {
             let wrong = copy::differences(&source, copy, &mut |_| ())?;
-            let first = wrong.first().map_or("owners or modes of its files were changed", String::as_str);
-            let hint = "it was changed after it was made; `cdc-supervisor snapshot verify` names all of it";
-            return Err(StoreError::Refused(format!("the snapshot is not what it was: {first}"), Some(hint.into())));
+            as_it_was(&wrong)?;
+            return Err(changed("owners or modes of its files were changed"));
         }
     }
     told("waiting for the disk".into());
@@ -215,6 +230,18 @@ fn copies(from: &Path, chosen: &[(&Store, &StoreCopy)], told: &mut Told<'_>) -> 
         fs::sync_file_system(&target).map_err(|e| SysError::path("sync the file system of", &target, e))?;
     }
     Ok(())
+}
+
+/// Refused when something of a snapshot is not as it was.
+fn as_it_was(wrong: &[String]) -> Result<(), StoreError> {
+    wrong.first().map_or(Ok(()), |first| Err(changed(first)))
+}
+
+fn changed(what: &str) -> StoreError {
+    StoreError::refused(
+        format!("the snapshot is not what it was: {what}"),
+        "it was changed after it was made; `cdc-supervisor snapshot verify` names all of it",
+    )
 }
 
 /// Whether this set could be reset, were it down.
@@ -242,7 +269,7 @@ pub fn reset(layout: &Layout, stores: &[Store], set: Set) -> Result<Vec<String>,
         })
         .collect::<Vec<_>>();
     let swaps = chosen.iter().map(|store| Swap { dir: store.dir.clone(), new: false }).collect();
-    let exchange = Exchange { schema: 1, what: format!("reset {set}"), swaps, secrets: None };
+    let exchange = Exchange { schema: 1, what: format!("reset {set}"), swaps, secrets: None, passwords: None };
     done.extend(record_and_carry_out(layout, &exchange)?);
     Ok(done)
 }
@@ -306,13 +333,7 @@ fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<Vec<String>, SysErr
         }
     }
     if let Some(secrets) = &exchange.secrets {
-        // Data without their passwords are worth nothing: a snapshot that is gone is heard of, and the record stays.
-        std::fs::metadata(secrets).map_err(|e| SysError::path("look into", secrets, e))?;
-        for name in fs::names_in(secrets)?.into_iter().filter(|n| !n.starts_with('.')) {
-            let bytes =
-                std::fs::read(secrets.join(&name)).map_err(|e| SysError::path("read", &secrets.join(&name), e))?;
-            fs::write_atomic(&layout.secret(&name), &bytes, 0o600, fs::Durability::PowerLoss)?;
-        }
+        secrets::put_back(layout, secrets, exchange.passwords.as_ref())?;
         fail_point!("exchange.secrets-back");
     }
     // Whose data this root has is learned again from what is there now.

@@ -83,6 +83,59 @@ fn a_snapshot_that_was_changed_replaces_nothing() {
 }
 
 #[test]
+fn passwords_that_are_not_what_they_were_are_told_and_replace_none() {
+    let (_dir, layout, stores) = stack();
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
+    write_all(&layout, &stores, "new");
+    let copied = layout.snapshots().join("s/secrets/root");
+    let told = || verify(&layout, "s", &mut quiet()).unwrap().1.join("; ");
+    let refused = |words: &str| {
+        assert_eq!(told(), words);
+        let e = restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err();
+        assert!(matches!(&e, StoreError::Refused(what, _) if what.ends_with(words)), "{e}");
+        assert_eq!(seen(&stores), ["new zookeeper", "new broker-1", "new mysql"], "{words}");
+        assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "new", "{words}");
+        assert!(!layout.exchange().exists() && !incoming(&stores[0].dir).exists(), "{words}");
+    };
+    std::fs::write(&copied, "ol").unwrap();
+    refused("secrets/root has 2 bytes, not 3");
+    std::fs::write(&copied, "odl").unwrap();
+    refused("secrets/root has other bytes than it had");
+    std::fs::remove_file(&copied).unwrap();
+    refused("secrets/root is missing");
+    std::fs::write(&copied, "old").unwrap();
+    std::fs::write(copied.with_file_name("more"), "old").unwrap();
+    refused("secrets/more is not in the manifest");
+    // Kafka's data come back without them.
+    restore(&layout, &stores, of("s", Some(Set::Kafka)), &mut quiet()).unwrap();
+    assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "new mysql"]);
+}
+
+#[test]
+fn a_manifest_of_an_earlier_version_has_no_digests_of_passwords_and_is_read() {
+    let (_dir, layout, stores) = stack();
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
+    write_all(&layout, &stores, "new");
+    let path = layout.snapshots().join("s/manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert!(manifest.as_object_mut().unwrap().remove("secret_digests").is_some());
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let secrets = layout.snapshots().join("s/secrets");
+    std::fs::write(secrets.join("root"), "").unwrap();
+    assert_eq!(verify(&layout, "s", &mut quiet()).unwrap().1, ["secrets/root is empty"]);
+    assert!(restore(&layout, &stores, of("s", None), &mut quiet()).is_err());
+    std::fs::write(secrets.join("root"), "older").unwrap();
+    assert_eq!(verify(&layout, "s", &mut quiet()).unwrap().1, Vec::<String>::new());
+    restore(&layout, &stores, of("s", None), &mut quiet()).unwrap();
+    assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "older");
+    // A name that leads elsewhere is none.
+    manifest["secrets"] = serde_json::json!(["root", "../../mysql/sub/file"]);
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let e = restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err();
+    assert!(e.to_string().contains("is no name of a password"), "{e}");
+}
+
+#[test]
 fn data_of_other_nodes_and_of_a_newer_program_are_refused() {
     let (_dir, layout, stores) = stack();
     let mark = r#"{"schema":1,"product":"MySQL","version":"9.7.2"}"#;
@@ -122,7 +175,7 @@ fn an_exchange_cut_short_anywhere_is_finished_by_the_next_and_one_not_recorded_n
         }
         write_all(&layout, &stores, "new");
         let swaps: Vec<Swap> = stores.iter().map(|s| Swap { dir: s.dir.clone(), new: true }).collect();
-        let exchange = Exchange { schema: 1, what: "restore s".into(), swaps, secrets: None };
+        let exchange = Exchange { schema: 1, what: "restore s".into(), swaps, secrets: None, passwords: None };
         std::fs::write(layout.exchange(), serde_json::to_string(&exchange).unwrap()).unwrap();
         for done in 0..steps {
             let dir = &stores[done / 2].dir;
@@ -150,7 +203,7 @@ fn a_record_torn_at_any_byte_is_refused_with_words_and_nothing_is_touched() {
     copy::tree(&layout.snapshots().join("s/zookeeper"), &incoming(dir), &mut |_| ()).unwrap();
     std::fs::rename(dir, outgoing(dir)).unwrap();
     let swaps = stores.iter().map(|s| Swap { dir: s.dir.clone(), new: true }).collect();
-    let exchange = Exchange { schema: 1, what: "restore s".into(), swaps, secrets: None };
+    let exchange = Exchange { schema: 1, what: "restore s".into(), swaps, secrets: None, passwords: None };
     let text = serde_json::to_vec(&exchange).unwrap();
     let mut texts: Vec<&[u8]> = (0..text.len()).map(|at| &text[..at]).collect();
     texts.push(b"\xff\xfe");
@@ -226,6 +279,11 @@ fn what_cannot_be_renamed_half_way_is_finished_by_the_next_one_and_nothing_else_
     let e = finish(&layout, &stores).unwrap_err();
     assert!(e.to_string().contains("s/secrets") && layout.exchange().exists(), "{e}");
     std::fs::rename(&away, &secrets).unwrap();
+    std::fs::write(secrets.join("root"), "odl").unwrap();
+    let e = finish(&layout, &stores).unwrap_err();
+    assert!(e.source.to_string().contains("other bytes") && layout.exchange().exists(), "{e}: {}", e.source);
+    assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "new");
+    std::fs::write(secrets.join("root"), "old").unwrap();
     assert!(finish(&layout, &stores).unwrap().unwrap().contains("is finished now"));
     assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "old mysql"]);
     assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "old");
