@@ -248,7 +248,8 @@ impl Site<'_> {
                     stores::could_create(&layout, &stores, name).map(|()| Vec::new())
                 }
                 (Part::Look, Errand::Restore { name, only }) => {
-                    exchange::could_restore(&layout, &stores, restored(name, *only)).map(|()| Vec::new())
+                    let wanted = restored(name, *only);
+                    exchange::could_restore(&layout, &stores, wanted, &mut told).map(|()| Vec::new())
                 }
                 (Part::Look, Errand::Reset(set)) => exchange::could_reset(&layout, &stores, *set).map(|()| Vec::new()),
                 (Part::Work, Errand::Snapshot { name }) => {

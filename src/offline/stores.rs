@@ -9,6 +9,7 @@ mod copy;
 mod dynamic;
 pub mod exchange;
 mod manifest;
+mod room;
 mod secrets;
 
 pub use manifest::{Manifest, Set, snapshot_name};
@@ -18,14 +19,11 @@ use crate::{
     base::{ByteSize, Layout, NodeName, Timestamp},
     config::Plan,
     services::identity::{self, MARKER, Marker},
-    sys::{clock, copy::share_blocks, error::SysError, failpoint::fail_point, fs, host},
+    sys::{clock, error::SysError, failpoint::fail_point, fs},
 };
 use manifest::StoreCopy;
 use std::{
     fmt,
-    fs::File,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -150,7 +148,7 @@ pub fn could_create(layout: &Layout, stores: &[Store], name: &str) -> Result<(),
     // What one that was killed has left goes first: its room is wanted.
     clear_parts(layout)?;
     fs::make_dir(&place, 0o700)?;
-    enough_room(stores, &place)
+    room::enough(stores.iter().map(|store| (store.dir.as_path(), place.as_path())))
 }
 
 /// Makes a snapshot. Nothing of the stack may run, and the caller sees to it that nothing is started meanwhile. Blocks for as long
@@ -256,38 +254,6 @@ fn at_rest(layout: &Layout, stores: &[Store]) -> Result<(), StoreError> {
     Err(StoreError::refused(what, "stop them first, or add --stop: they are started again afterwards"))
 }
 
-/// Whether copies of these stores fit below `place`; where blocks can be shared they take next to nothing.
-fn enough_room(stores: &[Store], place: &Path) -> Result<(), StoreError> {
-    let mut wanted = 0;
-    for store in stores.iter().filter(|store| !shares(&store.dir, place)) {
-        wanted += copy::taken(&store.dir)?;
-    }
-    let free = host::free_space(place)?.0;
-    // File systems slow down and fragment near their end, and mysqld and the brokers must go on afterwards.
-    let needed = wanted + wanted / 20;
-    if needed <= free {
-        return Ok(());
-    }
-    Err(StoreError::refused(
-        format!("the copy needs {} below {}, and {} are free", ByteSize(needed), place.display(), ByteSize(free)),
-        "make room, or make that directory a link to one on another disk",
-    ))
-}
-
-/// Whether a file of `dir` can share its blocks with one in `place`: tried with two files that have no name (`O_TMPFILE`, open(2)),
-/// so that nothing is left in data or in a snapshot by whoever is killed meanwhile. Where that cannot be made nothing is shared.
-fn shares(dir: &Path, place: &Path) -> bool {
-    let nameless =
-        |dir: &Path| File::options().read(true).write(true).mode(0o600).custom_flags(nix::libc::O_TMPFILE).open(dir);
-    let tried = || -> std::io::Result<bool> {
-        let (mut source, target) = (nameless(dir)?, nameless(place)?);
-        source.write_all(&[1; 4096])?;
-        fail_point!("stores.sharing");
-        Ok(share_blocks(&source, &target))
-    };
-    tried().unwrap_or(false)
-}
-
 /// What was not finished: half a snapshot that is being made, or was being removed.
 fn parts(layout: &Layout) -> Result<Vec<PathBuf>, SysError> {
     let place = layout.snapshots();
@@ -344,14 +310,27 @@ pub fn read(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
 /// Reads all of a snapshot; what is not as it was. Blocks.
 pub fn verify(layout: &Layout, name: &str, told: &mut Told<'_>) -> Result<(Manifest, Vec<String>), StoreError> {
     let manifest = read(layout, name)?;
-    let dir = layout.snapshots().join(name);
+    let all: Vec<&StoreCopy> = manifest.stores.iter().collect();
+    let wrong = differences(&layout.snapshots().join(name), &manifest, &all, told)?;
+    Ok((manifest, wrong))
+}
+
+/// What of these copies is not as the manifest says; with MySQL's data their passwords.
+fn differences(
+    dir: &Path,
+    manifest: &Manifest,
+    copies: &[&StoreCopy],
+    told: &mut Told<'_>,
+) -> Result<Vec<String>, SysError> {
     let mut wrong = Vec::new();
-    for store in &manifest.stores {
+    for store in copies {
         let mut progress = Bytes::new(format!("reading {}", store.node), told);
         wrong.extend(copy::differences(&dir.join(store.node.as_str()), store, &mut |bytes| progress.add(bytes))?);
     }
-    wrong.extend(secrets::differences(&dir, &manifest)?);
-    Ok((manifest, wrong))
+    if copies.iter().any(|store| store.set == Set::Mysql) {
+        wrong.extend(secrets::differences(dir, manifest)?);
+    }
+    Ok(wrong)
 }
 
 /// Removes one snapshot. Not while directories are half exchanged: what is left to do may need it.

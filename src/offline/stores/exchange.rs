@@ -2,9 +2,9 @@
 //! other. Whoever is killed before the record has changed nothing; after it the next one finishes ([`finish`]).
 
 use super::{
-    Store, StoreCopy, StoreError, Told, at_rest, copy, dynamic, enough_room,
+    Store, StoreCopy, StoreError, Told, at_rest, copy, differences, dynamic,
     manifest::{Manifest, Set},
-    marker, read,
+    marker, read, room,
     secrets::{self, Digests},
 };
 use crate::{
@@ -111,12 +111,31 @@ pub struct Wanted<'a> {
     pub versions: &'a [DataVersion],
 }
 
-/// Whether this could be restored, were everything down: there is such a snapshot, it has the configured nodes, their programs may
-/// have the data, and the directories can be exchanged.
-pub fn could_restore(layout: &Layout, stores: &[Store], wanted: Wanted<'_>) -> Result<(), StoreError> {
-    none_is_half_done(layout)?;
+/// Whether this could be restored, were everything down: what [`restore`] refuses, and all of the snapshot read, so that nothing is
+/// stopped for one that is damaged. Blocks for as long as reading it takes.
+pub fn could_restore(
+    layout: &Layout,
+    stores: &[Store],
+    wanted: Wanted<'_>,
+    told: &mut Told<'_>,
+) -> Result<(), StoreError> {
     let manifest = read(layout, wanted.name)?;
-    for (store, copy) in chosen(&manifest, stores, wanted.only)? {
+    let chosen = allowed(layout, &manifest, stores, wanted)?;
+    let copied: Vec<&StoreCopy> = chosen.iter().map(|(_, copy)| *copy).collect();
+    as_it_was(&differences(&layout.snapshots().join(wanted.name), &manifest, &copied, told)?)
+}
+
+/// What is to be replaced, each with its copy: there is such a snapshot, it has the configured nodes, their programs may have the
+/// data, the directories can be exchanged, and there is room for all of it beside what is there.
+fn allowed<'a>(
+    layout: &Layout,
+    manifest: &'a Manifest,
+    stores: &'a [Store],
+    wanted: Wanted<'_>,
+) -> Result<Vec<(&'a Store, &'a StoreCopy)>, StoreError> {
+    none_is_half_done(layout)?;
+    let chosen = chosen(manifest, stores, wanted.only)?;
+    for (store, copy) in &chosen {
         if let Some(version) = wanted.versions.iter().find(|v| v.data_dir == store.dir) {
             let seen = identity::Seen { mark: copy.written_by.clone(), ..identity::Seen::default() };
             identity::judge_version(version, &seen)
@@ -124,7 +143,13 @@ pub fn could_restore(layout: &Layout, stores: &[Store], wanted: Wanted<'_>) -> R
         }
         replaceable(&store.dir)?;
     }
-    Ok(())
+    let from = layout.snapshots().join(wanted.name);
+    let copies: Vec<(PathBuf, &Path)> = chosen
+        .iter()
+        .map(|(store, _)| (from.join(store.node.as_str()), store.dir.parent().unwrap_or(Path::new("/"))))
+        .collect();
+    room::enough(copies.iter().map(|(from, place)| (from.as_path(), *place)))?;
+    Ok(chosen)
 }
 
 /// Puts the data of a snapshot in the place of what is there. Nothing of these stores may run. Blocks for as long as copying takes.
@@ -135,12 +160,13 @@ pub fn restore(
     wanted: Wanted<'_>,
     told: &mut Told<'_>,
 ) -> Result<Vec<String>, StoreError> {
-    could_restore(layout, stores, wanted)?;
-    at_rest(layout, stores)?;
     let name = wanted.name;
     let manifest = read(layout, name)?;
-    let chosen = chosen(&manifest, stores, wanted.only)?;
+    // What one that was killed has left goes first: its room is wanted.
+    none_is_half_done(layout)?;
+    at_rest(layout, stores)?;
     clear(stores)?;
+    let chosen = allowed(layout, &manifest, stores, wanted)?;
     fail_point!("exchange.cleared");
     let from = layout.snapshots().join(name);
     let copied = copies(&from, &manifest, &chosen, told);
@@ -211,9 +237,6 @@ fn copies(
     for (store, copy) in chosen {
         let source = from.join(store.node.as_str());
         let target = incoming(&store.dir);
-        let parent = target.parent().unwrap_or(Path::new("/"));
-        let of_copy = Store { dir: source.clone(), ..(*store).clone() };
-        enough_room(&[of_copy], parent)?;
         told(format!("copying {} back", store.node));
         let entries = copy::tree(&source, &target, &mut |_| ())?;
         fail_point!("exchange.copied");
@@ -221,7 +244,7 @@ fn copies(
         if entries != copy.entries {
             let wrong = copy::differences(&source, copy, &mut |_| ())?;
             as_it_was(&wrong)?;
-            return Err(changed("owners or modes of its files were changed"));
+            return Err(changed("what its files are was changed"));
         }
     }
     told("waiting for the disk".into());

@@ -72,7 +72,11 @@ fn a_snapshot_that_was_changed_replaces_nothing() {
     let (_dir, layout, stores) = stack();
     create(&layout, &stores, "s", &mut quiet()).unwrap();
     write_all(&layout, &stores, "new");
+    could_restore(&layout, &stores, of("s", None), &mut quiet()).unwrap();
     std::fs::write(layout.snapshots().join("s/broker-1/sub/file"), "forged").unwrap();
+    let e = could_restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err();
+    assert!(matches!(&e, StoreError::Refused(what, _) if what.contains("broker-1/sub/file")), "{e}");
+    could_restore(&layout, &stores, of("s", Some(Set::Mysql)), &mut quiet()).unwrap();
     let e = restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err();
     assert!(matches!(&e, StoreError::Refused(what, _) if what.contains("broker-1/sub/file")), "{e}");
     assert_eq!(seen(&stores), ["new zookeeper", "new broker-1", "new mysql"]);
