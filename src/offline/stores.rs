@@ -11,6 +11,7 @@ pub mod exchange;
 mod manifest;
 mod room;
 mod secrets;
+mod together;
 
 pub use manifest::{Manifest, Set, snapshot_name};
 
@@ -18,7 +19,7 @@ use super::status;
 use crate::{
     base::{ByteSize, Layout, NodeName, Timestamp},
     config::Plan,
-    services::identity::{self, MARKER, Marker},
+    services::identity::{MARKER, Marker},
     sys::{clock, error::SysError, failpoint::fail_point, fs},
 };
 use manifest::StoreCopy;
@@ -133,7 +134,8 @@ pub fn name_now() -> String {
 /// Hears what is being done, in words.
 pub type Told<'a> = dyn FnMut(String) + 'a;
 
-/// Whether a snapshot of this name could be made, were everything down: the name is free, there is something to copy, and room.
+/// Whether a snapshot of this name could be made, were everything down: the name is free, there is something to copy, all of it belongs
+/// together, and there is room.
 pub fn could_create(layout: &Layout, stores: &[Store], name: &str) -> Result<(), StoreError> {
     let name = snapshot_name(name).map_err(|why| StoreError::Asked(why, None))?;
     exchange::none_is_half_done(layout)?;
@@ -145,10 +147,15 @@ pub fn could_create(layout: &Layout, stores: &[Store], name: &str) -> Result<(),
     if !stores.iter().any(|store| store.dir.exists()) {
         return Err(StoreError::Asked("there is no data yet: nothing to copy".into(), None));
     }
+    together::of_root(layout, &places(stores))?;
     // What one that was killed has left goes first: its room is wanted.
     clear_parts(layout)?;
     fs::make_dir(&place, 0o700)?;
     room::enough(stores.iter().map(|store| (store.dir.as_path(), place.as_path())))
+}
+
+fn places(stores: &[Store]) -> Vec<together::Place<'_>> {
+    stores.iter().map(|store| (&store.node, store.set, store.dir.clone())).collect()
 }
 
 /// Makes a snapshot. Nothing of the stack may run, and the caller sees to it that nothing is started meanwhile. Blocks for as long
@@ -184,13 +191,14 @@ fn into(
 ) -> Result<Manifest, StoreError> {
     fs::make_dir(part, 0o700)?;
     fail_point!("snapshot.begun");
+    let together::Whose { cluster, mysql } = together::of_root(layout, &places(stores))?;
     let mut manifest = Manifest {
         schema: 1,
         name: name.to_owned(),
         made_at: clock::wall(),
         supervisor: env!("CARGO_PKG_VERSION").to_owned(),
-        cluster: None,
-        mysql: None,
+        cluster,
+        mysql,
         secrets: Vec::new(),
         secret_digests: secrets::Digests::new(),
         dynamic: dynamic::copy(layout, stores.iter().map(|store| &store.node))?,
@@ -206,20 +214,6 @@ fn into(
             written_by: marker(&store.dir)?,
             entries,
         });
-        match (store.set, store.node == NodeName::zookeeper()) {
-            (Set::Kafka, false) => {
-                if let Some(text) = fs::read_plain_lossy_optional(&store.dir.join("meta.properties"))?
-                    && let identity::Found::Data { cluster, .. } = identity::meta_properties(&text)
-                {
-                    manifest.cluster = Some(cluster);
-                }
-            }
-            (Set::Kafka, true) => {}
-            (Set::Mysql, _) => {
-                let text = fs::read_plain_lossy_optional(&store.dir.join("auto.cnf"))?.unwrap_or_default();
-                manifest.mysql = identity::server_uuid(&text);
-            }
-        }
     }
     if manifest.sets().contains(&Set::Mysql) {
         manifest.secret_digests = secrets::copy(&layout.secrets(), &part.join(secrets::DIR))?;

@@ -6,6 +6,7 @@ use super::{
     manifest::{Manifest, Set},
     marker, read, room,
     secrets::{self, Digests},
+    together,
 };
 use crate::{
     base::{Layout, NodeName, recipe::DataVersion},
@@ -122,7 +123,16 @@ pub fn could_restore(
     let manifest = read(layout, wanted.name)?;
     let chosen = allowed(layout, &manifest, stores, wanted)?;
     let copied: Vec<&StoreCopy> = chosen.iter().map(|(_, copy)| *copy).collect();
-    as_it_was(&differences(&layout.snapshots().join(wanted.name), &manifest, &copied, told)?)
+    let from = layout.snapshots().join(wanted.name);
+    as_it_was(&differences(&from, &manifest, &copied, told)?)?;
+    belong_together(&from, wanted.name, &chosen)
+}
+
+/// What is copied back is of one cluster. Asked of bytes that are proven to be those that were copied.
+fn belong_together(from: &Path, name: &str, chosen: &[(&Store, &StoreCopy)]) -> Result<(), StoreError> {
+    let places: Vec<together::Place<'_>> =
+        chosen.iter().map(|(store, _)| (&store.node, store.set, from.join(store.node.as_str()))).collect();
+    together::of_snapshot(name, &places).map(drop)
 }
 
 /// What is to be replaced, each with its copy: there is such a snapshot, it has the configured nodes, their programs may have the
@@ -169,7 +179,7 @@ pub fn restore(
     let chosen = allowed(layout, &manifest, stores, wanted)?;
     fail_point!("exchange.cleared");
     let from = layout.snapshots().join(name);
-    let copied = copies(&from, &manifest, &chosen, told);
+    let copied = copies(&from, &manifest, &chosen, told).and_then(|()| belong_together(&from, name, &chosen));
     if copied.is_err() {
         // Half a copy beside the data; the error is what must be heard.
         let _ = clear(stores);

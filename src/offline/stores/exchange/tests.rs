@@ -139,6 +139,82 @@ fn a_manifest_of_an_earlier_version_has_no_digests_of_passwords_and_is_read() {
     assert!(e.to_string().contains("is no name of a password"), "{e}");
 }
 
+/// A stack whose second broker has data of another cluster.
+fn mixed() -> (tempfile::TempDir, Layout, Vec<Store>) {
+    let (dir, layout, mut stores) = stack();
+    let node = NodeName::broker(2);
+    stores.insert(2, Store { dir: layout.data(&node), node, set: Set::Kafka });
+    std::fs::create_dir_all(&stores[2].dir).unwrap();
+    meta(&stores[2].dir, 2, "other");
+    (dir, layout, stores)
+}
+
+fn meta(dir: &Path, broker: u32, cluster: &str) {
+    let text = format!("version=0\nbroker.id={broker}\ncluster.id={cluster}\n");
+    std::fs::write(dir.join("meta.properties"), text).unwrap();
+}
+
+#[test]
+fn data_of_two_clusters_are_not_copied_as_one_and_each_directory_is_named_with_its_own() {
+    let (_dir, layout, stores) = mixed();
+    let e = create(&layout, &stores, "s", &mut quiet()).map(drop).unwrap_err();
+    let StoreError::Refused(what, Some(hint)) = &e else { panic!("{e:?}") };
+    for part in [
+        format!("broker-1's data ({}) of cluster old", stores[1].dir.display()),
+        format!("broker-2's data ({}) of cluster other", stores[2].dir.display()),
+    ] {
+        assert!(what.contains(&part), "{what}");
+    }
+    assert!(hint.contains("never edit meta.properties"), "{hint}");
+    assert!(fs::names_in(&layout.snapshots()).unwrap().is_empty());
+    // What this root remembers counts where ZooKeeper's files do not tell, and MySQL's server always.
+    meta(&stores[2].dir, 2, "old");
+    std::fs::write(layout.identity(), r#"{"schema":1,"cluster":"another"}"#).unwrap();
+    let e = create(&layout, &stores, "s", &mut quiet()).map(drop).unwrap_err();
+    assert!(e.to_string().contains("what this root remembers") && e.to_string().contains("of cluster another"), "{e}");
+    let of_mysql = r#"{"schema":1,"cluster":"old","mysql":{"server_uuid":"a","data_dir":"/m"}}"#;
+    std::fs::write(layout.identity(), of_mysql).unwrap();
+    std::fs::write(stores[3].dir.join("auto.cnf"), "[auto]\nserver-uuid=b\n").unwrap();
+    let e = create(&layout, &stores, "s", &mut quiet()).map(drop).unwrap_err();
+    assert!(e.to_string().contains("is that of server b, and this root remembers server a"), "{e}");
+    std::fs::write(stores[3].dir.join("auto.cnf"), "[auto]\nserver-uuid=a\n").unwrap();
+    let made = create(&layout, &stores, "s", &mut quiet()).unwrap();
+    assert_eq!((made.cluster.as_deref(), made.mysql.as_deref()), (Some("old"), Some("a")));
+}
+
+#[test]
+fn a_snapshot_of_two_clusters_is_not_restored_except_for_the_set_that_is_whole() {
+    let (_dir, layout, stores) = mixed();
+    meta(&stores[2].dir, 2, "old");
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
+    // As an earlier version would have made it: the digests fit.
+    let copy = layout.snapshots().join("s");
+    meta(&copy.join("broker-2"), 2, "other");
+    let mut manifest = read(&layout, "s").unwrap();
+    let entry = manifest.stores[2].entries.iter_mut().find(|entry| entry.path == "meta.properties").unwrap();
+    entry.file = Some(copy::of_bytes(&std::fs::read(copy.join("broker-2/meta.properties")).unwrap()));
+    std::fs::write(copy.join("manifest.json"), serde_json::to_string(&manifest).unwrap()).unwrap();
+    assert_eq!(verify(&layout, "s", &mut quiet()).unwrap().1, Vec::<String>::new());
+    write_all(&layout, &stores, "new");
+    let refusals = [
+        could_restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err(),
+        restore(&layout, &stores, of("s", Some(Set::Kafka)), &mut quiet()).unwrap_err(),
+    ];
+    for e in refusals {
+        let words = e.to_string();
+        assert!(matches!(&e, StoreError::Refused(_, Some(hint)) if hint.contains("--only")), "{e:?}");
+        assert!(words.starts_with("the snapshot s was made of data that do not belong together"), "{words}");
+        assert!(
+            words.contains(&format!("broker-2's data ({}) of cluster other", copy.join("broker-2").display())),
+            "{words}"
+        );
+        assert_eq!(seen(&stores)[1], "new broker-1");
+        assert!(!incoming(&stores[0].dir).exists() && !layout.exchange().exists());
+    }
+    restore(&layout, &stores, of("s", Some(Set::Mysql)), &mut quiet()).unwrap();
+    assert_eq!(seen(&stores)[3], "old mysql");
+}
+
 #[test]
 fn data_of_other_nodes_and_of_a_newer_program_are_refused() {
     let (_dir, layout, stores) = stack();
