@@ -257,12 +257,16 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
         (Verb::Restore, "operation.stepped"),
         (Verb::Restore, "exchange.renamed@nodes/broker-1/data.cdc-outgoing"),
         (Verb::Restore, "operation.ending"),
+        (Verb::Reset, "operation.stepped"),
+        (Verb::Reset, "exchange.renamed@nodes/broker-1/data.cdc-outgoing"),
+        (Verb::Reset, "exchange.old-removed"),
+        (Verb::Reset, "operation.ending"),
     ];
     for point in all_points(&[]).iter().filter(|point| point.starts_with("operation.")) {
         assert!(point == "operation.undone" || kills.iter().any(|(_, p)| p == point), "{point} is never tried");
     }
     let bench = prepared();
-    let mut expected = "new";
+    let new = ["new"; 5];
     for (verb, point) in kills {
         if !point.contains(&only) {
             continue;
@@ -278,9 +282,12 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
         drop(run.try_wait_for(STATE_LIMIT));
         let left = bench.path("state/operation.json").exists();
         assert_eq!(left, !point.starts_with("write.half"), "{point}");
-        if verb == Verb::Restore && (point.starts_with("exchange.") || point == "operation.ending") {
-            expected = "old";
-        }
+        let done = point.starts_with("exchange.") || point == "operation.ending";
+        let expected = match verb {
+            Verb::Restore if done => ["old"; 5],
+            Verb::Reset if done => ["-", "-", "new", "new", "new"],
+            Verb::Create | Verb::Remove | Verb::Restore | Verb::Reset => new,
+        };
         if left {
             // Whoever undoes it may be killed, too.
             killed_at(&bench, "operation.undone", &["run", "--no-fetch"]);
@@ -290,14 +297,13 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
             true => Err(format!("{point}: it is there")),
             false => Ok(()),
         });
-        assert_eq!(seen(&bench), [expected; 5], "{point}");
+        assert_eq!(seen(&bench), expected, "{verb:?} {point}");
         let told = ok(&bench, &["events", "-n", "100"]).contains("was cut short with its daemon");
         assert!(told, "{point}: the next daemon tells of it");
         assert_eq!(snapshots(&bench), ["first"], "{point}");
         nothing_is_beside(&bench, &point);
         is_ended(&bench, run);
-        expected = "new";
-        eprintln!("killed at {point}: whole again");
+        eprintln!("killed at {point} of {verb:?}: whole again");
     }
 }
 
@@ -315,6 +321,8 @@ fn nodes_that_were_stopped_for_a_snapshot_serve_again_wherever_their_daemon_dies
         (&["snapshot", "create", "second", "--stop"][..], "snapshot.copied"),
         (&["restore", "first", "--confirm", "first"], "exchange.renamed"),
         (&["restore", "first", "--confirm", "first"], "operation.ending"),
+        (&["reset", "kafka", "--confirm", "kafka"], "exchange.renamed"),
+        (&["reset", "kafka", "--confirm", "kafka"], "operation.ending"),
     ] {
         bench.arm(&format!("{point} kill"));
         drop(bench.run(arguments));
