@@ -169,7 +169,7 @@ impl Shared {
             }
             Order::Stop { nodes, now, anyway } => {
                 let asked = ByHand { verb: by_hand::Verb::Stop, nodes: &nodes, anyway };
-                if self.may(&asked, by, out) {
+                if self.may(&asked, by, out) && self.stays_down(&nodes, out) {
                     self.carry_out(EngineOrder::Stop { nodes, now }, by, out).await;
                 }
             }

@@ -307,6 +307,44 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
     }
 }
 
+/// Of the stores only MySQL is wanted up when the snapshot begins; its program is not there, so it waits.
+#[test]
+fn what_somebody_stops_while_data_are_copied_stays_down() {
+    for killed in [false, true] {
+        let bench = prepared();
+        let run = daemon(&bench);
+        ok(&bench, &["stop", "zookeeper", "broker-1"]);
+        // Held there: whoever is answered meanwhile is answered in the middle of it.
+        bench.arm("snapshot.begun delay=15000");
+        let snapshot = bench.spawn(&["snapshot", "create", "second", "--stop"]);
+        let at = bench.pair.dir().join("failpoints.at");
+        until(STATE_LIMIT, "the snapshot begins", || if at.exists() { Ok(()) } else { Err("it does not".into()) });
+        bench.arm(if killed { "snapshot.synced kill" } else { "" });
+        for arguments in [&["stop", "mysql"][..], &["stop"]] {
+            let refused = bench.run(arguments);
+            assert!(refused.code == Some(8) && refused.stderr.contains("snapshot second is under way"), "{refused}");
+        }
+        ok(&bench, &["stop", "mysql", "--anyway"]);
+        let made = snapshot.try_wait_for(STATE_LIMIT).unwrap_or_else(|made| panic!("it does not end\n{made}"));
+        let run = if killed {
+            assert!(bench.hit() && made.code != Some(0), "{made}");
+            drop(run.try_wait_for(STATE_LIMIT));
+            let run = daemon(&bench);
+            until(STATE_LIMIT, "what was left is undone", || match bench.path("state/operation.json").exists() {
+                true => Err("its record is there".into()),
+                false => Ok(()),
+            });
+            run
+        } else {
+            let told = "left down, because somebody stopped them meanwhile: mysql";
+            assert!(made.code == Some(0) && made.stdout.contains(told), "{made}");
+            run
+        };
+        assert_eq!(bench.node("mysql").unwrap()["wanted"], "down", "killed: {killed}");
+        is_ended(&bench, run);
+    }
+}
+
 #[test]
 fn nodes_that_were_stopped_for_a_snapshot_serve_again_wherever_their_daemon_dies() {
     let Ok(store) = std::env::var("CDC_TEST_STORE") else {
