@@ -216,7 +216,7 @@ impl Shared {
             Order::Prove => self.prove(out).await,
             Order::Verify => self.verify(out).await,
             Order::Topics => out.send(topics::list(self.clusters.keeper()).await),
-            Order::TopicsApply => out.send(topics::apply(self.clusters.keeper()).await),
+            Order::TopicsApply => out.send(topics::apply(&self.reloads, self.clusters.keeper()).await),
             Order::TopicRemove { name } => {
                 let keeper = self.clusters.keeper();
                 out.send(topics::remove(&self.engine, &self.reloads, keeper, &name, by).await);

@@ -109,7 +109,13 @@ impl Reloads {
         out: &AnswerSink,
     ) {
         let done = match self.operations.begin(Kind::Reload, "", Some(by)) {
-            Ok(_running) => self.one(engine, config, (max_wait, terms), by, out).await,
+            Ok(running) => {
+                let before = self.applied();
+                let done = self.one(engine, config, (max_wait, terms), by, out).await;
+                // Topics wait for every operation, and for this one too.
+                drop(running);
+                self.with_topics(&before.plan, done).await
+            }
             Err(refused) => Err(busy(&refused)),
         };
         match done {
@@ -168,7 +174,7 @@ impl Reloads {
         };
         let mut report = Telling { engine, out, waited: String::new() };
         self.begin(&loaded)?;
-        let mut lines = match reload::carry_out(engine, work, &mut report).await {
+        let lines = match reload::carry_out(engine, work, &mut report).await {
             Ok(lines) => lines,
             Err(failed) => {
                 self.stand(&before, &applied, &engine.snapshot());
@@ -190,7 +196,17 @@ impl Reloads {
         })?;
         fail_point!("reload.applied");
         forget_unfinished(&self.layout);
-        lines.extend(topics::after_reload(&self.watchers.keeper, &before.plan, &self.applied().plan).await);
+        Ok(lines)
+    }
+
+    /// What a reload has done, and what became of topics where the file says something else of them.
+    async fn with_topics(
+        &self,
+        before: &config::Plan,
+        done: Result<Vec<String>, Failed>,
+    ) -> Result<Vec<String>, Failed> {
+        let mut lines = done?;
+        lines.extend(topics::after_reload(&self.watchers.keeper, before, &self.applied().plan).await);
         if lines.is_empty() {
             lines.push("no node is concerned; the file is applied".into());
         }

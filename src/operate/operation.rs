@@ -33,6 +33,8 @@ pub enum Kind {
     Restore,
     /// Stores are deleted.
     Reset,
+    /// Topics are made, changed or deleted. Leaves no record: what is due is found by a look.
+    Topics,
 }
 
 impl Kind {
@@ -48,14 +50,15 @@ impl Kind {
             Kind::Snapshot => "snapshot",
             Kind::Restore => "restore",
             Kind::Reset => "reset",
+            Kind::Topics => "change of topics",
         }
     }
 
     /// Whether the next daemon has to know of one that was cut short, and events tell of it.
     fn is_recorded(self) -> bool {
         match self {
-            // it has events and a file of its own
-            Kind::Reload => false,
+            // they have events and files of their own
+            Kind::Reload | Kind::Topics => false,
             Kind::Roll | Kind::Drill | Kind::Snapshot | Kind::Restore | Kind::Reset => true,
         }
     }
@@ -213,6 +216,11 @@ impl Operations {
     /// The one that runs, in one sentence: what else must wait for it says so.
     pub fn running(&self) -> Option<String> {
         self.0.running().as_ref().map(Refused::words)
+    }
+
+    /// The same unless it is a change of topics, which others of its kind join.
+    pub fn runs_besides_topics(&self) -> Option<String> {
+        self.0.running().as_ref().filter(|r| r.kind != Kind::Topics.as_str()).map(Refused::words)
     }
 
     /// The one that runs, in one sentence, when nothing may be started meanwhile: it works on the data of nodes that are down.

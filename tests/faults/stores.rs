@@ -309,7 +309,7 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
 
 /// Of the stores only MySQL is wanted up when the snapshot begins; its program is not there, so it waits.
 #[test]
-fn what_somebody_stops_while_data_are_copied_stays_down() {
+fn what_somebody_stops_while_data_are_copied_stays_down_and_topics_wait() {
     for killed in [false, true] {
         let bench = prepared();
         let run = daemon(&bench);
@@ -320,7 +320,7 @@ fn what_somebody_stops_while_data_are_copied_stays_down() {
         let at = bench.pair.dir().join("failpoints.at");
         until(STATE_LIMIT, "the snapshot begins", || if at.exists() { Ok(()) } else { Err("it does not".into()) });
         bench.arm(if killed { "snapshot.synced kill" } else { "" });
-        for arguments in [&["stop", "mysql"][..], &["stop"]] {
+        for arguments in [&["stop", "mysql"][..], &["topics", "apply"], &["topics", "remove", "x", "--confirm", "x"]] {
             let refused = bench.run(arguments);
             assert!(refused.code == Some(8) && refused.stderr.contains("snapshot second is under way"), "{refused}");
         }
