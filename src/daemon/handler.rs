@@ -169,7 +169,7 @@ impl Shared {
             }
             Order::Stop { nodes, now, anyway } => {
                 let asked = ByHand { verb: by_hand::Verb::Stop, nodes: &nodes, anyway };
-                if self.may(&asked, by, out) {
+                if self.may(&asked, by, out) && self.stays_down(&nodes, out) {
                     self.carry_out(EngineOrder::Stop { nodes, now }, by, out).await;
                 }
             }
@@ -216,7 +216,7 @@ impl Shared {
             Order::Prove => self.prove(out).await,
             Order::Verify => self.verify(out).await,
             Order::Topics => out.send(topics::list(self.clusters.keeper()).await),
-            Order::TopicsApply => out.send(topics::apply(self.clusters.keeper()).await),
+            Order::TopicsApply => out.send(topics::apply(&self.reloads, self.clusters.keeper()).await),
             Order::TopicRemove { name } => {
                 let keeper = self.clusters.keeper();
                 out.send(topics::remove(&self.engine, &self.reloads, keeper, &name, by).await);

@@ -109,7 +109,13 @@ impl Reloads {
         out: &AnswerSink,
     ) {
         let done = match self.operations.begin(Kind::Reload, "", Some(by)) {
-            Ok(_running) => self.one(engine, config, (max_wait, terms), by, out).await,
+            Ok(running) => {
+                let before = self.applied();
+                let done = self.one(engine, config, (max_wait, terms), by, out).await;
+                // Topics wait for every operation, and for this one too.
+                drop(running);
+                self.with_topics(&before.plan, done).await
+            }
             Err(refused) => Err(busy(&refused)),
         };
         match done {
@@ -174,7 +180,7 @@ impl Reloads {
         };
         let mut report = Telling { engine, out, waited: String::new() };
         self.begin(&loaded)?;
-        let mut lines = match reload::carry_out(engine, work, &mut report).await {
+        let lines = match reload::carry_out(engine, work, &mut report).await {
             Ok(lines) => lines,
             Err(failed) => {
                 self.stand(&before, &applied, &engine.snapshot());
@@ -187,10 +193,6 @@ impl Reloads {
         // What runs is what the file says from here on, whether that can be written down or not.
         *self.applied.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(applied);
         self.write_down(&loaded)?;
-        lines.extend(topics::after_reload(&self.watchers.keeper, &before.plan, &self.applied().plan).await);
-        if lines.is_empty() {
-            lines.push("no node is concerned; the file is applied".into());
-        }
         Ok(lines)
     }
 
@@ -213,6 +215,20 @@ impl Reloads {
         fail_point!("reload.applied");
         forget_unfinished(&self.layout);
         Ok(())
+    }
+
+    /// What a reload has done, and what became of topics where the file says something else of them.
+    async fn with_topics(
+        &self,
+        before: &config::Plan,
+        done: Result<Vec<String>, Failed>,
+    ) -> Result<Vec<String>, Failed> {
+        let mut lines = done?;
+        lines.extend(topics::after_reload(&self.watchers.keeper, before, &self.applied().plan).await);
+        if lines.is_empty() {
+            lines.push("no node is concerned; the file is applied".into());
+        }
+        Ok(lines)
     }
 
     /// Asks anew what the unit keeps the plan from.

@@ -126,6 +126,7 @@ pub(super) async fn carry_out(
             Ok(_) | Err(_) => refused(1, "the directories are half exchanged, so no node is started".into(), None),
         });
     }
+    let (again, left) = still_wanted(&again, &running.left_down());
     let started = start_again(site.engine, &again, out).await;
     let words = match (&done, &started) {
         (Ok(_), Ok(())) => "done",
@@ -145,6 +146,7 @@ pub(super) async fn carry_out(
                 let names: Vec<&str> = again.iter().map(NodeName::as_str).collect();
                 lines.push(format!("started again: {}", names.join(", ")));
             }
+            lines.extend(left);
             Ok(lines)
         }
         (Ok(lines), Err(Answer::Refused { exit, message, mut causes, hint })) => {
@@ -161,6 +163,18 @@ pub(super) async fn carry_out(
         }
         (Ok(_), Err(other)) | (Err(other), _) => Err(other),
     }
+}
+
+/// Of the nodes that were stopped for it those that are started again, and words for the rest: what somebody stopped meanwhile stays
+/// down, and so do brokers without their ZooKeeper.
+fn still_wanted(again: &[NodeName], left_down: &[NodeName]) -> (Vec<NodeName>, Option<String>) {
+    let alone = left_down.contains(&NodeName::zookeeper());
+    let stays = |node: &&NodeName| left_down.contains(node) || (alone && **node != NodeName::mysql());
+    let (left, again): (Vec<&NodeName>, Vec<&NodeName>) = again.iter().partition(stays);
+    let names: Vec<&str> = left.iter().map(|node| node.as_str()).collect();
+    let words = (!names.is_empty())
+        .then(|| format!("left down, because somebody stopped them meanwhile: {}", names.join(", ")));
+    (again.into_iter().cloned().collect(), words)
 }
 
 /// Starts the nodes that were wanted up; done when they serve, or when all that is missing is room on disk: that may take for ever,
@@ -208,15 +222,17 @@ fn start(nodes: &[NodeName]) -> EngineOrder {
 /// nodes are missing. The words for it.
 pub(super) async fn undo(record: &Record, engine: &Handle) -> String {
     let start_of = |undo: &serde_json::Value| serde_json::from_value::<Vec<NodeName>>(undo.get("start")?.clone()).ok();
-    let nodes = record.undo::<serde_json::Value>().as_ref().and_then(start_of).unwrap_or_default();
+    let stopped = record.undo::<serde_json::Value>().as_ref().and_then(start_of).unwrap_or_default();
+    let (nodes, left) = still_wanted(&stopped, &record.left_down);
     if nodes.is_empty() {
-        return "nothing was left to undo".into();
+        return left.unwrap_or_else(|| "nothing was left to undo".into());
     }
+    let left = left.map_or_else(String::new, |left| format!("; {left}"));
     let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
     let names = names.join(", ");
     match engine.order(start(&nodes)).await {
-        Ok(_) => format!("{names} were stopped for it and serve again"),
-        Err(e) => format!("{names} were stopped for it and do not all serve again: {e:?}"),
+        Ok(_) => format!("{names} were stopped for it and serve again{left}"),
+        Err(e) => format!("{names} were stopped for it and do not all serve again: {e:?}{left}"),
     }
 }
 
@@ -248,7 +264,8 @@ impl Site<'_> {
                     stores::could_create(&layout, &stores, name).map(|()| Vec::new())
                 }
                 (Part::Look, Errand::Restore { name, only }) => {
-                    exchange::could_restore(&layout, &stores, restored(name, *only)).map(|()| Vec::new())
+                    let wanted = restored(name, *only);
+                    exchange::could_restore(&layout, &stores, wanted, &mut told).map(|()| Vec::new())
                 }
                 (Part::Look, Errand::Reset(set)) => exchange::could_reset(&layout, &stores, *set).map(|()| Vec::new()),
                 (Part::Work, Errand::Snapshot { name }) => {
@@ -300,6 +317,20 @@ fn refused(exit: u8, message: String, hint: Option<&str>) -> Answer {
 mod tests {
     use super::*;
     use crate::base::NodeKind;
+
+    #[test]
+    fn what_somebody_stopped_meanwhile_stays_down_and_brokers_with_their_zookeeper() {
+        let (zookeeper, broker, mysql) = (NodeName::zookeeper(), NodeName::broker(1), NodeName::mysql());
+        let all = [zookeeper.clone(), broker.clone(), mysql.clone()];
+        assert_eq!(still_wanted(&all, &[]), (all.to_vec(), None));
+        let (again, left) = still_wanted(&all, std::slice::from_ref(&mysql));
+        assert_eq!(again, [zookeeper.clone(), broker.clone()]);
+        assert_eq!(left.unwrap(), "left down, because somebody stopped them meanwhile: mysql");
+        let (again, left) = still_wanted(&all, std::slice::from_ref(&zookeeper));
+        assert_eq!(again, [mysql.clone()]);
+        assert!(left.unwrap().ends_with("zookeeper, broker-1"));
+        assert_eq!(still_wanted(&[zookeeper], &[mysql]).1, None, "it was not wanted up before");
+    }
 
     #[test]
     fn only_room_that_is_missing_ends_the_wait_and_only_when_nothing_else_is_under_way() {

@@ -11,6 +11,7 @@ use crate::{
     },
     engine::Handle,
     operate::{
+        operation::Kind,
         topics::{self, Inbox, Keeper, Report, TopicReport},
         verify::Check,
     },
@@ -32,7 +33,8 @@ const NAMED: usize = 20;
 
 /// Begins to keep. Ends with the engine.
 pub(super) fn keep(engine: Handle, layout: Layout, reloads: Arc<Reloads>, keeper: Keeper, inbox: Inbox) {
-    tokio::spawn(topics::keep(engine, layout, move || reloads.applied().sight.clone(), keeper, inbox));
+    let operations = reloads.operations.clone();
+    tokio::spawn(topics::keep(engine, operations, layout, move || reloads.applied().sight.clone(), keeper, inbox));
 }
 
 /// `topics`.
@@ -44,7 +46,10 @@ pub(super) async fn list(keeper: &Keeper) -> Answer {
 }
 
 /// `topics apply`.
-pub(super) async fn apply(keeper: &Keeper) -> Answer {
+pub(super) async fn apply(reloads: &Reloads, keeper: &Keeper) -> Answer {
+    if let Some(other) = reloads.operations.runs_besides_topics() {
+        return refused(8, format!("{other}; topics are put into force after it"), vec![]);
+    }
     match keeper.apply(APPLY).await {
         Err(causes) => refused(6, "the topics are not all as the file says yet; it goes on trying".into(), causes),
         Ok(mut text) => {
@@ -75,10 +80,13 @@ fn summary(configured: usize) -> String {
 
 /// `topics remove`.
 pub(super) async fn remove(engine: &Handle, reloads: &Reloads, keeper: &Keeper, name: &str, by: OrderedBy) -> Answer {
-    if let Some(other) = reloads.operations.running() {
-        return refused(8, format!("{other}; a topic is deleted after it"), vec![]);
-    }
-    match topics::remove(&reloads.applied().sight, &engine.snapshot(), name).await {
+    let changing = match reloads.operations.begin(Kind::Topics, "", Some(by)) {
+        Ok(changing) => changing,
+        Err(other) => return refused(8, format!("{other}; a topic is deleted after it"), vec![]),
+    };
+    let removed = topics::remove(&reloads.applied().sight, &engine.snapshot(), name).await;
+    drop(changing);
+    match removed {
         Ok(text) => {
             engine.journal().note(EventLine::new(EventKind::TopicChanged, &text).by(by));
             // What is on record of it goes with the next look.

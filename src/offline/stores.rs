@@ -9,6 +9,9 @@ mod copy;
 mod dynamic;
 pub mod exchange;
 mod manifest;
+mod room;
+mod secrets;
+mod together;
 
 pub use manifest::{Manifest, Set, snapshot_name};
 
@@ -16,15 +19,12 @@ use super::status;
 use crate::{
     base::{ByteSize, Layout, NodeName, Timestamp},
     config::Plan,
-    services::identity::{self, MARKER, Marker},
-    sys::{clock, copy::share_blocks, error::SysError, failpoint::fail_point, fs, host},
+    services::identity::{MARKER, Marker},
+    sys::{clock, error::SysError, failpoint::fail_point, fs},
 };
 use manifest::StoreCopy;
 use std::{
     fmt,
-    fs::File,
-    io::Write,
-    os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
 };
 
@@ -134,7 +134,8 @@ pub fn name_now() -> String {
 /// Hears what is being done, in words.
 pub type Told<'a> = dyn FnMut(String) + 'a;
 
-/// Whether a snapshot of this name could be made, were everything down: the name is free, there is something to copy, and room.
+/// Whether a snapshot of this name could be made, were everything down: the name is free, there is something to copy, all of it belongs
+/// together, and there is room.
 pub fn could_create(layout: &Layout, stores: &[Store], name: &str) -> Result<(), StoreError> {
     let name = snapshot_name(name).map_err(|why| StoreError::Asked(why, None))?;
     exchange::none_is_half_done(layout)?;
@@ -146,10 +147,15 @@ pub fn could_create(layout: &Layout, stores: &[Store], name: &str) -> Result<(),
     if !stores.iter().any(|store| store.dir.exists()) {
         return Err(StoreError::Asked("there is no data yet: nothing to copy".into(), None));
     }
+    together::of_root(layout, &places(stores))?;
     // What one that was killed has left goes first: its room is wanted.
     clear_parts(layout)?;
     fs::make_dir(&place, 0o700)?;
-    enough_room(stores, &place)
+    room::enough(stores.iter().map(|store| (store.dir.as_path(), place.as_path())))
+}
+
+fn places(stores: &[Store]) -> Vec<together::Place<'_>> {
+    stores.iter().map(|store| (&store.node, store.set, store.dir.clone())).collect()
 }
 
 /// Makes a snapshot. Nothing of the stack may run, and the caller sees to it that nothing is started meanwhile. Blocks for as long
@@ -185,14 +191,16 @@ fn into(
 ) -> Result<Manifest, StoreError> {
     fs::make_dir(part, 0o700)?;
     fail_point!("snapshot.begun");
+    let together::Whose { cluster, mysql } = together::of_root(layout, &places(stores))?;
     let mut manifest = Manifest {
         schema: 1,
         name: name.to_owned(),
         made_at: clock::wall(),
         supervisor: env!("CARGO_PKG_VERSION").to_owned(),
-        cluster: None,
-        mysql: None,
+        cluster,
+        mysql,
         secrets: Vec::new(),
+        secret_digests: secrets::Digests::new(),
         dynamic: dynamic::copy(layout, stores.iter().map(|store| &store.node))?,
         stores: Vec::new(),
     };
@@ -206,23 +214,10 @@ fn into(
             written_by: marker(&store.dir)?,
             entries,
         });
-        match (store.set, store.node == NodeName::zookeeper()) {
-            (Set::Kafka, false) => {
-                if let Some(text) = fs::read_plain_lossy_optional(&store.dir.join("meta.properties"))?
-                    && let identity::Found::Data { cluster, .. } = identity::meta_properties(&text)
-                {
-                    manifest.cluster = Some(cluster);
-                }
-            }
-            (Set::Kafka, true) => {}
-            (Set::Mysql, _) => {
-                let text = fs::read_plain_lossy_optional(&store.dir.join("auto.cnf"))?.unwrap_or_default();
-                manifest.mysql = identity::server_uuid(&text);
-            }
-        }
     }
     if manifest.sets().contains(&Set::Mysql) {
-        manifest.secrets = copy_secrets(&layout.secrets(), &part.join(SECRETS))?;
+        manifest.secret_digests = secrets::copy(&layout.secrets(), &part.join(secrets::DIR))?;
+        manifest.secrets = manifest.secret_digests.keys().cloned().collect();
     }
     told("waiting for the disk".into());
     fs::sync_file_system(part).map_err(|e| SysError::path("sync the file system of", part, e))?;
@@ -232,21 +227,6 @@ fn into(
         serde_json::to_string(&manifest).map_err(|e| SysError::new("write the manifest", std::io::Error::from(e)))?;
     fs::write_atomic(&part.join(manifest::FILE), text.as_bytes(), 0o600, fs::Durability::PowerLoss)?;
     Ok(manifest)
-}
-
-/// The directory of passwords inside a snapshot.
-const SECRETS: &str = "secrets";
-
-fn copy_secrets(from: &Path, to: &Path) -> Result<Vec<String>, SysError> {
-    let mut names = fs::names_in(from)?;
-    names.retain(|name| !name.starts_with('.') && from.join(name).is_file());
-    names.sort();
-    fs::make_dir(to, 0o700)?;
-    for name in &names {
-        let bytes = std::fs::read(from.join(name)).map_err(|e| SysError::path("read", &from.join(name), e))?;
-        fs::write_atomic(&to.join(name), &bytes, 0o600, fs::Durability::ProcessCrash)?;
-    }
-    Ok(names)
 }
 
 /// Who wrote a data directory, as its mark says; a mark that cannot be read says nothing.
@@ -266,38 +246,6 @@ fn at_rest(layout: &Layout, stores: &[Store]) -> Result<(), StoreError> {
     }
     let what = format!("{} run: data that is being written cannot be copied or replaced", lives.join(", "));
     Err(StoreError::refused(what, "stop them first, or add --stop: they are started again afterwards"))
-}
-
-/// Whether copies of these stores fit below `place`; where blocks can be shared they take next to nothing.
-fn enough_room(stores: &[Store], place: &Path) -> Result<(), StoreError> {
-    let mut wanted = 0;
-    for store in stores.iter().filter(|store| !shares(&store.dir, place)) {
-        wanted += copy::taken(&store.dir)?;
-    }
-    let free = host::free_space(place)?.0;
-    // File systems slow down and fragment near their end, and mysqld and the brokers must go on afterwards.
-    let needed = wanted + wanted / 20;
-    if needed <= free {
-        return Ok(());
-    }
-    Err(StoreError::refused(
-        format!("the copy needs {} below {}, and {} are free", ByteSize(needed), place.display(), ByteSize(free)),
-        "make room, or make that directory a link to one on another disk",
-    ))
-}
-
-/// Whether a file of `dir` can share its blocks with one in `place`: tried with two files that have no name (`O_TMPFILE`, open(2)),
-/// so that nothing is left in data or in a snapshot by whoever is killed meanwhile. Where that cannot be made nothing is shared.
-fn shares(dir: &Path, place: &Path) -> bool {
-    let nameless =
-        |dir: &Path| File::options().read(true).write(true).mode(0o600).custom_flags(nix::libc::O_TMPFILE).open(dir);
-    let tried = || -> std::io::Result<bool> {
-        let (mut source, target) = (nameless(dir)?, nameless(place)?);
-        source.write_all(&[1; 4096])?;
-        fail_point!("stores.sharing");
-        Ok(share_blocks(&source, &target))
-    };
-    tried().unwrap_or(false)
 }
 
 /// What was not finished: half a snapshot that is being made, or was being removed.
@@ -356,20 +304,27 @@ pub fn read(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
 /// Reads all of a snapshot; what is not as it was. Blocks.
 pub fn verify(layout: &Layout, name: &str, told: &mut Told<'_>) -> Result<(Manifest, Vec<String>), StoreError> {
     let manifest = read(layout, name)?;
-    let dir = layout.snapshots().join(name);
+    let all: Vec<&StoreCopy> = manifest.stores.iter().collect();
+    let wrong = differences(&layout.snapshots().join(name), &manifest, &all, told)?;
+    Ok((manifest, wrong))
+}
+
+/// What of these copies is not as the manifest says; with MySQL's data their passwords.
+fn differences(
+    dir: &Path,
+    manifest: &Manifest,
+    copies: &[&StoreCopy],
+    told: &mut Told<'_>,
+) -> Result<Vec<String>, SysError> {
     let mut wrong = Vec::new();
-    for store in &manifest.stores {
+    for store in copies {
         let mut progress = Bytes::new(format!("reading {}", store.node), told);
         wrong.extend(copy::differences(&dir.join(store.node.as_str()), store, &mut |bytes| progress.add(bytes))?);
     }
-    wrong.extend(
-        manifest
-            .secrets
-            .iter()
-            .filter(|s| !dir.join(SECRETS).join(s).is_file())
-            .map(|s| format!("secret {s} is missing")),
-    );
-    Ok((manifest, wrong))
+    if copies.iter().any(|store| store.set == Set::Mysql) {
+        wrong.extend(secrets::differences(dir, manifest)?);
+    }
+    Ok(wrong)
 }
 
 /// Removes one snapshot. Not while directories are half exchanged: what is left to do may need it.

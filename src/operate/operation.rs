@@ -33,9 +33,14 @@ pub enum Kind {
     Restore,
     /// Stores are deleted.
     Reset,
+    /// Topics are made, changed or deleted. Leaves no record: what is due is found by a look.
+    Topics,
 }
 
 impl Kind {
+    /// Those that work on the data of nodes that are down for it.
+    const DOWN: [Kind; 3] = [Kind::Snapshot, Kind::Restore, Kind::Reset];
+
     /// The word in the record, and in sentences ("a roll is under way").
     pub fn as_str(self) -> &'static str {
         match self {
@@ -45,14 +50,15 @@ impl Kind {
             Kind::Snapshot => "snapshot",
             Kind::Restore => "restore",
             Kind::Reset => "reset",
+            Kind::Topics => "change of topics",
         }
     }
 
     /// Whether the next daemon has to know of one that was cut short, and events tell of it.
     fn is_recorded(self) -> bool {
         match self {
-            // it has events and a file of its own
-            Kind::Reload => false,
+            // they have events and files of their own
+            Kind::Reload | Kind::Topics => false,
             Kind::Roll | Kind::Drill | Kind::Snapshot | Kind::Restore | Kind::Reset => true,
         }
     }
@@ -86,6 +92,9 @@ pub struct Record {
     /// What the next daemon has to undo; only the operation itself knows what that means.
     #[serde(default)]
     pub undo: Option<serde_json::Value>,
+    /// Nodes that somebody has stopped since it began: whoever starts again what was stopped for it leaves these down.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub left_down: Vec<NodeName>,
 }
 
 fn first() -> u32 {
@@ -209,19 +218,36 @@ impl Operations {
         self.0.running().as_ref().map(Refused::words)
     }
 
+    /// The same unless it is a change of topics, which others of its kind join.
+    pub fn runs_besides_topics(&self) -> Option<String> {
+        self.0.running().as_ref().filter(|r| r.kind != Kind::Topics.as_str()).map(Refused::words)
+    }
+
     /// The one that runs, in one sentence, when nothing may be started meanwhile: it works on the data of nodes that are down.
     pub fn keeps_down(&self) -> Option<String> {
-        self.one_of(&[Kind::Snapshot, Kind::Restore, Kind::Reset])
+        self.one_of(&Kind::DOWN)
     }
 
     /// The one that runs, in one sentence, when it takes nodes away itself: nobody else should meanwhile.
     pub fn takes_nodes_away(&self) -> Option<String> {
-        self.one_of(&[Kind::Reload, Kind::Roll, Kind::Drill])
+        self.one_of(&[Kind::Reload, Kind::Roll, Kind::Drill, Kind::Snapshot, Kind::Restore, Kind::Reset])
     }
 
     /// The one that runs, in one sentence, when it keeps nodes down that it has stopped on purpose.
     pub fn breaks_nodes(&self) -> Option<String> {
         self.one_of(&[Kind::Drill])
+    }
+
+    /// Somebody stops these all the same, while the one that runs has them down and would start them again: it does not, and neither
+    /// does the daemon after this one. On record when this returns.
+    pub fn leave_down(&self, nodes: &[NodeName]) -> Result<(), SysError> {
+        let mut running = self.0.running();
+        let Some(record) = running.as_mut().filter(|r| Kind::DOWN.iter().any(|kind| kind.as_str() == r.kind)) else {
+            return Ok(());
+        };
+        let new = nodes.iter().filter(|node| !record.left_down.contains(node)).cloned().collect::<Vec<_>>();
+        record.left_down.extend(new);
+        self.0.write(record)
     }
 
     fn one_of(&self, kinds: &[Kind]) -> Option<String> {
@@ -248,6 +274,7 @@ impl Operations {
             daemon_pid: std::process::id(),
             step: String::new(),
             undo: None,
+            left_down: Vec::new(),
         };
         if kind.is_recorded() {
             self.0.write(&record).map_err(Refused::NotRecorded)?;
@@ -311,6 +338,11 @@ impl Running {
             });
         }
         Ok(())
+    }
+
+    /// Nodes that somebody has stopped since it began.
+    pub fn left_down(&self) -> Vec<NodeName> {
+        self.of.running().as_ref().map_or_else(Vec::new, |record| record.left_down.clone())
     }
 
     /// Ends it with these words.
@@ -468,6 +500,27 @@ mod tests {
         drop(reload);
         assert!(told(&operations).is_empty());
         drop(operations.begin(Kind::Drill, "mysql-kill", None).unwrap());
+    }
+
+    #[test]
+    fn what_somebody_stops_while_data_are_worked_on_is_on_record_and_stays_there() {
+        let (_dir, layout, operations) = root();
+        let recorded = || {
+            let Some(Left::Half(left)) = leftover(&layout) else { panic!("nothing is left") };
+            left.left_down
+        };
+        operations.leave_down(&[NodeName::mysql()]).unwrap();
+        let snapshot = operations.begin(Kind::Snapshot, "s", BY).unwrap();
+        assert_eq!(snapshot.left_down(), [], "of before");
+        assert_eq!(operations.takes_nodes_away(), operations.keeps_down(), "a stop by hand stands back");
+        for _ in 0..2 {
+            operations.leave_down(&[NodeName::mysql()]).unwrap();
+        }
+        snapshot.step("the data is being worked on", Some(serde_json::json!({"start": ["mysql"]}))).unwrap();
+        assert_eq!((snapshot.left_down(), recorded()), (vec![NodeName::mysql()], vec![NodeName::mysql()]));
+        std::fs::remove_dir_all(layout.state()).unwrap();
+        assert!(operations.leave_down(&[NodeName::broker(1)]).is_err(), "not answered, then");
+        drop(snapshot);
     }
 
     #[test]

@@ -257,12 +257,16 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
         (Verb::Restore, "operation.stepped"),
         (Verb::Restore, "exchange.renamed@nodes/broker-1/data.cdc-outgoing"),
         (Verb::Restore, "operation.ending"),
+        (Verb::Reset, "operation.stepped"),
+        (Verb::Reset, "exchange.renamed@nodes/broker-1/data.cdc-outgoing"),
+        (Verb::Reset, "exchange.old-removed"),
+        (Verb::Reset, "operation.ending"),
     ];
     for point in all_points(&[]).iter().filter(|point| point.starts_with("operation.")) {
         assert!(point == "operation.undone" || kills.iter().any(|(_, p)| p == point), "{point} is never tried");
     }
     let bench = prepared();
-    let mut expected = "new";
+    let new = ["new"; 5];
     for (verb, point) in kills {
         if !point.contains(&only) {
             continue;
@@ -278,9 +282,12 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
         drop(run.try_wait_for(STATE_LIMIT));
         let left = bench.path("state/operation.json").exists();
         assert_eq!(left, !point.starts_with("write.half"), "{point}");
-        if verb == Verb::Restore && (point.starts_with("exchange.") || point == "operation.ending") {
-            expected = "old";
-        }
+        let done = point.starts_with("exchange.") || point == "operation.ending";
+        let expected = match verb {
+            Verb::Restore if done => ["old"; 5],
+            Verb::Reset if done => ["-", "-", "new", "new", "new"],
+            Verb::Create | Verb::Remove | Verb::Restore | Verb::Reset => new,
+        };
         if left {
             // Whoever undoes it may be killed, too.
             killed_at(&bench, "operation.undone", &["run", "--no-fetch"]);
@@ -290,14 +297,51 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
             true => Err(format!("{point}: it is there")),
             false => Ok(()),
         });
-        assert_eq!(seen(&bench), [expected; 5], "{point}");
+        assert_eq!(seen(&bench), expected, "{verb:?} {point}");
         let told = ok(&bench, &["events", "-n", "100"]).contains("was cut short with its daemon");
         assert!(told, "{point}: the next daemon tells of it");
         assert_eq!(snapshots(&bench), ["first"], "{point}");
         nothing_is_beside(&bench, &point);
         is_ended(&bench, run);
-        expected = "new";
-        eprintln!("killed at {point}: whole again");
+        eprintln!("killed at {point} of {verb:?}: whole again");
+    }
+}
+
+/// Of the stores only MySQL is wanted up when the snapshot begins; its program is not there, so it waits.
+#[test]
+fn what_somebody_stops_while_data_are_copied_stays_down_and_topics_wait() {
+    for killed in [false, true] {
+        let bench = prepared();
+        let run = daemon(&bench);
+        ok(&bench, &["stop", "zookeeper", "broker-1"]);
+        // Held there: whoever is answered meanwhile is answered in the middle of it.
+        bench.arm("snapshot.begun delay=15000");
+        let snapshot = bench.spawn(&["snapshot", "create", "second", "--stop"]);
+        let at = bench.pair.dir().join("failpoints.at");
+        until(STATE_LIMIT, "the snapshot begins", || if at.exists() { Ok(()) } else { Err("it does not".into()) });
+        bench.arm(if killed { "snapshot.synced kill" } else { "" });
+        for arguments in [&["stop", "mysql"][..], &["topics", "apply"], &["topics", "remove", "x", "--confirm", "x"]] {
+            let refused = bench.run(arguments);
+            assert!(refused.code == Some(8) && refused.stderr.contains("snapshot second is under way"), "{refused}");
+        }
+        ok(&bench, &["stop", "mysql", "--anyway"]);
+        let made = snapshot.try_wait_for(STATE_LIMIT).unwrap_or_else(|made| panic!("it does not end\n{made}"));
+        let run = if killed {
+            assert!(bench.hit() && made.code != Some(0), "{made}");
+            drop(run.try_wait_for(STATE_LIMIT));
+            let run = daemon(&bench);
+            until(STATE_LIMIT, "what was left is undone", || match bench.path("state/operation.json").exists() {
+                true => Err("its record is there".into()),
+                false => Ok(()),
+            });
+            run
+        } else {
+            let told = "left down, because somebody stopped them meanwhile: mysql";
+            assert!(made.code == Some(0) && made.stdout.contains(told), "{made}");
+            run
+        };
+        assert_eq!(bench.node("mysql").unwrap()["wanted"], "down", "killed: {killed}");
+        is_ended(&bench, run);
     }
 }
 
@@ -315,6 +359,8 @@ fn nodes_that_were_stopped_for_a_snapshot_serve_again_wherever_their_daemon_dies
         (&["snapshot", "create", "second", "--stop"][..], "snapshot.copied"),
         (&["restore", "first", "--confirm", "first"], "exchange.renamed"),
         (&["restore", "first", "--confirm", "first"], "operation.ending"),
+        (&["reset", "kafka", "--confirm", "kafka"], "exchange.renamed"),
+        (&["reset", "kafka", "--confirm", "kafka"], "operation.ending"),
     ] {
         bench.arm(&format!("{point} kill"));
         drop(bench.run(arguments));

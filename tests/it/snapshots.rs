@@ -89,6 +89,37 @@ fn an_exchange_that_was_cut_short_is_finished_before_anything_else() {
     assert!(!dir.with_file_name("data.cdc-outgoing").exists() && !root.path().join("state/exchange.json").exists());
 }
 
+#[test]
+fn a_damaged_snapshot_is_refused_before_anything_is_stopped_for_it() {
+    let root = Root::raw("[artifacts]\noffline = true\n[zookeeper]\n[mysql]\n");
+    // Their programs are not there, and nobody fetches them: the nodes wait, wanted up.
+    root.expect_log("");
+    write(&root, "old");
+    root.ok(&["snapshot", "create", "first"]);
+    write(&root, "new");
+    let run = root.spawn(&["run", "--no-fetch"]);
+    root.await_daemon_node("mysql");
+    for (file, words) in
+        [("zookeeper/file", "zookeeper/file has 6 bytes, not 3"), ("secrets/debezium", "secrets/debezium has 6")]
+    {
+        let path = root.path().join("snapshots/first").join(file);
+        fs::write(&path, "forged").unwrap();
+        let refused = root.fails(8, &["restore", "first", "--confirm", "first"]).stderr;
+        assert!(refused.contains("not what it was") && refused.contains(words), "{refused}");
+        fs::write(&path, "old").unwrap();
+    }
+    let events = root.ok(&["events", "-n", "100"]).stdout;
+    assert!(events.contains("restore first: refused") && !events.contains("stopping the nodes"), "{events}");
+    for node in ["zookeeper", "mysql"] {
+        assert_eq!(root.node(node)["wanted"], "up", "{node}");
+        assert_eq!(read(&root, node), "new");
+    }
+    root.ok(&["restore", "first", "--only", "mysql", "--confirm", "first"]);
+    assert_eq!(read(&root, "mysql"), "old");
+    root.down();
+    drop(run.wait(STATE_LIMIT));
+}
+
 /// A restore that has stopped half-way while another node runs: SIGKILL to its daemon, and the next one cannot finish either.
 #[test]
 fn on_directories_that_are_half_exchanged_nothing_is_started_until_a_daemon_could_finish() {

@@ -50,6 +50,10 @@ pub(super) async fn run(context: &Context, asked: Snapshot) -> Result<Exit, CliE
                 context.printer.data(&format!("FAIL  {one}"))?;
             }
             let sum = format!("{name}: {} of {}", size(manifest.bytes()), manifest.made_at);
+            if !manifest.proves_secrets() {
+                let what = "an earlier version made it, without digests of MySQL's passwords: that they are there is all that can be told of them";
+                context.printer.warn(what);
+            }
             if wrong.is_empty() {
                 context.printer.data(&format!("whole  {sum}"))?;
                 return Ok(Exit::Done);

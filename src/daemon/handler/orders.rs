@@ -25,6 +25,17 @@ impl Shared {
         false
     }
 
+    /// Has a stop by hand hold where a snapshot, restore or reset would start its nodes again; false when that is answered with why not.
+    pub(super) fn stays_down(&self, nodes: &[NodeName], out: &AnswerSink) -> bool {
+        let all = || self.engine.snapshot().nodes.iter().map(|n| n.name.clone()).collect();
+        let nodes = if nodes.is_empty() { all() } else { nodes.to_vec() };
+        let Err(e) = self.operations.leave_down(&nodes) else { return true };
+        let message =
+            format!("{e}: {}; they would be started again by the next daemon, so nothing was stopped", e.source);
+        out.send(refused(1, message, Some("free space, then stop them")));
+        false
+    }
+
     /// Restarts nodes; ZooKeeper when the brokers can do without it for a moment, and says for how long they did.
     pub(super) async fn restart(&self, nodes: Vec<NodeName>, anyway: bool, by: OrderedBy, out: &AnswerSink) {
         let began = clock::now();

@@ -58,13 +58,15 @@ pub(super) fn look(site: &Site) -> Facts {
     facts
 }
 
-fn broker_data(dir: &Path) -> Result<(Found, Vec<String>), crate::sys::error::SysError> {
+/// What is in a broker's data directory, and its entries.
+pub(in crate::offline) fn broker_data(dir: &Path) -> Result<(Found, Vec<String>), crate::sys::error::SysError> {
     let meta = fs::read_plain_lossy_optional(&dir.join("meta.properties"))?;
     let names = fs::names_in(dir)?;
     Ok((found(meta.as_deref(), names.iter().map(String::as_str)), names))
 }
 
-fn mysql_data(dir: &Path) -> Result<MysqlFound, crate::sys::error::SysError> {
+/// What is in MySQL's data directory.
+pub(in crate::offline) fn mysql_data(dir: &Path) -> Result<MysqlFound, crate::sys::error::SysError> {
     if fs::names_in(dir)?.is_empty() {
         return Ok(MysqlFound::Empty);
     }

@@ -22,6 +22,8 @@ mod unit;
 
 pub use check::{Check, Report, Severity};
 
+pub(super) use identity::{broker_data, mysql_data};
+
 use starter::Starter;
 
 use crate::{

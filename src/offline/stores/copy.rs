@@ -67,7 +67,7 @@ fn one_file(path: &Path, target: &Path, told: &mut dyn FnMut(u64)) -> Result<Fil
     Ok(entry)
 }
 
-/// What is not as the list says: files that are missing, changed, or there beside it. Reads everything.
+/// What is not as the list says: files that are missing, changed, of another owner or mode, or there beside it. Reads everything.
 pub(super) fn differences(dir: &Path, store: &StoreCopy, told: &mut dyn FnMut(u64)) -> Result<Vec<String>, SysError> {
     let mut wrong = Vec::new();
     let mut listed: std::collections::BTreeMap<&str, &Entry> =
@@ -78,6 +78,20 @@ pub(super) fn differences(dir: &Path, store: &StoreCopy, told: &mut dyn FnMut(u6
             wrong.push(format!("{} is not in the manifest", place(name)));
             return Ok(());
         };
+        let (mode, owner) = (meta.mode() & 0o7777, (meta.uid(), meta.gid()));
+        if mode != entry.mode {
+            wrong.push(format!("{} has mode {mode:o}, not {:o}", place(name), entry.mode));
+        }
+        if owner != (entry.uid, entry.gid) {
+            wrong.push(format!(
+                "{} belongs to {}:{}, not to {}:{}",
+                place(name),
+                owner.0,
+                owner.1,
+                entry.uid,
+                entry.gid
+            ));
+        }
         match &entry.file {
             None if meta.is_dir() => {}
             Some(file) if meta.is_file() => {
@@ -106,6 +120,11 @@ fn digest_of(path: &Path, meta: &Metadata) -> Result<String, SysError> {
     })
     .map_err(failed)?;
     Ok(hex(&digest.finalize()))
+}
+
+/// What a manifest says of a file that has these bytes.
+pub(super) fn of_bytes(bytes: &[u8]) -> FileEntry {
+    FileEntry { bytes: bytes.len() as u64, sha256: hex(&Sha256::digest(bytes)) }
 }
 
 fn hex(bytes: &[u8]) -> String {
@@ -213,6 +232,9 @@ mod tests {
         assert_eq!(modified(&to.join("db/t.ibd")), modified(&from.join("db/t.ibd")));
         let copy = store(entries);
         assert_eq!(differences(&to, &copy, &mut |_| ()).unwrap(), Vec::<String>::new());
+        fs::set_permissions(to.join("ibdata1"), fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(differences(&to, &copy, &mut |_| ()).unwrap(), ["mysql/ibdata1 has mode 644, not 640"]);
+        fs::set_permissions(to.join("ibdata1"), fs::Permissions::from_mode(0o640)).unwrap();
         fs::write(to.join("ibdata1"), "y").unwrap();
         fs::write(to.join("db/t.ibd"), "short").unwrap();
         fs::remove_dir(to.join("db/empty")).unwrap();

@@ -2,9 +2,11 @@
 //! other. Whoever is killed before the record has changed nothing; after it the next one finishes ([`finish`]).
 
 use super::{
-    SECRETS, Store, StoreCopy, StoreError, Told, at_rest, copy, dynamic, enough_room,
+    Store, StoreCopy, StoreError, Told, at_rest, copy, differences, dynamic,
     manifest::{Manifest, Set},
-    marker, read,
+    marker, read, room,
+    secrets::{self, Digests},
+    together,
 };
 use crate::{
     base::{Layout, NodeName, recipe::DataVersion},
@@ -34,6 +36,9 @@ struct Exchange {
     /// Where the passwords of the new MySQL data are; none: those that are there stay.
     #[serde(default)]
     secrets: Option<PathBuf>,
+    /// What they have; none: no passwords are exchanged, or an earlier version wrote this.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    passwords: Option<Digests>,
 }
 
 /// One directory.
@@ -107,12 +112,40 @@ pub struct Wanted<'a> {
     pub versions: &'a [DataVersion],
 }
 
-/// Whether this could be restored, were everything down: there is such a snapshot, it has the configured nodes, their programs may
-/// have the data, and the directories can be exchanged.
-pub fn could_restore(layout: &Layout, stores: &[Store], wanted: Wanted<'_>) -> Result<(), StoreError> {
-    none_is_half_done(layout)?;
+/// Whether this could be restored, were everything down: what [`restore`] refuses, and all of the snapshot read, so that nothing is
+/// stopped for one that is damaged. Blocks for as long as reading it takes.
+pub fn could_restore(
+    layout: &Layout,
+    stores: &[Store],
+    wanted: Wanted<'_>,
+    told: &mut Told<'_>,
+) -> Result<(), StoreError> {
     let manifest = read(layout, wanted.name)?;
-    for (store, copy) in chosen(&manifest, stores, wanted.only)? {
+    let chosen = allowed(layout, &manifest, stores, wanted)?;
+    let copied: Vec<&StoreCopy> = chosen.iter().map(|(_, copy)| *copy).collect();
+    let from = layout.snapshots().join(wanted.name);
+    as_it_was(&differences(&from, &manifest, &copied, told)?)?;
+    belong_together(&from, wanted.name, &chosen)
+}
+
+/// What is copied back is of one cluster. Asked of bytes that are proven to be those that were copied.
+fn belong_together(from: &Path, name: &str, chosen: &[(&Store, &StoreCopy)]) -> Result<(), StoreError> {
+    let places: Vec<together::Place<'_>> =
+        chosen.iter().map(|(store, _)| (&store.node, store.set, from.join(store.node.as_str()))).collect();
+    together::of_snapshot(name, &places).map(drop)
+}
+
+/// What is to be replaced, each with its copy: there is such a snapshot, it has the configured nodes, their programs may have the
+/// data, the directories can be exchanged, and there is room for all of it beside what is there.
+fn allowed<'a>(
+    layout: &Layout,
+    manifest: &'a Manifest,
+    stores: &'a [Store],
+    wanted: Wanted<'_>,
+) -> Result<Vec<(&'a Store, &'a StoreCopy)>, StoreError> {
+    none_is_half_done(layout)?;
+    let chosen = chosen(manifest, stores, wanted.only)?;
+    for (store, copy) in &chosen {
         if let Some(version) = wanted.versions.iter().find(|v| v.data_dir == store.dir) {
             let seen = identity::Seen { mark: copy.written_by.clone(), ..identity::Seen::default() };
             identity::judge_version(version, &seen)
@@ -120,7 +153,13 @@ pub fn could_restore(layout: &Layout, stores: &[Store], wanted: Wanted<'_>) -> R
         }
         replaceable(&store.dir)?;
     }
-    Ok(())
+    let from = layout.snapshots().join(wanted.name);
+    let copies: Vec<(PathBuf, &Path)> = chosen
+        .iter()
+        .map(|(store, _)| (from.join(store.node.as_str()), store.dir.parent().unwrap_or(Path::new("/"))))
+        .collect();
+    room::enough(copies.iter().map(|(from, place)| (from.as_path(), *place)))?;
+    Ok(chosen)
 }
 
 /// Puts the data of a snapshot in the place of what is there. Nothing of these stores may run. Blocks for as long as copying takes.
@@ -131,21 +170,25 @@ pub fn restore(
     wanted: Wanted<'_>,
     told: &mut Told<'_>,
 ) -> Result<Vec<String>, StoreError> {
-    could_restore(layout, stores, wanted)?;
-    at_rest(layout, stores)?;
     let name = wanted.name;
     let manifest = read(layout, name)?;
-    let chosen = chosen(&manifest, stores, wanted.only)?;
+    // What one that was killed has left goes first: its room is wanted.
+    none_is_half_done(layout)?;
+    at_rest(layout, stores)?;
     clear(stores)?;
+    let chosen = allowed(layout, &manifest, stores, wanted)?;
     fail_point!("exchange.cleared");
     let from = layout.snapshots().join(name);
-    let copied = copies(&from, &chosen, told);
+    let copied = copies(&from, &manifest, &chosen, told).and_then(|()| belong_together(&from, name, &chosen));
     if copied.is_err() {
         // Half a copy beside the data; the error is what must be heard.
         let _ = clear(stores);
     }
     copied?;
-    let mysql = chosen.iter().any(|(store, _)| store.set == Set::Mysql);
+    let passwords = match chosen.iter().any(|(store, _)| store.set == Set::Mysql) {
+        true => Some(secrets::as_they_are(&from, &manifest)?),
+        false => None,
+    };
     if chosen.iter().any(|(store, _)| store.set == Set::Kafka) {
         dynamic::put_back(layout, &manifest.dynamic)?;
         fail_point!("exchange.remembered");
@@ -154,7 +197,8 @@ pub fn restore(
         schema: 1,
         what: format!("restore {name}"),
         swaps: chosen.iter().map(|(store, _)| Swap { dir: store.dir.clone(), new: true }).collect(),
-        secrets: mysql.then(|| from.join(SECRETS)),
+        secrets: passwords.is_some().then(|| from.join(secrets::DIR)),
+        passwords,
     };
     let left = record_and_carry_out(layout, &exchange)?;
     let done = chosen.iter().map(|(store, copy)| {
@@ -191,22 +235,26 @@ fn chosen<'a>(
     Ok(chosen)
 }
 
-fn copies(from: &Path, chosen: &[(&Store, &StoreCopy)], told: &mut Told<'_>) -> Result<(), StoreError> {
+fn copies(
+    from: &Path,
+    manifest: &Manifest,
+    chosen: &[(&Store, &StoreCopy)],
+    told: &mut Told<'_>,
+) -> Result<(), StoreError> {
+    if chosen.iter().any(|(store, _)| store.set == Set::Mysql) {
+        as_it_was(&secrets::differences(from, manifest)?)?;
+    }
     for (store, copy) in chosen {
         let source = from.join(store.node.as_str());
         let target = incoming(&store.dir);
-        let parent = target.parent().unwrap_or(Path::new("/"));
-        let of_copy = Store { dir: source.clone(), ..(*store).clone() };
-        enough_room(&[of_copy], parent)?;
         told(format!("copying {} back", store.node));
         let entries = copy::tree(&source, &target, &mut |_| ())?;
         fail_point!("exchange.copied");
         // What was read is what was listed, or nothing is replaced.
         if entries != copy.entries {
             let wrong = copy::differences(&source, copy, &mut |_| ())?;
-            let first = wrong.first().map_or("owners or modes of its files were changed", String::as_str);
-            let hint = "it was changed after it was made; `cdc-supervisor snapshot verify` names all of it";
-            return Err(StoreError::Refused(format!("the snapshot is not what it was: {first}"), Some(hint.into())));
+            as_it_was(&wrong)?;
+            return Err(changed("what its files are was changed"));
         }
     }
     told("waiting for the disk".into());
@@ -215,6 +263,18 @@ fn copies(from: &Path, chosen: &[(&Store, &StoreCopy)], told: &mut Told<'_>) -> 
         fs::sync_file_system(&target).map_err(|e| SysError::path("sync the file system of", &target, e))?;
     }
     Ok(())
+}
+
+/// Refused when something of a snapshot is not as it was.
+fn as_it_was(wrong: &[String]) -> Result<(), StoreError> {
+    wrong.first().map_or(Ok(()), |first| Err(changed(first)))
+}
+
+fn changed(what: &str) -> StoreError {
+    StoreError::refused(
+        format!("the snapshot is not what it was: {what}"),
+        "it was changed after it was made; `cdc-supervisor snapshot verify` names all of it",
+    )
 }
 
 /// Whether this set could be reset, were it down.
@@ -242,7 +302,7 @@ pub fn reset(layout: &Layout, stores: &[Store], set: Set) -> Result<Vec<String>,
         })
         .collect::<Vec<_>>();
     let swaps = chosen.iter().map(|store| Swap { dir: store.dir.clone(), new: false }).collect();
-    let exchange = Exchange { schema: 1, what: format!("reset {set}"), swaps, secrets: None };
+    let exchange = Exchange { schema: 1, what: format!("reset {set}"), swaps, secrets: None, passwords: None };
     done.extend(record_and_carry_out(layout, &exchange)?);
     Ok(done)
 }
@@ -306,13 +366,7 @@ fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<Vec<String>, SysErr
         }
     }
     if let Some(secrets) = &exchange.secrets {
-        // Data without their passwords are worth nothing: a snapshot that is gone is heard of, and the record stays.
-        std::fs::metadata(secrets).map_err(|e| SysError::path("look into", secrets, e))?;
-        for name in fs::names_in(secrets)?.into_iter().filter(|n| !n.starts_with('.')) {
-            let bytes =
-                std::fs::read(secrets.join(&name)).map_err(|e| SysError::path("read", &secrets.join(&name), e))?;
-            fs::write_atomic(&layout.secret(&name), &bytes, 0o600, fs::Durability::PowerLoss)?;
-        }
+        secrets::put_back(layout, secrets, exchange.passwords.as_ref())?;
         fail_point!("exchange.secrets-back");
     }
     // Whose data this root has is learned again from what is there now.

@@ -70,6 +70,9 @@ pub struct Manifest {
     /// Names of secret files that belong to the MySQL data: its accounts have these passwords.
     #[serde(default)]
     pub secrets: Vec<String>,
+    /// What each of them has; empty: there are none, or a version made it that took no digest of them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub secret_digests: BTreeMap<String, FileEntry>,
     /// What reloads had set of its brokers, by broker; it is in ZooKeeper's data.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dynamic: BTreeMap<String, DynamicRecord>,
@@ -81,6 +84,11 @@ impl Manifest {
     /// Bytes of all files, as their lengths say.
     pub fn bytes(&self) -> u64 {
         self.stores.iter().map(StoreCopy::bytes).sum()
+    }
+
+    /// Whether it can be told that the passwords are those that were copied.
+    pub fn proves_secrets(&self) -> bool {
+        self.secrets.iter().all(|name| self.secret_digests.contains_key(name))
     }
 
     /// The sets it has.

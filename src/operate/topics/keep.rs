@@ -7,13 +7,17 @@ use super::{
     decide::{self, Decision, Step},
     due::Due,
     look::{self, Look, Report, TopicReport},
+    slot::Slot,
 };
 use crate::{
     base::{EventKind, EventLine, Incarnation, Layout, NodeKind, topics::TopicRecord},
     clients::kafka::{NewTopic, add_partitions, alter_settings, create},
     config,
     engine::{Handle, Journal, Snapshot, Wanted},
-    operate::cluster::{Sight, serving, zookeeper_is_ready},
+    operate::{
+        cluster::{Sight, serving, zookeeper_is_ready},
+        operation::Operations,
+    },
     sys::{clock, fs, record},
 };
 use std::{
@@ -115,9 +119,10 @@ impl Keeper {
     }
 }
 
-/// Keeps until the engine ends. `sight` says what is applied now: a reload may change it.
+/// Keeps until the engine ends. `sight` says what is applied now: a reload may change it. While an operation runs nothing is changed.
 pub async fn keep(
     engine: Handle,
+    operations: Operations,
     layout: Layout,
     sight: impl Fn() -> Sight + Send + Sync,
     keeper: Keeper,
@@ -151,7 +156,7 @@ pub async fn keep(
         } else if idle {
             CHECK
         } else {
-            keeping.turn(&engine, &sight, &snapshot, &serving, &keeper).await
+            keeping.turn((&engine, &operations), &sight, &snapshot, &serving, &keeper).await
         };
         let until = Instant::now() + pause;
         loop {
@@ -231,7 +236,7 @@ impl Keeping {
     /// One look, and what follows from it; the pause until the next.
     async fn turn(
         &mut self,
-        engine: &Handle,
+        (engine, operations): (&Handle, &Operations),
         sight: &Sight,
         snapshot: &Snapshot,
         serving: &[u32],
@@ -252,11 +257,12 @@ impl Keeping {
         let mut waits = BTreeMap::new();
         let expected = expected(snapshot, sight);
         let mut changed = BTreeSet::new();
+        let mut slot = Slot::of(operations);
         for topic in sight.topics.iter() {
             if !self.due.is(&topic.name) {
                 continue;
             }
-            match self.put_into_force(engine, topic, &look, &expected).await {
+            match self.put_into_force((engine, &mut slot), topic, &look, &expected).await {
                 Ok(did) => {
                     if did {
                         changed.insert(topic.name.as_str());
@@ -269,6 +275,7 @@ impl Keeping {
         if !changed.is_empty() {
             look = self.shown(sight, serving, &names, &changed).await.unwrap_or(look);
         }
+        drop(slot);
         self.waiting.retain(|name, _| waits.contains_key(name));
         for name in waits.keys() {
             self.waiting.entry(name.clone()).or_insert_with(Instant::now);
@@ -308,7 +315,7 @@ impl Keeping {
     /// Takes the steps of one topic; whether there were any. The error says what it waits for, or what a broker said.
     async fn put_into_force(
         &mut self,
-        engine: &Handle,
+        (engine, slot): (&Handle, &mut Slot<'_>),
         topic: &config::Topic,
         look: &Look,
         expected: &[u32],
@@ -320,6 +327,7 @@ impl Keeping {
         let decision = decide::decide(topic, seen, self.ours(&topic.name));
         for step in &decision.steps {
             decide::may(step, topic, &look.live, expected)?;
+            slot.take()?;
             let controller = look.controller.ok_or("waits for a controller")?;
             take(step, topic, controller).await?;
             for words in decide::done(step, topic, seen) {

@@ -6,6 +6,7 @@ mod due;
 mod keep;
 mod look;
 mod remove;
+mod slot;
 
 pub use check::checks;
 pub use decide::Seen;

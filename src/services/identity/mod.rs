@@ -1,14 +1,16 @@
 //! Whose data a directory holds and which program wrote it: read from what products leave, decided before a start.
 //!
 //! Pure: the engine reads files and asks ZooKeeper, this says what it means. `cluster` has the table for brokers, `mysql`
-//! that for the MySQL server, `version` the rule about older programs, `foreign` that about files of nobody's product, `record` what
-//! this root remembers.
+//! that for the MySQL server, `version` the rule about older programs, `foreign` that about files of nobody's product, `together` that for
+//! stores that are copied or come back as one, `zookeeper` finds the cluster in ZooKeeper's files, `record` is what this root remembers.
 
 mod cluster;
 mod foreign;
 mod mysql;
 mod record;
+mod together;
 mod version;
+mod zookeeper;
 
 pub use cluster::{
     BrokerData, BrokerFacts, ClusterView, Found, cluster_id, found, judge_broker, judge_directory, meta_properties,
@@ -16,7 +18,9 @@ pub use cluster::{
 pub use foreign::judge_directory_names;
 pub use mysql::{MysqlFacts, MysqlFound, judge_mysql, server_uuid, upgrade_history};
 pub use record::{Machine, MysqlRecord, Record};
+pub use together::{StoresFacts, ZookeeperFound, judge_stores};
 pub use version::{Before, MARKER, Marker, Seen, bars_the_way_back, is_mark, judge_version, look};
+pub use zookeeper::{OVERLAP, cluster_in_files};
 
 use crate::base::outcome::Failure;
 

@@ -81,7 +81,11 @@ fn a_snapshot_that_was_changed_replaces_nothing() {
     let (_dir, layout, stores) = stack();
     create(&layout, &stores, "s", &mut quiet()).unwrap();
     write_all(&layout, &stores, "new");
+    could_restore(&layout, &stores, of("s", None), &mut quiet()).unwrap();
     std::fs::write(layout.snapshots().join("s/broker-1/sub/file"), "forged").unwrap();
+    let e = could_restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err();
+    assert!(matches!(&e, StoreError::Refused(what, _) if what.contains("broker-1/sub/file")), "{e}");
+    could_restore(&layout, &stores, of("s", Some(Set::Mysql)), &mut quiet()).unwrap();
     let e = restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err();
     assert!(matches!(&e, StoreError::Refused(what, _) if what.contains("broker-1/sub/file")), "{e}");
     assert_eq!(seen(&stores), ["new zookeeper", "new broker-1", "new mysql"]);
@@ -89,6 +93,135 @@ fn a_snapshot_that_was_changed_replaces_nothing() {
     std::fs::remove_file(layout.snapshots().join("s/manifest.json")).unwrap();
     assert!(restore(&layout, &stores, of("s", None), &mut quiet()).is_err());
     assert!(list(&layout).unwrap()[0].as_ref().unwrap_err().contains("no manifest"));
+}
+
+#[test]
+fn passwords_that_are_not_what_they_were_are_told_and_replace_none() {
+    let (_dir, layout, stores) = stack();
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
+    write_all(&layout, &stores, "new");
+    let copied = layout.snapshots().join("s/secrets/root");
+    let told = || verify(&layout, "s", &mut quiet()).unwrap().1.join("; ");
+    let refused = |words: &str| {
+        assert_eq!(told(), words);
+        let e = restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err();
+        assert!(matches!(&e, StoreError::Refused(what, _) if what.ends_with(words)), "{e}");
+        assert_eq!(seen(&stores), ["new zookeeper", "new broker-1", "new mysql"], "{words}");
+        assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "new", "{words}");
+        assert!(!layout.exchange().exists() && !incoming(&stores[0].dir).exists(), "{words}");
+    };
+    std::fs::write(&copied, "ol").unwrap();
+    refused("secrets/root has 2 bytes, not 3");
+    std::fs::write(&copied, "odl").unwrap();
+    refused("secrets/root has other bytes than it had");
+    std::fs::remove_file(&copied).unwrap();
+    refused("secrets/root is missing");
+    std::fs::write(&copied, "old").unwrap();
+    std::fs::write(copied.with_file_name("more"), "old").unwrap();
+    refused("secrets/more is not in the manifest");
+    // Kafka's data come back without them.
+    restore(&layout, &stores, of("s", Some(Set::Kafka)), &mut quiet()).unwrap();
+    assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "new mysql"]);
+}
+
+#[test]
+fn a_manifest_of_an_earlier_version_has_no_digests_of_passwords_and_is_read() {
+    let (_dir, layout, stores) = stack();
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
+    write_all(&layout, &stores, "new");
+    let path = layout.snapshots().join("s/manifest.json");
+    let mut manifest: serde_json::Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    assert!(manifest.as_object_mut().unwrap().remove("secret_digests").is_some());
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let secrets = layout.snapshots().join("s/secrets");
+    std::fs::write(secrets.join("root"), "").unwrap();
+    assert_eq!(verify(&layout, "s", &mut quiet()).unwrap().1, ["secrets/root is empty"]);
+    assert!(restore(&layout, &stores, of("s", None), &mut quiet()).is_err());
+    std::fs::write(secrets.join("root"), "older").unwrap();
+    assert_eq!(verify(&layout, "s", &mut quiet()).unwrap().1, Vec::<String>::new());
+    restore(&layout, &stores, of("s", None), &mut quiet()).unwrap();
+    assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "older");
+    // A name that leads elsewhere is none.
+    manifest["secrets"] = serde_json::json!(["root", "../../mysql/sub/file"]);
+    std::fs::write(&path, manifest.to_string()).unwrap();
+    let e = restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err();
+    assert!(e.to_string().contains("is no name of a password"), "{e}");
+}
+
+/// A stack whose second broker has data of another cluster.
+fn mixed() -> (tempfile::TempDir, Layout, Vec<Store>) {
+    let (dir, layout, mut stores) = stack();
+    let node = NodeName::broker(2);
+    stores.insert(2, Store { dir: layout.data(&node), node, set: Set::Kafka });
+    std::fs::create_dir_all(&stores[2].dir).unwrap();
+    meta(&stores[2].dir, 2, "other");
+    (dir, layout, stores)
+}
+
+fn meta(dir: &Path, broker: u32, cluster: &str) {
+    let text = format!("version=0\nbroker.id={broker}\ncluster.id={cluster}\n");
+    std::fs::write(dir.join("meta.properties"), text).unwrap();
+}
+
+#[test]
+fn data_of_two_clusters_are_not_copied_as_one_and_each_directory_is_named_with_its_own() {
+    let (_dir, layout, stores) = mixed();
+    let e = create(&layout, &stores, "s", &mut quiet()).map(drop).unwrap_err();
+    let StoreError::Refused(what, Some(hint)) = &e else { panic!("{e:?}") };
+    for part in [
+        format!("broker-1's data ({}) of cluster old", stores[1].dir.display()),
+        format!("broker-2's data ({}) of cluster other", stores[2].dir.display()),
+    ] {
+        assert!(what.contains(&part), "{what}");
+    }
+    assert!(hint.contains("never edit meta.properties"), "{hint}");
+    assert!(fs::names_in(&layout.snapshots()).unwrap().is_empty());
+    // What this root remembers counts where ZooKeeper's files do not tell, and MySQL's server always.
+    meta(&stores[2].dir, 2, "old");
+    std::fs::write(layout.identity(), r#"{"schema":1,"cluster":"another"}"#).unwrap();
+    let e = create(&layout, &stores, "s", &mut quiet()).map(drop).unwrap_err();
+    assert!(e.to_string().contains("what this root remembers") && e.to_string().contains("of cluster another"), "{e}");
+    let of_mysql = r#"{"schema":1,"cluster":"old","mysql":{"server_uuid":"a","data_dir":"/m"}}"#;
+    std::fs::write(layout.identity(), of_mysql).unwrap();
+    std::fs::write(stores[3].dir.join("auto.cnf"), "[auto]\nserver-uuid=b\n").unwrap();
+    let e = create(&layout, &stores, "s", &mut quiet()).map(drop).unwrap_err();
+    assert!(e.to_string().contains("is that of server b, and this root remembers server a"), "{e}");
+    std::fs::write(stores[3].dir.join("auto.cnf"), "[auto]\nserver-uuid=a\n").unwrap();
+    let made = create(&layout, &stores, "s", &mut quiet()).unwrap();
+    assert_eq!((made.cluster.as_deref(), made.mysql.as_deref()), (Some("old"), Some("a")));
+}
+
+#[test]
+fn a_snapshot_of_two_clusters_is_not_restored_except_for_the_set_that_is_whole() {
+    let (_dir, layout, stores) = mixed();
+    meta(&stores[2].dir, 2, "old");
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
+    // As an earlier version would have made it: the digests fit.
+    let copy = layout.snapshots().join("s");
+    meta(&copy.join("broker-2"), 2, "other");
+    let mut manifest = read(&layout, "s").unwrap();
+    let entry = manifest.stores[2].entries.iter_mut().find(|entry| entry.path == "meta.properties").unwrap();
+    entry.file = Some(copy::of_bytes(&std::fs::read(copy.join("broker-2/meta.properties")).unwrap()));
+    std::fs::write(copy.join("manifest.json"), serde_json::to_string(&manifest).unwrap()).unwrap();
+    assert_eq!(verify(&layout, "s", &mut quiet()).unwrap().1, Vec::<String>::new());
+    write_all(&layout, &stores, "new");
+    let refusals = [
+        could_restore(&layout, &stores, of("s", None), &mut quiet()).unwrap_err(),
+        restore(&layout, &stores, of("s", Some(Set::Kafka)), &mut quiet()).unwrap_err(),
+    ];
+    for e in refusals {
+        let words = e.to_string();
+        assert!(matches!(&e, StoreError::Refused(_, Some(hint)) if hint.contains("--only")), "{e:?}");
+        assert!(words.starts_with("the snapshot s was made of data that do not belong together"), "{words}");
+        assert!(
+            words.contains(&format!("broker-2's data ({}) of cluster other", copy.join("broker-2").display())),
+            "{words}"
+        );
+        assert_eq!(seen(&stores)[1], "new broker-1");
+        assert!(!incoming(&stores[0].dir).exists() && !layout.exchange().exists());
+    }
+    restore(&layout, &stores, of("s", Some(Set::Mysql)), &mut quiet()).unwrap();
+    assert_eq!(seen(&stores)[3], "old mysql");
 }
 
 #[test]
@@ -131,7 +264,7 @@ fn an_exchange_cut_short_anywhere_is_finished_by_the_next_and_one_not_recorded_n
         }
         write_all(&layout, &stores, "new");
         let swaps: Vec<Swap> = stores.iter().map(|s| Swap { dir: s.dir.clone(), new: true }).collect();
-        let exchange = Exchange { schema: 1, what: "restore s".into(), swaps, secrets: None };
+        let exchange = Exchange { schema: 1, what: "restore s".into(), swaps, secrets: None, passwords: None };
         std::fs::write(layout.exchange(), serde_json::to_string(&exchange).unwrap()).unwrap();
         for done in 0..steps {
             let dir = &stores[done / 2].dir;
@@ -159,7 +292,7 @@ fn a_record_torn_at_any_byte_is_refused_with_words_and_nothing_is_touched() {
     copy::tree(&layout.snapshots().join("s/zookeeper"), &incoming(dir), &mut |_| ()).unwrap();
     std::fs::rename(dir, outgoing(dir)).unwrap();
     let swaps = stores.iter().map(|s| Swap { dir: s.dir.clone(), new: true }).collect();
-    let exchange = Exchange { schema: 1, what: "restore s".into(), swaps, secrets: None };
+    let exchange = Exchange { schema: 1, what: "restore s".into(), swaps, secrets: None, passwords: None };
     let text = serde_json::to_vec(&exchange).unwrap();
     let mut texts: Vec<&[u8]> = (0..text.len()).map(|at| &text[..at]).collect();
     texts.push(b"\xff\xfe");
@@ -235,6 +368,11 @@ fn what_cannot_be_renamed_half_way_is_finished_by_the_next_one_and_nothing_else_
     let e = finish(&layout, &stores).unwrap_err();
     assert!(e.to_string().contains("s/secrets") && layout.exchange().exists(), "{e}");
     std::fs::rename(&away, &secrets).unwrap();
+    std::fs::write(secrets.join("root"), "odl").unwrap();
+    let e = finish(&layout, &stores).unwrap_err();
+    assert!(e.source.to_string().contains("other bytes") && layout.exchange().exists(), "{e}: {}", e.source);
+    assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "new");
+    std::fs::write(secrets.join("root"), "old").unwrap();
     assert!(finish(&layout, &stores).unwrap().unwrap().contains("is finished now"));
     assert_eq!(seen(&stores), ["old zookeeper", "old broker-1", "old mysql"]);
     assert_eq!(std::fs::read_to_string(layout.secret("root")).unwrap(), "old");

@@ -1,0 +1,58 @@
+//! The right to change topics: taken with the first change of a turn and kept until its end. So no partition is added in the middle of a
+//! roll, a drill, a snapshot or a reload, and none of those begins in the middle of a change.
+
+use crate::operate::operation::{Kind, Operations, Running};
+
+/// Of one turn. It ends when this is dropped.
+#[derive(Debug)]
+pub(super) struct Slot<'a> {
+    operations: &'a Operations,
+    held: Option<Running>,
+}
+
+impl<'a> Slot<'a> {
+    /// Not taken yet: most turns change nothing.
+    pub(super) fn of(operations: &'a Operations) -> Self {
+        Self { operations, held: None }
+    }
+
+    /// Takes it. The error says what runs.
+    pub(super) fn take(&mut self) -> Result<(), String> {
+        if self.held.is_none() {
+            let begun = self.operations.begin(Kind::Topics, "", None);
+            self.held = Some(begun.map_err(|other| format!("{other}; it is changed after that"))?);
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::Layout, engine::Journal};
+
+    #[test]
+    fn topics_wait_for_what_runs_and_what_would_run_waits_for_topics() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        let operations = Operations::new(layout.clone(), Journal::start(&layout));
+        for kind in [Kind::Roll, Kind::Drill, Kind::Snapshot, Kind::Restore, Kind::Reset, Kind::Reload] {
+            let running = operations.begin(kind, "", None).unwrap();
+            assert!(operations.runs_besides_topics().is_some());
+            let why = Slot::of(&operations).take().unwrap_err();
+            assert!(why.starts_with(&format!("{} is under way since", kind.as_str())), "{why}");
+            drop(running);
+        }
+        let mut slot = Slot::of(&operations);
+        operations.begin(Kind::Roll, "", None).map(drop).unwrap();
+        slot.take().unwrap();
+        slot.take().unwrap();
+        assert!(!layout.operation().exists(), "there is nothing to undo");
+        assert_eq!(operations.runs_besides_topics(), None, "who wants topics in force joins it");
+        let busy = operations.begin(Kind::Drill, "broker-kill", None).unwrap_err().to_string();
+        assert!(busy.starts_with("change of topics is under way since"), "{busy}");
+        drop(slot);
+        operations.begin(Kind::Roll, "", None).map(drop).unwrap();
+    }
+}
