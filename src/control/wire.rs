@@ -228,7 +228,7 @@ pub struct Verdict {
 /// One thing that a verification looked at.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checked {
-    /// `kafka` or `mysql`.
+    /// `kafka`, `mysql` or `drill`.
     pub part: String,
     /// What, in a few words.
     pub check: String,
@@ -238,6 +238,9 @@ pub struct Checked {
     pub expected: Option<String>,
     /// How it is, or why it could not be looked at; null when it holds.
     pub found: Option<String>,
+    /// What is to be known of it though it does not fail; null: nothing, or a daemon older than this key.
+    #[serde(default)]
+    pub note: Option<String>,
 }
 
 /// Who answers.

@@ -68,7 +68,7 @@ pub(super) async fn settings_check(engine: &Handle, recipes: &[Recipe]) -> Optio
         Ok(lines) => wrong(format!("{}, by somebody else", lines.join("; "))),
         Err(why) => wrong(why),
     };
-    Some(Check { part: "kafka", what: "every broker works by its file".into(), wrong })
+    Some(Check { part: "kafka", what: "every broker works by its file".into(), wrong, note: None })
 }
 
 impl Clusters {

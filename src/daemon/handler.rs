@@ -6,6 +6,7 @@ use super::{
     by_hand::{self, ByHand},
     cluster::{self, Clusters},
     convert::{self, Around, Meters, Started},
+    drilled,
     handover::Handover,
     left,
     reload::Reloads,
@@ -302,6 +303,7 @@ impl Shared {
             let hint = "it looks at brokers and at a MySQL server that the supervisor has set up";
             return out.send(refused(8, "there is nothing to verify in this configuration".into(), Some(hint)));
         }
+        found.extend(drilled::rows(&self.layout, applied.targets.kafka.is_some()).await);
         let checks: Vec<Checked> = found.into_iter().map(checked).collect();
         let ok = checks.iter().all(|c| c.ok);
         out.send(Answer::Verdict(Verdict { schema: 1, at: clock::wall(), ok, checks }));
@@ -344,7 +346,7 @@ impl Shared {
 
 fn checked(check: verify::Check) -> Checked {
     let (expected, found) = check.wrong.map(|w| (w.expected, w.found)).unzip();
-    Checked { part: check.part.to_owned(), check: check.what, ok: found.is_none(), expected, found }
+    Checked { part: check.part.to_owned(), check: check.what, ok: found.is_none(), expected, found, note: check.note }
 }
 
 /// Whether an order may start a node.

@@ -5,6 +5,7 @@ mod check;
 mod cluster;
 mod convert;
 mod door;
+mod drilled;
 mod handler;
 mod handover;
 mod inputs;

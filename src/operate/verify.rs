@@ -1,20 +1,25 @@
 //! Whether the box keeps its promises, looked at from outside: the proof of `prove`, leaders, every listener as a client meets it and
 //! MySQL as Debezium does.
 
+mod drilled;
 mod kafka;
 mod mysql;
+
+pub use drilled::drilled;
 
 use super::prove::{self, Targets};
 
 /// One thing that was looked at.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
-    /// `kafka` or `mysql`.
+    /// `kafka`, `mysql` or `drill`.
     pub part: &'static str,
     /// What, in a few words.
     pub what: String,
     /// What is not as it should be; none: it holds.
     pub wrong: Option<Wrong>,
+    /// What is to be known of it though it does not fail, in words.
+    pub note: Option<String>,
 }
 
 /// How something should be and is not.
@@ -35,12 +40,12 @@ struct Checks {
 
 impl Checks {
     fn holds(&mut self, what: impl Into<String>) {
-        self.all.push(Check { part: self.part, what: what.into(), wrong: None });
+        self.all.push(Check { part: self.part, what: what.into(), wrong: None, note: None });
     }
 
     fn wrong(&mut self, what: impl Into<String>, expected: impl Into<String>, found: impl Into<String>) {
         let wrong = Wrong { expected: expected.into(), found: found.into() };
-        self.all.push(Check { part: self.part, what: what.into(), wrong: Some(wrong) });
+        self.all.push(Check { part: self.part, what: what.into(), wrong: Some(wrong), note: None });
     }
 
     /// One that holds when it was answered.

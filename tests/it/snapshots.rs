@@ -114,8 +114,9 @@ fn a_damaged_snapshot_is_refused_before_anything_is_stopped_for_it() {
         assert_eq!(root.node(node)["wanted"], "up", "{node}");
         assert_eq!(read(&root, node), "new");
     }
-    root.ok(&["restore", "first", "--only", "mysql", "--confirm", "first"]);
-    assert_eq!(read(&root, "mysql"), "old");
+    // It is whole again, and exchanged; only its program is not there to be started.
+    let whole = root.fails(6, &["restore", "first", "--only", "mysql", "--confirm", "first"]).stderr;
+    assert!(whole.contains("done: mysql: ") && read(&root, "mysql") == "old", "{whole}");
     root.down();
     drop(run.wait(STATE_LIMIT));
 }

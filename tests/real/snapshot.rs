@@ -57,6 +57,19 @@ fn records_and_rows_of_one_moment_come_back_together_and_a_reset_begins_anew() {
     stack.call(root.close());
     assert!(end_offset(&stack) > offset && stack.rows("orders") == 0);
 
+    // Nothing is stopped for a copy that is not what it was: not a byte of it, and not a password.
+    let pids = || ["zookeeper", "broker-1", "broker-2", "broker-3", "mysql"].map(|node| stack.pid(node));
+    let before = pids();
+    for file in ["secrets/mysql-root", "mysql/auto.cnf", "broker-2/meta.properties"] {
+        let path = stack.path().join("snapshots/one").join(file);
+        let whole = std::fs::read(&path).unwrap();
+        std::fs::write(&path, &whole[..whole.len() - 2]).unwrap();
+        let refused = stack.fails(8, &["restore", "one", "--confirm", "one"]).stderr;
+        assert!(refused.contains(&format!("not what it was: {file} has")), "{refused}");
+        std::fs::write(&path, whole).unwrap();
+    }
+    assert_eq!(pids(), before);
+
     done(&stack, &["restore", "one", "--confirm", "one"]);
     stack.await_whole(&stack.admin());
     await_end_offset(&stack, offset);

@@ -40,6 +40,12 @@ fn a_stack_that_is_as_it_should_be_is_verified_and_a_binlog_with_half_images_is_
             holds("mysql", &format!("the {word} is in the binlog with whole row images"));
         }
         holds("mysql", "each transaction has its GTID");
+        let drills: Vec<_> = checks.iter().filter(|c| c["part"] == "drill").collect();
+        assert_eq!(drills.len(), 2, "{verdict:#}");
+        for (row, drill) in drills.iter().zip(["cold-restart", "broker-kill"]) {
+            let note = format!("never drilled: `cdc-supervisor drill {drill}`");
+            assert_eq!((&row["ok"], &row["note"]), (&true.into(), &note.into()), "{verdict:#}");
+        }
     }
     let table = stack.ok(&["verify"]).stdout;
     assert!(table.contains("checks hold"), "{table}");

@@ -49,15 +49,26 @@ pub(super) async fn run(context: &Context, json: bool) -> Result<Exit, CliError>
 fn table(verdict: &Verdict, paint: Paint) -> String {
     let mut lines = Vec::new();
     for check in &verdict.checks {
-        let (word, colour) = if check.ok { ("ok  ", AnsiColor::Green) } else { ("FAIL", AnsiColor::Red) };
-        lines.push(format!("{}  {:<5}  {}", paint.with(colour.on_default(), word), check.part, check.check));
+        let (word, colour) = match (check.ok, &check.note) {
+            (false, _) => ("FAIL", AnsiColor::Red),
+            (true, Some(_)) => ("note", AnsiColor::Yellow),
+            (true, None) => ("ok  ", AnsiColor::Green),
+        };
+        let note = check.note.as_ref().map_or_else(String::new, |note| format!(": {note}"));
+        lines.push(format!("{}  {:<5}  {}{note}", paint.with(colour.on_default(), word), check.part, check.check));
         lines.extend(wrong(check));
     }
     let failed = verdict.checks.iter().filter(|c| !c.ok).count();
     lines.push(String::new());
+    // What is only noted was not looked at here: it neither holds nor fails.
+    let looked_at = verdict.checks.iter().filter(|c| !c.ok || c.note.is_none()).count();
+    let noted = match verdict.checks.len() - looked_at {
+        0 => String::new(),
+        n => format!("; {n} noted"),
+    };
     lines.push(match failed {
-        0 => format!("verified: {} checks hold", verdict.checks.len()),
-        n => format!("not verified: {n} of {} checks fail", verdict.checks.len()),
+        0 => format!("verified: {looked_at} checks hold{noted}"),
+        n => format!("not verified: {n} of {looked_at} checks fail{noted}"),
     });
     lines.join("\n")
 }
@@ -80,6 +91,7 @@ mod tests {
             ok,
             expected: (!ok).then(|| "ROW".into()),
             found: (!ok).then(|| "STATEMENT".into()),
+            note: None,
         };
         let checks = vec![check(true, "debezium logs in"), check(false, "binlog_format")];
         let verdict = Verdict { schema: 1, at: Timestamp(0), ok: false, checks };
@@ -90,6 +102,21 @@ FAIL  mysql  binlog_format
              found    STATEMENT
 
 not verified: 1 of 2 checks fail";
+        assert_eq!(table(&verdict, Paint { on: false }), expected);
+    }
+
+    #[test]
+    fn what_no_drill_has_shown_is_noted_and_neither_holds_nor_fails() {
+        // Of a daemon that is older than notes.
+        let holds = r#"{"part":"kafka","check":"3 brokers","ok":true,"expected":null,"found":null}"#;
+        let noted = r#"{"part":"drill","check":"it comes back","ok":true,"expected":null,"found":null,"note":"never drilled: `x`"}"#;
+        let checks = [holds, noted].map(|text| serde_json::from_str(text).unwrap()).to_vec();
+        let verdict = Verdict { schema: 1, at: Timestamp(0), ok: true, checks };
+        let expected = "\
+ok    kafka  3 brokers
+note  drill  it comes back: never drilled: `x`
+
+verified: 1 checks hold; 1 noted";
         assert_eq!(table(&verdict, Paint { on: false }), expected);
     }
 }

@@ -28,7 +28,7 @@ pub fn checks(wanted: &[config::Topic], report: &Result<Report, String>) -> Vec<
             [] => "as the file says, every replica in sync".to_owned(),
             some => format!("every replica in sync, {}", some.join(", ")),
         };
-        Check { part: "kafka", what, wrong: found.map(|found| Wrong { expected, found }) }
+        Check { part: "kafka", what, wrong: found.map(|found| Wrong { expected, found }), note: None }
     };
     wanted.iter().map(one).collect()
 }

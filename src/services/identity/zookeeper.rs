@@ -17,7 +17,7 @@ pub const OVERLAP: usize = KEY.len() + 4 + VALUE_MAX;
 /// The last cluster id in these bytes of a file.
 pub fn cluster_in_files(bytes: &[u8]) -> Option<String> {
     let starts = bytes.windows(KEY.len()).enumerate().filter(|(_, window)| *window == KEY);
-    starts.filter_map(|(at, _)| value(&bytes[at + KEY.len()..])).last()
+    starts.filter_map(|(at, _)| value(&bytes[at + KEY.len()..])).next_back()
 }
 
 fn value(bytes: &[u8]) -> Option<String> {
