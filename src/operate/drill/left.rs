@@ -113,6 +113,7 @@ mod tests {
             daemon_pid: 1,
             step: String::new(),
             undo: Some(undo),
+            asked: None,
         }
     }
 
