@@ -84,7 +84,13 @@ impl Reloads {
             }
         };
         let asked = self.asked(nodes, order.max_wait(), order.terms());
-        let mut tell = |_: Option<&NodeName>, text: String| tell(text);
+        let mut tell = |node: Option<&NodeName>, text: String| {
+            // No client hears what it waits for.
+            if node.is_some() {
+                tracing::info!("roll: {text}");
+            }
+            tell(text);
+        };
         match self.carry_out(engine, &asked, &running, &mut tell).await {
             Ok(text) => {
                 running.end(text.join("; "));

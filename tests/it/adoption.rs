@@ -1,4 +1,6 @@
 //! kill -9 of the daemon: no node notices, and the next daemon knows what happened meanwhile.
+//!
+//! Past 500 lines: each test is another moment of the same death, and they share how it comes and what is planted.
 
 use crate::support::{
     Client, Root, STATE_LIMIT, VERB_LIMIT, fake,
@@ -456,39 +458,43 @@ fn what_a_roll_had_not_come_to_is_tried_once_by_each_daemon_and_told_until_those
         assert_eq!((&told["operation"], &told["step"]), (&"roll a, b, c".into(), &"a: restarts".into()));
         let keys: Vec<&String> = told.as_object().unwrap().keys().collect();
         assert_eq!(keys, ["begun_at", "not_restarted", "operation", "resume", "resume_detail", "step"]);
-        let tries = |count: usize| {
-            until(STATE_LIMIT, "it is tried and left", || match root.status()["cut_short"]["resume"].as_str() {
-                Some("left") => Ok(()),
-                other => Err(format!("{other:?}")),
-            });
-            let events = root.ok(&["events", "--json"]).stdout;
-            for words in [
-                "roll b, c begins: what is left of roll a, b, c, begun at 2026-01-02T03:04:05.006Z, which was cut short with its daemon",
-                "roll b, c: b is no broker; this daemon does not try it again; `cdc-supervisor restart b` restarts it",
-            ] {
-                assert_eq!(events.matches(words).count(), count, "{words}\n{events}");
-            }
-        };
-        tries(daemon + 1);
+        is_tried(&root, daemon + 1);
         let text = root.ok(&["status"]).stdout;
         let words = "not restarted: b, c; `cdc-supervisor roll b c` does the rest; this daemon has tried it once: b is no broker";
         assert!(text.contains(words), "{text}");
         assert!(!root.path().join("state/operation.json").exists());
         stays(Duration::from_secs(3), "it is not tried again", || root.status()["cut_short"]["resume"] == "left");
-        tries(daemon + 1);
+        is_tried(&root, daemon + 1);
         kill_daemon(&root);
     }
     root.up();
+    is_tried(&root, 3);
+    root.ok(&["upgrade-self"]);
+    is_tried(&root, 4);
     root.ok(&["restart", "b"]);
     assert_eq!(root.status()["cut_short"]["not_restarted"], serde_json::json!(["c"]));
     // whoever starts it anew
     process::kill(root.pid("c"), 9);
     root.await_node("c", "started again", |n| n["state"] == "ready" && n["restarts"] == 1);
     assert!(root.status()["cut_short"].is_null());
-    until(STATE_LIMIT, "nothing is kept of it", || if left.exists() { Err("it is there".into()) } else { Ok(()) });
     kill_daemon(&root);
     root.up();
     assert!(!left.exists() && root.status()["cut_short"].is_null());
+}
+
+/// Each of so many daemons has tried, and leaves it.
+fn is_tried(root: &Root, count: usize) {
+    until(STATE_LIMIT, "it is tried and left", || match root.status()["cut_short"]["resume"].as_str() {
+        Some("left") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let events = root.ok(&["events", "--json", "-n", "1000"]).stdout;
+    for words in [
+        "roll b, c begins: what is left of roll a, b, c, begun at 2026-01-02T03:04:05.006Z, which was cut short with its daemon",
+        "roll b, c: b is no broker; this daemon does not try it again; `cdc-supervisor restart b` restarts it",
+    ] {
+        assert_eq!(events.matches(words).count(), count, "{words}\n{events}");
+    }
 }
 
 #[test]
