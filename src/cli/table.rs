@@ -130,16 +130,22 @@ pub fn remarks(status: &Status, now: Timestamp) -> Vec<String> {
     lines
 }
 
-/// What a roll has left that was cut short, and the order that does it.
+/// What a roll has left that was cut short, and who does it.
 pub fn cut_short(left: &CutShort) -> String {
     let rest: Vec<&str> = left.not_restarted.iter().map(NodeName::as_str).collect();
     let step = if left.step.is_empty() { String::new() } else { format!(" ({})", left.step) };
+    let detail =
+        |before: &str| left.resume_detail.as_ref().map_or_else(String::new, |detail| format!("{before}{detail}"));
+    let next = match left.resume.as_deref() {
+        Some("waits") => format!("this daemon finishes it{}", detail(": ")),
+        Some("runs") => format!("this daemon finishes it now{}", detail(": ")),
+        _ => format!("`cdc-supervisor roll {}` does the rest{}", rest.join(" "), detail("; ")),
+    };
     format!(
-        "{}, begun at {}, was cut short with its daemon{step}; not restarted: {}; `cdc-supervisor roll {}` does the rest",
+        "{}, begun at {}, was cut short with its daemon{step}; not restarted: {}; {next}",
         left.operation,
         left.begun_at,
         rest.join(", "),
-        rest.join(" ")
     )
 }
 
@@ -294,18 +300,29 @@ sum                                              57 MB  of 1.1G caps";
     }
 
     #[test]
-    fn what_a_roll_has_left_is_told_with_the_order_that_does_it() {
+    fn what_a_roll_has_left_is_told_with_who_does_it() {
         let left = CutShort {
             operation: "roll broker-1, broker-2".into(),
             begun_at: NOW,
             step: "broker-1: restarts".into(),
             not_restarted: vec![NodeName::broker(2)],
+            resume: None,
+            resume_detail: None,
         };
-        assert_eq!(
-            cut_short(&left),
-            "roll broker-1, broker-2, begun at 2025-11-23T03:07:59.042Z, was cut short with its daemon (broker-1: restarts); not \
-             restarted: broker-2; `cdc-supervisor roll broker-2` does the rest"
-        );
+        let told = |resume: Option<&str>, detail: Option<&str>| {
+            let owned = |text: Option<&str>| text.map(str::to_owned);
+            cut_short(&CutShort { resume: owned(resume), resume_detail: owned(detail), ..left.clone() })
+        };
+        let begins = "roll broker-1, broker-2, begun at 2025-11-23T03:07:59.042Z, was cut short with its daemon (broker-1: restarts); not \
+                      restarted: broker-2; ";
+        for (resume, detail, ends) in [
+            (None, None, "`cdc-supervisor roll broker-2` does the rest"),
+            (Some("left"), Some("why"), "`cdc-supervisor roll broker-2` does the rest; why"),
+            (Some("waits"), Some("broker-1 is starting"), "this daemon finishes it: broker-1 is starting"),
+            (Some("runs"), None, "this daemon finishes it now"),
+        ] {
+            assert_eq!(told(resume, detail), format!("{begins}{ends}"));
+        }
     }
 
     #[test]

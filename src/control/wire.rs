@@ -294,6 +294,13 @@ pub struct CutShort {
     pub step: String,
     /// Brokers that it had not come to and that have not been started anew since.
     pub not_restarted: Vec<NodeName>,
+    /// `waits`: this daemon finishes it as soon as it may; `runs`: it does just now; `left`: it does not (any more), a person does. Null: a
+    /// daemon older than this key, which does not.
+    #[serde(default)]
+    pub resume: Option<String>,
+    /// What it waits for, how far it is, or why it is left; null: nothing is to be said.
+    #[serde(default)]
+    pub resume_detail: Option<String>,
 }
 
 /// A file system that holds data.

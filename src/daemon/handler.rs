@@ -7,8 +7,8 @@ use super::{
     cluster::{self, Clusters},
     convert::{self, Around, Meters, Started},
     drilled,
+    finish::{self, Rest},
     handover::Handover,
-    left,
     reload::Reloads,
     stores::{self, Errand, Site},
     topics, zookeeper_first,
@@ -50,7 +50,7 @@ struct Shared {
     reloads: Arc<Reloads>,
     clusters: Clusters,
     operations: Operations,
-    unrolled: Option<Unrolled>,
+    rest: Rest,
     handover: Handover,
 }
 
@@ -79,9 +79,18 @@ impl DaemonHandler {
             reloads,
             clusters,
             operations,
-            unrolled,
+            rest: Rest::new(unrolled),
             handover,
         }))
+    }
+
+    /// Finishes what a roll has left that was cut short with the last daemon.
+    pub(super) fn finish_roll(&self) {
+        let shared = Arc::clone(&self.0);
+        tokio::spawn(async move {
+            let site = finish::Site { engine: &shared.engine, reloads: &shared.reloads, work: &shared.handover.work };
+            shared.rest.finish(&site).await;
+        });
     }
 
     /// What is applied now.
@@ -248,7 +257,7 @@ impl Shared {
         let sight = self.reloads.applied().sight.clone();
         let cluster = self.clusters.document(&sight, &self.engine, patience).await;
         let (snapshot, disks) = (self.engine.snapshot(), self.clusters.disks());
-        let cut_short = left::cut_short(self.unrolled.as_ref(), &snapshot);
+        let cut_short = self.rest.told(&snapshot);
         let around = Around { cluster, disks, cut_short };
         let made = tokio::task::spawn_blocking(move || {
             let (layout, cgroup) = (&shared.layout, shared.cgroup.as_ref());

@@ -137,7 +137,8 @@ impl Work {
         (!self.closed.load(Ordering::SeqCst)).then_some(working)
     }
 
-    fn is_idle(&self) -> bool {
+    /// Whether none is being carried out.
+    pub(super) fn is_idle(&self) -> bool {
         self.under_way.load(Ordering::SeqCst) == 0
     }
 }

@@ -3,8 +3,7 @@
 use super::inputs::Applied;
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName, Reason},
-    control::wire::CutShort,
-    engine::{Handle, Journal, Snapshot},
+    engine::{Handle, Journal},
     operate::{
         drill,
         operation::{self, Kind, Left, Operations, Record, Running},
@@ -14,7 +13,7 @@ use crate::{
 use std::sync::Arc;
 
 /// Looks for one, before orders are taken: none of them meets what is left. What takes long goes on beside the daemon, and other
-/// operations wait for it. What is left of a roll is returned: a status tells of it.
+/// operations wait for it. What is left of a roll is returned: it is finished later (`finish`), and a status tells of it.
 pub(super) fn take_up(
     layout: &Layout,
     engine: &Handle,
@@ -32,28 +31,25 @@ pub(super) fn take_up(
         tracing::warn!(error = %e.source, "{e}");
         unrolled.clone()
     });
+    if layout.reload_plan().exists() {
+        note(engine.journal(), RELOAD);
+    }
     if let Some(left) = left {
-        undo_what(left, unrolled.as_ref().map(|left| left.rest(&now)), layout, engine, operations, applied);
+        let rest = unrolled.as_ref().map(|left| left.rest(&now)).unwrap_or_default();
+        let given_up = kept.as_ref().and_then(Unrolled::is_given_up);
+        undo_what(left, (rest, given_up), layout, engine, operations, applied);
     }
     kept
 }
 
-/// What is left of the roll that was cut short just now, where it is something.
-pub(super) fn cut_short(unrolled: Option<&Unrolled>, now: &Snapshot) -> Option<CutShort> {
-    let unrolled = unrolled?;
-    let not_restarted = unrolled.rest(now);
-    (!not_restarted.is_empty()).then(|| CutShort {
-        operation: unrolled.operation.clone(),
-        begun_at: unrolled.begun_at,
-        step: unrolled.step.clone(),
-        not_restarted,
-    })
-}
+/// Of a reload, which is never gone on with: it is the file of today that a person wants applied, and that may have changed since.
+const RELOAD: &str = "a reload was not finished: what it had changed has its new settings, all else runs by the old ones; `cdc-supervisor plan` \
+                      shows which, and `cdc-supervisor reload` does the rest";
 
-/// `rest`: brokers that a roll had not come to.
+/// `rest`: brokers that a roll had not come to, and why nobody goes on with it.
 fn undo_what(
     left: Left,
-    rest: Option<Vec<NodeName>>,
+    (rest, given_up): (Vec<NodeName>, Option<String>),
     layout: &Layout,
     engine: &Handle,
     operations: &Operations,
@@ -63,7 +59,7 @@ fn undo_what(
     note(engine.journal(), &left.to_string());
     let Left::Half(record) = left else { return operation::forget(layout) };
     if record.kind == Kind::Roll.as_str() {
-        note(engine.journal(), &format!("{}: {}", record.name(), rest_of_roll(&rest.unwrap_or_default())));
+        note(engine.journal(), &format!("{}: {}", record.name(), rest_of_roll(&rest, given_up.as_deref())));
     }
     let stores = [Kind::Snapshot, Kind::Restore, Kind::Reset].iter().any(|kind| kind.as_str() == record.kind);
     if record.kind != Kind::Drill.as_str() && !stores {
@@ -106,14 +102,18 @@ async fn undo(record: Record, running: Running, engine: Handle, applied: Arc<App
     running.end(words);
 }
 
-/// Which brokers a roll that was cut short had not come to, and the order that does the rest.
-fn rest_of_roll(rest: &[NodeName]) -> String {
+/// Which brokers a roll that was cut short had not come to, and who does the rest. `given_up`: why not this daemon.
+fn rest_of_roll(rest: &[NodeName], given_up: Option<&str>) -> String {
     let again = "a broker that was asked to stop is started again";
     if rest.is_empty() {
         return format!("{again}; it had come to every broker");
     }
     let rest: Vec<&str> = rest.iter().map(NodeName::as_str).collect();
-    format!("{again}; not restarted: {}; `cdc-supervisor roll {}` does the rest", rest.join(", "), rest.join(" "))
+    let next = match given_up {
+        Some(why) => format!("{why}; `cdc-supervisor roll {}` does the rest", rest.join(" ")),
+        None => "this daemon does the rest when the nodes have settled".into(),
+    };
+    format!("{again}; not restarted: {}; {next}", rest.join(", "))
 }
 
 fn note(journal: &Journal, text: &str) {
@@ -125,13 +125,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_left_of_a_roll_is_named_with_the_order_that_does_it() {
+    fn what_is_left_of_a_roll_is_named_with_who_does_it() {
         let rest = [NodeName::broker(1), NodeName::broker(3)];
-        let words = rest_of_roll(&rest);
-        assert!(
-            words.ends_with("not restarted: broker-1, broker-3; `cdc-supervisor roll broker-1 broker-3` does the rest"),
-            "{words}"
-        );
-        assert!(rest_of_roll(&[]).ends_with("it had come to every broker"));
+        let words = rest_of_roll(&rest, None);
+        let ends = "not restarted: broker-1, broker-3; this daemon does the rest when the nodes have settled";
+        assert!(words.ends_with(ends), "{words}");
+        let words = rest_of_roll(&rest, Some("two died"));
+        let ends = "not restarted: broker-1, broker-3; two died; `cdc-supervisor roll broker-1 broker-3` does the rest";
+        assert!(words.ends_with(ends), "{words}");
+        assert!(rest_of_roll(&[], None).ends_with("it had come to every broker"));
     }
 }

@@ -6,6 +6,7 @@ mod cluster;
 mod convert;
 mod door;
 mod drilled;
+mod finish;
 mod handler;
 mod handover;
 mod inputs;
@@ -262,6 +263,7 @@ async fn serve(
     let handler = Arc::new(handler);
     door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;
     fail_point!("daemon.serving");
+    handler.finish_roll();
     let signals = tokio::spawn(signals::obey(taken, handle, rest));
     let version = env!("CARGO_PKG_VERSION");
     match from {

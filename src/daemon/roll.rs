@@ -1,4 +1,4 @@
-//! `roll`, `roll --plan` and `why-not` as the daemon answers them.
+//! `roll`, `roll --plan` and `why-not` as the daemon answers them, and a roll that it finishes by itself (`finish`).
 
 use super::reload::{Reloads, busy};
 use crate::{
@@ -13,9 +13,10 @@ use crate::{
     engine::Handle,
     operate::{
         gate::Terms,
-        operation::{Kind, Running},
+        operation::{Kind, Refused, Running},
         reload::{Failed, Report},
         roll::{self, Asked},
+        unrolled::{Order, Unrolled},
     },
     sys::clock,
 };
@@ -29,8 +30,9 @@ impl Reloads {
 
     /// Carries out an order to roll and answers it.
     pub(super) async fn roll(&self, engine: &Handle, asked: &Asked, by: OrderedBy, out: &AnswerSink) {
-        let names: Vec<&str> = asked.nodes.iter().map(NodeName::as_str).collect();
-        let running = match self.operations.begin(Kind::Roll, names.join(", "), Some(by)) {
+        let order = Order::of(asked.max_wait, asked.terms);
+        let begun = self.operations.begin_asked(Kind::Roll, names(&asked.nodes), Some(by), order.on_record(), "");
+        let running = match begun {
             Ok(running) => running,
             Err(refused) => {
                 let failed = busy(&refused);
@@ -39,18 +41,85 @@ impl Reloads {
                 return out.send(self::refused(failed));
             }
         };
-        let applied = self.applied();
-        let mut report = Telling { running: &running, out, waited: String::new() };
-        match roll::roll(engine, asked, &applied.recipes, &mut report).await {
+        let mut tell = |node: Option<&NodeName>, text: String| match node {
+            None => out.progress(text),
+            Some(node) => out.send(Answer::Progress { node: Some(node.clone()), text }),
+        };
+        out.send(match self.carry_out(engine, asked, &running, &mut tell).await {
             Ok(text) => {
                 running.end(text.join("; "));
-                out.send(Answer::Done { text });
+                Answer::Done { text }
             }
             Err(failed) => {
-                let words = std::iter::once(&failed.message).chain(&failed.causes).cloned().collect::<Vec<_>>();
-                tracing::warn!("roll: {}", words.join("; "));
-                running.end(words.join("; "));
-                out.send(refused(failed));
+                running.end(words(&failed));
+                refused(failed)
+            }
+        });
+    }
+
+    /// Restarts brokers that a roll has left which was cut short, by the rules of any roll. `tell` hears what it does.
+    pub(super) async fn finish(
+        &self,
+        engine: &Handle,
+        left: &Unrolled,
+        nodes: Vec<NodeName>,
+        tell: &mut (dyn FnMut(String) + Send),
+    ) -> Finished {
+        let order = left.finishing();
+        let why = format!(": what is left of {}", left.words());
+        let begun = self.operations.begin_asked(Kind::Roll, names(&nodes), left.by, order.on_record(), &why);
+        let running = match begun {
+            Ok(running) => running,
+            Err(Refused::Busy(other)) if other.kind == Kind::Roll.as_str() => {
+                return Finished::Left("another roll was ordered meanwhile".into());
+            }
+            Err(refused @ Refused::Busy(_)) => return Finished::Later(refused.to_string()),
+            Err(refused @ (Refused::HalfExchanged(_) | Refused::NotRecorded(_))) => {
+                let words = words(&busy(&refused));
+                tracing::warn!("roll: {words}");
+                engine
+                    .journal()
+                    .note(EventLine::new(EventKind::Refused, format!("{} is not finished: {words}", left.operation)));
+                return Finished::Left(words);
+            }
+        };
+        let asked = self.asked(nodes, order.max_wait(), order.terms());
+        let mut tell = |node: Option<&NodeName>, text: String| {
+            // No client hears what it waits for.
+            if node.is_some() {
+                tracing::info!("roll: {text}");
+            }
+            tell(text);
+        };
+        match self.carry_out(engine, &asked, &running, &mut tell).await {
+            Ok(text) => {
+                running.end(text.join("; "));
+                Finished::Done
+            }
+            Err(failed) => {
+                let hint = failed.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
+                running.end(format!("{}; this daemon does not try it again{hint}", words(&failed)));
+                Finished::Left(format!("this daemon has tried it once: {}", failed.message))
+            }
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        engine: &Handle,
+        asked: &Asked,
+        running: &Running,
+        tell: Tell<'_>,
+    ) -> Result<Vec<String>, Failed> {
+        let applied = self.applied();
+        let mut report = Telling { running, tell, waited: String::new() };
+        let done = roll::roll(engine, asked, &applied.recipes, &mut report).await;
+        match done {
+            Ok(text) if text.is_empty() => Ok(vec!["no broker was restarted".into()]),
+            Ok(text) => Ok(text),
+            Err(failed) => {
+                tracing::warn!("roll: {}", words(&failed));
+                Err(failed)
             }
         }
     }
@@ -66,26 +135,48 @@ impl Reloads {
     }
 }
 
-/// Tells the client, the log, and the record of operations.
+/// What became of a roll that this daemon was to finish.
+pub(super) enum Finished {
+    /// All of it is done.
+    Done,
+    /// Not now: this is under way.
+    Later(String),
+    /// Not by this daemon (any more): why.
+    Left(String),
+}
+
+/// `broker-1, broker-2`.
+fn names(nodes: &[NodeName]) -> String {
+    nodes.iter().map(NodeName::as_str).collect::<Vec<_>>().join(", ")
+}
+
+fn words(failed: &Failed) -> String {
+    std::iter::once(&failed.message).chain(&failed.causes).cloned().collect::<Vec<_>>().join("; ")
+}
+
+/// Who hears what a roll does: of a node what it waits for, else a step.
+type Tell<'a> = &'a mut (dyn FnMut(Option<&NodeName>, String) + Send);
+
+/// Tells whoever listens, the log, and the record of operations.
 struct Telling<'a> {
     running: &'a Running,
-    out: &'a AnswerSink,
+    tell: Tell<'a>,
     waited: String,
 }
 
 impl Report for Telling<'_> {
     fn step(&mut self, node: Option<&NodeName>, text: String) {
         tracing::info!("roll: {text}");
-        // Nothing has to be undone after a roll that is cut short, so one that cannot be written down goes on.
+        // Nothing has to be undone after a roll that is cut short, and what is left is seen of what runs: one that cannot be written down goes on.
         if let Err(e) = self.running.step_of(node, &text, None) {
             tracing::warn!(error = %e.source, "{e}");
         }
-        self.out.progress(text);
+        (self.tell)(None, text);
     }
 
     fn waits(&mut self, node: &NodeName, text: String) {
         if text != self.waited {
-            self.out.send(Answer::Progress { node: Some(node.clone()), text: text.clone() });
+            (self.tell)(Some(node), text.clone());
             self.waited = text;
         }
     }

@@ -15,7 +15,7 @@ use sd_notify::NotifyState;
 use std::{collections::BTreeMap, env, io, sync::Arc, time::Duration};
 
 /// A fixed bound for READY=1: a node that is still recovering must not fail the unit (DESIGN.md, "systemd").
-const READY_AFTER: Duration = Duration::from_secs(75);
+pub(super) const READY_AFTER: Duration = Duration::from_secs(75);
 
 /// How long one step before the engine runs may take: reading every program of the store on a slow disk. Each step that is
 /// reached gives the next one as long again, so that only a daemon that gets nowhere meets `TimeoutStartSec=`.

@@ -391,6 +391,17 @@ impl Engine {
                 let goals = names.iter().cloned().zip(before.into_iter().map(Goal::ServesAfter)).collect();
                 Ok(Some((goals, format!("restarted {}", list(&names)))))
             }
+            EngineOrder::RestartIfUp { node } => {
+                let known = self.fleet.node(&node).ok_or_else(|| Rejection::UnknownNode(node.clone()))?;
+                let (wanted, before) = (known.wanted(), known.incarnation());
+                if wanted == Wanted::Down {
+                    return Ok(None);
+                }
+                self.note_reason(std::slice::from_ref(&node), reason);
+                self.event(&node, Event::Restart);
+                let done = format!("restarted {node}");
+                Ok(Some((BTreeMap::from([(node, Goal::ServesAfter(before))]), done)))
+            }
             EngineOrder::Bounce { node } => {
                 let known = self.fleet.node(&node).ok_or_else(|| Rejection::UnknownNode(node.clone()))?;
                 let runs = known.state().run().is_some() && !matches!(known.state(), State::Stopping { .. });

@@ -45,6 +45,12 @@ pub enum EngineOrder {
         /// Which.
         node: NodeName,
     },
+    /// [`EngineOrder::Restart`] of a node that is wanted up when the order is taken, and nothing where it is not: as for a bounce, somebody
+    /// may have stopped it since.
+    RestartIfUp {
+        /// Which.
+        node: NodeName,
+    },
     /// One signal to a main process.
     Signal {
         /// Which.

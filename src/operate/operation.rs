@@ -4,7 +4,7 @@
 //! One daemon runs per root, so a lock in its memory keeps operations apart. The file is for the daemon after it: what was
 //! being done, how far it was, and what has to be undone.
 //!
-//! A little past 500 lines: a quarter of it are its tests, which share how a record is planted and read.
+//! Past 500 lines: a quarter of it are its tests, which share how a record is planted and read.
 
 use crate::{
     base::{EventKind, EventLine, Layout, NodeName, OrderedBy, Timestamp},
@@ -95,6 +95,9 @@ pub struct Record {
     /// Nodes that somebody has stopped since it began: whoever starts again what was stopped for it leaves these down.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub left_down: Vec<NodeName>,
+    /// What was asked, for a next daemon that finishes it; likewise.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub asked: Option<serde_json::Value>,
 }
 
 fn first() -> u32 {
@@ -116,6 +119,19 @@ impl Record {
     pub fn undo<T: DeserializeOwned>(&self) -> Option<T> {
         serde_json::from_value(self.undo.clone()?).ok()
     }
+
+    /// What was asked, likewise.
+    pub fn asked<T: DeserializeOwned>(&self) -> Option<T> {
+        serde_json::from_value(self.asked.clone()?).ok()
+    }
+}
+
+/// `, ordered by uid 0 (pid 11)`; empty: nobody is on record.
+pub fn ordered(by: Option<OrderedBy>) -> String {
+    by.map_or_else(String::new, |by| match by.pid {
+        Some(pid) => format!(", ordered by uid {} (pid {pid})", by.uid),
+        None => format!(", ordered by uid {}", by.uid),
+    })
 }
 
 /// Why an operation does not begin.
@@ -132,10 +148,7 @@ pub enum Refused {
 impl Refused {
     /// The other one in one sentence: what, since when, how far, whose.
     fn words(record: &Record) -> String {
-        let by = record.by.map_or_else(String::new, |by| match by.pid {
-            Some(pid) => format!(", ordered by uid {} (pid {pid})", by.uid),
-            None => format!(", ordered by uid {}", by.uid),
-        });
+        let by = ordered(record.by);
         let step = if record.step.is_empty() { String::new() } else { format!(": {}", record.step) };
         format!("{} is under way since {}{by}{step}", record.name(), record.begun_at)
     }
@@ -256,6 +269,18 @@ impl Operations {
 
     /// Begins one, unless another runs. `detail` says which (the drill's name); it ends when what is returned is dropped.
     pub fn begin(&self, kind: Kind, detail: impl Into<String>, by: Option<OrderedBy>) -> Result<Running, Refused> {
+        self.begin_asked(kind, detail, by, None, "")
+    }
+
+    /// The same of one that a next daemon may have to finish: `asked` is for that one, `why` stands behind the words that it begins.
+    pub fn begin_asked(
+        &self,
+        kind: Kind,
+        detail: impl Into<String>,
+        by: Option<OrderedBy>,
+        asked: Option<serde_json::Value>,
+        why: &str,
+    ) -> Result<Running, Refused> {
         let mut running = self.0.running();
         if let Some(other) = running.as_ref() {
             return Err(Refused::Busy(Box::new(other.clone())));
@@ -274,12 +299,13 @@ impl Operations {
             daemon_pid: std::process::id(),
             step: String::new(),
             undo: None,
+            asked,
             left_down: Vec::new(),
         };
         if kind.is_recorded() {
             self.0.write(&record).map_err(Refused::NotRecorded)?;
             fail_point!("operation.recorded");
-            self.0.note(EventKind::OperationBegun, format!("{} begins", record.name()), by);
+            self.0.note(EventKind::OperationBegun, format!("{} begins{why}", record.name()), by);
         }
         *running = Some(record);
         Ok(Running { of: Arc::clone(&self.0), recorded: kind.is_recorded(), said: None, leaves: false })

@@ -209,6 +209,10 @@ impl<'a> Roll<'a> {
                 continue;
             }
             put_back = false;
+            if self.is_left_stopped(&step) {
+                report.step(Some(&step.node), format!("{}: stays stopped: that was ordered meanwhile", step.node));
+                continue;
+            }
             let mut impact = self.impact.take().map_or_else(String::new, |impact| format!("; {}", impact.words()));
             if let Some(over) = self.over.take() {
                 impact = format!("{impact}; by force, although {over}");
@@ -282,7 +286,8 @@ impl<'a> Roll<'a> {
         self.force.insert(node.clone(), recipe.clone());
         let order = self.engine.order(match self.purpose {
             Purpose::Reload => EngineOrder::Change(Change::Restart(Box::new(recipe))),
-            Purpose::Roll => EngineOrder::Restart { nodes: vec![node.clone()] },
+            // One that was stopped by order stays so.
+            Purpose::Roll => EngineOrder::RestartIfUp { node: node.clone() },
         });
         self.until_served(&node, no_probe, order, report).await
     }
@@ -398,6 +403,11 @@ impl<'a> Roll<'a> {
                 Some(_) | None => Ok(()),
             },
         }
+    }
+
+    /// A roll starts no node that somebody has stopped while it was on its way there.
+    fn is_left_stopped(&self, step: &Step) -> bool {
+        self.purpose == Purpose::Roll && self.node(&step.node).is_some_and(|n| n.wanted == Wanted::Down)
     }
 
     /// Whether somebody has stopped the node meanwhile: it has its settings and is where it is wanted.

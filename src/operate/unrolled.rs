@@ -1,13 +1,76 @@
-//! What a roll that was cut short with its daemon had not come to: kept until each of those brokers has been started anew, whoever does it.
+//! What a roll that was cut short with its daemon had not come to: kept until each of those brokers has been started anew, whoever does
+//! it, and whether the next daemon does. Pure but for the file.
 
-use super::operation::{Kind, Record};
+use super::{
+    gate::Terms,
+    operation::{Kind, Record, ordered},
+};
 use crate::{
-    base::{Incarnation, Layout, NodeKind, NodeName, Timestamp},
-    engine::Snapshot,
-    sys::{error::SysError, fs, record},
+    base::{Incarnation, Layout, NodeKind, NodeName, OrderedBy, Timestamp},
+    engine::{Snapshot, Wanted},
+    sys::{error::SysError, failpoint::fail_point, fs, record},
 };
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
+
+/// So many daemons may die in one roll until none goes on with it: one that dies over finishing it may have been killed by just that.
+const DEATHS_MAX: u32 = 2;
+
+/// What an order to roll said beside the brokers. On record with the operation (`Record::asked`), for the daemon that finishes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Order {
+    /// `--max-wait`.
+    pub max_wait_s: u64,
+    /// `--accept-unavailable`.
+    pub accept_unavailable: bool,
+    /// `--force`.
+    pub force: bool,
+    /// It finishes one that an earlier daemon was ordered.
+    #[serde(default)]
+    pub finishes: Option<Finishes>,
+}
+
+/// A roll that was cut short, in the words of the one that finishes it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Finishes {
+    /// `roll`, `roll broker-1, broker-2`.
+    pub operation: String,
+    /// When it began.
+    pub begun_at: Timestamp,
+    /// Daemons that had died in it before.
+    pub deaths: u32,
+}
+
+impl Default for Order {
+    /// Of an older daemon's record, which does not say: what `roll` without options means.
+    fn default() -> Self {
+        Self { max_wait_s: 600, accept_unavailable: false, force: false, finishes: None }
+    }
+}
+
+impl Order {
+    /// What a person has ordered.
+    pub fn of(max_wait: Duration, terms: Terms) -> Self {
+        let Terms { accept_unavailable, force } = terms;
+        Self { max_wait_s: max_wait.as_secs().max(1), accept_unavailable, force, finishes: None }
+    }
+
+    /// Longest wait for one thing.
+    pub fn max_wait(&self) -> Duration {
+        Duration::from_secs(self.max_wait_s)
+    }
+
+    /// What whoever ordered it has agreed to.
+    pub fn terms(&self) -> Terms {
+        Terms { accept_unavailable: self.accept_unavailable, force: self.force }
+    }
+
+    /// As the record has it.
+    pub fn on_record(&self) -> Option<serde_json::Value> {
+        // Numbers and texts always become JSON.
+        serde_json::to_value(self).ok()
+    }
+}
 
 /// `state/unrolled.json`: there while something is left. Keys are added, never changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -23,6 +86,19 @@ pub struct Unrolled {
     /// The brokers that it had not come to, each with the run that it should have ended. What runs in that number is what ran then: none is
     /// used twice.
     pub runs: BTreeMap<NodeName, Incarnation>,
+    /// Who ordered it; none: not on record.
+    #[serde(default)]
+    pub by: Option<OrderedBy>,
+    /// What was asked; none: an older daemon, which did not write it down.
+    #[serde(default)]
+    pub asked: Option<Order>,
+    /// Daemons that have died in it.
+    #[serde(default = "first_death")]
+    pub deaths: u32,
+}
+
+fn first_death() -> u32 {
+    1
 }
 
 impl Unrolled {
@@ -39,12 +115,25 @@ impl Unrolled {
         });
         let old = of_it.filter(|n| n.process.is_some() && n.started_at.is_some_and(|at| at < record.begun_at));
         let runs: BTreeMap<NodeName, Incarnation> = old.map(|n| (n.name.clone(), n.incarnation)).collect();
-        let (operation, step) = (record.name(), record.step.clone());
-        (!runs.is_empty()).then_some(Self { schema: 1, operation, begun_at: record.begun_at, step, runs })
+        let asked = record.asked::<Order>();
+        let Finishes { operation, begun_at, deaths } = asked
+            .as_ref()
+            .and_then(|order| order.finishes.clone())
+            .unwrap_or_else(|| Finishes { operation: record.name(), begun_at: record.begun_at, deaths: 0 });
+        let (by, step, deaths) = (record.by, record.step.clone(), deaths.saturating_add(1));
+        (!runs.is_empty()).then_some(Self { schema: 1, operation, begun_at, step, runs, by, asked, deaths })
     }
 
-    /// With what is left of an earlier one that this one was not about.
+    /// With what is left of an earlier one that this one was not about. Daemons that died in that one died in this, and what was agreed to
+    /// for this one's brokers was not for the other's.
     fn beside(mut self, earlier: Self) -> Self {
+        self.deaths = self.deaths.max(earlier.deaths);
+        if earlier.runs.keys().any(|node| !self.runs.contains_key(node)) {
+            let (mut both, theirs) = (self.order(), earlier.order());
+            both.accept_unavailable &= theirs.accept_unavailable;
+            both.force &= theirs.force;
+            self.asked = Some(both);
+        }
         self.runs.extend(earlier.runs);
         self
     }
@@ -57,10 +146,53 @@ impl Unrolled {
         self.runs.iter().filter(|(name, run)| same(name, **run)).map(|(name, _)| name.clone()).collect()
     }
 
+    /// Those of them that are to be restarted: one that somebody has ordered down meanwhile is not.
+    pub fn due(&self, now: &Snapshot) -> Vec<NodeName> {
+        let up = |name: &NodeName| now.nodes.iter().any(|n| n.name == *name && n.wanted == Wanted::Up);
+        self.rest(now).into_iter().filter(up).collect()
+    }
+
+    /// Why no daemon goes on with it; none: the one that has found it does, once.
+    pub fn is_given_up(&self) -> Option<String> {
+        (self.deaths >= DEATHS_MAX)
+            .then(|| format!("{} daemons have died in it, so no daemon goes on with it", self.deaths))
+    }
+
+    /// What was ordered.
+    pub fn order(&self) -> Order {
+        self.asked.clone().unwrap_or_default()
+    }
+
+    /// The order that finishes it.
+    pub fn finishing(&self) -> Order {
+        let (operation, begun_at, deaths) = (self.operation.clone(), self.begun_at, self.deaths);
+        Order { finishes: Some(Finishes { operation, begun_at, deaths }), ..self.order() }
+    }
+
+    /// `roll, begun at 2026-…, ordered by uid 0 (pid 11), which was cut short with its daemon`.
+    pub fn words(&self) -> String {
+        format!(
+            "{}, begun at {}{}, which was cut short with its daemon",
+            self.operation,
+            self.begun_at,
+            ordered(self.by)
+        )
+    }
+
     fn only(mut self, rest: &[NodeName]) -> Option<Self> {
         self.runs.retain(|name, _| rest.contains(name));
         (!self.runs.is_empty()).then_some(self)
     }
+}
+
+/// What of the nodes is not settled yet; none: each one serves, rests, or has failed. A broker that was asked to stop when its daemon died is on
+/// its way until it is back, so that none is taken away beside it and none a second time.
+pub fn unsettled(now: &Snapshot) -> Option<String> {
+    now.nodes.iter().find_map(|n| match (&n.queued_stop, n.state) {
+        (Some(queued), _) => Some(format!("{}: {queued}", n.name)),
+        (None, "waiting" | "preparing" | "starting" | "stopping") => Some(format!("{} is {}", n.name, n.state)),
+        (None, _) => None,
+    })
 }
 
 /// What is left now: of the roll that was cut short just now, and of one before it.
@@ -87,8 +219,13 @@ pub fn take_up(layout: &Layout, new: Option<Unrolled>, now: &Snapshot) -> Result
             // Texts and numbers always become JSON.
             let text = serde_json::to_string(left).unwrap_or_default();
             fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash)?;
+            fail_point!("unrolled.kept");
         }
-        None => drop(fs::remove_optional(&path)?),
+        None if earlier.is_some() => {
+            fs::remove_optional(&path)?;
+            fail_point!("unrolled.gone");
+        }
+        None => {}
     }
     Ok(left)
 }
@@ -139,6 +276,75 @@ mod tests {
         // a clock that was set back changes nothing
         assert_eq!(names(&left.rest(&now(&[(1, 1_000, 1), (2, 1_500, 2)]))), ["broker-1"]);
         assert!(left.rest(&Snapshot::default()).is_empty());
+    }
+
+    /// What its daemon leaves that had been given this order, or finished one with it.
+    fn ordered_roll(detail: &str, order: &Order) -> Record {
+        let by = OrderedBy { uid: 7, pid: Some(11) };
+        Record { asked: order.on_record(), by: Some(by), begun_at: Timestamp(9_000), ..roll(detail) }
+    }
+
+    #[test]
+    fn a_second_death_in_the_same_roll_is_the_last_and_the_words_stay_those_of_the_first_order() {
+        let then = now(&[(1, 1_000, 1), (2, 2_000, 1)]);
+        let asked = Order { max_wait_s: 7, accept_unavailable: true, ..Order::default() };
+        let first = Unrolled::of(&ordered_roll("", &asked), &then).unwrap();
+        assert_eq!((first.deaths, first.is_given_up(), first.order().max_wait()), (1, None, Duration::from_secs(7)));
+        assert_eq!(
+            first.words(),
+            "roll, begun at 1970-01-01T00:00:09.000Z, ordered by uid 7 (pid 11), which was cut short with its daemon"
+        );
+        let again = ordered_roll("broker-1, broker-2", &first.finishing());
+        let second = left(Unrolled::of(&again, &then), Some(first.clone()), &then).unwrap();
+        assert_eq!((second.operation.as_str(), second.begun_at, second.deaths), ("roll", first.begun_at, 2));
+        assert!(second.is_given_up().unwrap().starts_with("2 daemons have died in it"));
+        assert!(second.order().terms().accept_unavailable && !second.order().terms().force);
+        // whoever dies between the two files finds both of the same
+        let same = left(Unrolled::of(&again, &then), Some(second.clone()), &then);
+        assert_eq!(same.as_ref(), Some(&second));
+        // a person's order begins anew, and the one before it is not forgotten over it
+        let by_hand = Unrolled::of(&ordered_roll("broker-1", &Order::default()), &then).unwrap();
+        assert_eq!((by_hand.deaths, by_hand.is_given_up()), (1, None));
+        assert!(left(Some(by_hand), Some(second), &then).unwrap().is_given_up().is_some());
+    }
+
+    #[test]
+    fn nobody_has_agreed_to_anything_for_brokers_of_another_order() {
+        let then = now(&[(1, 1_000, 1), (2, 2_000, 1)]);
+        let consent = Order { accept_unavailable: true, force: true, ..Order::default() };
+        let of = |detail, order: &Order| Unrolled::of(&ordered_roll(detail, order), &then).unwrap();
+        let both = of("broker-2", &consent).beside(of("broker-1", &Order::default()));
+        assert_eq!((both.order().terms(), both.runs.len()), (Terms::default(), 2));
+        let same = of("", &consent).beside(of("broker-1", &Order::default()));
+        assert_eq!(same.order().terms(), consent.terms(), "the later order was about all of them");
+    }
+
+    #[test]
+    fn an_older_daemons_record_means_a_roll_without_options_and_one_death() {
+        let text =
+            r#"{"schema":1,"operation":"roll","begun_at":"1970-01-01T00:00:05.000Z","step":"s","runs":{"broker-1":1}}"#;
+        let old: Unrolled = serde_json::from_str(text).unwrap();
+        assert_eq!((old.deaths, old.by, old.order()), (1, None, Order::default()));
+        assert_eq!(old.order().max_wait(), Duration::from_secs(600));
+        assert_eq!(Unrolled::of(&roll(""), &now(&[(1, 1_000, 1)])).unwrap().deaths, 1);
+    }
+
+    #[test]
+    fn what_was_stopped_by_order_is_left_and_not_due_and_a_node_on_its_way_is_waited_for() {
+        let mut then = now(&[(1, 1_000, 1), (2, 2_000, 1)]);
+        let left = Unrolled::of(&roll(""), &then).unwrap();
+        assert_eq!(names(&left.due(&then)), ["broker-1", "broker-2"]);
+        assert_eq!(unsettled(&then), None);
+        Arc::make_mut(&mut then.nodes[0]).wanted = Wanted::Down;
+        assert_eq!((names(&left.rest(&then)).len(), names(&left.due(&then))), (2, vec!["broker-2"]));
+        for (state, waits) in
+            [("stopping", true), ("starting", true), ("waiting", true), ("failed", false), ("down", false)]
+        {
+            Arc::make_mut(&mut then.nodes[1]).state = state;
+            assert_eq!(unsettled(&then), waits.then(|| format!("broker-2 is {state}")));
+        }
+        Arc::make_mut(&mut then.nodes[0]).queued_stop = Some("it is to stop when it has started".into());
+        assert_eq!(unsettled(&then).unwrap(), "broker-1: it is to stop when it has started");
     }
 
     #[test]

@@ -22,6 +22,7 @@ mod handover;
 mod hindered;
 mod mysql;
 mod points;
+mod rolls;
 mod room;
 #[path = "../vm/seats.rs"]
 mod seats;

@@ -1,10 +1,15 @@
 //! kill -9 of the daemon: no node notices, and the next daemon knows what happened meanwhile.
+//!
+//! Past 500 lines: each test is another moment of the same death, and they share how it comes and what is planted.
 
 use crate::support::{
-    Client, Root, VERB_LIMIT, fake,
+    Client, Root, STATE_LIMIT, VERB_LIMIT, fake,
     node::free_port,
     process::{self, alive},
+    until,
+    wait::stays,
 };
+use std::time::Duration;
 
 /// Kills the daemon and waits until it is gone.
 fn kill_daemon(root: &Root) {
@@ -452,8 +457,11 @@ fn an_operation_that_the_last_daemon_did_not_live_to_end_is_told_once() {
 }
 
 #[test]
-fn what_a_roll_had_not_come_to_is_in_every_status_until_those_nodes_were_started_anew() {
+fn what_a_roll_had_not_come_to_is_tried_once_by_each_daemon_and_told_until_those_nodes_were_started_anew() {
     let root = Root::new(&[fake("a", &[]), fake("b", &[]), fake("c", &[])]);
+    // No brokers, so nothing comes of a try; what comes of one with brokers is in `tests/real`.
+    root.expect_log("b is no broker");
+    root.expect_log("c is no broker");
     root.up();
     let left = root.path().join("state/unrolled.json");
     let run = |name: &str| root.node(name)["incarnation"].as_u64().unwrap();
@@ -470,11 +478,21 @@ fn what_a_roll_had_not_come_to_is_in_every_status_until_those_nodes_were_started
         let told = root.status()["cut_short"].clone();
         assert_eq!(told["not_restarted"], serde_json::json!(["b", "c"]), "daemon {daemon}: {told}");
         assert_eq!((&told["operation"], &told["step"]), (&"roll a, b, c".into(), &"a: restarts".into()));
+        let keys: Vec<&String> = told.as_object().unwrap().keys().collect();
+        assert_eq!(keys, ["begun_at", "not_restarted", "operation", "resume", "resume_detail", "step"]);
+        is_tried(&root, daemon + 1);
         let text = root.ok(&["status"]).stdout;
-        assert!(text.contains("not restarted: b, c; `cdc-supervisor roll b c` does the rest"), "{text}");
+        let words = "not restarted: b, c; `cdc-supervisor roll b c` does the rest; this daemon has tried it once: b is no broker";
+        assert!(text.contains(words), "{text}");
+        assert!(!root.path().join("state/operation.json").exists());
+        stays(Duration::from_secs(3), "it is not tried again", || root.status()["cut_short"]["resume"] == "left");
+        is_tried(&root, daemon + 1);
         kill_daemon(&root);
     }
     root.up();
+    is_tried(&root, 3);
+    root.ok(&["upgrade-self"]);
+    is_tried(&root, 4);
     root.ok(&["restart", "b"]);
     assert_eq!(root.status()["cut_short"]["not_restarted"], serde_json::json!(["c"]));
     // whoever starts it anew
@@ -484,4 +502,37 @@ fn what_a_roll_had_not_come_to_is_in_every_status_until_those_nodes_were_started
     kill_daemon(&root);
     root.up();
     assert!(!left.exists() && root.status()["cut_short"].is_null());
+}
+
+/// Each of so many daemons has tried, and leaves it.
+fn is_tried(root: &Root, count: usize) {
+    until(STATE_LIMIT, "it is tried and left", || match root.status()["cut_short"]["resume"].as_str() {
+        Some("left") => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    let events = root.ok(&["events", "--json", "-n", "1000"]).stdout;
+    for words in [
+        "roll b, c begins: what is left of roll a, b, c, begun at 2026-01-02T03:04:05.006Z, which was cut short with its daemon",
+        "roll b, c: b is no broker; this daemon does not try it again; `cdc-supervisor restart b` restarts it",
+    ] {
+        assert_eq!(events.matches(words).count(), count, "{words}\n{events}");
+    }
+}
+
+#[test]
+fn a_roll_in_which_two_daemons_have_died_is_told_and_not_gone_on_with() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    let run = root.node("a")["incarnation"].as_u64().unwrap();
+    kill_daemon(&root);
+    let text = format!(
+        r#"{{"schema":1,"operation":"roll","begun_at":"2026-01-02T03:04:05.006Z","step":"s","runs":{{"a":{run}}},"deaths":2}}"#
+    );
+    std::fs::write(root.path().join("state/unrolled.json"), text).unwrap();
+    root.up();
+    stays(Duration::from_secs(4), "it is left", || root.status()["cut_short"]["resume"] == "left");
+    let text = root.ok(&["status"]).stdout;
+    let words = "`cdc-supervisor roll a` does the rest; 2 daemons have died in it, so no daemon goes on with it";
+    assert!(text.contains(words), "{text}");
+    assert!(!root.ok(&["events", "--json"]).stdout.contains("operation-begun"));
 }

@@ -260,6 +260,8 @@ fn a_reload_cut_short_by_the_daemons_death_is_seen_and_finished_by_a_second() {
     assert!(text.contains("a: ") && text.contains("runs with other settings than the applied ones"), "{text}");
     let text = root.ok(&["plan"]).stdout;
     assert!(text.contains("a reload was not finished") && text.contains("c  restart"), "{text}");
+    let text = root.ok(&["events"]).stdout;
+    assert!(text.contains("operation-left") && text.contains("`cdc-supervisor reload` does the rest"), "{text}");
     let output = root.ok(&["reload"]);
     assert!(output.stdout.contains("restarted c"), "{output}");
     assert_eq!(root.pid("a"), a, "it had its new settings already");

@@ -1,5 +1,5 @@
 //! What the daemon knows of the cluster: a broker's death and return as events within a second or two, its leaders home again, and
-//! the same in `status`; a roll under a producer, of which no write fails; and `why-not`, which says the truth.
+//! the same in `status`; a roll under a producer, of which no write fails, also where its daemon is killed; and `why-not`, which says the truth.
 
 use crate::{
     stack::Stack,
@@ -307,46 +307,114 @@ fn why_not_says_the_truth_and_a_roll_waits_while_it_is_unsafe() {
 }
 
 #[test]
-fn a_roll_whose_daemon_is_killed_is_told_of_by_the_next_one_and_leaves_nothing_half_done() {
+fn a_roll_whose_daemon_is_killed_is_finished_by_the_next_one_and_no_record_is_lost() {
     let stack = Stack::begun();
     stack.up();
-    let admin = stack.admin();
+    let admin = Arc::new(stack.admin());
     stack.await_whole(&admin);
-    let pids = stack.pids();
-    let rolling = stack.spawn(&["roll"]);
-    let step = await_event(&stack, None, "operation-step", ": restarts");
+    let (pids, runs) = (stack.pids(), incarnations(&stack));
+    let writing = Writing::begin(&stack, &admin, "finished", Duration::from_millis(5));
+    let first = killed_at_the_first_broker(&stack, &["roll"]);
+    stack.up();
+    await_event(&stack, None, "operation-left", "was cut short with its daemon");
+    let rest: Vec<&str> = BROKERS.into_iter().filter(|n| *n != first).collect();
+    let words = format!("not restarted: {}; this daemon does the rest when the nodes have settled", rest.join(", "));
+    await_event(&stack, None, "operation-left", &words);
+    // it is told what it does, and in every status until it is done
+    let begins = format!("roll {} begins: what is left of roll, begun at ", rest.join(", "));
+    let begun = await_event(&stack, None, "operation-begun", &begins);
+    assert!(begun.contains(", ordered by uid "), "{begun}");
+    let told = stack.status()["cut_short"].clone();
+    assert_eq!((&told["operation"], &told["resume"]), (&"roll".into(), &"runs".into()), "{told}");
+    let refused = stack.fails(8, &["roll"]);
+    assert!(refused.stderr.contains("under way since"), "{refused}");
+    stack.expect_log("under way since");
+    let ended = format!("roll {}: restarted ", rest.join(", "));
+    let ended = until(VERB_LIMIT * 2, "it is finished", || {
+        let all = events(&stack, None);
+        let found = all.iter().find(|(kind, text)| kind == "operation-ended" && text.starts_with(&ended));
+        found.map(|(_, text)| text.clone()).ok_or_else(|| format!("{}", stack.status()["cut_short"]))
+    });
+    println!("{begun}\n{ended}");
+    stack.await_whole(&admin);
+    await_kafka(&stack, "leaders are home", settled);
+    let once: Vec<u64> = runs.iter().map(|run| run + 1).collect();
+    assert_eq!(incarnations(&stack), once, "every broker was restarted once, by one of the two daemons");
+    for (name, old) in crate::stack::NODES.iter().zip(&pids) {
+        assert_eq!(stack.pid(name) != *old, BROKERS.contains(name), "{name}");
+    }
+    let (written, failed, gap) = writing.end(&stack);
+    println!("{written} records, {} failed, longest time between two acknowledgements {gap:.2?}", failed.len());
+    assert!(failed.is_empty() && written > 100, "{written} records; {failed:?}");
+    let wanted: Vec<String> = (0..written).map(|n| format!("finished-{n}")).collect();
+    stack.assert_all_there(&admin, &wanted);
+    // and a daemon after that has nothing to do
+    for file in ["operation.json", "unrolled.json"] {
+        assert!(!stack.path().join("state").join(file).exists(), "{file}");
+    }
+    process::kill(stack.daemon(), 9);
+    stack.up();
+    crate::support::wait::stays(Duration::from_secs(4), "nothing is left", || stack.status()["cut_short"].is_null());
+    assert_eq!(incarnations(&stack), once);
+
+    what_was_ordered_meanwhile_wins_over_what_is_left_of_a_roll(&stack);
+    everything_stops_in_order_though_zookeeper_was_stopped_before(&stack);
+}
+
+const BROKERS: [&str; 3] = ["broker-1", "broker-2", "broker-3"];
+
+fn incarnations(stack: &Stack) -> Vec<u64> {
+    BROKERS.iter().map(|name| stack.node(name)["incarnation"].as_u64().unwrap()).collect()
+}
+
+/// Begins to roll and kills the daemon when the first broker is down; which that is.
+fn killed_at_the_first_broker(stack: &Stack, order: &[&str]) -> String {
+    let (pids, before) = (stack.pids(), stack.events("operation-step").len());
+    let rolling = stack.spawn(order);
+    let step = until(STATE_LIMIT, "the first step", || {
+        let steps = stack.events("operation-step").split_off(before);
+        steps.iter().find(|text| text.contains(": restarts")).cloned().ok_or_else(|| format!("{steps:?}"))
+    });
     let first = step.split_once(": restarts").unwrap().0.rsplit(": ").next().unwrap().to_owned();
     let old = pids[crate::stack::NODES.iter().position(|n| *n == first).unwrap()];
     until(STATE_LIMIT, "the first broker ends", || if process::alive(old) { Err(old.to_string()) } else { Ok(()) });
     process::kill(stack.daemon(), 9);
     let output = rolling.wait(VERB_LIMIT);
     assert_ne!(output.code, Some(0), "nobody says that it is done: {output}");
-
     stack.expect_log("was cut short with its daemon");
-    stack.up();
-    await_event(&stack, None, "operation-left", "was cut short with its daemon");
-    let rest: Vec<&str> = ["broker-1", "broker-2", "broker-3"].into_iter().filter(|n| *n != first).collect();
-    let order = format!("not restarted: {}; `cdc-supervisor roll {}`", rest.join(", "), rest.join(" "));
-    await_event(&stack, None, "operation-left", &order);
-    assert!(!stack.path().join("state/operation.json").exists(), "its record is gone");
-    // a status says so, of the next daemon and of the one after, until it is done
-    for daemon in 0..2 {
-        assert_eq!(stack.status()["cut_short"]["not_restarted"], serde_json::json!(rest), "daemon {daemon}");
-        let text = stack.ok(&["status"]).stdout;
-        assert!(text.contains("was cut short with its daemon") && text.contains(&order), "{text}");
-        process::kill(stack.daemon(), 9);
-        stack.up();
-    }
-    stack.await_whole(&admin);
-    await_kafka(&stack, "a settled cluster", settled);
-    for (name, old) in crate::stack::NODES.iter().zip(&pids) {
-        assert_eq!(stack.pid(name) != *old, *name == first, "{name}: only {first} was restarted");
-    }
-    // and the rest can be done
-    let output = stack.spawn(&["roll", rest[0], rest[1]]).wait(VERB_LIMIT * 3);
+    first
+}
+
+/// A broker that is stopped before its turn comes stays so, and the wait for it is as long as the one who ordered the roll wanted.
+fn what_was_ordered_meanwhile_wins_over_what_is_left_of_a_roll(stack: &Stack) {
+    let runs = incarnations(stack);
+    let first = killed_at_the_first_broker(stack, &["roll", "--max-wait", "3s"]);
+    let rest: Vec<&str> = BROKERS.into_iter().filter(|n| *n != first).collect();
+    // An `up` would have started what is stopped.
+    let daemon = stack.spawn(&["run"]);
+    stack.await_daemon_node(rest[0]);
+    stack.ok(&["stop", rest[0]]);
+    let words = format!("waited 3.0 s before {} and stopped", rest[1]);
+    let told = until(VERB_LIMIT, "it is left", || {
+        let told = stack.status()["cut_short"].clone();
+        if told["resume"] == "left" { Ok(told) } else { Err(told.to_string()) }
+    });
+    stack.expect_log(&words);
+    assert!(told["resume_detail"].as_str().unwrap().contains(&words), "{told}");
+    assert_eq!(told["not_restarted"], serde_json::json!([rest[1]]), "{told}");
+    await_event(stack, None, "operation-ended", "this daemon does not try it again");
+    let node = stack.node(rest[0]);
+    assert_eq!((&node["state"], &node["wanted"]), (&"down".into(), &"down".into()), "{node}");
+    // a person does the rest
+    stack.ok(&["start", rest[0]]);
+    let output = stack.spawn(&["roll", rest[1]]).wait(VERB_LIMIT);
     assert_eq!(output.code, Some(0), "{output}");
     assert_eq!(stack.status()["cut_short"], Value::Null, "nothing is left");
-    everything_stops_in_order_though_zookeeper_was_stopped_before(&stack);
+    assert_eq!(incarnations(stack), runs.iter().map(|run| run + 1).collect::<Vec<_>>());
+    process::kill(stack.daemon(), 9);
+    drop(daemon.wait(VERB_LIMIT));
+    stack.up();
+    assert_eq!(stack.status()["cut_short"], Value::Null, "nor is anything kept");
 }
 
 fn everything_stops_in_order_though_zookeeper_was_stopped_before(stack: &Stack) {

@@ -50,6 +50,7 @@ fn a_broker_is_taken_away_only_after_a_look_at_everything_it_is_needed_for() {
     a_broker_that_does_not_come_back(&stack, &admin);
     replicas_that_nobody_brings_back(&stack, &admin);
     a_broker_that_leaves(&stack, &admin);
+    a_broker_that_is_stopped_while_a_roll_waits(&stack);
     a_stopped_broker_without_replicas(&stack);
 }
 
@@ -204,6 +205,27 @@ fn a_broker_that_leaves(stack: &Stack, admin: &Admin) {
     assert_eq!(output.code, Some(0), "{output}");
     assert!(output.stdout.contains("stopped and dropped broker-3"), "{output}");
     whole(stack, admin, &[1, 2]);
+}
+
+/// Its turn comes, and a roll starts nothing that a person has stopped.
+fn a_broker_that_is_stopped_while_a_roll_waits(stack: &Stack) {
+    let pid = stack.pid("broker-1");
+    stack.ok(&["stop", "zookeeper"]);
+    let mut rolling = stack.spawn(&["roll"]);
+    stays(Duration::from_secs(1), "it waits", || rolling.is_running() && stack.pid("broker-1") == pid);
+    // It ends when ZooKeeper is back.
+    let stopping = stack.spawn(&["stop", "--anyway", "broker-2"]);
+    stack.await_node("broker-2", "it is wanted down", |n| n["wanted"] == "down");
+    stack.ok(&["start", "zookeeper"]);
+    let output = rolling.wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    assert!(output.stderr.contains("broker-2: stays stopped: that was ordered meanwhile"), "{output}");
+    assert_eq!(output.stdout.trim(), "restarted broker-1", "{output}");
+    assert_eq!(stopping.wait(VERB_LIMIT).code, Some(0));
+    let node = stack.node("broker-2");
+    assert_eq!((&node["state"], &node["wanted"]), (&"down".into(), &"down".into()), "{node}");
+    assert_ne!(stack.pid("broker-1"), pid);
+    stack.ok(&["start", "broker-2"]);
 }
 
 /// Nothing is missing where it has no replica: no order is needed to go on.

@@ -60,7 +60,10 @@ must be back where they belong (for at most ten seconds, with kafka.elect_prefer
 waits for what passes. What passes only by somebody's hand, replicas on brokers that are stopped by order or are no more, is gone \
 over with --force where nothing breaks. Partitions with too few replicas for any waiting to help are refused (exit 8), at the \
 beginning and before each broker, unless --accept-unavailable is given. A broker that does not come back ends the roll: no other \
-is restarted. Settings are not changed by it: that is `reload`, which restarts what must restart in the same way.";
+is restarted. One that is stopped by order meanwhile stays stopped. Settings are not changed by it: that is `reload`, which restarts what must restart in the same way.
+
+When the daemon dies in the middle, the next one finishes it: once, when the nodes have settled, with the --max-wait and the consent given here; `status` says \
+how far it is, or why it is left. When two daemons have died in it none goes on, and `roll` does the rest.";
 
 /// `why-not`.
 #[derive(Clone, Debug, ClapArgs)]

@@ -114,6 +114,7 @@ mod tests {
             step: String::new(),
             undo: Some(undo),
             left_down: Vec::new(),
+            asked: None,
         }
     }
 
