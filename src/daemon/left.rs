@@ -97,7 +97,7 @@ fn undo_what(
 }
 
 async fn undo(record: Record, running: Running, engine: Handle, applied: Arc<Applied>) {
-    let done = drill::undo(&record, &engine, &applied.targets).await;
+    let done = drill::undo(&record, &running, &engine, &applied.targets).await;
     let words = if done.is_empty() { "nothing was left to undo".to_owned() } else { done.join("; ") };
     note(engine.journal(), &format!("{}: {words}", record.name()));
     if engine.snapshot().ending {

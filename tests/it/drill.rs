@@ -1,6 +1,8 @@
 //! Drills where there are no brokers: refusals, the history, and what a daemon that died in a drill leaves to the next one.
 
-use crate::support::{Client, Root, STATE_LIMIT, client::SUPERVISOR, fake, process, skip, until};
+use crate::support::{
+    Client, Root, STATE_LIMIT, client::SUPERVISOR, fake, fake_mysql, node::free_port, process, skip, until,
+};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -214,4 +216,46 @@ fn a_node_that_a_drill_had_ordered_down_is_started_by_the_next_daemon() {
         let told = told(&root);
         if told.contains("started a again") { Ok(()) } else { Err(told) }
     });
+}
+
+/// A stack of `a` and a MySQL server that has failed, under a daemon that runs.
+fn with_a_mysql_server_that_has_failed() -> Root {
+    let root = Root::raw("");
+    root.expect_log("mysql");
+    let artifacts = fake_mysql::offer(root.home(), &["8.4.11"], &root.path().join("nodes/mysql/data"));
+    root.configure_raw(&format!(
+        "[artifacts]\nsources = [\"file\"]\n{artifacts}[mysql]\nversion = \"8.4.11\"\nport = {}\n{}",
+        free_port(),
+        fake("a", &[]).toml()
+    ));
+    let data = root.path().join("nodes/mysql/data");
+    fs::create_dir_all(&data).unwrap();
+    fs::create_dir_all(root.path().join("state/secrets")).unwrap();
+    fs::write(data.join("ibdata1"), "data").unwrap();
+    for name in ["mysql-root", "debezium"] {
+        fs::write(root.path().join("state/secrets").join(name), "secret\n").unwrap();
+    }
+    let up = root.run(&["up", "--detach"]);
+    assert_eq!(up.code, Some(6), "{up}");
+    root.await_state("mysql", "failed");
+    root
+}
+
+#[test]
+fn a_node_that_has_failed_keeps_no_order_waiting_for_what_a_drill_left() {
+    let root = with_a_mysql_server_that_has_failed();
+    root.expect_log("was cut short with its daemon");
+    root.ok(&["stop", "a"]);
+    kill_daemon(&root);
+    leave(&root, &serde_json::json!({"down": ["a"], "table": true}));
+    root.run(&["up", "--detach"]);
+    until(STATE_LIMIT, "it is given up", || {
+        let told = told(&root);
+        let words = ["started a again", "its table is still there (mysql is failed ("];
+        if words.iter().all(|w| told.contains(w)) { Ok(()) } else { Err(told) }
+    });
+    root.await_node("a", "it is ready again", |n| n["state"] == "ready");
+    root.ok(&["reload"]);
+    let steps = root.ok(&["events", "--json"]).stdout;
+    assert!(steps.contains("what it left is being undone: its table removed"), "{steps}");
 }

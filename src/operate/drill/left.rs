@@ -3,19 +3,24 @@
 
 use super::{
     brokers,
-    fault::{Undo, go_on},
+    fault::{Undo, go_on, words},
     records, rows,
 };
 use crate::{
-    engine::{EngineOrder, Handle, Wanted},
-    operate::{operation::Record, prove::Targets, whole},
+    base::{NodeKind, NodeName, units::human_duration},
+    engine::{EngineOrder, Handle, NodeSnapshot, Snapshot, Wanted, disk::NO_ROOM},
+    operate::{
+        operation::{Record, Running},
+        prove::Targets,
+        whole,
+    },
     sys::clock,
 };
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How long the stack may take to be there, so that what is left can be removed.
-const WITHIN: Duration = Duration::from_secs(600);
+/// How long nodes may take to serve, and the stack to be whole, while other operations are kept away: as long as a drill itself waits.
+const WITHIN: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Sends SIGCONT to the process that the drill had stopped, if it is still that one. Before anything else: nobody waits for a
@@ -28,70 +33,144 @@ pub fn continue_paused(left: &Record) -> Option<String> {
     })
 }
 
-/// Undoes the rest: what it had ordered down is started, what it had made is removed. Says what was done and what was not.
-pub async fn undo(left: &Record, engine: &Handle, targets: &Targets) -> Vec<String> {
-    let Some(undo) = left.undo::<Undo>() else { return Vec::new() };
+/// Undoes the rest: what it had ordered down is started, what it had made is removed. Says what was done and what was not. Who asks
+/// meanwhile hears what is being done, and it is given up as soon as waiting is of no use: what is missing then may need an order
+/// that is kept away.
+pub async fn undo(left: &Record, running: &Running, engine: &Handle, targets: &Targets) -> Vec<String> {
+    let Some(mut undo) = left.undo::<Undo>() else { return Vec::new() };
     let mut said = Vec::new();
     let snapshot = engine.snapshot();
-    let down =
-        |name: &&crate::base::NodeName| snapshot.nodes.iter().any(|n| n.name == **name && n.wanted == Wanted::Down);
+    let down = |name: &&NodeName| snapshot.nodes.iter().any(|n| n.name == **name && n.wanted == Wanted::Down);
     let nodes: Vec<_> = undo.down.iter().filter(down).cloned().collect();
     if !nodes.is_empty() {
-        let names: Vec<&str> = nodes.iter().map(crate::base::NodeName::as_str).collect();
-        let words = names.join(", ");
-        said.push(match engine.order(EngineOrder::Start { nodes: nodes.clone(), with_needs: false }).await {
-            Ok(_) => format!("started {words} again"),
-            Err(e) => format!("{words} did not start: {e:?}"),
+        let names = list(nodes.iter());
+        doing(running, &format!("{names} started again"), &undo);
+        said.push(match start(engine, nodes).await {
+            Ok(()) => format!("started {names} again"),
+            Err(why) => format!("{names} told to start; not all serve yet: {why}"),
         });
     }
-    if !undo.topics && !undo.table {
-        return said;
-    }
-    if !until_there(engine, targets).await {
-        said.push("its topics and its table are still there: the next drill removes them".into());
-        return said;
-    }
+    // Whoever is told to start is wanted up from then on, whatever becomes of this daemon.
+    undo.down.clear();
     if let Some(kafka) = targets.kafka.as_ref().filter(|_| undo.topics) {
-        said.push(match records::remove_left(kafka).await {
-            Ok(None) => "removed its topics".into(),
-            Ok(Some(taken)) => format!("left its topics alone: {} is somebody else's", taken.0),
-            Err(e) => format!("its topics are still there ({}): the next drill removes them", e.in_one_line()),
+        doing(running, "its topics removed", &undo);
+        said.push(match there(engine, targets, Part::Topics).await {
+            Err(why) => format!("its topics are still there ({why}): the next drill removes them"),
+            Ok(()) => match records::remove_left(kafka).await {
+                Ok(None) => "removed its topics".into(),
+                Ok(Some(taken)) => format!("left its topics alone: {} is somebody else's", taken.0),
+                Err(e) => format!("its topics are still there ({}): the next drill removes them", e.in_one_line()),
+            },
         });
     }
     if let Some(mysql) = targets.mysql.as_ref().filter(|_| undo.table) {
-        said.push(match rows::remove_left(mysql).await {
-            Ok(()) => "removed its table".into(),
-            Err(e) => format!("its table is still there ({}): the next drill removes it", e.in_one_line()),
+        doing(running, "its table removed", &undo);
+        said.push(match there(engine, targets, Part::Table).await {
+            Err(why) => format!("its table is still there ({why}): the next drill removes it"),
+            Ok(()) => match rows::remove_left(mysql).await {
+                Ok(()) => "removed its table".into(),
+                Err(e) => format!("its table is still there ({}): the next drill removes it", e.in_one_line()),
+            },
         });
     }
     said
 }
 
-/// Waits until every node serves, and every broker answers for every other. Not for one that somebody has ordered down meanwhile:
-/// other operations would be kept away for it.
-async fn until_there(engine: &Handle, targets: &Targets) -> bool {
+/// Tells who asks, and the next daemon, what is being done.
+fn doing(running: &Running, what: &str, undo: &Undo) {
+    if let Err(e) = running.step(format!("what it left is being undone: {what}"), undo.value()) {
+        // The record says more than is left then, and what is done twice does no harm.
+        tracing::warn!(error = %e.source, "{e}");
+    }
+}
+
+/// Has nodes start; done when all serve, or waiting for it is of no use.
+async fn start(engine: &Handle, nodes: Vec<NodeName>) -> Result<(), String> {
+    let mut changes = engine.watch();
+    let ordered = engine.order(EngineOrder::Start { nodes: nodes.clone(), with_needs: false });
+    let too_long = sleep(WITHIN);
+    tokio::pin!(ordered, too_long);
+    loop {
+        let why = of_no_use(&changes.borrow_and_update(), |n| nodes.contains(&n.name));
+        if let Some(why) = why {
+            return Err(why);
+        }
+        tokio::select! {
+            done = &mut ordered => return done.map(drop).map_err(words),
+            // One that has ended is answered by the order.
+            Ok(()) = changes.changed() => {}
+            () = &mut too_long => return Err(format!("not within {}", human_duration(WITHIN))),
+        }
+    }
+}
+
+/// Why it is of no use to wait for these nodes; none: something is under way. A node that has failed, or for which there is no room or
+/// no program, starts when somebody has done something about it.
+fn of_no_use(snapshot: &Snapshot, of: impl Fn(&NodeSnapshot) -> bool) -> Option<String> {
+    let missing = || snapshot.nodes.iter().filter(|n| of(n) && n.wanted == Wanted::Up && !n.serves);
+    if missing().any(|n| !matches!(n.state, "waiting" | "failed")) {
+        return None;
+    }
+    let stuck = missing().filter(|n| n.state == "failed" || n.lacks_program || n.detail.contains(NO_ROOM));
+    let stuck: Vec<String> = stuck.map(|n| format!("{} is {} ({})", n.name, n.state, n.detail)).collect();
+    (!stuck.is_empty()).then(|| stuck.join("; "))
+}
+
+/// What a drill makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Part {
+    Topics,
+    Table,
+}
+
+impl Part {
+    /// A node that is asked to remove it, or needed for that.
+    fn needs(self, kind: NodeKind) -> bool {
+        match kind {
+            NodeKind::Zookeeper | NodeKind::Broker(_) => self == Part::Topics,
+            NodeKind::Mysql => self == Part::Table,
+            NodeKind::KafkaUi | NodeKind::Command => false,
+        }
+    }
+}
+
+/// Waits until every node that has a part in it serves, and every broker answers for every other. Not for one that somebody has
+/// ordered down meanwhile: other operations would be kept away for it.
+async fn there(engine: &Handle, targets: &Targets, part: Part) -> Result<(), String> {
     let began = clock::now();
-    while clock::now().since(began) < WITHIN {
+    loop {
         let snapshot = engine.snapshot();
-        if snapshot.ending {
-            return false;
+        if let Some(why) = in_vain(&snapshot, part) {
+            return Err(why);
         }
-        let nodes = snapshot.nodes.iter().filter(|n| super::ready::is_of_the_stack(n.kind));
-        if nodes.clone().any(|n| n.wanted == Wanted::Down) {
-            return false;
-        }
-        let serve = nodes.clone().all(|n| n.serves);
-        let whole = match brokers(targets) {
-            Some(brokers) if serve => whole::ask(&brokers).await.in_the_way(None, false, &[]).is_none(),
-            Some(_) => false,
-            None => serve,
+        let serve = snapshot.nodes.iter().filter(|n| part.needs(n.kind)).all(|n| n.serves);
+        let why = match brokers(targets).filter(|_| part == Part::Topics) {
+            Some(brokers) if serve => whole::ask(&brokers).await.in_the_way(None, false, &[]),
+            Some(_) | None => (!serve).then(|| "not every node serves".to_owned()),
         };
-        if whole {
-            return true;
+        let Some(why) = why else { return Ok(()) };
+        if clock::now().since(began) >= WITHIN {
+            return Err(format!("not whole within {}: {why}", human_duration(WITHIN)));
         }
         sleep(LOOK_EVERY).await;
     }
-    false
+}
+
+/// Why nobody waits until a part can be removed.
+fn in_vain(snapshot: &Snapshot, part: Part) -> Option<String> {
+    if snapshot.ending {
+        return Some("the supervisor is on its way down".into());
+    }
+    let down = snapshot.nodes.iter().filter(|n| part.needs(n.kind) && n.wanted == Wanted::Down);
+    let down = list(down.map(|n| &n.name));
+    if !down.is_empty() {
+        return Some(format!("down by order: {down}"));
+    }
+    of_no_use(snapshot, |n| part.needs(n.kind))
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a NodeName>) -> String {
+    names.map(NodeName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -114,6 +193,36 @@ mod tests {
             step: String::new(),
             undo: Some(undo),
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_what_only_somebody_else_can_mend() {
+        let stack = |states: [(&'static str, &str); 3]| Snapshot {
+            nodes: (1..)
+                .zip(states)
+                .map(|(id, (state, detail))| {
+                    let mut node = NodeSnapshot::sample(NodeName::broker(id), NodeKind::Broker(id), state, 1);
+                    node.serves = state == "ready";
+                    node.detail = detail.into();
+                    std::sync::Arc::new(node)
+                })
+                .collect(),
+            ending: false,
+        };
+        let no_room = format!("{NO_ROOM}: less than 512M were free on /srv");
+        let held = ("waiting", no_room.as_str());
+        let why = |states| in_vain(&stack(states), Part::Topics);
+        assert_eq!(why([("ready", ""), ("starting", ""), held]), None, "one is under way");
+        assert_eq!(why([("ready", ""), ("waiting", "waits for zookeeper"), ("ready", "")]), None);
+        assert_eq!(why([("ready", ""), ("waiting", "waits for broker-3"), held]), Some(format!("broker-3 is waiting ({no_room})")));
+        let failed = ("failed", "exit 1");
+        assert_eq!(why([failed, ("stopping", ""), failed]), None);
+        assert_eq!(why([failed, ("ready", ""), held]), Some(format!("broker-1 is failed (exit 1); broker-3 is waiting ({no_room})")));
+        assert_eq!(in_vain(&stack([failed; 3]), Part::Table), None, "MySQL has no part in it");
+        let mut down = stack([("ready", ""); 3]);
+        down.nodes[1] = std::sync::Arc::new(NodeSnapshot { wanted: Wanted::Down, ..(*down.nodes[1]).clone() });
+        assert_eq!(in_vain(&down, Part::Topics), Some("down by order: broker-2".into()));
+        assert!(in_vain(&Snapshot { ending: true, ..down }, Part::Table).is_some());
     }
 
     #[test]
