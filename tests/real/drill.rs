@@ -135,6 +135,8 @@ fn refusals(stack: &Stack, admin: &Admin) {
     // partitions that only one broker has: one on each
     create(stack, admin, "lonely", 1);
     refused("would take something of yours offline: lonely-");
+    let two = stack.fails(8, &["drill", "two-brokers", "--confirm", "two-brokers"]);
+    assert!(two.stderr.contains("would take something of yours offline: lonely-"), "{two}");
     delete(stack, admin, "lonely");
     // somebody else's topic and table of our names
     create(stack, admin, "cdc-supervisor-drill-2", 3);
