@@ -81,21 +81,29 @@ impl Drill {
         }
     }
 
-    /// What clients of the stack meet while it lasts; none: next to nothing, and nobody has to agree.
-    pub fn interrupts(self) -> Option<&'static str> {
+    /// What clients of the stack meet while it lasts, with what it breaks kept broken for so long; none: next to nothing, and nobody
+    /// has to agree.
+    pub fn interrupts(self, lasts: Option<Duration>) -> Option<String> {
+        // Begun seconds count.
+        let seconds = lasts.or(self.lasts()).unwrap_or_default().as_millis().div_ceil(1_000);
         match self {
             Drill::BrokerKill | Drill::BrokerTerm | Drill::ZookeeperRestart => None,
             // Nobody else is on a throw-away cluster.
             Drill::DiskFull | Drill::PortThief | Drill::ClusterIdMismatch => None,
-            Drill::BrokerPause => {
-                Some("what the paused broker leads stands still until its session expires or it goes on: 10 to 30 s")
-            }
-            Drill::TwoBrokers => Some("writes with acks=all are refused for about 15 s"),
-            Drill::ZookeeperDown => {
-                Some("for 60 s no topic can be made, and a broker that dies meanwhile is not replaced as leader")
-            }
-            Drill::MysqlKill => Some("MySQL is away for a few seconds, and its sessions end"),
-            Drill::ColdRestart => Some("everything is away for 10 to 30 s"),
+            Drill::BrokerPause => Some(format!(
+                "what the paused broker leads stands still until its session expires or it goes on after {seconds} s; what a producer had sent there may wait longer than that"
+            )),
+            // Until one of them is back in sync: 5 to 25 s after both are started again, by how much there is to recover.
+            Drill::TwoBrokers => Some(format!(
+                "writes with acks=all are refused until one of the two is back: {} to {} s",
+                seconds + 5,
+                seconds + 25
+            )),
+            Drill::ZookeeperDown => Some(format!(
+                "for {seconds} s no topic can be made, and a broker that dies meanwhile is not replaced as leader"
+            )),
+            Drill::MysqlKill => Some("MySQL is away for a few seconds, and its sessions end".to_owned()),
+            Drill::ColdRestart => Some("everything is away for 10 to 30 s".to_owned()),
         }
     }
 
@@ -174,6 +182,18 @@ pub struct Plan {
     /// The drill's name once more, where it interrupts service.
     #[serde(default)]
     pub confirm: Option<String>,
+}
+
+impl Plan {
+    /// How long what is broken is to stay broken; none: until the supervisor has mended it.
+    pub fn lasts(&self) -> Option<Duration> {
+        self.lasts_ms.map(Duration::from_millis).or(self.drill.lasts())
+    }
+
+    /// What clients of the stack meet while it lasts; none: nobody has to agree.
+    pub fn interrupts(&self) -> Option<String> {
+        self.drill.interrupts(self.lasts())
+    }
 }
 
 fn rate() -> u32 {
@@ -324,11 +344,25 @@ mod tests {
         for drill in Drill::ALL {
             assert_eq!(serde_json::to_string(&drill).unwrap(), format!("\"{drill}\""));
             assert!(drill.lasts().is_none_or(|d| d <= Drill::LASTS_MAX));
-            assert!(!drill.is_on_throw_away() || drill.interrupts().is_none(), "nobody else is there: {drill}");
+            assert!(!drill.is_on_throw_away() || drill.interrupts(None).is_none(), "nobody else is there: {drill}");
         }
         for which in Which::ALL {
             assert_eq!(serde_json::to_string(&which).unwrap(), format!("\"{}\"", which.as_str()));
         }
+    }
+
+    #[test]
+    fn what_is_to_be_agreed_to_lasts_as_long_as_was_asked_for() {
+        let asked = |drill: Drill, lasts_ms| {
+            let plan = Plan { drill, which: Which::Leader, lasts_ms, rate: RATE, confirm: None };
+            plan.interrupts().unwrap()
+        };
+        assert!(asked(Drill::ZookeeperDown, None).starts_with("for 60 s no topic can be made"));
+        assert!(asked(Drill::ZookeeperDown, Some(300_000)).starts_with("for 300 s no topic can be made"));
+        assert!(asked(Drill::BrokerPause, None).contains("or it goes on after 10 s;"));
+        assert!(asked(Drill::BrokerPause, Some(29_001)).contains("or it goes on after 30 s;"));
+        assert!(asked(Drill::TwoBrokers, None).ends_with("is back: 15 to 35 s"), "as the README says");
+        assert!(asked(Drill::TwoBrokers, Some(300_000)).ends_with("is back: 305 to 325 s"));
     }
 
     #[test]

@@ -58,6 +58,7 @@ fn without_brokers_and_mysql_there_is_nothing_to_drill() {
         (&["drill", "cold-restart", "--confirm", "cold-restart"], "neither brokers nor a MySQL server"),
         (&["drill", "cold-restart"], "--confirm cold-restart says that this is wanted"),
         (&["drill", "two-brokers", "--confirm", "yes"], "writes with acks=all are refused"),
+        (&["drill", "zookeeper-down", "--for", "300s"], "for 300 s no topic can be made"),
     ] {
         let refused = root.fails(8, arguments);
         assert!(refused.stderr.contains(words), "{arguments:?}: {refused}");

@@ -44,9 +44,9 @@ pub(super) async fn run(context: &Context, asked: Drill) -> Result<Exit, CliErro
         Drill::History { last, json } => return history(context, last, json),
     };
     if plan.confirm.is_none()
-        && let Some(what) = plan.drill.interrupts()
+        && let Some(what) = plan.interrupts()
     {
-        plan.confirm = typed(context, plan.drill, what).await;
+        plan.confirm = typed(context, plan.drill, &what).await;
     }
     let report = made(context, plan).await?;
     shown(context, &report, json)

@@ -49,7 +49,7 @@ pub(super) fn agreed(plan: &Plan) -> Result<(), Refused> {
             return Err(usage(format!("{} for {asked}: 1 s to {most} can be had", plan.drill)));
         }
     }
-    match (plan.drill.interrupts(), plan.confirm.as_deref()) {
+    match (plan.interrupts(), plan.confirm.as_deref()) {
         (None, _) => Ok(()),
         (Some(_), Some(name)) if name == plan.drill.as_str() => Ok(()),
         (Some(what), _) => Err(Refused::unsafe_now(
@@ -288,7 +288,7 @@ mod tests {
         for drill in Drill::ALL {
             assert_eq!(agreed(&plan(drill)), Ok(()));
             let refused = agreed(&Plan { confirm: None, ..plan(drill) });
-            assert_eq!(refused.is_err(), drill.interrupts().is_some(), "{drill}");
+            assert_eq!(refused.is_err(), plan(drill).interrupts().is_some(), "{drill}");
             if let Err(refused) = refused {
                 assert_eq!(refused.exit, 8);
                 assert_eq!(refused.hint.unwrap(), format!("--confirm {drill} says that this is wanted"));
