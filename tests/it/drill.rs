@@ -183,16 +183,8 @@ fn a_daemon_of_ones_own_never_makes_a_drill_that_is_for_a_throw_away_cluster() {
 
 #[test]
 fn a_process_that_a_drill_left_stopped_goes_on_with_the_next_daemon() {
-    let root = Root::new(&[fake("a", &[])]);
+    let (root, pid) = left_with_a_stopped_process();
     root.expect_log("was cut short with its daemon");
-    root.up();
-    let pid = root.pid("a");
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    process::kill(pid, 19);
-    until(STATE_LIMIT, "it is stopped", || if state(pid) == 'T' { Ok(()) } else { Err(state(pid).to_string()) });
-    kill_daemon(&root);
-    let paused = serde_json::json!({"pid": pid, "start_ticks": start_ticks(pid), "boot_id": boot_id.trim()});
-    leave(&root, &serde_json::json!({"paused": paused}));
     root.up();
     assert_ne!(state(pid), 'T');
     assert_eq!(root.pid("a"), pid);
@@ -201,6 +193,45 @@ fn a_process_that_a_drill_left_stopped_goes_on_with_the_next_daemon() {
     });
     let told = told(&root);
     assert!(told.contains("SIGSTOP to a") && told.contains(&format!("SIGCONT to pid {pid}")), "{told}");
+}
+
+/// A root whose daemon was killed while `a` was stopped by its drill; the pid of `a`.
+fn left_with_a_stopped_process() -> (Root, i32) {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    let pid = root.pid("a");
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    process::kill(pid, 19);
+    until(STATE_LIMIT, "it is stopped", || if state(pid) == 'T' { Ok(()) } else { Err(state(pid).to_string()) });
+    kill_daemon(&root);
+    let paused = serde_json::json!({"pid": pid, "start_ticks": start_ticks(pid), "boot_id": boot_id.trim()});
+    leave(&root, &serde_json::json!({"paused": paused}));
+    (root, pid)
+}
+
+#[test]
+fn a_process_that_a_drill_left_stopped_ends_in_order_without_a_daemon() {
+    let (root, pid) = left_with_a_stopped_process();
+    let down = root.ok(&["down"]);
+    assert!(down.stderr.contains("a: a drill had stopped it: it goes on"), "{down}");
+    assert!(down.stderr.contains("a: stopped (") && !down.stderr.contains("SIGKILL"), "{down}");
+    assert!(!process::alive(pid));
+}
+
+#[test]
+fn a_process_that_a_drill_left_stopped_goes_on_also_with_a_daemon_that_does_not_come_up() {
+    let (root, pid) = left_with_a_stopped_process();
+    for words in ["was cut short with its daemon", "cdc-shim"] {
+        root.expect_log(words);
+    }
+    // Without its shim beside it this program serves nobody, and says so after it has taken the lock.
+    let alone = root.home().join("cdc-supervisor");
+    fs::copy(SUPERVISOR, &alone).unwrap();
+    let daemon = Client::start_program(&root, &[&alone.display().to_string()], &["run"]).wait(STATE_LIMIT);
+    assert_ne!(daemon.code, Some(0), "{daemon}");
+    assert_ne!(state(pid), 'T', "{daemon}");
+    root.up();
+    assert_eq!(root.pid("a"), pid);
 }
 
 #[test]

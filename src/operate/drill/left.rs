@@ -1,4 +1,4 @@
-//! What a drill leaves that its daemon did not live to end: a process that is stopped goes on at once; nodes are started again, and
+//! What a drill leaves that its daemon did not live to end: a process that is stopped goes on; nodes are started again, and
 //! topics and table removed, as soon as there is somebody to ask.
 
 use super::{
@@ -23,8 +23,8 @@ use tokio::time::sleep;
 const WITHIN: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Sends SIGCONT to the process that the drill had stopped, if it is still that one. Before anything else: nobody waits for a
-/// broker that cannot move. Says what was done.
+/// Sends SIGCONT to the process that the drill had stopped, if it is still that one. It has had one from whoever took the daemon's lock
+/// (`offline::paused`); this one is for the words. Says what was done.
 pub fn continue_paused(left: &Record) -> Option<String> {
     let paused = left.undo::<Undo>()?.paused?;
     Some(match go_on(&paused)? {
