@@ -275,8 +275,12 @@ pub struct Tally {
     pub acknowledged: u64,
     /// Given up by the client. Some may have been written all the same.
     pub given_up: u64,
-    /// Acknowledged and not there.
+    /// Acknowledged and not there, also when everything was read a second time.
     pub lost: u64,
+    /// Acknowledged, and reading stood still before they came: they may be there or not. Nought in reports of older versions, which
+    /// counted them as lost.
+    #[serde(default)]
+    pub unread: u64,
     /// Acknowledged more than a second after they were sent.
     pub late: u64,
     /// There more than once.

@@ -418,10 +418,7 @@ async fn read_back(
                 records.under_way()
             ));
         }
-        match records.read(tell).await {
-            Ok(read) => kafka = Some(records.judge(&read, fault.moment)),
-            Err(e) => faults.push(format!("the records could not be read back: {}", e.in_one_line())),
-        }
+        kafka = read_records(records, fault.moment, faults, tell).await;
     }
     let mut mysql = None;
     if let Some(rows) = &load.rows {
@@ -435,6 +432,30 @@ async fn read_back(
         }
     }
     (kafka, mysql)
+}
+
+/// What became of the records; none: they could not be read. Nothing is called lost that was looked for only once.
+async fn read_records(records: &Records, fault: Moment, faults: &mut Vec<String>, tell: Tell<'_>) -> Option<Tally> {
+    let mut before = None;
+    loop {
+        let read = match records.read(tell).await {
+            Ok(read) => read,
+            Err(e) => {
+                let missing: Option<u64> = before;
+                let missing = missing.map(|n| format!("; {n} were missing at first")).unwrap_or_default();
+                faults.push(format!("the records could not be read back: {}{missing}", e.in_one_line()));
+                return None;
+            }
+        };
+        let tally = records.judge(&read, fault);
+        if tally.lost > 0 && before.is_none() {
+            before = Some(tally.lost);
+            tell(format!("{} records are missing: everything is read a second time", tally.lost));
+            continue;
+        }
+        faults.extend(read.stood_still);
+        return Some(tally);
+    }
 }
 
 /// The brokers of the plan: id and INTERNAL listener.

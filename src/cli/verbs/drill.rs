@@ -189,8 +189,12 @@ fn counted(what: &str, tally: &Tally) -> String {
         Ok(after) => format!("from {} after the fault on", seconds(Some(after))),
         Err(_) => format!("from {} before the fault on", seconds(Some(tally.longest_gap_at_ms.unsigned_abs()))),
     };
+    let unread = match tally.unread {
+        0 => String::new(),
+        n => format!(" {} not read back,", grouped(n)),
+    };
     format!(
-        "{what:<8} {} acknowledged, {} lost, {} twice, {} out of order, {} late; longest gap {gap}, {at}",
+        "{what:<8} {} acknowledged, {} lost,{unread} {} twice, {} out of order, {} late; longest gap {gap}, {at}",
         grouped(tally.acknowledged),
         grouped(tally.lost),
         grouped(tally.duplicated),
@@ -264,6 +268,14 @@ passed (drill #7)";
         let text = told(&thief, Paint { on: false });
         let expected = "\non a throw-away cluster, which is removed again\n  broker-2 is not started: port 20001 is taken\n\n   0.00 s  death seen\n";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_counted_apart() {
+        let mut failed = report();
+        failed.kafka.as_mut().unwrap().unread = 1_200;
+        let text = told(&failed, Paint { on: false });
+        assert!(text.contains("4,123 acknowledged, 0 lost, 1,200 not read back, 0 twice"), "{text}");
     }
 
     #[test]
