@@ -241,6 +241,10 @@ pub struct Report {
     /// What the supervisor said of the fault, one sentence each; empty: nothing was to be shown, or an older version wrote it.
     #[serde(default)]
     pub observed: Vec<String>,
+    /// What the drill had made and could not remove, one sentence each, no part of the verdict; empty: nothing, or an older version
+    /// wrote it.
+    #[serde(default)]
+    pub left: Vec<String>,
 }
 
 /// How many reports are kept. One is 2 kB.
@@ -376,7 +380,7 @@ mod tests {
             "timeline":{"death_seen":null,"session_closed":null,"first_new_leader":null,"last_new_leader":null,"process_up":null,
             "registered":null,"ready":null,"isr_full":null,"leaders_home":null}}"#;
         let report: Report = serde_json::from_str(text).unwrap();
-        assert!(!report.throw_away && report.observed.is_empty());
+        assert!(!report.throw_away && report.observed.is_empty() && report.left.is_empty());
         assert_eq!(serde_json::from_slice::<Report>(&report.file()).unwrap(), report);
     }
 

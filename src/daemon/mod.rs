@@ -252,6 +252,13 @@ async fn serve(
     let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone(), watchers);
     let reloads = Arc::new(reloads);
     let unrolled = left::take_up(&layout, &handle, &operations, reloads.applied());
+    let of = Arc::clone(&reloads);
+    tokio::spawn(operate::drill::remove_when_whole(
+        handle.because(Reason::Drill),
+        layout.clone(),
+        operations.clone(),
+        move || of.applied().targets.clone(),
+    ));
     programs::wait_for(handle.because(Reason::Programs), Arc::clone(&reloads));
     topics::keep(handle.clone(), layout.clone(), Arc::clone(&reloads), keeper.clone(), inbox);
     let disks = Disks::default();

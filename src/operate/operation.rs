@@ -313,6 +313,11 @@ impl Running {
         Ok(())
     }
 
+    /// Its record as it is now; none: it has ended.
+    pub fn record(&self) -> Option<Record> {
+        self.of.running().clone()
+    }
+
     /// Ends it with these words.
     pub fn end(mut self, text: impl Into<String>) {
         self.said = Some(text.into());

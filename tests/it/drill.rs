@@ -250,6 +250,24 @@ fn a_node_that_a_drill_had_ordered_down_is_started_by_the_next_daemon() {
     });
 }
 
+#[test]
+fn what_a_drill_could_not_remove_is_tried_again_when_everything_is_whole() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    let left = root.path().join("state/drill-left.json");
+    let record = serde_json::json!({
+        "kind": "drill", "detail": "broker-kill", "begun_at": "2026-01-02T03:04:05.006Z", "undo": {"topics": true, "table": true},
+    });
+    fs::write(&left, record.to_string()).unwrap();
+    // There are no brokers that could have them any more.
+    until(STATE_LIMIT, "the record goes", || if left.exists() { Err("it is there".into()) } else { Ok(()) });
+    until(STATE_LIMIT, "that is told", || {
+        let events = root.ok(&["events"]).stdout;
+        if events.contains("drill broker-kill: nothing is left of it any more") { Ok(()) } else { Err(events) }
+    });
+    assert!(!root.path().join("state/operation.json").exists());
+}
+
 /// A stack of `a` and a MySQL server that has failed, under a daemon that runs.
 fn with_a_mysql_server_that_has_failed() -> Root {
     let root = Root::raw("");
@@ -286,6 +304,7 @@ fn a_node_that_has_failed_keeps_no_order_waiting_for_what_a_drill_left() {
         let words = ["started a again", "its table is still there (mysql is failed ("];
         if words.iter().all(|w| told.contains(w)) { Ok(()) } else { Err(told) }
     });
+    assert!(root.path().join("state/drill-left.json").exists(), "it is removed when it can be");
     root.await_node("a", "it is ready again", |n| n["state"] == "ready");
     root.ok(&["reload"]);
     let steps = root.ok(&["events", "--json"]).stdout;

@@ -178,7 +178,8 @@ fn told(report: &Report, paint: Paint) -> String {
     let (word, colour) = if report.passed() { ("passed", AnsiColor::Green) } else { ("FAILED", AnsiColor::Red) };
     let faults = report.faults.iter().map(|fault| format!("  {}", printable(fault, 400)));
     let verdict = format!("{} (drill #{})", paint.with(colour.on_default().bold(), word), report.id);
-    lines.extend(std::iter::once(verdict).chain(faults));
+    let left = report.left.iter().map(|left| format!("  {}", printable(left, 400)));
+    lines.extend(std::iter::once(verdict).chain(faults).chain(left));
     lines.join("\n")
 }
 
@@ -241,6 +242,7 @@ mod tests {
             },
             throw_away: false,
             observed: vec![],
+            left: vec![],
         }
     }
 
@@ -276,6 +278,15 @@ passed (drill #7)";
         failed.kafka.as_mut().unwrap().unread = 1_200;
         let text = told(&failed, Paint { on: false });
         assert!(text.contains("4,123 acknowledged, 0 lost, 1,200 not read back, 0 twice"), "{text}");
+    }
+
+    #[test]
+    fn what_is_still_there_is_told_with_the_verdict() {
+        let mut left = report();
+        left.left = vec!["its table is still there (mysql is failed)".into()];
+        let text = told(&left, Paint { on: false });
+        assert!(text.ends_with("passed (drill #7)\n  its table is still there (mysql is failed)"), "{text}");
+        assert!(as_json(&report()).unwrap().contains(r#""observed":[],"left":[]"#), "never missing");
     }
 
     #[test]

@@ -304,7 +304,11 @@ mod tests {
         assert_eq!((tally.lost, tally.unread), (0, 3));
         assert_eq!(faults("record", &tally, 0), ["3 acknowledged records could not be read back"]);
         let tally = ledger.judge_with(&read, &[1, 7], at(0));
-        assert_eq!((tally.lost, tally.unread, tally.lost_numbers.as_slice()), (2, 1, &[4, 6][..]), "one of three can be there");
+        assert_eq!(
+            (tally.lost, tally.unread, tally.lost_numbers.as_slice()),
+            (2, 1, &[4, 6][..]),
+            "one of three can be there"
+        );
         assert_eq!(
             faults("record", &tally, 0),
             ["2 records acknowledged and lost: 4, 6", "1 acknowledged record could not be read back"]

@@ -4,10 +4,10 @@
 use super::{
     brokers,
     fault::{Undo, go_on, words},
-    records, rows,
+    owed, records, rows,
 };
 use crate::{
-    base::{NodeKind, NodeName, units::human_duration},
+    base::{Layout, NodeKind, NodeName, units::human_duration},
     engine::{EngineOrder, Handle, NodeSnapshot, Snapshot, Wanted, disk::NO_ROOM},
     operate::{
         operation::{Record, Running},
@@ -35,45 +35,75 @@ pub fn continue_paused(left: &Record) -> Option<String> {
 
 /// Undoes the rest: what it had ordered down is started, what it had made is removed. Says what was done and what was not. Who asks
 /// meanwhile hears what is being done, and it is given up as soon as waiting is of no use: what is missing then may need an order
-/// that is kept away.
-pub async fn undo(left: &Record, running: &Running, engine: &Handle, targets: &Targets) -> Vec<String> {
+/// that is kept away. What is still there then is kept on record and removed later (`owed`).
+pub async fn undo(
+    left: &Record,
+    running: &Running,
+    engine: &Handle,
+    targets: &Targets,
+    layout: &Layout,
+) -> Vec<String> {
     let Some(mut undo) = left.undo::<Undo>() else { return Vec::new() };
     let mut said = Vec::new();
-    let snapshot = engine.snapshot();
-    let down = |name: &&NodeName| snapshot.nodes.iter().any(|n| n.name == **name && n.wanted == Wanted::Down);
-    let nodes: Vec<_> = undo.down.iter().filter(down).cloned().collect();
-    if !nodes.is_empty() {
-        let names = list(nodes.iter());
+    let is_down = |name: &NodeName| {
+        let snapshot = engine.snapshot();
+        snapshot.nodes.iter().any(|n| n.name == *name && n.wanted == Wanted::Down)
+    };
+    undo.down.retain(is_down);
+    if !undo.down.is_empty() {
+        let names = list(undo.down.iter());
         doing(running, &format!("{names} started again"), &undo);
-        said.push(match start(engine, nodes).await {
+        said.push(match start(engine, &undo.down).await {
             Ok(()) => format!("started {names} again"),
             Err(why) => format!("{names} told to start; not all serve yet: {why}"),
         });
     }
-    // Whoever is told to start is wanted up from then on, whatever becomes of this daemon.
-    undo.down.clear();
-    if let Some(kafka) = targets.kafka.as_ref().filter(|_| undo.topics) {
-        doing(running, "its topics removed", &undo);
-        said.push(match there(engine, targets, Part::Topics).await {
-            Err(why) => format!("its topics are still there ({why}): the next drill removes them"),
-            Ok(()) => match records::remove_left(kafka).await {
-                Ok(None) => "removed its topics".into(),
-                Ok(Some(taken)) => format!("left its topics alone: {} is somebody else's", taken.0),
-                Err(e) => format!("its topics are still there ({}): the next drill removes them", e.in_one_line()),
-            },
-        });
+    // Who is wanted up by now starts whatever becomes of this daemon.
+    undo.down.retain(is_down);
+    for part in [Part::Topics, Part::Table] {
+        if !*part.of(&mut undo) {
+            continue;
+        }
+        doing(running, &format!("its {} removed", part.word()), &undo);
+        let done = match there(engine, targets, part).await {
+            Ok(()) => removed(targets, part).await,
+            Err(why) => Err(why),
+        };
+        *part.of(&mut undo) = done.is_err();
+        said.extend(done.unwrap_or_else(|why| Some(still_there(part, &why))));
     }
-    if let Some(mysql) = targets.mysql.as_ref().filter(|_| undo.table) {
-        doing(running, "its table removed", &undo);
-        said.push(match there(engine, targets, Part::Table).await {
-            Err(why) => format!("its table is still there ({why}): the next drill removes it"),
-            Ok(()) => match rows::remove_left(mysql).await {
-                Ok(()) => "removed its table".into(),
-                Err(e) => format!("its table is still there ({}): the next drill removes it", e.in_one_line()),
-            },
-        });
+    // The record of who is on the way down stays, and says the same.
+    if !engine.snapshot().ending
+        && let Err(e) = owed::settle(layout, left, &undo)
+    {
+        tracing::warn!(error = %e.source, "{e}");
     }
     said
+}
+
+/// Removes it; what is to be said of it.
+async fn removed(targets: &Targets, part: Part) -> Result<Option<String>, String> {
+    match part {
+        Part::Topics => {
+            let Some(kafka) = &targets.kafka else { return Ok(None) };
+            let taken = records::remove_left(kafka).await.map_err(|e| e.in_one_line())?;
+            Ok(Some(match taken {
+                None => "removed its topics".to_owned(),
+                Some(taken) => format!("left its topics alone: {} is somebody else's", taken.0),
+            }))
+        }
+        Part::Table => {
+            let Some(mysql) = &targets.mysql else { return Ok(None) };
+            rows::remove_left(mysql).await.map_err(|e| e.in_one_line())?;
+            Ok(Some("removed its table".to_owned()))
+        }
+    }
+}
+
+/// What is said of a part that could not be removed.
+pub(super) fn still_there(part: Part, why: &str) -> String {
+    let (verb, them) = if part == Part::Topics { ("are", "they are") } else { ("is", "it is") };
+    format!("its {} {verb} still there ({why}): {them} removed as soon as everything is whole", part.word())
 }
 
 /// Tells who asks, and the next daemon, what is being done.
@@ -85,13 +115,15 @@ fn doing(running: &Running, what: &str, undo: &Undo) {
 }
 
 /// Has nodes start; done when all serve, or waiting for it is of no use.
-async fn start(engine: &Handle, nodes: Vec<NodeName>) -> Result<(), String> {
+async fn start(engine: &Handle, nodes: &[NodeName]) -> Result<(), String> {
     let mut changes = engine.watch();
-    let ordered = engine.order(EngineOrder::Start { nodes: nodes.clone(), with_needs: false });
+    let ordered = engine.order(EngineOrder::Start { nodes: nodes.to_vec(), with_needs: false });
     let too_long = sleep(WITHIN);
     tokio::pin!(ordered, too_long);
     loop {
-        let why = of_no_use(&changes.borrow_and_update(), |n| nodes.contains(&n.name));
+        // Brokers wait for ZooKeeper.
+        let of = |n: &NodeSnapshot| nodes.contains(&n.name) || n.kind == NodeKind::Zookeeper;
+        let why = of_no_use(&changes.borrow_and_update(), of);
         if let Some(why) = why {
             return Err(why);
         }
@@ -118,12 +150,27 @@ fn of_no_use(snapshot: &Snapshot, of: impl Fn(&NodeSnapshot) -> bool) -> Option<
 
 /// What a drill makes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Part {
+pub(super) enum Part {
     Topics,
     Table,
 }
 
 impl Part {
+    fn word(self) -> &'static str {
+        match self {
+            Part::Topics => "topics",
+            Part::Table => "table",
+        }
+    }
+
+    /// Whether it has to be removed.
+    fn of(self, undo: &mut Undo) -> &mut bool {
+        match self {
+            Part::Topics => &mut undo.topics,
+            Part::Table => &mut undo.table,
+        }
+    }
+
     /// A node that is asked to remove it, or needed for that.
     fn needs(self, kind: NodeKind) -> bool {
         match kind {
@@ -134,8 +181,8 @@ impl Part {
     }
 }
 
-/// Waits until every node that has a part in it serves, and every broker answers for every other. Not for one that somebody has
-/// ordered down meanwhile: other operations would be kept away for it.
+/// Waits until whoever has a part in it is there. Not for one that somebody has ordered down meanwhile: other operations would be kept
+/// away for it.
 async fn there(engine: &Handle, targets: &Targets, part: Part) -> Result<(), String> {
     let began = clock::now();
     loop {
@@ -143,17 +190,21 @@ async fn there(engine: &Handle, targets: &Targets, part: Part) -> Result<(), Str
         if let Some(why) = in_vain(&snapshot, part) {
             return Err(why);
         }
-        let serve = snapshot.nodes.iter().filter(|n| part.needs(n.kind)).all(|n| n.serves);
-        let why = match brokers(targets).filter(|_| part == Part::Topics) {
-            Some(brokers) if serve => whole::ask(&brokers).await.in_the_way(None, false, &[]),
-            Some(_) | None => (!serve).then(|| "not every node serves".to_owned()),
-        };
-        let Some(why) = why else { return Ok(()) };
+        let Some(why) = missing(&snapshot, targets, part).await else { return Ok(()) };
         if clock::now().since(began) >= WITHIN {
             return Err(format!("not whole within {}: {why}", human_duration(WITHIN)));
         }
         sleep(LOOK_EVERY).await;
     }
+}
+
+/// Why a part cannot be removed now; none: every node for it serves, and every broker answers for every other.
+pub(super) async fn missing(snapshot: &Snapshot, targets: &Targets, part: Part) -> Option<String> {
+    if !snapshot.nodes.iter().filter(|n| part.needs(n.kind)).all(|n| n.serves) {
+        return Some("not every node serves".into());
+    }
+    let brokers = brokers(targets).filter(|_| part == Part::Topics)?;
+    whole::ask(&brokers).await.in_the_way(None, false, &[])
 }
 
 /// Why nobody waits until a part can be removed.
@@ -214,10 +265,16 @@ mod tests {
         let why = |states| in_vain(&stack(states), Part::Topics);
         assert_eq!(why([("ready", ""), ("starting", ""), held]), None, "one is under way");
         assert_eq!(why([("ready", ""), ("waiting", "waits for zookeeper"), ("ready", "")]), None);
-        assert_eq!(why([("ready", ""), ("waiting", "waits for broker-3"), held]), Some(format!("broker-3 is waiting ({no_room})")));
+        assert_eq!(
+            why([("ready", ""), ("waiting", "waits for broker-3"), held]),
+            Some(format!("broker-3 is waiting ({no_room})"))
+        );
         let failed = ("failed", "exit 1");
         assert_eq!(why([failed, ("stopping", ""), failed]), None);
-        assert_eq!(why([failed, ("ready", ""), held]), Some(format!("broker-1 is failed (exit 1); broker-3 is waiting ({no_room})")));
+        assert_eq!(
+            why([failed, ("ready", ""), held]),
+            Some(format!("broker-1 is failed (exit 1); broker-3 is waiting ({no_room})"))
+        );
         assert_eq!(in_vain(&stack([failed; 3]), Part::Table), None, "MySQL has no part in it");
         let mut down = stack([("ready", ""); 3]);
         down.nodes[1] = std::sync::Arc::new(NodeSnapshot { wanted: Wanted::Down, ..(*down.nodes[1]).clone() });

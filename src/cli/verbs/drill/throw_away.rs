@@ -93,6 +93,10 @@ pub(super) async fn made(context: &Context, plan: Plan, on: Option<PathBuf>) -> 
         context.printer.warn(&format!("what the drill has made is still there, and the next one removes it\n{text}"));
     }
     let mut report = report?;
+    if removed.is_ok() {
+        // With the cluster it is gone, too.
+        report.left.clear();
+    }
     if let Err(e) = drills::keep(&own, &mut report) {
         context.printer.warn(&format!("the drill's report is in no history: {e}: {}", e.source));
     }
