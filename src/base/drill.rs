@@ -81,21 +81,29 @@ impl Drill {
         }
     }
 
-    /// What clients of the stack meet while it lasts; none: next to nothing, and nobody has to agree.
-    pub fn interrupts(self) -> Option<&'static str> {
+    /// What clients of the stack meet while it lasts, with what it breaks kept broken for so long; none: next to nothing, and nobody
+    /// has to agree.
+    pub fn interrupts(self, lasts: Option<Duration>) -> Option<String> {
+        // Begun seconds count.
+        let seconds = lasts.or(self.lasts()).unwrap_or_default().as_millis().div_ceil(1_000);
         match self {
             Drill::BrokerKill | Drill::BrokerTerm | Drill::ZookeeperRestart => None,
             // Nobody else is on a throw-away cluster.
             Drill::DiskFull | Drill::PortThief | Drill::ClusterIdMismatch => None,
-            Drill::BrokerPause => {
-                Some("what the paused broker leads stands still until its session expires or it goes on: 10 to 30 s")
-            }
-            Drill::TwoBrokers => Some("writes with acks=all are refused for about 15 s"),
-            Drill::ZookeeperDown => {
-                Some("for 60 s no topic can be made, and a broker that dies meanwhile is not replaced as leader")
-            }
-            Drill::MysqlKill => Some("MySQL is away for a few seconds, and its sessions end"),
-            Drill::ColdRestart => Some("everything is away for 10 to 30 s"),
+            Drill::BrokerPause => Some(format!(
+                "what the paused broker leads stands still until its session expires or it goes on after {seconds} s; what a producer had sent there may wait longer than that"
+            )),
+            // Until one of them is back in sync: 5 to 25 s after both are started again, by how much there is to recover.
+            Drill::TwoBrokers => Some(format!(
+                "writes with acks=all are refused until one of the two is back: {} to {} s",
+                seconds + 5,
+                seconds + 25
+            )),
+            Drill::ZookeeperDown => Some(format!(
+                "for {seconds} s no topic can be made, and a broker that dies meanwhile is not replaced as leader"
+            )),
+            Drill::MysqlKill => Some("MySQL is away for a few seconds, and its sessions end".to_owned()),
+            Drill::ColdRestart => Some("everything is away for 10 to 30 s".to_owned()),
         }
     }
 
@@ -176,6 +184,18 @@ pub struct Plan {
     pub confirm: Option<String>,
 }
 
+impl Plan {
+    /// How long what is broken is to stay broken; none: until the supervisor has mended it.
+    pub fn lasts(&self) -> Option<Duration> {
+        self.lasts_ms.map(Duration::from_millis).or(self.drill.lasts())
+    }
+
+    /// What clients of the stack meet while it lasts; none: nobody has to agree.
+    pub fn interrupts(&self) -> Option<String> {
+        self.drill.interrupts(self.lasts())
+    }
+}
+
 fn rate() -> u32 {
     RATE
 }
@@ -221,6 +241,10 @@ pub struct Report {
     /// What the supervisor said of the fault, one sentence each; empty: nothing was to be shown, or an older version wrote it.
     #[serde(default)]
     pub observed: Vec<String>,
+    /// What the drill had made and could not remove, one sentence each, no part of the verdict; empty: nothing, or an older version
+    /// wrote it.
+    #[serde(default)]
+    pub left: Vec<String>,
 }
 
 /// How many reports are kept. One is 2 kB.
@@ -255,8 +279,12 @@ pub struct Tally {
     pub acknowledged: u64,
     /// Given up by the client. Some may have been written all the same.
     pub given_up: u64,
-    /// Acknowledged and not there.
+    /// Acknowledged and not there, also when everything was read a second time.
     pub lost: u64,
+    /// Acknowledged, and reading stood still before they came: they may be there or not. Nought in reports of older versions, which
+    /// counted them as lost.
+    #[serde(default)]
+    pub unread: u64,
     /// Acknowledged more than a second after they were sent.
     pub late: u64,
     /// There more than once.
@@ -324,11 +352,25 @@ mod tests {
         for drill in Drill::ALL {
             assert_eq!(serde_json::to_string(&drill).unwrap(), format!("\"{drill}\""));
             assert!(drill.lasts().is_none_or(|d| d <= Drill::LASTS_MAX));
-            assert!(!drill.is_on_throw_away() || drill.interrupts().is_none(), "nobody else is there: {drill}");
+            assert!(!drill.is_on_throw_away() || drill.interrupts(None).is_none(), "nobody else is there: {drill}");
         }
         for which in Which::ALL {
             assert_eq!(serde_json::to_string(&which).unwrap(), format!("\"{}\"", which.as_str()));
         }
+    }
+
+    #[test]
+    fn what_is_to_be_agreed_to_lasts_as_long_as_was_asked_for() {
+        let asked = |drill: Drill, lasts_ms| {
+            let plan = Plan { drill, which: Which::Leader, lasts_ms, rate: RATE, confirm: None };
+            plan.interrupts().unwrap()
+        };
+        assert!(asked(Drill::ZookeeperDown, None).starts_with("for 60 s no topic can be made"));
+        assert!(asked(Drill::ZookeeperDown, Some(300_000)).starts_with("for 300 s no topic can be made"));
+        assert!(asked(Drill::BrokerPause, None).contains("or it goes on after 10 s;"));
+        assert!(asked(Drill::BrokerPause, Some(29_001)).contains("or it goes on after 30 s;"));
+        assert!(asked(Drill::TwoBrokers, None).ends_with("is back: 15 to 35 s"), "as the README says");
+        assert!(asked(Drill::TwoBrokers, Some(300_000)).ends_with("is back: 305 to 325 s"));
     }
 
     #[test]
@@ -338,7 +380,7 @@ mod tests {
             "timeline":{"death_seen":null,"session_closed":null,"first_new_leader":null,"last_new_leader":null,"process_up":null,
             "registered":null,"ready":null,"isr_full":null,"leaders_home":null}}"#;
         let report: Report = serde_json::from_str(text).unwrap();
-        assert!(!report.throw_away && report.observed.is_empty());
+        assert!(!report.throw_away && report.observed.is_empty() && report.left.is_empty());
         assert_eq!(serde_json::from_slice::<Report>(&report.file()).unwrap(), report);
     }
 

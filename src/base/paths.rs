@@ -78,6 +78,11 @@ impl Layout {
         self.state().join("operation.json")
     }
 
+    /// `state/drill-left.json`: what a drill could not remove; there while something is left.
+    pub fn drill_left(&self) -> PathBuf {
+        self.state().join("drill-left.json")
+    }
+
     /// `state/unrolled.json`: the brokers that a roll which was cut short had not come to; there while one is left.
     pub fn unrolled(&self) -> PathBuf {
         self.state().join("unrolled.json")

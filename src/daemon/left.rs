@@ -86,14 +86,16 @@ fn undo_what(
         note(engine.journal(), &format!("{}: {done}", record.name()));
     }
     match operations.resume((*record).clone()) {
-        Ok(running) => drop(tokio::spawn(undo(*record, running, engine.because(Reason::Drill), applied))),
+        Ok(running) => {
+            drop(tokio::spawn(undo(*record, running, engine.because(Reason::Drill), applied, layout.clone())));
+        }
         // Nothing was begun before this.
         Err(e) => tracing::warn!("what the drill left is not undone: {e}"),
     }
 }
 
-async fn undo(record: Record, running: Running, engine: Handle, applied: Arc<Applied>) {
-    let done = drill::undo(&record, &engine, &applied.targets).await;
+async fn undo(record: Record, running: Running, engine: Handle, applied: Arc<Applied>, layout: Layout) {
+    let done = drill::undo(&record, &running, &engine, &applied.targets, &layout).await;
     let words = if done.is_empty() { "nothing was left to undo".to_owned() } else { done.join("; ") };
     note(engine.journal(), &format!("{}: {words}", record.name()));
     if engine.snapshot().ending {

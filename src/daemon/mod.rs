@@ -138,6 +138,7 @@ async fn serve(
         None => take_lock(&layout, args.own_session).await.map_err(|e| e.beside_nodes(inputs.nodes_live))?,
     };
     let Some(lock) = lock else { return Err(StartError::already_running(&layout)) };
+    let_go_on(&layout);
     fail_point!("daemon.locked");
     for dir in [layout.state(), layout.node_states(), layout.secrets()] {
         fs::remove_torn(&dir);
@@ -253,6 +254,13 @@ async fn serve(
     let reloads = Reloads::new(layout.clone(), args.clone(), cgroup, applied, bounds, operations.clone(), watchers);
     let reloads = Arc::new(reloads);
     let unrolled = left::take_up(&layout, &handle, &operations, reloads.applied());
+    let of = Arc::clone(&reloads);
+    tokio::spawn(operate::drill::remove_when_whole(
+        handle.because(Reason::Drill),
+        layout.clone(),
+        operations.clone(),
+        move || of.applied().targets.clone(),
+    ));
     programs::wait_for(handle.because(Reason::Programs), Arc::clone(&reloads));
     topics::keep(handle.clone(), layout.clone(), Arc::clone(&reloads), keeper.clone(), inbox);
     let disks = Disks::default();
@@ -299,6 +307,17 @@ async fn serve(
     door.close().await;
     tracing::info!("all nodes are down; the daemon ends");
     Ok(())
+}
+
+/// A node that a drill of an earlier daemon has stopped goes on, whatever becomes of this one. An event tells of it later.
+fn let_go_on(layout: &Layout) {
+    match offline::paused::go_on(layout) {
+        Some((process, Ok(()))) => tracing::info!("a drill had stopped pid {}: it goes on (SIGCONT)", process.pid),
+        Some((process, Err(why))) => {
+            tracing::error!("a drill has stopped pid {}, and it could not be told to go on: {why}", process.pid);
+        }
+        None => {}
+    }
 }
 
 /// Sets data directories right that a restore or a reset was exchanging when it was cut short: before anything looks at them.

@@ -1,7 +1,7 @@
 //! Stops everything of a root without its daemon: through the shims, in the order of dependencies.
 
 use super::{
-    plan,
+    paused, plan,
     shims::{self, Live, Shim},
     status,
 };
@@ -85,6 +85,16 @@ pub fn down(layout: &Layout, now: bool, told: &(dyn Fn(&Stopped) + Sync)) -> Res
     let Some(_lock) = lock else { return Err(DownError::DaemonLives(layout.clone())) };
     let plan = last_plan(layout);
     let mut live = shims::live(layout);
+    // One that is stopped would sit out its grace and be killed.
+    if let Some((process, sent)) = paused::go_on(layout)
+        && let Some(one) = live.iter().find(|one| one.state.process == process)
+    {
+        let text = match sent {
+            Ok(()) => "a drill had stopped it: it goes on (SIGCONT)".to_owned(),
+            Err(why) => format!("a drill has stopped it, and it could not be told to go on: {why}"),
+        };
+        told(&Stopped { node: one.state.node.clone(), text });
+    }
     let (mut done, mut left) = (Vec::new(), Vec::new());
     while !live.is_empty() {
         let (wave, rest) = next_wave(live, |node| needs(plan.as_ref(), node));

@@ -11,6 +11,7 @@ pub mod incidents;
 pub mod journal;
 pub mod logs;
 pub mod owner;
+pub mod paused;
 pub mod plan;
 pub mod port_owners;
 pub mod preflight;

@@ -7,6 +7,7 @@ mod history;
 mod ledger;
 mod left;
 mod outage;
+mod owed;
 mod pace;
 mod ready;
 mod records;
@@ -15,6 +16,7 @@ mod timeline;
 mod wreck;
 
 pub use left::{continue_paused, undo};
+pub use owed::remove_when_whole;
 pub use ready::Refused;
 
 use super::{
@@ -33,6 +35,7 @@ use crate::{
     sys::clock,
 };
 use fault::Undo;
+use left::Part;
 use outage::Seen;
 use records::{Records, Shape};
 use rows::Rows;
@@ -124,7 +127,8 @@ fn words(report: &Report) -> String {
     let count = |tally: Option<&Tally>| tally.map_or(0, |t| t.acknowledged);
     let (records, rows) = (count(report.kafka.as_ref()), count(report.mysql.as_ref()));
     let ends = if report.faults.is_empty() { "none lost".to_owned() } else { report.faults.join("; ") };
-    format!("{}: {records} records and {rows} rows acknowledged, {ends}", report.verdict)
+    let left: String = report.left.iter().map(|left| format!("; {left}")).collect();
+    format!("{}: {records} records and {rows} rows acknowledged, {ends}{left}", report.verdict)
 }
 
 impl Load {
@@ -166,19 +170,22 @@ impl Load {
         Ok(())
     }
 
-    async fn remove(&self) -> Vec<String> {
-        let mut left = Vec::new();
+    /// Removes topics and table. What could not be removed, and what is said of it.
+    async fn remove(&self) -> (Undo, Vec<String>) {
+        let (mut left, mut said) = (Undo::default(), Vec::new());
         if let Some(records) = &self.records
             && let Err(e) = records.remove().await
         {
-            left.push(format!("the drill's topics could not be removed: {}", e.in_one_line()));
+            left.topics = true;
+            said.push(left::still_there(Part::Topics, &e.in_one_line()));
         }
         if let Some(rows) = &self.rows
             && let Err(e) = rows.remove().await
         {
-            left.push(format!("the drill's table could not be removed: {}", e.in_one_line()));
+            left.table = true;
+            said.push(left::still_there(Part::Table, &e.in_one_line()));
         }
-        left
+        (left, said)
     }
 
     fn flows_since(&self, since: Moment) -> bool {
@@ -221,13 +228,24 @@ async fn on_record(
         Ok(()) => under_load(stage, plan, running, load, &victims, undo, tell).await,
         Err(refused) => Err(refused),
     };
+    let mut still_there = Vec::new();
+    // Who is on the way down leaves it to the next daemon, with the operation's record.
     if !stage.engine.snapshot().ending {
         tell("removing its topics and its table".into());
-        for left in load.remove().await {
-            tracing::warn!("drill: {left}; the next drill removes them");
+        let (left, said) = load.remove().await;
+        still_there = said;
+        for said in &still_there {
+            tracing::warn!("drill: {said}");
+        }
+        if let Some(Err(e)) = running.record().map(|record| owed::settle(stage.layout, &record, &left)) {
+            tracing::warn!(error = %e.source, "{e}");
         }
     }
-    let mut report = made?;
+    let mut report = made.map_err(|mut refused| {
+        refused.causes.extend(still_there.iter().cloned());
+        refused
+    })?;
+    report.left = still_there;
     report.at = at;
     report.took_ms = millis(clock::now().since(began));
     let (controller, brokers) = (said.as_ref().and_then(Said::controller), broker_ids(stage, &report.victims));
@@ -379,6 +397,7 @@ async fn under_load(
         timeline: watch.line().clone(),
         throw_away: plan.drill.is_on_throw_away(),
         observed,
+        left: Vec::new(),
     })
 }
 
@@ -418,10 +437,7 @@ async fn read_back(
                 records.under_way()
             ));
         }
-        match records.read(tell).await {
-            Ok(read) => kafka = Some(records.judge(&read, fault.moment)),
-            Err(e) => faults.push(format!("the records could not be read back: {}", e.in_one_line())),
-        }
+        kafka = read_records(records, fault.moment, faults, tell).await;
     }
     let mut mysql = None;
     if let Some(rows) = &load.rows {
@@ -435,6 +451,30 @@ async fn read_back(
         }
     }
     (kafka, mysql)
+}
+
+/// What became of the records; none: they could not be read. Nothing is called lost that was looked for only once.
+async fn read_records(records: &Records, fault: Moment, faults: &mut Vec<String>, tell: Tell<'_>) -> Option<Tally> {
+    let mut before = None;
+    loop {
+        let read = match records.read(tell).await {
+            Ok(read) => read,
+            Err(e) => {
+                let missing: Option<u64> = before;
+                let missing = missing.map(|n| format!("; {n} were missing at first")).unwrap_or_default();
+                faults.push(format!("the records could not be read back: {}{missing}", e.in_one_line()));
+                return None;
+            }
+        };
+        let tally = records.judge(&read, fault);
+        if tally.lost > 0 && before.is_none() {
+            before = Some(tally.lost);
+            tell(format!("{} records are missing: everything is read a second time", tally.lost));
+            continue;
+        }
+        faults.extend(read.stood_still);
+        return Some(tally);
+    }
 }
 
 /// The brokers of the plan: id and INTERNAL listener.

@@ -371,6 +371,11 @@ impl Running {
         self.of.running().as_ref().map_or_else(Vec::new, |record| record.left_down.clone())
     }
 
+    /// Its record as it is now; none: it has ended.
+    pub fn record(&self) -> Option<Record> {
+        self.of.running().clone()
+    }
+
     /// Ends it with these words.
     pub fn end(mut self, text: impl Into<String>) {
         self.said = Some(text.into());

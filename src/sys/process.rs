@@ -88,6 +88,13 @@ pub fn pidfd_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
     if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// SIGCONT to a process that was stopped, if it is still that one; none: it is not there any more.
+pub fn go_on(stopped: &ProcessId) -> Option<io::Result<()>> {
+    // The descriptor is taken first: what it names afterwards is looked at through it.
+    let pidfd = pidfd_open(stopped.pid).ok()?;
+    is_same_alive(stopped).then(|| pidfd_signal(&pidfd, libc::SIGCONT))
+}
+
 /// Orphans below this process become its children from now on (prctl(2), PR_SET_CHILD_SUBREAPER).
 pub fn set_child_subreaper() -> io::Result<()> {
     Ok(prctl::set_child_subreaper(true)?)

@@ -1,6 +1,8 @@
 //! Drills where there are no brokers: refusals, the history, and what a daemon that died in a drill leaves to the next one.
 
-use crate::support::{Client, Root, STATE_LIMIT, client::SUPERVISOR, fake, process, skip, until};
+use crate::support::{
+    Client, Root, STATE_LIMIT, client::SUPERVISOR, fake, fake_mysql, node::free_port, process, skip, until,
+};
 use std::{
     fs,
     io::{BufRead, BufReader, Write},
@@ -56,6 +58,7 @@ fn without_brokers_and_mysql_there_is_nothing_to_drill() {
         (&["drill", "cold-restart", "--confirm", "cold-restart"], "neither brokers nor a MySQL server"),
         (&["drill", "cold-restart"], "--confirm cold-restart says that this is wanted"),
         (&["drill", "two-brokers", "--confirm", "yes"], "writes with acks=all are refused"),
+        (&["drill", "zookeeper-down", "--for", "300s"], "for 300 s no topic can be made"),
     ] {
         let refused = root.fails(8, arguments);
         assert!(refused.stderr.contains(words), "{arguments:?}: {refused}");
@@ -180,16 +183,8 @@ fn a_daemon_of_ones_own_never_makes_a_drill_that_is_for_a_throw_away_cluster() {
 
 #[test]
 fn a_process_that_a_drill_left_stopped_goes_on_with_the_next_daemon() {
-    let root = Root::new(&[fake("a", &[])]);
+    let (root, pid) = left_with_a_stopped_process();
     root.expect_log("was cut short with its daemon");
-    root.up();
-    let pid = root.pid("a");
-    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
-    process::kill(pid, 19);
-    until(STATE_LIMIT, "it is stopped", || if state(pid) == 'T' { Ok(()) } else { Err(state(pid).to_string()) });
-    kill_daemon(&root);
-    let paused = serde_json::json!({"pid": pid, "start_ticks": start_ticks(pid), "boot_id": boot_id.trim()});
-    leave(&root, &serde_json::json!({"paused": paused}));
     root.up();
     assert_ne!(state(pid), 'T');
     assert_eq!(root.pid("a"), pid);
@@ -198,6 +193,45 @@ fn a_process_that_a_drill_left_stopped_goes_on_with_the_next_daemon() {
     });
     let told = told(&root);
     assert!(told.contains("SIGSTOP to a") && told.contains(&format!("SIGCONT to pid {pid}")), "{told}");
+}
+
+/// A root whose daemon was killed while `a` was stopped by its drill; the pid of `a`.
+fn left_with_a_stopped_process() -> (Root, i32) {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    let pid = root.pid("a");
+    let boot_id = fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap();
+    process::kill(pid, 19);
+    until(STATE_LIMIT, "it is stopped", || if state(pid) == 'T' { Ok(()) } else { Err(state(pid).to_string()) });
+    kill_daemon(&root);
+    let paused = serde_json::json!({"pid": pid, "start_ticks": start_ticks(pid), "boot_id": boot_id.trim()});
+    leave(&root, &serde_json::json!({"paused": paused}));
+    (root, pid)
+}
+
+#[test]
+fn a_process_that_a_drill_left_stopped_ends_in_order_without_a_daemon() {
+    let (root, pid) = left_with_a_stopped_process();
+    let down = root.ok(&["down"]);
+    assert!(down.stderr.contains("a: a drill had stopped it: it goes on"), "{down}");
+    assert!(down.stderr.contains("a: stopped (") && !down.stderr.contains("SIGKILL"), "{down}");
+    assert!(!process::alive(pid));
+}
+
+#[test]
+fn a_process_that_a_drill_left_stopped_goes_on_also_with_a_daemon_that_does_not_come_up() {
+    let (root, pid) = left_with_a_stopped_process();
+    for words in ["was cut short with its daemon", "cdc-shim"] {
+        root.expect_log(words);
+    }
+    // Without its shim beside it this program serves nobody, and says so after it has taken the lock.
+    let alone = root.home().join("cdc-supervisor");
+    fs::copy(SUPERVISOR, &alone).unwrap();
+    let daemon = Client::start_program(&root, &[&alone.display().to_string()], &["run"]).wait(STATE_LIMIT);
+    assert_ne!(daemon.code, Some(0), "{daemon}");
+    assert_ne!(state(pid), 'T', "{daemon}");
+    root.up();
+    assert_eq!(root.pid("a"), pid);
 }
 
 #[test]
@@ -214,4 +248,65 @@ fn a_node_that_a_drill_had_ordered_down_is_started_by_the_next_daemon() {
         let told = told(&root);
         if told.contains("started a again") { Ok(()) } else { Err(told) }
     });
+}
+
+#[test]
+fn what_a_drill_could_not_remove_is_tried_again_when_everything_is_whole() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.up();
+    let left = root.path().join("state/drill-left.json");
+    let record = serde_json::json!({
+        "kind": "drill", "detail": "broker-kill", "begun_at": "2026-01-02T03:04:05.006Z", "undo": {"topics": true, "table": true},
+    });
+    fs::write(&left, record.to_string()).unwrap();
+    // There are no brokers that could have them any more.
+    until(STATE_LIMIT, "the record goes", || if left.exists() { Err("it is there".into()) } else { Ok(()) });
+    until(STATE_LIMIT, "that is told", || {
+        let events = root.ok(&["events"]).stdout;
+        if events.contains("drill broker-kill: nothing is left of it any more") { Ok(()) } else { Err(events) }
+    });
+    assert!(!root.path().join("state/operation.json").exists());
+}
+
+/// A stack of `a` and a MySQL server that has failed, under a daemon that runs.
+fn with_a_mysql_server_that_has_failed() -> Root {
+    let root = Root::raw("");
+    root.expect_log("mysql");
+    let artifacts = fake_mysql::offer(root.home(), &["8.4.11"], &root.path().join("nodes/mysql/data"));
+    root.configure_raw(&format!(
+        "[artifacts]\nsources = [\"file\"]\n{artifacts}[mysql]\nversion = \"8.4.11\"\nport = {}\n{}",
+        free_port(),
+        fake("a", &[]).toml()
+    ));
+    let data = root.path().join("nodes/mysql/data");
+    fs::create_dir_all(&data).unwrap();
+    fs::create_dir_all(root.path().join("state/secrets")).unwrap();
+    fs::write(data.join("ibdata1"), "data").unwrap();
+    for name in ["mysql-root", "debezium"] {
+        fs::write(root.path().join("state/secrets").join(name), "secret\n").unwrap();
+    }
+    let up = root.run(&["up", "--detach"]);
+    assert_eq!(up.code, Some(6), "{up}");
+    root.await_state("mysql", "failed");
+    root
+}
+
+#[test]
+fn a_node_that_has_failed_keeps_no_order_waiting_for_what_a_drill_left() {
+    let root = with_a_mysql_server_that_has_failed();
+    root.expect_log("was cut short with its daemon");
+    root.ok(&["stop", "a"]);
+    kill_daemon(&root);
+    leave(&root, &serde_json::json!({"down": ["a"], "table": true}));
+    root.run(&["up", "--detach"]);
+    until(STATE_LIMIT, "it is given up", || {
+        let told = told(&root);
+        let words = ["started a again", "its table is still there (mysql is failed ("];
+        if words.iter().all(|w| told.contains(w)) { Ok(()) } else { Err(told) }
+    });
+    assert!(root.path().join("state/drill-left.json").exists(), "it is removed when it can be");
+    root.await_node("a", "it is ready again", |n| n["state"] == "ready");
+    root.ok(&["reload"]);
+    let steps = root.ok(&["events", "--json"]).stdout;
+    assert!(steps.contains("what it left is being undone: its table removed"), "{steps}");
 }

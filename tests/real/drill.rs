@@ -1,8 +1,8 @@
 //! Drills on the real stack: nothing that was acknowledged is lost, and Kafka's own client says the same; what may not be drilled is
-//! refused; a daemon killed in the middle of a drill leaves nothing behind.
+//! refused; a daemon killed in the middle of a drill leaves nothing behind, and what cannot be removed is removed later.
 
 use crate::{
-    stack::{SETTLE, Stack},
+    stack::{NODES, SETTLE, Stack},
     support::{STATE_LIMIT, VERB_LIMIT, left_to_long, process, until},
 };
 use cdc_supervisor::clients::{kafka::Admin, mysql::Mysql};
@@ -105,8 +105,12 @@ fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_ma
     assert_eq!(names, ["broker-kill", "broker-term", "mysql-kill", "zookeeper-restart", "cold-restart", "two-brokers"]);
     assert!(stack.ok(&["drill", "history"]).stdout.contains("LONGEST GAP"));
 
-    killed_in_the_middle(&stack, &admin);
-    with_a_client_that_is_not_ours(&stack, &admin);
+    let independent = Independent::begin(&stack, &admin);
+    killed_while_a_broker_is_stopped(&stack, &admin);
+    killed_in_the_middle(&stack, &admin, "two-brokers", "killed and kept down", 2, &["started broker-"]);
+    killed_in_the_middle(&stack, &admin, "cold-restart", "everything is stopped", 2, &["started "]);
+    what_could_not_be_removed_is_removed_later(&stack, &admin);
+    independent.end_with_a_broker_that_is_killed(&stack, &admin);
     assert_eq!(stack.rows("orders"), 3, "no row of the user's is touched");
 }
 
@@ -125,6 +129,18 @@ fn what_is_kept_broken_for_a_while_loses_nothing_either() {
     drill(&stack, &["broker-pause", "--for", "30s", "--confirm", "broker-pause"]);
     drill(&stack, &["zookeeper-down", "--confirm", "zookeeper-down"]);
     no_trace(&stack, &admin);
+    // SIGKILL to the daemon in the middle of the kinds that the short form leaves out.
+    let independent = Independent::begin(&stack, &admin);
+    for (name, step, gone, said) in [
+        ("broker-kill", "SIGKILL to broker-", 1, &[][..]),
+        ("broker-term", "SIGTERM to broker-", 1, &[]),
+        ("zookeeper-restart", "is restarted", 1, &[]),
+        ("zookeeper-down", "killed and kept down", 1, &["started zookeeper again"]),
+        ("mysql-kill", "SIGKILL to mysql", 1, &[]),
+    ] {
+        killed_in_the_middle(&stack, &admin, name, step, gone, said);
+    }
+    independent.end_with_a_broker_that_is_killed(&stack, &admin);
 }
 
 fn refusals(stack: &Stack, admin: &Admin) {
@@ -135,6 +151,8 @@ fn refusals(stack: &Stack, admin: &Admin) {
     // partitions that only one broker has: one on each
     create(stack, admin, "lonely", 1);
     refused("would take something of yours offline: lonely-");
+    let two = stack.fails(8, &["drill", "two-brokers", "--confirm", "two-brokers"]);
+    assert!(two.stderr.contains("would take something of yours offline: lonely-"), "{two}");
     delete(stack, admin, "lonely");
     // somebody else's topic and table of our names
     create(stack, admin, "cdc-supervisor-drill-2", 3);
@@ -195,8 +213,7 @@ fn refusals(stack: &Stack, admin: &Admin) {
 }
 
 /// SIGKILL to the daemon while a broker is stopped: the next one has it go on, and removes what the drill has made.
-fn killed_in_the_middle(stack: &Stack, admin: &Admin) {
-    stack.expect_log("was cut short with its daemon");
+fn killed_while_a_broker_is_stopped(stack: &Stack, admin: &Admin) {
     let client = stack.spawn(&["drill", "broker-pause", "--for", "60s", "--confirm", "broker-pause"]);
     let pids: Vec<i32> = (1..=3).map(|id| stack.pid(&format!("broker-{id}"))).collect();
     let stopped = || {
@@ -209,50 +226,110 @@ fn killed_in_the_middle(stack: &Stack, admin: &Admin) {
     until(VERB_LIMIT, "a broker is stopped", || stopped().map(|_| ()).ok_or_else(|| "none".into()));
     process::kill(stack.daemon(), 9);
     assert_ne!(client.wait(VERB_LIMIT).code, Some(0));
-    stack.up();
+    undone_by_the_next(stack, admin, "broker-pause", &["SIGCONT to pid"]);
     assert_eq!(stopped(), None, "the next daemon has it go on");
+}
+
+/// SIGKILL to the daemon as soon as its drill is at this step and so many of the nodes' processes are gone.
+fn killed_in_the_middle(stack: &Stack, admin: &Admin, drill: &str, step: &str, gone: usize, said: &[&str]) {
+    let pids = NODES.map(|node| stack.pid(node));
+    let client = stack.spawn(&["drill", drill, "--confirm", drill]);
+    let record = stack.path().join("state/operation.json");
+    let began = Instant::now();
+    loop {
+        let text = fs::read_to_string(&record).unwrap_or_default();
+        let dead = pids.iter().filter(|pid| !process::alive(**pid)).count();
+        if text.contains(step) && dead >= gone {
+            break;
+        }
+        assert!(began.elapsed() < VERB_LIMIT, "{drill}: {dead} are gone, and the record is {text}");
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    process::kill(stack.daemon(), 9);
+    assert_ne!(client.wait(VERB_LIMIT).code, Some(0));
+    undone_by_the_next(stack, admin, drill, said);
+}
+
+/// A new daemon undoes what the drill left and says so: everything is ready, and nothing of the drill is there.
+fn undone_by_the_next(stack: &Stack, admin: &Admin, drill: &str, said: &[&str]) {
+    stack.expect_log("was cut short with its daemon");
+    let before = stack.events("operation-left").len();
+    stack.up();
     let began = Instant::now();
     while stack.path().join("state/operation.json").exists() {
         assert!(began.elapsed() < DRILL, "what the drill has left is not removed");
         std::thread::sleep(Duration::from_millis(200));
     }
+    for node in NODES {
+        stack.await_node(node, "ready", |n| n["state"] == "ready");
+    }
     no_trace(stack, admin);
-    let events = stack.ok(&["events"]).stdout;
-    for words in ["drill broker-pause, begun at", "SIGCONT to pid", "removed its topics", "removed its table"] {
-        assert!(events.contains(words), "{words}: {events}");
+    assert!(!stack.path().join("state/drill-left.json").exists());
+    let told = stack.events("operation-left")[before..].join("\n");
+    let begun = format!("drill {drill}, begun at");
+    for words in [begun.as_str(), "removed its topics", "removed its table"].iter().chain(said) {
+        assert!(told.contains(words), "{words}: {told}");
     }
 }
 
-/// Kafka's VerifiableProducer writes while a broker is killed, its VerifiableConsumer reads: whatever was acknowledged is there.
-fn with_a_client_that_is_not_ours(stack: &Stack, admin: &Admin) {
-    create(stack, admin, "independent", 3);
-    let said = stack.home().join("producer.json");
-    let arguments = ["--throughput", "500", "--acks", "-1", "--max-messages", "10000"];
-    let mut producer = verifiable(stack, "VerifiableProducer", &said, &arguments);
-    until(VERB_LIMIT, "it writes", || if acknowledged(&said).len() > 500 { Ok(()) } else { Err("nothing".into()) });
-    let victim = stack.pid("broker-2");
-    process::kill(victim, 9);
-    until(SETTLE, "broker-2 is ready again", || {
-        let node = stack.node("broker-2");
-        if node["state"] == "ready" && node["pid"] != victim { Ok(()) } else { Err(node.to_string()) }
+/// A topic and a table of a drill are there, and word of them: they go, and the word with them.
+fn what_could_not_be_removed_is_removed_later(stack: &Stack, admin: &Admin) {
+    let mark = [("retention.ms", "86399117")];
+    stack.call(admin.create_topic("cdc-supervisor-drill-2", 3, 3, &mark, CALL)).unwrap();
+    let mut root = stack.mysql();
+    let table = "CREATE TABLE cdc_supervisor.drill (a INT) COMMENT = 'made by cdc-supervisor for a drill, and removed after it'";
+    stack.call(root.run(&[table.to_owned()])).unwrap();
+    stack.call(root.close());
+    let left = stack.path().join("state/drill-left.json");
+    let record = serde_json::json!({
+        "kind": "drill", "detail": "broker-kill", "begun_at": "2026-01-02T03:04:05.006Z", "undo": {"topics": true, "table": true},
     });
-    stack.await_whole(admin);
-    ended(&mut producer, "the producer");
-    let wanted = acknowledged(&said);
-    assert!(wanted.len() > 5_000, "{} acknowledged", wanted.len());
-    let count: i64 = stack.call(admin.end_offsets("independent", &[0, 1, 2], CALL)).unwrap().iter().sum();
-    let read = stack.home().join("consumer.json");
-    let count = count.to_string();
-    let arguments = ["--group-id", "independent", "--reset-policy", "earliest", "--verbose", "--max-messages", &count];
-    let mut consumer = verifiable(stack, "VerifiableConsumer", &read, &arguments);
-    ended(&mut consumer, "the consumer");
-    let there = values(&read, "record_data");
-    let lost: Vec<&String> = wanted.difference(&there).take(10).collect();
-    assert!(lost.is_empty(), "acknowledged to Kafka's own producer and gone: {lost:?}");
-    eprintln!(
-        "VerifiableProducer: {} acknowledged while broker-2 was killed, VerifiableConsumer read all of them",
-        wanted.len()
-    );
+    fs::write(&left, record.to_string()).unwrap();
+    until(SETTLE, "the word of it goes", || if left.exists() { Err("it is there".into()) } else { Ok(()) });
+    no_trace(stack, admin);
+    let ended = stack.events("operation-ended");
+    assert_eq!(ended.last().unwrap(), "drill broker-kill: removed its topics; removed its table");
+}
+
+/// Kafka's VerifiableProducer, which writes meanwhile; its VerifiableConsumer reads in the end: whatever was acknowledged is there.
+struct Independent(Child);
+
+impl Independent {
+    fn begin(stack: &Stack, admin: &Admin) -> Self {
+        create(stack, admin, "independent", 3);
+        let said = stack.home().join("producer.json");
+        let producer = verifiable(stack, "VerifiableProducer", &said, &["--throughput", "500", "--acks", "-1"]);
+        until(VERB_LIMIT, "it writes", || if acknowledged(&said).len() > 500 { Ok(()) } else { Err("nothing".into()) });
+        Self(producer)
+    }
+
+    fn end_with_a_broker_that_is_killed(mut self, stack: &Stack, admin: &Admin) {
+        let victim = stack.pid("broker-2");
+        process::kill(victim, 9);
+        until(SETTLE, "broker-2 is ready again", || {
+            let node = stack.node("broker-2");
+            if node["state"] == "ready" && node["pid"] != victim { Ok(()) } else { Err(node.to_string()) }
+        });
+        stack.await_whole(admin);
+        process::kill(i32::try_from(self.0.id()).unwrap(), 15);
+        ended(&mut self.0, "the producer");
+        let wanted = acknowledged(&stack.home().join("producer.json"));
+        assert!(wanted.len() > 5_000, "{} acknowledged", wanted.len());
+        let count: i64 = stack.call(admin.end_offsets("independent", &[0, 1, 2], CALL)).unwrap().iter().sum();
+        let read = stack.home().join("consumer.json");
+        let count = count.to_string();
+        let arguments =
+            ["--group-id", "independent", "--reset-policy", "earliest", "--verbose", "--max-messages", &count];
+        let mut consumer = verifiable(stack, "VerifiableConsumer", &read, &arguments);
+        ended(&mut consumer, "the consumer");
+        let there = values(&read, "record_data");
+        let lost: Vec<&String> = wanted.difference(&there).take(10).collect();
+        assert!(lost.is_empty(), "acknowledged to Kafka's own producer and gone: {lost:?}");
+        eprintln!(
+            "VerifiableProducer: {} acknowledged while the daemon and broker-2 were killed, VerifiableConsumer read all of them",
+            wanted.len()
+        );
+    }
 }
 
 /// Runs a class of Kafka's tools with the JVM and the class path of a broker that runs.

@@ -3,7 +3,7 @@
 
 use crate::{
     stack::Turn,
-    support::{Output, Root, STATE_LIMIT, process, skip, until},
+    support::{Client, Output, Root, STATE_LIMIT, client::SUPERVISOR, left_to_long, process, skip, until},
 };
 use serde_json::Value;
 use std::{
@@ -142,6 +142,38 @@ fn an_interrupted_drill_and_a_killed_one_leave_nothing_for_good() {
     let none = place.root.spawn(&["drill", "port-thief"]).wait(DRILL);
     assert_eq!(none.code, Some(8), "{none}");
     assert!(none.stderr.contains("no brokers") && none.stderr.contains("an earlier drill that was killed"), "{none}");
+    place.nothing_left();
+}
+
+/// As somebody who is not root: the file system is in a user namespace (`sys::confine`).
+#[test]
+fn an_ordinary_user_fills_a_disk_of_their_own_and_leaves_nothing() {
+    const NAME: &str = "an_ordinary_user_fills_a_disk_of_their_own_and_leaves_nothing";
+    if !nix::unistd::Uid::effective().is_root() {
+        return skip(NAME, "only root can become somebody else");
+    }
+    if std::env::var_os("CDC_TEST_LONG").is_none() {
+        return left_to_long(NAME, "the same drill as root is in the short form");
+    }
+    let place = Place::new();
+    let open = |path: &Path, mode| fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+    open(place.root.home(), 0o777);
+    open(place.root.config(), 0o644);
+    for program in [SUPERVISOR, env!("CARGO_BIN_EXE_cdc-shim")] {
+        fs::copy(program, place.root.home().join(Path::new(program).file_name().unwrap())).unwrap();
+    }
+    fs::create_dir_all(place.root.path()).unwrap();
+    std::os::unix::fs::chown(place.root.path(), Some(65_534), Some(65_534)).unwrap();
+    let program = place.root.home().join("cdc-supervisor").display().to_string();
+    let wrapper = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", &program];
+    let output = Client::start_program(&place.root, &wrapper, &["drill", "disk-full", "--json"]).wait(DRILL);
+    if output.code == Some(4) && output.stderr.contains("does not let this user mount one") {
+        return skip(NAME, "the kernel lets no ordinary user mount anything");
+    }
+    assert_eq!(output.code, Some(0), "{output}");
+    let report: Value = serde_json::from_str(&output.stdout).unwrap();
+    assert_eq!((&report["verdict"], &report["kafka"]["lost"]), (&"passed".into(), &0.into()), "{report:#}");
+    assert_says(&observed(&report), &["disk", "nothing was started again"]);
     place.nothing_left();
 }
 

@@ -44,9 +44,9 @@ pub(super) async fn run(context: &Context, asked: Drill) -> Result<Exit, CliErro
         Drill::History { last, json } => return history(context, last, json),
     };
     if plan.confirm.is_none()
-        && let Some(what) = plan.drill.interrupts()
+        && let Some(what) = plan.interrupts()
     {
-        plan.confirm = typed(context, plan.drill, what).await;
+        plan.confirm = typed(context, plan.drill, &what).await;
     }
     let report = made(context, plan).await?;
     shown(context, &report, json)
@@ -178,7 +178,8 @@ fn told(report: &Report, paint: Paint) -> String {
     let (word, colour) = if report.passed() { ("passed", AnsiColor::Green) } else { ("FAILED", AnsiColor::Red) };
     let faults = report.faults.iter().map(|fault| format!("  {}", printable(fault, 400)));
     let verdict = format!("{} (drill #{})", paint.with(colour.on_default().bold(), word), report.id);
-    lines.extend(std::iter::once(verdict).chain(faults));
+    let left = report.left.iter().map(|left| format!("  {}", printable(left, 400)));
+    lines.extend(std::iter::once(verdict).chain(faults).chain(left));
     lines.join("\n")
 }
 
@@ -189,8 +190,12 @@ fn counted(what: &str, tally: &Tally) -> String {
         Ok(after) => format!("from {} after the fault on", seconds(Some(after))),
         Err(_) => format!("from {} before the fault on", seconds(Some(tally.longest_gap_at_ms.unsigned_abs()))),
     };
+    let unread = match tally.unread {
+        0 => String::new(),
+        n => format!(" {} not read back,", grouped(n)),
+    };
     format!(
-        "{what:<8} {} acknowledged, {} lost, {} twice, {} out of order, {} late; longest gap {gap}, {at}",
+        "{what:<8} {} acknowledged, {} lost,{unread} {} twice, {} out of order, {} late; longest gap {gap}, {at}",
         grouped(tally.acknowledged),
         grouped(tally.lost),
         grouped(tally.duplicated),
@@ -237,6 +242,7 @@ mod tests {
             },
             throw_away: false,
             observed: vec![],
+            left: vec![],
         }
     }
 
@@ -264,6 +270,23 @@ passed (drill #7)";
         let text = told(&thief, Paint { on: false });
         let expected = "\non a throw-away cluster, which is removed again\n  broker-2 is not started: port 20001 is taken\n\n   0.00 s  death seen\n";
         assert!(text.contains(expected), "{text}");
+    }
+
+    #[test]
+    fn what_could_not_be_read_back_is_counted_apart() {
+        let mut failed = report();
+        failed.kafka.as_mut().unwrap().unread = 1_200;
+        let text = told(&failed, Paint { on: false });
+        assert!(text.contains("4,123 acknowledged, 0 lost, 1,200 not read back, 0 twice"), "{text}");
+    }
+
+    #[test]
+    fn what_is_still_there_is_told_with_the_verdict() {
+        let mut left = report();
+        left.left = vec!["its table is still there (mysql is failed)".into()];
+        let text = told(&left, Paint { on: false });
+        assert!(text.ends_with("passed (drill #7)\n  its table is still there (mysql is failed)"), "{text}");
+        assert!(as_json(&report()).unwrap().contains(r#""observed":[],"left":[]"#), "never missing");
     }
 
     #[test]

@@ -234,12 +234,7 @@ impl<'a> Fault<'a> {
 
 /// SIGCONT to a process that was stopped, if it is still that one; none: it is not there any more.
 pub(super) fn go_on(paused: &ProcessId) -> Option<Result<(), String>> {
-    // The descriptor is taken first: what it names afterwards is looked at through it.
-    let pidfd = process::pidfd_open(paused.pid).ok()?;
-    if !process::is_same_alive(paused) {
-        return None;
-    }
-    let sent = process::pidfd_signal(&pidfd, libc::SIGCONT);
+    let sent = process::go_on(paused)?;
     Some(sent.map_err(|e| format!("pid {} is stopped and could not be told to go on: {e}", paused.pid)))
 }
 

@@ -128,8 +128,15 @@ impl Ledger {
 
     /// Judges it by what was read back: the numbers of each partition in the order they lie there; none: not a number of ours.
     pub(super) fn judge(&self, read: &[Vec<Option<u64>>], fault: Moment) -> Tally {
+        self.judge_with(read, &[], fault)
+    }
+
+    /// The same where in each partition so many are there that were not read. Which ones nobody knows: of those that are missing only
+    /// what is more than that is lost for certain, and is named from the lowest number on.
+    pub(super) fn judge_with(&self, read: &[Vec<Option<u64>>], unread: &[u64], fault: Moment) -> Tally {
         let mut tally = Tally { sent: self.count(), ..Tally::default() };
         let mut times = vec![0u32; self.entries.len()];
+        let mut missing = vec![Vec::new(); self.last.len()];
         for (partition, numbers) in read.iter().enumerate() {
             self.count_partition(partition, numbers, &mut times, &mut tally);
         }
@@ -144,12 +151,19 @@ impl Ledger {
             tally.late += u64::from(waited > LATE_MS);
             tally.slowest_ms = tally.slowest_ms.max(waited);
             if times == 0 {
-                tally.lost += 1;
-                if tally.lost_numbers.len() < NAMED {
-                    tally.lost_numbers.push(number);
-                }
+                missing[self.partition_of(number)].push(number);
             }
         }
+        for (numbers, unread) in missing.iter_mut().zip(unread.iter().copied().chain(std::iter::repeat(0))) {
+            let there = numbers.len().min(usize::try_from(unread).unwrap_or(usize::MAX));
+            numbers.truncate(numbers.len() - there);
+            tally.unread += u64::try_from(there).unwrap_or(u64::MAX);
+        }
+        let mut lost = missing.concat();
+        lost.sort_unstable();
+        tally.lost = u64::try_from(lost.len()).unwrap_or(u64::MAX);
+        lost.truncate(NAMED);
+        tally.lost_numbers = lost;
         let (gap, began) = self.longest_gap(self.since_opened(fault));
         tally.longest_gap_ms = u64::from(gap);
         tally.longest_gap_at_ms = i64::from(began) - i64::from(self.since_opened(fault));
@@ -201,6 +215,10 @@ pub(super) fn faults(what: &str, tally: &Tally, abandoned: u64) -> Vec<String> {
         let named: Vec<String> = tally.lost_numbers.iter().map(u64::to_string).collect();
         let more = if tally.lost > u64::try_from(named.len()).unwrap_or(0) { ", …" } else { "" };
         faults.push(format!("{} acknowledged and lost: {}{more}", count(tally.lost), named.join(", ")));
+    }
+    if tally.unread > 0 {
+        let ending = if tally.unread == 1 { "" } else { "s" };
+        faults.push(format!("{} acknowledged {what}{ending} could not be read back", tally.unread));
     }
     for (n, words) in [
         (tally.duplicated, "there more than once"),
@@ -275,6 +293,28 @@ mod tests {
         assert_eq!(judged(&|r| r[0].push(Some(3))), ["1 record that nobody of this drill has written"], "of the other");
         assert_eq!(judged(&|r| r.clear()), ["10 records acknowledged and lost: 0, 1, 2, 3, 4, 5, 6, 7, 8, 9"]);
         assert_eq!(faults("row", &Ledger::open(1, OPENED).judge(&[], at(0)), 0), ["no row was acknowledged"]);
+    }
+
+    #[test]
+    fn what_could_not_be_read_is_not_called_lost() {
+        let ledger = steady(2, 10);
+        let mut read = all(&ledger);
+        read[0].truncate(2);
+        let tally = ledger.judge_with(&read, &[3, 0], at(0));
+        assert_eq!((tally.lost, tally.unread), (0, 3));
+        assert_eq!(faults("record", &tally, 0), ["3 acknowledged records could not be read back"]);
+        let tally = ledger.judge_with(&read, &[1, 7], at(0));
+        assert_eq!(
+            (tally.lost, tally.unread, tally.lost_numbers.as_slice()),
+            (2, 1, &[4, 6][..]),
+            "one of three can be there"
+        );
+        assert_eq!(
+            faults("record", &tally, 0),
+            ["2 records acknowledged and lost: 4, 6", "1 acknowledged record could not be read back"]
+        );
+        let tally = ledger.judge_with(&all(&ledger), &[3, 3], at(0));
+        assert_eq!((tally.lost, tally.unread), (0, 0), "copies, or what was given up");
     }
 
     #[test]

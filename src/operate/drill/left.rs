@@ -1,25 +1,30 @@
-//! What a drill leaves that its daemon did not live to end: a process that is stopped goes on at once; nodes are started again, and
+//! What a drill leaves that its daemon did not live to end: a process that is stopped goes on; nodes are started again, and
 //! topics and table removed, as soon as there is somebody to ask.
 
 use super::{
     brokers,
-    fault::{Undo, go_on},
-    records, rows,
+    fault::{Undo, go_on, words},
+    owed, records, rows,
 };
 use crate::{
-    engine::{EngineOrder, Handle, Wanted},
-    operate::{operation::Record, prove::Targets, whole},
+    base::{Layout, NodeKind, NodeName, units::human_duration},
+    engine::{EngineOrder, Handle, NodeSnapshot, Snapshot, Wanted, disk::NO_ROOM},
+    operate::{
+        operation::{Record, Running},
+        prove::Targets,
+        whole,
+    },
     sys::clock,
 };
 use std::time::Duration;
 use tokio::time::sleep;
 
-/// How long the stack may take to be there, so that what is left can be removed.
-const WITHIN: Duration = Duration::from_secs(600);
+/// How long nodes may take to serve, and the stack to be whole, while other operations are kept away: as long as a drill itself waits.
+const WITHIN: Duration = Duration::from_secs(180);
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Sends SIGCONT to the process that the drill had stopped, if it is still that one. Before anything else: nobody waits for a
-/// broker that cannot move. Says what was done.
+/// Sends SIGCONT to the process that the drill had stopped, if it is still that one. It has had one from whoever took the daemon's lock
+/// (`offline::paused`); this one is for the words. Says what was done.
 pub fn continue_paused(left: &Record) -> Option<String> {
     let paused = left.undo::<Undo>()?.paused?;
     Some(match go_on(&paused)? {
@@ -28,70 +33,195 @@ pub fn continue_paused(left: &Record) -> Option<String> {
     })
 }
 
-/// Undoes the rest: what it had ordered down is started, what it had made is removed. Says what was done and what was not.
-pub async fn undo(left: &Record, engine: &Handle, targets: &Targets) -> Vec<String> {
-    let Some(undo) = left.undo::<Undo>() else { return Vec::new() };
+/// Undoes the rest: what it had ordered down is started, what it had made is removed. Says what was done and what was not. Who asks
+/// meanwhile hears what is being done, and it is given up as soon as waiting is of no use: what is missing then may need an order
+/// that is kept away. What is still there then is kept on record and removed later (`owed`).
+pub async fn undo(
+    left: &Record,
+    running: &Running,
+    engine: &Handle,
+    targets: &Targets,
+    layout: &Layout,
+) -> Vec<String> {
+    let Some(mut undo) = left.undo::<Undo>() else { return Vec::new() };
     let mut said = Vec::new();
-    let snapshot = engine.snapshot();
-    let down =
-        |name: &&crate::base::NodeName| snapshot.nodes.iter().any(|n| n.name == **name && n.wanted == Wanted::Down);
-    let nodes: Vec<_> = undo.down.iter().filter(down).cloned().collect();
-    if !nodes.is_empty() {
-        let names: Vec<&str> = nodes.iter().map(crate::base::NodeName::as_str).collect();
-        let words = names.join(", ");
-        said.push(match engine.order(EngineOrder::Start { nodes: nodes.clone(), with_needs: false }).await {
-            Ok(_) => format!("started {words} again"),
-            Err(e) => format!("{words} did not start: {e:?}"),
+    let is_down = |name: &NodeName| {
+        let snapshot = engine.snapshot();
+        snapshot.nodes.iter().any(|n| n.name == *name && n.wanted == Wanted::Down)
+    };
+    undo.down.retain(is_down);
+    if !undo.down.is_empty() {
+        let names = list(undo.down.iter());
+        doing(running, &format!("{names} started again"), &undo);
+        said.push(match start(engine, &undo.down).await {
+            Ok(()) => format!("started {names} again"),
+            Err(why) => format!("{names} told to start; not all serve yet: {why}"),
         });
     }
-    if !undo.topics && !undo.table {
-        return said;
+    // Who is wanted up by now starts whatever becomes of this daemon.
+    undo.down.retain(is_down);
+    for part in [Part::Topics, Part::Table] {
+        if !*part.of(&mut undo) {
+            continue;
+        }
+        doing(running, &format!("its {} removed", part.word()), &undo);
+        let done = match there(engine, targets, part).await {
+            Ok(()) => removed(targets, part).await,
+            Err(why) => Err(why),
+        };
+        *part.of(&mut undo) = done.is_err();
+        said.extend(done.unwrap_or_else(|why| Some(still_there(part, &why))));
     }
-    if !until_there(engine, targets).await {
-        said.push("its topics and its table are still there: the next drill removes them".into());
-        return said;
-    }
-    if let Some(kafka) = targets.kafka.as_ref().filter(|_| undo.topics) {
-        said.push(match records::remove_left(kafka).await {
-            Ok(None) => "removed its topics".into(),
-            Ok(Some(taken)) => format!("left its topics alone: {} is somebody else's", taken.0),
-            Err(e) => format!("its topics are still there ({}): the next drill removes them", e.in_one_line()),
-        });
-    }
-    if let Some(mysql) = targets.mysql.as_ref().filter(|_| undo.table) {
-        said.push(match rows::remove_left(mysql).await {
-            Ok(()) => "removed its table".into(),
-            Err(e) => format!("its table is still there ({}): the next drill removes it", e.in_one_line()),
-        });
+    // The record of who is on the way down stays, and says the same.
+    if !engine.snapshot().ending
+        && let Err(e) = owed::settle(layout, left, &undo)
+    {
+        tracing::warn!(error = %e.source, "{e}");
     }
     said
 }
 
-/// Waits until every node serves, and every broker answers for every other. Not for one that somebody has ordered down meanwhile:
-/// other operations would be kept away for it.
-async fn until_there(engine: &Handle, targets: &Targets) -> bool {
+/// Removes it; what is to be said of it.
+async fn removed(targets: &Targets, part: Part) -> Result<Option<String>, String> {
+    match part {
+        Part::Topics => {
+            let Some(kafka) = &targets.kafka else { return Ok(None) };
+            let taken = records::remove_left(kafka).await.map_err(|e| e.in_one_line())?;
+            Ok(Some(match taken {
+                None => "removed its topics".to_owned(),
+                Some(taken) => format!("left its topics alone: {} is somebody else's", taken.0),
+            }))
+        }
+        Part::Table => {
+            let Some(mysql) = &targets.mysql else { return Ok(None) };
+            rows::remove_left(mysql).await.map_err(|e| e.in_one_line())?;
+            Ok(Some("removed its table".to_owned()))
+        }
+    }
+}
+
+/// What is said of a part that could not be removed.
+pub(super) fn still_there(part: Part, why: &str) -> String {
+    let (verb, them) = if part == Part::Topics { ("are", "they are") } else { ("is", "it is") };
+    format!("its {} {verb} still there ({why}): {them} removed as soon as everything is whole", part.word())
+}
+
+/// Tells who asks, and the next daemon, what is being done.
+fn doing(running: &Running, what: &str, undo: &Undo) {
+    if let Err(e) = running.step(format!("what it left is being undone: {what}"), undo.value()) {
+        // The record says more than is left then, and what is done twice does no harm.
+        tracing::warn!(error = %e.source, "{e}");
+    }
+}
+
+/// Has nodes start; done when all serve, or waiting for it is of no use.
+async fn start(engine: &Handle, nodes: &[NodeName]) -> Result<(), String> {
+    let mut changes = engine.watch();
+    let ordered = engine.order(EngineOrder::Start { nodes: nodes.to_vec(), with_needs: false });
+    let too_long = sleep(WITHIN);
+    tokio::pin!(ordered, too_long);
+    loop {
+        // Brokers wait for ZooKeeper.
+        let of = |n: &NodeSnapshot| nodes.contains(&n.name) || n.kind == NodeKind::Zookeeper;
+        let why = of_no_use(&changes.borrow_and_update(), of);
+        if let Some(why) = why {
+            return Err(why);
+        }
+        tokio::select! {
+            done = &mut ordered => return done.map(drop).map_err(words),
+            // One that has ended is answered by the order.
+            Ok(()) = changes.changed() => {}
+            () = &mut too_long => return Err(format!("not within {}", human_duration(WITHIN))),
+        }
+    }
+}
+
+/// Why it is of no use to wait for these nodes; none: something is under way. A node that has failed, or for which there is no room or
+/// no program, starts when somebody has done something about it.
+fn of_no_use(snapshot: &Snapshot, of: impl Fn(&NodeSnapshot) -> bool) -> Option<String> {
+    let missing = || snapshot.nodes.iter().filter(|n| of(n) && n.wanted == Wanted::Up && !n.serves);
+    if missing().any(|n| !matches!(n.state, "waiting" | "failed")) {
+        return None;
+    }
+    let stuck = missing().filter(|n| n.state == "failed" || n.lacks_program || n.detail.contains(NO_ROOM));
+    let stuck: Vec<String> = stuck.map(|n| format!("{} is {} ({})", n.name, n.state, n.detail)).collect();
+    (!stuck.is_empty()).then(|| stuck.join("; "))
+}
+
+/// What a drill makes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Part {
+    Topics,
+    Table,
+}
+
+impl Part {
+    fn word(self) -> &'static str {
+        match self {
+            Part::Topics => "topics",
+            Part::Table => "table",
+        }
+    }
+
+    /// Whether it has to be removed.
+    fn of(self, undo: &mut Undo) -> &mut bool {
+        match self {
+            Part::Topics => &mut undo.topics,
+            Part::Table => &mut undo.table,
+        }
+    }
+
+    /// A node that is asked to remove it, or needed for that.
+    fn needs(self, kind: NodeKind) -> bool {
+        match kind {
+            NodeKind::Zookeeper | NodeKind::Broker(_) => self == Part::Topics,
+            NodeKind::Mysql => self == Part::Table,
+            NodeKind::KafkaUi | NodeKind::Command => false,
+        }
+    }
+}
+
+/// Waits until whoever has a part in it is there. Not for one that somebody has ordered down meanwhile: other operations would be kept
+/// away for it.
+async fn there(engine: &Handle, targets: &Targets, part: Part) -> Result<(), String> {
     let began = clock::now();
-    while clock::now().since(began) < WITHIN {
+    loop {
         let snapshot = engine.snapshot();
-        if snapshot.ending {
-            return false;
+        if let Some(why) = in_vain(&snapshot, part) {
+            return Err(why);
         }
-        let nodes = snapshot.nodes.iter().filter(|n| super::ready::is_of_the_stack(n.kind));
-        if nodes.clone().any(|n| n.wanted == Wanted::Down) {
-            return false;
-        }
-        let serve = nodes.clone().all(|n| n.serves);
-        let whole = match brokers(targets) {
-            Some(brokers) if serve => whole::ask(&brokers).await.in_the_way(None, false, &[]).is_none(),
-            Some(_) => false,
-            None => serve,
-        };
-        if whole {
-            return true;
+        let Some(why) = missing(&snapshot, targets, part).await else { return Ok(()) };
+        if clock::now().since(began) >= WITHIN {
+            return Err(format!("not whole within {}: {why}", human_duration(WITHIN)));
         }
         sleep(LOOK_EVERY).await;
     }
-    false
+}
+
+/// Why a part cannot be removed now; none: every node for it serves, and every broker answers for every other.
+pub(super) async fn missing(snapshot: &Snapshot, targets: &Targets, part: Part) -> Option<String> {
+    if !snapshot.nodes.iter().filter(|n| part.needs(n.kind)).all(|n| n.serves) {
+        return Some("not every node serves".into());
+    }
+    let brokers = brokers(targets).filter(|_| part == Part::Topics)?;
+    whole::ask(&brokers).await.in_the_way(None, false, &[])
+}
+
+/// Why nobody waits until a part can be removed.
+fn in_vain(snapshot: &Snapshot, part: Part) -> Option<String> {
+    if snapshot.ending {
+        return Some("the supervisor is on its way down".into());
+    }
+    let down = snapshot.nodes.iter().filter(|n| part.needs(n.kind) && n.wanted == Wanted::Down);
+    let down = list(down.map(|n| &n.name));
+    if !down.is_empty() {
+        return Some(format!("down by order: {down}"));
+    }
+    of_no_use(snapshot, |n| part.needs(n.kind))
+}
+
+fn list<'a>(names: impl Iterator<Item = &'a NodeName>) -> String {
+    names.map(NodeName::as_str).collect::<Vec<_>>().join(", ")
 }
 
 #[cfg(test)]
@@ -116,6 +246,42 @@ mod tests {
             left_down: Vec::new(),
             asked: None,
         }
+    }
+
+    #[test]
+    fn nobody_waits_for_what_only_somebody_else_can_mend() {
+        let stack = |states: [(&'static str, &str); 3]| Snapshot {
+            nodes: (1..)
+                .zip(states)
+                .map(|(id, (state, detail))| {
+                    let mut node = NodeSnapshot::sample(NodeName::broker(id), NodeKind::Broker(id), state, 1);
+                    node.serves = state == "ready";
+                    node.detail = detail.into();
+                    std::sync::Arc::new(node)
+                })
+                .collect(),
+            ending: false,
+        };
+        let no_room = format!("{NO_ROOM}: less than 512M were free on /srv");
+        let held = ("waiting", no_room.as_str());
+        let why = |states| in_vain(&stack(states), Part::Topics);
+        assert_eq!(why([("ready", ""), ("starting", ""), held]), None, "one is under way");
+        assert_eq!(why([("ready", ""), ("waiting", "waits for zookeeper"), ("ready", "")]), None);
+        assert_eq!(
+            why([("ready", ""), ("waiting", "waits for broker-3"), held]),
+            Some(format!("broker-3 is waiting ({no_room})"))
+        );
+        let failed = ("failed", "exit 1");
+        assert_eq!(why([failed, ("stopping", ""), failed]), None);
+        assert_eq!(
+            why([failed, ("ready", ""), held]),
+            Some(format!("broker-1 is failed (exit 1); broker-3 is waiting ({no_room})"))
+        );
+        assert_eq!(in_vain(&stack([failed; 3]), Part::Table), None, "MySQL has no part in it");
+        let mut down = stack([("ready", ""); 3]);
+        down.nodes[1] = std::sync::Arc::new(NodeSnapshot { wanted: Wanted::Down, ..(*down.nodes[1]).clone() });
+        assert_eq!(in_vain(&down, Part::Topics), Some("down by order: broker-2".into()));
+        assert!(in_vain(&Snapshot { ending: true, ..down }, Part::Table).is_some());
     }
 
     #[test]

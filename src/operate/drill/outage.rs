@@ -82,7 +82,7 @@ pub(super) async fn watch(
     let mut outage = Outage {
         drill: plan.drill,
         watch: Watch::begin(at, &felt, &snapshot, before.as_ref()),
-        lasts: plan.lasts_ms.map(Duration::from_millis).or(plan.drill.lasts()).or(apart.then_some(HELD)),
+        lasts: plan.lasts().or(apart.then_some(HELD)),
         evidence: apart.then(Evidence::new),
         refusal: Refusal::wanted(plan.drill, load, victims, before.as_ref()),
         at: at.moment,

@@ -1,6 +1,6 @@
 //! Whether a drill may begin, and what it takes: the cluster must be whole, and nothing of the user's may go offline by it.
 
-use super::timeline::broker_id;
+use super::{records::TOPICS, timeline::broker_id};
 use crate::{
     base::{
         NodeKind, NodeName,
@@ -49,7 +49,7 @@ pub(super) fn agreed(plan: &Plan) -> Result<(), Refused> {
             return Err(usage(format!("{} for {asked}: 1 s to {most} can be had", plan.drill)));
         }
     }
-    match (plan.drill.interrupts(), plan.confirm.as_deref()) {
+    match (plan.interrupts(), plan.confirm.as_deref()) {
         (None, _) => Ok(()),
         (Some(_), Some(name)) if name == plan.drill.as_str() => Ok(()),
         (Some(what), _) => Err(Refused::unsafe_now(
@@ -182,32 +182,33 @@ fn broker(which: Which, said: Option<&Said>, dice: u64) -> Result<u32, Refused> 
 }
 
 /// Partitions that nobody leads, or that refuse writes with `acks=all`, while these brokers are away: with what they need.
-/// `min_isr` tells `min.insync.replicas` of a topic. None for drills that take everything away, or all but one, on purpose.
+/// `min_isr` tells `min.insync.replicas` of a topic. Of two brokers only what nobody would lead: that writes are refused is what that
+/// drill is about, and whoever orders it agrees. None for drills that take everything away on purpose, or no broker.
 pub(super) fn harmed(drill: Drill, taken: &[u32], view: &ClusterView, min_isr: impl Fn(&str) -> usize) -> Vec<String> {
-    let takes_one = match drill {
-        Drill::BrokerKill | Drill::BrokerTerm | Drill::BrokerPause => true,
-        Drill::TwoBrokers
-        | Drill::ZookeeperRestart
+    let takes_two = match drill {
+        Drill::BrokerKill | Drill::BrokerTerm | Drill::BrokerPause => false,
+        Drill::TwoBrokers => true,
+        Drill::ZookeeperRestart
         | Drill::ZookeeperDown
         | Drill::MysqlKill
         | Drill::ColdRestart
         | Drill::DiskFull
         | Drill::PortThief
-        | Drill::ClusterIdMismatch => false,
+        | Drill::ClusterIdMismatch => return Vec::new(),
     };
-    if !takes_one {
-        return Vec::new();
-    }
     let harm = |topic: &str, p: &Partition| {
         let left = p.isr.iter().filter(|id| !taken.contains(id)).count();
-        let needs = min_isr(topic).max(1);
+        let needs = if takes_two { 1 } else { min_isr(topic).max(1) };
         let hurt = p.replicas.iter().any(|id| taken.contains(id)) && left < needs;
+        let brokers = if p.isr.len() > 1 { "brokers" } else { "broker" };
         hurt.then(|| match left {
-            0 => format!("{topic}-{} is only on broker {}: nobody would lead it", p.id, list(&p.replicas)),
+            0 => format!("{topic}-{} is only on {brokers} {}: nobody would lead it", p.id, list(&p.isr)),
             left => format!("{topic}-{} would have {left} replicas in sync and needs {needs} for a write", p.id),
         })
     };
-    view.partitions().filter_map(|(topic, p)| harm(topic, p)).collect()
+    // Where two are enough for a topic of ours, what it has on these two waits with what writes to it.
+    let theirs = view.partitions().filter(|(topic, _)| !takes_two || !TOPICS.contains(topic));
+    theirs.filter_map(|(topic, p)| harm(topic, p)).collect()
 }
 
 #[cfg(test)]
@@ -287,7 +288,7 @@ mod tests {
         for drill in Drill::ALL {
             assert_eq!(agreed(&plan(drill)), Ok(()));
             let refused = agreed(&Plan { confirm: None, ..plan(drill) });
-            assert_eq!(refused.is_err(), drill.interrupts().is_some(), "{drill}");
+            assert_eq!(refused.is_err(), plan(drill).interrupts().is_some(), "{drill}");
             if let Err(refused) = refused {
                 assert_eq!(refused.exit, 8);
                 assert_eq!(refused.hint.unwrap(), format!("--confirm {drill} says that this is wanted"));
@@ -376,5 +377,22 @@ mod tests {
         assert!(harm(Drill::ColdRestart, 2, 2).is_empty(), "everything goes away there");
         let wants_all = harm(Drill::BrokerKill, 1, 3);
         assert_eq!(wants_all, ["t-0 would have 2 replicas in sync and needs 3 for a write"]);
+    }
+
+    #[test]
+    fn two_brokers_are_not_taken_from_a_partition_that_is_only_on_them() {
+        let mut view = said(1, &[&[1, 2, 3], &[2], &[2, 3], &[1]]).views.remove(&1).unwrap().unwrap();
+        let harm = |view: &ClusterView, taken: [u32; 2]| harmed(Drill::TwoBrokers, &taken, view, |_| 2);
+        assert_eq!(
+            harm(&view, [2, 3]),
+            ["t-1 is only on broker 2: nobody would lead it", "t-2 is only on brokers 2 and 3: nobody would lead it"]
+        );
+        assert_eq!(harm(&view, [1, 3]), ["t-3 is only on broker 1: nobody would lead it"]);
+        view.topics[0].partitions.truncate(1);
+        assert!(harm(&view, [2, 3]).is_empty(), "that a write is refused there was agreed to");
+        view.topics[0].partitions[0].isr = vec![2, 3];
+        assert_eq!(harm(&view, [2, 3]).len(), 1, "the third is not in sync");
+        view.topics[0].name = TOPICS[1].into();
+        assert!(harm(&view, [2, 3]).is_empty(), "ours");
     }
 }

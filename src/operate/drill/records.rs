@@ -11,7 +11,7 @@ use crate::{
     },
     clients::{
         ClientError,
-        kafka::{Admin, ClusterView, Stream, listener_metadata, write_without_retries},
+        kafka::{Admin, ClusterView, Record, Stream, listener_metadata, write_without_retries},
     },
     operate::prove::KafkaTargets,
     sys::clock,
@@ -76,6 +76,17 @@ const NOT_ENOUGH_REPLICAS: i32 = 19;
 #[derive(Debug)]
 pub(super) struct Taken(pub(super) String);
 
+/// What came when everything was read.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct ReadBack {
+    /// The numbers of each partition, in order; none: not one of ours.
+    numbers: Vec<Vec<Option<u64>>>,
+    /// How many of each partition lie there and did not come.
+    unread: Vec<u64>,
+    /// Where reading stood still, in words.
+    pub(super) stood_still: Vec<String>,
+}
+
 /// The topics, and who writes to them.
 #[derive(Debug)]
 pub(super) struct Records {
@@ -112,7 +123,11 @@ impl Records {
 
     /// Makes the topics, also where some are left of an earlier drill.
     pub(super) async fn make(&self) -> Result<(), ClientError> {
-        remove(&self.admin, &self.targets).await?;
+        match remove(&self.admin, &self.targets).await {
+            // A broker that still lists one may have to be heard below.
+            Ok(()) | Err(ClientError::TimedOut { .. }) => {}
+            Err(e) => return Err(e),
+        }
         let brokers = u32::try_from(self.targets.brokers.len()).unwrap_or(1).max(1);
         let replicas = self.targets.rf.clamp(1, brokers);
         let min_isr = self.targets.min_isr.clamp(1, replicas).to_string();
@@ -170,51 +185,25 @@ impl Records {
     }
 
     /// The verdict on what was read back.
-    pub(super) fn judge(&self, read: &[Vec<Option<u64>>], fault: Moment) -> Tally {
-        entries(&self.ledger).judge(read, fault)
+    pub(super) fn judge(&self, read: &ReadBack, fault: Moment) -> Tally {
+        entries(&self.ledger).judge_with(&read.numbers, &read.unread, fault)
     }
 
     /// Reads everything back, each partition in order.
-    pub(super) async fn read(
-        &self,
-        report: &mut (dyn FnMut(String) + Send),
-    ) -> Result<Vec<Vec<Option<u64>>>, ClientError> {
-        let mut all = Vec::new();
+    pub(super) async fn read(&self, report: &mut (dyn FnMut(String) + Send)) -> Result<ReadBack, ClientError> {
+        let mut all = ReadBack::default();
         for topic in TOPICS {
             report(format!("reading {topic} back"));
-            all.extend(self.read_topic(topic).await?);
+            let partitions: Vec<i32> = (0..).take(usize::try_from(PARTITIONS).unwrap_or(0)).collect();
+            let ends = self.admin.end_offsets(topic, &partitions, CALL).await?;
+            let admin = &self.admin;
+            let more = move |from: Vec<_>, count| async move { admin.consume_from(topic, &from, count, READ).await };
+            let read = read_to(topic, &ends, &self.run, more).await?;
+            all.numbers.extend(read.numbers);
+            all.unread.extend(read.unread);
+            all.stood_still.extend(read.stood_still);
         }
         Ok(all)
-    }
-
-    async fn read_topic(&self, topic: &str) -> Result<Vec<Vec<Option<u64>>>, ClientError> {
-        let partitions: Vec<i32> = (0..).take(usize::try_from(PARTITIONS).unwrap_or(0)).collect();
-        let ends = self.admin.end_offsets(topic, &partitions, CALL).await?;
-        let mut next = vec![0i64; partitions.len()];
-        let mut read = vec![Vec::new(); partitions.len()];
-        loop {
-            let from: Vec<(i32, i64)> = partitions
-                .iter()
-                .zip(&next)
-                .zip(&ends)
-                .filter(|((_, n), e)| n < e)
-                .map(|((p, n), _)| (*p, *n))
-                .collect();
-            let left: i64 = next.iter().zip(&ends).map(|(n, e)| (e - n).max(0)).sum();
-            let Ok(left @ 1..) = usize::try_from(left) else { return Ok(read) };
-            let records = self.admin.consume_from(topic, &from, left.min(CHUNK), READ).await?;
-            if records.is_empty() {
-                // What does not come is judged as what is not there.
-                return Ok(read);
-            }
-            for record in records {
-                let Some(at) = partitions.iter().position(|p| *p == record.partition) else { continue };
-                next[at] = next[at].max(record.offset + 1);
-                if !is_probe(&record.payload, &self.run) {
-                    read[at].push(number(&record.payload, &self.run));
-                }
-            }
-        }
     }
 
     /// A partition that must refuse writes while the brokers that `taken` names are away; none: each has enough replicas left.
@@ -238,6 +227,47 @@ impl Records {
             Err(ClientError::Server { code: NOT_ENOUGH_REPLICAS, .. }) => Ok(()),
             Err(e) => Err(e.in_one_line()),
             Ok(_) => Err("it was acknowledged".into()),
+        }
+    }
+}
+
+/// Reads a topic's partitions up to these ends. `more` has up to so many records from these offsets on; none: reading stands still. Then
+/// everything is read once more from the start, by another client; what does not come then either is not known to be missing.
+async fn read_to<F: Future<Output = Result<Vec<Record>, ClientError>>>(
+    topic: &str,
+    ends: &[i64],
+    run: &str,
+    mut more: impl FnMut(Vec<(i32, i64)>, usize) -> F,
+) -> Result<ReadBack, ClientError> {
+    let mut once_more = true;
+    let mut next = vec![0i64; ends.len()];
+    let mut numbers = vec![Vec::new(); ends.len()];
+    loop {
+        let places = (0i32..).zip(next.iter().zip(ends));
+        let from: Vec<(i32, i64)> = places.filter(|(_, (n, e))| n < e).map(|(p, (n, _))| (p, *n)).collect();
+        let left = || next.iter().zip(ends).map(|(n, e)| u64::try_from(e - n).unwrap_or(0));
+        let count = usize::try_from(left().sum::<u64>()).unwrap_or(CHUNK).min(CHUNK);
+        let is_done = from.is_empty();
+        let records = if is_done { Vec::new() } else { more(from, count).await? };
+        if records.is_empty() && !is_done && std::mem::take(&mut once_more) {
+            next.fill(0);
+            numbers.fill(Vec::new());
+            continue;
+        }
+        if records.is_empty() {
+            let still = (0..).zip(next.iter().zip(left())).filter(|(_, (_, left))| *left > 0);
+            let words = |(p, (n, left)): (u32, (&i64, u64))| {
+                format!("reading {topic}-{p} stood still at offset {n}, {left} before its end")
+            };
+            return Ok(ReadBack { stood_still: still.map(words).collect(), unread: left().collect(), numbers });
+        }
+        for record in records {
+            let Ok(at) = usize::try_from(record.partition) else { continue };
+            let (Some(next), Some(numbers)) = (next.get_mut(at), numbers.get_mut(at)) else { continue };
+            *next = (*next).max(record.offset + 1);
+            if !is_probe(&record.payload, run) {
+                numbers.push(number(&record.payload, run));
+            }
         }
     }
 }
@@ -285,7 +315,11 @@ async fn remove(admin: &Admin, targets: &KafkaTargets) -> Result<(), ClientError
         }
     }
     let began = clock::now();
-    while clock::now().since(began) < KNOWN_WITHIN && !forgotten(targets).await {
+    while !forgotten(targets).await {
+        if clock::now().since(began) >= KNOWN_WITHIN {
+            let doing = "have every broker forget the drill's topics".to_owned();
+            return Err(ClientError::TimedOut { doing, limit: KNOWN_WITHIN });
+        }
         sleep(LOOK_EVERY).await;
     }
     Ok(())
@@ -338,6 +372,37 @@ mod tests {
         assert_eq!(refusing(&four, 1, taken), None, "one replica is enough");
         assert_eq!(refusing(&view(TOPICS[0], &[&[1, 2]]), 2, taken), None, "nobody is left to refuse");
         assert_eq!(refusing(&view("theirs", &[&[1, 2, 3]]), 2, taken), None);
+    }
+
+    /// Reads two partitions of three and two records; `comes` says how many records the call of this number has at most.
+    async fn read(comes: impl Fn(usize) -> usize) -> (ReadBack, usize) {
+        let mut calls = 0;
+        let more = |from: Vec<(i32, i64)>, count: usize| {
+            calls += 1;
+            let all =
+                |(p, from): (i32, i64)| (from..[3, 2][usize::try_from(p).unwrap()]).map(move |offset| (p, offset));
+            let records = from.into_iter().flat_map(all).take(count.min(comes(calls)));
+            let of = |(partition, offset)| Record { partition, offset, payload: format!("d00d {}", offset * 2).into() };
+            std::future::ready(Ok(records.map(of).collect()))
+        };
+        let read = read_to("t", &[3, 2], "d00d", more).await.unwrap();
+        (read, calls)
+    }
+
+    #[tokio::test]
+    async fn reading_that_stands_still_begins_again_once_and_what_does_not_come_then_is_told() {
+        let whole = vec![vec![Some(0), Some(2), Some(4)], vec![Some(0), Some(2)]];
+        for chunk in [1, 2, 9] {
+            let (read, _) = read(|_| chunk).await;
+            assert_eq!(read, ReadBack { numbers: whole.clone(), unread: vec![0, 0], stood_still: vec![] });
+        }
+        let (again, calls) = read(|call| if call == 2 { 0 } else { 4 }).await;
+        assert_eq!((again, calls), (ReadBack { numbers: whole, unread: vec![0, 0], stood_still: vec![] }, 4));
+        let (nothing, calls) = read(|_| 0).await;
+        assert_eq!((&nothing.unread[..], calls), (&[3, 2][..], 2));
+        let (stands, _) = read(|call| if call == 2 { 4 } else { 0 }).await;
+        assert_eq!((stands.numbers[0].len(), &stands.unread[..]), (3, &[0, 1][..]));
+        assert_eq!(stands.stood_still, ["reading t-1 stood still at offset 1, 1 before its end"]);
     }
 
     #[test]

@@ -17,11 +17,14 @@ use crate::{
     },
     offline::{
         down, drills,
-        throw_away::{NotMade, Place, Reached},
+        scope::{self, Scope},
+        throw_away::{Made, NotMade, Place, Reached},
     },
 };
 use std::{
+    env,
     path::PathBuf,
+    process::{Command, Stdio},
     time::{Duration, Instant},
 };
 
@@ -32,6 +35,8 @@ const DOWN_WITHIN: Duration = Duration::from_secs(10);
 /// How long everything may take to be gone after SIGKILL.
 const GONE_WITHIN: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(100);
+/// How long a service manager may take to give a scope. It takes milliseconds.
+const SCOPE_WITHIN: Duration = Duration::from_secs(5);
 
 impl From<NotMade> for CliError {
     fn from(not: NotMade) -> Self {
@@ -47,6 +52,8 @@ impl From<NotMade> for CliError {
 pub(super) async fn made(context: &Context, plan: Plan, on: Option<PathBuf>) -> Result<Box<Report>, CliError> {
     let loaded = context.load()?;
     let own = loaded.plan.layout();
+    // As `up` has it: an ordinary user's caps are in a scope of their own. Asked before root acts as anybody else, who is no such user.
+    let scope = blocking(scope::wanted).await?;
     let mut signals = Signals::listen()?;
     let mut live = Live::begin(context.printer, "drill");
     let base = match on {
@@ -62,16 +69,16 @@ pub(super) async fn made(context: &Context, plan: Plan, on: Option<PathBuf>) -> 
     };
     let drill = plan.drill;
     let (place, made) = blocking(move || {
-        let made = place.make(&loaded.plan, drill);
+        let made = place.make(&loaded.plan, drill).map(|made| {
+            let scope = scope.filter(|scope| is_given(scope, &made));
+            (made, scope)
+        });
         (place, made)
     })
     .await?;
-    let launch = made.map(|made| {
+    let launch = made.map(|(made, scope)| {
         let config = Some(made.config.clone());
-        (
-            made.small,
-            Launch { layout: place.root().clone(), config, only: Vec::new(), scope: None, throw_away: Some(made) },
-        )
+        (made.small, Launch { layout: place.root().clone(), config, only: Vec::new(), scope, throw_away: Some(made) })
     });
     // On this thread, which lives as long as the process: the daemon ends with the thread that has started it.
     let mut standing =
@@ -93,10 +100,37 @@ pub(super) async fn made(context: &Context, plan: Plan, on: Option<PathBuf>) -> 
         context.printer.warn(&format!("what the drill has made is still there, and the next one removes it\n{text}"));
     }
     let mut report = report?;
+    if removed.is_ok() {
+        // With the cluster it is gone, too.
+        report.left.clear();
+    }
     if let Err(e) = drills::keep(&own, &mut report) {
         context.printer.warn(&format!("the drill's report is in no history: {e}: {}", e.source));
     }
     Ok(report)
+}
+
+/// Whether a scope is given to who asks from the cluster's surroundings, too: a service manager may know nothing of a process in a user
+/// namespace. Without one the cluster runs as it did: without caps.
+fn is_given(scope: &Scope, made: &Made) -> bool {
+    let Some((program, arguments)) = scope.argv.split_first() else { return false };
+    let mut trial = Command::new(program);
+    trial.args(arguments).arg("true").env_clear().envs(env::var_os("PATH").map(|path| ("PATH", path)));
+    trial.envs(scope.env.iter().cloned()).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+    made.surroundings.apply(&mut trial);
+    let Ok(mut child) = trial.spawn() else { return false };
+    let began = Instant::now();
+    while began.elapsed() < SCOPE_WITHIN {
+        match child.try_wait() {
+            Ok(Some(status)) => return status.success(),
+            Ok(None) => std::thread::sleep(LOOK),
+            Err(_) => break,
+        }
+    }
+    // Our own child, by its handle; reaped so that nothing of the trial is left.
+    let _ = child.kill();
+    let _ = child.wait();
+    false
 }
 
 /// The cluster, while it stands.
@@ -262,4 +296,24 @@ async fn blocking<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) 
     tokio::task::spawn_blocking(work)
         .await
         .map_err(|e| CliError::new(Exit::Unexpected, "the drill's own work failed").causes([e.to_string()]))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_scope_is_taken_only_where_it_is_given_from_within_the_surroundings() {
+        let made = Made { config: PathBuf::new(), surroundings: Default::default(), small: false };
+        let scope = |argv: &[&str]| Scope {
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            env: vec![("GIVEN".into(), "yes".into())],
+            lingers: false,
+        };
+        let given = r#"[ "$GIVEN$HOME" = yes ] && exec "$@""#;
+        assert!(is_given(&scope(&["/bin/sh", "-c", given, "sh"]), &made), "with its own variables and no others");
+        for argv in [&["/bin/sh", "-c", "exit 1", "sh"][..], &["/nonexistent"], &[]] {
+            assert!(!is_given(&scope(argv), &made), "{argv:?}");
+        }
+    }
 }

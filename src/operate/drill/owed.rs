@@ -1,0 +1,136 @@
+//! Topics and a table that a drill, or the daemon after it, could not remove: on record until they are, and tried again as soon as
+//! everything is whole, while nothing else is under way.
+
+use super::{
+    fault::Undo,
+    left::{self, Part},
+};
+use crate::{
+    base::Layout,
+    engine::Handle,
+    operate::{
+        operation::{Operations, Record},
+        prove::Targets,
+    },
+    sys::{error::SysError, fs, record},
+};
+use std::time::Duration;
+use tokio::time::sleep;
+
+/// How often it is looked whether something is owed: one look at a file that is hardly ever there.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+/// How long an attempt that failed is not repeated, and the most that becomes of it.
+const AGAIN_AFTER: Duration = Duration::from_secs(60);
+const AGAIN_AT_MOST: Duration = Duration::from_secs(3_600);
+
+/// Keeps what is left of a drill (`state/drill-left.json`, an operation's record), or that nothing is. Whatever an earlier one left goes
+/// with it: topics and table have the same names.
+pub(super) fn settle(layout: &Layout, of: &Record, left: &Undo) -> Result<(), SysError> {
+    let path = layout.drill_left();
+    if !left.topics && !left.table {
+        return fs::remove_optional(&path).map(drop);
+    }
+    let rest = Undo { topics: left.topics, table: left.table, ..Undo::default() };
+    let record = Record { step: "what it left is still there".into(), undo: rest.value(), ..of.clone() };
+    // A struct of texts and numbers always becomes JSON.
+    let text = serde_json::to_string_pretty(&record).unwrap_or_default();
+    // A crash of the machine leaves topics and table there, too.
+    fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::PowerLoss)
+}
+
+/// What is owed; one that is torn is told of and put aside.
+fn owed(layout: &Layout) -> Option<(Record, Undo)> {
+    match record::read::<Record>(&layout.drill_left()) {
+        Ok((record, torn)) => {
+            if let Some(torn) = torn {
+                tracing::warn!("{torn}: what a drill left is removed by the next one");
+            }
+            let record = record?;
+            let undo = record.undo::<Undo>()?;
+            Some((record, undo))
+        }
+        Err(e) => {
+            tracing::warn!(error = %e.source, "{e}");
+            None
+        }
+    }
+}
+
+/// Removes what is owed, whenever something is. `targets` are those of the plan that holds now.
+pub async fn remove_when_whole(
+    engine: Handle,
+    layout: Layout,
+    operations: Operations,
+    targets: impl Fn() -> Targets + Send + Sync,
+) {
+    let mut pause = AGAIN_AFTER;
+    while !engine.snapshot().ending {
+        sleep(LOOK_EVERY).await;
+        // A drill that is under way removes what the one before it left.
+        if !layout.drill_left().exists() || operations.running().is_some() {
+            continue;
+        }
+        let targets = targets();
+        let Some((record, undo)) = owed(&layout) else {
+            sleep(AGAIN_AFTER).await;
+            continue;
+        };
+        if !could_be_removed(&engine, &targets, &undo).await {
+            continue;
+        }
+        // Somebody else was first.
+        let Ok(running) = operations.resume(record.clone()) else { continue };
+        let said = left::undo(&record, &running, &engine, &targets, &layout).await;
+        running.end(if said.is_empty() { "nothing is left of it any more".to_owned() } else { said.join("; ") });
+        if layout.drill_left().exists() {
+            sleep(pause).await;
+            pause = (pause * 2).min(AGAIN_AT_MOST);
+        } else {
+            pause = AGAIN_AFTER;
+        }
+    }
+}
+
+/// Whether whoever has to be asked for one of its parts is there.
+async fn could_be_removed(engine: &Handle, targets: &Targets, undo: &Undo) -> bool {
+    let snapshot = engine.snapshot();
+    for (part, is_owed) in [(Part::Topics, undo.topics), (Part::Table, undo.table)] {
+        if is_owed && left::missing(&snapshot, targets, part).await.is_none() {
+            return true;
+        }
+    }
+    false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::Timestamp;
+
+    #[test]
+    fn what_is_left_is_on_record_until_nothing_is() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        let record = Record {
+            schema: 1,
+            kind: "drill".into(),
+            detail: "broker-kill".into(),
+            by: None,
+            begun_at: Timestamp(0),
+            boot_id: String::new(),
+            daemon_pid: 1,
+            step: String::new(),
+            undo: None,
+        };
+        let nodes = vec![crate::base::NodeName::mysql()];
+        let left = Undo { topics: true, down: nodes, ..Undo::default() };
+        settle(&layout, &record, &left).unwrap();
+        let (kept, undo) = owed(&layout).unwrap();
+        assert_eq!((kept.name().as_str(), undo), ("drill broker-kill", Undo { topics: true, ..Undo::default() }));
+        settle(&layout, &record, &Undo { down: left.down, ..Undo::default() }).unwrap();
+        assert!(owed(&layout).is_none() && !layout.drill_left().exists());
+        std::fs::write(layout.drill_left(), "{").unwrap();
+        assert!(owed(&layout).is_none() && !layout.drill_left().exists(), "put aside");
+    }
+}
