@@ -284,6 +284,7 @@ install_all() {
     [ "$readable" = "$bundle" ] || rm -f "$readable"
     [ $code = 0 ] || fail "$code" "the programs of $bundle were not installed; everything else was"
   fi
+  sync # a loss of power from here on takes nothing of it; a new file's name may be on the disk before what is in it (ext4(5))
   if [ "$count" = 0 ] && [ $replaced = no ]; then
     say unchanged "cdc-supervisor $version is installed already"
     exit 0

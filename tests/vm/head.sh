@@ -68,12 +68,26 @@ keep_journal() {
 }
 shown() { # DIRECTORY: the host's, under its own name, now and at every boot before the unit
   mkdir -p "$1"
-  echo "none $1 hostfs hostfs=$1 0 0" >>/etc/fstab
-  mount "$1"
+  grep -q "^none $1 hostfs " /etc/fstab || echo "none $1 hostfs hostfs=$1 0 0" >>/etc/fstab
+  mountpoint -q "$1" || mount "$1"
 }
 java_shown() { # HOME: the host's Java runtime, with what its links in /etc lead to
   shown "$1"
   local conf
   for conf in $(find "$1" -maxdepth 2 -type l -lname '/etc/*' -printf '%l\n' | cut -d/ -f2,3 | sort -u); do shown "/$conf"; done
+}
+install_products() { # NAME: as a user does it: install.sh, a release tree, a bundle with the real products, no network
+  java_shown "$(cat $share/java)" # what the bundle has not: a runtime that is the machine's own
+  ran "$1" $share/packed/now/dist/install.sh --release $share/packed/now --bundle $share/stack.bundle \
+    --sha256 "$(cat $share/digest)"
+}
+fit_products() { # the configuration that came with it, for this guest: it has no 16 GB of memory, and Java where its host has it
+  local java
+  java=$(cat $share/java)
+  sed -i 's/^os_floor = .*/os_floor = "64M"/' $config
+  case $java in
+  /usr/lib/jvm/*) ;;
+  *) sed -i "s|^\[artifacts\]|&\njava_home = \"$java\"|" $config ;;
+  esac
 }
 saw "boot-$boot" begun

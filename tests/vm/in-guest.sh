@@ -214,8 +214,15 @@ kill -9 "$before"
 systemctl stop "$unit"
 saw crossed.result "$(systemctl show -P Result "$unit")"
 saw crossed.left "$(of_user)"
+saw crossed.cgroup "$(if [ -e "$group" ]; then echo present; else echo gone; fi)"
+saw crossed.session "$(ls $root/state/session.json 2>&1)"
 ordered crossed
 systemctl reset-failed "$unit"
+from=$(wc -l <$root/state/events.jsonl)
+ran crossed-start systemctl start "$unit"
+status crossed-next
+tail -n "+$((from + 1))" $root/state/events.jsonl >"$seen/crossed-next.events"
+systemctl stop "$unit"
 
 step "a stop that takes too long: the nodes are stopped through their shims"
 # without the daemon's word for it systemd knows of no progress (a watchdog would let it speak all the same)

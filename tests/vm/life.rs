@@ -3,7 +3,7 @@
 
 use super::{
     guest::{Guest, Size, booted},
-    lines::stopped,
+    lines::{stopped, stopped_cleanly},
     node,
     packed::{LATER, pack},
 };
@@ -13,7 +13,7 @@ use std::{path::Path, sync::OnceLock};
 const NOW: &str = env!("CARGO_PKG_VERSION");
 
 /// How often the guest is booted.
-const BOOTS: u32 = 4;
+const BOOTS: u32 = 5;
 
 fn life() -> Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
@@ -271,6 +271,26 @@ fn a_shutdown_after_the_unit_has_failed_stops_the_nodes_that_run() {
     assert_eq!(guest.saw("off-failed.nodes"), "2");
     // the end of a stop in order
     contains(&guest.saw("off-failed.session"), &["No such file"]);
+}
+
+#[test]
+fn a_daemon_that_dies_in_the_middle_of_a_shutdown_leaves_a_clean_stop_in_order_and_a_clean_start() {
+    let guest = or_skip!(
+        life(),
+        "a_daemon_that_dies_in_the_middle_of_a_shutdown_leaves_a_clean_stop_in_order_and_a_clean_start"
+    );
+    assert_eq!(guest.saw("dying.state"), "deactivating stopping", "it was killed in the middle of it");
+    assert_eq!(guest.saw("dying.left"), "", "when the unit had been stopped");
+    contains(&guest.saw("dying.session"), &["No such file"]);
+    let ended = ["stubborn", "second", "calm"].map(|name| {
+        let record = guest.saw(&format!("dying.exit.{name}"));
+        let at = record.lines().find_map(|line| line.strip_prefix("ended_at=")?.parse::<i64>().ok());
+        at.unwrap_or_else(|| panic!("the end of {name} is not on record: {record}"))
+    });
+    assert!(ended.is_sorted(), "{ended:?}");
+    assert_eq!(guest.saw("dying-start.rc"), "0", "{}\n{}", guest.saw("dying-start.text"), guest.journal());
+    let (next, events) = (guest.json("dying-next"), guest.saw("dying-next.events"));
+    stopped_cleanly(&next, &events, &["calm", "second"], &["stubborn"]);
 }
 
 #[test]

@@ -377,6 +377,58 @@ boot_4() {
   await "calm is ready when the disk has room" is calm .state ready
   status roomy
 
+  step "the daemon dies in the middle of a shutdown"
+  cat >>$config <<'TOML'
+[command.stubborn]
+argv = ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"]
+env = { PATH = "/usr/bin:/bin" }
+memory_max = "16M"
+grace = "6s"
+after = ["second"]
+TOML
+  systemctl reload "$unit"
+  await "stubborn is ready before the shutdown" is stubborn .state ready
+  status dying
+  # Beside the shutdown, in a unit that it does not stop; what it sees goes to the disk, for the host's directory is unmounted early.
+  cat >/var/tmp/kill.sh <<SH
+  pid=$(main_pid) from=$(wc -l <$root/state/events.jsonl) dir=/var/tmp/dying
+SH
+  cat >>/var/tmp/kill.sh <<'SH'
+  events=/var/lib/cdc-supervisor/state/events.jsonl unit=cdc-supervisor.service
+  state() { systemctl show -P ActiveState $unit; }
+  trap '' TERM # of the last moments
+  mkdir -p $dir
+  until tail -n "+$((from + 1))" $events | grep '"kind":"stopping"' | grep -q '"node":"stubborn"'; do sleep .05; done
+  kill -9 "$pid"
+  echo "$(state) $(systemctl is-system-running)" >$dir/state
+  while [ "$(state)" = deactivating ]; do sleep .05; done
+  ps -o pid=,args= -u cdc-supervisor >$dir/left
+  sync $dir/*
+SH
+  systemd-run -q --unit=kill-daemon -p DefaultDependencies=no /bin/bash /var/tmp/kill.sh
+  # a start that fails leaves what the stop has left as it is
+  cp $etc/supervisor.toml /var/tmp/good.toml
+  echo 'memmory = "1G"' >>$etc/supervisor.toml
+  powered_off
+}
+
+boot_5() {
+  step "after a shutdown that the daemon did not live to finish"
+  await "the unit has failed with a broken configuration once more" failed
+  saw dying.session "$(ls $root/state/session.json 2>&1)"
+  cp /var/tmp/dying/left "$seen/dying.left"
+  cp /var/tmp/dying/state "$seen/dying.state"
+  for name in stubborn second calm; do # when each ended, as its own record tells
+    cat "$root/nodes/$name/run/exit.$(jq ".nodes[] | select(.name == \"$name\") | .incarnation" "$seen/dying.json")" \
+      >"$seen/dying.exit.$name"
+  done
+  cp /var/tmp/good.toml $etc/supervisor.toml
+  systemctl reset-failed "$unit"
+  from=$(wc -l <$root/state/events.jsonl)
+  ran dying-start systemctl start "$unit"
+  status dying-next
+  tail -n "+$((from + 1))" $root/state/events.jsonl >"$seen/dying-next.events"
+
   step "remove and purge"
   ran remove dpkg -r cdc-supervisor
   saw remove.left "$(of_user)"

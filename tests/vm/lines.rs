@@ -5,8 +5,8 @@ use super::{guest::Guest, node};
 use serde_json::Value;
 
 /// Lines of the sandboxes that can be told by what happens (`probe.sh`), and for which units they are not: `m` the daemon and its
-/// nodes, `f` the fetch unit, `n` the unit that stops nodes.
-const REFUSED: [(&str, &str); 19] = [
+/// nodes, `u` the same without its `SystemCallFilter=`, `f` the fetch unit, `n` the unit that stops nodes.
+const REFUSED: [(&str, &str); 22] = [
     ("NoNewPrivileges", ""),
     ("CapabilityBoundingSet", ""),
     ("ProtectSystem", ""),
@@ -17,22 +17,26 @@ const REFUSED: [(&str, &str); 19] = [
     ("ProtectKernelTunables", "n"),
     ("ProtectKernelModules", "n"),
     ("ProtectKernelLogs", "n"),
-    ("ProtectControlGroups", "mn"),
+    ("ProtectControlGroups", "mun"),
     ("ProtectHostname", "n"),
     ("RestrictSUIDSGID", "n"),
+    ("RestrictRealtime", "n"),
+    ("ProtectClock", "n"),
+    ("SystemCallArchitectures", ""),
     ("RestrictNamespaces", ""),
     ("LockPersonality", ""),
-    ("SystemCallFilter", "fn"),
+    ("SystemCallFilter", "ufn"),
     ("RestrictAddressFamilies", ""),
     ("IPAddressDeny", "f"),
-    ("PrivateNetwork", "mf"),
+    ("PrivateNetwork", "muf"),
 ];
 
 #[test]
 fn what_the_sandboxes_are_there_to_refuse_is_refused_in_them_and_only_there() {
     let guest: &Guest =
         or_skip!(crate::guest(), "what_the_sandboxes_are_there_to_refuse_is_refused_in_them_and_only_there");
-    for (unit, letter) in [("outside", 'o'), ("main", 'm'), ("fetch", 'f'), ("nodes", 'n')] {
+    let units = [("outside", 'o'), ("main", 'm'), ("unfiltered", 'u'), ("fetch", 'f'), ("nodes", 'n')];
+    for (unit, letter) in units {
         let seen = guest.saw(&format!("probe.{unit}"));
         let wrong: Vec<String> = REFUSED
             .iter()
@@ -230,6 +234,33 @@ pub(crate) fn stopped(guest: &Guest, name: &str, order: &[&str]) {
         seen.lines().position(|line| line == *node).unwrap_or_else(|| panic!("{node} of {name}: {seen:?}"))
     };
     assert!(order.iter().map(at).is_sorted(), "{name}: {seen}");
+}
+
+/// After a stop without a daemon: these nodes had stopped as they were asked, `deaf` ones had been killed after their grace, and the
+/// start that is looked at took nothing over, had nothing to complain about, and no death to put on record but of those.
+pub(crate) fn stopped_cleanly(status: &Value, events: &str, names: &[&str], deaf: &[&str]) {
+    for (names, cause) in [(names, "stopped"), (deaf, "killed-after-grace")] {
+        for name in names {
+            let node = node(status, name);
+            assert_eq!(
+                (&node["state"], &node["last_exit"]["cause"]),
+                (&"ready".into(), &cause.into()),
+                "{name}: {node}"
+            );
+        }
+    }
+    let told: Vec<Value> = events.lines().filter_map(|line| serde_json::from_str(line).ok()).collect();
+    assert!(told.iter().any(|event| event["kind"] == "started"), "{events}");
+    for event in told {
+        let kind = event["kind"].as_str().unwrap();
+        let of_deaf = event["node"].as_str().is_some_and(|node| deaf.contains(&node));
+        let wrong = match kind {
+            "adopted" | "trouble" | "shim-lost" | "failed" | "left-down" | "restart-scheduled" => true,
+            "incident" => !of_deaf,
+            _ => false,
+        };
+        assert!(!wrong, "{event}");
+    }
 }
 
 #[test]

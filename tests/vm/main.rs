@@ -334,6 +334,22 @@ fn a_daemon_that_dies_in_the_middle_of_a_stop_leaves_no_node_behind() {
     let guest = or_skip!(guest(), "a_daemon_that_dies_in_the_middle_of_a_stop_leaves_no_node_behind");
     assert_eq!(guest.saw("crossed.result"), "signal");
     assert_eq!(guest.saw("crossed.left"), "", "{}", guest.journal());
+    assert_eq!(guest.saw("crossed.cgroup"), "gone");
+}
+
+#[test]
+fn a_stop_that_the_daemon_did_not_live_to_finish_is_a_clean_one_and_so_is_the_next_start() {
+    let guest =
+        or_skip!(guest(), "a_stop_that_the_daemon_did_not_live_to_finish_is_a_clean_one_and_so_is_the_next_start");
+    // the end of a stop in order
+    assert!(guest.saw("crossed.session").contains("No such file"), "{}", guest.saw("crossed.session"));
+    assert_eq!(guest.saw("crossed-start.rc"), "0", "{}", guest.journal());
+    lines::stopped_cleanly(
+        &guest.json("crossed-next"),
+        &guest.saw("crossed-next.events"),
+        &["calm", "hungry", "family"],
+        &["stubborn"],
+    );
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What the guest of `life` installs: release trees and packages of these programs, in two versions, and bundles.
+//! What guests install: release trees and packages of these programs, in two versions, and bundles, of nothing or of the real products.
 
 use std::{
     fs,
@@ -8,9 +8,8 @@ use std::{
     process::{Command, Stdio},
 };
 
-/// `packed/now` and `packed/later`: release trees of these programs and of the same with a later version in them.
-pub fn trees(share: &Path, dist: &Path) -> Result<()> {
-    tree(share, dist)?;
+/// `packed/later`: a release tree of these programs with a later version in them.
+pub fn later(share: &Path, dist: &Path) -> Result<()> {
     let packed = share.join("packed");
     let (supervisor, shim) = (share.join("bin/cdc-supervisor"), share.join("bin/cdc-shim"));
     let later = packed.join("cdc-supervisor");
@@ -22,7 +21,8 @@ pub fn trees(share: &Path, dist: &Path) -> Result<()> {
 
 /// The trees and `packed/unfit`, the later one with a program that cannot be the daemon; their packages, and bundles.
 pub fn pack(share: &Path, dist: &Path) -> Result<()> {
-    trees(share, dist)?;
+    tree(share, dist)?;
+    later(share, dist)?;
     let packed = share.join("packed");
     unfit(&packed)?;
     for (name, out) in [("now", "."), ("later", "."), ("unfit", "of-unfit")] {
@@ -46,6 +46,26 @@ pub fn tree(share: &Path, dist: &Path) -> Result<()> {
     let mut create = Command::new(&supervisor);
     create.arg("--config").arg(&config).arg("--root").arg(packed.join("root"));
     succeed(create.args(["bundle", "create"]).arg(packed.join("empty.bundle")))
+}
+
+/// `packed/now`, and what `install_products` of `head.sh` needs besides it: `stack.bundle` with the real products of this store, its
+/// digest, what `bundle create` said of it, and where this machine's Java is.
+pub fn products(share: &Path, dist: &Path, store: &str) -> Result<()> {
+    let lock = fs::read_to_string(Path::new(store).join("lock.toml"))?;
+    let java = lock.lines().find_map(|l| l.strip_prefix("home = \"")?.strip_suffix('"'));
+    let java = java.ok_or_else(|| Error::other(format!("{store} has no Java")))?;
+    tree(share, dist)?;
+    // as on a machine with a network: its configuration, and what it has fetched
+    let config = share.join("bundle.toml");
+    fs::write(&config, format!("[artifacts]\nstore = \"{store}\"\noffline = true\n[zookeeper]\n[kafka]\n[mysql]\n"))?;
+    let mut create = Command::new(share.join("bin/cdc-supervisor"));
+    create.arg("--config").arg(&config).arg("--root").arg(share.join("bundle-root"));
+    let made = create.args(["bundle", "create"]).arg(share.join("stack.bundle")).stdin(Stdio::null()).output()?;
+    let text = String::from_utf8_lossy(&made.stdout).into_owned();
+    let digest = text.lines().find_map(|l| l.strip_prefix("sha256 "));
+    let digest = digest.ok_or_else(|| Error::other(format!("{text}{}", String::from_utf8_lossy(&made.stderr))))?;
+    let words = [("java", java), ("digest", digest), ("bundle.text", &text)];
+    words.iter().try_for_each(|(name, text)| fs::write(share.join(name), text))
 }
 
 /// A program that says all is well, and ends at once whenever it is to be the daemon; with which code is said beside the real one,

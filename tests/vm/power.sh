@@ -1,10 +1,11 @@
 #!/bin/bash
-# Runs in the guest as root, once per boot and always on the same disk: the real stack under the unit, with writers that go on
-# until the power is cut. Leaves what it saw in /run/host/seen; power/mod.rs cuts the power and judges.
+# Runs in the guest as root, once per boot and always on the same disk: the real stack under the unit, as install.sh has put it there,
+# with writers that go on until the power is cut; the first cut, of boot 0, comes right behind the installation. Leaves what it saw in
+# /run/host/seen; power/mod.rs cuts the power and judges.
 # shellcheck source=tests/vm/head.sh
 . /run/host/head.sh
-cuts=$(cat $share/cuts) store=$(cat $share/store) java=$(cat $share/java)
-label="boot $boot: " patience=300
+cuts=$(cat $share/cuts)
+label="boot $boot: " patience=300 longest=420
 pids() { cdc-supervisor status --json 2>/dev/null | jq -c '[.nodes[] | [.name, .pid, .incarnation]]'; }
 all_ready() { status "ready-$boot"; jq -e '[.nodes[].state == "ready"] | length == 5 and all' "$seen/ready-$boot.json" >/dev/null 2>&1; }
 inside() { # WHAT: the test program's own part in here
@@ -19,34 +20,32 @@ keep() { # what is to be looked at when something was not as expected
 }
 fail() { keep; saw "broken-$boot" "$1"; sync "$seen/broken-$boot"; exit 1; }
 
+since_start() { # what the event log tells since the daemon of this boot began
+  awk '/"kind":"daemon-started"/ { events = "" } { events = events $0 "\n" } END { printf "%s", events }' $root/state/events.jsonl
+}
+
+if [ "$boot" = 0 ]; then
+  step "install.sh: a release tree and a bundle, no network"
+  install_products install
+  saw installed "$(cat "$seen/install.rc")"
+  sync "$seen"/* # of the host's directory; nothing of this machine's disk is synced by hand, here and from here on
+  sleep 600      # the power is cut
+  exit 1
+fi
 if [ "$boot" = 1 ]; then
-  step "install, as a package would"
-  install_by_hand
-  shown "$store"
-  java_shown "$java"
-  cat >/etc/cdc-supervisor/supervisor.toml <<TOML
-root = "$root"
-[host]
-os_floor = "64M"
-[artifacts]
-store = "$store"
-java_home = "$java"
-offline = true
-[zookeeper]
-[kafka]
-durability = "power-cut"
-[mysql]
-TOML
-  systemctl daemon-reload
-  systemd-tmpfiles --create /usr/lib/tmpfiles.d/cdc-supervisor.conf
-  systemctl -q enable "$unit"
-  sync # what a package manager does; nothing else is synced from here on
+  step "what is there of what was installed when the power went"
+  install_products again
+  saw again.enabled "$(systemctl is-enabled "$unit")"
+  fit_products
+  sed -i 's/^durability = .*/durability = "power-cut"/' $config
+  systemctl reset-failed "$unit" 2>/dev/null # it started by itself with the boot, and this guest was too small for it
   step "start, on an empty disk"
   systemctl start "$unit" || fail "the unit does not start"
 fi
 await "every node is ready" all_ready || fail "not every node is ready"
 step "every node is ready"
 saw "uptime-$boot" "$(cut -d' ' -f1 /proc/uptime)"
+since_start >"$seen/came-back-$boot"
 sed -n 's/^cluster.id=//p' $root/nodes/broker-*/data/meta.properties >"$seen/cluster-$boot"
 if [ "$boot" = 1 ]; then
   inside setup || fail "topics and tables could not be made"

@@ -1,5 +1,6 @@
-//! Loss of power: the guest with the real stack is killed without warning while producers and SQL writers run, and booted again
-//! on the same disk. One series of boots (`power.sh`), one test per fact. How often: `CDC_POWER_CUTS`; 2, in the long form 20.
+//! Loss of power: the guest with the real stack is killed without warning right behind its installation, and while producers and SQL
+//! writers run, and booted again on the same disk. One series of boots (`power.sh`), one test per fact. How often while they run:
+//! `CDC_POWER_CUTS`; 2, in the long form 20.
 //!
 //! The guest's death loses what its page cache had not written. What it gave to its disk is kept: the host's cache is the
 //! disk. So a flush that was never asked for shows, and a disk that lies about flushes does not.
@@ -9,7 +10,7 @@ mod zstd;
 
 use super::{
     guest::{self, Size},
-    script, support,
+    packed, script, support,
 };
 use inside::{CACHED, KINDS, SYNCED};
 use serde_json::Value;
@@ -56,19 +57,17 @@ fn cuts() -> Result<&'static Cuts, &'static str> {
 
 fn run() -> Result<Cuts, String> {
     let store = std::env::var("CDC_TEST_STORE").map_err(|_| "CDC_TEST_STORE names no filled store".to_owned())?;
-    let lock = fs::read_to_string(Path::new(&store).join("lock.toml")).map_err(|e| format!("{store}: {e}"))?;
-    let java =
-        lock.lines().find_map(|l| l.strip_prefix("home = \"")?.strip_suffix('"')).ok_or("no Java in the store")?;
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
-    let prepared = guest::prepare(("power", BOOT_LIMIT * (wanted() + 1)), &script("power.sh"), |share| {
-        for (name, text) in [("java", java), ("store", &store), ("cuts", &wanted().to_string())] {
-            fs::write(share.join(name), text)?;
-        }
+    let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
+    let prepared = guest::prepare(("power", BOOT_LIMIT * (wanted() + 2)), &script("power.sh"), |share| {
+        packed::products(share, &dist, &store)?;
+        fs::write(share.join("cuts"), wanted().to_string())?;
         guest::put_program(share, &own, "inside")
     })?;
     let mut cuts = Cuts { seen: prepared.share.join("seen"), cuts: wanted(), acknowledged: Vec::new(), broken: None };
-    for boot in 1..=cuts.cuts + 1 {
+    for boot in 0..=cuts.cuts + 1 {
         match one_boot(&prepared, boot, boot <= cuts.cuts) {
+            Ok(_) if boot == 0 => continue,
             Ok(acknowledged) => cuts.acknowledged.push(acknowledged),
             Err(why) => {
                 cuts.broken = Some(format!("boot {boot}: {why}"));
@@ -81,7 +80,7 @@ fn run() -> Result<Cuts, String> {
     Ok(cuts)
 }
 
-/// Boots once, and cuts the power in the middle of the writing or waits for the end.
+/// Boots once, and cuts the power behind the installation or in the middle of the writing, or waits for the end.
 fn one_boot(prepared: &guest::Prepared, boot: u32, cut: bool) -> Result<[Numbers; 3], String> {
     let console = format!("console-{boot}");
     // The caps of the default stack must fit, as the ledger reckons.
@@ -95,6 +94,10 @@ fn one_boot(prepared: &guest::Prepared, boot: u32, cut: bool) -> Result<[Numbers
             return Err(broken.unwrap_or_else(|| format!("nothing after {} s", began.elapsed().as_secs())));
         }
         if ended {
+            return Ok(Default::default());
+        }
+        if boot == 0 && prepared.share.join("seen/installed").exists() {
+            running.cut()?;
             return Ok(Default::default());
         }
         if cut && told().iter().all(|numbers| numbers.len() >= LEAST) {
@@ -136,6 +139,18 @@ impl Cuts {
         (acknowledged.difference(&have).copied().collect(), acknowledged.len())
     }
 
+    /// What the event log told in a boot until every node was ready: kind, node, start of that node, text.
+    fn came_back(&self, boot: u32) -> Vec<(String, String, u64, String)> {
+        let text = self.saw(&format!("came-back-{boot}"));
+        let word = |event: &Value, key: &str| event[key].as_str().unwrap_or_default().to_owned();
+        let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+        let of = |event: Value| {
+            let start = event["incarnation"].as_u64().unwrap_or_default();
+            (word(&event, "kind"), word(&event, "node"), start, word(&event, "text"))
+        };
+        events.map(of).collect()
+    }
+
     /// What a boot found, for whoever watches.
     fn tell(&self, boot: u32) {
         let ready = self.saw(&format!("uptime-{boot}"));
@@ -163,6 +178,37 @@ fn after_every_loss_of_power_the_whole_stack_comes_back_by_itself() {
         for name in ["zookeeper", "broker-1", "broker-2", "broker-3", "mysql"] {
             let node = support::node_of(&status, name);
             assert_eq!((&node["state"], &node["restarts"]), (&"ready".into(), &0.into()), "boot {boot}: {node}");
+        }
+    }
+}
+
+#[test]
+fn what_was_installed_is_there_when_the_power_goes_right_behind_it() {
+    let cuts = or_skip!(cuts(), "what_was_installed_is_there_when_the_power_goes_right_behind_it");
+    assert_eq!(cuts.saw("installed"), "0", "{}", cuts.saw("install.text"));
+    // The same once more compares every file of the tree, and every program of the bundle, with what is there.
+    let again = cuts.saw("again.text");
+    assert_eq!(cuts.saw("again.rc"), "0", "{again}");
+    assert!(again.contains("is installed already"), "{again}");
+    assert_eq!(cuts.saw("again.enabled"), "enabled");
+}
+
+#[test]
+fn sessions_of_brokers_that_the_power_took_are_closed_before_their_next_start() {
+    let cuts = or_skip!(cuts(), "sessions_of_brokers_that_the_power_took_are_closed_before_their_next_start");
+    for boot in 1..=cuts.cuts + 1 {
+        let events = cuts.came_back(boot);
+        assert!(!events.iter().any(|(.., text)| text.contains("old session")), "boot {boot} waited: {events:?}");
+        for broker in ["broker-1", "broker-2", "broker-3"] {
+            let of = |wanted: &str| {
+                let is = |(_, event): &(usize, &(String, String, u64, String))| event.0 == wanted && event.1 == broker;
+                events.iter().enumerate().filter(is).map(|(at, event)| (at, event.2)).collect::<Vec<_>>()
+            };
+            match (&of("fenced")[..], &of("started")[..]) {
+                ([], [_]) if boot == 1 => {}
+                ([(fenced, last)], [(started, next)]) if boot > 1 && fenced < started && last + 1 == *next => {}
+                _ => panic!("boot {boot}: {broker}: {events:?}"),
+            }
         }
     }
 }

@@ -1,8 +1,9 @@
 //! The real ZooKeeper, brokers and mysqld under the unit, as somebody has them who installs: `dist/install.sh` with a release tree and a
 //! bundle, `systemctl`, and everything that happens to an installation. One boot of a guest (`stack.sh` and its parts), one test
-//! per fact: here how it is installed and started, in `kills` a daemon that dies, in `change` what comes after.
+//! per fact: here how it is installed and started, in `kills` a daemon that dies, in `fence` a broker, in `change` what comes after.
 
 mod change;
+mod fence;
 mod kills;
 
 use super::{
@@ -10,14 +11,7 @@ use super::{
     packed, script, support,
 };
 use serde_json::Value;
-use std::{
-    fs,
-    io::{Error, Result},
-    path::Path,
-    process::{Command, Stdio},
-    sync::OnceLock,
-    time::Duration,
-};
+use std::{fs, io::Result, path::Path, sync::OnceLock, time::Duration};
 
 const NODES: [&str; 5] = ["zookeeper", "broker-1", "broker-2", "broker-3", "mysql"];
 
@@ -45,30 +39,13 @@ fn stack() -> std::result::Result<&'static Guest, &'static str> {
 /// What the guest installs and what it is told.
 fn provide(share: &Path, store: &str) -> Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for part in ["kills.sh", "plain.sh", "change.sh"] {
+    for part in ["kills.sh", "plain.sh", "fence.sh", "change.sh"] {
         fs::copy(here.join("tests/vm/stack").join(part), share.join(part))?;
     }
-    let lock = fs::read_to_string(Path::new(store).join("lock.toml"))?;
-    let java = lock.lines().find_map(|l| l.strip_prefix("home = \"")?.strip_suffix('"'));
-    let java = java.ok_or_else(|| Error::other(format!("{store} has no Java")))?;
-    packed::trees(share, &here.join("dist"))?;
-    // as on a machine with a network: its configuration, and what it has fetched
-    let config = share.join("bundle.toml");
-    fs::write(&config, format!("[artifacts]\nstore = \"{store}\"\noffline = true\n[zookeeper]\n[kafka]\n[mysql]\n"))?;
-    let mut create = Command::new(share.join("bin/cdc-supervisor"));
-    create.arg("--config").arg(&config).arg("--root").arg(share.join("bundle-root"));
-    let made = create.args(["bundle", "create"]).arg(share.join("stack.bundle")).stdin(Stdio::null()).output()?;
-    let text = String::from_utf8_lossy(&made.stdout).into_owned();
-    let digest = text.lines().find_map(|l| l.strip_prefix("sha256 "));
-    let digest = digest.ok_or_else(|| Error::other(format!("{text}{}", String::from_utf8_lossy(&made.stderr))))?;
-    let words = [
-        ("java", java),
-        ("digest", digest),
-        ("bundle.text", &text),
-        ("rounds", &kill_rounds().to_string()),
-        ("starts", &starts().to_string()),
-    ];
-    words.iter().try_for_each(|(name, text)| fs::write(share.join(name), text))
+    packed::products(share, &here.join("dist"), store)?;
+    packed::later(share, &here.join("dist"))?;
+    let words = [("rounds", kill_rounds()), ("starts", starts())];
+    words.iter().try_for_each(|(name, number)| fs::write(share.join(name), number.to_string()))
 }
 
 /// A command that was run in the guest ended with `code` and said all of `words`.

@@ -1,13 +1,13 @@
 #!/bin/bash
 # Runs in the guest as root: the real ZooKeeper, brokers and mysqld, installed by install.sh from a release tree and a bundle, under the
-# unit. What is done to them follows in files of their own, in this order. Leaves what it saw in /run/host/seen; mod.rs, kills.rs and
-# change.rs judge.
+# unit. What is done to them follows in files of their own, in this order. Leaves what it saw in /run/host/seen; mod.rs, kills.rs,
+# fence.rs and change.rs judge.
 # shellcheck source=tests/vm/head.sh
 . /run/host/head.sh
 # shellcheck disable=SC2034  # the parts use them
-rounds=$(cat $share/rounds) starts=$(cat $share/starts) java=$(cat $share/java) digest=$(cat $share/digest)
+rounds=$(cat $share/rounds) starts=$(cat $share/starts)
 # shellcheck disable=SC2034
-now=$share/packed/now later=$share/packed/later
+later=$share/packed/later
 products="zookeeper broker-1 broker-2 broker-3 mysql"
 patience=240 longest=420
 all_ready() { status all && jq -e '[.nodes[].state == "ready"] | length == 6 and all' "$seen/all.json" >/dev/null; }
@@ -29,17 +29,11 @@ caps() { # NAME: what the kernel holds of each node, and whether its process is 
 
 step "install.sh: a release tree and a bundle, no network"
 saw network "$(ip -o addr | grep -vc ' lo ')"
-java_shown "$java" # what the bundle has not: a runtime that is the machine's own
-install -m 755 $share/bin/fake-daemon /usr/local/bin/
-ran install $now/dist/install.sh --release $now --bundle $share/stack.bundle --sha256 "$digest"
+install_products install
 saw install.trees "$(find $root/artifacts -maxdepth 2 -name .manifest | wc -l)" "$(find $root/artifacts -user root | wc -l)"
-# What this machine has not: 16 GB of memory. Besides, a topic to look at and a log to lose bytes of.
-cp $config /var/tmp/as-installed.toml
-sed -i 's/^os_floor = .*/os_floor = "64M"/' $config
-case $java in
-/usr/lib/jvm/*) ;;
-*) sed -i "s|^\[artifacts\]|&\njava_home = \"$java\"|" $config ;;
-esac
+fit_products
+# Besides, a topic to look at and a log to lose bytes of.
+install -m 755 $share/bin/fake-daemon /usr/local/bin/
 cat >>$config <<'TOML'
 [[kafka.topic]]
 name = "orders.audit"
@@ -66,7 +60,7 @@ cdc-supervisor status --memory >"$seen/memory.text" 2>&1
 systemctl status --no-pager -n 0 "$unit" >"$seen/start.status" 2>&1
 caps start
 
-for part in kills plain change; do
+for part in kills plain fence change; do
   # shellcheck source=/dev/null
   . $share/$part.sh
 done
