@@ -220,6 +220,11 @@ impl Engine {
         self.writer.when_written(Box::new(what));
     }
 
+    /// Has this done when everything is ordered down, before a state file says so of any node.
+    pub fn when_ending(&self, what: impl FnMut() -> Result<(), SysError> + Send + 'static) {
+        self.writer.at_end(Box::new(what));
+    }
+
     fn all_down(&self) -> bool {
         self.fleet.nodes().all(|n| matches!(n.state(), State::Down { .. } | State::Failed { .. }))
             && self.orphan_stops.nodes().is_empty()
@@ -428,7 +433,9 @@ impl Engine {
             // taken before: its answer comes from ZooKeeper, not from the fleet
             EngineOrder::Fence { .. } => Ok(None),
             EngineOrder::Down { now } => {
-                self.ending = true;
+                if !std::mem::replace(&mut self.ending, true) {
+                    self.writer.ending();
+                }
                 let mut names = self.order.clone();
                 names.reverse();
                 // What is in no configuration any more is waited for like the others.
