@@ -24,8 +24,8 @@ io_weight = 50
 [command.calm.probe]
 tcp = 7001
 [command.full]
-argv = ["/usr/local/bin/fake-daemon", "meal=28"]
-memory_max = "32M"
+argv = ["/usr/local/bin/fake-daemon", "meal=140"]
+memory_max = "160M"
 [command.big]
 argv = ["/usr/local/bin/fake-daemon", "hungry=300"]
 memory_max = "450M"
@@ -141,6 +141,14 @@ kill -USR1 "$(node big .pid)"
 expect big "$start" out-of-memory group-above
 systemctl set-property --runtime "$unit" MemoryMax=infinity
 await "big is back after the limit of the unit" is big .state ready
+
+step "a limit of the unit that another node meets: what big outlives is not what it is killed for later"
+start=$(node full .incarnation) kind="another-above"
+systemctl set-property --runtime "$unit" MemoryMax=$(($(cat $group/memory.current) + 41943040))
+kill -USR1 "$(node full .pid)"
+expect full "$start" out-of-memory group-above
+systemctl set-property --runtime "$unit" MemoryMax=infinity
+await "full is back after the limit of the unit" is full .state ready
 
 step "the whole machine is out of memory"
 start=$(node big .incarnation) kind="host"
