@@ -232,6 +232,8 @@ async fn serve(
         let layout = layout.clone();
         engine.when_written(move || session::wishes_written(&layout));
     }
+    let at = layout.clone();
+    engine.when_ending(move || session::ending(&at));
     // Children of the program before this one are ours too, and one may have ended when nobody listened.
     children::reap_orphans();
     let door = Arc::new(match listener {

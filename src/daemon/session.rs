@@ -18,6 +18,10 @@ struct Session {
     /// The nodes' own files do not say yet what this start wants of them. Absent in files of older versions, and when they do.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     wishes_unwritten: bool,
+    /// All nodes are being stopped for good: that their files want them down is of this end, and no wish for the next session.
+    /// Absent in files of older versions, and while nobody has ordered it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    ending: bool,
 }
 
 /// What the last session leaves to the next one.
@@ -26,7 +30,7 @@ pub(super) struct Past {
     /// A daemon of this boot did not end in order.
     pub(super) unended: bool,
     /// What the nodes' own files want of each node still holds. Otherwise the start of now wants what it was told to want:
-    /// the last session was ended, or its daemon died before a file said what it wanted.
+    /// the last session was ended or being ended, or its daemon died before a file said what it wanted.
     pub(super) wishes_hold: bool,
 }
 
@@ -37,40 +41,61 @@ fn first() -> u32 {
 /// What the last session leaves. Nodes that live without one (`nodes_live`) are of one whose file is lost: the nodes' own
 /// files say what was wanted.
 pub(super) fn past(layout: &Layout, nodes_live: bool) -> Result<Past, SysError> {
-    let text = match fs::read_optional(&layout.session()) {
+    let earlier = match read(layout) {
         Err(e) if nodes_live => {
             tracing::warn!(error = %e.source, "{e}");
             None
         }
         read => read?,
     };
-    // An unreadable session file is one that was cut short.
-    let earlier = text.and_then(|text| serde_json::from_str::<Session>(&text).ok());
-    Ok(match earlier.filter(|session| session.boot_id == clock::boot_id()) {
-        Some(session) => Past { unended: true, wishes_hold: !session.wishes_unwritten },
+    Ok(match earlier.filter(Session::is_of_this_boot) {
+        Some(session) => Past { unended: true, wishes_hold: !session.wishes_unwritten && !session.ending },
         None => Past { unended: false, wishes_hold: nodes_live },
     })
 }
 
 /// Begins a session after that one.
 pub(super) fn begun(layout: &Layout, past: Past) -> Result<(), SysError> {
-    write(layout, !past.wishes_hold)
+    write(layout, &Session { wishes_unwritten: !past.wishes_hold, ..Session::of_now() })
 }
 
 /// The nodes' files say what is wanted of each: from now on a daemon that comes after a crash goes by them.
 pub(super) fn wishes_written(layout: &Layout) -> Result<(), SysError> {
-    write(layout, false)
+    // A disk that takes nothing for a while has this done late, and the end may have begun meanwhile.
+    let ending = read(layout)?.is_some_and(|session| session.is_of_this_boot() && session.ending);
+    write(layout, &Session { ending, ..Session::of_now() })
 }
 
-fn write(layout: &Layout, wishes_unwritten: bool) -> Result<(), SysError> {
-    let session = Session {
-        schema: first(),
-        boot_id: clock::boot_id().to_owned(),
-        daemon_pid: std::process::id(),
-        started_at: clock::wall(),
-        wishes_unwritten,
-    };
-    let text = serde_json::to_string_pretty(&session).unwrap_or_default();
+/// All nodes are being stopped for good. A daemon that comes after one that died meanwhile begins a session of its own.
+pub(super) fn ending(layout: &Layout) -> Result<(), SysError> {
+    write(layout, &Session { ending: true, ..Session::of_now() })
+}
+
+impl Session {
+    fn of_now() -> Self {
+        Self {
+            schema: first(),
+            boot_id: clock::boot_id().to_owned(),
+            daemon_pid: std::process::id(),
+            started_at: clock::wall(),
+            wishes_unwritten: false,
+            ending: false,
+        }
+    }
+
+    fn is_of_this_boot(&self) -> bool {
+        self.boot_id == clock::boot_id()
+    }
+}
+
+/// The session on record; an unreadable file is one that was cut short.
+fn read(layout: &Layout) -> Result<Option<Session>, SysError> {
+    let text = fs::read_optional(&layout.session())?;
+    Ok(text.and_then(|text| serde_json::from_str(&text).ok()))
+}
+
+fn write(layout: &Layout, session: &Session) -> Result<(), SysError> {
+    let text = serde_json::to_string_pretty(session).unwrap_or_default();
     fs::write_atomic(&layout.session(), text.as_bytes(), 0o640, fs::Durability::ProcessCrash)
 }
 
@@ -131,6 +156,21 @@ mod tests {
             Past { unended: false, wishes_hold: true },
             "nodes of a lost session"
         );
+    }
+
+    #[test]
+    fn the_wishes_of_a_session_that_was_being_ended_are_none_of_the_next() {
+        let (_dir, layout) = with("");
+        begun(&layout, FRESH).unwrap();
+        wishes_written(&layout).unwrap();
+        ending(&layout).unwrap();
+        wishes_written(&layout).unwrap(); // late, on a disk that took nothing before
+        for nodes_live in [false, true] {
+            assert_eq!(past(&layout, nodes_live).unwrap(), BARELY_BEGUN);
+        }
+        begun(&layout, BARELY_BEGUN).unwrap();
+        wishes_written(&layout).unwrap();
+        assert_eq!(past(&layout, false).unwrap(), GOES_ON, "that one is begun");
     }
 
     #[test]

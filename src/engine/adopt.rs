@@ -271,6 +271,8 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         let FoundNode { state, records, live, unheard, highest, .. } = node;
         if let Some((connection, hold)) = live {
             owed(engine, &name, &state, (&records, &unwritten), hold.state().incarnation);
+            // What the end of a session had begun to stop is started again for the session of now.
+            let start_due = start_due || (!restore_wishes && hold.state().stopping);
             let goes_on = GoesOn { wanted: if wanted_up { Wanted::Up } else { Wanted::Down }, restarts, start_due };
             adopt(engine, &name, connection, hold, &state, goes_on);
             continue;

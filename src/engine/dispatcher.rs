@@ -172,7 +172,8 @@ impl Engine {
             let next = [
                 self.fleet.next_deadline(),
                 self.still_wanted.as_ref().map(StillRequest::until),
-                self.rounds.deadline(),
+                self.rounds
+                    .deadline(self.limits.is_some() && self.nodes.values().any(|n| n.link.is_some()), clock::now()),
             ];
             let deadline = next.into_iter().flatten().min().map_or(far, |at| at.since(clock::now()));
             tokio::select! {
@@ -218,6 +219,11 @@ impl Engine {
     /// Has this done when the state files say what was wanted of each node until now; again later while it fails.
     pub fn when_written(&self, what: impl FnMut() -> Result<(), SysError> + Send + 'static) {
         self.writer.when_written(Box::new(what));
+    }
+
+    /// Has this done when everything is ordered down, before a state file says so of any node.
+    pub fn when_ending(&self, what: impl FnMut() -> Result<(), SysError> + Send + 'static) {
+        self.writer.at_end(Box::new(what));
     }
 
     fn all_down(&self) -> bool {
@@ -439,7 +445,9 @@ impl Engine {
             // taken before: its answer comes from ZooKeeper, not from the fleet
             EngineOrder::Fence { .. } => Ok(None),
             EngineOrder::Down { now } => {
-                self.ending = true;
+                if !std::mem::replace(&mut self.ending, true) {
+                    self.writer.ending();
+                }
                 let mut names = self.order.clone();
                 names.reverse();
                 // What is in no configuration any more is waited for like the others.

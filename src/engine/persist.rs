@@ -223,6 +223,10 @@ enum Work {
     Flush(WhenTried),
     /// Done when everything before it is written.
     Then(WhenWritten),
+    /// What is done first when the end begins.
+    AtEnd(WhenWritten),
+    /// All nodes are to be stopped for good: what comes after it is of that end.
+    Ending,
 }
 
 /// Writes state files on a thread of its own, so that a slow disk never holds up the dispatcher. Only the newest state of
@@ -248,6 +252,8 @@ struct Batch {
     newest: BTreeMap<NodeName, NodeState>,
     flushed: Vec<WhenTried>,
     then: Vec<WhenWritten>,
+    at_end: Option<WhenWritten>,
+    ending: bool,
 }
 
 /// Pause between two attempts at a disk that takes nothing, and how long states that were written stay in memory alone.
@@ -268,6 +274,8 @@ fn gather(waiting: &Receiver<Work>, written: Option<Instant>, more: bool) -> Opt
             Work::Write(node, state) => drop(batch.newest.insert(node, state)),
             Work::Flush(what) => batch.flushed.push(what),
             Work::Then(what) => batch.then.push(what),
+            Work::AtEnd(what) => batch.at_end = Some(what),
+            Work::Ending => batch.ending = true,
         }
         let rest = written.map_or(Duration::ZERO, |at| GATHER.saturating_sub(at.elapsed()));
         let next = if batch.flushed.is_empty() {
@@ -294,12 +302,20 @@ impl Writer {
             let mut in_memory: BTreeSet<NodeName> = BTreeSet::new();
             // Done as soon as nothing is owed.
             let mut then: Vec<WhenWritten> = Vec::new();
+            let mut at_end: Option<WhenWritten> = None;
             let left = |owed: &BTreeMap<_, _>, in_memory: &BTreeSet<_>, then: &Vec<_>| {
                 !owed.is_empty() || !in_memory.is_empty() || !then.is_empty()
             };
             while let Some(batch) = gather(&waiting, written, left(&owed, &in_memory, &then)) {
-                let Batch { newest, flushed, then: more } = batch;
+                let Batch { newest, flushed, then: more, at_end: first, ending } = batch;
                 then.extend(more);
+                at_end = first.or(at_end);
+                if let Some(mut first) = at_end.take_if(|_| ending)
+                    && let Err(e) = first()
+                {
+                    tracing::error!(error = %e.source, "{e}; it is tried again");
+                    then.push(first);
+                }
                 if newest.is_empty() && flushed.is_empty() {
                     send_to_disk(&layout, &std::mem::take(&mut in_memory));
                 }
@@ -351,6 +367,22 @@ impl Writer {
         if let Some(queue) = &self.queue {
             // The thread ends only with this value.
             let _ = queue.send(Work::Then(what));
+        }
+    }
+
+    /// Has this done when the end begins ([`Writer::ending`]).
+    pub(super) fn at_end(&self, what: WhenWritten) {
+        if let Some(queue) = &self.queue {
+            // The thread ends only with this value.
+            let _ = queue.send(Work::AtEnd(what));
+        }
+    }
+
+    /// All nodes are to be stopped for good. What is due then is done before any state that is saved from now on is written.
+    pub(super) fn ending(&self) {
+        if let Some(queue) = &self.queue {
+            // The thread ends only with this value.
+            let _ = queue.send(Work::Ending);
         }
     }
 

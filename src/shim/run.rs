@@ -19,7 +19,7 @@ use crate::{
         writer::{LogWriter, Trouble},
     },
     sys::{
-        cgroup::{self, OomCounts},
+        cgroup::{self, OomCounts, OomSince},
         clock,
         error::SysError,
         failpoint::fail_point,
@@ -58,6 +58,8 @@ const PIPE_BLOCKS_MAX: usize = 17;
 const KILL_ROUNDS: usize = 64;
 /// Signals kept in the record.
 const SIGNALS_MAX: usize = 64;
+/// How long nothing more is heard of what happens to the memory of the groups above: their limits may be met many times a second.
+const ABOVE_EVERY: Duration = Duration::from_secs(5);
 /// What survives SIGKILL for so long is stuck in the kernel.
 const STUCK_AFTER: Duration = Duration::from_secs(5);
 
@@ -141,7 +143,11 @@ struct Shim {
     /// When the whole tree is killed.
     kill_at: Option<Moment>,
     killing: Option<Killing>,
-    oom_before: Option<OomCounts>,
+    oom: OomSince,
+    /// Told of what happens above, which is not this node's end when it outlives it. None: no group, or the main process is gone.
+    above: Option<cgroup::Above>,
+    /// When it is heard again.
+    deaf_until: Option<Moment>,
     log: LogWriter,
     block: Vec<u8>,
     pipe: OwnedFd,
@@ -161,6 +167,7 @@ struct Ready {
     listener: bool,
     notify: bool,
     clients: bool,
+    above: bool,
 }
 
 /// A kill in progress.
@@ -206,7 +213,9 @@ impl Shim {
             signals_sent: Vec::new(),
             kill_at: None,
             killing: None,
-            oom_before,
+            oom: OomSince::launch(oom_before.unwrap_or_default()),
+            above: order.cgroup.as_deref().map(cgroup::Above::of),
+            deaf_until: None,
             log,
             block: Vec::with_capacity(BLOCK),
             pipe,
@@ -285,6 +294,7 @@ impl Shim {
             if ready.listener {
                 self.connections.accept(&self.listener);
             }
+            self.look_above(ready.above);
             self.meet_deadlines();
             if self.is_gone() {
                 return self.end();
@@ -304,7 +314,8 @@ impl Shim {
 
     /// Sleeps until something happens or a deadline is due. Without deadlines it sleeps without end: no wake-ups at idle.
     fn wait(&self) -> Ready {
-        let mut fds = [libc::pollfd { fd: -1, events: 0, revents: 0 }; 4 + connections::MAX];
+        const OWN: usize = 4 + cgroup::ABOVE_MAX;
+        let mut fds = [libc::pollfd { fd: -1, events: 0, revents: 0 }; OWN + connections::MAX];
         // poll skips negative descriptors
         let own = [
             (self.signals.as_fd().as_raw_fd(), libc::POLLIN),
@@ -312,14 +323,19 @@ impl Shim {
             (self.listener.as_raw_fd(), libc::POLLIN),
             (self.notify.as_ref().map_or(-1, NotifySocket::raw_fd), libc::POLLIN),
         ];
-        for (slot, (fd, events)) in fds.iter_mut().zip(own.into_iter().chain(self.connections.interests())) {
+        let heard = self.above.iter().filter(|_| self.deaf_until.is_none());
+        let above = heard.flat_map(cgroup::Above::descriptors).map(|fd| (fd, libc::POLLPRI));
+        let above = above.chain(std::iter::repeat((-1, 0))).take(cgroup::ABOVE_MAX);
+        for (slot, (fd, events)) in fds.iter_mut().zip(own.into_iter().chain(above).chain(self.connections.interests()))
+        {
             *slot = libc::pollfd { fd, events, revents: 0 };
         }
-        let timeout = self.next_deadline().map_or(-1, |at| {
+        let deadline = [self.next_deadline(), self.deaf_until].into_iter().flatten().min();
+        let timeout = deadline.map_or(-1, |at| {
             // a whole millisecond more, or a deadline would be met a little early and spin
             i32::try_from(at.since(clock::now()).as_millis()).map_or(i32::MAX, |ms| ms.saturating_add(1))
         });
-        let n = 4 + self.connections.len();
+        let n = OWN + self.connections.len();
         // SAFETY: the array lives through the call and has at least `n` entries (the number of clients is bounded).
         unsafe { libc::poll(fds.as_mut_ptr(), n as libc::nfds_t, timeout) };
         // an interrupted poll left every `revents` empty: a round without news
@@ -329,7 +345,8 @@ impl Shim {
             children: has(&fds[0]) || self.killing.is_some(),
             listener: has(&fds[2]),
             notify: has(&fds[3]),
-            clients: fds[4..].iter().any(has),
+            clients: fds[OWN..].iter().any(has),
+            above: fds[4..OWN].iter().any(has),
         }
     }
 
@@ -338,6 +355,18 @@ impl Shim {
             Some(killing) => Some(killing.again_at),
             None => self.kill_at,
         }
+    }
+
+    /// What happens to the memory of groups above is nobody's but another's end when this node outlives it.
+    fn look_above(&mut self, told: bool) {
+        let now = clock::now();
+        let (Some(above), true) = (&self.above, told || self.deaf_until.is_some_and(|at| now >= at)) else { return };
+        // first: what happens after the look is told
+        above.heard();
+        if let Some(counts) = self.order.cgroup.as_deref().and_then(cgroup::oom_counts) {
+            self.oom.lives(now, counts);
+        }
+        self.deaf_until = if told { Some(now + ABOVE_EVERY) } else { self.oom.due() };
     }
 
     /// Reads the node's output into the log.
@@ -399,7 +428,8 @@ impl Shim {
         self.pump(PIPE_BLOCKS_MAX);
         fail_point!("shim.output-read");
         let group = self.order.cgroup.as_deref();
-        let (before, counts) = (self.oom_before.unwrap_or_default(), group.and_then(cgroup::oom_counts));
+        let counts = group.and_then(cgroup::oom_counts);
+        (self.above, self.deaf_until) = (None, None);
         let record = ExitRecord {
             incarnation: self.order.incarnation,
             pid: self.main.process.pid,
@@ -409,8 +439,8 @@ impl Shim {
             cpu_ms: end.cpu_ms,
             peak_rss_bytes: end.peak_rss_bytes,
             cgroup_peak_bytes: group.and_then(cgroup::memory_peak),
-            oom_kills: counts.map(|now| now.incidents.saturating_sub(before.incidents)),
-            oom_by: counts.and_then(|now| cgroup::oom_by(before, now)),
+            oom_kills: counts.map(|now| self.oom.incidents(now)),
+            oom_by: counts.and_then(|now| self.oom.by(now)),
             signals_sent: self.signals_sent.clone(),
         };
         // on record before anybody is told

@@ -6,7 +6,7 @@ mod limits;
 mod usage;
 
 pub use limits::{Caps, Deviation, Limit, read_limit};
-pub use usage::{MemoryNow, OomCounts, memory_now, memory_peak, oom_by, oom_counts};
+pub use usage::{ABOVE_MAX, Above, MemoryNow, OomCounts, OomSince, memory_now, memory_peak, oom_by, oom_counts};
 
 use super::{error::SysError, mounts::unescape, process};
 use crate::base::NodeName;
@@ -51,6 +51,14 @@ impl Default for Places {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CgroupRoot {
     unit: PathBuf,
+}
+
+#[cfg(test)]
+impl CgroupRoot {
+    /// A directory of plain files in the place of one.
+    pub(crate) fn at(unit: &Path) -> Self {
+        Self { unit: unit.to_owned() }
+    }
 }
 
 /// Finds this process's delegated group and makes it ready for nodes; the error says in words why there is none.

@@ -107,6 +107,28 @@ fn a_node_whose_record_is_torn_counts_as_wanted_and_that_is_told() {
 }
 
 #[test]
+fn what_a_daemon_stopped_that_died_before_it_had_stopped_all_is_started_by_the_next_one() {
+    let root = Root::new(&[fake("slow", &["ignore=TERM"]).text("grace", "5m"), fake("quick", &[])]);
+    root.expect_log("adopt");
+    root.expect_log("node=");
+    root.up();
+    process::kill(root.daemon(), 15);
+    for (name, state) in [("quick", "down"), ("slow", "stopping")] {
+        root.await_node(name, state, |n| n["state"] == state);
+    }
+    let slow = root.pid("slow");
+    kill_daemon(&root);
+    let run = root.spawn(&["run"]);
+    root.await_daemon_node("quick");
+    root.await_node("quick", "started", |n| n["state"] == "ready" && n["incarnation"] == 2);
+    // its stop was under way, and the grace is the shim's
+    process::kill(slow, 9);
+    root.await_node("slow", "started anew", |n| n["state"] == "ready" && n["incarnation"] == 2);
+    root.ok(&["down", "--now"]);
+    assert_eq!(run.wait(crate::support::VERB_LIMIT).code, Some(0));
+}
+
+#[test]
 fn a_node_whose_start_was_not_written_down_any_more_runs_on_under_the_next_daemon() {
     let root = Root::new(&[fake("a", &[])]);
     root.expect_log("adopt");

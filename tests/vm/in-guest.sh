@@ -224,6 +224,22 @@ status crossed-next
 tail -n "+$((from + 1))" $root/state/events.jsonl >"$seen/crossed-next.events"
 systemctl stop "$unit"
 
+step "the daemon dies in the middle of a restart"
+systemctl start "$unit"
+await "stubborn is ready before the restart" is stubborn .state ready
+status turned-before
+before=$(main_pid)
+systemctl restart --no-block "$unit"
+await "the unit is being stopped for a restart" stopping
+of_calm=$(node calm .pid) # whose turn comes after stubborn's
+kill -9 "$before"
+systemctl start "$unit"; saw turned.rc $?
+await "stubborn is ready after the restart" is stubborn .state ready
+status turned
+saw turned.calm "$(if [ -e "/proc/$of_calm" ]; then echo lives; else echo gone; fi)"
+systemctl stop "$unit"
+systemctl reset-failed "$unit"
+
 step "a stop that takes too long: the nodes are stopped through their shims"
 # without the daemon's word for it systemd knows of no progress (a watchdog would let it speak all the same)
 # shellcheck disable=SC2046

@@ -353,6 +353,18 @@ fn a_stop_that_the_daemon_did_not_live_to_finish_is_a_clean_one_and_so_is_the_ne
 }
 
 #[test]
+fn a_daemon_that_dies_in_the_middle_of_a_restart_leaves_every_node_started_anew() {
+    let guest = or_skip!(guest(), "a_daemon_that_dies_in_the_middle_of_a_restart_leaves_every_node_started_anew");
+    assert_eq!(guest.saw("turned.rc"), "0", "{}", guest.journal());
+    let (before, after) = (guest.json("turned-before"), guest.json("turned"));
+    assert_eq!(guest.saw("turned.calm"), "gone", "{}", guest.journal());
+    for name in ["calm", "hungry", "family", "stubborn"] {
+        assert_eq!(node(&after, name)["state"], "ready", "{name}: {after}\n{}", guest.journal());
+        assert_ne!(node(&after, name)["pid"], node(&before, name)["pid"], "{name}");
+    }
+}
+
+#[test]
 fn a_stop_that_takes_too_long_leaves_no_node_behind() {
     let guest = or_skip!(guest(), "a_stop_that_takes_too_long_leaves_no_node_behind");
     assert_eq!(guest.saw("late.result"), "timeout");

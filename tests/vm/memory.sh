@@ -24,8 +24,8 @@ io_weight = 50
 [command.calm.probe]
 tcp = 7001
 [command.full]
-argv = ["/usr/local/bin/fake-daemon", "meal=28"]
-memory_max = "32M"
+argv = ["/usr/local/bin/fake-daemon", "meal=140"]
+memory_max = "160M"
 [command.big]
 argv = ["/usr/local/bin/fake-daemon", "hungry=300"]
 memory_max = "450M"
@@ -142,6 +142,14 @@ expect big "$start" out-of-memory group-above
 systemctl set-property --runtime "$unit" MemoryMax=infinity
 await "big is back after the limit of the unit" is big .state ready
 
+step "a limit of the unit that another node meets: what big outlives is not what it is killed for later"
+start=$(node full .incarnation) kind="another-above"
+systemctl set-property --runtime "$unit" MemoryMax=$(($(cat $group/memory.current) + 41943040))
+kill -USR1 "$(node full .pid)"
+expect full "$start" out-of-memory group-above
+systemctl set-property --runtime "$unit" MemoryMax=infinity
+await "full is back after the limit of the unit" is full .state ready
+
 step "the whole machine is out of memory"
 start=$(node big .incarnation) kind="host"
 kill -USR1 "$(node big .pid)"
@@ -195,6 +203,11 @@ as_kim cdc-supervisor status --json >"$seen/user.json" 2>"$seen/user.err"
 user_pid() { jq -r '.nodes[0].pid' "$seen/user.json"; }
 saw user.cgroup "$(cgroup_of "$(user_pid)")"
 saw user.memory.max "$(cat "/sys/fs/cgroup$(cgroup_of "$(user_pid)")/memory.max" 2>&1)"
+# nothing else happens there: no probe looks, no service manager wants to hear of it
+limit="/sys/fs/cgroup$(cgroup_of "$(user_pid)")/memory.max"
+echo 33554432 >"$limit"
+put_right() { [ "$(cat "$limit")" = 25165824 ]; }
+await "a limit in the user's scope is put right though nothing happens" put_right
 kill -9 "$(jq -r .supervisor.pid "$seen/user.json")"
 as_kim cdc-supervisor up --detach >"$seen/user.again" 2>&1
 as_kim cdc-supervisor status --json >"$seen/user-again.json" 2>&1

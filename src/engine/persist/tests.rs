@@ -312,3 +312,26 @@ fn what_is_promised_is_on_record_before_it_is_said() {
     }
     writer.finish();
 }
+
+#[test]
+fn what_is_due_when_the_end_begins_is_done_before_a_state_of_that_end_is_written() {
+    let (_dir, layout, path) = with("");
+    let node = NodeName::mysql();
+    let mut writer = Writer::start(layout);
+    let wanted = |up: bool| NodeState { wanted_up: up, ..NodeState::default() };
+    let (sender, seen) = mpsc::channel();
+    writer.at_end(Box::new(move || {
+        let state: NodeState = serde_json::from_str(&std::fs::read_to_string(&path).unwrap()).unwrap();
+        sender.send(state.wanted_up).unwrap();
+        Ok(())
+    }));
+    writer.save(&node, wanted(true));
+    let (tried, was) = mpsc::channel();
+    writer.when_tried(move |left| tried.send(left).unwrap());
+    assert_eq!(was.recv().unwrap(), 0);
+    writer.ending();
+    writer.save(&node, wanted(false));
+    writer.ending();
+    writer.finish();
+    assert_eq!(seen.iter().collect::<Vec<_>>(), [true], "once, and while it was wanted up");
+}

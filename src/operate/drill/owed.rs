@@ -122,6 +122,8 @@ mod tests {
             daemon_pid: 1,
             step: String::new(),
             undo: None,
+            asked: None,
+            left_down: Vec::new(),
         };
         let nodes = vec![crate::base::NodeName::mysql()];
         let left = Undo { topics: true, down: nodes, ..Undo::default() };

@@ -1,7 +1,7 @@
 //! Against a tree of plain files that looks like a delegated unit.
 
 use super::*;
-use crate::base::{ByteSize, outcome::OomBy, recipe::Share};
+use crate::base::{ByteSize, Moment, outcome::OomBy, recipe::Share};
 
 struct Fake {
     dir: tempfile::TempDir,
@@ -214,6 +214,46 @@ fn an_out_of_memory_kill_is_told_by_whose_limit_was_met() {
     assert_eq!(oom_by(before, events("unit/nodes/a", 3, 2)), Some(OomBy::Cap));
     assert_eq!(oom_by(before, events("unit/nodes/a", 2, 2)), Some(OomBy::Host), "no limit was met");
     assert_eq!(oom_by(before, events("unit", 5, 0)), Some(OomBy::GroupAbove));
+}
+
+#[test]
+fn what_a_node_has_outlived_is_not_what_it_is_killed_for_later() {
+    let counts = |incidents, own_limit, limits_above| OomCounts { incidents, own_limit, limits_above };
+    let at = |seconds: u64| Moment(seconds * 1_000);
+    let mut since = OomSince::launch(counts(7, 7, 2));
+    since.lives(at(10), counts(7, 7, 2));
+    assert_eq!(since.due(), None, "nothing has happened that is not known");
+    // another node is killed at a limit above
+    since.lives(at(20), counts(7, 7, 3));
+    assert_eq!(since.due(), Some(at(25)));
+    assert_eq!(since.by(counts(8, 7, 3)), Some(OomBy::GroupAbove), "it may still be this one's end");
+    since.lives(at(24), counts(7, 7, 4));
+    assert_eq!(since.due(), Some(at(25)), "one after the other");
+    since.lives(at(25), counts(7, 7, 4));
+    assert_eq!(since.due(), Some(at(30)), "the second has its own time");
+    assert_eq!(since.by(counts(8, 7, 4)), Some(OomBy::GroupAbove));
+    since.lives(at(31), counts(7, 7, 4));
+    assert_eq!(since.due(), None);
+    assert_eq!(since.by(counts(8, 7, 4)), Some(OomBy::Host), "outlived");
+    assert_eq!(since.by(counts(8, 8, 4)), Some(OomBy::Cap));
+    assert_eq!(since.by(counts(8, 7, 5)), Some(OomBy::GroupAbove));
+    assert_eq!(since.by(counts(7, 7, 5)), None, "no kill");
+    assert_eq!(since.incidents(counts(9, 9, 4)), 2);
+}
+
+#[test]
+fn a_victim_that_takes_its_time_to_die_has_not_outlived_its_end() {
+    let counts = |incidents, limits_above| OomCounts { incidents, own_limit: 0, limits_above };
+    let mut since = OomSince::launch(OomCounts::default());
+    since.lives(Moment(0), counts(0, 1));
+    for at in [5_000, 60_000] {
+        since.lives(Moment(at), counts(1, 1));
+        assert_eq!((since.due(), since.by(counts(1, 1))), (None, Some(OomBy::GroupAbove)));
+    }
+    // and the kill may be seen with the limit
+    let mut since = OomSince::launch(OomCounts::default());
+    since.lives(Moment(0), counts(1, 1));
+    assert_eq!((since.due(), since.by(counts(1, 1))), (None, Some(OomBy::GroupAbove)));
 }
 
 #[test]

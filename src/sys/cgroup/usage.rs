@@ -1,8 +1,16 @@
 //! What a group uses and what happened in it: its memory by parts, and out-of-memory kills told apart by whose limit was met.
 
 use super::limits::{Limit, read_limit, read_number};
-use crate::base::outcome::OomBy;
-use std::{fs, path::Path};
+use crate::base::{Moment, outcome::OomBy};
+use std::{
+    fs::{self, File},
+    os::{
+        fd::{AsRawFd, RawFd},
+        unix::fs::FileExt,
+    },
+    path::Path,
+    time::Duration,
+};
 
 /// What a group's memory files say now. A value is none when its file or key is absent (`memory.peak` came with Linux 5.19).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -72,6 +80,90 @@ pub fn oom_by(before: OomCounts, after: OomCounts) -> Option<OomBy> {
         Some(OomBy::GroupAbove)
     } else {
         Some(OomBy::Host)
+    }
+}
+
+/// How long after a limit above was met it is clear that the node was not killed for it. The kernel chooses and counts its victim
+/// right after it has counted the limit (mm/memcontrol.c, mem_cgroup_oom; mm/oom_kill.c); under a storm it waits for its turn.
+const OUTLIVED_AFTER: Duration = Duration::from_secs(5);
+
+/// What the out-of-memory kills in one life of a node are reckoned from: its group's counters at the launch, of which those of the
+/// groups above move on with what the node has outlived. Else whatever another node was killed for would explain its own end,
+/// however long after.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OomSince {
+    before: OomCounts,
+    /// A limit above was met: when it is clear that it was another's end, and the counter then.
+    met: Option<(Moment, u64)>,
+}
+
+impl OomSince {
+    /// From the counters at the launch.
+    pub fn launch(before: OomCounts) -> Self {
+        Self { before, met: None }
+    }
+
+    /// Takes in what the counters say while the node lives.
+    pub fn lives(&mut self, now: Moment, counts: OomCounts) {
+        if let Some((clear, met)) = self.met {
+            if now < clear {
+                return;
+            }
+            self.met = None;
+            // Otherwise it is the victim, or a part of it, and is not gone yet.
+            if counts.incidents == self.before.incidents {
+                self.before.limits_above = met;
+            }
+        }
+        if counts.incidents == self.before.incidents && counts.limits_above > self.before.limits_above {
+            self.met = Some((now + OUTLIVED_AFTER, counts.limits_above));
+        }
+    }
+
+    /// When it is to be looked at again; none: when something happens above.
+    pub fn due(&self) -> Option<Moment> {
+        self.met.map(|(clear, _)| clear)
+    }
+
+    /// Incidents in its life.
+    pub fn incidents(&self, after: OomCounts) -> u64 {
+        after.incidents.saturating_sub(self.before.incidents)
+    }
+
+    /// Whose limit a kill was about that has ended it.
+    pub fn by(&self, after: OomCounts) -> Option<OomBy> {
+        oom_by(self.before, after)
+    }
+}
+
+/// Tells when something happens to the memory of the groups above one: the kernel wakes who polls their events for POLLPRI
+/// (kernfs_notify in fs/kernfs/file.c), also for limits that were only reclaimed for.
+#[derive(Debug)]
+pub struct Above(Vec<File>);
+
+/// So many levels of groups are listened to, the nearest ones: a user's scope is five below the root.
+pub const ABOVE_MAX: usize = 8;
+
+impl Above {
+    /// Those above `dir`.
+    pub fn of(dir: &Path) -> Self {
+        let events = |dir: &Path| File::open(dir.join("memory.events.local")).ok();
+        let above = Self(dir.ancestors().skip(1).map_while(events).take(ABOVE_MAX).collect());
+        above.heard();
+        above
+    }
+
+    /// What is to be polled.
+    pub fn descriptors(&self) -> impl Iterator<Item = RawFd> {
+        self.0.iter().map(AsRawFd::as_raw_fd)
+    }
+
+    /// From here on the next event is told: one that was told is told until its file is read.
+    pub fn heard(&self) {
+        for file in &self.0 {
+            // A group that is gone has no more events.
+            let _ = file.read_at(&mut [0; 512], 0);
+        }
     }
 }
 
