@@ -496,7 +496,8 @@ fn what_a_roll_had_not_come_to_is_tried_once_by_each_daemon_and_told_until_those
     kill_daemon(&root);
     std::fs::write(&left, text).unwrap();
     for daemon in 0..2 {
-        root.up();
+        let up = root.up().stdout;
+        assert!(up.contains("was cut short with its daemon (a: restarts); not restarted: b, c; "), "{up}");
         let told = root.status()["cut_short"].clone();
         assert_eq!(told["not_restarted"], serde_json::json!(["b", "c"]), "daemon {daemon}: {told}");
         assert_eq!((&told["operation"], &told["step"]), (&"roll a, b, c".into(), &"a: restarts".into()));

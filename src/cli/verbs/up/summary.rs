@@ -13,7 +13,8 @@ const HALF: usize = 58;
 /// The whole summary.
 pub(super) fn text(status: &Status, plan: &Plan, now: Timestamp, host: Option<ByteSize>, paint: Paint) -> String {
     let mut parts = vec![table::nodes(status, now, host, paint)];
-    let remarks = table::remarks(status, now);
+    let mut remarks = table::remarks(status, now);
+    remarks.extend(status.cut_short.as_ref().map(table::cut_short));
     if !remarks.is_empty() {
         parts.push(String::new());
         parts.extend(remarks);
