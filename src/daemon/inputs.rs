@@ -299,6 +299,7 @@ fn targets(plan: &Plan, layout: &Layout) -> prove::Targets {
         brokers: kafka.brokers.keys().copied().collect(),
         min_isr: 2,
         rf: 3,
+        zookeeper: plan.zookeeper.as_ref().map(|zookeeper| local(zookeeper.client_port)),
     });
     let mysql = plan.mysql.as_ref().filter(|m| m.provision).map(|mysql| prove::MysqlTargets {
         socket: layout.mysql_socket(),

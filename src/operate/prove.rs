@@ -32,6 +32,8 @@ pub struct KafkaTargets {
     pub min_isr: u32,
     /// Replication factor wanted; the number of brokers when they are fewer.
     pub rf: u32,
+    /// Where the ZooKeeper listens that has the topics; none: it is none of ours.
+    pub zookeeper: Option<SocketAddr>,
 }
 
 /// The MySQL server as it should be.

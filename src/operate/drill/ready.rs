@@ -233,6 +233,7 @@ mod tests {
             brokers: (1..=brokers).collect(),
             min_isr: 2,
             rf: 3,
+            zookeeper: None,
         };
         let mysql = mysql.then(|| MysqlTargets {
             socket: "/s".into(),

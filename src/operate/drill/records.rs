@@ -12,6 +12,7 @@ use crate::{
     clients::{
         ClientError,
         kafka::{Admin, ClusterView, Record, Stream, listener_metadata, write_without_retries},
+        zookeeper::Session,
     },
     operate::prove::KafkaTargets,
     sys::clock,
@@ -296,9 +297,30 @@ async fn taken(admin: &Admin) -> Result<Option<Taken>, ClientError> {
 /// Removes our topics, unless one of our names is somebody else's by now: that name.
 pub(super) async fn remove_left(targets: &KafkaTargets) -> Result<Option<Taken>, ClientError> {
     let admin = Admin::new(&targets.internal)?;
+    listed(&admin, targets).await?;
     match taken(&admin).await? {
         Some(taken) => Ok(Some(taken)),
         None => remove(&admin, targets).await.map(|()| None),
+    }
+}
+
+/// Waits until the brokers list what ZooKeeper has of our topics. Where all of them have just started they agree on the brokers and list
+/// no topic at all for a moment: their controller tells them of brokers first (`KafkaController.onControllerFailover`, 3.5).
+async fn listed(admin: &Admin, targets: &KafkaTargets) -> Result<(), ClientError> {
+    let Some(zookeeper) = targets.zookeeper else { return Ok(()) };
+    let began = clock::now();
+    loop {
+        let mut session = Session::connect(zookeeper, CALL).await?;
+        let there = session.get_children("/brokers/topics").await?.unwrap_or_default();
+        session.close().await?;
+        let view = admin.describe(CALL).await?;
+        let mut ours = there.iter().filter(|name| TOPICS.contains(&name.as_str()));
+        let Some(missing) = ours.find(|name| view.topic(name).is_none()) else { return Ok(()) };
+        if clock::now().since(began) >= KNOWN_WITHIN {
+            let doing = format!("see topic {missing}, which ZooKeeper has, in the brokers' list");
+            return Err(ClientError::TimedOut { doing, limit: KNOWN_WITHIN });
+        }
+        sleep(LOOK_EVERY).await;
     }
 }
 

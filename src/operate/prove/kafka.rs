@@ -273,6 +273,7 @@ mod tests {
             brokers: brokers.to_vec(),
             min_isr: 2,
             rf: 3,
+            zookeeper: None,
         }
     }
 

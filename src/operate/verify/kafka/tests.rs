@@ -136,6 +136,7 @@ fn targets(internal: &[SocketAddr]) -> KafkaTargets {
         brokers: vec![1, 2, 3],
         min_isr: 2,
         rf: 3,
+        zookeeper: None,
     }
 }
 
