@@ -134,7 +134,7 @@ fn the_distributions_package_client_works_in_the_sandbox_of_the_fetch_unit() {
     ended(guest, "packages", 0, &[]);
     contains(&guest.saw("packages.fetch"), &["java 17.0.2+2"]);
     let lock = guest.saw("packages.lock");
-    contains(&lock, &["openjdk-17-jre-headless", "http://127.0.0.1:8001 trixie"]);
+    contains(&lock, &["openjdk-17-jre-headless", "http://127.0.0.1:8001/ trixie"]);
     let status = guest.json("packages");
     assert_eq!(node(&status, "zookeeper")["state"], "ready", "{status}\n{}", guest.journal());
     same_processes(&guest.json("late"), &status);

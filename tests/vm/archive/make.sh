@@ -23,6 +23,7 @@ cat >"$work/tree/$home/bin/java" <<'SH'
 home=$(dirname "$(dirname "$(readlink -f "$0")")")
 case " $* " in
   *" -version "*) printf '    java.home = %s\n    java.specification.version = 17\n    java.runtime.version = 17.0.2+2\n' "$home" >&2 ;;
+  *ArchiveClassesAtExit*) exit 1 ;;
   *-Xshare:dump*) touch "$home/lib/server/classes.jsa" ;;
   *QuorumPeerMain*) exec /usr/local/bin/fake-daemon zookeeper=2181 ;;
   *) exit 1 ;;
