@@ -165,6 +165,8 @@ fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_del
         view.topic("later").map(|_| ()).ok_or_else(|| "it is not there".into())
     });
 
+    // Whoever waits for topics is answered when no change of theirs is under way any more: beside one a reset is refused.
+    stack.ok(&["topics", "apply"]);
     // Kafka's data begin anew: what is configured is made again by itself.
     stack.ok(&["reset", "kafka", "--confirm", "kafka"]);
     until(Duration::from_secs(60), "the topic is made again", || {
