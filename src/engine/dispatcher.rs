@@ -172,7 +172,8 @@ impl Engine {
             let next = [
                 self.fleet.next_deadline(),
                 self.still_wanted.as_ref().map(StillRequest::until),
-                self.rounds.deadline(),
+                self.rounds
+                    .deadline(self.limits.is_some() && self.nodes.values().any(|n| n.link.is_some()), clock::now()),
             ];
             let deadline = next.into_iter().flatten().min().map_or(far, |at| at.since(clock::now()));
             tokio::select! {

@@ -1,6 +1,6 @@
 //! Rounds over all nodes that run: memory for the record and for its trend, what held up those that have to do with ZooKeeper sessions, and
-//! whether the limits still hold. They go on turns of the loop that come anyway (a probe, the service manager's watchdog), and once soon
-//! after a start: nothing is woken up for them while all is quiet.
+//! whether the limits still hold. They go on turns of the loop that come anyway (a probe, the service manager's watchdog), once soon
+//! after a start, and where nodes have caps every half minute: nothing else is woken up for them while all is quiet.
 
 use super::{
     Engine,
@@ -71,9 +71,14 @@ impl Rounds {
         self.started.get_or_insert(now);
     }
 
-    /// When the loop has to turn for a round; none: whenever it turns next.
-    pub(super) fn deadline(&self) -> Option<Moment> {
-        self.started.map(|at| at + AFTER_START).filter(|_| !self.under_way.load(Ordering::Relaxed))
+    /// When the loop has to turn for a round; none: whenever it turns next. `capped`: nodes run whose limits may drift and whose
+    /// caps they may come close to.
+    pub(super) fn deadline(&self, capped: bool, now: Moment) -> Option<Moment> {
+        let under_way = self.under_way.load(Ordering::Relaxed);
+        let soon = self.started.map(|at| at + AFTER_START).filter(|_| !under_way);
+        // One that is under way tells when it is over, and the loop turns for that.
+        let again = self.last.filter(|_| capped).map(|at| at + LIMITS_EVERY).filter(|at| !under_way || *at > now);
+        soon.into_iter().chain(again).min()
     }
 
     /// Whether a round is due, and whether it looks at limits.
@@ -265,16 +270,90 @@ mod tests {
     fn rounds_go_on_turns_that_come_anyway_and_once_soon_after_a_start() {
         let mut rounds = Rounds { last: Some(Moment(0)), limits: Some(Moment(0)), ..Rounds::default() };
         assert_eq!(rounds.due(Moment(9_999)), None);
-        assert_eq!(rounds.deadline(), None, "nothing is woken up for a round");
+        assert_eq!(rounds.deadline(false, Moment(5_000)), None, "nothing is woken up for a round");
+        assert_eq!(rounds.deadline(true, Moment(5_000)), Some(Moment(30_000)), "but for caps");
         assert_eq!(rounds.due(Moment(10_000)), Some(false), "memory");
         assert_eq!(rounds.due(Moment(30_000)), Some(true), "and limits");
         rounds.node_started(Moment(2_000));
         rounds.node_started(Moment(2_900));
-        assert_eq!(rounds.deadline(), Some(Moment(3_000)), "the first of a burst counts");
+        for capped in [false, true] {
+            assert_eq!(rounds.deadline(capped, Moment(2_900)), Some(Moment(3_000)), "the first of a burst counts");
+        }
         assert_eq!(rounds.due(Moment(2_999)), None);
         assert_eq!(rounds.due(Moment(3_000)), Some(true), "after a start limits are looked at");
         rounds.under_way.store(true, Ordering::Relaxed);
-        assert_eq!(rounds.deadline(), None, "one at a time");
+        for now in [3_000, 30_000, 40_000] {
+            let again = Some(Moment(30_000)).filter(|at| at.0 > now);
+            assert_eq!(rounds.deadline(true, Moment(now)), again, "one at a time, and no turn after the other");
+            assert_eq!(rounds.deadline(false, Moment(now)), None);
+        }
+    }
+
+    fn recipe() -> Recipe {
+        let source = crate::config::Source {
+            text: "[command.a]\nargv = [\"/bin/true\"]\n",
+            name: "t",
+            root_override: None,
+            default_root: "/r".into(),
+        };
+        let plan = crate::config::load(&source).unwrap();
+        let (layout, programs) = (plan.layout(), crate::base::programs::Programs::default());
+        let inputs =
+            services::Inputs { plan: &plan, programs: &programs, layout: &layout, cores: 1, running_as_root: false };
+        services::recipes(&inputs).unwrap().remove(0)
+    }
+
+    /// A group of plain files for the node `a`, with so much anonymous memory.
+    fn holds(limits: &Limits, anon: u64) {
+        let group = limits.group(&NodeName::new("a").unwrap());
+        std::fs::create_dir_all(&group).unwrap();
+        std::fs::write(group.join("memory.stat"), format!("anon {anon}\nfile 4096\nkernel 8192\n")).unwrap();
+    }
+
+    #[test]
+    fn rounds_over_hours_tell_the_trend_and_the_hours_to_the_cap_of_this_run() {
+        let dir = tempfile::tempdir().unwrap();
+        let limits = Limits::new(cgroup::CgroupRoot::at(dir.path()));
+        let (cap, minute) = (64 << 20, 60_000);
+        let mut recipe = recipe();
+        recipe.launch.memory_max = Some(ByteSize(cap));
+        let recipe = Arc::new(recipe);
+        let kept = Arc::default();
+        let look = |incarnation, at: u64, anon: u64| {
+            holds(&limits, anon);
+            let node = Node {
+                incarnation: Incarnation(incarnation),
+                process: process::identity(i32::try_from(std::process::id()).unwrap()).unwrap(),
+                recipe: Arc::clone(&recipe),
+                about: None,
+            };
+            let (kept, limits) = (Arc::clone(&kept), Some(limits.clone()));
+            let round = Round { limits, with_limits: false, kept, now: Moment(at), nodes: vec![node] };
+            let mut told = Vec::new();
+            round.go(&mut |name, look| told.push((name, look)));
+            let [(name, look)] = <[_; 1]>::try_from(told).unwrap();
+            assert_eq!((name.as_str(), look.incarnation), ("a", Incarnation(incarnation)));
+            assert_eq!(look.memory.and_then(|m| m.anon), Some(anon));
+            look.trend
+        };
+        // 12 MiB an hour, two looks a minute
+        let leak = |at: u64| (20 << 20) + at * (12 << 20) / (60 * minute);
+        for at in (0..120).map(|n| n * minute / 2) {
+            let trend = look(1, at, leak(at));
+            assert_eq!(trend.is_some(), at >= 10 * minute, "after {at} ms");
+            if let Some(trend) = trend {
+                assert!(
+                    trend.steady_rise && trend.bytes_per_hour.abs_diff(12 << 20) < 1_024,
+                    "{trend:?} after {at} ms"
+                );
+                let hours = trend::hours_to_cap(Some(trend), Some(leak(at)), Some(cap)).unwrap();
+                assert!(high_words(leak(at), cap, Some(trend)).ends_with(&format!("; as it grows, in {hours} h")));
+            }
+        }
+        // 32 of 64 MiB are left
+        let trend = look(1, 60 * minute, leak(60 * minute));
+        assert_eq!(trend::hours_to_cap(trend, Some(32 << 20), Some(cap)), Some(2.7));
+        assert_eq!(look(2, 61 * minute, 20 << 20), None, "another run begins anew");
     }
 
     #[test]

@@ -53,6 +53,14 @@ pub struct CgroupRoot {
     unit: PathBuf,
 }
 
+#[cfg(test)]
+impl CgroupRoot {
+    /// A directory of plain files in the place of one.
+    pub(crate) fn at(unit: &Path) -> Self {
+        Self { unit: unit.to_owned() }
+    }
+}
+
 /// Finds this process's delegated group and makes it ready for nodes; the error says in words why there is none.
 pub fn detect() -> Result<CgroupRoot, String> {
     detect_at(&Places::default())
