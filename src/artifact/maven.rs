@@ -10,7 +10,7 @@ use crate::sys::{
     command::Cancel,
     fs::{self as sysfs, Durability},
 };
-use std::{fs, path::PathBuf, time::Duration};
+use std::{fs, os::unix::fs::MetadataExt, path::PathBuf, time::Duration};
 
 /// Longest time for the whole download: 38 MB of jars and the plugin's own 10 MB at 50 kB/s.
 const LIMIT: Duration = Duration::from_secs(30 * 60);
@@ -54,15 +54,35 @@ pub fn fetch(host: &Host, work: &Work, pins: &Pins, cancel: &Cancel) -> Result<P
     sysfs::write_atomic(&project.join("pom.xml"), POM.as_bytes(), 0o644, Durability::ProcessCrash)?;
     let output = format!("-DoutputDirectory={}", utf8(&libs)?);
     let mut args = vec!["-q", "-B", "-Dstyle.color=never", GOAL, &output];
-    let own = format!("-Dmaven.repo.local={}", utf8(&work.path().join("repository"))?);
-    if !has_repository(host) {
-        args.insert(0, &own);
+    let own = match repository(host, work) {
+        Some(place) => Some(format!("-Dmaven.repo.local={}", utf8(&place)?)),
+        None => None,
+    };
+    if let Some(own) = &own {
+        args.insert(0, own);
     }
     let mvn = Helper { name: "mvn", program, env: host.helper_environment(work.path()), dir: &project };
     mvn.run(&args, "fetch Kafka's jars", LIMIT, cancel)?;
     sysfs::make_dir(&libs, 0o755)?;
     pins.compare(&libs, "mvn", Others::Refused)?;
     Ok(tree)
+}
+
+/// Where Maven is told to keep its files; none: where it always does. Its home is that of the user table, whatever HOME says (Java's
+/// `user.home`), so whoever gives a service user another one in HOME, as the fetch unit does, is heard here.
+fn repository(host: &Host, work: &Work) -> Option<PathBuf> {
+    let usual = home(&host.passwd, host.uid);
+    let named = host.environment.iter().find(|(key, _)| key == "HOME").map(|(_, home)| PathBuf::from(home));
+    let named = named.filter(|home| home.is_absolute() && usual.as_ref() != Some(home));
+    // Never into somebody else's: sudo(8) may leave HOME as it was.
+    let is_own = |home: &PathBuf| {
+        home.ancestors().find_map(|dir| dir.metadata().ok()).is_some_and(|dir| dir.is_dir() && dir.uid() == host.uid)
+    };
+    let place = named.filter(is_own).map(|home| home.join(".m2/repository"));
+    if let Some(place) = place.filter(|place| fs::create_dir_all(place).is_ok()) {
+        return Some(place);
+    }
+    (!has_repository(host)).then(|| work.path().join("repository"))
 }
 
 /// Whether Maven can keep its files where it always does, `~/.m2`. A service user often has no home to write to.

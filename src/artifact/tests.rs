@@ -548,3 +548,23 @@ fn a_jar_of_the_list_is_taken_once_it_is_accepted_and_held_to_from_then_on() {
     fs::write(&file, &jar).unwrap();
     assert_eq!(place.ensure(UI).unwrap().kafka_ui, Some(Ok(ui)));
 }
+
+#[test]
+fn maven_keeps_its_files_in_the_home_that_the_environment_names_and_in_nobody_elses() {
+    let mut place = Place::new();
+    let args = place.dir.path().join("args");
+    place.mvn(&format!("{GOOD_MVN}\nprintf '%s\\n' \"$@\" > '{}'", args.display()));
+    place.settings.host.uid = nix::unistd::geteuid().as_raw();
+    let home = place.dir.path().join("a/home");
+    place.settings.host.environment[1].1 = home.display().to_string();
+    let told = || {
+        let args = fs::read_to_string(&args).unwrap();
+        args.lines().find_map(|a| a.strip_prefix("-Dmaven.repo.local=").map(PathBuf::from)).unwrap()
+    };
+    place.ensure(KAFKA).unwrap();
+    assert_eq!(told(), home.join(".m2/repository"));
+    place.settings.host.uid += 1;
+    fs::remove_dir_all(&place.settings.store).unwrap();
+    place.ensure(KAFKA).unwrap();
+    assert!(told().starts_with(place.dir.path().join("store")), "{:?}", told());
+}

@@ -62,6 +62,9 @@ fn install_refuses_before_it_changes_anything() {
     ended(guest, "foreign", 8, &["/usr/bin/cdc-shim is there", "hint:"]);
     ended(guest, "old", 4, &["systemd 252 is too old: 254 is needed"]);
     ended(guest, "hybrid", 4, &["/sys/fs/cgroup is tmpfs", "systemd.unified_cgroup_hierarchy=1"]);
+    let words =
+        ["the memory controller of cgroup v2 is not there", "cgroup_enable=memory on the kernel's command line"];
+    ended(guest, "memoryless", 4, &words);
     ended(guest, "room", 4, &["/usr has 1 MB free"]);
     ended(guest, "user", 4, &["root is needed"]);
     ended(guest, "torn", 5, &["not as it was made"]);

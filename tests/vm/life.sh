@@ -52,6 +52,7 @@ boot_1() {
   }
   pretend old systemctl ' --version ' 'systemd 252 (252.39)'
   pretend hybrid stat ' -f -c %T /sys/fs/cgroup ' tmpfs
+  pretend memoryless cat ' /sys/fs/cgroup/cgroup.controllers ' 'cpuset cpu io pids'
   pretend room df ' -Pk /usr ' 'Filesystem 1024-blocks Used Available\\n/dev/x 9 8 1024'
   ran user setpriv --reuid=65534 --regid=65534 --clear-groups $now/dist/install.sh
   cp -r $now /var/tmp/torn && echo >>/var/tmp/torn/supervisor.toml
