@@ -13,7 +13,7 @@ if [ -z "$release" ]; then
   "$here/release.sh" "$release"
 fi
 field() { sed -n "s/^$1=//p" "$release/RELEASE"; }
-version=$(field version) machine=$(field machine) glibc=$(field glibc) state=$(field state)
+version=$(field version) machine=$(field machine) glibc=$(field glibc) schema=$(field state)
 case $machine in
   x86_64) architecture=amd64 ;;
   aarch64) architecture=arm64 ;;
@@ -73,7 +73,8 @@ $kept
 case \$1 in
   install | upgrade)
     check_host
-    check_state $state
+    check_daemons
+    check_state $schema
     rm -rf "\$refused" # a new copy of it is another try
     # one that is there is of an upgrade that was cut short: it ran, what lies in /usr/bin may not
     [ -e "\$before" ] || [ ! -e /usr/bin/cdc-supervisor ] || keep_version "\$before"
@@ -120,7 +121,11 @@ REST
 } | script postinst
 script prerm <<'SCRIPT'
 case $1 in
-  remove) take_down ;;
+  remove)
+    take_down
+    # for a purge, which comes after the configuration is gone
+    [ ! -e "$config" ] || places >"$etc/places"
+    ;;
 esac
 SCRIPT
 script postrm <<'SCRIPT'
@@ -136,8 +141,11 @@ case $1 in
     if [ "${CDC_PURGE_DATA-}" != "" ] && [ -d "$CDC_PURGE_DATA/state" ] && [ -d "$CDC_PURGE_DATA/nodes" ]; then
       purge_data "$CDC_PURGE_DATA"
     else
+      left=$(places; echo "$state")
       rm -rf -- "$etc"
-      [ ! -d /var/lib/cdc-supervisor ] || say kept "/var/lib/cdc-supervisor, with all data: delete it when nobody needs it"
+      printf '%s\n' "$left" | awk '!told[$0]++' | while read -r place; do
+        [ ! -d "$place" ] || say kept "$place, with what is in it: delete it when nobody needs it"
+      done
     fi
     ;;
 esac

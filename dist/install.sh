@@ -137,19 +137,6 @@ check_room() {
     fail 4 "/var/lib has $((free / 1024)) MB free, $((need / 1024)) MB are needed for the programs in $bundle"
 }
 
-check_daemons() { # one that is not the unit's has our ports, and perhaps our data
-  ours=0
-  ! booted || ours=$(main_pid)
-  for process in /proc/[0-9]*; do
-    [ "$(cat "$process/comm" 2>/dev/null)" = cdc-supervisor ] || continue
-    [ "${process#/proc/}" != "$ours" ] || continue
-    words=" $(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) "
-    case $words in
-      *" run "*) fail 8 "another daemon runs:$words(pid ${process#/proc/})" "cdc-supervisor --root ITS-ROOT down" ;;
-    esac
-  done
-}
-
 sum() { sha256sum "$1" | cut -d' ' -f1; }
 known() { # FILE PLACE: an install.sh of ours has put FILE there, or left it beside
   [ -e "$manifest" ] && grep -qxF "$(sum "$1")  $2" "$manifest"

@@ -5,6 +5,7 @@ unit=cdc-supervisor.service
 user=cdc-supervisor
 etc=/etc/cdc-supervisor
 config=$etc/supervisor.toml
+state=/var/lib/cdc-supervisor # of the units (StateDirectory=), the root where nothing else is named, and the user's home
 oldest_systemd=254 # the first with DelegateSubgroup= (systemd.resource-control(5))
 
 say() { printf '%-10s %s\n' "$1" "$2"; } # LABEL TEXT
@@ -64,7 +65,13 @@ data_root() { # the root that the unit's configuration names, as the program rea
     found='' # it is not there, or of a version that cannot tell
   done
   [ -n "$found" ] || found=$(sed -n 's/^root *= *"\(\/[^"]*\)".*/\1/p' "$config" 2>/dev/null | head -1)
-  printf '%s\n' "${found:-/var/lib/cdc-supervisor}"
+  printf '%s\n' "${found:-$state}"
+}
+places() { # where data lie: the root, and what else the configuration names, one a line
+  # dpkg takes the configuration before it asks for the purge (deb-postrm(5)): then as it was when the package was removed
+  [ -e "$config" ] || [ ! -s "$etc/places" ] || { cat "$etc/places"; return; }
+  data_root
+  sed -n 's/^\(data_dir\|store\|files\) *= *"\(\/[^"]*\)".*/\2/p' "$config" 2>/dev/null || true
 }
 node_pids() { # NAME PID of every node, from the daemon
   cdc-supervisor --config "$config" status --json | tr '{' '\n' |
@@ -90,6 +97,19 @@ check_host() { # whether the unit can run here; changes nothing
     *) fail 4 "the memory controller of cgroup v2 is not there (/sys/fs/cgroup/cgroup.controllers)" \
       "boot with cgroup_enable=memory on the kernel's command line" ;;
   esac
+}
+
+check_daemons() { # one that is not the unit's has our ports, and perhaps our data
+  ours=0
+  ! booted || ours=$(main_pid)
+  for process in /proc/[0-9]*; do
+    [ "$(cat "$process/comm" 2>/dev/null)" = cdc-supervisor ] || continue
+    [ "${process#/proc/}" != "$ours" ] || continue
+    words=" $(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) "
+    case $words in
+      *" run "*) fail 8 "another daemon runs:$words(pid ${process#/proc/})" "cdc-supervisor --root ITS-ROOT down" ;;
+    esac
+  done
 }
 
 check_state() { # NEWEST SCHEMA: the files of a newer program are not handed to an older one
@@ -167,9 +187,12 @@ purge_data() { # ROOT: configuration, programs, data, logs, secrets
     /*/*) ;;
     *) fail 8 "$1 is no directory to delete" ;;
   esac
-  elsewhere=$(sed -n 's/^\(data_dir\|store\|files\) *= *"\(\/[^"]*\)".*/\2/p' "$config" 2>/dev/null | paste -sd' ' -)
+  elsewhere=$(places | sed 1d | paste -sd' ' -)
   rm -rf -- "$1"
   rm -rf -- "$etc"
   [ -z "$elsewhere" ] || say kept "$elsewhere (named in the configuration)"
+  # Maven's files, where the root lies elsewhere (the user's home is there); whatever else is in it was not asked about
+  rm -rf -- "$state/.m2"
+  rmdir "$state" 2>/dev/null || [ ! -d "$state" ] || say kept "$state, which is not the root that was named: delete it when nobody needs it"
   say kept "the user $user: its number shall not go to somebody who would then own what is left of it, in backups too"
 }

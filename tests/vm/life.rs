@@ -365,8 +365,14 @@ fn removing_the_package_keeps_the_data_and_purging_it_too_unless_it_is_named() {
     ended(guest, "remove", 0, &[]);
     assert_eq!(guest.saw("remove.left"), "");
     let left = guest.saw("remove.files");
-    let conffiles = ["supervisor.toml", "supervisor.toml.dpkg-dist", "/needrestart/conf.d/cdc-supervisor.conf"];
-    let other: Vec<&str> = left.lines().filter(|line| !conffiles.iter().any(|file| line.ends_with(file))).collect();
+    // and where data lie, for a purge
+    let kept = [
+        "supervisor.toml",
+        "supervisor.toml.dpkg-dist",
+        "/needrestart/conf.d/cdc-supervisor.conf",
+        "-supervisor/places",
+    ];
+    let other: Vec<&str> = left.lines().filter(|line| !kept.iter().any(|file| line.ends_with(file))).collect();
     assert_eq!(other, Vec::<&str>::new());
     ended(guest, "purge", 0, &["kept", "/var/lib/cdc-supervisor"]);
     contains(&guest.saw("purge.etc"), &["No such file"]);

@@ -26,13 +26,18 @@ pub fn pack(share: &Path, dist: &Path) -> Result<()> {
     let packed = share.join("packed");
     unfit(&packed)?;
     for (name, out) in [("now", "."), ("later", "."), ("unfit", "of-unfit")] {
-        let mut build = Command::new(dist.join("build-deb.sh"));
-        // dpkg-deb(1): the usual xz takes half a minute for what is thrown away at once
-        build.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
-        succeed(build.arg(packed.join(out)).arg(packed.join(name)))?;
+        package(&packed, name, out, dist)?;
     }
     let whole = fs::read(packed.join("empty.bundle"))?;
     fs::write(packed.join("torn.bundle"), &whole[..whole.len() / 2])
+}
+
+/// The package of the release tree `name`, in the directory `out`.
+pub fn package(packed: &Path, name: &str, out: &str, dist: &Path) -> Result<()> {
+    let mut build = Command::new(dist.join("build-deb.sh"));
+    // dpkg-deb(1): the usual xz takes half a minute for what is thrown away at once
+    build.env("DPKG_DEB_COMPRESSOR_TYPE", "gzip").env("DPKG_DEB_COMPRESSOR_LEVEL", "1");
+    succeed(build.arg(packed.join(out)).arg(packed.join(name)))
 }
 
 /// `packed/now`, and a bundle of a stack that needs no programs.

@@ -5,21 +5,27 @@ use super::{
     archives::{self, List},
     guest::{Guest, Size, booted},
     node,
-    packed::tree,
+    packed::{package, tree},
     script,
 };
 use serde_json::Value;
-use std::{fs, path::Path, sync::OnceLock};
+use std::{fs, path::Path, process::Command, sync::OnceLock, time::Duration};
 
 const FROM: &str = "http://127.0.0.1:8000/kafka.tgz";
 
 fn programs() -> Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
-    booted(&GUEST, "programs", (1, Size::SMALL), &script("programs.sh"), |share| {
+    let Size(memory, limit) = Size::SMALL;
+    let size = Size(memory, limit + Duration::from_secs(240));
+    booted(&GUEST, "programs", (1, size), &script("programs.sh"), |share| {
         let kafka = archives::kafka("apache-kafka", 1);
         fs::write(share.join("kafka.tgz"), kafka.as_slice())?;
         fs::write(share.join("list.toml"), List::of("apache-3.5.2", "apache-kafka", &kafka, &[FROM]).text())?;
-        tree(share, &Path::new(env!("CARGO_MANIFEST_DIR")).join("dist"))
+        let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
+        tree(share, &dist)?;
+        package(&share.join("packed"), "now", ".", &dist)?;
+        let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/archive");
+        Command::new("cp").arg("-r").arg(archive).arg(share).status().map(drop)
     })
 }
 
@@ -182,4 +188,37 @@ fn root_and_data_elsewhere_are_refused_with_the_line_that_is_missing_and_run_wit
     assert_eq!(guest.saw("elsewhere.left"), "", "{}", guest.journal());
     ended(guest, "uninstall", 0, &[]);
     assert!(!guest.saw("uninstall.drop-ins").contains("zz-"), "{}", guest.saw("uninstall.drop-ins"));
+}
+
+#[test]
+fn install_purges_the_root_that_is_typed_and_names_what_lies_elsewhere() {
+    let guest = or_skip!(programs(), "install_purges_the_root_that_is_typed_and_names_what_lies_elsewhere");
+    let root = "/var/lib/cdc-supervisor";
+    ended(
+        guest,
+        "purge-wrong",
+        8,
+        &["Type the path to go on: ", &format!("\"{root}\" is not /data/cdc: nothing was done")],
+    );
+    assert_eq!(guest.saw("purge-wrong.there"), format!("/data/cdc /etc/cdc-supervisor /srv/zk {root} {root}/.m2"));
+    let kept = format!("{root}, which is not the root that was named");
+    ended(guest, "purge", 0, &["purged     /data/cdc and /etc/cdc-supervisor", "/srv/zk (named in the conf", &kept]);
+    // the root of an earlier configuration lies there, which nobody has named; Maven's files are gone
+    assert_eq!(guest.saw("purge.there"), format!("/srv/zk {root}"));
+}
+
+#[test]
+fn a_purge_of_the_package_names_every_place_with_data_wherever_the_root_lies() {
+    let guest = or_skip!(programs(), "a_purge_of_the_package_names_every_place_with_data_wherever_the_root_lies");
+    ended(guest, "deb-another", 1, &["another daemon runs", "/var/tmp/x", "down"]);
+    assert_eq!(guest.saw("deb-another.there"), "", "nothing was unpacked");
+    ended(guest, "deb", 0, &[]);
+    ended(guest, "deb-remove", 0, &[]);
+    let root = "/var/lib/cdc-supervisor";
+    let places = ["/data/cdc", "/srv/zk", root].map(|place| format!("kept       {place}, with what is in it"));
+    ended(guest, "deb-purge", 0, &places.each_ref().map(String::as_str));
+    assert_eq!(guest.saw("deb-purge.there"), format!("/data/cdc /srv/zk {root} {root}/.m2"));
+    ended(guest, "deb-anew", 0, &[]);
+    ended(guest, "deb-purge-data", 0, &["kept       /srv/zk (named in the configuration)"]);
+    assert_eq!(guest.saw("deb-purge-data.there"), "/srv/zk", "{}", guest.saw("deb-purge-data.text"));
 }

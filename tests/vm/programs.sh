@@ -196,3 +196,42 @@ saw uninstall.drop-ins "$(find /etc/systemd/system -path '*cdc-supervisor*' -typ
 keep_journal
 step "end"
 saw end reached
+step "install.sh's purge, with the root elsewhere"
+typed() { # NAME WORDS: the purge, and somebody types this at a terminal
+  echo "$2" | timeout $longest script -qec '/usr/lib/cdc-supervisor/install.sh uninstall --purge' /dev/null >"$seen/$1.text" 2>&1
+  saw "$1.rc" $?
+}
+there() { find /data/cdc $etc /srv/zk $root $root/.m2 -maxdepth 0 2>/dev/null | paste -sd' ' -; }
+maven() { install -d -o cdc-supervisor -g cdc-supervisor $root/.m2/repository; } # what it leaves
+ran again $share/packed/now/dist/install.sh
+maven
+typed purge-wrong $root
+saw purge-wrong.there "$(there)"
+typed purge /data/cdc
+saw purge.there "$(there)"
+
+step "the package's purge, with the root elsewhere"
+package=$(echo $share/packed/cdc-supervisor_*.deb)
+begin() { # data elsewhere, and a configuration that says so
+  install -d -o cdc-supervisor -g cdc-supervisor /data/cdc/state /data/cdc/nodes
+  mkdir -p $etc
+  configure 'root = "/data/cdc"' '[zookeeper]
+data_dir = "/srv/zk"'
+  maven
+}
+rm -rf $root
+begin
+printf '[host]\nos_floor = "64M"\n[command.x]\nargv = ["/bin/sleep", "1000"]\nmemory_max = "16M"\n' >/var/tmp/x.toml
+$share/bin/cdc-supervisor --config /var/tmp/x.toml --root /var/tmp/x up --detach >/dev/null 2>&1
+ran deb-another dpkg --force-confold -i "$package"
+$share/bin/cdc-supervisor --config /var/tmp/x.toml --root /var/tmp/x down >/dev/null 2>&1
+saw deb-another.there "$(ls /usr/bin/cdc-supervisor 2>/dev/null)"
+ran deb dpkg --force-confold -i "$package"
+ran deb-remove dpkg -r cdc-supervisor
+ran deb-purge dpkg --purge cdc-supervisor
+saw deb-purge.there "$(there)"
+begin
+ran deb-anew dpkg --force-confold -i "$package"
+ran deb-purge-data env CDC_PURGE_DATA=/data/cdc dpkg --purge cdc-supervisor
+saw deb-purge-data.there "$(there)"
+
