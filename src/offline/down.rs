@@ -4,6 +4,7 @@ use super::{
     plan,
     shims::{self, Live, Shim},
     status,
+    unit::ask_for,
 };
 use crate::{
     base::{ExitRecord, Layout, NodeName, outcome::ExitStatus},
@@ -12,7 +13,7 @@ use crate::{
     sys::{
         error::SysError,
         fs::{Lock, remove_optional},
-        manager, process,
+        process,
     },
 };
 use nix::libc::{SIGKILL, SIGTERM};
@@ -94,7 +95,7 @@ pub fn down(layout: &Layout, now: bool, told: &(dyn Fn(&Stopped) + Sync)) -> Res
                 .into_iter()
                 .map(|one| {
                     let order = stop_order(plan.as_ref(), &one.state.node, now);
-                    // What this wave may take; a start-up that is waited for, as long as it gets on.
+                    // What this wave may take, of which the unit knows nothing; a start-up that is waited for, as long as it gets on.
                     ask_for(order.1);
                     scope.spawn(move || {
                         if !now {
@@ -141,14 +142,6 @@ pub fn down(layout: &Layout, now: bool, told: &(dyn Fn(&Stopped) + Sync)) -> Res
     // The ordered end of a session (the daemon removes it in the same place of its own `down`).
     remove_optional(&layout.session()).map_err(DownError::System)?;
     Ok(done)
-}
-
-/// The unit that carries this out has a time-out of its own, and knows nothing of the graces: each step asks for its time.
-fn ask_for(time: Duration) {
-    if let Ok(Some(manager)) = manager::of_environment() {
-        // What it does not hear it does not miss: the unit's own time-out holds then.
-        let _ = manager::tell(&manager, &[manager::more_time(time)]);
-    }
 }
 
 /// Ends a daemon of this root that does not answer, by SIGKILL. Its nodes run on: [`down`] ends them.

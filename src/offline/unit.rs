@@ -2,7 +2,10 @@
 
 use crate::{
     config::{Plan, SYSTEM_FILE, SYSTEM_ROOT},
-    sys::command::{Cancel, Command},
+    sys::{
+        command::{Cancel, Command},
+        manager,
+    },
 };
 use std::{collections::BTreeMap, path::Path, time::Duration};
 
@@ -14,6 +17,12 @@ pub const UNITS: [&str; 3] = [UNIT, "cdc-supervisor-fetch.service", "cdc-supervi
 
 /// How long systemd may take to answer; it is busy at boot.
 const ANSWERS_WITHIN: Duration = Duration::from_secs(10);
+
+/// What a start of the fetch unit takes at most: its `TimeoutStartSec=`, and the network that it waits for.
+pub const FETCH_TAKES: Duration = Duration::from_secs(32 * 60);
+
+/// What one step of a reload takes at most: the longest wait for one thing (`--max-wait`), a stop and a start.
+pub const STEP_TAKES: Duration = Duration::from_secs(20 * 60);
 
 /// What systemd says of a unit.
 pub type Said = BTreeMap<String, String>;
@@ -38,6 +47,28 @@ pub fn properties(unit: &str, keys: &str) -> Option<Said> {
     let command = Command { argv, env, dir: "/".into(), stdin: None };
     let finished = command.run(ANSWERS_WITHIN, &Cancel::default()).ok().filter(|finished| finished.ok())?;
     Some(pairs(&finished.stdout))
+}
+
+/// Has a unit started, and waits until it is; an error is what systemctl said.
+pub fn start(unit: &str) -> Result<(), String> {
+    let argv = ["systemctl", "start", "--", unit].map(str::to_owned).to_vec();
+    let env = vec![("PATH".to_owned(), std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".into()))];
+    let command = Command { argv, env, dir: "/".into(), stdin: None };
+    // The unit has a time-out of its own.
+    match command.run(Duration::MAX, &Cancel::default()) {
+        Ok(finished) if finished.ok() => Ok(()),
+        Ok(finished) => Err(finished.last_lines(3)),
+        Err(e) => Err(format!("{e}: {}", e.source)),
+    }
+}
+
+/// Asks the unit that runs this for so much time from now on, where one does. It has a time-out of its own (`TimeoutStartSec=` for a
+/// reload, `TimeoutStopSec=` for a stop), and does not know what is being done.
+pub fn ask_for(time: Duration) {
+    if let Ok(Some(manager)) = manager::of_environment() {
+        // What it does not hear it does not miss: the unit's own time-out holds then.
+        let _ = manager::tell(&manager, &[manager::more_time(time)]);
+    }
 }
 
 fn pairs(text: &str) -> Said {
@@ -119,6 +150,13 @@ mod tests {
     fn plan(text: &str) -> Plan {
         let source = config::Source { text, name: "supervisor.toml", root_override: None, default_root: "/r".into() };
         config::load(&source).unwrap_or_else(|e| panic!("{e}"))
+    }
+
+    #[test]
+    fn a_reload_gives_the_fetch_unit_all_of_its_time() {
+        let unit = include_str!("../../systemd/cdc-supervisor-fetch.service");
+        assert!(unit.lines().any(|line| line == "TimeoutStartSec=30min"));
+        assert!(FETCH_TAKES > Duration::from_secs(30 * 60));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 //! `trace=FILE:NAME` append `start NAME` now and `stop NAME` at SIGTERM · `on-term=MS:CODE` how it ends at SIGTERM ·
 //! `grandchild=FILE` a child in a session of its own that ignores SIGTERM, its pid in FILE · `daemonise=FILE` fork, the parent
 //! exits 0, the child goes on, its pid in FILE · `listen=PORT` accept and drop connections · `http=PORT:STATUS` answer them ·
-//! `silent=PORT` accept and say nothing · `serve=PORT:FILE` answer with that file ·
+//! `silent=PORT` accept and say nothing · `serve=PORT:FILE` answer with that file · `late=PORT:MS:FILE` the same after so long ·
 //! `zookeeper=PORT` answer as a standalone ZooKeeper does when it is asked `srvr` ·
 //! `notify=TEXT` send sd_notify text · `touch=FILE` · `once=FILE:CODE` end with CODE unless FILE exists, then make it ·
 //! `lines=N` write N numbered lines · `bytes=N` write N bytes without a newline · `tick=MS` a numbered line every MS ·
@@ -76,9 +76,12 @@ fn main() {
             "silent" => listen_silently(number(value)),
             "serve" => {
                 let (port, file) = value.split_once(':').expect("serve=PORT:FILE");
-                let body = std::fs::read(file).expect("the file to serve");
-                let head = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
-                listen(number(port), Some([head.into_bytes(), body].concat()));
+                listen(number(port), Some(answer_with(file)));
+            }
+            "late" => {
+                let (port, rest) = value.split_once(':').expect("late=PORT:MS:FILE");
+                let (ms, file) = rest.split_once(':').expect("late=PORT:MS:FILE");
+                listen_late(number(port), Duration::from_millis(number(ms)), Some(answer_with(file)));
             }
             "zookeeper" => listen(number(value), Some(b"Zookeeper version: 3.6.4\nMode: standalone\n".to_vec())),
             "notify" => notify(value),
@@ -198,13 +201,26 @@ fn listen_silently(port: u16) {
     thread::spawn(move || listener.incoming().flatten().collect::<Vec<_>>());
 }
 
+/// The answer of a server of that file.
+fn answer_with(file: &str) -> Vec<u8> {
+    let body = std::fs::read(file).expect("the file to serve");
+    let head = format!("HTTP/1.1 200 X\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+    [head.into_bytes(), body].concat()
+}
+
 fn listen(port: u16, answer: Option<Vec<u8>>) {
+    listen_late(port, Duration::ZERO, answer);
+}
+
+fn listen_late(port: u16, pause: Duration, answer: Option<Vec<u8>>) {
     let listener = bound(port);
     thread::spawn(move || {
         for mut stream in listener.incoming().flatten() {
             if let Some(answer) = &answer {
                 let _ = stream.set_read_timeout(Some(Duration::from_secs(1)));
                 let _ = stream.read(&mut [0; 4096]);
+                // the pace of this server
+                thread::sleep(pause);
                 let _ = stream.write_all(answer);
             }
         }

@@ -120,6 +120,28 @@ fn a_reload_to_what_is_not_in_the_store_fetches_it_in_the_units_sandbox() {
 }
 
 #[test]
+fn a_reload_whose_download_takes_longer_than_the_unit_gives_is_applied() {
+    let guest = or_skip!(programs(), "a_reload_whose_download_takes_longer_than_the_unit_gives_is_applied");
+    ended(guest, "late", 0, &[]);
+    let after = guest.json("late");
+    assert_eq!(node(&after, "zookeeper")["state"], "ready", "{after}\n{}", guest.journal());
+    same_processes(&guest.json("reload"), &after);
+}
+
+#[test]
+fn the_distributions_package_client_works_in_the_sandbox_of_the_fetch_unit() {
+    let guest = or_skip!(programs(), "the_distributions_package_client_works_in_the_sandbox_of_the_fetch_unit");
+    ended(guest, "packages", 0, &[]);
+    contains(&guest.saw("packages.fetch"), &["java 17.0.2+2"]);
+    let lock = guest.saw("packages.lock");
+    contains(&lock, &["openjdk-17-jre-headless", "http://127.0.0.1:8001/ trixie"]);
+    let status = guest.json("packages");
+    assert_eq!(node(&status, "zookeeper")["state"], "ready", "{status}\n{}", guest.journal());
+    same_processes(&guest.json("late"), &status);
+    ended(guest, "packages-back", 0, &[]);
+}
+
+#[test]
 fn what_root_types_leaves_no_file_of_root_in_the_users_store() {
     let guest = or_skip!(programs(), "what_root_types_leaves_no_file_of_root_in_the_users_store");
     ended(guest, "root-fetch", 0, &["as cdc-supervisor, who owns /var/lib/cdc-supervisor", "kafka 3.5.2 (4 jars"]);

@@ -10,6 +10,8 @@ says() { text | grep -q -- "$1"; } # WORDS: the unit's status has them
 not_theirs() { find "$1" ! -user cdc-supervisor -printf '%u %p\n'; } # DIR: what of it is not the unit's user's
 fetched() { journalctl -b --no-pager -u $fetch | grep -c 'Finished'; }
 replaced() { [ "$(main_pid)" != "$before" ] && [ "$(main_pid)" != 0 ]; }
+sources='sources = ["vendor"]
+java_home = "/opt/java"'
 configure() { # TOP ZOOKEEPER: the stack, with lines at its top, and with this table of ZooKeeper
   cat >$etc/supervisor.toml <<TOML
 $1
@@ -17,8 +19,7 @@ $1
 os_floor = "64M"
 [artifacts]
 list = "$etc/list.toml"
-sources = ["vendor"]
-java_home = "/opt/java"
+$sources
 [command.calm]
 argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
 memory_max = "64M"
@@ -90,6 +91,7 @@ kill "$silent"
 
 step "the server comes"
 /usr/local/bin/fake-daemon serve=8000:$share/kafka.tgz &
+server=$!
 await "zookeeper starts by itself" is zookeeper .state ready
 status came
 await "the status is whole" says "3 of 3 nodes ready"
@@ -109,6 +111,42 @@ saw reload.theirs "$(not_theirs $root)"
 saw reload.fetched "$(fetched)"
 ran reload-again systemctl reload "$unit"
 saw reload-again.fetched "$(fetched)"
+
+step "a reload whose download takes longer than TimeoutStartSec="
+configure '' ''
+ran late-dropped systemctl reload "$unit"
+rm -rf $root/artifacts
+kill "$server"
+wait "$server"
+/usr/local/bin/fake-daemon late=8000:9000:$share/kafka.tgz &
+server=$!
+configure '' "$zookeeper"
+# shellcheck disable=SC2046
+overrule $(instead TimeoutStartSec=4)
+ran late systemctl reload "$unit"
+status late
+overrule
+kill "$server"
+wait "$server"
+/usr/local/bin/fake-daemon serve=8000:$share/kafka.tgz &
+
+step "the distribution's own package client, in the sandbox of the fetch unit"
+cp $share/archive/key.gpg /usr/share/keyrings/debian-archive-keyring.gpg
+rm -rf /etc/apt/sources.list.d/* /var/lib/apt/lists/*
+echo 'deb http://127.0.0.1:8001 trixie main' >/etc/apt/sources.list
+cp -r $share/archive /srv/archive
+perl /srv/archive/serve.pl 8001 /srv/archive &
+before_packages=$sources
+sources='sources = ["packages"]'
+configure '' "$zookeeper"
+ran packages systemctl reload "$unit"
+status packages
+saw packages.store "$(ls $root/artifacts)"
+saw packages.lock "$(cat $root/artifacts/lock.toml)"
+journalctl -b --no-pager -o cat -u $fetch | tail -20 >"$seen/packages.fetch"
+sources=$before_packages
+configure '' "$zookeeper"
+ran packages-back systemctl reload "$unit"
 
 step "root types what writes into the store"
 rm -rf $root/artifacts
@@ -193,9 +231,6 @@ overrule
 ran uninstall /usr/lib/cdc-supervisor/install.sh uninstall
 saw uninstall.drop-ins "$(find /etc/systemd/system -path '*cdc-supervisor*' -type f)"
 
-keep_journal
-step "end"
-saw end reached
 step "install.sh's purge, with the root elsewhere"
 typed() { # NAME WORDS: the purge, and somebody types this at a terminal
   echo "$2" | timeout $longest script -qec '/usr/lib/cdc-supervisor/install.sh uninstall --purge' /dev/null >"$seen/$1.text" 2>&1
@@ -235,3 +270,6 @@ ran deb-anew dpkg --force-confold -i "$package"
 ran deb-purge-data env CDC_PURGE_DATA=/data/cdc dpkg --purge cdc-supervisor
 saw deb-purge-data.there "$(there)"
 
+keep_journal
+step "end"
+saw end reached

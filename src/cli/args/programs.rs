@@ -20,6 +20,9 @@ pub struct Fetch {
     /// Fetch nothing, only say what is there and what is missing; exit code 5 when something is
     #[arg(long, conflicts_with_all = ["mirror", "accept_unpinned", "rate_limit"])]
     pub look: bool,
+    /// Have this unit of systemd do it, and wait for it. Of a unit that runs this, the time-out moves
+    #[arg(long, value_name = "UNIT", hide = true, conflicts_with_all = ["mirror", "accept_unpinned", "rate_limit", "look"])]
+    pub by_unit: Option<String>,
 }
 
 const FETCH_HELP: &str = "\

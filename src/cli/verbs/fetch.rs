@@ -7,10 +7,15 @@ use crate::{
     offline::{
         owner::become_owner,
         programs::{self, FetchOptions},
+        unit,
     },
 };
+use std::time::Duration;
 
 pub(super) async fn run(context: &Context, asked: Fetch) -> Result<Exit, CliError> {
+    if let Some(unit) = asked.by_unit {
+        return by_unit(unit).await;
+    }
     let loaded = context.load()?;
     if asked.look {
         return look(context, loaded.plan).await;
@@ -22,6 +27,25 @@ pub(super) async fn run(context: &Context, asked: Fetch) -> Result<Exit, CliErro
     let what = fetch_view::fetch(context.printer, loaded.plan, Some(options), &mut signals).await?;
     context.printer.data(&what)?;
     Ok(Exit::Done)
+}
+
+/// `--by-unit`: a reload in the daemon's unit has it done by the unit that may reach the network. That takes longer than a reload
+/// is given, and nobody else knows how long.
+async fn by_unit(unit: String) -> Result<Exit, CliError> {
+    let mut work = tokio::task::spawn_blocking(move || unit::start(&unit));
+    let done = loop {
+        // Rarely: each time the daemon's watchdog moves with it, until the daemon feeds it next (service_extend_timeout in systemd).
+        unit::ask_for(unit::FETCH_TAKES);
+        tokio::select! {
+            done = &mut work => break done,
+            () = tokio::time::sleep(unit::FETCH_TAKES - Duration::from_secs(60)) => {}
+        }
+    };
+    match done {
+        Ok(Ok(())) => Ok(Exit::Done),
+        Ok(Err(why)) => Err(CliError::new(Exit::Artifact, "the fetch failed").causes([why])),
+        Err(e) => Err(CliError::new(Exit::Unexpected, "the fetch could not be waited for").causes([e.to_string()])),
+    }
 }
 
 /// `--look`: what is there and what is missing.

@@ -11,7 +11,7 @@ use crate::{
         signals::Signals,
     },
     control::wire::{Answer, Order},
-    offline::config_file,
+    offline::{config_file, unit},
 };
 
 pub(super) async fn run(context: &Context, asked: &args::Reload) -> Result<Exit, CliError> {
@@ -23,7 +23,8 @@ pub(super) async fn run(context: &Context, asked: &args::Reload) -> Result<Exit,
     follow(context, &layout, "reload", order, "the daemon reads the configuration").await
 }
 
-/// Gives an order that is carried out step by step, shows each and what is waited for in between, and prints what was done.
+/// Gives an order that is carried out step by step, shows each and what is waited for in between, and prints what was done. A unit
+/// whose `ExecReload=` this is gives each step its time.
 pub(super) async fn follow(
     context: &Context,
     layout: &Layout,
@@ -38,8 +39,12 @@ pub(super) async fn follow(
     loop {
         tokio::select! {
             answer = answers.next() => match answer? {
-                Some(Answer::Progress { node: None, text }) => live.line(&text),
+                Some(Answer::Progress { node: None, text }) => {
+                    unit::ask_for(unit::STEP_TAKES);
+                    live.line(&text);
+                }
                 Some(Answer::Progress { node: Some(_), text }) => {
+                    unit::ask_for(unit::STEP_TAKES);
                     doing = text;
                     live.show(&doing);
                 }
