@@ -203,6 +203,7 @@ as_kim cdc-supervisor status --json >"$seen/user.json" 2>"$seen/user.err"
 user_pid() { jq -r '.nodes[0].pid' "$seen/user.json"; }
 saw user.cgroup "$(cgroup_of "$(user_pid)")"
 saw user.memory.max "$(cat "/sys/fs/cgroup$(cgroup_of "$(user_pid)")/memory.max" 2>&1)"
+sleep 3 # a start has a round of its own
 # nothing else happens there: no probe looks, no service manager wants to hear of it
 limit="/sys/fs/cgroup$(cgroup_of "$(user_pid)")/memory.max"
 echo 33554432 >"$limit"
