@@ -246,9 +246,11 @@ impl Operations {
         self.one_of(&[Kind::Reload, Kind::Roll, Kind::Drill, Kind::Snapshot, Kind::Restore, Kind::Reset])
     }
 
-    /// The one that runs, in one sentence, when it keeps nodes down that it has stopped on purpose.
+    /// The one that runs, in one sentence, when it keeps nodes down that it has stopped on purpose. One that an earlier daemon left is
+    /// being undone: to start nodes is what that does.
     pub fn breaks_nodes(&self) -> Option<String> {
-        self.one_of(&[Kind::Drill])
+        let left = self.0.running().as_ref().is_some_and(|record| record.daemon_pid != std::process::id());
+        self.one_of(&[Kind::Drill]).filter(|_| !left)
     }
 
     /// Somebody stops these all the same, while the one that runs has them down and would start them again: it does not, and neither
@@ -575,7 +577,9 @@ mod tests {
         }
         let next = Operations::new(layout.clone(), Journal::start(&layout));
         let Some(Left::Half(left)) = leftover(&layout) else { panic!("nothing is left") };
-        let resumed = next.resume(*left).unwrap();
+        let of_a_daemon_that_died = Record { daemon_pid: 1, ..*left };
+        let resumed = next.resume(of_a_daemon_that_died).unwrap();
+        assert!(next.breaks_nodes().is_none() && next.takes_nodes_away().is_some(), "what it undoes is that nodes are down");
         assert!(next.begin(Kind::Roll, "", None).unwrap_err().to_string().starts_with("drill broker-pause is"));
         assert!(leftover(&layout).is_some(), "until it has ended");
         resumed.end("undone");

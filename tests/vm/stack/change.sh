@@ -79,7 +79,7 @@ happened uninstall
 keep_journal
 saw uninstall.left "$(of_user)"
 saw uninstall.files "$(find /usr/bin /usr/lib /usr/share -name '*cdc-s*' 2>/dev/null)"
-saw uninstall.kept "$(find $root/nodes -name meta.properties -o -name ibdata1 -o -name 'log.1' | sed 's|.*/nodes/||' | sort)" \
+saw uninstall.kept "$(find $root/nodes -name meta.properties -o -name ibdata1 -o -name 'log.*' -path '*/version-2/*' | sed 's|.*/nodes/||' | sort)" \
   "$(grep -c '^offsets.retention.minutes' $config)"
 
 step "installed once more, for --purge"

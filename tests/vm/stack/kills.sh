@@ -25,7 +25,8 @@ for round in $(seq "$rounds"); do
   for _ in $(seq 400); do
     # six adopted since the kill: five products and the ticker
     [ "$(tail -n 40 $root/state/events.jsonl | jq -c --argjson began "$began" '
-      select(.kind == "adopted" and (.at | sub("\\.(?<ms>[0-9]+)Z$"; "Z") | fromdate * 1000) >= ($began - 999)) | .node' |
+      def ms: capture("(?<t>.*)\\.(?<ms>[0-9]+)Z$") | (.t + "Z" | fromdate) * 1000 + (.ms | tonumber);
+      select(.kind == "adopted" and (.at | ms) >= $began) | .node' |
       sort -u | wc -l)" -ge 6 ] && break
     sleep .05
   done
