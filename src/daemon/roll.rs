@@ -31,7 +31,8 @@ impl Reloads {
     /// Carries out an order to roll and answers it.
     pub(super) async fn roll(&self, engine: &Handle, asked: &Asked, by: OrderedBy, out: &AnswerSink) {
         let order = Order::of(asked.max_wait, asked.terms);
-        let begun = self.operations.begin_asked(Kind::Roll, names(&asked.nodes), Some(by), order.on_record(), "");
+        let (nodes, order) = (names(&asked.nodes), order.on_record());
+        let begun = self.operations.begin_by_order_asked(Kind::Roll, &nodes, Some(by), order).await;
         let running = match begun {
             Ok(running) => running,
             Err(refused) => {

@@ -76,7 +76,8 @@ pub(super) async fn carry_out(
     out: &AnswerSink,
 ) -> Result<Vec<String>, Answer> {
     let stores = stores::of_plan(&site.applied.plan);
-    let running = site.operations.begin(errand.kind(), errand.detail(), Some(by)).map_err(|e| busy(&e))?;
+    let begun = site.operations.begin_by_order(errand.kind(), &errand.detail(), Some(by)).await;
+    let running = begun.map_err(|e| busy(&e))?;
     // Whatever can be said before anything is stopped is said before.
     let (looked, first) = (site.blocking(&errand, &stores, out, Part::Look).await, errand.clone());
     if let Err(answer) = looked {

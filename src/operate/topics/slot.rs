@@ -1,4 +1,4 @@
-//! The right to change topics: taken with the first change of a turn and kept until its end. So no partition is added in the middle of a
+//! The right to change topics: taken with the first change of a turn and kept until its end, or until a controller does not answer. So no partition is added in the middle of a
 //! roll, a drill, a snapshot or a reload, and none of those begins in the middle of a change.
 
 use crate::operate::operation::{Kind, Operations, Running};
@@ -14,6 +14,11 @@ impl<'a> Slot<'a> {
     /// Not taken yet: most turns change nothing.
     pub(super) fn of(operations: &'a Operations) -> Self {
         Self { operations, held: None }
+    }
+
+    /// Gives it back before the turn ends.
+    pub(super) fn leave(&mut self) {
+        self.held = None;
     }
 
     /// Takes it. The error says what runs.
@@ -52,6 +57,9 @@ mod tests {
         assert_eq!(operations.runs_besides_topics(), None, "who wants topics in force joins it");
         let busy = operations.begin(Kind::Drill, "broker-kill", None).unwrap_err().to_string();
         assert!(busy.starts_with("change of topics is under way since"), "{busy}");
+        slot.leave();
+        operations.begin(Kind::Roll, "", None).map(drop).unwrap();
+        slot.take().unwrap();
         drop(slot);
         operations.begin(Kind::Roll, "", None).map(drop).unwrap();
     }
