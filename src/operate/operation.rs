@@ -264,12 +264,15 @@ impl Operations {
     /// does the daemon after this one. On record when this returns.
     pub fn leave_down(&self, nodes: &[NodeName]) -> Result<(), SysError> {
         let mut running = self.0.running();
-        let Some(record) = running.as_mut().filter(|r| Kind::DOWN.iter().any(|kind| kind.as_str() == r.kind)) else {
+        let Some(mut record) = running.clone().filter(|r| Kind::DOWN.iter().any(|kind| kind.as_str() == r.kind)) else {
             return Ok(());
         };
         let new = nodes.iter().filter(|node| !record.left_down.contains(node)).cloned().collect::<Vec<_>>();
         record.left_down.extend(new);
-        self.0.write(record)
+        self.0.write(&record)?;
+        // Who is told that it was not written down is not obeyed either.
+        *running = Some(record);
+        Ok(())
     }
 
     fn one_of(&self, kinds: &[Kind]) -> Option<String> {
@@ -613,6 +616,7 @@ mod tests {
         assert_eq!((snapshot.left_down(), recorded()), (vec![NodeName::mysql()], vec![NodeName::mysql()]));
         std::fs::remove_dir_all(layout.state()).unwrap();
         assert!(operations.leave_down(&[NodeName::broker(1)]).is_err(), "not answered, then");
+        assert_eq!(snapshot.left_down(), [NodeName::mysql()], "nor done");
         drop(snapshot);
     }
 
