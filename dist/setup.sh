@@ -100,12 +100,12 @@ check_host() { # whether the unit can run here; changes nothing
 }
 
 check_daemons() { # one that is not the unit's has our ports, and perhaps our data
-  ours=0
-  ! booted || ours=$(main_pid)
+  booted || return 0 # an image is being made: what runs on its host is not its own
+  ours=$(main_pid)
   for process in /proc/[0-9]*; do
     [ "$(cat "$process/comm" 2>/dev/null)" = cdc-supervisor ] || continue
     [ "${process#/proc/}" != "$ours" ] || continue
-    words=" $(tr '\0' ' ' <"$process/cmdline" 2>/dev/null) "
+    words=" $(tr '\0' ' ' 2>/dev/null <"$process/cmdline") " || continue # it has just ended
     case $words in
       *" run "*) fail 8 "another daemon runs:$words(pid ${process#/proc/})" "cdc-supervisor --root ITS-ROOT down" ;;
     esac
@@ -193,7 +193,8 @@ purge_data() { # ROOT: configuration, programs, data, logs, secrets
   rm -rf -- "$etc"
   [ -z "$elsewhere" ] || say kept "$elsewhere (named in the configuration)"
   # Maven's files, where the root lies elsewhere (the user's home is there); whatever else is in it was not asked about
-  rm -rf -- "$state/.m2"
+  rm -rf -- "$state/artifacts/home" "$state/.m2"
+  rmdir "$state/artifacts" 2>/dev/null || true
   rmdir "$state" 2>/dev/null || [ ! -d "$state" ] || say kept "$state, which is not the root that was named: delete it when nobody needs it"
   say kept "the user $user: its number shall not go to somebody who would then own what is left of it, in backups too"
 }

@@ -591,7 +591,8 @@ impl Engine {
         let asked = self.nodes.get(node).and_then(|n| n.asked);
         let tail = self.last_words(node, record.started_at);
         let served = self.nodes.get(node).is_some_and(|n| n.ready_since.is_some());
-        let (cause, failure) = self.judge(node, record, shim_lost, words_of_the_end(&tail, served, record.ended_at));
+        let words = words_of_the_end(&tail, served, record.status, record.ended_at);
+        let (cause, failure) = self.judge(node, record, shim_lost, words);
         let expected = matches!(asked, Some(Asked::ToStop | Asked::ToDieNow)) || cause == Cause::KilledByOrder;
         let (incarnation, status) = (record.incarnation.0, record.status.describe());
         if expected {
@@ -674,9 +675,10 @@ impl Engine {
 }
 
 /// Which part of a run's last words says why it ended. While it starts everything counts: it may wait long for what it named first. A run
-/// that has served has outlived what it named earlier.
-pub(super) fn words_of_the_end(tail: &str, served: bool, ended_at: Timestamp) -> &str {
-    if served { tail::of_the_end(tail, ended_at) } else { tail }
+/// that has served has outlived what it named earlier, but not the word of the signal that ended it: mysqld writes that as its
+/// shutdown begins, may flush for minutes, and ends with 0.
+pub(super) fn words_of_the_end(tail: &str, served: bool, status: ExitStatus, ended_at: Timestamp) -> &str {
+    if served && status != ExitStatus::Code(0) { tail::of_the_end(tail, ended_at) } else { tail }
 }
 
 /// `last`: what is known of earlier runs. `go_on`: what was counted under the last daemon still counts.

@@ -27,7 +27,10 @@ since_start() { # what the event log tells since the daemon of this boot began
 if [ "$boot" = 0 ]; then
   step "install.sh: a release tree and a bundle, no network"
   install_products install
-  saw installed "$(cat "$seen/install.rc")"
+  # Removed and put there once more without a bundle: that of the first time was synced with the programs of the bundle.
+  ran remove /usr/lib/cdc-supervisor/install.sh uninstall
+  ran install-again $share/packed/now/dist/install.sh --release $share/packed/now
+  saw installed "$(cat "$seen/install.rc" "$seen/remove.rc" "$seen/install-again.rc" | paste -sd' ')"
   sync "$seen"/* # of the host's directory; nothing of this machine's disk is synced by hand, here and from here on
   sleep 600      # the power is cut
   exit 1

@@ -222,7 +222,7 @@ fn install_purges_the_root_that_is_typed_and_names_what_lies_elsewhere() {
         8,
         &["Type the path to go on: ", &format!("\"{root}\" is not /data/cdc: nothing was done")],
     );
-    assert_eq!(guest.saw("purge-wrong.there"), format!("/data/cdc /etc/cdc-supervisor /srv/zk {root} {root}/.m2"));
+    assert_eq!(guest.saw("purge-wrong.there"), format!("/data/cdc /etc/cdc-supervisor /srv/zk {root} {root}/artifacts/home"));
     let kept = format!("{root}, which is not the root that was named");
     ended(guest, "purge", 0, &["purged     /data/cdc and /etc/cdc-supervisor", "/srv/zk (named in the conf", &kept]);
     // the root of an earlier configuration lies there, which nobody has named; Maven's files are gone
@@ -239,7 +239,7 @@ fn a_purge_of_the_package_names_every_place_with_data_wherever_the_root_lies() {
     let root = "/var/lib/cdc-supervisor";
     let places = ["/data/cdc", "/srv/zk", root].map(|place| format!("kept       {place}, with what is in it"));
     ended(guest, "deb-purge", 0, &places.each_ref().map(String::as_str));
-    assert_eq!(guest.saw("deb-purge.there"), format!("/data/cdc /srv/zk {root} {root}/.m2"));
+    assert_eq!(guest.saw("deb-purge.there"), format!("/data/cdc /srv/zk {root} {root}/artifacts/home"));
     ended(guest, "deb-anew", 0, &[]);
     ended(guest, "deb-purge-data", 0, &["kept       /srv/zk (named in the configuration)"]);
     assert_eq!(guest.saw("deb-purge-data.there"), "/srv/zk", "{}", guest.saw("deb-purge-data.text"));

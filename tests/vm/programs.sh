@@ -236,8 +236,10 @@ typed() { # NAME WORDS: the purge, and somebody types this at a terminal
   echo "$2" | timeout $longest script -qec '/usr/lib/cdc-supervisor/install.sh uninstall --purge' /dev/null >"$seen/$1.text" 2>&1
   saw "$1.rc" $?
 }
-there() { find /data/cdc $etc /srv/zk $root $root/.m2 -maxdepth 0 2>/dev/null | paste -sd' ' -; }
-maven() { install -d -o cdc-supervisor -g cdc-supervisor $root/.m2/repository; } # what it leaves
+there() { find /data/cdc $etc /srv/zk $root $root/artifacts/home -maxdepth 0 2>/dev/null | paste -sd' ' -; }
+maven() { # what it leaves
+  install -d -o cdc-supervisor -g cdc-supervisor $root/artifacts $root/artifacts/home $root/artifacts/home/.m2
+}
 ran again $share/packed/now/dist/install.sh
 maven
 typed purge-wrong $root

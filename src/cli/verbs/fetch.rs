@@ -10,7 +10,6 @@ use crate::{
         unit,
     },
 };
-use std::time::Duration;
 
 pub(super) async fn run(context: &Context, asked: Fetch) -> Result<Exit, CliError> {
     if let Some(unit) = asked.by_unit {
@@ -30,15 +29,14 @@ pub(super) async fn run(context: &Context, asked: Fetch) -> Result<Exit, CliErro
 }
 
 /// `--by-unit`: a reload in the daemon's unit has it done by the unit that may reach the network. That takes longer than a reload
-/// is given, and nobody else knows how long.
+/// is given; the fetch unit's own time-out bounds it.
 async fn by_unit(unit: String) -> Result<Exit, CliError> {
     let mut work = tokio::task::spawn_blocking(move || unit::start(&unit));
     let done = loop {
-        // Rarely: each time the daemon's watchdog moves with it, until the daemon feeds it next (service_extend_timeout in systemd).
-        unit::ask_for(unit::FETCH_TAKES);
+        unit::ask_for(unit::PORTION);
         tokio::select! {
             done = &mut work => break done,
-            () = tokio::time::sleep(unit::FETCH_TAKES - Duration::from_secs(60)) => {}
+            () = tokio::time::sleep(unit::ASKED_EVERY) => {}
         }
     };
     match done {

@@ -13,6 +13,7 @@ use crate::{
     control::wire::{Answer, Order},
     offline::{config_file, unit},
 };
+use std::time::Instant;
 
 pub(super) async fn run(context: &Context, asked: &args::Reload) -> Result<Exit, CliError> {
     let layout = context.layout()?;
@@ -24,7 +25,7 @@ pub(super) async fn run(context: &Context, asked: &args::Reload) -> Result<Exit,
 }
 
 /// Gives an order that is carried out step by step, shows each and what is waited for in between, and prints what was done. A unit
-/// whose `ExecReload=` this is gives each step its time.
+/// whose `ExecReload=` this is gives each step its time, at most [`unit::STEP_TAKES`].
 pub(super) async fn follow(
     context: &Context,
     layout: &Layout,
@@ -36,15 +37,17 @@ pub(super) async fn follow(
     let mut signals = Signals::listen()?;
     let mut live = Live::begin(context.printer, label);
     let mut doing = first.to_owned();
+    let (mut got_on, mut asked) = (Instant::now(), Instant::now());
+    unit::ask_for(unit::PORTION);
     loop {
         tokio::select! {
             answer = answers.next() => match answer? {
                 Some(Answer::Progress { node: None, text }) => {
-                    unit::ask_for(unit::STEP_TAKES);
+                    got_on = Instant::now();
                     live.line(&text);
                 }
                 Some(Answer::Progress { node: Some(_), text }) => {
-                    unit::ask_for(unit::STEP_TAKES);
+                    got_on = Instant::now();
                     doing = text;
                     live.show(&doing);
                 }
@@ -61,7 +64,13 @@ pub(super) async fn follow(
             () = signals.next() => {
                 return Err(CliError::new(Exit::Interrupted, "interrupted; the daemon goes on with it"));
             }
-            () = tokio::time::sleep(TICK) => live.show(&doing),
+            () = tokio::time::sleep(TICK) => {
+                live.show(&doing);
+                if asked.elapsed() >= unit::ASKED_EVERY && got_on.elapsed() < unit::STEP_TAKES {
+                    unit::ask_for(unit::PORTION);
+                    asked = Instant::now();
+                }
+            }
         }
     }
 }

@@ -126,7 +126,8 @@ impl Draft {
         // Words that explain an end explain none that came from outside.
         let own_doing = cause == Cause::Crashed || cause == Cause::OldSession || cause.is_terminal();
         let served = obituary.as_ref().is_some_and(|o| o.ready == Some(true));
-        let words = words_of_the_end(tail, served, obituary.as_ref().map_or(self.noted_at, |o| o.at));
+        let status = record.map_or(ExitStatus::Unknown, |r| r.status);
+        let words = words_of_the_end(tail, served, status, obituary.as_ref().map_or(self.noted_at, |o| o.at));
         let known = catalogue::explain(self.kind, words).filter(|_| own_doing).map(|(known, line)| KnownLine {
             line: blank_line(line.trim()),
             meaning: known.meaning.to_owned(),
