@@ -139,7 +139,11 @@ impl Rest {
     fn gone(&self, site: &Site<'_>, now: &Snapshot) {
         match unrolled::take_up(site.engine.layout(), None, now) {
             Ok(None) => *self.lock() = None,
-            Ok(Some(left)) => *self.lock() = Some((left, Stage::Left("a person has stopped it".into()))),
+            Ok(Some(left)) => {
+                let why = "a person has stopped it";
+                unrolled::give_up(site.engine.layout(), &left, why);
+                *self.lock() = Some((left, Stage::Left(why.into())));
+            }
             // The next daemon finds out.
             Err(e) => tracing::warn!(error = %e.source, "{e}"),
         }
@@ -203,6 +207,10 @@ mod tests {
         assert_eq!((told.resume.as_deref(), told.resume_detail.as_deref()), (Some("left"), Some("tried")));
         assert_eq!((rest.to_finish(), rest.told(&new)), (None, None), "once, and nothing is left");
         assert_eq!(Rest::new(None).told(&old), None);
+
+        let given_up = Rest::new(Some(Unrolled { given_up: Some("tried".into()), ..left.clone() }));
+        assert!(given_up.to_finish().is_none(), "an earlier daemon has tried it");
+        assert_eq!(given_up.told(&old).unwrap().resume_detail.as_deref(), Some("tried"));
 
         let twice = Rest::new(Some(Unrolled { deaths: 2, ..left }));
         assert!(twice.to_finish().is_none(), "it may be what kills them");

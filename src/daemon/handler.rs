@@ -241,7 +241,8 @@ impl Shared {
                 Err(why) => out.send(refused(2, why, None)),
             },
             Order::Drill(plan) => self.drill(&plan, by, out).await,
-            Order::UpgradeSelf => match self.operations.running() {
+            // A change of topics is no reason to wait: the next program looks what is left of it, and goes on.
+            Order::UpgradeSelf => match self.operations.runs_besides_topics() {
                 Some(other) => out.send(refused(8, format!("{other}; the program is replaced after it"), None)),
                 None => {
                     let handler = Arc::new(DaemonHandler(Arc::clone(&self)));

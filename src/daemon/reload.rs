@@ -108,7 +108,7 @@ impl Reloads {
         by: OrderedBy,
         out: &AnswerSink,
     ) {
-        let done = match self.operations.begin(Kind::Reload, "", Some(by)) {
+        let done = match self.operations.begin_by_order(Kind::Reload, "", Some(by)).await {
             Ok(running) => {
                 let before = self.applied();
                 let done = self.one(engine, config, (max_wait, terms), by, out).await;

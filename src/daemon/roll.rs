@@ -16,7 +16,7 @@ use crate::{
         operation::{Kind, Refused, Running},
         reload::{Failed, Report},
         roll::{self, Asked},
-        unrolled::{Order, Unrolled},
+        unrolled::{self, Order, Unrolled},
     },
     sys::clock,
 };
@@ -31,7 +31,8 @@ impl Reloads {
     /// Carries out an order to roll and answers it.
     pub(super) async fn roll(&self, engine: &Handle, asked: &Asked, by: OrderedBy, out: &AnswerSink) {
         let order = Order::of(asked.max_wait, asked.terms);
-        let begun = self.operations.begin_asked(Kind::Roll, names(&asked.nodes), Some(by), order.on_record(), "");
+        let (nodes, order) = (names(&asked.nodes), order.on_record());
+        let begun = self.operations.begin_by_order_asked(Kind::Roll, &nodes, Some(by), order).await;
         let running = match begun {
             Ok(running) => running,
             Err(refused) => {
@@ -71,7 +72,7 @@ impl Reloads {
         let running = match begun {
             Ok(running) => running,
             Err(Refused::Busy(other)) if other.kind == Kind::Roll.as_str() => {
-                return Finished::Left("another roll was ordered meanwhile".into());
+                return leave(engine, left, "another roll was ordered meanwhile".into());
             }
             Err(refused @ Refused::Busy(_)) => return Finished::Later(refused.to_string()),
             Err(refused @ (Refused::HalfExchanged(_) | Refused::NotRecorded(_))) => {
@@ -80,7 +81,7 @@ impl Reloads {
                 engine
                     .journal()
                     .note(EventLine::new(EventKind::Refused, format!("{} is not finished: {words}", left.operation)));
-                return Finished::Left(words);
+                return leave(engine, left, words);
             }
         };
         let asked = self.asked(nodes, order.max_wait(), order.terms());
@@ -98,8 +99,10 @@ impl Reloads {
             }
             Err(failed) => {
                 let hint = failed.hint.as_ref().map_or_else(String::new, |hint| format!("; {hint}"));
-                running.end(format!("{}; this daemon does not try it again{hint}", words(&failed)));
-                Finished::Left(format!("this daemon has tried it once: {}", failed.message))
+                // Before the record goes: a daemon that dies over it finds one of the two.
+                let finished = leave(engine, left, format!("it was tried once: {}", failed.message));
+                running.end(format!("{}; no daemon tries it again{hint}", words(&failed)));
+                finished
             }
         }
     }
@@ -141,8 +144,14 @@ pub(super) enum Finished {
     Done,
     /// Not now: this is under way.
     Later(String),
-    /// Not by this daemon (any more): why.
+    /// Not by this daemon (any more), nor by a later one: why.
     Left(String),
+}
+
+/// Leaves it, and has every later daemon leave it.
+fn leave(engine: &Handle, left: &Unrolled, why: String) -> Finished {
+    unrolled::give_up(engine.layout(), left, &why);
+    Finished::Left(why)
 }
 
 /// `broker-1, broker-2`.

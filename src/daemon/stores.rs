@@ -76,7 +76,8 @@ pub(super) async fn carry_out(
     out: &AnswerSink,
 ) -> Result<Vec<String>, Answer> {
     let stores = stores::of_plan(&site.applied.plan);
-    let running = site.operations.begin(errand.kind(), errand.detail(), Some(by)).map_err(|e| busy(&e))?;
+    let begun = site.operations.begin_by_order(errand.kind(), &errand.detail(), Some(by)).await;
+    let running = begun.map_err(|e| busy(&e))?;
     // Whatever can be said before anything is stopped is said before.
     let (looked, first) = (site.blocking(&errand, &stores, out, Part::Look).await, errand.clone());
     if let Err(answer) = looked {
@@ -166,15 +167,21 @@ pub(super) async fn carry_out(
 }
 
 /// Of the nodes that were stopped for it those that are started again, and words for the rest: what somebody stopped meanwhile stays
-/// down, and so do brokers without their ZooKeeper.
+/// down, and so does what needs ZooKeeper where that was stopped.
 fn still_wanted(again: &[NodeName], left_down: &[NodeName]) -> (Vec<NodeName>, Option<String>) {
     let alone = left_down.contains(&NodeName::zookeeper());
-    let stays = |node: &&NodeName| left_down.contains(node) || (alone && **node != NodeName::mysql());
-    let (left, again): (Vec<&NodeName>, Vec<&NodeName>) = again.iter().partition(stays);
-    let names: Vec<&str> = left.iter().map(|node| node.as_str()).collect();
-    let words = (!names.is_empty())
-        .then(|| format!("left down, because somebody stopped them meanwhile: {}", names.join(", ")));
-    (again.into_iter().cloned().collect(), words)
+    let (stopped, rest): (Vec<&NodeName>, Vec<&NodeName>) = again.iter().partition(|node| left_down.contains(node));
+    let (needy, again): (Vec<&NodeName>, Vec<&NodeName>) =
+        rest.into_iter().partition(|node| alone && **node != NodeName::mysql());
+    let named = |nodes: &[&NodeName], between| nodes.iter().map(|node| node.as_str()).collect::<Vec<_>>().join(between);
+    let by_somebody = (!stopped.is_empty())
+        .then(|| format!("left down, because somebody stopped them meanwhile: {}", named(&stopped, ", ")));
+    let by_need = (!needy.is_empty()).then(|| {
+        let start = format!("`cdc-supervisor start zookeeper {}` starts them", named(&needy, " "));
+        format!("left down for want of zookeeper: {}; {start}", named(&needy, ", "))
+    });
+    let words: Vec<String> = by_somebody.into_iter().chain(by_need).collect();
+    (again.into_iter().cloned().collect(), (!words.is_empty()).then(|| words.join("; ")))
 }
 
 /// Starts the nodes that were wanted up; done when they serve, or when all that is missing is room on disk: that may take for ever,
@@ -328,7 +335,14 @@ mod tests {
         assert_eq!(left.unwrap(), "left down, because somebody stopped them meanwhile: mysql");
         let (again, left) = still_wanted(&all, std::slice::from_ref(&zookeeper));
         assert_eq!(again, all[2..]);
-        assert!(left.unwrap().ends_with("zookeeper, broker-1"));
+        assert_eq!(
+            left.unwrap(),
+            "left down, because somebody stopped them meanwhile: zookeeper; left down for want of zookeeper: broker-1; \
+             `cdc-supervisor start zookeeper broker-1` starts them"
+        );
+        let (again, left) = still_wanted(&all, &all[..2]);
+        assert_eq!(again, all[2..]);
+        assert!(left.unwrap().ends_with("meanwhile: zookeeper, broker-1"), "somebody stopped both");
         assert_eq!(still_wanted(&[zookeeper], &[mysql]).1, None, "it was not wanted up before");
     }
 

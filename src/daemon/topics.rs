@@ -80,7 +80,7 @@ fn summary(configured: usize) -> String {
 
 /// `topics remove`.
 pub(super) async fn remove(engine: &Handle, reloads: &Reloads, keeper: &Keeper, name: &str, by: OrderedBy) -> Answer {
-    let changing = match reloads.operations.begin(Kind::Topics, "", Some(by)) {
+    let changing = match reloads.operations.begin_by_order(Kind::Topics, "", Some(by)).await {
         Ok(changing) => changing,
         Err(other) => return refused(8, format!("{other}; a topic is deleted after it"), vec![]),
     };

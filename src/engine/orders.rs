@@ -266,6 +266,24 @@ impl Handle {
         self.order(EngineOrder::Change(Change::Add(Box::new(recipe), past))).await
     }
 
+    /// One without an engine behind it: every order is answered by this.
+    #[cfg(test)]
+    pub(crate) fn answering(
+        layout: &Layout,
+        snapshot: Snapshot,
+        answer: impl Fn(EngineOrder) -> OrderReply + Send + 'static,
+    ) -> Self {
+        let (orders, mut taken) = mpsc::channel::<Ordered>(8);
+        tokio::spawn(async move {
+            while let Some((order, _, reply)) = taken.recv().await {
+                drop(reply.send(answer(order)));
+            }
+        });
+        let (snapshot, stills) = (watch::channel(Arc::new(snapshot)).1, mpsc::channel(1).0);
+        let (layout, journal) = (layout.clone(), Journal::start(layout));
+        Self { orders, reason: Reason::ByHand, snapshot, stills, layout, limits: None, journal }
+    }
+
     /// Where things lie.
     pub fn layout(&self) -> &Layout {
         &self.layout

@@ -90,7 +90,8 @@ pub async fn run(stage: &Stage<'_>, plan: &Plan, by: Option<OrderedBy>, tell: Te
         Refused::unsafe_now(why, Some("the command `cdc-supervisor drill` makes such a cluster by itself"))
     })?;
     ready::possible(plan.drill, stage.targets)?;
-    let running = stage.operations.begin(Kind::Drill, plan.drill.as_str(), by).map_err(|refused| busy(&refused))?;
+    let begun = stage.operations.begin_by_order(Kind::Drill, plan.drill.as_str(), by).await;
+    let running = begun.map_err(|refused| busy(&refused))?;
     let mut load = Load::new(stage.targets, plan.drill)?;
     let made = on_record(stage, plan, &running, &mut load, tell).await;
     let is_ending = stage.engine.snapshot().ending;

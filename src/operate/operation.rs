@@ -16,7 +16,16 @@ use std::{
     fmt,
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
+use tokio::time::{Instant, sleep};
+
+/// How long an order waits for a change of topics: one ends when its controller has not answered within 15 s (`topics::keep`), and looks at
+/// what came of it for another 5.
+const TOPICS_WITHIN: Duration = Duration::from_secs(20);
+
+/// Pause between looks meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What must not meet another of its kind, or any other here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -257,12 +266,15 @@ impl Operations {
     /// does the daemon after this one. On record when this returns.
     pub fn leave_down(&self, nodes: &[NodeName]) -> Result<(), SysError> {
         let mut running = self.0.running();
-        let Some(record) = running.as_mut().filter(|r| Kind::DOWN.iter().any(|kind| kind.as_str() == r.kind)) else {
+        let Some(mut record) = running.clone().filter(|r| Kind::DOWN.iter().any(|kind| kind.as_str() == r.kind)) else {
             return Ok(());
         };
         let new = nodes.iter().filter(|node| !record.left_down.contains(node)).cloned().collect::<Vec<_>>();
         record.left_down.extend(new);
-        self.0.write(record)
+        self.0.write(&record)?;
+        // Who is told that it was not written down is not obeyed either.
+        *running = Some(record);
+        Ok(())
     }
 
     fn one_of(&self, kinds: &[Kind]) -> Option<String> {
@@ -272,6 +284,22 @@ impl Operations {
     /// Begins one, unless another runs. `detail` says which (the drill's name); it ends when what is returned is dropped.
     pub fn begin(&self, kind: Kind, detail: impl Into<String>, by: Option<OrderedBy>) -> Result<Running, Refused> {
         self.begin_asked(kind, detail, by, None, "")
+    }
+
+    /// The same of what somebody has ordered: a change of topics that nobody ordered is waited for.
+    pub async fn begin_by_order(&self, kind: Kind, detail: &str, by: Option<OrderedBy>) -> Result<Running, Refused> {
+        self.begin_by_order_asked(kind, detail, by, None).await
+    }
+
+    /// Both.
+    pub async fn begin_by_order_asked(
+        &self,
+        kind: Kind,
+        detail: &str,
+        by: Option<OrderedBy>,
+        asked: Option<serde_json::Value>,
+    ) -> Result<Running, Refused> {
+        after_topics(TOPICS_WITHIN, || self.begin_asked(kind, detail, by, asked.clone(), "")).await
     }
 
     /// The same of one that a next daemon may have to finish: `asked` is for that one, `why` stands behind the words that it begins.
@@ -322,6 +350,23 @@ impl Operations {
         }
         *running = Some(left);
         Ok(Running { of: Arc::clone(&self.0), recorded: true, said: None, leaves: false })
+    }
+}
+
+/// Begins again and again for so long, while all that runs is a change of topics.
+async fn after_topics(
+    limit: Duration,
+    begin: impl Fn() -> Result<Running, Refused> + Send,
+) -> Result<Running, Refused> {
+    let until = Instant::now() + limit;
+    loop {
+        let begun = begin();
+        let waits = matches!(&begun, Err(Refused::Busy(other)) if other.kind == Kind::Topics.as_str());
+        if !waits || Instant::now() >= until {
+            return begun;
+        }
+        drop(begun);
+        sleep(LOOK_EVERY).await;
     }
 }
 
@@ -535,6 +580,26 @@ mod tests {
         drop(operations.begin(Kind::Drill, "mysql-kill", None).unwrap());
     }
 
+    #[tokio::test]
+    async fn an_order_waits_for_a_change_of_topics_so_long_and_for_nothing_else() {
+        let (_dir, _layout, operations) = root();
+        let topics = operations.begin(Kind::Topics, "", None).unwrap();
+        let refused = after_topics(Duration::ZERO, || operations.begin(Kind::Roll, "", BY)).await.unwrap_err();
+        assert!(refused.to_string().starts_with("change of topics is under way since"), "{refused}");
+        let waits = operations.begin_by_order(Kind::Roll, "broker-1", BY);
+        tokio::pin!(waits);
+        tokio::select! {
+            biased;
+            begun = &mut waits => panic!("{begun:?}"),
+            () = tokio::task::yield_now() => {}
+        }
+        drop(topics);
+        let roll = waits.await.unwrap();
+        let refused = operations.begin_by_order(Kind::Drill, "broker-kill", BY).await.unwrap_err();
+        assert!(refused.to_string().starts_with("roll broker-1 is under way since"), "{refused}");
+        drop(roll);
+    }
+
     #[test]
     fn what_somebody_stops_while_data_are_worked_on_is_on_record_and_stays_there() {
         let (_dir, layout, operations) = root();
@@ -553,6 +618,7 @@ mod tests {
         assert_eq!((snapshot.left_down(), recorded()), (vec![NodeName::mysql()], vec![NodeName::mysql()]));
         std::fs::remove_dir_all(layout.state()).unwrap();
         assert!(operations.leave_down(&[NodeName::broker(1)]).is_err(), "not answered, then");
+        assert_eq!(snapshot.left_down(), [NodeName::mysql()], "nor done");
         drop(snapshot);
     }
 

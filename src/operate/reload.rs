@@ -210,7 +210,7 @@ impl<'a> Roll<'a> {
             }
             put_back = false;
             if self.is_left_stopped(&step) {
-                report.step(Some(&step.node), format!("{}: stays stopped: that was ordered meanwhile", step.node));
+                tell_stopped(&step.node, report);
                 continue;
             }
             let mut impact = self.impact.take().map_or_else(String::new, |impact| format!("; {}", impact.words()));
@@ -284,12 +284,23 @@ impl<'a> Roll<'a> {
         let node = recipe.node.clone();
         let no_probe = recipe.probe.kind == ProbeKind::None;
         self.force.insert(node.clone(), recipe.clone());
-        let order = self.engine.order(match self.purpose {
-            Purpose::Reload => EngineOrder::Change(Change::Restart(Box::new(recipe))),
-            // One that was stopped by order stays so.
-            Purpose::Roll => EngineOrder::RestartIfUp { node: node.clone() },
-        });
-        self.until_served(&node, no_probe, order, report).await
+        let mut stays_stopped = false;
+        let order = async {
+            let order = match self.purpose {
+                Purpose::Reload => EngineOrder::Change(Change::Restart(Box::new(recipe))),
+                // One that was stopped by order stays so.
+                Purpose::Roll => EngineOrder::RestartIfUp { node: node.clone() },
+            };
+            let done = self.engine.order(order).await;
+            stays_stopped = self.purpose == Purpose::Roll && done.as_ref().is_ok_and(Vec::is_empty);
+            done
+        };
+        self.until_served(&node, no_probe, order, report).await?;
+        if stays_stopped {
+            self.done.retain(|done| done.node != node);
+            tell_stopped(&node, report);
+        }
+        Ok(())
     }
 
     async fn start(&mut self, recipe: Recipe, report: &mut dyn Report) -> Result<(), Broke> {
@@ -425,7 +436,79 @@ impl<'a> Roll<'a> {
     }
 }
 
+fn tell_stopped(node: &NodeName, report: &mut dyn Report) {
+    report.step(Some(node), format!("{node}: stays stopped: that was ordered meanwhile"));
+}
+
 /// Recipes by the node they are for.
 pub(super) fn by_name(recipes: &[Recipe]) -> BTreeMap<NodeName, Recipe> {
     recipes.iter().map(|r| (r.node.clone(), r.clone())).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::Layout, engine::Snapshot};
+
+    #[derive(Default)]
+    struct Told(Vec<String>);
+
+    impl Report for Told {
+        fn step(&mut self, _: Option<&NodeName>, text: String) {
+            self.0.push(text);
+        }
+
+        fn waits(&mut self, _: &NodeName, _: String) {}
+    }
+
+    fn recipe() -> Recipe {
+        let source = crate::config::Source {
+            text: "[command.a]\nargv = [\"/bin/true\"]\n",
+            name: "t",
+            root_override: None,
+            default_root: "/r".into(),
+        };
+        let plan = crate::config::load(&source).unwrap();
+        let (layout, programs) = (plan.layout(), crate::base::programs::Programs::default());
+        let inputs = crate::services::Inputs {
+            plan: &plan,
+            programs: &programs,
+            layout: &layout,
+            cores: 1,
+            running_as_root: false,
+        };
+        crate::services::recipes(&inputs).unwrap().remove(0)
+    }
+
+    #[tokio::test]
+    async fn a_node_that_was_stopped_just_before_its_restart_is_not_said_to_be_restarted() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        let recipe = recipe();
+        let step = Step { node: recipe.node.clone(), does: Does::Restart, gate: Gate::None };
+        for (reply, told, said) in [
+            (vec![], vec!["a: stays stopped: that was ordered meanwhile"], vec![]),
+            (vec!["restarted a".to_owned()], vec![], vec!["restarted a"]),
+        ] {
+            let engine = Handle::answering(&layout, Snapshot::default(), move |_| Ok(reply.clone()));
+            let work = Work {
+                steps: Vec::new(),
+                old: vec![recipe.clone()],
+                new: vec![recipe.clone()],
+                dynamic: BTreeMap::new(),
+                max_wait: Duration::from_secs(60),
+                purpose: Purpose::Roll,
+                terms: Terms::default(),
+                leaders_home: false,
+            };
+            let (mut roll, mut report) = (Roll::of(&engine, work), Told::default());
+            roll.done.push(step.clone());
+            assert!(roll.take(&step, &mut report).await.is_ok());
+            assert_eq!(
+                (report.0, roll.said()),
+                (told.into_iter().map(String::from).collect(), said.into_iter().map(String::from).collect())
+            );
+        }
+    }
 }

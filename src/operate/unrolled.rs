@@ -95,6 +95,9 @@ pub struct Unrolled {
     /// Daemons that have died in it.
     #[serde(default = "first_death")]
     pub deaths: u32,
+    /// Why no daemon goes on with it, since one has left it; none: none has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub given_up: Option<String>,
 }
 
 fn first_death() -> u32 {
@@ -121,7 +124,8 @@ impl Unrolled {
             .and_then(|order| order.finishes.clone())
             .unwrap_or_else(|| Finishes { operation: record.name(), begun_at: record.begun_at, deaths: 0 });
         let (by, step, deaths) = (record.by, record.step.clone(), deaths.saturating_add(1));
-        (!runs.is_empty()).then_some(Self { schema: 1, operation, begun_at, step, runs, by, asked, deaths })
+        let given_up = None;
+        (!runs.is_empty()).then_some(Self { schema: 1, operation, begun_at, step, runs, by, asked, deaths, given_up })
     }
 
     /// With what is left of an earlier one that this one was not about. Daemons that died in that one died in this, and what was agreed to
@@ -133,6 +137,8 @@ impl Unrolled {
             both.accept_unavailable &= theirs.accept_unavailable;
             both.force &= theirs.force;
             self.asked = Some(both);
+            // The later order was not about these.
+            self.given_up = self.given_up.or(earlier.given_up);
         }
         self.runs.extend(earlier.runs);
         self
@@ -152,10 +158,10 @@ impl Unrolled {
         self.rest(now).into_iter().filter(up).collect()
     }
 
-    /// Why no daemon goes on with it; none: the one that has found it does, once.
+    /// Why no daemon goes on with it; none: the one that has found it does, and no later one.
     pub fn is_given_up(&self) -> Option<String> {
-        (self.deaths >= DEATHS_MAX)
-            .then(|| format!("{} daemons have died in it, so no daemon goes on with it", self.deaths))
+        let died = || format!("{} daemons have died in it, so no daemon goes on with it", self.deaths);
+        self.given_up.clone().or_else(|| (self.deaths >= DEATHS_MAX).then(died))
     }
 
     /// What was ordered.
@@ -228,6 +234,16 @@ pub fn take_up(layout: &Layout, new: Option<Unrolled>, now: &Snapshot) -> Result
         None => {}
     }
     Ok(left)
+}
+
+/// No daemon goes on with it from now on: the one after a crash or an upgrade would restart brokers unasked, by a consent of long ago.
+pub fn give_up(layout: &Layout, left: &Unrolled, why: &str) {
+    let left = Unrolled { given_up: Some(why.to_owned()), ..left.clone() };
+    // Texts and numbers always become JSON.
+    let text = serde_json::to_string(&left).unwrap_or_default();
+    if let Err(e) = fs::write_atomic(&layout.unrolled(), text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
+        tracing::warn!(error = %e.source, "{e}");
+    }
 }
 
 #[cfg(test)]
@@ -317,6 +333,25 @@ mod tests {
         assert_eq!((both.order().terms(), both.runs.len()), (Terms::default(), 2));
         let same = of("", &consent).beside(of("broker-1", &Order::default()));
         assert_eq!(same.order().terms(), consent.terms(), "the later order was about all of them");
+    }
+
+    #[test]
+    fn what_one_daemon_has_left_no_later_one_takes_up_until_a_person_orders_it_anew() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        let then = now(&[(1, 1_000, 1), (2, 2_000, 1)]);
+        let of = |detail: &str| Unrolled::of(&ordered_roll(detail, &Order::default()), &then);
+        let found = take_up(&layout, of(""), &then).unwrap().unwrap();
+        assert_eq!(found.is_given_up(), None);
+        give_up(&layout, &found, "it was tried once: why");
+        for _ in 0..2 {
+            let kept = take_up(&layout, None, &then).unwrap().unwrap();
+            assert_eq!((kept.is_given_up().as_deref(), kept.deaths), (Some("it was tried once: why"), 1));
+        }
+        let other = left(of("broker-1"), take_up(&layout, None, &then).unwrap(), &then).unwrap();
+        assert!(other.is_given_up().is_some(), "nobody has ordered broker-2 anew");
+        assert_eq!(take_up(&layout, of(""), &then).unwrap().unwrap().is_given_up(), None);
     }
 
     #[test]

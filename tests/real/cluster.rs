@@ -402,7 +402,7 @@ fn what_was_ordered_meanwhile_wins_over_what_is_left_of_a_roll(stack: &Stack) {
     stack.expect_log(&words);
     assert!(told["resume_detail"].as_str().unwrap().contains(&words), "{told}");
     assert_eq!(told["not_restarted"], serde_json::json!([rest[1]]), "{told}");
-    await_event(stack, None, "operation-ended", "this daemon does not try it again");
+    await_event(stack, None, "operation-ended", "no daemon tries it again");
     let node = stack.node(rest[0]);
     assert_eq!((&node["state"], &node["wanted"]), (&"down".into(), &"down".into()), "{node}");
     // a person does the rest

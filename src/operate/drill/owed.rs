@@ -56,6 +56,13 @@ fn owed(layout: &Layout) -> Option<(Record, Undo)> {
     }
 }
 
+/// Whether something is owed, and nothing has the record of operations, which the removal writes over: neither what runs (a drill removes what
+/// the one before it left) nor what has stopped half-way and is the next daemon's.
+fn is_due(layout: &Layout, operations: &Operations) -> bool {
+    let is_taken = operations.running().is_some() || layout.exchange().exists() || layout.operation().exists();
+    layout.drill_left().exists() && !is_taken
+}
+
 /// Removes what is owed, whenever something is. `targets` are those of the plan that holds now.
 pub async fn remove_when_whole(
     engine: Handle,
@@ -66,8 +73,8 @@ pub async fn remove_when_whole(
     let mut pause = AGAIN_AFTER;
     while !engine.snapshot().ending {
         sleep(LOOK_EVERY).await;
-        // A drill that is under way removes what the one before it left.
-        if !layout.drill_left().exists() || operations.running().is_some() {
+        let is_due = || !engine.snapshot().ending && is_due(&layout, &operations);
+        if !is_due() {
             continue;
         }
         let targets = targets();
@@ -75,7 +82,7 @@ pub async fn remove_when_whole(
             sleep(AGAIN_AFTER).await;
             continue;
         };
-        if !could_be_removed(&engine, &targets, &undo).await {
+        if !could_be_removed(&engine, &targets, &undo).await || !is_due() {
             continue;
         }
         // Somebody else was first.
@@ -105,14 +112,17 @@ async fn could_be_removed(engine: &Handle, targets: &Targets, undo: &Undo) -> bo
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Timestamp;
+    use crate::{base::Timestamp, engine::Journal, operate::operation::Kind};
 
-    #[test]
-    fn what_is_left_is_on_record_until_nothing_is() {
+    fn root() -> (tempfile::TempDir, Layout) {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         std::fs::create_dir_all(layout.state()).unwrap();
-        let record = Record {
+        (dir, layout)
+    }
+
+    fn record() -> Record {
+        Record {
             schema: 1,
             kind: "drill".into(),
             detail: "broker-kill".into(),
@@ -124,7 +134,34 @@ mod tests {
             undo: None,
             asked: None,
             left_down: Vec::new(),
-        };
+        }
+    }
+
+    #[test]
+    fn nothing_is_removed_over_the_record_of_an_operation_that_runs_or_has_stopped_half_way() {
+        let (_dir, layout) = root();
+        let operations = Operations::new(layout.clone(), Journal::start(&layout));
+        assert!(!is_due(&layout, &operations), "nothing is owed");
+        settle(&layout, &record(), &Undo { topics: true, ..Undo::default() }).unwrap();
+        assert!(is_due(&layout, &operations));
+        let restore = operations.begin(Kind::Restore, "s", None).unwrap();
+        assert!(!is_due(&layout, &operations), "it runs");
+        std::fs::write(layout.exchange(), "{}").unwrap();
+        restore.leave("directories are half exchanged");
+        assert!(!is_due(&layout, &operations) && layout.operation().exists(), "it has stopped half-way");
+        std::fs::remove_file(layout.exchange()).unwrap();
+        assert!(!is_due(&layout, &operations), "its record is the next daemon's");
+        std::fs::remove_file(layout.operation()).unwrap();
+        std::fs::write(layout.exchange(), "{}").unwrap();
+        assert!(!is_due(&layout, &operations), "nodes stay down");
+        std::fs::remove_file(layout.exchange()).unwrap();
+        assert!(is_due(&layout, &operations));
+    }
+
+    #[test]
+    fn what_is_left_is_on_record_until_nothing_is() {
+        let (_dir, layout) = root();
+        let record = record();
         let nodes = vec![crate::base::NodeName::mysql()];
         let left = Undo { topics: true, down: nodes, ..Undo::default() };
         settle(&layout, &record, &left).unwrap();

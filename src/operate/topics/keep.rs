@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     base::{EventKind, EventLine, Incarnation, Layout, NodeKind, topics::TopicRecord},
-    clients::kafka::{NewTopic, add_partitions, alter_settings, create},
+    clients::{
+        ClientError,
+        kafka::{NewTopic, add_partitions, alter_settings, create},
+    },
     config,
     engine::{Handle, Journal, Snapshot, Wanted},
     operate::{
@@ -140,6 +143,7 @@ pub async fn keep(
         tries: 0,
         cluster: None,
         waiting: BTreeMap::new(),
+        late: None,
         asks: Vec::new(),
         done: Vec::new(),
     };
@@ -203,6 +207,8 @@ struct Keeping {
     cluster: Option<String>,
     /// Topics that could not be put into force, and since when.
     waiting: BTreeMap<String, Instant>,
+    /// The topic over which the last turn ended early: the next begins after it, so that none waits behind it for ever.
+    late: Option<String>,
     asks: Vec<Ask>,
     /// What was done while somebody waits for it.
     done: Vec<String>,
@@ -258,8 +264,13 @@ impl Keeping {
         let expected = expected(snapshot, sight);
         let mut changed = BTreeSet::new();
         let mut slot = Slot::of(operations);
-        for topic in sight.topics.iter() {
+        let mut untried = BTreeSet::new();
+        for topic in beginning_after(&sight.topics, self.late.take().as_deref()) {
             if !self.due.is(&topic.name) {
+                continue;
+            }
+            if self.late.is_some() {
+                untried.insert(topic.name.clone());
                 continue;
             }
             match self.put_into_force((engine, &mut slot), topic, &look, &expected).await {
@@ -269,14 +280,21 @@ impl Keeping {
                     }
                     self.due.done(&topic.name);
                 }
-                Err(why) => drop(waits.insert(topic.name.clone(), why)),
+                Err(Waits { why, is_late }) => {
+                    waits.insert(topic.name.clone(), why);
+                    if is_late {
+                        // Whoever ordered something else waits no longer than for one.
+                        slot.leave();
+                        self.late = Some(topic.name.clone());
+                    }
+                }
             }
         }
         if !changed.is_empty() {
             look = self.shown(sight, serving, &names, &changed).await.unwrap_or(look);
         }
         drop(slot);
-        self.waiting.retain(|name, _| waits.contains_key(name));
+        self.waiting.retain(|name, _| waits.contains_key(name) || untried.contains(name));
         for name in waits.keys() {
             self.waiting.entry(name.clone()).or_insert_with(Instant::now);
         }
@@ -319,17 +337,17 @@ impl Keeping {
         topic: &config::Topic,
         look: &Look,
         expected: &[u32],
-    ) -> Result<bool, String> {
+    ) -> Result<bool, Waits> {
         if let Some(why) = look.unclear.get(&topic.name) {
-            return Err(why.clone());
+            return Err(why.clone().into());
         }
         let seen = look.topics.get(&topic.name);
         let decision = decide::decide(topic, seen, self.ours(&topic.name));
         for step in &decision.steps {
             decide::may(step, topic, &look.live, expected)?;
             slot.take()?;
-            let controller = look.controller.ok_or("waits for a controller")?;
-            take(step, topic, controller).await?;
+            let controller = look.controller.ok_or_else(|| "waits for a controller".to_owned())?;
+            take(step, topic, controller).await.map_err(|e| Waits { is_late: is_late(&e), why: e.in_one_line() })?;
             for words in decide::done(step, topic, seen) {
                 let text = format!("topic {}: {words}", topic.name);
                 tracing::info!("{text}");
@@ -489,9 +507,34 @@ fn expected(snapshot: &Snapshot, sight: &Sight) -> Vec<u32> {
     sight.brokers.keys().copied().filter(wanted).collect()
 }
 
-async fn take(step: &Step, topic: &config::Topic, controller: SocketAddr) -> Result<(), String> {
+/// Why a topic is not in force yet.
+struct Waits {
+    why: String,
+    /// The controller was asked in vain for as long as it may take.
+    is_late: bool,
+}
+
+impl From<String> for Waits {
+    fn from(why: String) -> Self {
+        Self { why, is_late: false }
+    }
+}
+
+/// Nobody answered in time, or the controller says so of its brokers: REQUEST_TIMED_OUT is 7 (org.apache.kafka.common.protocol.Errors).
+fn is_late(e: &ClientError) -> bool {
+    matches!(e, ClientError::TimedOut { .. } | ClientError::Server { code: 7, .. })
+}
+
+/// All of them, from the one after this on.
+fn beginning_after<'t>(topics: &'t [config::Topic], name: Option<&str>) -> impl Iterator<Item = &'t config::Topic> {
+    let at = topics.iter().position(|topic| Some(topic.name.as_str()) == name).map_or(0, |at| at + 1);
+    let (before, after) = topics.split_at(at);
+    after.iter().chain(before)
+}
+
+async fn take(step: &Step, topic: &config::Topic, controller: SocketAddr) -> Result<(), ClientError> {
     let name = topic.name.as_str();
-    let done = match step {
+    match step {
         Step::Create => {
             let new = NewTopic {
                 name,
@@ -503,8 +546,7 @@ async fn take(step: &Step, topic: &config::Topic, controller: SocketAddr) -> Res
         }
         Step::Grow { .. } => add_partitions(controller, name, topic.partitions, CHANGE).await,
         Step::Alter(changes) => alter_settings(controller, name, changes, CHANGE).await,
-    };
-    done.map_err(|e| e.in_one_line())
+    }
 }
 
 /// What is on record. Blocks.
@@ -527,6 +569,24 @@ fn read(layout: &Layout, journal: &Journal) -> TopicRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_turn_that_ended_over_a_topic_is_followed_by_one_that_begins_with_the_next() {
+        let topic = |name: &str| config::Topic {
+            name: name.into(),
+            partitions: 1,
+            replication_factor: 1,
+            settings: BTreeMap::new(),
+        };
+        let topics = ["a", "b", "c"].map(topic);
+        let order = |name| beginning_after(&topics, name).map(|t| t.name.as_str()).collect::<Vec<_>>().join("");
+        let orders = [None, Some("a"), Some("b"), Some("c"), Some("gone")].map(order);
+        assert_eq!(orders, ["abc", "bca", "cab", "abc", "abc"]);
+        let limit = Duration::from_secs(1);
+        assert!(is_late(&ClientError::TimedOut { doing: "make topic a".into(), limit }));
+        let said = |code| ClientError::Server { doing: "make topic a".into(), code, answer: "no".into() };
+        assert!(is_late(&said(7)) && !is_late(&said(38)), "a refusal comes at once");
+    }
 
     #[test]
     fn a_record_that_is_torn_at_any_byte_is_put_aside_and_told() {

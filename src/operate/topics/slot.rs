@@ -1,7 +1,7 @@
-//! The right to change topics: taken with the first change of a turn and kept until its end. So no partition is added in the middle of a
+//! The right to change topics: taken with the first change of a turn and kept until its end, or until a controller does not answer. So no partition is added in the middle of a
 //! roll, a drill, a snapshot or a reload, and none of those begins in the middle of a change.
 
-use crate::operate::operation::{Kind, Operations, Running};
+use crate::operate::operation::{Kind, Operations, Refused, Running};
 
 /// Of one turn. It ends when this is dropped.
 #[derive(Debug)]
@@ -16,13 +16,26 @@ impl<'a> Slot<'a> {
         Self { operations, held: None }
     }
 
-    /// Takes it. The error says what runs.
+    /// Gives it back before the turn ends.
+    pub(super) fn leave(&mut self) {
+        self.held = None;
+    }
+
+    /// Takes it. The error says what runs, in the same words as long as it does: new ones are told as a new difference.
     pub(super) fn take(&mut self) -> Result<(), String> {
         if self.held.is_none() {
             let begun = self.operations.begin(Kind::Topics, "", None);
-            self.held = Some(begun.map_err(|other| format!("{other}; it is changed after that"))?);
+            self.held = Some(begun.map_err(|other| format!("{}; it is changed after that", standing(&other)))?);
         }
         Ok(())
+    }
+}
+
+/// What runs and since when, without how far it is.
+fn standing(other: &Refused) -> String {
+    match other {
+        Refused::Busy(record) => format!("{} is under way since {}", record.name(), record.begun_at),
+        Refused::HalfExchanged(_) | Refused::NotRecorded(_) => other.to_string(),
     }
 }
 
@@ -42,6 +55,8 @@ mod tests {
             assert!(operations.runs_besides_topics().is_some());
             let why = Slot::of(&operations).take().unwrap_err();
             assert!(why.starts_with(&format!("{} is under way since", kind.as_str())), "{why}");
+            running.step("broker-2: restarts", None).unwrap();
+            assert_eq!(Slot::of(&operations).take().unwrap_err(), why, "it is told once, whatever step it is at");
             drop(running);
         }
         let mut slot = Slot::of(&operations);
@@ -52,6 +67,9 @@ mod tests {
         assert_eq!(operations.runs_besides_topics(), None, "who wants topics in force joins it");
         let busy = operations.begin(Kind::Drill, "broker-kill", None).unwrap_err().to_string();
         assert!(busy.starts_with("change of topics is under way since"), "{busy}");
+        slot.leave();
+        operations.begin(Kind::Roll, "", None).map(drop).unwrap();
+        slot.take().unwrap();
         drop(slot);
         operations.begin(Kind::Roll, "", None).map(drop).unwrap();
     }

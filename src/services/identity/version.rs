@@ -257,7 +257,10 @@ mod tests {
     fn a_mark_of_version_1_is_read_and_written_with_all_that_it_said() {
         let golden = include_str!("../../../tests/golden/v1/marker.json");
         let mark: Marker = serde_json::from_str(golden).unwrap();
-        assert_eq!((mark.product.as_str(), mark.version.as_str(), mark.protocol.as_deref()), ("kafka", "3.9.2", Some("3.5")));
+        assert_eq!(
+            (mark.product.as_str(), mark.version.as_str(), mark.protocol.as_deref()),
+            ("kafka", "3.9.2", Some("3.5"))
+        );
         assert_eq!(mark.before.as_ref().unwrap().version, "3.5.2");
         assert_eq!(serde_json::to_string_pretty(&mark).unwrap(), golden.trim_end());
     }
