@@ -381,7 +381,8 @@ fn judge_unheard(
         runtime.asked = to_stop.then_some(Asked::ToStop);
     }
     let served = has_served(state, record).unwrap_or(false);
-    let (cause, failure) = engine.judge(name, record, false, words_of_the_end(&tail, served, record.status, record.ended_at));
+    let (cause, failure) =
+        engine.judge(name, record, false, words_of_the_end(&tail, served, record.status, record.ended_at));
     if let Some(runtime) = engine.nodes.get_mut(name) {
         runtime.asked = None;
     }

@@ -645,7 +645,10 @@ mod tests {
         let Some(Left::Half(left)) = leftover(&layout) else { panic!("nothing is left") };
         let of_a_daemon_that_died = Record { daemon_pid: 1, ..*left };
         let resumed = next.resume(of_a_daemon_that_died).unwrap();
-        assert!(next.breaks_nodes().is_none() && next.takes_nodes_away().is_some(), "what it undoes is that nodes are down");
+        assert!(
+            next.breaks_nodes().is_none() && next.takes_nodes_away().is_some(),
+            "what it undoes is that nodes are down"
+        );
         assert!(next.begin(Kind::Roll, "", None).unwrap_err().to_string().starts_with("drill broker-pause is"));
         assert!(leftover(&layout).is_some(), "until it has ended");
         resumed.end("undone");

@@ -222,7 +222,10 @@ fn install_purges_the_root_that_is_typed_and_names_what_lies_elsewhere() {
         8,
         &["Type the path to go on: ", &format!("\"{root}\" is not /data/cdc: nothing was done")],
     );
-    assert_eq!(guest.saw("purge-wrong.there"), format!("/data/cdc /etc/cdc-supervisor /srv/zk {root} {root}/artifacts/home"));
+    assert_eq!(
+        guest.saw("purge-wrong.there"),
+        format!("/data/cdc /etc/cdc-supervisor /srv/zk {root} {root}/artifacts/home")
+    );
     let kept = format!("{root}, which is not the root that was named");
     ended(guest, "purge", 0, &["purged     /data/cdc and /etc/cdc-supervisor", "/srv/zk (named in the conf", &kept]);
     // the root of an earlier configuration lies there, which nobody has named; Maven's files are gone
