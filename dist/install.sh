@@ -95,10 +95,11 @@ layout() {
   fi
 }
 
-put() { # SOURCE MODE PLACE: by rename, so that a running program is never written into
+put() { # SOURCE MODE PLACE: by rename, so that a running program is never written into; on the disk before it has its name
   mkdir -p "$(dirname "$3")"
   cp -- "$1" "$3.cdc-new"
   chmod "$2" "$3.cdc-new"
+  sync -- "$3.cdc-new"
   mv -f -- "$3.cdc-new" "$3"
 }
 
@@ -226,16 +227,17 @@ install_all() {
   if [ "$count" != 0 ]; then
     mkdir -p "$lib"
     keep_version "$work/old"
-    # old and new sums: whatever becomes of this run, the next one knows both
+    # old and new sums: whatever becomes of this run, of the machine's power too, the next one knows both
     while read -r source _ place; do
       printf '%s  %s\n' "$(sum "$release/$source")" "$place"
       # a file that is kept is kept against these defaults
       [ "${place%.default}" = "$place" ] || printf '%s  %s\n' "$(sum "$release/$source")" "${place%.default}"
     done <"$work/changed" >"$work/sums"
     cat "$work/sums" >>"$manifest"
+    sync -- "$manifest" "$lib"
     while read -r source mode place; do put "$release/$source" "$mode" "$place"; done <"$work/changed"
     awk 'NR == FNR { new[$2]; print; next } !($2 in new)' "$work/sums" "$manifest" >"$work/manifest"
-    mv -f "$work/manifest" "$manifest"
+    put "$work/manifest" 644 "$manifest"
     if [ -n "$bundle" ] && [ $first = yes ] && grep -qx "supervisor.toml 644 $config" "$work/changed"; then
       # a machine that gets its programs in a file asks no network for them
       sed -i 's/^offline = false$/offline = true/' "$config"
