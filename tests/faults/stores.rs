@@ -76,8 +76,10 @@ impl fmt::Display for Case {
 fn prepared() -> Bench {
     let bench = Bench::new();
     let store = bench.path("no-programs");
+    // others have the default ports meanwhile, and a taken one keeps a daemon from starting
     let text = format!(
-        "[artifacts]\nstore = \"{}\"\noffline = true\n[zookeeper]\n[kafka.brokers.1]\n[mysql]\n",
+        "[artifacts]\nstore = \"{}\"\noffline = true\n[zookeeper]\nclient_port = 12182\n\
+         [kafka.brokers.1]\ninternal_port = 12192\nexternal_port = 12193\n[mysql]\nport = 12306\n",
         store.display()
     );
     bench.root.configure_raw(&text);
