@@ -254,7 +254,9 @@ fn killed_in_the_middle(stack: &Stack, admin: &Admin, drill: &str, step: &str, g
 fn undone_by_the_next(stack: &Stack, admin: &Admin, drill: &str, said: &[&str]) {
     stack.expect_log("was cut short with its daemon");
     let before = stack.events("operation-left").len();
-    stack.up();
+    // as the unit has it: an `up` would start the nodes before the daemon comes to it. It outlives its client's end here.
+    std::mem::forget(stack.spawn(&["run"]));
+    stack.await_daemon_node("mysql");
     let began = Instant::now();
     while stack.path().join("state/operation.json").exists() {
         assert!(began.elapsed() < DRILL, "what the drill has left is not removed");
@@ -263,6 +265,7 @@ fn undone_by_the_next(stack: &Stack, admin: &Admin, drill: &str, said: &[&str]) 
     for node in NODES {
         stack.await_node(node, "ready", |n| n["state"] == "ready");
     }
+    stack.up();
     no_trace(stack, admin);
     assert!(!stack.path().join("state/drill-left.json").exists());
     let told = stack.events("operation-left")[before..].join("\n");
