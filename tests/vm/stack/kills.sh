@@ -37,6 +37,7 @@ for round in $(seq "$rounds"); do
     select(.kind == "daemon-started" or .kind == "adopted") | (.at | ms) as $at | select($at >= $began) | "\(.kind) \($at - $began)"' |
     awk -v round="$round" '$1 == "daemon-started" { began = $2 } $1 == "adopted" { last = $2; n++ } END { print round, n, began, last }' >>"$seen/rounds"
 done
+await "each node was looked at by the last daemon" all_ready
 status killed
 saw killed.unit "$(systemctl is-active "$unit")" "$(systemctl show -P NRestarts "$unit")"
 sleep 1
