@@ -58,7 +58,7 @@ const ABOUT_THE_END: Duration = Duration::from_secs(60);
 const LAST_LINES: usize = 40;
 
 /// The part of `text`, the log of a run that ended at `ended_at`, that is about its end: what was written in the last minute. A line
-/// without a time belongs to the one before it. Where no line has a time, the last [`LAST_LINES`].
+/// without a time belongs to the one before it. Where no line has a time, the last 40 lines.
 ///
 /// For a run that has served: a disk that was full weeks ago, a topic that was refused in the morning, does not explain its end.
 pub fn of_the_end(text: &str, ended_at: Timestamp) -> &str {
