@@ -1,4 +1,6 @@
 //! What a new daemon finds under its root: shims that run on, exits nobody has heard of, processes without a shim.
+//!
+//! A little past 500 lines: what is found of a node, and what each of it means for the next step, are of one look.
 
 use super::{
     Engine, actions,

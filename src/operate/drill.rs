@@ -1,5 +1,7 @@
 //! A drill: something is broken on purpose under a load of numbered records and rows, and when everything is whole again all of it
 //! is read back. The verdict is about what was acknowledged; the time line says how long what took.
+//!
+//! A little past 500 lines: one drill from its first look to its report; load, fault, verdict and what is left are files of their own.
 
 mod evidence;
 mod fault;
