@@ -289,20 +289,6 @@ mod tests {
         }
     }
 
-    fn recipe() -> Recipe {
-        let source = crate::config::Source {
-            text: "[command.a]\nargv = [\"/bin/true\"]\n",
-            name: "t",
-            root_override: None,
-            default_root: "/r".into(),
-        };
-        let plan = crate::config::load(&source).unwrap();
-        let (layout, programs) = (plan.layout(), crate::base::programs::Programs::default());
-        let inputs =
-            services::Inputs { plan: &plan, programs: &programs, layout: &layout, cores: 1, running_as_root: false };
-        services::recipes(&inputs).unwrap().remove(0)
-    }
-
     /// A group of plain files for the node `a`, with so much anonymous memory.
     fn holds(limits: &Limits, anon: u64) {
         let group = limits.group(&NodeName::new("a").unwrap());
@@ -315,7 +301,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let limits = Limits::new(cgroup::CgroupRoot::at(dir.path()));
         let (cap, minute) = (64 << 20, 60_000);
-        let mut recipe = recipe();
+        let mut recipe = crate::services::of_a_command();
         recipe.launch.memory_max = Some(ByteSize(cap));
         let recipe = Arc::new(recipe);
         let kept = Arc::default();

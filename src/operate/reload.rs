@@ -463,31 +463,12 @@ mod tests {
         fn waits(&mut self, _: &NodeName, _: String) {}
     }
 
-    fn recipe() -> Recipe {
-        let source = crate::config::Source {
-            text: "[command.a]\nargv = [\"/bin/true\"]\n",
-            name: "t",
-            root_override: None,
-            default_root: "/r".into(),
-        };
-        let plan = crate::config::load(&source).unwrap();
-        let (layout, programs) = (plan.layout(), crate::base::programs::Programs::default());
-        let inputs = crate::services::Inputs {
-            plan: &plan,
-            programs: &programs,
-            layout: &layout,
-            cores: 1,
-            running_as_root: false,
-        };
-        crate::services::recipes(&inputs).unwrap().remove(0)
-    }
-
     #[tokio::test]
     async fn a_node_that_was_stopped_just_before_its_restart_is_not_said_to_be_restarted() {
         let dir = tempfile::tempdir().unwrap();
         let layout = Layout::new(dir.path());
         std::fs::create_dir_all(layout.state()).unwrap();
-        let recipe = recipe();
+        let recipe = crate::services::of_a_command();
         let step = Step { node: recipe.node.clone(), does: Does::Restart, gate: Gate::None };
         for (reply, told, said) in [
             (vec![], vec!["a: stays stopped: that was ordered meanwhile"], vec![]),

@@ -216,5 +216,16 @@ fn class_path(jars: &crate::base::programs::KafkaJars) -> Result<String, Service
     Ok(entries.join(":"))
 }
 
+/// The recipe of one command, for tests that need any.
+#[cfg(test)]
+pub(crate) fn of_a_command() -> Recipe {
+    let text = "[command.a]\nargv = [\"/bin/true\"]\n";
+    let source = config::Source { text, name: "t", root_override: None, default_root: "/r".into() };
+    let plan = config::load(&source).unwrap();
+    let (layout, programs) = (plan.layout(), Programs::default());
+    let inputs = Inputs { plan: &plan, programs: &programs, layout: &layout, cores: 1, running_as_root: false };
+    recipes(&inputs).unwrap().remove(0)
+}
+
 #[cfg(test)]
 mod tests;

@@ -52,17 +52,7 @@ fn obituary(incarnation: u64, cause: Cause) -> Obituary {
 }
 
 fn recipe() -> Recipe {
-    let source = crate::config::Source {
-        text: "[command.a]\nargv = [\"/bin/true\"]\n",
-        name: "t",
-        root_override: None,
-        default_root: "/r".into(),
-    };
-    let plan = crate::config::load(&source).unwrap();
-    let (layout, programs) = (plan.layout(), crate::base::programs::Programs::default());
-    let inputs =
-        crate::services::Inputs { plan: &plan, programs: &programs, layout: &layout, cores: 1, running_as_root: false };
-    let mut recipe = crate::services::recipes(&inputs).unwrap().remove(0);
+    let mut recipe = crate::services::of_a_command();
     recipe.node = name();
     recipe.kind = NodeKind::Broker(2);
     recipe.launch.memory_max = Some(ByteSize::mib(768));
