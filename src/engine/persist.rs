@@ -4,7 +4,7 @@ use super::{adopt, snapshot::LastExit};
 use crate::{
     base::{Incarnation, Launched, Layout, NodeName, Timestamp, ids::ProcessId, outcome::Failure},
     shim::wire::{WireError, parse_exit_record},
-    sys::{error::SysError, fs},
+    sys::{error::SysError, fs, spare},
 };
 use serde::{Deserialize, Serialize};
 use std::{
@@ -324,7 +324,7 @@ impl Writer {
                 owed.retain(|node, state| {
                     let path = layout.node_state(node);
                     let text = serde_json::to_string_pretty(state).unwrap_or_default();
-                    match fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
+                    match spare::write_in_turn(&path, text.as_bytes(), 0o640) {
                         Ok(()) => {
                             in_memory.insert(node.clone());
                             false

@@ -284,8 +284,12 @@ fn with(layout: &Layout, node: &NodeName, applied: Option<&Recipe>) -> With {
     if let Some(launched) = record.and_then(|text| serde_json::from_str::<Launched>(&text).ok()) {
         return With::This(Box::new(launched));
     }
-    let state = fs::read_optional(&layout.node_state(node)).ok().flatten();
-    let state = state.and_then(|text| serde_json::from_str::<serde_json::Value>(&text).ok());
+    let read = || {
+        let text = fs::read_optional(&layout.node_state(node)).ok().flatten()?;
+        serde_json::from_str::<serde_json::Value>(&text).ok()
+    };
+    // A daemon that wrote twice while it was read leaves bytes of two states (`sys::spare`).
+    let state = read().or_else(read);
     match state.as_ref().and_then(|state| state["launched"].as_str()) {
         Some(digest) if applied.is_none_or(|r| r.launched().digest() != digest) => With::Unknown,
         // Nothing on record: started by a version that kept none, with what was applied then.

@@ -61,7 +61,7 @@ pub fn write_atomic(path: &Path, bytes: &[u8], mode: u32, durability: Durability
 
 /// Makes a file that was not there. What has its name (of a killed run, or put there by who may write to the directory) is
 /// removed first: a link would lead the bytes elsewhere, and somebody else's file would stay theirs.
-fn create_new(path: &Path, mode: u32) -> io::Result<File> {
+pub(super) fn create_new(path: &Path, mode: u32) -> io::Result<File> {
     // O_EXCL never follows a link (open(2)).
     let make = || OpenOptions::new().write(true).create_new(true).mode(mode).open(path);
     match make() {
@@ -91,7 +91,7 @@ pub fn open_append(path: &Path, mode: u32) -> io::Result<File> {
 }
 
 /// A plain file with one name.
-fn is_single(meta: &fs::Metadata) -> bool {
+pub(super) fn is_single(meta: &fs::Metadata) -> bool {
     meta.is_file() && meta.nlink() == 1
 }
 
@@ -101,15 +101,23 @@ fn is_single(meta: &fs::Metadata) -> bool {
 /// each on a virtual disk), for programs that forget to sync. It does not when two names are exchanged, which is as atomic for
 /// every reader (renameat2(2)); the old bytes then go with the temporary name.
 fn put_in_place(temporary: &Path, path: &Path) -> io::Result<()> {
-    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
-    match renameat2(AT_FDCWD, temporary, AT_FDCWD, path, RenameFlags::RENAME_EXCHANGE) {
+    if exchange(temporary, path)? {
         // One that stays is a hidden file, removed with those of a process that was killed.
-        Ok(()) => drop(fs::remove_file(temporary)),
-        // ENOENT: nothing to exchange with yet. Any other: a file system that cannot exchange (EINVAL), or an error that
-        // the plain rename meets too.
-        Err(_) => fs::rename(temporary, path)?,
+        let _ = fs::remove_file(temporary);
     }
     Ok(())
+}
+
+/// Gives `new` the name `path`, and what had that name the name of `new`. Whether something has the name of `new` now: nothing where there was
+/// nothing to exchange with, or where the file system cannot.
+pub(super) fn exchange(new: &Path, path: &Path) -> io::Result<bool> {
+    use nix::fcntl::{AT_FDCWD, RenameFlags, renameat2};
+    match renameat2(AT_FDCWD, new, AT_FDCWD, path, RenameFlags::RENAME_EXCHANGE) {
+        Ok(()) => Ok(true),
+        // ENOENT: nothing to exchange with yet. Any other: a file system that cannot exchange (EINVAL), or an error that
+        // the plain rename meets too.
+        Err(_) => fs::rename(new, path).map(|()| false),
+    }
 }
 
 /// Gives the directory `new` the name `path`, and what has that name the name of `new`: both at once where the file system can, so that

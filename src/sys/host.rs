@@ -35,9 +35,14 @@ pub fn user_name(uid: u32) -> String {
 
 /// Whether this process may write into an existing directory, or through an existing file (access(2)).
 pub fn may_write(path: &Path) -> bool {
+    check_write(path).is_ok()
+}
+
+/// As [`may_write`], with what stands against it: no permission, a file system that is read-only, a directory that is immutable.
+pub fn check_write(path: &Path) -> std::io::Result<()> {
     let mode = nix::unistd::AccessFlags::W_OK;
     let mode = if path.is_dir() { mode | nix::unistd::AccessFlags::X_OK } else { mode };
-    nix::unistd::access(path, mode).is_ok()
+    Ok(nix::unistd::access(path, mode)?)
 }
 
 /// Whether an existing path is on a file system that is read-only for this process (access(2), EROFS): a mount of a sandbox is,

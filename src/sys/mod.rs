@@ -27,6 +27,7 @@ pub mod profiles;
 pub mod record;
 pub mod room;
 pub mod socket;
+pub mod spare;
 pub mod stdio;
 pub mod stop_signals;
 pub mod threads;

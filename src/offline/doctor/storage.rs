@@ -151,8 +151,8 @@ fn root(path: &Path) -> Root {
     }
 }
 
-/// Writes a block into the root and its directories: permission bits would not show a read-only or a full file system, and
-/// an empty file fits on a full one.
+/// Asks whether the root and its directories may be written to, and writes a block into one of each file system: permissions do not
+/// show one that is full, and an empty file fits there.
 fn write_tests(site: &Site, make: bool) -> Result<(), Unwritable> {
     let layout = &site.layout;
     let failed = |dir: &Path| {
@@ -180,9 +180,13 @@ fn write_tests(site: &Site, make: bool) -> Result<(), Unwritable> {
         };
         return Err(Unwritable { dir: layout.root().to_owned(), kind, why });
     }
+    let mut written = Vec::new();
     for dir in [layout.root().to_owned(), layout.state(), layout.run(), layout.nodes()] {
-        if dir.exists() {
+        let Ok(meta) = dir.metadata() else { continue };
+        host::check_write(&dir).map_err(failed(&dir))?;
+        if !written.contains(&meta.dev()) {
             test(&dir).map_err(failed(&dir))?;
+            written.push(meta.dev());
         }
     }
     Ok(())
