@@ -24,7 +24,7 @@ pub fn figures(bench: &Bench) -> Measured<Vec<Figure>> {
     let children = starts.wait(NODES, LIMIT)?;
     let shims: Vec<i32> = children.iter().filter_map(|s| proc::parent(s.pid)).collect();
     ours.until("every node is ready", |s| Ours::all(s, "ready"))?;
-    let peers = [Kind::Runit, Kind::S6].map(|kind| per_service(bench, kind));
+    let (runit, s6) = (per_service(bench, Kind::Runit), per_service(bench, Kind::S6));
     std::thread::sleep(if bench.short { Duration::from_secs(1) } else { SETTLE });
     let count = || -> (u64, u64) { (proc::switches(daemon), shims.iter().map(|s| proc::switches(*s)).sum()) };
     let before = count();
@@ -40,7 +40,8 @@ pub fn figures(bench: &Bench) -> Measured<Vec<Figure>> {
         Figure {
             what: "9 idle nodes: private memory of a shim".into(),
             ours: format!("{most} kB"),
-            against: peers.join("; "),
+            against: format!("{}; {}", told(Kind::Runit, &runit), told(Kind::S6, &s6)),
+            ratio: runit.ok().filter(|kb| *kb > 0).map(|kb| most as f64 / kb as f64),
             reach: "<= 190 kB".into(),
             reached: Some(most <= 190),
             rounds: 1,
@@ -72,20 +73,21 @@ pub fn figures(bench: &Bench) -> Measured<Vec<Figure>> {
     ])
 }
 
-/// What a peer holds for one service, its log included.
-fn per_service(bench: &Bench, kind: Kind) -> String {
-    let measure = || -> Measured<u64> {
-        let starts = Starts(bench.file("idle-peer"));
-        starts.clear();
-        let mut peer = Peer::new(kind, NODES, &format!("{} wait {}", bench.child.display(), starts.0.display()))?;
-        peer.start()?;
-        starts.wait(NODES, LIMIT)?;
-        std::thread::sleep(Duration::from_secs(1));
-        let private: u64 = peer.own_processes().iter().map(|pid| proc::memory(*pid).private).sum();
-        Ok(private / NODES as u64)
-    };
-    match measure() {
+/// What a peer holds for one service, its log included, in kB.
+fn per_service(bench: &Bench, kind: Kind) -> Measured<u64> {
+    let starts = Starts(bench.file("idle-peer"));
+    starts.clear();
+    let mut peer = Peer::new(kind, NODES, &format!("{} wait {}", bench.child.display(), starts.0.display()))?;
+    peer.start()?;
+    starts.wait(NODES, LIMIT)?;
+    std::thread::sleep(Duration::from_secs(1));
+    let private: u64 = peer.own_processes().iter().map(|pid| proc::memory(*pid).private).sum();
+    Ok(private / NODES as u64)
+}
+
+fn told(kind: Kind, measured: &Measured<u64>) -> String {
+    match measured {
         Ok(kb) => format!("{} {kb} kB per service", kind.name()),
-        Err(why) => why,
+        Err(why) => why.clone(),
     }
 }

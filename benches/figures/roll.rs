@@ -28,6 +28,9 @@ const TICK: Duration = Duration::from_millis(10);
 /// Written before the roll begins: connections are made, the producer has its id.
 const BEFORE: Duration = Duration::from_secs(2);
 
+/// What the longest time without an acknowledgement is to be, as a median.
+const LONGEST_GAP: Duration = Duration::from_secs(1);
+
 /// What one roll has shown.
 pub struct Roll {
     took: Duration,
@@ -171,7 +174,8 @@ pub fn figure(rate: u32, rolls: &[Roll]) -> Figure {
     let gaps: Vec<Duration> = rolls.iter().map(|r| r.gap).collect();
     let worst = |all: &[Duration]| all.iter().max().copied().unwrap_or_default();
     let failed: usize = rolls.iter().map(|r| r.failed).sum();
-    let reached = median(&took) <= Duration::from_secs(20) && failed == 0 && median(&gaps) <= Duration::from_secs(1);
+    let longer = gaps.iter().filter(|gap| **gap > LONGEST_GAP).count();
+    let reached = median(&took) <= Duration::from_secs(20) && failed == 0 && median(&gaps) <= LONGEST_GAP;
     Figure {
         what,
         ours: format!(
@@ -181,9 +185,10 @@ pub fn figure(rate: u32, rolls: &[Roll]) -> Figure {
             ms(median(&gaps)),
             ms(worst(&gaps))
         ),
-        reach: "<= 20 s, 0 failed, gap <= 1 s".into(),
+        reach: "medians <= 20 s and gap <= 1 s, 0 failed".into(),
         reached: Some(reached),
         rounds: rolls.len(),
+        notes: vec![format!("{longer} of {} rolls had a gap above 1 s", rolls.len())],
         ..Figure::default()
     }
 }
