@@ -21,6 +21,7 @@ mod figures;
 mod guest;
 mod life;
 mod lines;
+mod maven;
 mod memory;
 mod packed;
 mod power;
