@@ -31,6 +31,7 @@ mod seats;
 mod stack;
 #[path = "../support/mod.rs"]
 mod support;
+mod trend;
 
 use guest::Guest;
 use serde_json::Value;
