@@ -49,7 +49,7 @@ fn row(name: &str, memory: &Memory) -> Vec<String> {
         bytes(memory.kernel_bytes),
         bytes(memory.peak_bytes),
         memory.trend_bytes_per_hour.map_or_else(|| "-".to_owned(), per_hour),
-        memory.hours_to_cap.map_or_else(|| "-".to_owned(), |h| format!("{h:.1}")),
+        memory.hours_to_cap.map_or_else(|| "-".to_owned(), |h| if h < 1.0 { h.to_string() } else { format!("{h:.1}") }),
     ]
 }
 

@@ -105,7 +105,9 @@ pub fn hours_to_cap(trend: Option<Trend>, anon: Option<u64>, cap: Option<u64>) -
     let trend = trend.filter(|t| t.steady_rise && t.bytes_per_hour > 0)?;
     let left = cap?.saturating_sub(anon?);
     let hours = left as f64 / trend.bytes_per_hour as f64;
-    (hours <= HOURS_MAX).then(|| (hours * 10.0).round() / 10.0)
+    // Minutes count when there are no hours any more.
+    let parts = if hours < 1.0 { 100.0 } else { 10.0 };
+    (hours <= HOURS_MAX).then(|| (hours * parts).round() / parts)
 }
 
 /// At which part of the cap anonymous memory is warned of, and below which the warning is over, per cent.
@@ -183,6 +185,8 @@ mod tests {
         assert_eq!(hours_to_cap(trend, None, Some(CAP)), None);
         assert_eq!(hours_to_cap(trend, Some(1), None), None);
         assert_eq!(hours_to_cap(trend, Some(CAP), Some(CAP)), Some(0.0));
+        let fast = Some(Trend { bytes_per_hour: 100 << 20, steady_rise: true });
+        assert_eq!(hours_to_cap(fast, Some(CAP - 4 * MIB), Some(CAP)), Some(0.04), "not \"in 0 h\"");
     }
 
     #[test]

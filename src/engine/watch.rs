@@ -114,13 +114,13 @@ fn serves(verdict: &Verdict) -> bool {
     }
 }
 
-/// The last 16 KiB of a log: enough for the newest progress line.
+/// The last 64 KiB of a log: some 300 lines, so that what a broker reads back is seen with its pace.
 fn last_block(log: &std::path::Path) -> String {
     use std::io::{Read, Seek, SeekFrom};
     let read = || -> std::io::Result<Vec<u8>> {
         let mut file = std::fs::File::open(log)?;
         let length = file.metadata()?.len();
-        file.seek(SeekFrom::Start(length.saturating_sub(16 << 10)))?;
+        file.seek(SeekFrom::Start(length.saturating_sub(64 << 10)))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(bytes)

@@ -10,6 +10,7 @@
 //! `lines=N` write N numbered lines · `bytes=N` write N bytes without a newline · `tick=MS` a numbered line every MS ·
 //! `alone=FILE` hold a lock on FILE as long as it lives, or make FILE.twice and end with 99 ·
 //! `eat=MIB` touch that much memory · `brood=N:MIB` N children that touch that much each and sleep ·
+//! `leak=KIB` touch that much more each second · `fill=KIB:FILE` write that much into FILE each second ·
 //! `meal=MIB` touch that much at SIGUSR1 and give it back at the next one ·
 //! `hungry=MIB` touch that much at SIGUSR1, at SIGUSR2 in a child of its own; 0: without end · `close-output` · `print=TEXT` · `env` print its environment.
 
@@ -28,7 +29,7 @@ use std::{
     path::Path,
     process::exit,
     thread,
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 fn main() {
@@ -98,6 +99,11 @@ fn main() {
             "tick" => tick(Duration::from_millis(number(value))),
             "alone" => alone(value),
             "eat" => eat(number(value)),
+            "leak" => leak(number(value)),
+            "fill" => {
+                let (kib, file) = value.split_once(':').expect("fill=KIB:FILE");
+                fill(number(kib), file);
+            }
             "hungry" => hunger = number(value),
             "meal" => meal = Some(number(value)),
             "brood" => {
@@ -286,6 +292,36 @@ fn eat_on(mib: usize) {
         memory.iter_mut().step_by(4096).for_each(|b| *b = 1);
         std::mem::forget(memory);
     }
+}
+
+/// Calls `more` each second with how many KiB there shall be by then.
+fn every_second(kib: usize, mut more: impl FnMut(usize) + Send + 'static) {
+    let began = Instant::now();
+    thread::spawn(move || {
+        loop {
+            // the pace; what there shall be is told by the clock, so that no late wake-up adds up
+            thread::sleep(Duration::from_secs(1));
+            more(usize::try_from(began.elapsed().as_secs()).unwrap_or(usize::MAX).saturating_mul(kib));
+        }
+    });
+}
+
+/// One mapping, of which ever more is used: nothing is moved, and nothing is added to it by an allocator.
+fn leak(kib: usize) {
+    let mut memory = Vec::with_capacity(256 << 20);
+    every_second(kib, move |now| memory.resize(now << 10, 1u8));
+}
+
+/// Page cache of its own, and no memory.
+fn fill(kib: usize, path: &str) {
+    let mut file = File::create(path).expect("the file to fill");
+    let (block, mut written) = ([1u8; 1024], 0);
+    every_second(kib, move |now| {
+        while written < now {
+            file.write_all(&block).expect("fill");
+            written += 1;
+        }
+    });
 }
 
 fn child_that_eats(mib: usize) {

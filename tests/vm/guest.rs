@@ -82,20 +82,28 @@ pub fn booted(
     script: &Path,
     more: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<&'static Guest, &'static str> {
-    let guest = guest.get_or_init(|| run(name, (boots, size), script, more)).as_ref().map_err(String::as_str)?;
+    known(guest.get_or_init(|| booting(prepare((name, size.1 * boots), script, more)?, (boots, size))))
+}
+
+/// The same for one boot of a guest in which next to nothing happens for a long time: it takes no seat from the others.
+pub fn idle(
+    guest: &'static OnceLock<Result<Guest, String>>,
+    (name, size): (&str, Size),
+    script: &Path,
+) -> Result<&'static Guest, &'static str> {
+    let guest = guest.get_or_init(|| booting(prepare_in(None, name, script, |_| Ok(()))?, (1, size)));
+    known(guest)
+}
+
+fn known(guest: &'static Result<Guest, String>) -> Result<&'static Guest, &'static str> {
+    let guest = guest.as_ref().map_err(String::as_str)?;
     if let Some(why) = &guest.broken {
         panic!("{why}\n{}", guest.journal());
     }
     Ok(guest)
 }
 
-fn run(
-    name: &str,
-    (boots, size): (u32, Size),
-    script: &Path,
-    more: impl FnOnce(&Path) -> std::io::Result<()>,
-) -> Result<Guest, String> {
-    let prepared = prepare((name, size.1 * boots), script, more)?;
+fn booting(prepared: Prepared, (boots, size): (u32, Size)) -> Result<Guest, String> {
     let begun = |number| if boots == 1 { "start.rc".to_owned() } else { format!("boot-{number}") };
     let broken = (1..=boots).find_map(|number| boot(&prepared, size, (number, &begun(number))).err());
     prepared.throw_away();
@@ -111,7 +119,7 @@ pub struct Prepared {
     pub share: PathBuf,
     /// What it changes on its disk goes here, over all its boots.
     changes: PathBuf,
-    _seat: Seat,
+    _seat: Option<Seat>,
 }
 
 /// Makes the kit of all guests and the directory of this one, with what `more` puts into it; or why none could be made.
@@ -121,7 +129,15 @@ pub fn prepare(
     script: &Path,
     more: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<Prepared, String> {
-    let seat = Seat::take(longest);
+    prepare_in(Some(Seat::take(longest)), name, script, more)
+}
+
+fn prepare_in(
+    seat: Option<Seat>,
+    name: &str,
+    script: &Path,
+    more: impl FnOnce(&Path) -> std::io::Result<()>,
+) -> Result<Prepared, String> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm");
     let build = Command::new(here.join("build-guest.sh"))
         .stdin(Stdio::null())

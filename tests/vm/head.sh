@@ -51,6 +51,7 @@ waits() { [ "$(systemctl show -P SubState "$unit")" = auto-restart ]; } # for it
 stopping() { [ "$(state)" = deactivating ]; }
 cgroup_of() { sed -n 's/^0:://p' "/proc/$1/cgroup"; }
 of_user() { ps -o pid=,args= -u cdc-supervisor 2>/dev/null; }
+events() { jq -c "select(.kind == \"$1\" and .node == \"$2\")" $root/state/events.jsonl; } # KIND NODE
 record() { find $root/state/incidents -name "*.$1.$2.json" 2>/dev/null | head -1; } # NODE INCARNATION: its file
 install_by_hand() { # the programs and the units, as a package would
   install -m 755 $share/bin/cdc-supervisor $share/bin/cdc-shim /usr/bin/
@@ -61,6 +62,17 @@ install_by_hand() { # the programs and the units, as a package would
   systemd-sysusers
   mkdir -p $etc
 }
+begin_unit() { # as it is configured; a guest in which it does not start ends, for the rest would only wait
+  systemctl start "$unit"; saw start.rc $?
+  [ "$(cat "$seen/start.rc")" = 0 ] || { keep_journal; exit 1; }
+}
+user_manager() { # kim, an ordinary user whose service manager runs
+  useradd -m kim
+  loginctl enable-linger kim >"$seen/user.linger" 2>&1
+  uid=$(id -u kim)
+  await "the user's manager" test -e "/run/user/$uid/systemd/private"
+}
+as_kim() { runuser -u kim -- env -C /home/kim XDG_RUNTIME_DIR="/run/user/$uid" HOME=/home/kim "$@"; }
 keep_journal() {
   journalctl --no-pager -b -o short-precise -u "$unit" -u cdc-supervisor-fetch.service -u cdc-supervisor-nodes.service \
     >"$seen/journal" 2>&1

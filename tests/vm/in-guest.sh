@@ -37,11 +37,7 @@ systemd-analyze verify "$unit" cdc-supervisor-fetch.service cdc-supervisor-nodes
 systemd-analyze security --no-pager "$unit" 2>&1 | tail -1 >"$seen/security"
 
 step "start"
-systemctl start "$unit"; saw start.rc $?
-if [ "$(cat "$seen/start.rc")" != 0 ]; then # the rest would only wait
-  keep_journal
-  exit 1
-fi
+begin_unit
 saw start.active "$(systemctl is-active "$unit")"
 status start
 look start calm

@@ -21,6 +21,7 @@ mod figures;
 mod guest;
 mod life;
 mod lines;
+mod maven;
 mod memory;
 mod packed;
 mod power;
@@ -30,6 +31,7 @@ mod seats;
 mod stack;
 #[path = "../support/mod.rs"]
 mod support;
+mod trend;
 
 use guest::Guest;
 use serde_json::Value;

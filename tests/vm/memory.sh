@@ -5,7 +5,6 @@
 . /run/host/head.sh
 rounds=$(cat $share/rounds)
 patience=60
-events() { jq -c "select(.kind == \"$1\" and .node == \"$2\")" $root/state/events.jsonl; } # KIND NODE
 newest() { ls $root/state/incidents 2>/dev/null | sed 's/\..*//' | sort -n | tail -1 | sed 's/^0*//'; }
 step "install, as a package would"
 install_by_hand
@@ -39,11 +38,7 @@ TOML
 } >/etc/cdc-supervisor/supervisor.toml
 systemd-tmpfiles --create /usr/lib/tmpfiles.d/cdc-supervisor.conf
 systemctl daemon-reload
-systemctl start "$unit"; saw start.rc $?
-if [ "$(cat "$seen/start.rc")" != 0 ]; then # the rest would only wait
-  keep_journal
-  exit 1
-fi
+begin_unit
 daemon=$(main_pid)
 for file in memory.max memory.swap.max memory.oom.group pids.max memory.high memory.low cpu.weight io.weight; do
   saw "calm.$file" "$(cat $group/nodes/calm/$file 2>&1)"
@@ -181,12 +176,7 @@ keep_journal
 systemctl stop "$unit"
 
 step "an ordinary user's up takes a scope of the user's own manager"
-useradd -m kim
-loginctl enable-linger kim >"$seen/user.linger" 2>&1
-uid=$(id -u kim)
-there() { [ -e "/run/user/$uid/systemd/private" ]; }
-as_kim() { runuser -u kim -- env -C /home/kim XDG_RUNTIME_DIR="/run/user/$uid" HOME=/home/kim "$@"; }
-await "the user's manager" there
+user_manager
 as_kim systemd-run --user --scope -p Delegate=yes true >"$seen/user.systemd-run" 2>&1; saw user.systemd-run.rc $?
 cat >/home/kim/supervisor.toml <<'TOML'
 root = "/home/kim/cdc"

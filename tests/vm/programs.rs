@@ -4,7 +4,7 @@
 use super::{
     archives::{self, List},
     guest::{Guest, Size, booted},
-    node,
+    maven, node,
     packed::{package, tree},
     script,
 };
@@ -13,10 +13,10 @@ use std::{fs, path::Path, process::Command, sync::OnceLock, time::Duration};
 
 const FROM: &str = "http://127.0.0.1:8000/kafka.tgz";
 
-fn programs() -> Result<&'static Guest, &'static str> {
+pub(super) fn programs() -> Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
     let Size(memory, limit) = Size::SMALL;
-    let size = Size(memory, limit + Duration::from_secs(240));
+    let size = Size(memory, limit + Duration::from_secs(600));
     booted(&GUEST, "programs", (1, size), &script("programs.sh"), |share| {
         let kafka = archives::kafka("apache-kafka", 1);
         fs::write(share.join("kafka.tgz"), kafka.as_slice())?;
@@ -25,18 +25,19 @@ fn programs() -> Result<&'static Guest, &'static str> {
         tree(share, &dist)?;
         package(&share.join("packed"), "now", ".", &dist)?;
         let archive = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm/archive");
-        Command::new("cp").arg("-r").arg(archive).arg(share).status().map(drop)
+        Command::new("cp").arg("-r").arg(archive).arg(share).status()?;
+        maven::provide(share)
     })
 }
 
 /// A command that was run in the guest ended with `code` and said all of `words`.
-fn ended(guest: &Guest, name: &str, code: i32, words: &[&str]) {
+pub(super) fn ended(guest: &Guest, name: &str, code: i32, words: &[&str]) {
     let text = guest.saw(&format!("{name}.text"));
     assert_eq!(guest.saw(&format!("{name}.rc")), code.to_string(), "{name}: {text}\n{}", guest.journal());
     contains(&text, words);
 }
 
-fn contains(text: &str, words: &[&str]) {
+pub(super) fn contains(text: &str, words: &[&str]) {
     for word in words {
         assert!(text.contains(word), "{word:?} is not in:\n{text}");
     }

@@ -272,6 +272,28 @@ ran deb-anew dpkg --force-confold -i "$package"
 ran deb-purge-data env CDC_PURGE_DATA=/data/cdc dpkg --purge cdc-supervisor
 saw deb-purge-data.there "$(there)"
 
+step "a first start, with Maven in the sandbox of the fetch unit"
+if [ -e $share/maven-home ]; then
+  rm -rf $root /data/cdc
+  java_shown "$(cat $share/java)"
+  for dir in "$(cat $share/maven-home)" /usr/share/java "$(cat $share/maven-repository)"; do shown "$dir"; done
+  cp -r $share/maven-conf /etc/maven
+  ln -sf "$(cat $share/java)/bin/java" "$(cat $share/maven-home)/bin/mvn" /usr/bin/
+  perl /srv/archive/serve.pl 8002 "$(cat $share/maven-repository)" &
+  printf '[host]\nos_floor = "64M"\n[artifacts]\nsources = ["packages"]\njava_home = "%s"\n[zookeeper]\n' "$(cat $share/java)" \
+    >/var/tmp/maven.toml
+  longest=400
+  ran maven-install $share/packed/now/dist/install.sh
+  cp /var/tmp/maven.toml $etc/supervisor.toml
+  ran maven systemctl start "$unit"
+  status maven
+  saw maven.lock "$(cat $root/artifacts/lock.toml)"
+  saw maven.jars "$(find $root/artifacts -path '*/libs/*.jar' | wc -l)"
+  saw maven.home "$(find $root -name .m2)" "$(find $root/artifacts/home -name 'zookeeper-*.jar')"
+  saw maven.theirs "$(not_theirs $root)"
+  journalctl -b --no-pager -o cat -u $fetch | tail -20 >"$seen/maven.fetch"
+fi
+
 keep_journal
 step "end"
 saw end reached
