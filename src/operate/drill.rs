@@ -5,6 +5,7 @@
 
 mod evidence;
 mod fault;
+mod guarded;
 mod history;
 mod ledger;
 mod left;
@@ -28,7 +29,7 @@ use super::{
 };
 use crate::{
     base::{
-        Layout, Moment, NodeName, OrderedBy,
+        Layout, Moment, NodeName, OrderedBy, Timestamp,
         drill::{Drill, Plan, Report, Tally},
         units::human_duration,
     },
@@ -45,7 +46,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use timeline::Instant;
 use tokio::time::sleep;
 
 /// Pause between two looks while something is waited for that has no time line.
@@ -385,7 +385,7 @@ async fn under_load(
         schema: 1,
         id: 0,
         drill: plan.drill.as_str().to_owned(),
-        at: fault.wall,
+        at: Timestamp::default(),
         took_ms: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         // Which nodes a disk takes that fills up is not known before.
@@ -397,6 +397,7 @@ async fn under_load(
         faults,
         kafka,
         mysql,
+        guard: (plan.drill == Drill::DiskFull).then_some(!plan.no_guard),
         timeline: watch.line().clone(),
         throw_away: plan.drill.is_on_throw_away(),
         observed,
@@ -423,7 +424,7 @@ fn judged(drill: Drill, tally: &Tally) -> Tally {
 
 async fn read_back(
     load: &Load,
-    fault: Instant,
+    fault: Moment,
     faults: &mut Vec<String>,
     tell: Tell<'_>,
 ) -> (Option<Tally>, Option<Tally>) {
@@ -440,12 +441,12 @@ async fn read_back(
                 records.under_way()
             ));
         }
-        kafka = read_records(records, fault.moment, faults, tell).await;
+        kafka = read_records(records, fault, faults, tell).await;
     }
     let mut mysql = None;
     if let Some(rows) = &load.rows {
         tell("reading the rows back from the table and from the binlog".into());
-        match rows.judge(fault.moment).await {
+        match rows.judge(fault).await {
             Ok((tally, more)) => {
                 mysql = Some(tally);
                 faults.extend(more);

@@ -44,8 +44,15 @@ pub enum Drill {
     MysqlKill(DrillAny),
     /// Everything stopped in order and started again, but the daemon; needs --confirm
     ColdRestart(DrillAny),
-    /// The file system fills up until nothing can be written, and is emptied again; on a throw-away cluster of its own
-    DiskFull(DrillThrowAway),
+    /// The file system fills up until brokers are stopped for it, and is emptied again; on a throw-away cluster of its own
+    DiskFull {
+        /// Without the guard of `[disk]`: until nothing can be written
+        #[arg(long)]
+        no_guard: bool,
+        /// The rest
+        #[command(flatten)]
+        any: DrillThrowAway,
+    },
     /// A broker is killed and another program takes its port before it is back; on a throw-away cluster of its own
     PortThief {
         /// Which broker: the one that leads most and is not the controller, the controller, or any
