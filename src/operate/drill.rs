@@ -23,6 +23,7 @@ pub use owed::remove_when_whole;
 pub use ready::Refused;
 
 use super::{
+    gate,
     operation::{self, Kind, Operations, Running},
     prove::Targets,
     whole::{self, Brokers, Said},
@@ -279,10 +280,13 @@ async fn healthy(stage: &Stage<'_>) -> Result<Option<Said>, Refused> {
             passes && !snapshot.ending && clock::now().since(began) < AGREE_WITHIN
         };
         let sick = ready::sick(&snapshot);
-        let Some(why) = sick.as_ref().map(ToString::to_string).or_else(|| said.as_ref()?.in_the_way(None, false, &[]))
-        else {
-            return Ok(said);
+        let why = sick.as_ref().map(ToString::to_string).or_else(|| said.as_ref()?.in_the_way(None, false, &[]));
+        let why = match why {
+            // Brokers answer from memory, and nodes are looked at every few seconds only.
+            None => without_zookeeper(stage.targets).await,
+            some => some,
         };
+        let Some(why) = why else { return Ok(said) };
         if !stands(sick) {
             return Err(Refused::unsafe_now(
                 format!("nothing is broken on purpose while something is broken already: {why}"),
@@ -291,6 +295,12 @@ async fn healthy(stage: &Stage<'_>) -> Result<Option<Said>, Refused> {
         }
         sleep(WAIT_EVERY).await;
     }
+}
+
+/// Why ZooKeeper cannot be used for what comes; none: it can, or there is none.
+async fn without_zookeeper(targets: &Targets) -> Option<String> {
+    let kafka = targets.kafka.as_ref()?;
+    gate::unregistered(kafka.zookeeper?, &kafka.brokers).await
 }
 
 /// Nothing of the user's goes offline.

@@ -143,4 +143,5 @@ make a ZooKeeper and three small brokers of their own from the programs of the s
 for about a minute. Refused (8), with the numbers, when that does not fit into memory beside what is configured (1.4G, disk-full
 1.6G), while another such drill runs there, and when ROOT/drill is somebody else's; (5) when programs are missing; (4) when ports are, or
 when disk-full may not mount the small file system that it fills: that takes root, or a kernel that gives user namespaces to everybody.
+disk-full wants brokers stopped in order before it is full, and back by themselves; --no-guard fills it faster than that.
 At the end, also at Ctrl-C, all of it is removed; what a killed one leaves, the next one removes. The report is in the same history.";
