@@ -1,8 +1,25 @@
 //! Drills: their names, which broker they take, and the report of one. The report's shape is a contract (README, "JSON").
 
-use super::{NodeName, Timestamp};
+use super::{ByteSize, NodeName, Timestamp};
 use serde::{Deserialize, Serialize};
 use std::{fmt, time::Duration};
+
+/// The file system that `disk-full` fills, with the marks of `[disk]` on it: what three empty brokers, their logs and a filler need, and
+/// little to fill. Between the mark and a full disk lie 96 MB with the ballast, a minute of the load at its usual rate.
+pub struct SmallDisk;
+
+impl SmallDisk {
+    /// Its size.
+    pub const SIZE: ByteSize = ByteSize::mib(256);
+    /// `disk.low`.
+    pub const LOW: ByteSize = ByteSize::mib(96);
+    /// `disk.stop`.
+    pub const STOP: ByteSize = ByteSize::mib(64);
+    /// `disk.resume`.
+    pub const RESUME: ByteSize = ByteSize::mib(80);
+    /// `disk.ballast`.
+    pub const BALLAST: ByteSize = ByteSize::mib(32);
+}
 
 /// What is broken on purpose.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -182,6 +199,9 @@ pub struct Plan {
     /// The drill's name once more, where it interrupts service.
     #[serde(default)]
     pub confirm: Option<String>,
+    /// `disk-full` without the guard of `[disk]`: the disk that fills up faster than anybody can stop a broker.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_guard: bool,
 }
 
 impl Plan {
@@ -233,6 +253,9 @@ pub struct Report {
     pub kafka: Option<Tally>,
     /// Of the rows; null: there is no MySQL server that the supervisor has set up.
     pub mysql: Option<Tally>,
+    /// Of `disk-full`, whether nodes were to be stopped before the disk is full; null: another drill, or an older version wrote it.
+    #[serde(default)]
+    pub guard: Option<bool>,
     /// What happened when.
     pub timeline: TimeLine,
     /// It was made on a throw-away cluster; false also where an older version has written the report.
@@ -362,7 +385,7 @@ mod tests {
     #[test]
     fn what_is_to_be_agreed_to_lasts_as_long_as_was_asked_for() {
         let asked = |drill: Drill, lasts_ms| {
-            let plan = Plan { drill, which: Which::Leader, lasts_ms, rate: RATE, confirm: None };
+            let plan = Plan { drill, which: Which::Leader, lasts_ms, rate: RATE, confirm: None, no_guard: false };
             plan.interrupts().unwrap()
         };
         assert!(asked(Drill::ZookeeperDown, None).starts_with("for 60 s no topic can be made"));

@@ -12,7 +12,7 @@ use super::{
     incidents::{Incidents, Obituary},
     journal::Journal,
     limits::Limits,
-    node::{Asked, Happening, NodeRuntime},
+    node::{Asked, Happening, NodeRuntime, SeenRun},
     orders::{EngineOrder, Goal, Handle, OrderReply, Ordered, Progress, Rejection, Ticket},
     orphan_stops::OrphanStops,
     persist::{Failed, NodeState, Writer},
@@ -30,7 +30,7 @@ use crate::{
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
     logs::tail::{self, LogMark},
     services,
-    sys::{cgroup::CgroupRoot, children, clock, error::SysError, failpoint::fail_point},
+    sys::{cgroup::CgroupRoot, children, clock, error::SysError, failpoint::fail_point, process},
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -247,6 +247,8 @@ impl Engine {
     /// After a turn: times, state files, snapshot, tickets.
     pub(super) fn settle(&mut self) {
         let now = clock::now();
+        // Somebody has to look at the wall clock while it is wrong, or a step there and back is never seen.
+        clock::steady_since();
         let mut touched = std::mem::take(&mut self.touched);
         if self.refreshed.is_none_or(|at| now.since(at) >= REFRESH) {
             self.refreshed = Some(now);
@@ -559,6 +561,7 @@ impl Engine {
         let Some(runtime) = self.nodes.get_mut(node) else { return };
         tracing::error!(node = %node, incarnation = incarnation.0, step, errno, "could not be launched: {text}");
         runtime.end_run();
+        runtime.seen_run = None;
         let terminal = services::launch_fault::cause(step, errno);
         let cause = terminal.unwrap_or(Cause::Crashed);
         runtime.last_exit = Some(LastExit {
@@ -601,6 +604,8 @@ impl Engine {
             tracing::info!(node = %node, incarnation, %status, %cause, "ended by itself");
         }
         if let Some(runtime) = self.nodes.get_mut(node) {
+            let began = runtime.process.as_ref().filter(|p| p.pid == record.pid).and_then(process::started);
+            runtime.seen_run = Some(SeenRun { began, ended: clock::now() });
             runtime.end_run();
             runtime.asked = None;
             if !expected {

@@ -7,7 +7,7 @@
 use super::{
     Engine,
     journal::Journal,
-    node::NodeRuntime,
+    node::{NodeRuntime, SeenRun},
     orders::{OrderReply, Rejection},
     snapshot::LastExit,
 };
@@ -55,6 +55,8 @@ pub(super) struct Fence {
     up_to: Duration,
     incarnation: Incarnation,
     end: Option<RunEnded>,
+    /// The same run on the clock that nobody sets; none: this daemon has not seen its end.
+    seen: Option<SeenRun>,
     recorded: Option<i64>,
     ports: Vec<u16>,
     journal: Journal,
@@ -103,6 +105,7 @@ fn known(engine: &Engine, node: &NodeName) -> Option<(Fence, bool)> {
         up_to,
         incarnation,
         end,
+        seen: end.and(runtime.seen_run),
         recorded: runtime.registered,
         ports: runtime.recipe.ports.iter().map(|used| used.port().0).collect(),
         journal: engine.journal.clone(),
@@ -179,8 +182,9 @@ async fn registered(session: &mut Session, broker: u32) -> Result<Option<Registe
 impl Fence {
     /// The last run ended just now.
     pub(super) fn is_fresh(&self) -> bool {
-        const FRESH_MS: i64 = 5_000;
-        self.end.is_some_and(|run| (0..FRESH_MS).contains(&(clock::wall().0 - run.ended.0)))
+        const FRESH: Duration = Duration::from_secs(5);
+        // An end that this daemon has not seen is older than the daemon.
+        self.seen.is_some_and(|run| clock::now().since(run.ended) < FRESH)
     }
 
     /// One attempt. An error: ZooKeeper did not answer, and nothing is known.
@@ -243,8 +247,10 @@ impl Fence {
                 }
             });
             let strange = this.strange_zookeeper();
+            let began = this.seen.and_then(|run| run.began);
             reason_not_to(&Facts {
                 end: this.end,
+                steady_clock: began.is_some_and(|began| clock::steady_since() <= began),
                 lives: fs::Lock::is_held(&this.layout.node_lock(&this.node)),
                 recorded: this.recorded,
                 seen,
@@ -302,7 +308,12 @@ impl Fence {
         let text = format!("ZooKeeper session {session:#x} of broker {} closed: its leaders move now", self.broker);
         tracing::info!(node = %self.node, "{text}");
         let event = EventLine::new(EventKind::Fenced, text).node(&self.node).incarnation(self.incarnation);
-        let took = self.end.and_then(|end| u64::try_from(clock::wall().0 - end.ended.0).ok());
+        // Of an end that nobody saw only the time of day is known, and the clock may have been set back since.
+        let unseen = || u64::try_from(clock::wall().0 - self.end?.ended.0).ok();
+        let took = match self.seen {
+            Some(run) => u64::try_from(clock::now().since(run.ended).as_millis()).ok(),
+            None => unseen(),
+        };
         self.journal.note(EventLine { took_ms: took, ..event });
     }
 }

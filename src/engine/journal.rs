@@ -2,7 +2,7 @@
 
 use super::incidents::keeper::{Change, Keeper};
 use crate::{
-    base::{EventKind, EventLine, Layout, Timestamp},
+    base::{EventKind, EventLine, Layout, Moment, Timestamp},
     logs::jsonl::{LineWriter, last_lines},
     services::redact::redact,
     sys::{clock, error::SysError, failpoint::fail_point},
@@ -52,10 +52,13 @@ const FINISH: Duration = Duration::from_secs(2);
 #[derive(Clone, Debug)]
 pub struct Journal(Arc<Shared>);
 
+/// The newest events, each with the moment at which it was noted.
+type Recent = VecDeque<(Moment, EventLine)>;
+
 #[derive(Debug)]
 struct Shared {
     queue: SyncSender<Job>,
-    recent: Arc<Mutex<VecDeque<EventLine>>>,
+    recent: Arc<Mutex<Recent>>,
     /// Events and incidents that found the queue full.
     dropped: Arc<AtomicU64>,
     /// Incidents in the queue.
@@ -96,11 +99,12 @@ impl Journal {
         event.at = clock::wall();
         // Words of a program can be in it.
         event.text = redact(&event.text, &[]);
+        let now = clock::now();
         let mut recent = lines(&self.0.recent);
         if recent.len() == RECENT {
             recent.pop_front();
         }
-        recent.push_back(event.clone());
+        recent.push_back((now, event.clone()));
         // Under the same lock, so that the order in the file is the order in memory; it does not block.
         if self.0.queue.try_send(Job::Event(event)).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
@@ -119,7 +123,13 @@ impl Journal {
 
     /// Events from `since` on, as far as memory goes (512).
     pub fn since(&self, since: Timestamp) -> Vec<EventLine> {
-        lines(&self.0.recent).iter().filter(|e| e.at >= since).cloned().collect()
+        lines(&self.0.recent).iter().map(|(_, e)| e).filter(|e| e.at >= since).cloned().collect()
+    }
+
+    /// Those that this daemon has noted from a moment on, each with its own: for whoever measures, because the time of day in an event
+    /// is what the wall clock said, and somebody may have set it meanwhile.
+    pub fn noted_since(&self, since: Moment) -> Vec<(Moment, EventLine)> {
+        lines(&self.0.recent).iter().filter(|(at, _)| *at >= since && *at > EARLIER).cloned().collect()
     }
 
     /// Waits until what was noted before is written or has failed to be, at most two seconds. Blocks.
@@ -132,7 +142,10 @@ impl Journal {
     }
 }
 
-fn lines(recent: &Mutex<VecDeque<EventLine>>) -> MutexGuard<'_, VecDeque<EventLine>> {
+/// The moment of what an earlier daemon has noted: it may have been in another boot.
+const EARLIER: Moment = Moment(0);
+
+fn lines(recent: &Mutex<Recent>) -> MutexGuard<'_, Recent> {
     // Nothing under this lock can leave the list half changed.
     recent.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -147,7 +160,7 @@ struct Writer {
     dropped: Arc<AtomicU64>,
     keeper: Keeper,
     changes: Arc<AtomicU64>,
-    recent: Arc<Mutex<VecDeque<EventLine>>>,
+    recent: Arc<Mutex<Recent>>,
 }
 
 /// Events that will never be in the file.
@@ -174,7 +187,7 @@ impl Writer {
                     Job::Event(event) => self.keep(event),
                     Job::Incident(change) => {
                         self.changes.fetch_sub(1, Ordering::Relaxed);
-                        let events: Vec<EventLine> = lines(&self.recent).iter().cloned().collect();
+                        let events: Vec<EventLine> = lines(&self.recent).iter().map(|(_, e)| e.clone()).collect();
                         self.keeper.take(change, &events);
                     }
                     Job::Flush(done) => waiting.push(done),
@@ -198,7 +211,7 @@ impl Writer {
         let mut recent = lines(&self.recent);
         // What this daemon has noted meanwhile is not in the file yet: only this thread writes it.
         for event in earlier.into_iter().rev().take(RECENT.saturating_sub(recent.len())) {
-            recent.push_front(event);
+            recent.push_front((EARLIER, event));
         }
     }
 
@@ -314,6 +327,27 @@ mod tests {
         journal.flush();
         let texts: Vec<String> = written(&layout).into_iter().map(|e| e.text).collect();
         assert_eq!(texts, (0..20).map(|n| n.to_string()).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn who_measures_gets_what_this_daemon_has_noted_whatever_the_time_of_day_was() {
+        let (_dir, layout) = root();
+        // of an earlier daemon, whose clock was a day ahead
+        let mut earlier = EventLine::new(EventKind::Trouble, "earlier");
+        earlier.at = Timestamp(clock::wall().0 + 86_400_000);
+        fs::write(layout.events(), [&json(&earlier)[..], b"\n"].concat()).unwrap();
+        let journal = Journal::start(&layout);
+        let began = clock::now();
+        journal.note(EventLine::new(EventKind::Trouble, "now"));
+        // By then the file was read.
+        journal.flush();
+        assert_eq!(journal.since(Timestamp(0)).len(), 2);
+        for since in [Moment(0), began] {
+            let noted = journal.noted_since(since);
+            assert_eq!((noted.len(), noted[0].1.text.as_str()), (1, "now"));
+            assert!(noted[0].0 >= began && noted[0].0 <= clock::now());
+        }
+        assert_eq!(journal.noted_since(clock::now() + Duration::from_secs(1)), []);
     }
 
     #[test]

@@ -77,6 +77,8 @@ pub(super) struct NodeRuntime {
     pub(super) prepares: u64,
     /// How its last run ended.
     pub(super) last_exit: Option<LastExit>,
+    /// That run on the clock that nobody sets; none: this daemon has not seen its end.
+    pub(super) seen_run: Option<SeenRun>,
     /// The ZooKeeper session of its current or last run, when it is a broker; none: not known.
     pub(super) registered: Option<i64>,
     /// Whether somebody ordered the end of the current run (decides how its exit is read).
@@ -125,6 +127,15 @@ pub(super) struct NodeRuntime {
     pub(super) leaving: Option<Stop>,
     /// What of the recipe does not hold for the process that runs; none: all of it holds, or nothing runs.
     pub(super) differs: Option<String>,
+}
+
+/// When a run was, on the clock that nobody sets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct SeenRun {
+    /// When its process was started.
+    pub(super) began: Option<Moment>,
+    /// When its end was heard of.
+    pub(super) ended: Moment,
 }
 
 /// How the end of a run was ordered.
@@ -190,6 +201,7 @@ impl NodeRuntime {
             credentials: Arc::default(),
             prepares: 0,
             last_exit: None,
+            seen_run: None,
             registered: None,
             asked: None,
             reason: None,

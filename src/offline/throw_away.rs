@@ -8,7 +8,10 @@ mod memory;
 use super::{owner, programs, status};
 use crate::{
     artifact,
-    base::{ByteSize, Layout, drill::Drill},
+    base::{
+        ByteSize, Layout,
+        drill::{self, Drill, SmallDisk},
+    },
     config::Plan,
     sys::{
         confine::{Surroundings, User},
@@ -27,9 +30,6 @@ use std::{
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
-
-/// The file system of `disk-full`: what three empty brokers, their logs and a filler need, and little to fill.
-const SMALL: ByteSize = ByteSize::mib(256);
 
 /// What an old place is renamed to while it is removed, so that what is left of it is known.
 const GOING: &str = "drill.going";
@@ -181,11 +181,12 @@ impl Place {
         Ok(fs::remove_optional(&self.base.throw_away_config())?)
     }
 
-    /// Makes the root and a configuration for `drill` that is derived from `plan`. The place must be clear.
-    pub fn make(&self, plan: &Plan, drill: Drill) -> Result<Made, NotMade> {
-        let small = drill == Drill::DiskFull;
-        let derived = derive::plan(plan, self.root.root(), &derive::free_ports(plan)?)?;
-        let disk = if small { SMALL } else { ByteSize(0) };
+    /// Makes the root and a configuration for the drill that is derived from `plan`. The place must be clear.
+    pub fn make(&self, plan: &Plan, asked: &drill::Plan) -> Result<Made, NotMade> {
+        let small = asked.drill == Drill::DiskFull;
+        let disk = derive::disk(small && !asked.no_guard);
+        let derived = derive::plan(plan, self.root.root(), &derive::free_ports(plan)?, disk)?;
+        let disk = if small { SmallDisk::SIZE } else { ByteSize(0) };
         memory::fits(plan, &derived, disk, memory::Host::look())?;
         let settings = programs::settings(&derived, &self.root);
         let missing = artifact::survey(programs::wanted(&derived), &settings)
@@ -211,7 +212,7 @@ impl Place {
             surroundings = surroundings.as_user(owner.clone());
         }
         if small {
-            surroundings = surroundings.with_disk(self.root.root(), SMALL, &mark)?;
+            surroundings = surroundings.with_disk(self.root.root(), SmallDisk::SIZE, &mark)?;
             possible(&surroundings, self.owner.is_some() || host::is_root())?;
         }
         Ok(Made { config, surroundings, small })

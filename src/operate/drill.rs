@@ -5,6 +5,7 @@
 
 mod evidence;
 mod fault;
+mod guarded;
 mod history;
 mod ledger;
 mod left;
@@ -22,13 +23,14 @@ pub use owed::remove_when_whole;
 pub use ready::Refused;
 
 use super::{
+    gate,
     operation::{self, Kind, Operations, Running},
     prove::Targets,
     whole::{self, Brokers, Said},
 };
 use crate::{
     base::{
-        Layout, Moment, NodeName, OrderedBy,
+        Layout, Moment, NodeName, OrderedBy, Timestamp,
         drill::{Drill, Plan, Report, Tally},
         units::human_duration,
     },
@@ -45,7 +47,6 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     time::Duration,
 };
-use timeline::Instant;
 use tokio::time::sleep;
 
 /// Pause between two looks while something is waited for that has no time line.
@@ -279,10 +280,13 @@ async fn healthy(stage: &Stage<'_>) -> Result<Option<Said>, Refused> {
             passes && !snapshot.ending && clock::now().since(began) < AGREE_WITHIN
         };
         let sick = ready::sick(&snapshot);
-        let Some(why) = sick.as_ref().map(ToString::to_string).or_else(|| said.as_ref()?.in_the_way(None, false, &[]))
-        else {
-            return Ok(said);
+        let why = sick.as_ref().map(ToString::to_string).or_else(|| said.as_ref()?.in_the_way(None, false, &[]));
+        let why = match why {
+            // Brokers answer from memory, and nodes are looked at every few seconds only.
+            None => without_zookeeper(stage.targets).await,
+            some => some,
         };
+        let Some(why) = why else { return Ok(said) };
         if !stands(sick) {
             return Err(Refused::unsafe_now(
                 format!("nothing is broken on purpose while something is broken already: {why}"),
@@ -291,6 +295,12 @@ async fn healthy(stage: &Stage<'_>) -> Result<Option<Said>, Refused> {
         }
         sleep(WAIT_EVERY).await;
     }
+}
+
+/// Why ZooKeeper cannot be used for what comes; none: it can, or there is none.
+async fn without_zookeeper(targets: &Targets) -> Option<String> {
+    let kafka = targets.kafka.as_ref()?;
+    gate::unregistered(kafka.zookeeper?, &kafka.brokers).await
 }
 
 /// Nothing of the user's goes offline.
@@ -385,7 +395,7 @@ async fn under_load(
         schema: 1,
         id: 0,
         drill: plan.drill.as_str().to_owned(),
-        at: fault.wall,
+        at: Timestamp::default(),
         took_ms: 0,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         // Which nodes a disk takes that fills up is not known before.
@@ -397,6 +407,7 @@ async fn under_load(
         faults,
         kafka,
         mysql,
+        guard: (plan.drill == Drill::DiskFull).then_some(!plan.no_guard),
         timeline: watch.line().clone(),
         throw_away: plan.drill.is_on_throw_away(),
         observed,
@@ -423,7 +434,7 @@ fn judged(drill: Drill, tally: &Tally) -> Tally {
 
 async fn read_back(
     load: &Load,
-    fault: Instant,
+    fault: Moment,
     faults: &mut Vec<String>,
     tell: Tell<'_>,
 ) -> (Option<Tally>, Option<Tally>) {
@@ -440,12 +451,12 @@ async fn read_back(
                 records.under_way()
             ));
         }
-        kafka = read_records(records, fault.moment, faults, tell).await;
+        kafka = read_records(records, fault, faults, tell).await;
     }
     let mut mysql = None;
     if let Some(rows) = &load.rows {
         tell("reading the rows back from the table and from the binlog".into());
-        match rows.judge(fault.moment).await {
+        match rows.judge(fault).await {
             Ok((tally, more)) => {
                 mysql = Some(tally);
                 faults.extend(more);

@@ -211,7 +211,7 @@ impl Field {
         let (_, address) = self.zookeeper.as_ref()?;
         let cured = next.and_then(|node| self.node(node)).filter(|n| is_sick(n)).and_then(|n| self.id(&n.name));
         let wanted: Vec<u32> = self.asked.keys().copied().filter(|id| Some(*id) != cured).collect();
-        registered_badly(registry(*address, &wanted).await.map_err(|e| e.in_one_line()))
+        unregistered(*address, &wanted).await
     }
 
     /// What breaks if broker `id` is stopped while ZooKeeper cannot be used: nobody takes over what it leads. What holds for a topic
@@ -254,6 +254,11 @@ async fn registry(address: SocketAddr, brokers: &[u32]) -> Result<Registry, Clie
     // What was seen counts, also when the goodbye fails.
     let _ = session.close().await;
     looked
+}
+
+/// What ZooKeeper itself says against taking anything away while these brokers run; none: nothing.
+pub(super) async fn unregistered(zookeeper: SocketAddr, brokers: &[u32]) -> Option<String> {
+    registered_badly(registry(zookeeper, brokers).await.map_err(|e| e.in_one_line()))
 }
 
 fn registered_badly(answer: Result<Registry, String>) -> Option<String> {

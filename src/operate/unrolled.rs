@@ -241,8 +241,11 @@ pub fn give_up(layout: &Layout, left: &Unrolled, why: &str) {
     let left = Unrolled { given_up: Some(why.to_owned()), ..left.clone() };
     // Texts and numbers always become JSON.
     let text = serde_json::to_string(&left).unwrap_or_default();
-    if let Err(e) = fs::write_atomic(&layout.unrolled(), text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
-        tracing::warn!(error = %e.source, "{e}");
+    match fs::write_atomic(&layout.unrolled(), text.as_bytes(), 0o640, fs::Durability::ProcessCrash) {
+        Ok(()) => {
+            fail_point!("unrolled.given-up");
+        }
+        Err(e) => tracing::warn!(error = %e.source, "{e}"),
     }
 }
 

@@ -79,6 +79,10 @@ impl Said {
                 Ok(view) => view,
                 Err(why) => return Some(Obstacle::passing(format!("broker {id} does not answer: {why}"))),
             };
+            // Whoever has its port and says so: what it tells of the rest is worth nothing either.
+            if let Some(other) = view.answering.filter(|other| other != id) {
+                return Some(Obstacle::passing(format!("broker {other} answers where broker {id} listens")));
+            }
             let listed = view.broker_ids();
             let missing: Vec<u32> = wanted.iter().copied().filter(|w| !listed.contains(w)).collect();
             if !missing.is_empty() {
@@ -268,6 +272,18 @@ mod tests {
         ] {
             assert_eq!(said(views).in_the_way(Some(1), false, &[]).as_deref(), Some(words));
         }
+    }
+
+    #[test]
+    fn a_listener_that_is_another_brokers_speaks_for_nobody_however_whole_it_says_everything_is() {
+        let of = |answering| view(ALL, &[(ALL, ALL)]).map(|v| ClusterView { answering, ..v });
+        let lies = || said(vec![of(Some(1)), of(Some(3)), of(Some(3))]);
+        let why = "broker 3 answers where broker 2 listens";
+        for (next, sick) in [(Some(1), false), (Some(2), false), (Some(3), true), (None, false)] {
+            assert_eq!(lies().in_the_way(next, sick, &[]).as_deref(), Some(why), "{next:?}");
+        }
+        assert_eq!(lies().obstacle(Some(2), true, &[]), None, "its own restart may cure that");
+        assert_eq!(said(vec![of(Some(1)), of(Some(2)), of(None)]).in_the_way(Some(1), false, &[]), None);
     }
 
     #[test]

@@ -26,6 +26,8 @@ pub struct Registered {
 pub struct Facts<'a> {
     /// The end on record of the broker's last run; none: none of its runs is known to have ended.
     pub end: Option<RunEnded>,
+    /// Since that run began nobody has set the wall clock; false also where that cannot be told.
+    pub steady_clock: bool,
     /// Something holds the node's lock: a process of its tree lives.
     pub lives: bool,
     /// The session that was seen to be this run's while it lived.
@@ -58,6 +60,11 @@ pub fn reason_not_to(facts: &Facts<'_>) -> Option<String> {
         return None;
     }
     match end.started {
+        // A time that the clock has shown twice, or that it has skipped, is within the run and is not.
+        Some(_) if !facts.steady_clock => Some(
+            "it is not the session that was recorded for the broker's last run, and when it was made proves nothing: the clock may have been set since that run began"
+                .into(),
+        ),
         Some(started) if started <= facts.seen.created && facts.seen.created <= end.ended => None,
         Some(started) => Some(format!(
             "it was registered at {}, and the broker's last run lasted from {started} to {}: somebody else holds its name",
@@ -77,6 +84,7 @@ mod tests {
     fn proven() -> Facts<'static> {
         Facts {
             end: Some(RUN),
+            steady_clock: true,
             lives: false,
             recorded: Some(OURS),
             seen: Registered { session: OURS, created: Timestamp(2_000) },
@@ -116,6 +124,18 @@ mod tests {
             None,
             "the machine lost power: only the record tells"
         );
+    }
+
+    #[test]
+    fn where_the_clock_was_set_only_the_recorded_session_is_closed() {
+        // Set back an hour after the broker's end: who registers now was there while it ran, by the clock.
+        let theirs = Registered { session: 7, created: Timestamp(2_000) };
+        refused(&Facts { seen: theirs, steady_clock: false, ..proven() }, "the clock may have been set");
+        // And where it was wrong while it ran, the run lasted into tomorrow.
+        let tomorrow = Some(RunEnded { ended: Timestamp(90_000_000), ..RUN });
+        let later = Registered { session: 7, created: Timestamp(10_000) };
+        refused(&Facts { end: tomorrow, seen: later, steady_clock: false, ..proven() }, "the clock may have been set");
+        assert_eq!(reason_not_to(&Facts { steady_clock: false, ..proven() }), None, "whose it is was written down");
     }
 
     #[test]

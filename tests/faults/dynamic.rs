@@ -2,6 +2,7 @@
 
 use crate::{
     bench::Bench,
+    points::all_points,
     support::{STATE_LIMIT, pid_of, process, skip, until},
 };
 use cdc_supervisor::clients::kafka::broker_settings;
@@ -10,6 +11,14 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     time::Duration,
 };
+
+/// What is set of the broker while it runs.
+const RECORD: &str = "state/dynamic-broker-1.json";
+
+fn nothing_is_torn(bench: &Bench) -> bool {
+    let names = fs::read_dir(bench.path("state")).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
+    !names.into_iter().any(|name| name.ends_with(".tmp") || name.ends_with(".bad"))
+}
 
 /// The daemon has died at the armed point, and dies nowhere else.
 fn killed(bench: &Bench, point: &str) {
@@ -56,8 +65,46 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
         let node = bench.node("broker-1").expect("a daemon that answers");
         assert_eq!((pid_of(&node), &node["restarts"]), (pid, &0.into()), "{point}: {node}");
     }
+    // Each write of the record: before the broker is told (`intended`), and, held behind `given`, when all is done.
+    let mut threads = 8;
+    for held in [None, Some("dynamic.given")] {
+        for point in all_points(&[RECORD]).iter().filter(|point| point.starts_with("write.")) {
+            bench.root.configure_raw(&configured(threads));
+            let reload = match held {
+                None => {
+                    bench.arm(&format!("{point} kill"));
+                    bench.spawn(&["reload"])
+                }
+                Some(held) => {
+                    let at = bench.pair.dir().join("failpoints.at");
+                    let _ = fs::remove_file(&at);
+                    bench.arm(&format!("{held} delay=2000"));
+                    let reload = bench.spawn(&["reload"]);
+                    until(STATE_LIMIT, held, || if at.exists() { Ok(()) } else { Err("not reached".to_owned()) });
+                    bench.arm(&format!("{point} kill"));
+                    reload
+                }
+            };
+            killed(&bench, point);
+            drop(reload.try_wait_for(STATE_LIMIT));
+            let back = bench.run(&["up", "--detach"]);
+            assert!(matches!(back.code, Some(0 | 8)), "{point}\n{back}");
+            assert_eq!(bench.run(&["reload"]).code, Some(0), "{point}");
+            assert_eq!(in_force(), threads.to_string(), "{point}");
+            let text = fs::read_to_string(bench.path(RECORD)).unwrap();
+            let record: serde_json::Value = serde_json::from_str(&text).unwrap();
+            let values = &record["set"]["num.io.threads"];
+            assert_eq!(*values, serde_json::json!([threads.to_string()]), "{point}: {record}");
+            assert!(nothing_is_torn(&bench), "{point}");
+            let node = bench.node("broker-1").expect("a daemon that answers");
+            assert_eq!((pid_of(&node), &node["restarts"]), (pid, &0.into()), "{point}: {node}");
+            eprintln!("killed at {point}, held at {held:?}: in force, and on record");
+            // two values, in turns: Kafka doubles or halves a pool of threads at a time at the most
+            threads = if threads == 8 { 7 } else { 8 };
+        }
+    }
     // What was put into force of a topic is on record, or is found out again.
-    for point in ["write.half", "write.renamed"] {
+    for point in ["write.opened", "write.half", "write.written", "write.renamed"] {
         let topic = format!("[[kafka.topic]]\nname = \"{point}\"\npartitions = 2\n");
         bench.root.configure_raw(&format!("{}{topic}", configured(7)));
         bench.arm(&format!("{point}@state/topics.json kill"));
@@ -80,7 +127,7 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
         eprintln!("killed at {point} of the topics' record: the topic is there");
     }
     // Its next start takes out of ZooKeeper what was set live, and the record goes behind that.
-    let record = bench.path("state/dynamic-broker-1.json");
+    let record = bench.path(RECORD);
     assert!(record.exists());
     bench.arm("dynamic.taken-back kill");
     process::kill(pid, 9);

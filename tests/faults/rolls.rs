@@ -9,6 +9,9 @@ use crate::{
 use serde_json::Value;
 use std::fs;
 
+/// What nobody goes on with, as soon as that is on record.
+const GIVEN_UP: &str = "unrolled.given-up";
+
 const ROLL: [&str; 2] = ["roll", "--accept-unavailable"];
 
 struct Case {
@@ -18,7 +21,7 @@ struct Case {
     is_given_up: bool,
 }
 
-const CASES: [Case; 8] = [
+const CASES: [Case; 12] = [
     Case { deaths: &["operation.recorded"], is_given_up: false },
     // the step is on record, and the broker was not asked yet
     Case { deaths: &["operation.stepped"], is_given_up: false },
@@ -30,6 +33,11 @@ const CASES: [Case; 8] = [
     // it was finished, and that was not written down
     Case { deaths: &["operation.recorded", "operation.ending"], is_given_up: false },
     Case { deaths: &["operation.recorded", "unrolled.gone"], is_given_up: false },
+    // and each moment of writing down what is left
+    Case { deaths: &["operation.recorded", "write.opened@state/unrolled.json"], is_given_up: false },
+    Case { deaths: &["operation.recorded", "write.half@state/unrolled.json"], is_given_up: false },
+    Case { deaths: &["operation.recorded", "write.written@state/unrolled.json"], is_given_up: false },
+    Case { deaths: &["operation.recorded", "write.renamed@state/unrolled.json"], is_given_up: false },
     Case { deaths: &["operation.recorded", "operation.stepped"], is_given_up: true },
 ];
 
@@ -72,7 +80,8 @@ fn a_roll_is_finished_once_wherever_its_daemon_dies_and_by_a_person_when_two_hav
     };
     let _turn = crate::real_ports();
     for point in all_points(&[]).iter().filter(|point| point.starts_with("unrolled.")) {
-        assert!(CASES.iter().any(|case| case.deaths.contains(&point.as_str())), "{point} is never tried");
+        let tried = point == GIVEN_UP || CASES.iter().any(|case| case.deaths.contains(&point.as_str()));
+        assert!(tried, "{point} is never tried");
     }
     let bench =
         Bench::with(&format!("[artifacts]\nstore = \"{store}\"\noffline = true\n[zookeeper]\n[kafka.brokers.1]\n"));
@@ -104,6 +113,16 @@ fn a_roll_is_finished_once_wherever_its_daemon_dies_and_by_a_person_when_two_hav
         stays(&format!("{case}: once"), || incarnation(&bench) == before + 1);
         eprintln!("killed at {case}: restarted once");
     }
+    // What was refused when it was tried again is given up, also by the daemon after the one that died over writing that down.
+    let before = incarnation(&bench);
+    killed(&bench, "operation.recorded", || drop(bench.run(&["roll"])));
+    killed(&bench, GIVEN_UP, || drop(bench.run(&["up", "--detach"])));
+    up(&bench);
+    until(STATE_LIMIT, "it is left", || match cut_short(&bench) {
+        told if told["resume"] == "left" => Ok(()),
+        told => Err(told.to_string()),
+    });
+    stays("nobody restarts it", || incarnation(&bench) == before && cut_short(&bench)["resume"] == "left");
     assert_eq!(bench.run(&["down"]).code, Some(0));
     bench.root.await_empty();
 }

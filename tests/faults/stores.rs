@@ -254,6 +254,8 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
     let kills = [
         (Verb::Create, "write.renamed@state/operation.json"),
         (Verb::Create, "operation.recorded"),
+        (Verb::Create, "write.opened@state/operation.json"),
+        (Verb::Create, "write.written@state/operation.json"),
         (Verb::Create, "snapshot.copied"),
         (Verb::Restore, "write.half@state/operation.json"),
         (Verb::Restore, "operation.stepped"),
@@ -283,7 +285,8 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
         assert!(bench.hit() && failed.code != Some(0), "{point} is never reached\n{failed}");
         drop(run.try_wait_for(STATE_LIMIT));
         let left = bench.path("state/operation.json").exists();
-        assert_eq!(left, !point.starts_with("write.half"), "{point}");
+        let is_written = !point.starts_with("write.") || point.starts_with("write.renamed");
+        assert_eq!(left, is_written, "{point}");
         let done = point.starts_with("exchange.") || point == "operation.ending";
         let expected = match verb {
             Verb::Restore if done => ["old"; 5],

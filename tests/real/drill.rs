@@ -110,6 +110,7 @@ fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_ma
     killed_in_the_middle(&stack, &admin, "two-brokers", "killed and kept down", 2, &["started broker-"]);
     killed_in_the_middle(&stack, &admin, "cold-restart", "everything is stopped", 2, &["started "]);
     what_could_not_be_removed_is_removed_later(&stack, &admin);
+    what_became_somebody_elses_is_not_removed(&stack, &admin);
     independent.end_with_a_broker_that_is_killed(&stack, &admin);
     assert_eq!(stack.rows("orders"), 3, "no row of the user's is touched");
 }
@@ -173,6 +174,15 @@ fn refusals(stack: &Stack, admin: &Admin) {
     stack.await_whole(admin);
     // it serves before it is in every ISR, and the supervisor sees that a moment after the brokers do
     stack.await_node("broker-3", "ready", |n| n["state"] == "ready");
+    // ZooKeeper that does not answer: nodes look ready, and brokers say from memory that everything is whole
+    let zookeeper = stack.pid("zookeeper");
+    process::kill(zookeeper, libc::SIGSTOP);
+    refused("ZooKeeper");
+    process::kill(zookeeper, libc::SIGCONT);
+    stack.await_whole(admin);
+    for node in NODES {
+        stack.await_node(node, "ready", |n| n["state"] == "ready");
+    }
     // while another runs
     let running = stack.spawn(&["drill", "broker-term", "--json"]);
     until(STATE_LIMIT, "it is on record", || {
@@ -284,14 +294,42 @@ fn what_could_not_be_removed_is_removed_later(stack: &Stack, admin: &Admin) {
     stack.call(root.run(&[table.to_owned()])).unwrap();
     stack.call(root.close());
     let left = stack.path().join("state/drill-left.json");
-    let record = serde_json::json!({
-        "kind": "drill", "detail": "broker-kill", "begun_at": "2026-01-02T03:04:05.006Z", "undo": {"topics": true, "table": true},
-    });
-    fs::write(&left, record.to_string()).unwrap();
+    plant_left(stack);
     until(SETTLE, "the word of it goes", || if left.exists() { Err("it is there".into()) } else { Ok(()) });
     no_trace(stack, admin);
     let ended = stack.events("operation-ended");
     assert_eq!(ended.last().unwrap(), "drill broker-kill: removed its topics; removed its table");
+}
+
+/// The word of what a drill has left, and by then its names are somebody else's: they are not touched, and the word goes.
+fn what_became_somebody_elses_is_not_removed(stack: &Stack, admin: &Admin) {
+    create(stack, admin, "cdc-supervisor-drill-3", 3);
+    let mut root = stack.mysql();
+    let theirs = ["CREATE TABLE cdc_supervisor.drill (a INT)", "INSERT INTO cdc_supervisor.drill VALUES (7)"];
+    stack.call(root.run(&theirs.map(str::to_owned))).unwrap();
+    let ended = stack.events("operation-ended").len();
+    plant_left(stack);
+    until(SETTLE, "the word of it goes", || match stack.events("operation-ended")[ended..].last() {
+        Some(text) if !stack.path().join("state/drill-left.json").exists() => Ok(text.clone()),
+        other => Err(format!("{other:?}")),
+    });
+    let said = stack.events("operation-ended").pop().unwrap();
+    assert!(said.contains("left its topics alone: cdc-supervisor-drill-3 is somebody else's"), "{said}");
+    assert!(said.contains("left its table alone: it is somebody else's"), "{said}");
+    let view = stack.await_whole(admin);
+    assert_eq!(view.topic("cdc-supervisor-drill-3").expect("theirs").partitions.len(), 3);
+    assert_eq!(stack.call(root.count("cdc_supervisor", "drill")).unwrap(), 1, "their row");
+    stack.call(root.run(&["DROP TABLE cdc_supervisor.drill".to_owned()])).unwrap();
+    stack.call(root.close());
+    delete(stack, admin, "cdc-supervisor-drill-3");
+}
+
+/// Word that a drill has left its topics and its table.
+fn plant_left(stack: &Stack) {
+    let record = serde_json::json!({
+        "kind": "drill", "detail": "broker-kill", "begun_at": "2026-01-02T03:04:05.006Z", "undo": {"topics": true, "table": true},
+    });
+    fs::write(stack.path().join("state/drill-left.json"), record.to_string()).unwrap();
 }
 
 /// Kafka's VerifiableProducer, which writes meanwhile; its VerifiableConsumer reads in the end: whatever was acknowledged is there.

@@ -3,11 +3,12 @@
 
 use crate::{
     stack::Stack,
-    support::{STATE_LIMIT, VERB_LIMIT, until, wait::stays},
+    support::{STATE_LIMIT, VERB_LIMIT, process, until, wait::stays},
 };
-use cdc_supervisor::clients::kafka::{Admin, Partition};
+use cdc_supervisor::clients::kafka::{Admin, Partition, set_on_broker};
 use serde_json::Value;
 use std::{
+    collections::BTreeMap,
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     time::{Duration, Instant},
@@ -45,6 +46,8 @@ fn a_broker_is_taken_away_only_after_a_look_at_everything_it_is_needed_for() {
     let is_home = |p: &Partition| p.leader == p.replicas.first().copied();
     stack.await_cluster(&admin, "every leader is home", |v| v.partitions().all(|(_, p)| is_home(p)));
     without_zookeeper(&stack);
+    with_a_zookeeper_that_does_not_answer(&stack, &admin);
+    a_replica_that_lags(&stack, &admin);
     a_topic_that_is_made_while_a_roll_waits(&stack, &admin);
     a_reload_needs_the_same_consent(&stack, &admin);
     a_broker_that_does_not_come_back(&stack, &admin);
@@ -69,7 +72,61 @@ fn without_zookeeper(stack: &Stack) {
     stack.ok(&["start", "zookeeper"]);
     let output = rolling.wait(VERB_LIMIT);
     assert_eq!(output.code, Some(0), "{output}");
+    assert!(output.stderr.contains("waits: zookeeper is not ready"), "it says for what it waits\n{output}");
     assert_ne!(stack.pid("broker-1"), pid);
+}
+
+/// The same when it runs and does not answer, which the next look at the node would only show seconds later.
+fn with_a_zookeeper_that_does_not_answer(stack: &Stack, admin: &Admin) {
+    whole(stack, admin, &[1, 2, 3]);
+    let (pid, zookeeper) = (stack.pid("broker-1"), stack.pid("zookeeper"));
+    stack.await_node("zookeeper", "ready", |n| n["state"] == "ready");
+    process::kill(zookeeper, libc::SIGSTOP);
+    let mut rolling = stack.spawn(&["roll", "broker-1"]);
+    until(STATE_LIMIT, "it says for what it waits", || match rolling.stderr() {
+        said if said.contains("no leader could move") => Ok(()),
+        said => Err(said),
+    });
+    assert!(rolling.is_running() && stack.pid("broker-1") == pid, "{}", rolling.stderr());
+    process::kill(zookeeper, libc::SIGCONT);
+    let output = rolling.wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    assert_ne!(stack.pid("broker-1"), pid);
+}
+
+/// Every broker serves, and one of them is a long way behind in a partition: neither a roll nor a drill takes another one away.
+fn a_replica_that_lags(stack: &Stack, admin: &Admin) {
+    let throttled = [("follower.replication.throttled.replicas", "*"), ("min.insync.replicas", "1")];
+    stack.call(admin.create_topic("lags", 1, 3, &throttled, CALL)).unwrap();
+    whole(stack, admin, &[1, 2, 3]);
+    let rate = |bytes: &str| {
+        let setting = BTreeMap::from([("follower.replication.throttled.rate".to_owned(), bytes.to_owned())]);
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 29094));
+        stack.call(set_on_broker(address, 3, &setting, false, CALL)).unwrap();
+    };
+    rate("1024");
+    stack.ok(&["stop", "broker-3"]);
+    for _ in 0..64 {
+        stack.call(admin.produce("lags", Some(0), &[b'x'; 32 << 10], CALL)).unwrap();
+    }
+    let starting = stack.spawn(&["start", "broker-3"]);
+    stack.await_cluster(admin, "it is there, and behind", |v| {
+        let lags = |p: &Partition| p.isr.len() == 2 && p.replicas.contains(&3);
+        v.broker_ids() == [1, 2, 3] && v.topic("lags").is_some_and(|t| t.partitions.iter().all(lags))
+    });
+    let pids = ["broker-1", "broker-2"].map(|name| stack.pid(name));
+    let left = stack.fails(6, &["roll", "--max-wait", "1s", "broker-1"]);
+    assert!(left.stderr.contains("lags-0: broker 3 is not in sync") || left.stderr.contains("broker-3"), "{left}");
+    let refused = stack.fails(8, &["drill", "broker-kill"]);
+    assert!(refused.stderr.contains("nothing is broken on purpose while something is broken already"), "{refused}");
+    assert!(refused.stderr.contains("broker-3 is") || refused.stderr.contains("lags-0"), "{refused}");
+    eprintln!("{left}\n{refused}");
+    assert_eq!(["broker-1", "broker-2"].map(|name| stack.pid(name)), pids);
+    rate("1000000000");
+    assert_eq!(starting.wait(VERB_LIMIT).code, Some(0));
+    whole(stack, admin, &[1, 2, 3]);
+    stack.call(admin.delete_topic("lags", CALL)).unwrap();
+    whole(stack, admin, &[1, 2, 3]);
 }
 
 fn a_topic_that_is_made_while_a_roll_waits(stack: &Stack, admin: &Admin) {

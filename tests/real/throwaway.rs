@@ -5,7 +5,7 @@ use crate::{
     stack::Turn,
     support::{Client, Output, Root, STATE_LIMIT, client::SUPERVISOR, left_to_long, process, skip, until},
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use std::{
     collections::BTreeSet,
     fs,
@@ -92,14 +92,29 @@ fn a_full_disk_a_stolen_port_and_a_lost_zookeeper_are_told_not_looped_on_and_los
     let mixed = place.drill(&["cluster-id-mismatch"]);
     assert_says(&observed(&mixed), &["exit 8", "no broker was started", "wrong-identity", "knows no cluster"]);
     assert_eq!(mixed["victims"].as_array().unwrap().len(), 4, "{mixed:#}");
-    let full = place.drill(&["disk-full"]);
-    assert_says(&observed(&full), &["disk"]);
-    assert!(!full["victims"].as_array().unwrap().is_empty(), "{full:#}");
+    assert_eq!((&thief["guard"], &mixed["guard"]), (&Value::Null, &Value::Null));
+    // Under the guard: stopped before it is full, and back without anybody's order.
+    let guarded = place.drill(&["disk-full"]);
+    assert_says(
+        &observed(&guarded),
+        &[
+            "broker-1, broker-2, broker-3 stopped in order, every log closed, before the file system was full",
+            "less than 96M: brokers are stopped below 64M",
+            "32M of ballast on",
+            "broker-1, broker-2, broker-3 stopped before it is full, and started again by themselves when",
+            "came back by themselves, each started once, and the ballast is held again",
+        ],
+    );
+    assert_eq!((&guarded["victims"], &guarded["guard"]), (&json!(["broker-1", "broker-2", "broker-3"]), &true.into()));
+    // And without it: whoever meets the full disk says so, and is not started in vain.
+    let full = place.drill(&["disk-full", "--no-guard"]);
+    assert_says(&observed(&full), &["disk-full"]);
+    assert!(!full["victims"].as_array().unwrap().is_empty() && full["guard"] == false, "{full:#}");
 
     let history: Value = serde_json::from_str(&place.root.ok(&["drill", "history", "--json"]).stdout).unwrap();
     let drills: Vec<&str> =
         history["drills"].as_array().unwrap().iter().map(|d| d["drill"].as_str().unwrap()).collect();
-    assert_eq!(drills, ["port-thief", "cluster-id-mismatch", "disk-full"]);
+    assert_eq!(drills, ["port-thief", "cluster-id-mismatch", "disk-full", "disk-full"]);
     assert_eq!(
         names(&place.root.path().join("state")),
         ["drills".to_owned()].into(),
@@ -173,7 +188,10 @@ fn an_ordinary_user_fills_a_disk_of_their_own_and_leaves_nothing() {
     assert_eq!(output.code, Some(0), "{output}");
     let report: Value = serde_json::from_str(&output.stdout).unwrap();
     assert_eq!((&report["verdict"], &report["kafka"]["lost"]), (&"passed".into(), &0.into()), "{report:#}");
-    assert_says(&observed(&report), &["disk", "nothing was started again"]);
+    assert_says(
+        &observed(&report),
+        &["every log closed, before the file system was full", "nothing was started again"],
+    );
     place.nothing_left();
 }
 

@@ -44,8 +44,15 @@ pub enum Drill {
     MysqlKill(DrillAny),
     /// Everything stopped in order and started again, but the daemon; needs --confirm
     ColdRestart(DrillAny),
-    /// The file system fills up until nothing can be written, and is emptied again; on a throw-away cluster of its own
-    DiskFull(DrillThrowAway),
+    /// The file system fills up until brokers are stopped for it, and is emptied again; on a throw-away cluster of its own
+    DiskFull {
+        /// Without the guard of `[disk]`: until nothing can be written
+        #[arg(long)]
+        no_guard: bool,
+        /// The rest
+        #[command(flatten)]
+        any: DrillThrowAway,
+    },
     /// A broker is killed and another program takes its port before it is back; on a throw-away cluster of its own
     PortThief {
         /// Which broker: the one that leads most and is not the controller, the controller, or any
@@ -136,4 +143,5 @@ make a ZooKeeper and three small brokers of their own from the programs of the s
 for about a minute. Refused (8), with the numbers, when that does not fit into memory beside what is configured (1.4G, disk-full
 1.6G), while another such drill runs there, and when ROOT/drill is somebody else's; (5) when programs are missing; (4) when ports are, or
 when disk-full may not mount the small file system that it fills: that takes root, or a kernel that gives user namespaces to everybody.
+disk-full wants brokers stopped in order before it is full, and back by themselves; --no-guard fills it faster than that.
 At the end, also at Ctrl-C, all of it is removed; what a killed one leaves, the next one removes. The report is in the same history.";

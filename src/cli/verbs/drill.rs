@@ -38,9 +38,13 @@ pub(super) async fn run(context: &Context, asked: Drill) -> Result<Exit, CliErro
         Drill::ZookeeperDown { any, lasts } => of_any(Name::ZookeeperDown, any, Some(&lasts)),
         Drill::MysqlKill(any) => of_any(Name::MysqlKill, any, None),
         Drill::ColdRestart(any) => of_any(Name::ColdRestart, any, None),
-        Drill::DiskFull(any) => return apart(context, Name::DiskFull, Which::default(), any).await,
-        Drill::PortThief { which, any } => return apart(context, Name::PortThief, which, any).await,
-        Drill::ClusterIdMismatch(any) => return apart(context, Name::ClusterIdMismatch, Which::default(), any).await,
+        Drill::DiskFull { no_guard, any } => {
+            return apart(context, (Name::DiskFull, no_guard), Which::default(), any).await;
+        }
+        Drill::PortThief { which, any } => return apart(context, (Name::PortThief, false), which, any).await,
+        Drill::ClusterIdMismatch(any) => {
+            return apart(context, (Name::ClusterIdMismatch, false), Which::default(), any).await;
+        }
         Drill::History { last, json } => return history(context, last, json),
     };
     if plan.confirm.is_none()
@@ -53,9 +57,14 @@ pub(super) async fn run(context: &Context, asked: Drill) -> Result<Exit, CliErro
 }
 
 /// On a cluster of its own.
-async fn apart(context: &Context, drill: Name, which: Which, asked: DrillThrowAway) -> Result<Exit, CliError> {
+async fn apart(
+    context: &Context,
+    (drill, no_guard): (Name, bool),
+    which: Which,
+    asked: DrillThrowAway,
+) -> Result<Exit, CliError> {
     let DrillThrowAway { rate, on, json } = asked;
-    let plan = Plan { drill, which, lasts_ms: None, rate, confirm: None };
+    let plan = Plan { drill, which, lasts_ms: None, rate, confirm: None, no_guard };
     let report = throw_away::made(context, plan, on).await?;
     shown(context, &report, json)
 }
@@ -75,7 +84,8 @@ fn of_broker(drill: Name, broker: DrillBroker, lasts: Option<&DrillLasts>) -> (P
 fn of_any(drill: Name, any: DrillAny, lasts: Option<&DrillLasts>) -> (Plan, bool) {
     let millis = |d: Duration| u64::try_from(d.as_millis()).unwrap_or(u64::MAX);
     let lasts_ms = lasts.and_then(|lasts| lasts.lasts).map(millis);
-    (Plan { drill, which: Which::default(), lasts_ms, rate: any.rate, confirm: any.confirm }, any.json)
+    let which = Which::default();
+    (Plan { drill, which, lasts_ms, rate: any.rate, confirm: any.confirm, no_guard: false }, any.json)
 }
 
 /// Asks where somebody can be asked; the daemon refuses what was not agreed to.
@@ -242,6 +252,7 @@ mod tests {
             },
             throw_away: false,
             observed: vec![],
+            guard: None,
             left: vec![],
         }
     }

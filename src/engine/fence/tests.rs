@@ -24,6 +24,8 @@ async fn scene(registered: &[Option<i64>], takeover: Takeover) -> Scene {
     std::fs::create_dir_all(layout.node_lock(&node).parent().unwrap()).unwrap();
     let zookeeper = FakeZookeeper::start(registered, takeover).await;
     let pid = i32::try_from(std::process::id()).unwrap();
+    // A daemon has looked before it starts anything.
+    clock::steady_since();
     let fence = Fence {
         journal: Journal::start(&layout),
         layout,
@@ -34,6 +36,7 @@ async fn scene(registered: &[Option<i64>], takeover: Takeover) -> Scene {
         up_to: Duration::from_secs(1),
         incarnation: Incarnation(3),
         end: Some(RunEnded { started: Some(Timestamp(CREATED.0 - 1)), ended: Timestamp(CREATED.0 + 1) }),
+        seen: Some(SeenRun { began: Some(clock::now()), ended: clock::now() }),
         recorded: None,
         ports: vec![],
     };
@@ -130,6 +133,34 @@ async fn without_an_end_on_record_and_after_another_ones_start_nothing_is_closed
     scene.refused(OURS, "somebody else holds its name").await;
     scene.fence.recorded = Some(THEIRS);
     scene.refused(OURS, "somebody else holds its name").await;
+}
+
+#[tokio::test]
+async fn where_the_clock_may_have_been_set_since_the_run_began_only_the_recorded_session_is_closed() {
+    let mut scene = scene(&[Some(OURS)], Takeover::Closes).await;
+    let ended = clock::now();
+    // The end was not seen by this daemon; nor was the start of the run; or the clock was looked at only later.
+    let before = Some(clock::steady_since() - Duration::from_millis(1));
+    for seen in [None, Some(SeenRun { began: None, ended }), Some(SeenRun { began: before, ended })] {
+        scene.fence.seen = seen;
+        scene.refused(OURS, "the clock may have been set since that run began").await;
+    }
+    scene.fence.recorded = Some(OURS);
+    assert!(matches!(scene.fence.attempt().await.unwrap(), Fenced::Closed(OURS)));
+}
+
+#[tokio::test]
+async fn how_long_a_session_outlived_its_broker_is_measured_whatever_the_time_of_day_says() {
+    let day = 86_400_000;
+    for ended in [clock::wall().0 - day, clock::wall().0 + day] {
+        let mut scene = scene(&[Some(OURS)], Takeover::Closes).await;
+        scene.fence.recorded = Some(OURS);
+        scene.fence.end = Some(RunEnded { started: None, ended: Timestamp(ended) });
+        assert!(scene.fence.is_fresh());
+        assert!(matches!(scene.fence.attempt().await.unwrap(), Fenced::Closed(OURS)));
+        let told = scene.fence.journal.since(Timestamp(0));
+        assert!(told[0].took_ms.is_some_and(|ms| ms < 60_000), "{told:?}");
+    }
 }
 
 #[tokio::test]

@@ -4,9 +4,10 @@ use super::NotMade;
 use crate::{
     base::{
         ByteSize, Port,
+        drill::SmallDisk,
         recipe::{RestartWhen, Share},
     },
-    config::{Care, Plan},
+    config::{Care, Disk, Plan},
     sys::{kernel, net},
 };
 use std::{
@@ -54,9 +55,24 @@ fn candidates(named: &BTreeSet<u16>, outgoing: (u16, u16), salt: u32) -> impl It
         .filter(move |port| !named.contains(port) && !(outgoing.0..=outgoing.1).contains(port))
 }
 
+/// What of `[disk]` holds in it. Where the disk is no part of the drill nobody is stopped for the room of the user's, and where it
+/// is, the user's marks are larger than all of it.
+pub(super) fn disk(guard: bool) -> Disk {
+    if !guard {
+        return Disk { guard, ..Disk::default() };
+    }
+    Disk {
+        guard,
+        ballast: Some(SmallDisk::BALLAST),
+        low: Some(SmallDisk::LOW),
+        stop: Some(SmallDisk::STOP),
+        resume: Some(SmallDisk::RESUME),
+    }
+}
+
 /// The plan of the throw-away cluster. What the user's says of the promise (distribution, durability, session, fencing) holds;
 /// properties and flags do not: they may name paths and sizes of the user's own.
-pub(super) fn plan(own: &Plan, root: &Path, ports: &[Port]) -> Result<Plan, NotMade> {
+pub(super) fn plan(own: &Plan, root: &Path, ports: &[Port], disk: Disk) -> Result<Plan, NotMade> {
     let none = || {
         NotMade::new(
             8,
@@ -70,9 +86,7 @@ pub(super) fn plan(own: &Plan, root: &Path, ports: &[Port]) -> Result<Plan, NotM
     plan.artifacts.store = Some(own.artifacts.store(&own.layout()));
     plan.artifacts.files = Some(own.artifacts.files(&own.layout()));
     plan.artifacts.offline = true;
-    // What the drill is about is the disk that fills up faster than anybody can stop a broker.
-    plan.disk.guard = false;
-    (plan.disk.low, plan.disk.stop, plan.disk.resume) = (None, None, None);
+    plan.disk = disk;
     plan.mysql = None;
     plan.kafka_ui = None;
     plan.commands.clear();
@@ -131,14 +145,18 @@ mod tests {
     #[test]
     fn the_promise_is_the_users_and_everything_that_could_touch_theirs_is_its_own() {
         let own = load(
-            "[zookeeper]\ndata_dir = \"/srv/z\"\nuser = \"kafka\"\n[zookeeper.properties]\n\"autopurge.purgeInterval\" = 1\n\
+            "[disk]\nlow = \"9G\"\n[zookeeper]\ndata_dir = \"/srv/z\"\nuser = \"kafka\"\n[zookeeper.properties]\n\"autopurge.purgeInterval\" = 1\n\
              [kafka]\ndurability = \"power-cut\"\nfencing = false\njvm_flags = [\"-Xlog:gc\"]\nbind = \"0.0.0.0\"\n\
              [kafka.properties]\n\"log.retention.hours\" = 1\n[kafka.brokers.7]\ndata_dir = \"/srv/b\"\nmemory_high = \"700M\"\n\
              [mysql]\n[command.x]\nargv = [\"/bin/true\"]\n",
         );
-        let made = plan(&own, Path::new("/own/drill"), &ports()).unwrap();
-        let again = load(&made.to_toml());
-        assert_eq!(again, made, "what is written is what is meant");
+        for guard in [true, false] {
+            let made = plan(&own, Path::new("/own/drill"), &ports(), disk(guard)).unwrap();
+            let again = load(&made.to_toml());
+            assert_eq!(again, made, "what is written is what is meant");
+            assert_eq!((made.disk.guard, made.disk.stop.is_some(), made.disk.ballast.is_some()), (guard, guard, guard));
+        }
+        let made = plan(&own, Path::new("/own/drill"), &ports(), disk(true)).unwrap();
         let names: Vec<String> = made.nodes().iter().map(ToString::to_string).collect();
         assert_eq!(names, ["zookeeper", "broker-1", "broker-2", "broker-3"]);
         let kafka = made.kafka.as_ref().unwrap();
@@ -155,7 +173,7 @@ mod tests {
 
     #[test]
     fn without_brokers_there_is_nothing_to_drill() {
-        let refused = plan(&load("[mysql]\n"), Path::new("/own/drill"), &ports()).unwrap_err();
+        let refused = plan(&load("[mysql]\n"), Path::new("/own/drill"), &ports(), disk(false)).unwrap_err();
         assert_eq!(refused.exit, 8);
         assert!(refused.message.contains("no brokers"), "{refused:?}");
     }

@@ -65,7 +65,7 @@ mod tests {
             config::Source { text: "", name: "supervisor.toml", root_override: None, default_root: "/own".into() };
         let own = config::load(&source).unwrap();
         let ports: Vec<Port> = (20_000..).take(7).map(Port).collect();
-        let derived = derive::plan(&own, Path::new("/own/drill"), &ports).unwrap();
+        let derived = derive::plan(&own, Path::new("/own/drill"), &ports, derive::disk(true)).unwrap();
         (own, derived)
     }
 

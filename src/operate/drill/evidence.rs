@@ -75,7 +75,7 @@ fn starts(snapshot: &Snapshot) -> BTreeMap<NodeName, Incarnation> {
     snapshot.nodes.iter().map(|n| (n.name.clone(), n.incarnation)).collect()
 }
 
-fn brokers(snapshot: &Snapshot) -> impl Iterator<Item = &NodeSnapshot> {
+pub(super) fn brokers(snapshot: &Snapshot) -> impl Iterator<Item = &NodeSnapshot> {
     snapshot.nodes.iter().map(AsRef::as_ref).filter(|node| match node.kind {
         NodeKind::Broker(_) => true,
         NodeKind::Zookeeper | NodeKind::Mysql | NodeKind::KafkaUi | NodeKind::Command => false,
@@ -83,7 +83,7 @@ fn brokers(snapshot: &Snapshot) -> impl Iterator<Item = &NodeSnapshot> {
 }
 
 /// `broker-2 failed (disk-full): the file system is full: "…"`.
-fn words(node: &NodeSnapshot) -> String {
+pub(super) fn words(node: &NodeSnapshot) -> String {
     match &node.failure {
         Some(failure) => format!("{} failed ({}): {}; {}", node.name, failure.cause, failure.what, failure.remedy),
         None => format!("{} is {} ({})", node.name, node.state, node.detail),

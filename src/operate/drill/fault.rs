@@ -5,12 +5,17 @@ use super::{
     wreck::{self, Thief, Wreck},
 };
 use crate::{
-    base::{Layout, NodeName, drill::Drill, ids::ProcessId},
+    base::{
+        Layout, NodeName,
+        drill::{Drill, Plan},
+        ids::ProcessId,
+    },
     engine::{EngineOrder, Handle, OrderReply, Rejection, Snapshot, Wanted},
     operate::operation::Running,
     sys::process,
 };
 use serde::{Deserialize, Serialize};
+use std::time::Duration;
 use tokio::task::JoinHandle;
 
 /// What the next daemon undoes when this one dies in the middle of a drill.
@@ -44,6 +49,8 @@ pub(super) struct Fault<'a> {
     engine: &'a Handle,
     running: &'a Running,
     drill: Drill,
+    /// Where a disk is filled: nodes are stopped before it is full.
+    guard: bool,
     victims: Vec<NodeName>,
     undo: Undo,
     /// Orders that have been given and are being carried out.
@@ -57,16 +64,44 @@ impl<'a> Fault<'a> {
     pub(super) fn new(
         (layout, engine): (&'a Layout, &'a Handle),
         running: &'a Running,
-        drill: Drill,
+        plan: &Plan,
         victims: Vec<NodeName>,
         undo: Undo,
     ) -> Self {
-        Self { layout, engine, running, drill, victims, undo, orders: Vec::new(), mended: false, wreck: Wreck::None }
+        let (drill, guard) = (plan.drill, !plan.no_guard);
+        Self {
+            layout,
+            engine,
+            running,
+            drill,
+            guard,
+            victims,
+            undo,
+            orders: Vec::new(),
+            mended: false,
+            wreck: Wreck::None,
+        }
     }
 
     /// What has to be shown while it is broken; none: nothing in this drill.
     pub(super) async fn shown(&mut self, snapshot: &Snapshot, flows: bool) -> Option<Shown> {
-        self.wreck.shown(snapshot, flows).await
+        self.wreck.shown(snapshot, flows, self.engine).await
+    }
+
+    /// What the supervisor has not put right by itself yet, beside what shows in nodes and partitions; none: nothing.
+    pub(super) fn still_missing(&self) -> Option<String> {
+        match &self.wreck {
+            Wreck::Full { guarded: Some(guarded), .. } => guarded.still_missing(),
+            Wreck::None | Wreck::Full { guarded: None, .. } | Wreck::Stolen { .. } | Wreck::Mixed { .. } => None,
+        }
+    }
+
+    /// What is said of the way back, `after` it was mended, or what was wrong with it; none: nothing in this drill.
+    pub(super) fn came_back(&self, snapshot: &Snapshot, after: Duration) -> Option<Result<String, String>> {
+        match &self.wreck {
+            Wreck::Full { guarded: Some(guarded), .. } => Some(guarded.came_back(snapshot, after)),
+            Wreck::None | Wreck::Full { guarded: None, .. } | Wreck::Stolen { .. } | Wreck::Mixed { .. } => None,
+        }
     }
 
     /// Breaks it. Nothing is broken when this is an error.
@@ -112,7 +147,7 @@ impl<'a> Fault<'a> {
             }
             Drill::DiskFull => {
                 self.record("the file system is filled".into())?;
-                self.wreck = wreck::fill(self.layout).await?;
+                self.wreck = wreck::fill(self.engine, self.layout, self.guard).await?;
                 Ok(())
             }
             Drill::PortThief => {
@@ -147,8 +182,10 @@ impl<'a> Fault<'a> {
                 self.record("they are started again".into())
             }
             Drill::DiskFull => {
-                if let Wreck::Full { filler } = &self.wreck {
-                    wreck::empty(filler).await?;
+                let Wreck::Full { filler, guarded } = &self.wreck else { return Ok(()) };
+                wreck::empty(filler).await?;
+                if guarded.is_some() {
+                    return self.record("space is given back, and what was stopped comes back by itself".into());
                 }
                 self.order(EngineOrder::Start { nodes: self.stack(), with_needs: false });
                 self.record("space is given back, and what failed is started".into())

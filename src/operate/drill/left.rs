@@ -94,8 +94,9 @@ async fn removed(targets: &Targets, part: Part) -> Result<Option<String>, String
         }
         Part::Table => {
             let Some(mysql) = &targets.mysql else { return Ok(None) };
-            rows::remove_left(mysql).await.map_err(|e| e.in_one_line())?;
-            Ok(Some("removed its table".to_owned()))
+            let removed = rows::remove_left(mysql).await.map_err(|e| e.in_one_line())?;
+            let said = if removed { "removed its table" } else { "left its table alone: it is somebody else's" };
+            Ok(Some(said.to_owned()))
         }
     }
 }

@@ -5,7 +5,7 @@ use super::{
     evidence::Evidence,
     fault::{Fault, Undo},
     ready,
-    timeline::{Instant, Watch, Whole},
+    timeline::{Watch, Whole},
 };
 use crate::{
     base::{
@@ -45,7 +45,7 @@ const RENEW_AFTER: Duration = Duration::from_secs(10);
 /// What was seen between the fault and the end of its consequences.
 pub(super) struct Seen {
     /// When it was broken.
-    pub(super) fault: Instant,
+    pub(super) fault: Moment,
     /// The time line.
     pub(super) watch: Watch,
     /// For how long it was kept broken.
@@ -70,10 +70,10 @@ pub(super) async fn watch(
 ) -> Result<Seen, Refused> {
     let mut eyes = Eyes::of(stage, victims);
     let before = eyes.look().await;
-    let mut fault = Fault::new((stage.layout, stage.engine), running, plan.drill, victims.to_vec(), undo);
+    let mut fault = Fault::new((stage.layout, stage.engine), running, plan, victims.to_vec(), undo);
     let names: Vec<&str> = victims.iter().map(NodeName::as_str).collect();
     tell(format!("{}: {}", plan.drill, names.join(", ")));
-    let at = Instant { moment: clock::now(), wall: clock::wall() };
+    let at = clock::now();
     let apart = plan.drill.is_on_throw_away();
     // Of a restart of everything what is written to: a command may have done its work before anybody looks at it.
     let snapshot = stage.engine.snapshot();
@@ -85,7 +85,7 @@ pub(super) async fn watch(
         lasts: plan.lasts().or(apart.then_some(HELD)),
         evidence: apart.then(Evidence::new),
         refusal: Refusal::wanted(plan.drill, load, victims, before.as_ref()),
-        at: at.moment,
+        at,
         mended_at: None,
         full_since: None,
         stalled_since: None,
@@ -101,7 +101,7 @@ pub(super) async fn watch(
     fault.leave_nothing().await;
     ended?;
     outage.faults.extend(outage.refusal.fault());
-    let lasted = outage.lasts.and(outage.mended_at).map(|mended| mended.since(at.moment));
+    let lasted = outage.lasts.and(outage.mended_at).map(|mended| mended.since(at));
     let observed = outage.evidence.map(|evidence| evidence.observed).unwrap_or_default();
     let Outage { watch, faults, abandoned, .. } = outage;
     Ok(Seen { fault: at, watch, lasted, faults, observed, abandoned })
@@ -144,7 +144,7 @@ impl Outage {
                 return Err(Refused::unsafe_now("the supervisor is on its way down", None));
             }
             self.watch.nodes(clock::now(), &snapshot);
-            self.watch.events(&stage.engine.journal().since(self.watch.began()));
+            self.watch.events(&stage.engine.journal().noted_since(self.watch.began()));
             let asked = clock::now();
             let view = eyes.look().await;
             let now = clock::now();
@@ -155,7 +155,9 @@ impl Outage {
             let why = match self.mended_at {
                 None => self.while_broken(load, fault, eyes, &snapshot, now).await,
                 Some(_) => match fault.orders_done().await {
-                    Ok(true) => self.not_whole_yet(load, &snapshot, view.as_ref(), eyes, now),
+                    Ok(true) => {
+                        self.not_whole_yet(load, &snapshot, view.as_ref(), eyes, now).or_else(|| fault.still_missing())
+                    }
                     Ok(false) => Some("the supervisor starts what was stopped".into()),
                     Err(why) => {
                         self.faults.push(why);
@@ -165,7 +167,10 @@ impl Outage {
             };
             let why = match why {
                 Some(why) => why,
-                None if whole_everywhere(stage).await => return Ok(()),
+                None if whole_everywhere(stage).await => {
+                    self.came_back(fault, &snapshot, now);
+                    return Ok(());
+                }
                 None => "not every broker sees everything in sync yet".to_owned(),
             };
             if why != told {
@@ -176,6 +181,16 @@ impl Outage {
                 self.faults.push(format!("not whole again within {}: {why}", human_duration(WHOLE_WITHIN)));
                 return Ok(());
             }
+        }
+    }
+
+    /// Everything is whole: what is to be said of how it came to be.
+    fn came_back(&mut self, fault: &Fault<'_>, snapshot: &Snapshot, now: Moment) {
+        let Some(mended) = self.mended_at else { return };
+        match (fault.came_back(snapshot, now.since(mended)), &mut self.evidence) {
+            (Some(Ok(said)), Some(evidence)) => evidence.observed.push(said),
+            (Some(Err(why)), _) => self.faults.push(why),
+            (Some(Ok(_)), None) | (None, _) => {}
         }
     }
 

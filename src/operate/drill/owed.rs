@@ -12,7 +12,7 @@ use crate::{
         operation::{Operations, Record},
         prove::Targets,
     },
-    sys::{error::SysError, fs, record},
+    sys::{error::SysError, failpoint::fail_point, fs, record},
 };
 use std::time::Duration;
 use tokio::time::sleep;
@@ -28,7 +28,9 @@ const AGAIN_AT_MOST: Duration = Duration::from_secs(3_600);
 pub(super) fn settle(layout: &Layout, of: &Record, left: &Undo) -> Result<(), SysError> {
     let path = layout.drill_left();
     if !left.topics && !left.table {
-        return fs::remove_optional(&path).map(drop);
+        fs::remove_optional(&path)?;
+        fail_point!("owed.gone");
+        return Ok(());
     }
     let rest = Undo { topics: left.topics, table: left.table, ..Undo::default() };
     let record = Record { step: "what it left is still there".into(), undo: rest.value(), ..of.clone() };

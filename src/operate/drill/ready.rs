@@ -222,7 +222,14 @@ mod tests {
     use std::sync::Arc;
 
     fn plan(drill: Drill) -> Plan {
-        Plan { drill, which: Which::Leader, lasts_ms: None, rate: 500, confirm: Some(drill.as_str().into()) }
+        Plan {
+            drill,
+            which: Which::Leader,
+            lasts_ms: None,
+            rate: 500,
+            confirm: Some(drill.as_str().into()),
+            no_guard: false,
+        }
     }
 
     fn targets(brokers: u32, mysql: bool) -> Targets {

@@ -90,7 +90,7 @@ impl Rows {
 
     /// Removes the table.
     pub(super) async fn remove(&self) -> Result<(), ClientError> {
-        remove_left(&self.targets).await
+        remove_left(&self.targets).await.map(drop)
     }
 
     /// Begins to write; what is returned ends it.
@@ -234,12 +234,17 @@ async fn comment(root: &mut Mysql) -> Result<Option<String>, ClientError> {
 }
 
 /// Removes the table if it is there and ours.
-pub(super) async fn remove_left(targets: &MysqlTargets) -> Result<(), ClientError> {
+///
+/// False: one of its name is there and somebody else's.
+pub(super) async fn remove_left(targets: &MysqlTargets) -> Result<bool, ClientError> {
     let mut root = root(targets, CALL).await?;
-    let ours = comment(&mut root).await?.is_some_and(|comment| comment == MARK);
-    let done = if ours { root.run(&[format!("DROP TABLE {DATABASE}.{TABLE}")]).await } else { Ok(()) };
+    let ours = comment(&mut root).await?.map(|comment| comment == MARK);
+    let done = match ours {
+        Some(true) => root.run(&[format!("DROP TABLE {DATABASE}.{TABLE}")]).await,
+        Some(false) | None => Ok(()),
+    };
     root.close().await;
-    done
+    done.map(|()| ours != Some(false))
 }
 
 async fn executed(root: &mut Mysql) -> Result<String, ClientError> {

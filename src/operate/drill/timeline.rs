@@ -1,25 +1,16 @@
 //! The time line of a drill: from looks at nodes, brokers and events to when what happened. Pure.
 
 use crate::{
-    base::{EventKind, EventLine, Moment, NodeKind, NodeName, Timestamp, drill::TimeLine, ids::ProcessId},
+    base::{EventKind, EventLine, Moment, NodeKind, NodeName, drill::TimeLine, ids::ProcessId},
     clients::kafka::ClusterView,
     engine::Snapshot,
 };
 use std::collections::{BTreeMap, BTreeSet};
 
-/// A moment on both clocks: events tell the time of day.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Instant {
-    /// The clock that nobody sets.
-    pub(super) moment: Moment,
-    /// The time of day then.
-    pub(super) wall: Timestamp,
-}
-
 /// Watches from the fault on.
 #[derive(Debug)]
 pub(super) struct Watch {
-    fault: Instant,
+    fault: Moment,
     /// Nodes that are broken, with the process each had; and which brokers they are.
     victims: BTreeMap<NodeName, Option<ProcessId>>,
     brokers: BTreeSet<u32>,
@@ -59,7 +50,7 @@ impl Whole {
 
 impl Watch {
     /// Before anything is broken: `view` is how the cluster is; none: there are no brokers.
-    pub(super) fn begin(fault: Instant, victims: &[NodeName], before: &Snapshot, view: Option<&ClusterView>) -> Self {
+    pub(super) fn begin(fault: Moment, victims: &[NodeName], before: &Snapshot, view: Option<&ClusterView>) -> Self {
         let taken = before.nodes.iter().filter(|n| victims.contains(&n.name));
         let brokers: BTreeSet<u32> = taken.filter_map(|n| broker_id(n.kind)).collect();
         let process = |name: &NodeName| before.nodes.iter().find(|n| n.name == *name)?.process.clone();
@@ -82,7 +73,7 @@ impl Watch {
     }
 
     fn since(&self, at: Moment) -> u64 {
-        u64::try_from(at.since(self.fault.moment).as_millis()).unwrap_or(u64::MAX)
+        u64::try_from(at.since(self.fault).as_millis()).unwrap_or(u64::MAX)
     }
 
     /// The nodes as the supervisor sees them.
@@ -155,12 +146,12 @@ impl Watch {
         keep(&mut self.line.leaders_home, &mut self.was_abroad, whole.home, since);
     }
 
-    /// What the supervisor noted: sessions it has closed.
-    pub(super) fn events(&mut self, events: &[EventLine]) {
-        for event in events.iter().filter(|e| e.is(EventKind::Fenced) && e.at >= self.fault.wall) {
+    /// What the supervisor noted: sessions it has closed. By when it noted them: the time of day in an event is what the wall clock said.
+    pub(super) fn events(&mut self, events: &[(Moment, EventLine)]) {
+        for (at, event) in events.iter().filter(|(at, e)| e.is(EventKind::Fenced) && *at >= self.fault) {
             let Some(node) = event.node.as_ref().filter(|n| self.victims.contains_key(*n)) else { continue };
             if self.closed.insert(node.clone()) {
-                self.line.session_closed = u64::try_from(event.at.0 - self.fault.wall.0).ok();
+                self.line.session_closed = Some(self.since(*at));
             }
         }
     }
@@ -170,9 +161,9 @@ impl Watch {
         !self.led.is_empty() && self.line.last_new_leader.is_none()
     }
 
-    /// When it was broken, by the time of day.
-    pub(super) fn began(&self) -> Timestamp {
-        self.fault.wall
+    /// When it was broken.
+    pub(super) fn began(&self) -> Moment {
+        self.fault
     }
 
     /// What was seen so far.
@@ -203,15 +194,23 @@ fn keep(mark: &mut Option<u64>, was_lost: &mut bool, holds: bool, since: u64) {
 mod tests {
     use super::*;
     use crate::{
+        base::Timestamp,
         clients::kafka::{Broker, Partition, Topic},
         engine::NodeSnapshot,
     };
     use std::{sync::Arc, time::Duration};
 
-    const FAULT: Instant = Instant { moment: Moment(50_000), wall: Timestamp(1_000_000) };
+    const FAULT: Moment = Moment(50_000);
 
     fn at(ms: u64) -> Moment {
-        FAULT.moment + Duration::from_millis(ms)
+        FAULT + Duration::from_millis(ms)
+    }
+
+    /// Broker 2's session is closed; `wall` is what the clock of the day says then.
+    fn closed(wall: i64) -> EventLine {
+        let mut event = EventLine::new(EventKind::Fenced, "closed").node(&NodeName::broker(2));
+        event.at = Timestamp(wall);
+        event
     }
 
     fn snapshot(state: &'static str, incarnation: u64) -> Snapshot {
@@ -260,11 +259,8 @@ mod tests {
         watch.view(at(2), &whole(), &wanted());
         watch.nodes(at(5), &snapshot("waiting", 1));
         watch.view(at(20), &view(&[1, 3], &[(Some(1), &[1, 3]), (None, &[3]), (Some(3), &[3, 1])]), &wanted());
-        let mut fenced = EventLine::new(EventKind::Fenced, "closed").node(&NodeName::broker(2));
-        fenced.at = Timestamp(1_000_016);
-        watch.events(&[fenced.clone()]);
-        fenced.at = Timestamp(1_000_900);
-        watch.events(&[fenced]);
+        watch.events(&[(at(16), closed(1_000_016))]);
+        watch.events(&[(at(16), closed(1_000_016)), (at(900), closed(1_000_900))]);
         assert!(watch.leaders_move());
         watch.view(at(40), &view(&[1, 3], &[(Some(1), &[1, 3]), (Some(3), &[3]), (Some(3), &[3, 1])]), &wanted());
         assert!(!watch.leaders_move());
@@ -287,6 +283,23 @@ mod tests {
             leaders_home: Some(4_000),
         };
         assert_eq!(*watch.line(), expected);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_while_a_drill_lasts_changes_no_mark() {
+        let day = 86_400_000;
+        for set in [-day, 0, day] {
+            let mut watch = begun();
+            // Before the fault, by a clock that was ahead then.
+            watch.events(&[(Moment(49_999), closed(1_000_000 + 2 * day))]);
+            assert_eq!(watch.line().session_closed, None, "{set}");
+            watch.events(&[(at(16), closed(1_000_016 + set))]);
+            assert_eq!(watch.line().session_closed, Some(16), "{set}");
+            assert_eq!(watch.began(), FAULT);
+        }
+        let mut watch = begun();
+        watch.nodes(Moment(1), &snapshot("waiting", 1));
+        assert_eq!(watch.line().death_seen, Some(0), "no mark is before the fault");
     }
 
     #[test]

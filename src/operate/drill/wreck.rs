@@ -1,8 +1,14 @@
 //! What the drills of a throw-away cluster do to it: fill its file system, steal a port, take ZooKeeper's data away; and undo it.
 
-use super::evidence::{self, Shown};
+use super::{
+    evidence::{self, Shown},
+    guarded::Guarded,
+};
 use crate::{
-    base::{Incarnation, Layout, NodeName, drill::Drill},
+    base::{
+        Incarnation, Layout, NodeName,
+        drill::{Drill, SmallDisk},
+    },
     engine::{EngineOrder, Handle, Rejection, Snapshot},
     sys::{
         children, clock,
@@ -23,7 +29,7 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 /// A larger file system is none that was made for a drill, and is never filled.
 const SMALL_MAX: u64 = 1 << 30;
-/// What the filler leaves for the load: some ten seconds of it on three brokers.
+/// What the filler leaves for the load until the disk is full, or until brokers are stopped for it: some ten seconds of it on three brokers.
 const LEFT: u64 = 16 << 20;
 /// Written at a time.
 const BLOCK: usize = 256 << 10;
@@ -41,6 +47,8 @@ pub(super) enum Wreck {
     Full {
         /// Which.
         filler: PathBuf,
+        /// The guard of `[disk]` is on; none: it is off.
+        guarded: Option<Guarded>,
     },
     /// A port that another program takes.
     Stolen {
@@ -75,10 +83,11 @@ pub(super) struct MixUp {
 
 impl Wreck {
     /// What has to be shown now; none: there is nothing to show in this drill.
-    pub(super) async fn shown(&mut self, snapshot: &Snapshot, flows: bool) -> Option<Shown> {
+    pub(super) async fn shown(&mut self, snapshot: &Snapshot, flows: bool, engine: &Handle) -> Option<Shown> {
         match self {
             Wreck::None => None,
-            Wreck::Full { .. } => Some(evidence::disk_full(snapshot, flows)),
+            Wreck::Full { guarded: Some(guarded), .. } => Some(guarded.shown(snapshot, flows, engine)),
+            Wreck::Full { guarded: None, .. } => Some(evidence::disk_full(snapshot, flows)),
             Wreck::Stolen { victim, port, thief } => {
                 Some(evidence::port_taken(snapshot, victim, *port, thief.pid(), THIEF))
             }
@@ -117,15 +126,17 @@ pub(super) fn may_be_filled(layout: &Layout) -> Result<u64, String> {
     if own { Ok(found.free) } else { Err(format!("{} is no small file system of its own", layout.root().display())) }
 }
 
-/// Fills the file system up to what the load shall take.
-pub(super) async fn fill(layout: &Layout) -> Result<Wreck, String> {
+/// Fills the file system up to what the load shall take. `guard`: nodes are stopped before it is full.
+pub(super) async fn fill(engine: &Handle, layout: &Layout, guard: bool) -> Result<Wreck, String> {
+    let guarded = if guard { Some(Guarded::begin(engine, layout).await?) } else { None };
+    let leaves = LEFT + if guard { SmallDisk::STOP.0 } else { 0 };
     let layout = layout.clone();
     blocking(move || {
         let free = may_be_filled(&layout)?;
         let filler = layout.root().join("filler");
         let write = || {
             let mut file = File::create(&filler)?;
-            let mut left = usize::try_from(free.saturating_sub(LEFT)).unwrap_or(0);
+            let mut left = usize::try_from(free.saturating_sub(leaves)).unwrap_or(0);
             let block = vec![0u8; BLOCK];
             while left > 0 {
                 let now = left.min(BLOCK);
@@ -135,7 +146,7 @@ pub(super) async fn fill(layout: &Layout) -> Result<Wreck, String> {
             Ok::<(), std::io::Error>(())
         };
         write().map_err(|e| format!("cannot fill {}: {e}", filler.display()))?;
-        Ok(Wreck::Full { filler })
+        Ok(Wreck::Full { filler, guarded })
     })
     .await
 }

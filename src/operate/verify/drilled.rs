@@ -72,6 +72,7 @@ mod tests {
             timeline: TimeLine::default(),
             throw_away: false,
             observed: Vec::new(),
+            guard: None,
             left: Vec::new(),
         }
     }

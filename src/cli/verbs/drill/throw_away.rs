@@ -67,9 +67,9 @@ pub(super) async fn made(context: &Context, plan: Plan, on: Option<PathBuf>) -> 
         place = cleared(context, place, &mut live) => place?,
         () = signals.next() => return Err(CliError::new(Exit::Interrupted, "interrupted; no drill was begun")),
     };
-    let drill = plan.drill;
+    let asked = plan.clone();
     let (place, made) = blocking(move || {
-        let made = place.make(&loaded.plan, drill).map(|made| {
+        let made = place.make(&loaded.plan, &asked).map(|made| {
             let scope = scope.filter(|scope| is_given(scope, &made));
             (made, scope)
         });

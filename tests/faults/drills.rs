@@ -1,0 +1,97 @@
+//! A drill of the real stack while the clock is set, and while its report is written.
+
+use crate::{
+    bench::Bench,
+    support::{STATE_LIMIT, VERB_LIMIT, skip, until},
+};
+use serde_json::Value;
+use std::{fs, time::Duration};
+
+/// Longer than a drill takes on a machine that is busy.
+const DRILL: Duration = Duration::from_secs(420);
+
+fn up(bench: &Bench) {
+    let output = bench.run(&["up", "--detach", "--timeout", "170s"]);
+    assert_eq!(output.code, Some(0), "{output}");
+}
+
+fn is_ready(bench: &Bench) {
+    until(VERB_LIMIT, "every node is ready", || {
+        let nodes = ["zookeeper", "broker-1", "broker-2", "broker-3"].map(|name| bench.node(name));
+        let ready = nodes.iter().all(|node| node.as_ref().is_some_and(|n| n["state"] == "ready"));
+        if ready { Ok(()) } else { Err(format!("{nodes:?}")) }
+    });
+}
+
+#[test]
+fn a_drill_says_the_same_when_the_clock_is_set_in_its_middle_and_its_report_is_whole_or_not_there() {
+    let Ok(store) = std::env::var("CDC_TEST_STORE") else {
+        return skip("a_drill_says_the_same_when_the_clock_is_set", "CDC_TEST_STORE names no filled artifact store");
+    };
+    let _turn = crate::real_ports();
+    let bench = Bench::with(&format!("[artifacts]\nstore = \"{store}\"\noffline = true\n[zookeeper]\n[kafka]\n"));
+    up(&bench);
+    let at = bench.pair.dir().join("failpoints.at");
+    let day = 86_400_000i64;
+    // Back by a day, and from there forward by two.
+    for offset in [-day, day] {
+        is_ready(&bench);
+        let now = fs::read_to_string(bench.pair.dir().join("failpoints")).unwrap_or_default();
+        let _ = fs::remove_file(&at);
+        bench.arm(&format!("{now}\nfence.closing delay=1500"));
+        let drill = bench.spawn(&["drill", "broker-kill", "--json"]);
+        // The broker is dead, and its session is about to be closed.
+        until(
+            VERB_LIMIT,
+            "the session is about to be closed",
+            || if at.exists() { Ok(()) } else { Err(String::new()) },
+        );
+        bench.arm(&format!("clock offset={offset}"));
+        let output = drill.try_wait_for(DRILL).unwrap_or_else(|output| panic!("{offset}: it does not end\n{output}"));
+        assert_eq!(output.code, Some(0), "{offset}\n{output}");
+        let report: Value = serde_json::from_str(&output.stdout).unwrap();
+        let took = report["took_ms"].as_u64().expect("how long it took");
+        assert!(took < 600_000, "{offset}: {report:#}");
+        assert_eq!((&report["kafka"]["lost"], &report["verdict"]), (&0.into(), &"passed".into()), "{report:#}");
+        let line = report["timeline"].as_object().unwrap();
+        assert!(line["session_closed"].is_u64(), "{offset}: {report:#}");
+        for (mark, ms) in line.iter().filter(|(_, ms)| !ms.is_null()) {
+            assert!(ms.as_u64().is_some_and(|ms| ms <= took), "{offset}: {mark}: {report:#}");
+        }
+        let mark = |name: &str| line[name].as_u64().unwrap();
+        // Held for a second and a half, before it was closed.
+        assert!(mark("session_closed") >= 1_500 && mark("session_closed") <= mark("registered"), "{report:#}");
+        let events = bench.run(&["events", "--json", "-n", "1000"]).stdout;
+        let all = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let fenced = all.filter(|e| e["kind"] == "fenced").last().expect("it was told");
+        assert!(fenced["took_ms"].as_u64().is_some_and(|ms| (1_500..=took).contains(&ms)), "{offset}: {fenced}");
+        eprintln!("the clock was set by {offset} ms: {}", report["timeline"]);
+    }
+    bench.disarm();
+    let reports = || {
+        let names = fs::read_dir(bench.path("state/drills")).into_iter().flatten().flatten();
+        names.map(|e| e.file_name().into_string().unwrap()).filter(|n| n.ends_with(".json")).count()
+    };
+    for point in ["write.half", "write.renamed"] {
+        is_ready(&bench);
+        let before = reports();
+        bench.arm(&format!("{point}@.broker-term.json kill"));
+        drop(bench.spawn(&["drill", "broker-term"]).try_wait_for(DRILL));
+        until(STATE_LIMIT, point, || if bench.hit() { Ok(()) } else { Err("not reached".to_owned()) });
+        bench.disarm();
+        fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
+        up(&bench);
+        until(STATE_LIMIT, "its record goes", || match bench.path("state/operation.json").exists() {
+            true => Err("it is there".to_owned()),
+            false => Ok(()),
+        });
+        let history = bench.run(&["drill", "history", "--json"]);
+        assert!(history.code == Some(0) && history.stderr.is_empty(), "{point}: each is whole\n{history}");
+        let listed: Value = serde_json::from_str(&history.stdout).unwrap();
+        let now = usize::from(point == "write.renamed") + before;
+        assert_eq!((reports(), listed["drills"].as_array().unwrap().len()), (now, now), "{point}");
+        eprintln!("killed at {point} of a drill's report: every report is whole");
+    }
+    assert_eq!(bench.run(&["down"]).code, Some(0));
+    bench.root.await_empty();
+}
