@@ -20,7 +20,7 @@ use crate::{
         zookeeper::{self, Session},
     },
     lifecycle::Node,
-    services::fence::{Facts, Registered, RunEnded, reason_not_to},
+    services::fence::{self, Facts, Registered, RunEnded, reason_not_to},
     sys::{clock, failpoint::fail_point, fs, net},
 };
 use std::{
@@ -56,6 +56,8 @@ pub(super) struct Fence {
     incarnation: Incarnation,
     end: Option<RunEnded>,
     recorded: Option<i64>,
+    /// Where the broker says that it listens.
+    endpoints: Vec<String>,
     ports: Vec<u16>,
     journal: Journal,
 }
@@ -71,11 +73,12 @@ pub(super) enum Fenced {
     Refused(i64, String),
 }
 
-/// What a broker's recipe says about its session: where, which id, for how long, and whether it is closed without an order.
-fn of_recipe(runtime: &NodeRuntime) -> Option<(SocketAddr, u32, Duration, bool)> {
+/// What a broker's recipe says about its session: where, which id, for how long, whether it is closed without an order, and where
+/// the broker says that it listens.
+fn of_recipe(runtime: &NodeRuntime) -> Option<(SocketAddr, u32, Duration, bool, &[String])> {
     runtime.recipe.prepare.iter().find_map(|step| match step {
-        PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence } => {
-            Some((*zookeeper, *broker_id, *up_to, *fence))
+        PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence, endpoints } => {
+            Some((*zookeeper, *broker_id, *up_to, *fence, endpoints.as_slice()))
         }
         PrepareStep::ClassData(_)
         | PrepareStep::MysqlInitialize(_)
@@ -90,7 +93,7 @@ fn of_recipe(runtime: &NodeRuntime) -> Option<(SocketAddr, u32, Duration, bool)>
 /// What is known of the last run of a node; none: it is no broker.
 fn known(engine: &Engine, node: &NodeName) -> Option<(Fence, bool)> {
     let runtime = engine.nodes.get(node)?;
-    let (zookeeper, broker, up_to, automatic) = of_recipe(runtime)?;
+    let (zookeeper, broker, up_to, automatic, endpoints) = of_recipe(runtime)?;
     let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
     let process = engine.fleet.node(&NodeName::zookeeper()).and_then(|n| n.state().run()).map(|r| r.process.clone());
     let end = runtime.last_exit.as_ref().filter(|exit| exit.incarnation == incarnation).map(run_ended);
@@ -104,6 +107,7 @@ fn known(engine: &Engine, node: &NodeName) -> Option<(Fence, bool)> {
         incarnation,
         end,
         recorded: runtime.registered,
+        endpoints: endpoints.to_vec(),
         ports: runtime.recipe.ports.iter().map(|used| used.port().0).collect(),
         journal: engine.journal.clone(),
     };
@@ -153,7 +157,8 @@ pub(super) fn by_hand(engine: &Engine, node: &NodeName, reply: oneshot::Sender<O
 /// After a broker has become ready: the session it is registered with, for the day when its end is not seen.
 pub(super) fn learn_session(engine: &Engine, node: &NodeName) {
     let Some(runtime) = engine.nodes.get(node) else { return };
-    let Some((zookeeper, broker, ..)) = of_recipe(runtime) else { return };
+    let Some((zookeeper, broker, _, _, endpoints)) = of_recipe(runtime) else { return };
+    let endpoints = endpoints.to_vec();
     let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
     let (sink, node) = (engine.sink.clone(), node.clone());
     tokio::spawn(async move {
@@ -164,16 +169,19 @@ pub(super) fn learn_session(engine: &Engine, node: &NodeName) {
             let _ = session.close().await;
             seen
         });
-        // Not learned: the times of the run still tell whose session it was.
-        if let Ok(Ok(Some(seen))) = seen.await {
+        // Not learned: the times of the run still tell whose session it was. Nor that of somebody else who took the name just now.
+        if let Ok(Ok(Some((seen, data)))) = seen.await
+            && fence::elsewhere(&endpoints, &data).is_none()
+        {
             let _ = sink.send((node, super::node::Happening::Registered(incarnation, seen.session)));
         }
     });
 }
 
-async fn registered(session: &mut Session, broker: u32) -> Result<Option<Registered>, ClientError> {
-    let stat = session.exists(&format!("/brokers/ids/{broker}")).await?;
-    Ok(stat.map(|stat| Registered { session: stat.ephemeral_owner, created: Timestamp(stat.ctime) }))
+/// Who is registered, and what he says of himself.
+async fn registered(session: &mut Session, broker: u32) -> Result<Option<(Registered, Vec<u8>)>, ClientError> {
+    let node = session.get_data(&format!("/brokers/ids/{broker}")).await?;
+    Ok(node.map(|(data, stat)| (Registered { session: stat.ephemeral_owner, created: Timestamp(stat.ctime) }, data)))
 }
 
 impl Fence {
@@ -194,14 +202,14 @@ impl Fence {
     }
 
     async fn with(&self, session: &mut Session) -> Result<Fenced, ClientError> {
-        let Some(seen) = registered(session, self.broker).await? else { return Ok(Fenced::NobodyThere) };
-        if let Some(why) = self.doubt(seen).await {
+        let Some((seen, data)) = registered(session, self.broker).await? else { return Ok(Fenced::NobodyThere) };
+        if let Some(why) = self.doubt(seen, data).await {
             return Ok(Fenced::Refused(seen.session, why));
         }
         // Looking took its time.
         match registered(session, self.broker).await? {
             None => return Ok(Fenced::NobodyThere),
-            Some(now) if now != seen => {
+            Some((now, _)) if now != seen => {
                 return Ok(Fenced::Refused(now.session, "another session took the broker's name just now".into()));
             }
             Some(_) => {}
@@ -211,7 +219,7 @@ impl Fence {
         fail_point!("fence.closed");
         // What counts is what ZooKeeper says after it.
         match registered(session, self.broker).await? {
-            Some(now) if now.session == seen.session => {
+            Some((now, _)) if now.session == seen.session => {
                 let why = closed.err().map_or_else(|| "ZooKeeper still holds it".to_owned(), |e| e.to_string());
                 Ok(Fenced::Refused(seen.session, why))
             }
@@ -225,7 +233,7 @@ impl Fence {
     }
 
     /// Gathers the proof, off the async threads.
-    async fn doubt(&self, seen: Registered) -> Option<String> {
+    async fn doubt(&self, seen: Registered, data: Vec<u8>) -> Option<String> {
         let this = self.clone();
         let looked = spawn_blocking(move || {
             let listener = this.ports.iter().find_map(|port| {
@@ -243,11 +251,13 @@ impl Fence {
                 }
             });
             let strange = this.strange_zookeeper();
+            let elsewhere = fence::elsewhere(&this.endpoints, &data);
             reason_not_to(&Facts {
                 end: this.end,
                 lives: fs::Lock::is_held(&this.layout.node_lock(&this.node)),
                 recorded: this.recorded,
                 seen,
+                elsewhere: elsewhere.as_deref(),
                 listener: listener.as_deref(),
                 strange_zookeeper: strange.as_deref(),
             })

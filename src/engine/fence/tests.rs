@@ -1,7 +1,7 @@
 //! How the proof is gathered: each clause of the guard with a world that breaks it, in front of a ZooKeeper of the test's own.
 
 use super::{
-    fake_zookeeper::{CREATED, FakeZookeeper, Takeover},
+    fake_zookeeper::{CREATED, ENDPOINT, FakeZookeeper, Takeover},
     *,
 };
 use std::net::TcpListener;
@@ -35,6 +35,7 @@ async fn scene(registered: &[Option<i64>], takeover: Takeover) -> Scene {
         incarnation: Incarnation(3),
         end: Some(RunEnded { started: Some(Timestamp(CREATED.0 - 1)), ended: Timestamp(CREATED.0 + 1) }),
         recorded: None,
+        endpoints: vec![ENDPOINT.to_owned()],
         ports: vec![],
     };
     Scene { _dir: dir, zookeeper, fence }
@@ -130,6 +131,19 @@ async fn without_an_end_on_record_and_after_another_ones_start_nothing_is_closed
     scene.refused(OURS, "somebody else holds its name").await;
     scene.fence.recorded = Some(THEIRS);
     scene.refused(OURS, "somebody else holds its name").await;
+}
+
+#[tokio::test]
+async fn somebody_else_who_took_the_name_while_ours_still_ran_is_left_alone() {
+    let mut scene = scene(&[Some(THEIRS)], Takeover::Closes).await;
+    scene.zookeeper.is_at("INTERNAL://127.0.0.1:39999");
+    // our session had expired while the broker was held up, or was not there yet
+    for recorded in [Some(OURS), None] {
+        scene.fence.recorded = recorded;
+        scene.refused(THEIRS, "registered at INTERNAL://127.0.0.1:39999, where this broker does not listen").await;
+    }
+    scene.zookeeper.is_at(ENDPOINT);
+    assert!(matches!(scene.fence.attempt().await.unwrap(), Fenced::Closed(THEIRS)), "ours had registered again");
 }
 
 #[tokio::test]
