@@ -9,7 +9,7 @@ use super::{
     journal::Journal,
     node::NodeRuntime,
     orders::{OrderReply, Rejection},
-    snapshot::LastExit,
+    snapshot::{LastExit, Snapshot},
 };
 use crate::{
     base::{
@@ -25,10 +25,11 @@ use crate::{
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
-    sync::{Mutex, oneshot},
+    sync::{Mutex, oneshot, watch},
     task::spawn_blocking,
     time::{sleep, timeout},
 };
@@ -49,8 +50,8 @@ pub(super) struct Fence {
     node: NodeName,
     broker: u32,
     zookeeper: SocketAddr,
-    /// The process of our ZooKeeper node; none: it does not run.
-    zookeeper_process: Option<ProcessId>,
+    /// Where the process of our ZooKeeper node stands: it may be another one at the next attempt.
+    snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Longest that ZooKeeper keeps the session by itself.
     up_to: Duration,
     incarnation: Incarnation,
@@ -95,14 +96,13 @@ fn known(engine: &Engine, node: &NodeName) -> Option<(Fence, bool)> {
     let runtime = engine.nodes.get(node)?;
     let (zookeeper, broker, up_to, automatic, endpoints) = of_recipe(runtime)?;
     let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
-    let process = engine.fleet.node(&NodeName::zookeeper()).and_then(|n| n.state().run()).map(|r| r.process.clone());
     let end = runtime.last_exit.as_ref().filter(|exit| exit.incarnation == incarnation).map(run_ended);
     let fence = Fence {
         layout: engine.layout.clone(),
         node: node.clone(),
         broker,
         zookeeper,
-        zookeeper_process: process,
+        snapshot: engine.snapshot.subscribe(),
         up_to,
         incarnation,
         end,
@@ -154,7 +154,8 @@ pub(super) fn by_hand(engine: &Engine, node: &NodeName, reply: oneshot::Sender<O
     drop(reply.send(answer));
 }
 
-/// After a broker has become ready: the session it is registered with, for the day when its end is not seen.
+/// After a broker has become ready, or has come back from a session that expired: the session it is registered with, for the day
+/// when its end is not seen.
 pub(super) fn learn_session(engine: &Engine, node: &NodeName) {
     let Some(runtime) = engine.nodes.get(node) else { return };
     let Some((zookeeper, broker, _, _, endpoints)) = of_recipe(runtime) else { return };
@@ -265,8 +266,14 @@ impl Fence {
         looked.await.unwrap_or_else(|e| Some(format!("the look at it ended early: {e}")))
     }
 
+    /// The process of our ZooKeeper node; none: it does not run.
+    fn zookeeper_process(&self) -> Option<ProcessId> {
+        let zookeeper = NodeName::zookeeper();
+        self.snapshot.borrow().nodes.iter().find(|node| node.name == zookeeper)?.process.clone()
+    }
+
     fn strange_zookeeper(&self) -> Option<String> {
-        let Some(ours) = &self.zookeeper_process else { return Some("the supervisor's own does not run".into()) };
+        let Some(ours) = self.zookeeper_process() else { return Some("the supervisor's own does not run".into()) };
         match net::listener_owner(self.zookeeper) {
             Some(owner) if owner.pid == Some(ours.pid) => None,
             Some(owner) => Some(format!("{} listens at {}", owner.describe(), self.zookeeper)),

@@ -62,7 +62,9 @@ pub fn reason_not_to(facts: &Facts<'_>) -> Option<String> {
         return None;
     }
     if let Some(there) = facts.elsewhere {
-        return Some(format!("it is registered at {there}, where this broker does not listen: somebody else holds its name"));
+        return Some(format!(
+            "it is registered at {there}, where this broker does not listen: somebody else holds its name"
+        ));
     }
     match end.started {
         Some(started) if started <= facts.seen.created && facts.seen.created <= end.ended => None,
@@ -77,7 +79,8 @@ pub fn reason_not_to(facts: &Facts<'_>) -> Option<String> {
 /// Where the registration `data` of a broker says that it listens; none: it does not tell.
 pub fn registered_at(data: &[u8]) -> Option<Vec<String>> {
     let said: serde_json::Value = serde_json::from_slice(data).ok()?;
-    let texts: Vec<String> = said["endpoints"].as_array()?.iter().filter_map(|e| e.as_str().map(str::to_owned)).collect();
+    let texts: Vec<String> =
+        said["endpoints"].as_array()?.iter().filter_map(|e| e.as_str().map(str::to_owned)).collect();
     (!texts.is_empty()).then_some(texts)
 }
 
@@ -165,7 +168,10 @@ mod tests {
     fn somebody_else_who_took_the_name_while_ours_still_ran_is_left_alone() {
         let elsewhere = Some("INTERNAL://127.0.0.1:39999");
         for recorded in [None, Some(7)] {
-            refused(&Facts { elsewhere, recorded, ..proven() }, "at INTERNAL://127.0.0.1:39999, where this broker does not");
+            refused(
+                &Facts { elsewhere, recorded, ..proven() },
+                "at INTERNAL://127.0.0.1:39999, where this broker does not",
+            );
         }
         // the configuration has other ports since: what was seen of the run itself is enough
         assert_eq!(reason_not_to(&Facts { elsewhere, ..proven() }), None);
@@ -175,11 +181,16 @@ mod tests {
     fn endpoints_are_read_in_any_order_and_nothing_else_is_taken_for_them() {
         let ours = ["INTERNAL://127.0.0.1:29093".to_owned(), "EXTERNAL://localhost:9093".to_owned()];
         let there = |data: &str| elsewhere(&ours, data.as_bytes());
-        assert_eq!(there(r#"{"version":5,"endpoints":["EXTERNAL://localhost:9093","INTERNAL://127.0.0.1:29093"]}"#), None);
+        assert_eq!(
+            there(r#"{"version":5,"endpoints":["EXTERNAL://localhost:9093","INTERNAL://127.0.0.1:29093"]}"#),
+            None
+        );
         assert_eq!(there(r#"{"endpoints":["EXTERNAL://localhost:9093"]}"#).unwrap(), "EXTERNAL://localhost:9093");
         let one_more = r#"{"endpoints":["EXTERNAL://localhost:9093","INTERNAL://127.0.0.1:29093","X://a:1"]}"#;
         assert!(there(one_more).unwrap().ends_with("X://a:1"));
-        for unreadable in ["", "{}", r#"{"endpoints":[]}"#, r#"{"endpoints":[1]}"#, r#"{"host":"localhost","port":9093}"#] {
+        for unreadable in
+            ["", "{}", r#"{"endpoints":[]}"#, r#"{"endpoints":[1]}"#, r#"{"host":"localhost","port":9093}"#]
+        {
             assert_eq!(there(unreadable).unwrap(), "an address that cannot be read", "{unreadable}");
         }
     }
