@@ -85,6 +85,8 @@ pub enum PrepareStep {
         up_to: Duration,
         /// Whether the supervisor closes the session itself once the broker is proven dead.
         fence: bool,
+        /// `NAME://HOST:PORT` of every listener, as the broker registers them.
+        endpoints: Vec<String>,
     },
     /// Before a start right after a death: a moment for the other brokers to lead what this one led.
     AwaitTakeover {

@@ -24,7 +24,7 @@ pub(super) fn read(s: Section<'_, '_>, disabled: &mut Vec<NodeName>) -> Option<M
         data_dir: s.path("data_dir"),
         provision: s.flag("provision").unwrap_or(true),
         // OFF and ON suit boolean and enumerated options alike: gtid_mode takes no "true".
-        options: s.passed_through("options", ["OFF", "ON"], no_control, owned::mysql_option),
+        options: s.passed_through_if("options", ["OFF", "ON"], no_control, owned::mysql_option, owned::mysql_value),
         care,
     };
     s.finish();

@@ -320,6 +320,18 @@ impl<'r, 'd> Section<'r, 'd> {
         check: fn(&str) -> Result<(), String>,
         name: impl Fn(&str) -> Result<String, (String, String)>,
     ) -> BTreeMap<String, String> {
+        self.passed_through_if(key, booleans, check, name, |_, _| Ok(()))
+    }
+
+    /// The same, with names whose values are looked at, too.
+    pub fn passed_through_if(
+        &self,
+        key: &str,
+        booleans: [&str; 2],
+        check: fn(&str) -> Result<(), String>,
+        name: impl Fn(&str) -> Result<String, (String, String)>,
+        value: impl Fn(&str, &str) -> Result<(), (String, String)>,
+    ) -> BTreeMap<String, String> {
         let mut out = BTreeMap::new();
         self.reading.known.borrow_mut().insert(join(&self.pattern, key));
         let section = self.sub(key);
@@ -327,7 +339,7 @@ impl<'r, 'd> Section<'r, 'd> {
         if let Some(table) = section.table {
             collect("", table, &mut leaves);
         }
-        for (written, value) in leaves {
+        for (written, given) in leaves {
             let path = join(&section.path, &written);
             let used = match name(&written) {
                 Ok(used) => used,
@@ -337,8 +349,11 @@ impl<'r, 'd> Section<'r, 'd> {
                     continue;
                 }
             };
-            match plain_text(value, booleans, check) {
+            match plain_text(given, booleans, check) {
                 Ok(text) => {
+                    if let Err((why, hint)) = value(&used, &text) {
+                        self.reading.report(self.reading.fault(&path, why).hint(hint));
+                    }
                     if out.insert(used.clone(), text).is_some() {
                         self.reading.report(self.reading.fault(&path, format!("{used} is set twice")));
                     }

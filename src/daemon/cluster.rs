@@ -8,7 +8,7 @@ use crate::{
         DiskState,
         cluster::{BrokerState, Cluster, ConfiguredTopics, KafkaState, MysqlState, Owner, Partitions, ZookeeperState},
     },
-    engine::{Handle, Snapshot},
+    engine::{EngineOrder, Handle, Snapshot},
     operate::{
         cluster::{self, Arounds, Given, Known, Latest, MysqlSeen, Sight, ZookeeperSeen},
         disk::{Disk, Disks},
@@ -103,11 +103,13 @@ impl Clusters {
         {
             kafka.set_by_others = self.set_by_others(sight, &snapshot, engine, kept, patience).await;
         }
-        Some(Cluster {
-            kafka,
-            zookeeper: around.zookeeper.map(|seen| zookeeper(seen, &snapshot)),
-            mysql: around.mysql.map(mysql),
-        })
+        let zookeeper = around.zookeeper.map(|seen| zookeeper(seen, &snapshot));
+        for node in zookeeper.iter().flat_map(registered_anew) {
+            let engine = engine.clone();
+            // For the next status, and for the day when this broker's end is not seen.
+            tokio::spawn(async move { engine.order(EngineOrder::LearnSession { node }).await });
+        }
+        Some(Cluster { kafka, zookeeper, mysql: around.mysql.map(mysql) })
     }
 
     /// Of what ZooKeeper keeps, what is not ours; none: nobody knows. What it said some seconds ago may be what a reload or a restart has
@@ -187,6 +189,12 @@ fn disk(disk: &Disk) -> DiskState {
 
 fn some(names: &[String]) -> Partitions {
     Partitions { count: names.len(), first: names.iter().take(NAMED).cloned().collect() }
+}
+
+/// Brokers that run and whose registered session is not the recorded one: it expired and they have another, or somebody else has the name.
+fn registered_anew(state: &ZookeeperState) -> impl Iterator<Item = NodeName> {
+    let owners = state.owners.iter().flatten();
+    owners.filter(|owner| owner.ours == Some(false)).map(|owner| NodeName::broker(owner.broker))
 }
 
 fn zookeeper(seen: ZookeeperSeen, snapshot: &Snapshot) -> ZookeeperState {

@@ -257,10 +257,10 @@ impl Engine {
         let same =
             |shown: &Snapshot| shown.ending == self.ending && shown.nodes.iter().map(|n| &n.name).eq(self.order.iter());
         let mut news = !same(&self.snapshot.borrow());
-        let mut first_served = Vec::new();
+        let mut registered_anew = Vec::new();
         for name in &touched {
             let (Some(node), Some(runtime)) = (self.fleet.node(name), self.nodes.get_mut(name)) else { continue };
-            let served = runtime.ready_since.is_some();
+            let (served, degraded) = (runtime.ready_since.is_some(), runtime.word == "degraded");
             note_times(node, runtime, now);
             let serves_now = !served && runtime.ready_since.is_some();
             if serves_now && !runtime.recipe.prepare.is_empty() {
@@ -269,8 +269,9 @@ impl Engine {
                 // Nobody waits for it: it is learned again at the next start.
                 tokio::task::spawn_blocking(move || identity::learn(&identities, &name, &recipe));
             }
-            if serves_now {
-                first_served.push(name.clone());
+            // One that was held up for longer than its session has another since.
+            if serves_now || degraded && matches!(node.state(), State::Ready { .. }) {
+                registered_anew.push(name.clone());
             }
             let shown = NodeSnapshot::of(node, runtime, lacks(node, &self.fleet), now);
             if self.shown.get(name).is_none_or(|old| **old != shown) {
@@ -296,7 +297,7 @@ impl Engine {
                 },
             );
         }
-        for name in first_served {
+        for name in registered_anew {
             fence::learn_session(self, &name);
         }
         let before = self.snapshot.borrow().clone();
@@ -443,6 +444,10 @@ impl Engine {
                 // One that is new has its place only now; events are made at the end of the turn.
                 self.note_reason(node.as_slice(), reason);
                 done
+            }
+            EngineOrder::LearnSession { node } => {
+                fence::learn_session(self, &node);
+                Ok(None)
             }
             // taken before: its answer comes from ZooKeeper, not from the fleet
             EngineOrder::Fence { .. } => Ok(None),

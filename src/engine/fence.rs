@@ -9,7 +9,7 @@ use super::{
     journal::Journal,
     node::{NodeRuntime, SeenRun},
     orders::{OrderReply, Rejection},
-    snapshot::LastExit,
+    snapshot::{LastExit, Snapshot},
 };
 use crate::{
     base::{
@@ -20,15 +20,16 @@ use crate::{
         zookeeper::{self, Session},
     },
     lifecycle::Node,
-    services::fence::{Facts, Registered, RunEnded, reason_not_to},
+    services::fence::{self, Facts, Registered, RunEnded, reason_not_to},
     sys::{clock, failpoint::fail_point, fs, net},
 };
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
     time::Duration,
 };
 use tokio::{
-    sync::{Mutex, oneshot},
+    sync::{Mutex, oneshot, watch},
     task::spawn_blocking,
     time::{sleep, timeout},
 };
@@ -49,8 +50,8 @@ pub(super) struct Fence {
     node: NodeName,
     broker: u32,
     zookeeper: SocketAddr,
-    /// The process of our ZooKeeper node; none: it does not run.
-    zookeeper_process: Option<ProcessId>,
+    /// Where the process of our ZooKeeper node stands: it may be another one at the next attempt.
+    snapshot: watch::Receiver<Arc<Snapshot>>,
     /// Longest that ZooKeeper keeps the session by itself.
     up_to: Duration,
     incarnation: Incarnation,
@@ -58,6 +59,8 @@ pub(super) struct Fence {
     /// The same run on the clock that nobody sets; none: this daemon has not seen its end.
     seen: Option<SeenRun>,
     recorded: Option<i64>,
+    /// Where the broker says that it listens.
+    endpoints: Vec<String>,
     ports: Vec<u16>,
     journal: Journal,
 }
@@ -73,11 +76,12 @@ pub(super) enum Fenced {
     Refused(i64, String),
 }
 
-/// What a broker's recipe says about its session: where, which id, for how long, and whether it is closed without an order.
-fn of_recipe(runtime: &NodeRuntime) -> Option<(SocketAddr, u32, Duration, bool)> {
+/// What a broker's recipe says about its session: where, which id, for how long, whether it is closed without an order, and where
+/// the broker says that it listens.
+fn of_recipe(runtime: &NodeRuntime) -> Option<(SocketAddr, u32, Duration, bool, &[String])> {
     runtime.recipe.prepare.iter().find_map(|step| match step {
-        PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence } => {
-            Some((*zookeeper, *broker_id, *up_to, *fence))
+        PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence, endpoints } => {
+            Some((*zookeeper, *broker_id, *up_to, *fence, endpoints.as_slice()))
         }
         PrepareStep::ClassData(_)
         | PrepareStep::MysqlInitialize(_)
@@ -92,21 +96,21 @@ fn of_recipe(runtime: &NodeRuntime) -> Option<(SocketAddr, u32, Duration, bool)>
 /// What is known of the last run of a node; none: it is no broker.
 fn known(engine: &Engine, node: &NodeName) -> Option<(Fence, bool)> {
     let runtime = engine.nodes.get(node)?;
-    let (zookeeper, broker, up_to, automatic) = of_recipe(runtime)?;
+    let (zookeeper, broker, up_to, automatic, endpoints) = of_recipe(runtime)?;
     let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
-    let process = engine.fleet.node(&NodeName::zookeeper()).and_then(|n| n.state().run()).map(|r| r.process.clone());
     let end = runtime.last_exit.as_ref().filter(|exit| exit.incarnation == incarnation).map(run_ended);
     let fence = Fence {
         layout: engine.layout.clone(),
         node: node.clone(),
         broker,
         zookeeper,
-        zookeeper_process: process,
+        snapshot: engine.snapshot.subscribe(),
         up_to,
         incarnation,
         end,
         seen: end.and(runtime.seen_run),
         recorded: runtime.registered,
+        endpoints: endpoints.to_vec(),
         ports: runtime.recipe.ports.iter().map(|used| used.port().0).collect(),
         journal: engine.journal.clone(),
     };
@@ -153,10 +157,12 @@ pub(super) fn by_hand(engine: &Engine, node: &NodeName, reply: oneshot::Sender<O
     drop(reply.send(answer));
 }
 
-/// After a broker has become ready: the session it is registered with, for the day when its end is not seen.
+/// After a broker has become ready, or has come back from a session that expired: the session it is registered with, for the day
+/// when its end is not seen.
 pub(super) fn learn_session(engine: &Engine, node: &NodeName) {
     let Some(runtime) = engine.nodes.get(node) else { return };
-    let Some((zookeeper, broker, ..)) = of_recipe(runtime) else { return };
+    let Some((zookeeper, broker, _, _, endpoints)) = of_recipe(runtime) else { return };
+    let endpoints = endpoints.to_vec();
     let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
     let (sink, node) = (engine.sink.clone(), node.clone());
     tokio::spawn(async move {
@@ -167,16 +173,19 @@ pub(super) fn learn_session(engine: &Engine, node: &NodeName) {
             let _ = session.close().await;
             seen
         });
-        // Not learned: the times of the run still tell whose session it was.
-        if let Ok(Ok(Some(seen))) = seen.await {
+        // Not learned: the times of the run still tell whose session it was. Nor that of somebody else who took the name just now.
+        if let Ok(Ok(Some((seen, data)))) = seen.await
+            && fence::elsewhere(&endpoints, &data).is_none()
+        {
             let _ = sink.send((node, super::node::Happening::Registered(incarnation, seen.session)));
         }
     });
 }
 
-async fn registered(session: &mut Session, broker: u32) -> Result<Option<Registered>, ClientError> {
-    let stat = session.exists(&format!("/brokers/ids/{broker}")).await?;
-    Ok(stat.map(|stat| Registered { session: stat.ephemeral_owner, created: Timestamp(stat.ctime) }))
+/// Who is registered, and what he says of himself.
+async fn registered(session: &mut Session, broker: u32) -> Result<Option<(Registered, Vec<u8>)>, ClientError> {
+    let node = session.get_data(&format!("/brokers/ids/{broker}")).await?;
+    Ok(node.map(|(data, stat)| (Registered { session: stat.ephemeral_owner, created: Timestamp(stat.ctime) }, data)))
 }
 
 impl Fence {
@@ -198,14 +207,14 @@ impl Fence {
     }
 
     async fn with(&self, session: &mut Session) -> Result<Fenced, ClientError> {
-        let Some(seen) = registered(session, self.broker).await? else { return Ok(Fenced::NobodyThere) };
-        if let Some(why) = self.doubt(seen).await {
+        let Some((seen, data)) = registered(session, self.broker).await? else { return Ok(Fenced::NobodyThere) };
+        if let Some(why) = self.doubt(seen, data).await {
             return Ok(Fenced::Refused(seen.session, why));
         }
         // Looking took its time.
         match registered(session, self.broker).await? {
             None => return Ok(Fenced::NobodyThere),
-            Some(now) if now != seen => {
+            Some((now, _)) if now != seen => {
                 return Ok(Fenced::Refused(now.session, "another session took the broker's name just now".into()));
             }
             Some(_) => {}
@@ -215,7 +224,7 @@ impl Fence {
         fail_point!("fence.closed");
         // What counts is what ZooKeeper says after it.
         match registered(session, self.broker).await? {
-            Some(now) if now.session == seen.session => {
+            Some((now, _)) if now.session == seen.session => {
                 let why = closed.err().map_or_else(|| "ZooKeeper still holds it".to_owned(), |e| e.to_string());
                 Ok(Fenced::Refused(seen.session, why))
             }
@@ -229,7 +238,7 @@ impl Fence {
     }
 
     /// Gathers the proof, off the async threads.
-    async fn doubt(&self, seen: Registered) -> Option<String> {
+    async fn doubt(&self, seen: Registered, data: Vec<u8>) -> Option<String> {
         let this = self.clone();
         let looked = spawn_blocking(move || {
             let listener = this.ports.iter().find_map(|port| {
@@ -248,12 +257,14 @@ impl Fence {
             });
             let strange = this.strange_zookeeper();
             let began = this.seen.and_then(|run| run.began);
+            let elsewhere = fence::elsewhere(&this.endpoints, &data);
             reason_not_to(&Facts {
                 end: this.end,
                 steady_clock: began.is_some_and(|began| clock::steady_since() <= began),
                 lives: fs::Lock::is_held(&this.layout.node_lock(&this.node)),
                 recorded: this.recorded,
                 seen,
+                elsewhere: elsewhere.as_deref(),
                 listener: listener.as_deref(),
                 strange_zookeeper: strange.as_deref(),
             })
@@ -261,8 +272,14 @@ impl Fence {
         looked.await.unwrap_or_else(|e| Some(format!("the look at it ended early: {e}")))
     }
 
+    /// The process of our ZooKeeper node; none: it does not run.
+    fn zookeeper_process(&self) -> Option<ProcessId> {
+        let zookeeper = NodeName::zookeeper();
+        self.snapshot.borrow().nodes.iter().find(|node| node.name == zookeeper)?.process.clone()
+    }
+
     fn strange_zookeeper(&self) -> Option<String> {
-        let Some(ours) = &self.zookeeper_process else { return Some("the supervisor's own does not run".into()) };
+        let Some(ours) = self.zookeeper_process() else { return Some("the supervisor's own does not run".into()) };
         match net::listener_owner(self.zookeeper) {
             Some(owner) if owner.pid == Some(ours.pid) => None,
             Some(owner) => Some(format!("{} listens at {}", owner.describe(), self.zookeeper)),

@@ -63,6 +63,11 @@ pub enum EngineOrder {
         /// Which.
         node: NodeName,
     },
+    /// Look which ZooKeeper session this broker is registered with: it is another than is on record. Answered before it is known.
+    LearnSession {
+        /// Which.
+        node: NodeName,
+    },
     /// Other settings for a node, a new node, or one that goes.
     Change(Change),
     /// Everything down; the engine ends when all are gone.

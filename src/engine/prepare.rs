@@ -25,6 +25,7 @@ use crate::{
     },
     clients::zookeeper,
     lifecycle::{Event, Hold},
+    services::fence::registered_at,
     shim::wire::Credentials,
     sys::{clock, command::Cancel, error::SysError, failpoint::fail_point, fs, net, process},
 };
@@ -234,7 +235,7 @@ impl Preparing {
                 PrepareStep::MysqlInitialize(step) => {
                     mysql_init::ensure(&self.recipe, step, self.limits.clone(), &self.cancel).await?;
                 }
-                PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence: _ } => {
+                PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence: _, endpoints: _ } => {
                     self.await_session_gone(*zookeeper, *broker_id, *up_to, session.take()).await?;
                     dynamic::take_back(&self.layout, &self.node, &self.journal, *zookeeper, *broker_id).await?;
                 }
@@ -343,9 +344,7 @@ impl Preparing {
 /// What whoever holds the broker's name says of where it listens; none: it does not tell.
 async fn advertised(session: &mut zookeeper::Session, path: &str) -> Option<String> {
     let (data, _) = session.get_data(path).await.ok()??;
-    let said: serde_json::Value = serde_json::from_slice(&data).ok()?;
-    let endpoints: Vec<&str> = said["endpoints"].as_array()?.iter().filter_map(|e| e.as_str()).collect();
-    (!endpoints.is_empty()).then(|| printable(&endpoints.join(", "), 200))
+    registered_at(&data).map(|endpoints| printable(&endpoints.join(", "), 200))
 }
 
 /// Why a broker waits for a session in ZooKeeper. One of ours is over after `up_to`, so what is still there then is somebody who lives.

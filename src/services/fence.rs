@@ -1,7 +1,8 @@
 //! Whether the ZooKeeper session of a dead broker may be closed by us. Pure: what was seen goes in, yes or the reason why not comes
 //! out. A wrong attempt harms a broker that lives, so every doubt is a no.
 
-use crate::base::Timestamp;
+use crate::base::{Timestamp, printable::printable};
+use std::collections::BTreeSet;
 
 /// The end of the run whose session it may be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +35,8 @@ pub struct Facts<'a> {
     pub recorded: Option<i64>,
     /// Who is registered now.
     pub seen: Registered,
+    /// Where it says that it listens, if that is not where this broker does; none: exactly there.
+    pub elsewhere: Option<&'a str>,
     /// Who listens on a port the broker advertises; none: nobody.
     pub listener: Option<&'a str>,
     /// Why the ZooKeeper that answered is not the one this supervisor runs; none: it is.
@@ -42,7 +45,8 @@ pub struct Facts<'a> {
 
 /// Says why the session must be left alone; nothing: it is that of a dead process of ours.
 ///
-/// That the registered endpoints are ours proves nothing: any broker on any machine can register `localhost`.
+/// That the registered endpoints are ours proves nothing: any broker on any machine can register `localhost`. Others prove that it is
+/// somebody else, also when he took the name while ours still ran: our session had expired, or was not there yet.
 pub fn reason_not_to(facts: &Facts<'_>) -> Option<String> {
     if facts.lives {
         return Some("a process of the broker still lives".into());
@@ -59,6 +63,11 @@ pub fn reason_not_to(facts: &Facts<'_>) -> Option<String> {
     if facts.recorded == Some(facts.seen.session) {
         return None;
     }
+    if let Some(there) = facts.elsewhere {
+        return Some(format!(
+            "it is registered at {there}, where this broker does not listen: somebody else holds its name"
+        ));
+    }
     match end.started {
         // A time that the clock has shown twice, or that it has skipped, is within the run and is not.
         Some(_) if !facts.steady_clock => Some(
@@ -72,6 +81,21 @@ pub fn reason_not_to(facts: &Facts<'_>) -> Option<String> {
         )),
         None => Some("it is not the session that was recorded for the broker's last run".into()),
     }
+}
+
+/// Where the registration `data` of a broker says that it listens; none: it does not tell.
+pub fn registered_at(data: &[u8]) -> Option<Vec<String>> {
+    let said: serde_json::Value = serde_json::from_slice(data).ok()?;
+    let texts: Vec<String> =
+        said["endpoints"].as_array()?.iter().filter_map(|e| e.as_str().map(str::to_owned)).collect();
+    (!texts.is_empty()).then_some(texts)
+}
+
+/// Where the registration `data` says that its broker listens, when that is not exactly `ours`.
+pub fn elsewhere(ours: &[String], data: &[u8]) -> Option<String> {
+    let Some(theirs) = registered_at(data) else { return Some("an address that cannot be read".into()) };
+    let sorted = |texts: &[String]| texts.iter().cloned().collect::<BTreeSet<_>>();
+    (sorted(&theirs) != sorted(ours)).then(|| printable(&theirs.join(", "), 200))
 }
 
 #[cfg(test)]
@@ -88,6 +112,7 @@ mod tests {
             lives: false,
             recorded: Some(OURS),
             seen: Registered { session: OURS, created: Timestamp(2_000) },
+            elsewhere: None,
             listener: None,
             strange_zookeeper: None,
         }
@@ -157,6 +182,37 @@ mod tests {
         let end = Some(RunEnded { started: None, ..RUN });
         refused(&Facts { end, recorded: None, ..proven() }, "not the session that was recorded");
         refused(&Facts { end, recorded: Some(7), ..proven() }, "not the session that was recorded");
+    }
+
+    #[test]
+    fn somebody_else_who_took_the_name_while_ours_still_ran_is_left_alone() {
+        let elsewhere = Some("INTERNAL://127.0.0.1:39999");
+        for recorded in [None, Some(7)] {
+            refused(
+                &Facts { elsewhere, recorded, ..proven() },
+                "at INTERNAL://127.0.0.1:39999, where this broker does not",
+            );
+        }
+        // the configuration has other ports since: what was seen of the run itself is enough
+        assert_eq!(reason_not_to(&Facts { elsewhere, ..proven() }), None);
+    }
+
+    #[test]
+    fn endpoints_are_read_in_any_order_and_nothing_else_is_taken_for_them() {
+        let ours = ["INTERNAL://127.0.0.1:29093".to_owned(), "EXTERNAL://localhost:9093".to_owned()];
+        let there = |data: &str| elsewhere(&ours, data.as_bytes());
+        assert_eq!(
+            there(r#"{"version":5,"endpoints":["EXTERNAL://localhost:9093","INTERNAL://127.0.0.1:29093"]}"#),
+            None
+        );
+        assert_eq!(there(r#"{"endpoints":["EXTERNAL://localhost:9093"]}"#).unwrap(), "EXTERNAL://localhost:9093");
+        let one_more = r#"{"endpoints":["EXTERNAL://localhost:9093","INTERNAL://127.0.0.1:29093","X://a:1"]}"#;
+        assert!(there(one_more).unwrap().ends_with("X://a:1"));
+        for unreadable in
+            ["", "{}", r#"{"endpoints":[]}"#, r#"{"endpoints":[1]}"#, r#"{"host":"localhost","port":9093}"#]
+        {
+            assert_eq!(there(unreadable).unwrap(), "an address that cannot be read", "{unreadable}");
+        }
     }
 
     #[test]

@@ -115,6 +115,7 @@ pub(super) fn recipe(
                 // the server rounds expiry up to a tick and looks once a tick (ExpiryQueue.java)
                 up_to: kafka.session_timeout + 2 * zookeeper.tick,
                 fence: kafka.fencing,
+                endpoints: endpoints(kafka, broker).into(),
             },
             PrepareStep::AwaitTakeover {
                 broker_id: id,
@@ -187,12 +188,7 @@ fn properties(
     let external = SocketAddr::new(kafka.bind, broker.external_port.0);
     p.set("broker.id", id.to_string(), "");
     p.set("listeners", format!("INTERNAL://{internal},EXTERNAL://{external}"), "");
-    let advertised = advertised_host(&kafka.advertised_host);
-    p.set(
-        "advertised.listeners",
-        format!("INTERNAL://{internal},EXTERNAL://{advertised}:{}", broker.external_port),
-        "what clients are told to connect to",
-    );
+    p.set("advertised.listeners", endpoints(kafka, broker).join(","), "what clients are told to connect to");
     p.set("listener.security.protocol.map", "INTERNAL:PLAINTEXT,EXTERNAL:PLAINTEXT", "");
     p.set("inter.broker.listener.name", "INTERNAL", "");
     p.set("zookeeper.connect", zookeeper.to_string(), "");
@@ -213,6 +209,13 @@ fn properties(
         p.set(key, value, FROM_FILE);
     }
     p.render()
+}
+
+/// What clients are told to connect to; the broker registers it in ZooKeeper in these words (EndPoint.scala, connectionString).
+fn endpoints(kafka: &config::Kafka, broker: &config::Broker) -> [String; 2] {
+    let internal = SocketAddr::new(INTERNAL_IP, broker.internal_port.0);
+    let advertised = advertised_host(&kafka.advertised_host);
+    [format!("INTERNAL://{internal}"), format!("EXTERNAL://{advertised}:{}", broker.external_port)]
 }
 
 /// An IPv6 address needs brackets before a port; a name does not.

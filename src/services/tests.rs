@@ -106,8 +106,9 @@ fn brokers_come_after_zookeeper_and_wait_for_their_old_session() {
     assert_eq!(broker.after, [NodeName::zookeeper()]);
     assert_eq!(broker.kind, NodeKind::Broker(2));
     assert!(broker.prepare.iter().any(|step| matches!(step,
-        PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id: 2, up_to, fence: true }
-            if zookeeper.to_string() == "127.0.0.1:2181" && *up_to == Duration::from_secs(16))));
+        PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id: 2, up_to, fence: true, endpoints }
+            if zookeeper.to_string() == "127.0.0.1:2181" && *up_to == Duration::from_secs(16)
+                && *endpoints == ["INTERNAL://127.0.0.1:29093", "EXTERNAL://localhost:9093"])));
     assert_eq!(broker.stop.clean_codes, [143]);
     assert!(broker.stop.grace >= Duration::from_secs(60));
 }

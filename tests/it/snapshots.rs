@@ -1,8 +1,12 @@
 //! `snapshot`, `restore` and `reset` without a daemon, on data that look like a stack's: names, confirmations, exit codes; and what a daemon
 //! does with an exchange that stopped half-way.
 
-use crate::support::{Root, STATE_LIMIT, fake, process, until};
-use std::{fs, path::PathBuf};
+use crate::support::{Root, STATE_LIMIT, fake, process, skip, until};
+use std::{
+    fs,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::{Path, PathBuf},
+};
 
 fn data(root: &Root, node: &str) -> PathBuf {
     root.path().join("nodes").join(node).join("data")
@@ -59,6 +63,53 @@ fn a_snapshot_comes_back_whole_or_one_set_of_it_after_it_was_confirmed() {
     root.ok(&["snapshot", "remove", "first", "--confirm", "first"]);
     let none = root.fails(2, &["snapshot", "verify", "first"]).stderr;
     assert!(none.contains("there is none at all"), "{none}");
+}
+
+#[test]
+fn what_root_does_to_the_stores_of_somebody_else_leaves_them_theirs() {
+    if !nix::unistd::Uid::effective().is_root() {
+        return skip(
+            "what_root_does_to_the_stores_of_somebody_else_leaves_them_theirs",
+            "only root can become somebody else",
+        );
+    }
+    let root = root();
+    // The way there is open to everybody.
+    fs::set_permissions(root.home(), fs::Permissions::from_mode(0o755)).unwrap();
+    for (path, _) in owners(root.path()) {
+        std::os::unix::fs::chown(path, Some(65_534), Some(65_534)).unwrap();
+    }
+    let theirs = |after: &str| {
+        let others: Vec<_> = owners(root.path()).into_iter().filter(|(_, owner)| *owner != (65_534, 65_534)).collect();
+        assert!(others.is_empty(), "after {after}: {others:?}");
+    };
+    root.ok(&["snapshot", "create", "first"]);
+    theirs("snapshot create");
+    root.ok(&["restore", "first", "--confirm", "first"]);
+    assert_eq!(fs::read_to_string(root.path().join("state/secrets/debezium")).unwrap(), "old");
+    theirs("restore");
+    root.ok(&["reset", "mysql", "--confirm", "mysql"]);
+    theirs("reset");
+    assert!(root.ok(&["snapshot", "verify", "first"]).stdout.starts_with("whole  first"));
+    root.ok(&["snapshot", "remove", "first", "--confirm", "first"]);
+}
+
+/// Whose everything below this directory is, itself too.
+fn owners(dir: &Path) -> Vec<(PathBuf, (u32, u32))> {
+    let meta = fs::symlink_metadata(dir).unwrap();
+    let mut found = vec![(dir.to_owned(), (meta.uid(), meta.gid()))];
+    if meta.is_dir() {
+        fs::read_dir(dir).unwrap().for_each(|entry| found.extend(owners(&entry.unwrap().path())));
+    }
+    found
+}
+
+#[test]
+fn files_of_mysql_outside_its_data_directory_are_refused_before_anything_is_copied() {
+    let root = Root::raw("[zookeeper]\n[mysql]\n[mysql.options]\nlog_bin = \"/srv/binlog/bin\"\n");
+    write(&root, "old");
+    let refused = root.fails(3, &["snapshot", "create", "first"]).stderr;
+    assert!(refused.contains("outside the data directory") && !root.path().join("snapshots").exists(), "{refused}");
 }
 
 #[test]

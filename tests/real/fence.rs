@@ -1,7 +1,7 @@
 //! The ZooKeeper session of a broker that is proven dead is closed by the supervisor, and nobody else's ever is.
 
 use crate::{
-    stack::Stack,
+    stack::{SETTLE, Stack},
     support::{STATE_LIMIT, VERB_LIMIT, process, until},
 };
 use cdc_supervisor::clients::zookeeper::Session;
@@ -164,5 +164,62 @@ fn the_session_of_a_broker_proven_dead_is_closed_and_nobody_elses_is() {
     let back = stack.await_node("broker-1", "ready again", |n| n["state"] == "ready" && n["pid"] != before);
     assert_eq!(back["incarnation"], 2, "{back}");
     assert_eq!(fenced(&stack, "broker-1"), 1, "{:?}", events(&stack, "broker-1"));
+    stack.await_whole(&admin);
+}
+
+/// Holds broker 2 up until ZooKeeper has given its session up; the process.
+fn held_up_beyond_its_session(stack: &Stack) -> i32 {
+    let pid = stack.pid("broker-2");
+    process::kill(pid, 19);
+    until(SETTLE, "its session expires", || if owner(stack, 2).is_none() { Ok(()) } else { Err("it is there".into()) });
+    pid
+}
+
+#[test]
+fn a_name_taken_while_ours_is_held_up_is_somebody_elses_and_a_session_of_ours_made_anew_is_ours() {
+    let stack = Stack::begun();
+    stack.up();
+    let admin = stack.admin();
+    stack.await_whole(&admin);
+
+    // held up for longer than its session: it registers anew by itself
+    let pid = held_up_beyond_its_session(&stack);
+    process::kill(pid, 18);
+    until(SETTLE, "its new session is known as its own", || {
+        let status = stack.ok(&["status", "--json"]).stdout;
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let owners = status["cluster"]["zookeeper"]["owners"].as_array().cloned().unwrap_or_default();
+        let ours = owners.iter().filter(|owner| owner["ours"] == true).count();
+        if ours == 3 { Ok(()) } else { Err(format!("{owners:?}")) }
+    });
+    assert_eq!(stack.pid("broker-2"), pid, "it was not restarted");
+    stack.await_whole(&admin);
+
+    // killed with its ZooKeeper, which has another process when the broker's session can be closed
+    let zookeeper = stack.pid("zookeeper");
+    process::kill(pid, 9);
+    process::kill(zookeeper, 9);
+    stack.await_node("broker-2", "ready again", |n| n["state"] == "ready" && n["pid"] != pid);
+    assert_ne!(stack.pid("zookeeper"), zookeeper);
+    assert_eq!(fenced(&stack, "broker-2"), 1, "{:?}", events(&stack, "broker-2"));
+    stack.await_whole(&admin);
+
+    // somebody takes its name while it still runs
+    let pid = held_up_beyond_its_session(&stack);
+    let stranger = Stranger::register(2);
+    let theirs = owner(&stack, 2).expect("the stranger is registered");
+    process::kill(pid, 9);
+    stack.await_node("broker-2", "it waits and says whose name it is", |n| {
+        let detail = n["detail"].as_str().unwrap_or_default();
+        detail.contains(
+            "is not closed before: it is registered at INTERNAL://127.0.0.1:39999, where this broker does not",
+        )
+    });
+    let refused = stack.fails(8, &["fence", "broker-2"]);
+    assert!(refused.stderr.contains("left alone") && refused.stderr.contains("somebody else"), "{refused}");
+    assert_eq!(owner(&stack, 2), Some(theirs));
+    stranger.leave();
+    stack.await_node("broker-2", "ready when the name is free", |n| n["state"] == "ready");
+    assert_eq!(fenced(&stack, "broker-2"), 1, "{:?}", events(&stack, "broker-2"));
     stack.await_whole(&admin);
 }

@@ -2,7 +2,7 @@
 //! which stops and starts nodes; else by this process, under the daemon's lock.
 
 use crate::{
-    base::Timestamp,
+    base::{Layout, Timestamp},
     cli::{
         args::{self, Snapshot},
         context::{Context, TICK},
@@ -16,9 +16,12 @@ use crate::{
         client::{Client, ClientError},
         wire::Order,
     },
-    offline::stores::{
-        self, Alone, Manifest, Set, StoreError,
-        exchange::{self, Wanted},
+    offline::{
+        owner,
+        stores::{
+            self, Alone, Manifest, Set, StoreError,
+            exchange::{self, Wanted},
+        },
     },
 };
 use serde::Serialize;
@@ -45,7 +48,7 @@ pub(super) async fn run(context: &Context, asked: Snapshot) -> Result<Exit, CliE
         Snapshot::Verify { name } => {
             let name2 = name.clone();
             let (manifest, wrong) =
-                work(context, "snapshot", move |told| stores::verify(&layout, &name2, told)).await?;
+                work(context, "snapshot", layout.clone(), move |told| stores::verify(&layout, &name2, told)).await?;
             for one in &wrong {
                 context.printer.data(&format!("FAIL  {one}"))?;
             }
@@ -63,7 +66,7 @@ pub(super) async fn run(context: &Context, asked: Snapshot) -> Result<Exit, CliE
         }
         Snapshot::Remove { name, confirm } => {
             confirmed("remove", &name, confirm.as_deref())?;
-            let gone = work(context, "snapshot", move |_| stores::remove(&layout, &name)).await?;
+            let gone = work(context, "snapshot", layout.clone(), move |_| stores::remove(&layout, &name)).await?;
             context.printer.data(&format!("removed {}, {} of {}", gone.name, size(gone.bytes()), gone.made_at))?;
             Ok(Exit::Done)
         }
@@ -120,7 +123,7 @@ async fn carry_out(
         }
         Err(ClientError::NoDaemon { .. }) => {
             let plan = context.load()?.plan;
-            work(context, label, move |told| {
+            work(context, label, layout.clone(), move |told| {
                 let alone = Alone::with(layout, &plan, told)?;
                 here(&alone, told)
             })
@@ -134,16 +137,19 @@ async fn carry_out(
     Ok(Exit::Done)
 }
 
-/// Blocking work beside a line that says how far it is. What was begun is finished: Ctrl-C ends nothing half done.
+/// Blocking work beside a line that says how far it is. What was begun is finished: Ctrl-C ends nothing half done. Root does it as the owner
+/// of the root: passwords and snapshots of root's own would keep their daemon from reading them.
 async fn work<T: Send + 'static>(
     context: &Context,
     label: &'static str,
+    layout: Layout,
     work: impl FnOnce(&mut stores::Told<'_>) -> Result<T, StoreError> + Send + 'static,
 ) -> Result<T, CliError> {
     let mut signals = Signals::listen()?;
     let doing = Arc::new(Mutex::new("files are read".to_owned()));
     let theirs = Arc::clone(&doing);
     let mut running = tokio::task::spawn_blocking(move || {
+        owner::act_for(layout.root())?;
         work(&mut |text| *theirs.lock().unwrap_or_else(PoisonError::into_inner) = text)
     });
     let mut live = Live::begin(context.printer, label);

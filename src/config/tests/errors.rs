@@ -272,6 +272,26 @@ fn settings_that_the_supervisor_makes_are_refused_with_the_key_to_use() {
 }
 
 #[test]
+fn mysqls_data_stay_in_its_data_directory() {
+    for (option, value, path) in [
+        ("log_bin", "/srv/binlog/bin", "/srv/binlog/bin"),
+        ("log-bin", "../bin", "../bin"),
+        ("loose_log_bin_index", "x/../../bin", "x/../../bin"),
+        ("innodb_data_file_path", "ibdata1:12M;/srv/ibdata2:12M:autoextend", "/srv/ibdata2:12M:autoextend"),
+        ("innodb_undo_directory", "'/srv/undo'", "/srv/undo"),
+        ("innodb_directories", "a; /srv/b", "/srv/b"),
+        ("innodb_log_group_home_dir", "/srv/redo", "/srv/redo"),
+    ] {
+        let (message, _, hint) = only(&format!("[mysql.options]\n{option} = \"{value}\""));
+        assert!(message.contains(&format!("{path:?} may lie outside the data directory")), "{message}");
+        assert!(hint.starts_with("write it relative to mysql.data_dir"), "{hint}");
+    }
+    let inside =
+        "[mysql.options]\nlog_bin = \"mysql-bin\"\ninnodb_undo_directory = \"./undo..old\"\ninit_file = \"/srv/a.sql\"";
+    assert!(load(&source(inside)).is_ok());
+}
+
+#[test]
 fn passed_through_values_have_one_text_form() {
     let (message, label, _) = only("[mysql.options]\nplugin_load = [\"a\", \"b\"]");
     assert_eq!(message, "mysql.options.plugin_load: is a list, which has no text form here");

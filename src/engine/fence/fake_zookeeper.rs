@@ -14,6 +14,9 @@ use tokio::{
 /// When the broker's node was made.
 pub(crate) const CREATED: Timestamp = Timestamp(2_000);
 
+/// Where the broker says that it listens.
+pub(crate) const ENDPOINT: &str = "INTERNAL://127.0.0.1:29093";
+
 /// The session that the server gives to whoever only looks.
 const LOOKER: i64 = 7;
 
@@ -35,6 +38,8 @@ pub(crate) struct FakeZookeeper {
     registered: Arc<Mutex<VecDeque<Option<i64>>>>,
     closed: Arc<Mutex<Vec<i64>>>,
     takeover: Takeover,
+    /// Where whoever is registered says that he listens.
+    endpoint: Arc<Mutex<String>>,
 }
 
 impl FakeZookeeper {
@@ -45,6 +50,7 @@ impl FakeZookeeper {
             registered: Arc::new(Mutex::new(registered.iter().copied().collect())),
             closed: Arc::default(),
             takeover,
+            endpoint: Arc::new(Mutex::new(ENDPOINT.to_owned())),
         };
         let server = this.clone();
         tokio::spawn(async move {
@@ -59,6 +65,11 @@ impl FakeZookeeper {
     /// The sessions that others had it close, or tried to.
     pub(crate) fn taken_over(&self) -> Vec<i64> {
         self.closed.lock().unwrap().clone()
+    }
+
+    /// Whoever is registered says from now on that he listens there.
+    pub(crate) fn is_at(&self, endpoint: &str) {
+        endpoint.clone_into(&mut self.endpoint.lock().unwrap());
     }
 
     fn look(&self) -> Option<i64> {
@@ -99,6 +110,14 @@ impl FakeZookeeper {
             let answer = match op {
                 3 => match self.look() {
                     Some(owner) => reply(0, &stat(owner)),
+                    None => reply(-101, &[]),
+                },
+                4 => match self.look() {
+                    Some(owner) => {
+                        let data = format!(r#"{{"version":5,"endpoints":["{}"]}}"#, self.endpoint.lock().unwrap());
+                        let length = i32::try_from(data.len()).unwrap().to_be_bytes();
+                        reply(0, &[&length[..], data.as_bytes(), &stat(owner)].concat())
+                    }
                     None => reply(-101, &[]),
                 },
                 -11 if theirs && self.takeover == Takeover::Refuses => reply(-4, &[]),

@@ -1,9 +1,10 @@
 //! How the proof is gathered: each clause of the guard with a world that breaks it, in front of a ZooKeeper of the test's own.
 
 use super::{
-    fake_zookeeper::{CREATED, FakeZookeeper, Takeover},
+    fake_zookeeper::{CREATED, ENDPOINT, FakeZookeeper, Takeover},
     *,
 };
+use crate::{base::NodeKind, engine::NodeSnapshot};
 use std::net::TcpListener;
 
 const OURS: i64 = 0x0100_0018_673c_0003;
@@ -13,6 +14,7 @@ struct Scene {
     _dir: tempfile::TempDir,
     zookeeper: FakeZookeeper,
     fence: Fence,
+    snapshots: watch::Sender<Arc<Snapshot>>,
 }
 
 /// A broker that has ended, whose session is there, in front of a ZooKeeper that is ours: this process.
@@ -23,24 +25,32 @@ async fn scene(registered: &[Option<i64>], takeover: Takeover) -> Scene {
     std::fs::create_dir_all(layout.state()).unwrap();
     std::fs::create_dir_all(layout.node_lock(&node).parent().unwrap()).unwrap();
     let zookeeper = FakeZookeeper::start(registered, takeover).await;
-    let pid = i32::try_from(std::process::id()).unwrap();
     // A daemon has looked before it starts anything.
     clock::steady_since();
+    let (snapshots, snapshot) = watch::channel(with_zookeeper(Some(std::process::id())));
     let fence = Fence {
         journal: Journal::start(&layout),
         layout,
         node,
         broker: 2,
         zookeeper: zookeeper.address,
-        zookeeper_process: Some(ProcessId { pid, start_ticks: 1, boot_id: "b".into() }),
+        snapshot,
         up_to: Duration::from_secs(1),
         incarnation: Incarnation(3),
         end: Some(RunEnded { started: Some(Timestamp(CREATED.0 - 1)), ended: Timestamp(CREATED.0 + 1) }),
         seen: Some(SeenRun { began: Some(clock::now()), ended: clock::now() }),
         recorded: None,
+        endpoints: vec![ENDPOINT.to_owned()],
         ports: vec![],
     };
-    Scene { _dir: dir, zookeeper, fence }
+    Scene { _dir: dir, zookeeper, fence, snapshots }
+}
+
+/// A fleet whose ZooKeeper is this process; none: it does not run.
+fn with_zookeeper(pid: Option<u32>) -> Arc<Snapshot> {
+    let mut node = NodeSnapshot::sample(NodeName::zookeeper(), NodeKind::Zookeeper, "ready", 1);
+    node.process = pid.map(|pid| ProcessId { pid: i32::try_from(pid).unwrap(), start_ticks: 1, boot_id: "b".into() });
+    Arc::new(Snapshot { nodes: vec![Arc::new(node)], ending: false })
 }
 
 impl Scene {
@@ -106,14 +116,23 @@ async fn a_port_that_is_taken_by_nobody_who_can_be_seen_is_a_doubt() {
 
 #[tokio::test]
 async fn a_zookeeper_that_is_not_ours_is_not_written_to() {
-    let mut scene = scene(&[Some(OURS)], Takeover::Closes).await;
-    let somebody = ProcessId { pid: 1, start_ticks: 1, boot_id: "b".into() };
-    scene.fence.zookeeper_process = Some(somebody);
+    let scene = scene(&[Some(OURS)], Takeover::Closes).await;
+    scene.snapshots.send_replace(with_zookeeper(Some(1)));
     let us = format!("(pid {}", std::process::id());
     scene.refused(OURS, &us).await;
     scene.refused(OURS, "the ZooKeeper that answers is not the supervisor's own").await;
-    scene.fence.zookeeper_process = None;
+    scene.snapshots.send_replace(with_zookeeper(None));
     scene.refused(OURS, "the supervisor's own does not run").await;
+}
+
+#[tokio::test]
+async fn a_zookeeper_that_was_started_anew_between_two_attempts_is_still_ours() {
+    let scene = scene(&[Some(OURS)], Takeover::Closes).await;
+    // Killed with the broker: this is asked of a run of it that is over.
+    scene.snapshots.send_replace(with_zookeeper(Some(1)));
+    scene.refused(OURS, "the ZooKeeper that answers is not the supervisor's own").await;
+    scene.snapshots.send_replace(with_zookeeper(Some(std::process::id())));
+    assert!(matches!(scene.fence.attempt().await.unwrap(), Fenced::Closed(OURS)));
 }
 
 #[tokio::test]
@@ -161,6 +180,19 @@ async fn how_long_a_session_outlived_its_broker_is_measured_whatever_the_time_of
         let told = scene.fence.journal.since(Timestamp(0));
         assert!(told[0].took_ms.is_some_and(|ms| ms < 60_000), "{told:?}");
     }
+}
+
+#[tokio::test]
+async fn somebody_else_who_took_the_name_while_ours_still_ran_is_left_alone() {
+    let mut scene = scene(&[Some(THEIRS)], Takeover::Closes).await;
+    scene.zookeeper.is_at("INTERNAL://127.0.0.1:39999");
+    // our session had expired while the broker was held up, or was not there yet
+    for recorded in [Some(OURS), None] {
+        scene.fence.recorded = recorded;
+        scene.refused(THEIRS, "registered at INTERNAL://127.0.0.1:39999, where this broker does not listen").await;
+    }
+    scene.zookeeper.is_at(ENDPOINT);
+    assert!(matches!(scene.fence.attempt().await.unwrap(), Fenced::Closed(THEIRS)), "ours had registered again");
 }
 
 #[tokio::test]
