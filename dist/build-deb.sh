@@ -70,11 +70,38 @@ kept="lib=/usr/lib/cdc-supervisor
 before=\$lib/before refused=\$lib/refused-$version"
 script preinst <<SCRIPT
 $kept
+# What dpkg would overwrite without a word, and install.sh refuses: a unit that was edited in place. Not where one is there because
+# a version was taken back.
+check_edited() {
+  sums=\$(dpkg-query --control-path cdc-supervisor md5sums 2>/dev/null) || return 0
+  [ -n "\$sums" ] && ! ls "\$lib"/refused-* >/dev/null 2>&1 || return 0
+  edited=\$(sed -n 's|^\([0-9a-f]*  \)\(usr/lib/systemd/system/.*\)|\1/\2|p' "\$sums" | md5sum -c --quiet 2>/dev/null | sed 's/: FAILED\$//') ||
+    true
+  [ -z "\$edited" ] || fail 8 "\$edited was changed in place, and this version would overwrite it" \
+    "move it away; changes to the unit belong into \\\`systemctl edit \$unit\\\`, which no version overwrites"
+}
+check_foreign() { # what is there, and no package's
+  [ ! -e "\$lib/installed" ] || fail 8 "install.sh has installed it here" "\$lib/install.sh uninstall, which keeps configuration and data"
+  version_files | while read -r file; do
+    dpkg-query -S "\$file" >/dev/null 2>&1 || fail 8 "\$file is there and is no package's" "move it away"
+  done
+}
+case \$1 in
+  install)
+    check_foreign
+    check_daemons
+    ;;
+  upgrade)
+    check_edited
+    # what an install.sh of before had left under this package
+    rm -f "\$lib/installed" "\$lib/install.sh" "\$lib/setup.sh"
+    ;;
+esac
 case \$1 in
   install | upgrade)
     check_host
-    check_daemons
     check_state $schema
+    check_settled
     rm -rf "\$refused" # a new copy of it is another try
     # one that is there is of an upgrade that was cut short: it ran, what lies in /usr/bin may not
     [ -e "\$before" ] || [ ! -e /usr/bin/cdc-supervisor ] || keep_version "\$before"
@@ -92,6 +119,7 @@ SCRIPT
   cat <<'REST'
 becomes() { # what is installed is the daemon, or nobody is and nobody was
   booted || return 0
+  settles || true
   if is_replaced; then
     take_over
   elif [ -e "$refused" ] && systemctl -q is-failed "$unit"; then

@@ -34,32 +34,49 @@ while [ $# -gt 0 ]; do
   esac
   shift
 done
+case $do in
+  install) [ $purge = no ] || usage ;;
+  uninstall) [ -z "$release$bundle$proof$target" ] || usage ;;
+esac
 
 is_packaged() { [ "$(dpkg-query -W -f '${db:Status-Status}' cdc-supervisor 2>/dev/null)" = installed ]; }
 
 uninstall() {
   [ "$(id -u)" = 0 ] || fail 4 "root is needed to remove a system service" "sudo $0 uninstall"
   ! is_packaged || fail 8 "it was installed as a package" "apt-get remove cdc-supervisor, or purge"
-  [ -e "$manifest" ] || fail 8 "install.sh has installed nothing here ($manifest is missing)"
   data=$(data_root)
+  installed=yes
+  if [ ! -e "$manifest" ]; then
+    # what an uninstall has kept may be purged later
+    [ $purge = yes ] && { [ -e "$config" ] || [ -e "$data" ]; } ||
+      fail 8 "install.sh has installed nothing here ($manifest is missing)"
+    installed=no
+  fi
+  [ $purge = no ] || check_purge "$data"
   if [ $purge = yes ] && [ -z "$text" ]; then
     [ -t 0 ] || fail 8 "--purge deletes $data with all data, and nobody is there to confirm it" "--confirm $data"
     printf 'This deletes %s with all data, and %s. Type the path to go on: ' "$data" "$etc"
     read -r text
   fi
   [ $purge = no ] || [ "$text" = "$data" ] || fail 8 "\"$text\" is not $data: nothing was done"
-  take_down
-  say stopped "$unit"
-  while read -r _ path; do
-    case $path in
-      "$config") continue ;;
-    esac
-    rm -f -- "$path"
-  done <"$manifest"
-  rm -f "$manifest"
-  rmdir "$lib" /usr/share/doc/cdc-supervisor 2>/dev/null || true
-  forget_unit
-  say removed "the programs and the unit"
+  if [ $installed = yes ]; then
+    take_down
+    say stopped "$unit"
+    while read -r _ path; do
+      case $path in
+        "$config") continue ;;
+        # one that was changed is the administrator's, until a purge
+        /etc/*) [ $purge = yes ] || is_ours "$path" || { [ ! -e "$path" ] || say kept "$path, which was changed"; continue; } ;;
+      esac
+      rm -f -- "$path"
+    done <"$manifest"
+    rm -f "$manifest"
+    rmdir "$lib" /usr/share/doc/cdc-supervisor 2>/dev/null || true
+    forget_unit
+    say removed "the programs and the unit"
+  elif booted && nodes_run; then
+    fail 8 "nodes run here, and nothing that install.sh has installed could stop them" "cdc-supervisor --config $config down"
+  fi
   if [ $purge = yes ]; then
     purge_data "$data"
     say purged "$data and $etc"
@@ -181,7 +198,7 @@ check_upgrade() { # the new program looks at the state itself (run --check), as 
     0) return ;;
     8) ;;
     # nothing runs: what is missing or wrong is told at the start
-    *) is_active || return 0 ;;
+    *) has_daemon || return 0 ;;
   esac
   cat "$work/check" >&2
   fail "$code" "version $version cannot go on with what is here; nothing was changed"
@@ -201,7 +218,9 @@ install_all() {
   [ -z "$bundle" ] || [ -n "$proof" ] || fail 2 "nothing proves that $bundle is the bundle that was made" \
     "--sha256 and the digest that \`bundle create\` printed; --accept-unpinned takes the file as it is"
   check_room
-  check_daemons
+  # beside a unit that is installed one of somebody's own is what it was before
+  [ -e "$manifest" ] || check_daemons
+  check_settled
   work=$(mktemp -d /usr/lib/.cdc-supervisor.XXXXXX)
   trap 'rm -rf "$work" "${probe-}"' EXIT
   layout >"$work/layout"
@@ -247,6 +266,8 @@ install_all() {
     open_paths
   fi
   replaced=no
+  # somebody may have begun a start or a reload just now
+  settles || true
   if is_replaced; then
     replaced=yes
     if ! take_over; then

@@ -17,12 +17,33 @@ fail() { # CODE TEXT [HINT]
 booted() { [ -d /run/systemd/system ]; } # sd_booted(3); not while an image is being made
 is_active() { systemctl -q is-active "$unit"; }
 main_pid() { systemctl show -P MainPID "$unit"; }
+has_daemon() { [ "$(main_pid)" != 0 ]; } # also one that starts
 is_replaced() { # the daemon that runs is not the program that is installed (proc_pid_exe(5))
-  is_active || return 1
   case $(readlink "/proc/$(main_pid)/exe") in
     *' (deleted)') ;;
     *) return 1 ;;
   esac
+}
+settles() { # the unit's start, reload or stop comes to its end: until then no daemon is handed over. READY=1 comes after 75 s at last
+  restarts=$(systemctl show -P NRestarts "$unit")
+  for _ in $(seq 90); do
+    case $(systemctl show -P ActiveState "$unit") in
+      activating | reloading | refreshing | deactivating) ;;
+      *) return ;;
+    esac
+    # a daemon that crashes again and again needs no hand-over: the next one is the program that is installed
+    [ "$(systemctl show -P NRestarts "$unit")" = "$restarts" ] || return 0
+    sleep 1
+  done
+  return 1
+}
+check_settled() { # before the first change
+  ! booted || settles ||
+    fail 8 "$unit is $(systemctl show -P ActiveState "$unit") for more than 90 s, and its daemon cannot be replaced meanwhile" \
+      "systemctl status $unit says what it waits for; again when that is over"
+}
+nodes_run() { # processes are in the nodes' groups, in whichever slice the unit is
+  find /sys/fs/cgroup -path "*/$unit/nodes/cgroup.events" -exec grep -q '^populated 1$' {} \; -print 2>/dev/null | grep -q .
 }
 as_user() { setpriv --reuid="$user" --regid="$user" --init-groups -- "$@"; }
 # What is put back when a version does not become the daemon: the programs, and the units that fit to them.
@@ -169,6 +190,10 @@ take_down() { # stops every node in order, then the unit is no more
     as_user cdc-supervisor --config "$config" down >/dev/null ||
       fail 8 "not every node could be stopped, so nothing was removed" "cdc-supervisor --config $config down --now"
   fi
+  # without their user nothing of ours can stop them
+  ! booted || ! nodes_run ||
+    fail 8 "nodes run on and could not be stopped$(id "$user" >/dev/null 2>&1 || echo ": the user $user is gone"); nothing was removed" \
+      "bring the user back, or end them at once: echo 1 >$(dirname "$(find /sys/fs/cgroup -path "*/$unit/nodes/cgroup.kill" | head -1)")/cgroup.kill"
   systemctl -q disable "$unit" 2>/dev/null || true
 }
 
@@ -183,14 +208,31 @@ forget_unit() { # after its files went
   systemctl reset-failed "$unit" cdc-supervisor-fetch.service cdc-supervisor-nodes.service 2>/dev/null || true
 }
 
+check_purge() { # ROOT: before anything is stopped for its sake; not a whole file system, nor what the machine itself lives in
+  real=$(realpath -m -- "$1")
+  for path in "$1" "$real"; do
+    case $path in
+      /*/*) ;;
+      *) fail 8 "$path is too near to / to be deleted as a whole; nothing was done" "uninstall without --purge, then delete what is ours in it by hand" ;;
+    esac
+  done
+}
+wipe() { # DIR: what is in it, where a link leads too, and then it; a mount point stays, empty
+  real=$(realpath -m -- "$1")
+  rm -rf -- "$real" 2>/dev/null || true
+  if [ -n "$(find "$real" ! -type d -print -quit 2>/dev/null)" ]; then
+    fail 1 "not everything in $real could be deleted" "rm -rf $real says why"
+  elif [ -d "$real" ]; then
+    say kept "$real, which is empty: a file system is mounted there"
+  elif [ -L "$1" ]; then
+    rm -f -- "$1"
+  fi
+}
 purge_data() { # ROOT: configuration, programs, data, logs, secrets
-  case $1 in
-    /*/*) ;;
-    *) fail 8 "$1 is no directory to delete" ;;
-  esac
+  check_purge "$1"
   elsewhere=$(places | sed 1d | paste -sd' ' -)
-  rm -rf -- "$1"
   rm -rf -- "$etc"
+  wipe "$1"
   [ -z "$elsewhere" ] || say kept "$elsewhere (named in the configuration)"
   # Maven's files, where the root lies elsewhere (the user's home is there); whatever else is in it was not asked about
   rm -rf -- "$state/artifacts/home" "$state/.m2"

@@ -236,6 +236,29 @@ saw turned.calm "$(if [ -e "/proc/$of_calm" ]; then echo lives; else echo gone; 
 systemctl stop "$unit"
 systemctl reset-failed "$unit"
 
+step "the next daemon begins and gets nowhere"
+systemctl start "$unit"
+await "stubborn is ready before a daemon that gets nowhere" is stubborn .state ready
+status begins-before
+restarts() { systemctl show -P NRestarts "$unit"; }
+restarts_before=$(restarts)
+hangs=(ExecStart= 'ExecStart=/bin/sleep 1000')
+# shellcheck disable=SC2046
+overrule "${hangs[@]}" $(instead TimeoutStartSec=3)
+kill -9 "$(main_pid)"
+tried() { [ $(($(restarts) - restarts_before)) -ge 3 ]; }
+await "a start that gets nowhere is tried again" tried
+saw begins.pids "$(for name in calm second hungry family stubborn; do jq -r ".nodes[] | select(.name == \"$name\") | .pid" \
+  "$seen/begins-before.json"; done | while read -r pid; do [ -e "/proc/$pid" ] || echo "$pid is gone"; done)"
+overrule "${hangs[@]}"
+begins() { [ "$(systemctl show -P SubState "$unit")" = start ] && [ "$(main_pid)" != 0 ]; }
+await "the next daemon has begun" begins
+ran begins-stop systemctl stop "$unit"
+saw begins.left "$(of_user)"
+saw begins.state "$(state)"
+overrule
+systemctl reset-failed "$unit" 2>/dev/null
+
 step "a stop that takes too long: the nodes are stopped through their shims"
 # without the daemon's word for it systemd knows of no progress (a watchdog would let it speak all the same)
 # shellcheck disable=SC2046

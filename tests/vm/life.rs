@@ -70,6 +70,8 @@ fn install_refuses_before_it_changes_anything() {
     ended(guest, "torn", 5, &["not as it was made"]);
     ended(guest, "machine", 4, &["are for riscv64"]);
     ended(guest, "another", 8, &["another daemon runs", "/var/tmp/x", "down"]);
+    ended(guest, "purge-install", 2, &["install.sh uninstall [--purge"]);
+    ended(guest, "tree-uninstall", 2, &["install.sh uninstall [--purge"]);
     assert_eq!((guest.saw("empty.before"), guest.saw("empty.after")), (String::new(), String::new()));
 }
 
@@ -136,6 +138,36 @@ fn a_version_that_cannot_be_the_daemon_is_taken_back_and_every_node_runs_on() {
 }
 
 #[test]
+fn another_version_that_comes_while_the_unit_starts_becomes_the_daemon_too() {
+    let guest = or_skip!(life(), "another_version_that_comes_while_the_unit_starts_becomes_the_daemon_too");
+    assert_eq!(guest.saw("starting.state"), "activating");
+    let taken_over = format!("daemon replaced: {LATER} -> {NOW}");
+    ended(guest, "starting", 0, &[&taken_over, "3 nodes run on with their pids"]);
+    let (before, after) = (guest.json("starting-before"), guest.json("starting"));
+    assert_eq!((&before["supervisor"]["version"], &after["supervisor"]["version"]), (&LATER.into(), &NOW.into()));
+    nodes_ran_on(&before, &after);
+    assert_eq!(node(&after, "slow")["state"], "ready", "{after}");
+}
+
+#[test]
+fn a_package_refuses_what_install_has_installed_or_somebody_else_has_put_there() {
+    let guest =
+        or_skip!(life(), "a_package_refuses_what_install_has_installed_or_somebody_else_has_put_there");
+    ended(guest, "deb-over", 1, &["install.sh has installed it here", "/usr/lib/cdc-supervisor/install.sh uninstall"]);
+    assert_eq!(node(&guest.json("deb-over"), "calm")["pid"], node(&guest.json("starting"), "calm")["pid"]);
+    ended(guest, "deb-beside", 1, &["/usr/bin/cdc-shim is there and is no package's"]);
+    assert_eq!(guest.saw("deb-beside.shim"), "foreign");
+}
+
+#[test]
+fn removing_the_package_is_refused_while_nodes_run_that_nothing_can_stop() {
+    let guest = or_skip!(life(), "removing_the_package_is_refused_while_nodes_run_that_nothing_can_stop");
+    ended(guest, "orphaned-remove", 1, &["nodes run on and could not be stopped: the user cdc-supervisor is gone", "cgroup.kill"]);
+    assert_eq!((guest.saw("orphaned.programs"), guest.saw("orphaned.nodes")), ("/usr/bin/cdc-supervisor".into(), "2".into()));
+    nodes_ran_on(&guest.json("orphaned"), &guest.json("orphaned-again"));
+}
+
+#[test]
 fn a_configuration_of_ones_own_is_never_overwritten() {
     let guest = or_skip!(life(), "a_configuration_of_ones_own_is_never_overwritten");
     assert!(!guest.saw("own.before").is_empty());
@@ -147,6 +179,8 @@ fn a_configuration_of_ones_own_is_never_overwritten() {
 fn a_unit_that_was_edited_in_place_is_refused_with_the_place_for_changes() {
     let guest = or_skip!(life(), "a_unit_that_was_edited_in_place_is_refused_with_the_place_for_changes");
     ended(guest, "edited", 8, &["cdc-supervisor.service is there and is not what", "systemctl edit"]);
+    ended(guest, "deb-edited", 1, &["cdc-supervisor.service was changed in place", "systemctl edit"]);
+    assert_eq!(guest.saw("deb-edited.version"), format!("cdc-supervisor {NOW}"));
 }
 
 #[test]
@@ -162,7 +196,9 @@ fn uninstall_stops_everything_and_keeps_configuration_and_data() {
     let guest = or_skip!(life(), "uninstall_stops_everything_and_keeps_configuration_and_data");
     ended(guest, "uninstall", 0, &["kept", "/etc/cdc-supervisor/supervisor.toml and /var/lib/cdc-supervisor"]);
     assert_eq!(guest.saw("uninstall.left"), "");
-    assert_eq!(guest.saw("uninstall.files"), "640 root /etc/cdc-supervisor/supervisor.toml");
+    let kept = "644 root /etc/needrestart/conf.d/cdc-supervisor.conf";
+    assert_eq!(guest.saw("uninstall.files"), format!("640 root /etc/cdc-supervisor/supervisor.toml\n{kept}"));
+    ended(guest, "uninstall", 0, &["kept       /etc/needrestart/conf.d/cdc-supervisor.conf, which was changed"]);
     contains(&guest.saw("uninstall.kept"), &["calm.json", "second.json"]);
 }
 
@@ -189,6 +225,7 @@ fn an_upgrade_of_the_package_keeps_main_process_and_nodes() {
     let (before, after) = (guest.json("deb-start"), guest.json("deb-upgrade"));
     assert_eq!((&before["supervisor"]["version"], &after["supervisor"]["version"]), (&NOW.into(), &LATER.into()));
     nodes_ran_on(&before, &after);
+    assert!(guest.saw("deb-beside.down").contains("down"), "one of somebody's own ran beside: {}", guest.saw("deb-beside.down"));
 }
 
 #[test]
@@ -297,11 +334,10 @@ fn a_daemon_that_dies_in_the_middle_of_a_shutdown_leaves_a_clean_stop_in_order_a
 }
 
 #[test]
-fn at_boot_the_network_comes_first_then_the_programs_then_the_daemon() {
-    let guest = or_skip!(life(), "at_boot_the_network_comes_first_then_the_programs_then_the_daemon");
+fn at_boot_programs_come_before_the_daemon_and_nobody_waits_for_the_network() {
+    let guest = or_skip!(life(), "at_boot_programs_come_before_the_daemon_and_nobody_waits_for_the_network");
     let seen = guest.saw("reboot.order");
     let wanted = [
-        "Finished late-network.service",
         "Starting cdc-supervisor-fetch.service",
         "Finished cdc-supervisor-fetch.service",
         "Starting cdc-supervisor.service",
@@ -309,6 +345,8 @@ fn at_boot_the_network_comes_first_then_the_programs_then_the_daemon() {
     ];
     let at = |line: &&str| seen.lines().position(|l| l == *line).unwrap_or_else(|| panic!("no {line:?}:\n{seen}"));
     assert!(wanted.iter().map(at).is_sorted(), "{seen}");
+    at(&"Starting late-network.service");
+    assert!(!seen.contains("Finished late-network.service"), "the network was not there yet: {seen}");
 }
 
 #[test]
@@ -431,6 +469,7 @@ fn the_daemon_is_the_last_to_go_when_the_host_runs_out_of_memory() {
 fn the_limits_of_the_unit_reach_the_nodes() {
     let guest = or_skip!(life(), "the_limits_of_the_unit_reach_the_nodes");
     assert_eq!(guest.saw("start.limits"), "262144 262144\n16384");
+    assert_eq!(guest.saw("start.node-limits"), "262144 262144", "what its table asks for, which the unit allows");
 }
 
 #[test]

@@ -13,6 +13,7 @@ os_floor = "64M"
 [command.calm]
 argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
 memory_max = "64M"
+nofile = 262144
 [command.second]
 argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
 memory_max = "64M"
@@ -66,6 +67,8 @@ boot_1() {
   $share/bin/cdc-supervisor --config /var/tmp/x.toml --root /var/tmp/x up --detach >/dev/null 2>&1
   ran another $now/dist/install.sh
   $share/bin/cdc-supervisor --config /var/tmp/x.toml --root /var/tmp/x down >/dev/null 2>&1
+  ran purge-install $now/dist/install.sh --purge
+  ran tree-uninstall $now/dist/install.sh uninstall --release $now
   saw empty.after "$(unpacked)"
 
   step "install.sh, twice"
@@ -85,6 +88,7 @@ boot_1() {
   status start
   systemctl status --no-pager -n 0 "$unit" >"$seen/start.status" 2>&1
   saw start.oom "$(cat "/proc/$(main_pid)/oom_score_adj")" "$(cat "/proc/$(node calm .pid)/oom_score_adj")"
+  saw start.node-limits "$(awk '/^Max open files/ { print $4, $5 }' "/proc/$(node calm .pid)/limits")"
   saw start.limits "$(awk '/^Max open files/ { print $4, $5 }' "/proc/$(main_pid)/limits")" \
     "$(cat /sys/fs/cgroup/system.slice/$unit/pids.max)"
 
@@ -126,13 +130,42 @@ boot_1() {
   status downgrade
   sed -i 's/"schema":99/"schema":1/' $root/state/nodes/second.json
 
+  step "another version while the unit starts: it waits, and the daemon becomes that one"
+  cp $config /var/tmp/quick.toml
+  cat >>$config <<'TOML'
+[command.slow]
+argv = ["/usr/local/bin/fake-daemon", "after=15000", "notify=READY=1"]
+memory_max = "16M"
+[command.slow.probe]
+notify = true
+TOML
+  systemctl stop "$unit"
+  systemctl start --no-block "$unit"
+  await "calm is ready while the unit starts" is calm .state ready
+  status starting-before
+  saw starting.state "$(state)"
+  ran starting $now/dist/install.sh
+  status starting
+  cp /var/tmp/quick.toml $config
+  systemctl reload "$unit"
+
+  step "a package over what install.sh has installed"
+  ran deb-over dpkg --force-confold -i $share/packed/cdc-supervisor_0*.deb
+  status deb-over
+  echo '# by hand' >>/etc/needrestart/conf.d/cdc-supervisor.conf
+
   step "uninstall keeps configuration and data"
   ran uninstall /usr/lib/cdc-supervisor/install.sh uninstall
   saw uninstall.left "$(of_user)"
   saw uninstall.files "$(unpacked)"
   saw uninstall.kept "$(ls $root/state/nodes 2>&1)"
+  rm /etc/needrestart/conf.d/cdc-supervisor.conf
 
   step "the package"
+  echo foreign >/usr/bin/cdc-shim
+  ran deb-beside dpkg --force-confold -i $share/packed/cdc-supervisor_0*.deb
+  saw deb-beside.shim "$(cat /usr/bin/cdc-shim)"
+  rm /usr/bin/cdc-shim
   ran deb-install dpkg --force-confold -i $share/packed/cdc-supervisor_0*.deb
   saw deb.files "$(unpacked)"
   ran deb-foreign $now/dist/install.sh
@@ -154,9 +187,16 @@ boot_1() {
   status deb-unfit
   rm -r /usr/local/lib/real
 
+  sed -i 's/^KillMode=.*/KillMode=control-group/' /usr/lib/systemd/system/$unit
+  ran deb-edited dpkg --force-confold -i $share/packed/cdc-supervisor_9*.deb
+  saw deb-edited.version "$(cdc-supervisor --version)"
+  sed -i 's/^KillMode=.*/KillMode=process/' /usr/lib/systemd/system/$unit
+
   saw deb.before "$(main_pid)"
+  $share/bin/cdc-supervisor --config /var/tmp/x.toml --root /var/tmp/x up --detach >/dev/null 2>&1 # of somebody's own
   ran deb-upgrade env DEBIAN_FRONTEND=noninteractive dpkg --force-confold -i $share/packed/cdc-supervisor_9*.deb
   saw deb.after "$(main_pid)"
+  $share/bin/cdc-supervisor --config /var/tmp/x.toml --root /var/tmp/x down >"$seen/deb-beside.down" 2>&1
   status deb-upgrade
   sha256sum <$etc/supervisor.toml >"$seen/own.deb"
   saw deb.kept "$(ls /usr/lib/cdc-supervisor 2>&1)"
@@ -234,10 +274,11 @@ TOML
   step "the machine is switched off in order"
   systemctl start "$unit"
   status off
-  # a network that takes its time at the next boot
-  printf '%s\n' '[Unit]' Before=network-online.target '[Service]' Type=oneshot 'ExecStart=/bin/sleep 1' \
+  # a network that is not there at the next boot, and who wants it
+  printf '%s\n' '[Unit]' Before=network-online.target '[Service]' Type=oneshot 'ExecStart=/bin/sleep 1000' \
     >/etc/systemd/system/late-network.service
   systemctl -q add-wants network-online.target late-network.service
+  systemctl -q add-wants guest-test.service network-online.target
   powered_off
 }
 
@@ -248,6 +289,9 @@ boot_2() {
   saw reboot.ended "$(jq -r 'select(.kind == "daemon-ended") | .text' $root/state/events.jsonl | tail -1)"
   journalctl -b -o cat --no-pager _PID=1 | sed -n 's/^\(Starting\|Finished\|Started\) \([^ ]*\.service\).*/\1 \2/p' \
     | grep -e late-network -e cdc-supervisor >"$seen/reboot.order"
+  systemctl disable late-network.service >/dev/null 2>&1
+  rm -rf /etc/systemd/system/late-network.service /etc/systemd/system/guest-test.service.wants
+  systemctl kill -s KILL late-network.service
   cdc-supervisor incidents --json >"$seen/reboot-incidents.json" 2>"$seen/reboot-incidents.err"
 
   step "files of the state tree that belong to root"
@@ -272,6 +316,22 @@ boot_2() {
   cp /var/tmp/passwd /etc/passwd
   systemctl stop "$unit"
   systemctl reset-failed "$unit"
+
+  step "the package is removed while nodes run whose user is gone"
+  systemctl start "$unit"
+  status orphaned
+  sed -i '/^cdc-supervisor:/d' /etc/passwd
+  kill -9 "$(main_pid)"
+  await "the unit has failed without its user" failed
+  ran orphaned-remove dpkg -r cdc-supervisor
+  saw orphaned.programs "$(ls /usr/bin/cdc-supervisor)"
+  saw orphaned.nodes "$(pgrep -c fake-daemon)"
+  cp /var/tmp/passwd /etc/passwd
+  systemctl reset-failed "$unit" $nodes 2>/dev/null
+  systemctl start "$unit"
+  status orphaned-again
+  systemctl -q enable "$unit"
+  systemctl stop "$unit"
 
   step "units that were edited"
   refused() { # NAME KEY=VALUE...: a start that the unit's lines do not allow

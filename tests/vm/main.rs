@@ -367,6 +367,21 @@ fn a_daemon_that_dies_in_the_middle_of_a_restart_leaves_every_node_started_anew(
 }
 
 #[test]
+fn a_start_that_gets_nowhere_beside_live_nodes_is_tried_again_and_leaves_them_alone() {
+    let guest = or_skip!(guest(), "a_start_that_gets_nowhere_beside_live_nodes_is_tried_again_and_leaves_them_alone");
+    assert_eq!(node(&guest.json("begins-before"), "stubborn")["state"], "ready");
+    assert_eq!(guest.saw("begins.pids"), "", "{}", guest.journal());
+}
+
+#[test]
+fn a_stop_while_the_next_daemon_begins_stops_the_nodes_all_the_same() {
+    let guest = or_skip!(guest(), "a_stop_while_the_next_daemon_begins_stops_the_nodes_all_the_same");
+    assert_eq!(guest.saw("begins-stop.rc"), "0", "{}", guest.journal());
+    assert_eq!(guest.saw("begins.left"), "", "{}", guest.journal());
+    assert_eq!(guest.saw("begins.state"), "inactive");
+}
+
+#[test]
 fn a_stop_that_takes_too_long_leaves_no_node_behind() {
     let guest = or_skip!(guest(), "a_stop_that_takes_too_long_leaves_no_node_behind");
     assert_eq!(guest.saw("late.result"), "timeout");

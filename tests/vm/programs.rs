@@ -234,6 +234,23 @@ fn install_purges_the_root_that_is_typed_and_names_what_lies_elsewhere() {
 }
 
 #[test]
+fn a_purge_deletes_what_a_link_leads_to_empties_a_mount_point_and_refuses_a_place_right_below_the_top() {
+    let guest = or_skip!(
+        programs(),
+        "a_purge_deletes_what_a_link_leads_to_empties_a_mount_point_and_refuses_a_place_right_below_the_top"
+    );
+    for name in ["link-install", "mounted-install", "mounted-uninstall", "one-install", "one-uninstall"] {
+        ended(guest, name, 0, &[]);
+    }
+    ended(guest, "link", 0, &["purged     /srv/link and /etc/cdc-supervisor"]);
+    assert_eq!(guest.saw("link.there"), "");
+    ended(guest, "mounted", 0, &["kept       /srv/mounted, which is empty", "purged     /srv/mounted"]);
+    assert_eq!(guest.saw("mounted.there"), "/srv/mounted");
+    ended(guest, "one", 8, &["/one is too near to / to be deleted as a whole; nothing was done"]);
+    assert_eq!(guest.saw("one.there"), "/one /etc/cdc-supervisor /usr/bin/cdc-supervisor");
+}
+
+#[test]
 fn a_purge_of_the_package_names_every_place_with_data_wherever_the_root_lies() {
     let guest = or_skip!(programs(), "a_purge_of_the_package_names_every_place_with_data_wherever_the_root_lies");
     ended(guest, "deb-another", 1, &["another daemon runs", "/var/tmp/x", "down"]);

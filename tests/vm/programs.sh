@@ -247,6 +247,35 @@ saw purge-wrong.there "$(there)"
 typed purge /data/cdc
 saw purge.there "$(there)"
 
+step "a purge of a root that is a link, that is a mount point, that lies right below /"
+left() { find "$@" $etc /usr/bin/cdc-supervisor -maxdepth 0 2>/dev/null | paste -sd' ' -; }
+anew() { # NAME ROOT
+  mkdir -p $etc
+  configure "root = \"$2\"" ''
+  ran "$1" $share/packed/now/dist/install.sh
+}
+mkdir -p /data/real/cdc/state
+ln -s /data/real/cdc /srv/link
+anew link-install /srv/link
+ran link /usr/lib/cdc-supervisor/install.sh uninstall --purge --confirm /srv/link
+saw link.there "$(left /srv/link /data/real/cdc)"
+mkdir -p /srv/mounted
+mount -t tmpfs none /srv/mounted
+mkdir /srv/mounted/state
+touch /srv/mounted/state/file
+anew mounted-install /srv/mounted
+ran mounted-uninstall /usr/lib/cdc-supervisor/install.sh uninstall
+# what an uninstall has kept, later
+ran mounted $share/packed/now/dist/install.sh uninstall --purge --confirm /srv/mounted
+saw mounted.there "$(left /srv/mounted)" "$(ls -A /srv/mounted)"
+umount /srv/mounted
+mkdir /one
+anew one-install /one
+ran one /usr/lib/cdc-supervisor/install.sh uninstall --purge --confirm /one
+saw one.there "$(left /one)"
+ran one-uninstall /usr/lib/cdc-supervisor/install.sh uninstall
+rm -rf /one $etc
+
 step "the package's purge, with the root elsewhere"
 package=$(echo $share/packed/cdc-supervisor_*.deb)
 begin() { # data elsewhere, and a configuration that says so
