@@ -15,6 +15,8 @@ pub enum Product {
     Mysql,
     /// Spring Boot applications: the UI.
     Spring,
+    /// Debezium, in a Kafka Connect that runs as a command.
+    Debezium,
     /// What the JVM itself says, in all of them.
     Jvm,
     /// Every kind of node, commands too: words of the kernel.
@@ -30,10 +32,14 @@ impl Product {
             | (Product::Mysql, NodeKind::Mysql)
             | (Product::Spring | Product::Jvm, NodeKind::KafkaUi)
             // tools of Kafka's run as commands, too
-            | (Product::Kafka | Product::Spring | Product::Jvm, NodeKind::Command) => true,
+            | (Product::Kafka | Product::Debezium | Product::Spring | Product::Jvm, NodeKind::Command) => true,
             // what Kafka's clients log inside the UI is about brokers, and ends nothing there
             (Product::Kafka, NodeKind::Zookeeper | NodeKind::Mysql | NodeKind::KafkaUi)
             | (Product::Zookeeper, NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::KafkaUi | NodeKind::Command)
+            | (
+                Product::Debezium,
+                NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Mysql | NodeKind::KafkaUi,
+            )
             | (Product::Jvm, NodeKind::Mysql)
             | (Product::Spring, NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Mysql)
             | (
@@ -82,27 +88,32 @@ impl Known {
     }
 }
 
+/// The entries of a list, in their order.
+fn of(list: &'static [&'static [Known]]) -> impl Iterator<Item = &'static Known> {
+    list.iter().copied().flatten()
+}
+
 /// The entry of a line that explains why a node of `kind` ends or cannot go on; the most specific comes first.
 ///
 /// Worth asking of a node that runs, too: a 3.5.2 broker whose port is taken logs so and goes on as "started", registered
 /// in ZooKeeper, with a listener missing (tried).
 pub fn fatal(kind: NodeKind, line: &str) -> Option<&'static Known> {
-    known::FATAL.iter().find(|known| known.behind.is_none() && known.matches(kind, line))
+    of(known::FATAL).find(|known| known.behind.is_none() && known.matches(kind, line))
 }
 
 /// The same of a line behind another one.
 fn fatal_behind(kind: NodeKind, before: &str, line: &str) -> Option<&'static Known> {
-    known::FATAL.iter().find(|k| k.behind.is_some_and(|words| before.contains(words)) && k.matches(kind, line))
+    of(known::FATAL).find(|k| k.behind.is_some_and(|words| before.contains(words)) && k.matches(kind, line))
 }
 
 /// The entry of a line that means more than it says, and ends nothing.
 pub fn noted(kind: NodeKind, line: &str) -> Option<&'static Known> {
-    known::NOTED.iter().find(|known| known.matches(kind, line))
+    of(known::NOTED).find(|known| known.matches(kind, line))
 }
 
 /// The entry of a line that looks bad and is not, or not for a while ([`Known::passes`]).
 pub fn harmless(kind: NodeKind, line: &str) -> Option<&'static Known> {
-    known::HARMLESS.iter().find(|known| known.matches(kind, line))
+    of(known::HARMLESS).find(|known| known.matches(kind, line))
 }
 
 /// The line among `lines` that explains an end best: one that no restart cures before one that it might, one that says what the matter
@@ -173,9 +184,10 @@ mod tests {
     #[test]
     fn every_entry_can_be_reached_and_is_complete() {
         type Find = fn(NodeKind, &str) -> Option<&'static Known>;
-        let lists: [(&[Known], Find); 3] = [(known::FATAL, fatal), (known::NOTED, noted), (known::HARMLESS, harmless)];
+        type List = &'static [&'static [Known]];
+        let lists: [(List, Find); 3] = [(known::FATAL, fatal), (known::NOTED, noted), (known::HARMLESS, harmless)];
         for (nth, (list, find)) in lists.into_iter().enumerate() {
-            for known in list {
+            for known in of(list) {
                 assert!(!known.parts.is_empty() && !known.meaning.is_empty(), "{known:?}");
                 assert_eq!((known.cause.is_some(), known.remedy.is_empty()), (nth == 0, nth == 2), "{known:?}");
                 assert!(known.passes.is_none() || nth == 2, "{known:?}");
@@ -195,7 +207,7 @@ mod tests {
 
     #[test]
     fn no_line_is_in_two_lists() {
-        for known in known::HARMLESS.iter().chain(known::NOTED) {
+        for known in of(known::HARMLESS).chain(of(known::NOTED)) {
             let line = known.parts.join(" ");
             for kind in KINDS {
                 let found = [fatal(kind, &line), noted(kind, &line), harmless(kind, &line)];

@@ -103,7 +103,7 @@ fn by_code(kind: NodeKind, code: i32) -> Ended {
         ),
         4 => (
             Cause::PortTaken,
-            "ZooKeeper's admin server found its port taken",
+            "ZooKeeper's admin server could not start, most often because its port (8080) is taken",
             "take admin.enableServer out of zookeeper.properties",
         ),
         10 => (
