@@ -312,18 +312,54 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
     }
 }
 
-/// Of the stores only MySQL is wanted up when the snapshot begins; its program is not there, so it waits.
+/// A daemon, and a snapshot that it is held in: whoever is answered meanwhile is answered in the middle of it. Of the stores only MySQL is
+/// wanted up when it begins; its program is not there, so it waits.
+fn in_the_middle_of_a_snapshot(bench: &Bench) -> (Client, Client) {
+    let run = daemon(bench);
+    ok(bench, &["stop", "zookeeper", "broker-1"]);
+    bench.arm("snapshot.begun delay=15000");
+    let snapshot = bench.spawn(&["snapshot", "create", "second", "--stop"]);
+    let at = bench.pair.dir().join("failpoints.at");
+    until(STATE_LIMIT, "the snapshot begins", || if at.exists() { Ok(()) } else { Err("it does not".into()) });
+    (run, snapshot)
+}
+
+/// The next daemon, when it has undone what was left.
+fn undone(bench: &Bench) -> Client {
+    let run = daemon(bench);
+    until(STATE_LIMIT, "what was left is undone", || match bench.path("state/operation.json").exists() {
+        true => Err("its record is there".into()),
+        false => Ok(()),
+    });
+    run
+}
+
+/// Nobody was told that it holds, so either is right, and it is by what is on record.
+#[test]
+fn a_stop_that_its_daemon_died_over_while_data_are_copied_holds_when_it_is_on_record() {
+    for point in all_points(&["state/operation.json"]).iter().filter(|point| point.starts_with("write.")) {
+        let bench = prepared();
+        let (run, snapshot) = in_the_middle_of_a_snapshot(&bench);
+        bench.arm(&format!("{point} kill"));
+        let stop = bench.run(&["stop", "mysql", "--anyway"]);
+        assert!(bench.hit() && stop.code != Some(0), "{point} is never reached\n{stop}");
+        for client in [snapshot, run] {
+            drop(client.try_wait_for(STATE_LIMIT));
+        }
+        let run = undone(&bench);
+        let expected = if point.starts_with("write.renamed") { "down" } else { "up" };
+        assert_eq!(bench.node("mysql").unwrap()["wanted"], expected, "{point}");
+        assert_eq!(snapshots(&bench), ["first"], "{point}: half a snapshot is none");
+        nothing_is_beside(&bench, point);
+        is_ended(&bench, run);
+    }
+}
+
 #[test]
 fn what_somebody_stops_while_data_are_copied_stays_down_and_topics_wait() {
     for killed in [false, true] {
         let bench = prepared();
-        let run = daemon(&bench);
-        ok(&bench, &["stop", "zookeeper", "broker-1"]);
-        // Held there: whoever is answered meanwhile is answered in the middle of it.
-        bench.arm("snapshot.begun delay=15000");
-        let snapshot = bench.spawn(&["snapshot", "create", "second", "--stop"]);
-        let at = bench.pair.dir().join("failpoints.at");
-        until(STATE_LIMIT, "the snapshot begins", || if at.exists() { Ok(()) } else { Err("it does not".into()) });
+        let (run, snapshot) = in_the_middle_of_a_snapshot(&bench);
         bench.arm(if killed { "snapshot.synced kill" } else { "" });
         for arguments in [&["stop", "mysql"][..], &["topics", "apply"], &["topics", "remove", "x", "--confirm", "x"]] {
             let refused = bench.run(arguments);
@@ -334,12 +370,7 @@ fn what_somebody_stops_while_data_are_copied_stays_down_and_topics_wait() {
         let run = if killed {
             assert!(bench.hit() && made.code != Some(0), "{made}");
             drop(run.try_wait_for(STATE_LIMIT));
-            let run = daemon(&bench);
-            until(STATE_LIMIT, "what was left is undone", || match bench.path("state/operation.json").exists() {
-                true => Err("its record is there".into()),
-                false => Ok(()),
-            });
-            run
+            undone(&bench)
         } else {
             let told = "left down, because somebody stopped them meanwhile: mysql";
             assert!(made.code == Some(0) && made.stdout.contains(told), "{made}");

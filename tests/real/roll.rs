@@ -72,7 +72,10 @@ fn without_zookeeper(stack: &Stack) {
     stack.ok(&["start", "zookeeper"]);
     let output = rolling.wait(VERB_LIMIT);
     assert_eq!(output.code, Some(0), "{output}");
-    assert!(output.stderr.contains("waits: zookeeper is not ready"), "it says for what it waits\n{output}");
+    assert!(
+        output.stderr.contains("waits before broker-1: zookeeper is not ready"),
+        "it says for what it waits\n{output}"
+    );
     assert_ne!(stack.pid("broker-1"), pid);
 }
 

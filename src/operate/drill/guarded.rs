@@ -204,7 +204,7 @@ mod tests {
         let failed = Failure { cause: Cause::DiskFull, what: "the disk is full".into(), remedy: "make room".into() };
         not("broker-2 failed (disk-full)", &|n| n.failure = Some(failed.clone()));
         not("broker-2 runs, and 61M are free", &|n| {
-            n.process = Some(ProcessId { pid: 1, start_ticks: 1, boot_id: "b".into() })
+            n.process = Some(ProcessId { pid: 1, start_ticks: 1, boot_id: "b".into() });
         });
         for cause in [Cause::Crashed, Cause::DiskFull, Cause::KilledAfterGrace] {
             not("was not stopped for want of room", &|n| n.last_exit = exit(cause, 4));
