@@ -251,6 +251,27 @@ fn a_node_that_a_drill_had_ordered_down_is_started_by_the_next_daemon() {
 }
 
 #[test]
+fn what_somebody_stopped_while_a_drill_ran_stays_down_with_the_next_daemon() {
+    let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
+    root.expect_log("was cut short with its daemon");
+    root.up();
+    root.ok(&["stop", "a", "b"]);
+    kill_daemon(&root);
+    leave(&root, &serde_json::json!({"down": ["a", "b"]}));
+    let file = root.path().join("state/operation.json");
+    let mut record: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    record["left_down"] = serde_json::json!(["a"]);
+    fs::write(&file, record.to_string()).unwrap();
+    root.up();
+    root.await_node("b", "it is ready again", |n| n["state"] == "ready");
+    until(STATE_LIMIT, "that is told", || {
+        let told = told(&root);
+        if told.contains("started b again") { Ok(()) } else { Err(told) }
+    });
+    assert_eq!(root.node("a")["state"], "down");
+}
+
+#[test]
 fn what_a_drill_could_not_remove_is_tried_again_when_everything_is_whole() {
     let root = Root::new(&[fake("a", &[])]);
     root.up();
