@@ -231,6 +231,8 @@ fn into(
         secrets: Vec::new(),
         secret_digests: secrets::Digests::new(),
         dynamic: dynamic::copy(layout, stores.iter().map(|store| &store.node))?,
+        // One that is torn says nothing: the next drill removes what it is about.
+        drill_left: fs::read_optional(&layout.drill_left())?.and_then(|text| serde_json::from_str(&text).ok()),
         stores: Vec::new(),
     };
     for store in stores.iter().filter(|store| store.dir.exists()) {

@@ -262,13 +262,17 @@ fn what_somebody_stopped_while_a_drill_ran_stays_down_with_the_next_daemon() {
     let mut record: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
     record["left_down"] = serde_json::json!(["a"]);
     fs::write(&file, record.to_string()).unwrap();
-    root.up();
+    // `up` would start all of them.
+    let run = root.spawn(&["run", "--no-fetch"]);
+    root.await_daemon_node("a");
     root.await_node("b", "it is ready again", |n| n["state"] == "ready");
     until(STATE_LIMIT, "that is told", || {
         let told = told(&root);
         if told.contains("started b again") { Ok(()) } else { Err(told) }
     });
     assert_eq!(root.node("a")["state"], "down");
+    root.down();
+    drop(run.wait(STATE_LIMIT));
 }
 
 #[test]
