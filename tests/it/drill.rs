@@ -335,3 +335,24 @@ fn a_node_that_has_failed_keeps_no_order_waiting_for_what_a_drill_left() {
     let steps = root.ok(&["events", "--json"]).stdout;
     assert!(steps.contains("what it left is being undone: its table removed"), "{steps}");
 }
+
+#[test]
+fn nothing_is_verified_while_something_takes_nodes_away() {
+    let root = Root::new(&[fake("a", &[]), fake("never", &[]).exec(&["/bin/false"])]);
+    root.expect_log("");
+    let first = root.spawn(&["run", "--no-fetch"]);
+    root.await_daemon_node("never");
+    root.ok(&["stop", "never"]);
+    kill_daemon(&root);
+    drop(first.wait(STATE_LIMIT));
+    leave(&root, &serde_json::json!({"down": ["never"]}));
+    let run = root.spawn(&["run", "--no-fetch"]);
+    // What the drill left is being undone for as long as that node starts.
+    until(STATE_LIMIT, "it stands back", || {
+        let output = root.run(&["verify"]);
+        let stands_back = output.code == Some(8) && output.stderr.contains("nothing is verified meanwhile");
+        if stands_back { Ok(()) } else { Err(output.to_string()) }
+    });
+    root.down();
+    drop(run.wait(STATE_LIMIT));
+}
