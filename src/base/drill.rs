@@ -312,6 +312,9 @@ pub struct Tally {
     pub late: u64,
     /// There more than once.
     pub duplicated: u64,
+    /// Of those what had been acknowledged before anything was broken.
+    #[serde(skip)]
+    pub duplicated_before: u64,
     /// Behind a later one of the same partition.
     pub out_of_order: u64,
     /// There and not ours, or never sent.

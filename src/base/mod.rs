@@ -23,7 +23,7 @@ pub use event::{EventKind, EventLine, OrderedBy};
 pub use ids::{Incarnation, NodeKind, NodeName};
 pub use launched::Launched;
 pub use outcome::{Cause, ExitRecord, ExitStatus};
-pub use paths::Layout;
+pub use paths::{BALLAST_BESIDE, Layout};
 pub use reason::Reason;
 pub use time::{Moment, Timestamp};
 pub use units::{ByteSize, Port};

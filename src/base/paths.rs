@@ -6,6 +6,9 @@ use std::path::{Path, PathBuf};
 /// Longest path the kernel takes for a unix socket: `sun_path` is 108 bytes with its NUL (unix(7)).
 pub const SOCKET_PATH_MAX: usize = 107;
 
+/// The name of a file beside a data directory that holds room on its file system, where that is not the root's own.
+pub const BALLAST_BESIDE: &str = ".cdc-supervisor-ballast";
+
 /// The root directory and what lies where below it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Layout {

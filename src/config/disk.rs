@@ -25,6 +25,43 @@ impl Default for Disk {
     }
 }
 
+/// Of one file system, bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Marks {
+    /// The ballast; 0: none.
+    pub ballast: u64,
+    /// Told below this.
+    pub low: u64,
+    /// Brokers are stopped below this.
+    pub stop: u64,
+    /// And started again from here on.
+    pub resume: u64,
+}
+
+const MIB: u64 = 1 << 20;
+const GIB: u64 = 1 << 30;
+
+/// From which size on a file system gets a ballast by itself: on a smaller one it would be a part worth missing.
+const BALLAST_FROM: u64 = 10 * GIB;
+
+impl Disk {
+    /// Those of a file system of this size. Where the file says nothing: 2 GB, 512 MB and 1 GB, on a small one a tenth, a
+    /// thirty-second and a sixteenth of it; the ballast 256 MB, or a hundredth.
+    pub fn marks(&self, total: u64) -> Marks {
+        let or = |set: Option<ByteSize>, most: u64, part: u64| set.map_or((total / part).min(most), |size| size.0);
+        let by_itself = if total >= BALLAST_FROM { (total / 100).min(256 * MIB) } else { 0 };
+        let resume = or(self.resume, GIB, 16);
+        // A file that says only one of the two gets the other beside it.
+        let stop = match self.stop {
+            Some(stop) => stop.0,
+            None => (total / 32).min(512 * MIB).min(resume / 2),
+        };
+        let resume = if resume > stop { resume } else { stop + stop / 2 };
+        let low = or(self.low, 2 * GIB, 10).max(stop);
+        Marks { ballast: self.ballast.map_or(by_itself, |size| size.0), low, stop, resume }
+    }
+}
+
 /// Less than a megabyte is no room for anything; more than a terabyte is a mistake.
 const ROOM: RangeInclusive<ByteSize> = ByteSize::mib(1)..=ByteSize::gib(1024);
 

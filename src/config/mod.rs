@@ -37,7 +37,7 @@ pub use check::{
     BROKER_HEAP_MIN, BROKER_NATIVE, KAFKA_UI_HEAP_MIN, KAFKA_UI_NATIVE, ZOOKEEPER_HEAP_MIN, ZOOKEEPER_NATIVE,
     derived_heap, largest_heap,
 };
-pub use disk::Disk;
+pub use disk::{Disk, Marks};
 pub use error::{ConfigError, ConfigErrors};
 pub use ledger::{Ledger, LedgerLine, check_ledger};
 pub use plan::{

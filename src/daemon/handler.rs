@@ -301,6 +301,11 @@ impl Shared {
     }
 
     async fn verify(&self, out: &AnswerSink) {
+        let hint = Some("verify again when it has ended; `cdc-supervisor events -f` shows how far it is");
+        // What it would find is that nodes are away on purpose.
+        if let Some(other) = self.operations.takes_nodes_away() {
+            return out.send(refused(8, format!("{other}; nothing is verified meanwhile"), hint));
+        }
         let mut report = |text: String| out.progress(text);
         let applied = self.reloads.applied();
         let mut found = verify::verify(&applied.targets, &mut report).await;
@@ -316,6 +321,13 @@ impl Shared {
         found.extend(drilled::rows(&self.layout, applied.targets.kafka.is_some()).await);
         let checks: Vec<Checked> = found.into_iter().map(checked).collect();
         let ok = checks.iter().all(|c| c.ok);
+        if let Some(other) = self.operations.takes_nodes_away().filter(|_| !ok) {
+            return out.send(refused(
+                8,
+                format!("{other}, begun while it was verified: what fails may be its doing"),
+                hint,
+            ));
+        }
         out.send(Answer::Verdict(Verdict { schema: 1, at: clock::wall(), ok, checks }));
     }
 

@@ -3,7 +3,7 @@
 
 use super::inputs::Applied;
 use crate::{
-    base::{Layout, NodeName, OrderedBy, recipe::PrepareStep},
+    base::{Layout, Moment, NodeName, OrderedBy, recipe::PrepareStep, units::human_duration},
     control::{server::AnswerSink, wire::Answer},
     engine::{EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Snapshot, disk::NO_ROOM},
     lifecycle::Wanted,
@@ -12,8 +12,15 @@ use crate::{
         exchange::{self, Wanted as Restore},
     },
     operate::operation::{Kind, Operations, Record, Refused},
+    sys::clock,
 };
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
+use tokio::time::sleep;
+
+/// How long nodes that were stopped may wait without any process of theirs (for a name that somebody else holds, for a ZooKeeper that does
+/// not tell) while other operations are kept away: as long as a drill waits for what it undoes.
+const WITHIN: Duration = Duration::from_secs(180);
+const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// What is to be done with the stores.
 #[derive(Clone, Debug)]
@@ -128,7 +135,10 @@ pub(super) async fn carry_out(
         });
     }
     let (again, left) = still_wanted(&again, &running.left_down());
-    let started = start_again(site.engine, &again, out).await;
+    if !again.is_empty() {
+        out.progress("starting the nodes again");
+    }
+    let started = start_again(site.engine, &again).await;
     let words = match (&done, &started) {
         (Ok(_), Ok(())) => "done",
         (Err(_), Ok(())) => "not done; the data are as they were",
@@ -184,18 +194,19 @@ fn still_wanted(again: &[NodeName], left_down: &[NodeName]) -> (Vec<NodeName>, O
     (again.into_iter().cloned().collect(), (!words.is_empty()).then(|| words.join("; ")))
 }
 
-/// Starts the nodes that were wanted up; done when they serve, or when all that is missing is room on disk: that may take for ever,
-/// and nothing could be started by hand meanwhile.
-async fn start_again(engine: &Handle, nodes: &[NodeName], out: &AnswerSink) -> Result<(), Answer> {
+/// Starts the nodes that were wanted up; done when they serve, or when all that is missing is room on disk, or nothing has come of it for
+/// long: that may take for ever, and nothing could be started by hand meanwhile.
+async fn start_again(engine: &Handle, nodes: &[NodeName]) -> Result<(), Answer> {
     if nodes.is_empty() {
         return Ok(());
     }
-    out.progress("starting the nodes again");
+    let mut patience = Patience { serve: 0, since: clock::now() };
     let mut changes = engine.watch();
     let ordered = engine.order(start(nodes));
     tokio::pin!(ordered);
     loop {
-        let held = without_room(&changes.borrow_and_update(), nodes);
+        let snapshot = changes.borrow_and_update().clone();
+        let held = without_room(&snapshot, nodes);
         if !held.is_empty() {
             return Err(Answer::Refused {
                 exit: 6,
@@ -204,11 +215,49 @@ async fn start_again(engine: &Handle, nodes: &[NodeName], out: &AnswerSink) -> R
                 hint: Some("they start by themselves when there is room".into()),
             });
         }
+        let stuck = patience.is_over(&snapshot, nodes, clock::now());
+        if !stuck.is_empty() {
+            return Err(Answer::Refused {
+                exit: 6,
+                message: format!(
+                    "not all nodes serve again, and nothing has come of it for {}",
+                    human_duration(WITHIN)
+                ),
+                causes: stuck,
+                hint: Some("they are wanted up, and start by themselves when they can".into()),
+            });
+        }
         tokio::select! {
             done = &mut ordered => return done.map(drop).map_err(rejected),
             // One that has ended is answered by the order.
             Ok(()) = changes.changed() => {}
+            () = sleep(LOOK_EVERY) => {}
         }
+    }
+}
+
+/// How long it is waited for nodes of which nothing comes.
+struct Patience {
+    /// How many of them served.
+    serve: usize,
+    /// When one came to serve last, or one that does not had a process.
+    since: Moment,
+}
+
+impl Patience {
+    /// The nodes that do not serve, with their words, when it is over; none: it is not. One that has a process is bound by its own deadline.
+    fn is_over(&mut self, snapshot: &Snapshot, nodes: &[NodeName], now: Moment) -> Vec<String> {
+        let of: Vec<&NodeSnapshot> =
+            snapshot.nodes.iter().filter(|n| nodes.contains(&n.name)).map(AsRef::as_ref).collect();
+        let missing: Vec<&&NodeSnapshot> = of.iter().filter(|n| !n.serves).collect();
+        let serve = of.len() - missing.len();
+        if serve > self.serve || missing.iter().any(|n| n.process.is_some()) {
+            (self.serve, self.since) = (serve, now);
+        }
+        if now.since(self.since) < WITHIN {
+            return Vec::new();
+        }
+        missing.iter().map(|n| format!("{}: {}", n.name, n.detail)).collect()
     }
 }
 
@@ -237,9 +286,13 @@ pub(super) async fn undo(record: &Record, engine: &Handle) -> String {
     let left = left.map_or_else(String::new, |left| format!("; {left}"));
     let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
     let names = names.join(", ");
-    match engine.order(start(&nodes)).await {
-        Ok(_) => format!("{names} were stopped for it and serve again{left}"),
-        Err(e) => format!("{names} were stopped for it and do not all serve again: {e:?}{left}"),
+    match start_again(engine, &nodes).await {
+        Ok(()) => format!("{names} were stopped for it and serve again{left}"),
+        Err(Answer::Refused { message, causes, .. }) => {
+            let why: Vec<String> = std::iter::once(message).chain(causes).collect();
+            format!("{names} were stopped for it and do not all serve again: {}{left}", why.join("; "))
+        }
+        Err(other) => format!("{names} were stopped for it and do not all serve again: {other:?}{left}"),
     }
 }
 
@@ -259,6 +312,7 @@ impl Site<'_> {
         part: Part,
     ) -> Result<Vec<String>, Answer> {
         let (layout, errand, stores, out) = (self.layout.clone(), errand.clone(), stores.to_vec(), out.clone());
+        let disk = self.applied.plan.disk;
         let steps = self.applied.recipes.iter().flat_map(|recipe| &recipe.prepare);
         let versions: Vec<_> = steps
             .filter_map(|step| if let PrepareStep::DataVersion(version) = step { Some(version.clone()) } else { None })
@@ -268,7 +322,8 @@ impl Site<'_> {
             let restored = |name, only| Restore { name, only, versions: &versions };
             match (part, &errand) {
                 (Part::Look, Errand::Snapshot { name }) => {
-                    stores::could_create(&layout, &stores, name).map(|()| Vec::new())
+                    let could = stores::could_create(&layout, &stores, name);
+                    could.and_then(|()| stores::leaves_room(&layout, &stores, &disk)).map(|()| Vec::new())
                 }
                 (Part::Look, Errand::Restore { name, only }) => {
                     let wanted = restored(name, *only);
@@ -344,6 +399,34 @@ mod tests {
         assert_eq!(again, all[2..]);
         assert!(left.unwrap().ends_with("meanwhile: zookeeper, broker-1"), "somebody stopped both");
         assert_eq!(still_wanted(&[zookeeper], &[mysql]).1, None, "it was not wanted up before");
+    }
+
+    #[test]
+    fn nodes_of_which_nothing_comes_are_not_waited_for_for_ever() {
+        let node = |id: u32, state: &'static str, runs: bool| {
+            let mut node = NodeSnapshot::sample(NodeName::broker(id), NodeKind::Broker(id), state, 1);
+            node.serves = state == "ready";
+            node.process = node.process.filter(|_| runs);
+            node.detail = "waits: session 0x7 has held the name".into();
+            Arc::new(node)
+        };
+        let names: Vec<NodeName> = (1..=2).map(NodeName::broker).collect();
+        let began = clock::now();
+        let mut patience = Patience { serve: 0, since: began };
+        let mut told = |nodes: Vec<Arc<NodeSnapshot>>, after: u64| {
+            let snapshot = Snapshot { nodes, ending: false };
+            patience.is_over(&snapshot, &names, began + Duration::from_secs(after))
+        };
+        let waits = || node(2, "waiting", false);
+        assert!(told(vec![node(1, "starting", true), waits()], 100).is_empty());
+        assert!(told(vec![node(1, "ready", true), waits()], 200).is_empty(), "one came to serve");
+        assert!(told(vec![node(1, "ready", true), waits()], 379).is_empty());
+        assert_eq!(
+            told(vec![node(1, "ready", true), waits(), node(3, "waiting", false)], 380),
+            ["broker-2: waits: session 0x7 has held the name"]
+        );
+        assert!(told(vec![node(1, "ready", true), node(2, "starting", true)], 381).is_empty(), "it may start by now");
+        assert!(told(vec![node(1, "ready", true), node(2, "ready", true)], 900).is_empty());
     }
 
     #[test]

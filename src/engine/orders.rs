@@ -278,9 +278,21 @@ impl Handle {
         snapshot: Snapshot,
         answer: impl Fn(EngineOrder) -> OrderReply + Send + 'static,
     ) -> Self {
+        Self::answering_after(layout, snapshot, Duration::ZERO, answer)
+    }
+
+    /// The same, and it takes its time.
+    #[cfg(test)]
+    pub(crate) fn answering_after(
+        layout: &Layout,
+        snapshot: Snapshot,
+        after: Duration,
+        answer: impl Fn(EngineOrder) -> OrderReply + Send + 'static,
+    ) -> Self {
         let (orders, mut taken) = mpsc::channel::<Ordered>(8);
         tokio::spawn(async move {
             while let Some((order, _, reply)) = taken.recv().await {
+                tokio::time::sleep(after).await;
                 drop(reply.send(answer(order)));
             }
         });

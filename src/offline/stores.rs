@@ -17,14 +17,21 @@ pub use manifest::{Manifest, Set, snapshot_name};
 
 use super::status;
 use crate::{
-    base::{ByteSize, Layout, NodeName, Timestamp},
-    config::Plan,
+    base::{BALLAST_BESIDE, ByteSize, Layout, NodeName, Timestamp},
+    config::{Disk, Plan},
     services::identity::{MARKER, Marker},
-    sys::{clock, error::SysError, failpoint::fail_point, fs},
+    sys::{
+        clock,
+        error::SysError,
+        failpoint::fail_point,
+        fs, mounts,
+        room::{Held, held},
+    },
 };
 use manifest::StoreCopy;
 use std::{
     fmt,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
 
@@ -101,6 +108,8 @@ pub struct Alone {
     pub layout: Layout,
     /// The plan's.
     pub stores: Vec<Store>,
+    /// What is kept free where they are.
+    pub disk: Disk,
     _lock: fs::Lock,
 }
 
@@ -116,7 +125,7 @@ impl Alone {
         if let Some(finished) = exchange::finish(&layout, &stores)? {
             told(finished);
         }
-        Ok(Self { layout, stores, _lock: lock })
+        Ok(Self { layout, stores, disk: plan.disk, _lock: lock })
     }
 }
 
@@ -152,6 +161,26 @@ pub fn could_create(layout: &Layout, stores: &[Store], name: &str) -> Result<(),
     clear_parts(layout)?;
     fs::make_dir(&place, 0o700)?;
     room::enough(stores.iter().map(|store| (store.dir.as_path(), place.as_path())))
+}
+
+/// Whether a snapshot leaves so much of each file system that holds data that no node is held down for want of room afterwards: what is
+/// held down starts again from `resume` on, when a ballast that was given up has its room back, too.
+pub fn leaves_room(layout: &Layout, stores: &[Store], disk: &Disk) -> Result<(), StoreError> {
+    let device = |dir: &Path| std::fs::metadata(dir).map(|meta| meta.dev()).ok();
+    let stays = |of: u64, there: &Path| {
+        let on_it: Vec<&Path> = stores.iter().map(|s| s.dir.as_path()).filter(|dir| device(dir) == Some(of)).collect();
+        if !disk.guard || on_it.is_empty() {
+            return Ok(0);
+        }
+        let system = mounts::file_system(there)?;
+        let marks = disk.marks(system.total);
+        let beside = on_it.iter().filter_map(|dir| dir.parent()).map(|dir| dir.join(BALLAST_BESIDE));
+        let of_root = (device(layout.root()) == Some(of)).then(|| layout.ballast());
+        let given = of_root.into_iter().chain(beside).any(|path| held(&path) == Held::Given);
+        Ok(marks.resume + if given { marks.ballast } else { 0 })
+    };
+    let place = layout.snapshots();
+    room::beside(stores.iter().map(|store| (store.dir.as_path(), place.as_path())), stays)
 }
 
 fn places(stores: &[Store]) -> Vec<together::Place<'_>> {
@@ -202,6 +231,8 @@ fn into(
         secrets: Vec::new(),
         secret_digests: secrets::Digests::new(),
         dynamic: dynamic::copy(layout, stores.iter().map(|store| &store.node))?,
+        // One that is torn says nothing: the next drill removes what it is about.
+        drill_left: fs::read_optional(&layout.drill_left())?.and_then(|text| serde_json::from_str(&text).ok()),
         stores: Vec::new(),
     };
     for store in stores.iter().filter(|store| store.dir.exists()) {

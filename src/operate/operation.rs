@@ -49,6 +49,8 @@ pub enum Kind {
 impl Kind {
     /// Those that work on the data of nodes that are down for it.
     const DOWN: [Kind; 3] = [Kind::Snapshot, Kind::Restore, Kind::Reset];
+    /// Those that start again what they have had down.
+    const STARTING: [Kind; 4] = [Kind::Snapshot, Kind::Restore, Kind::Reset, Kind::Drill];
 
     /// The word in the record, and in sentences ("a roll is under way").
     pub fn as_str(self) -> &'static str {
@@ -266,7 +268,8 @@ impl Operations {
     /// does the daemon after this one. On record when this returns.
     pub fn leave_down(&self, nodes: &[NodeName]) -> Result<(), SysError> {
         let mut running = self.0.running();
-        let Some(mut record) = running.clone().filter(|r| Kind::DOWN.iter().any(|kind| kind.as_str() == r.kind)) else {
+        let Some(mut record) = running.clone().filter(|r| Kind::STARTING.iter().any(|kind| kind.as_str() == r.kind))
+        else {
             return Ok(());
         };
         let new = nodes.iter().filter(|node| !record.left_down.contains(node)).cloned().collect::<Vec<_>>();
@@ -416,6 +419,15 @@ impl Running {
     /// Nodes that somebody has stopped since it began.
     pub fn left_down(&self) -> Vec<NodeName> {
         self.of.running().as_ref().map_or_else(Vec::new, |record| record.left_down.clone())
+    }
+
+    /// Of these the ones that are started again, asked later.
+    pub fn still_wanted(&self, nodes: Vec<NodeName>) -> impl FnOnce() -> Vec<NodeName> + Send + 'static {
+        let of = Arc::clone(&self.of);
+        move || {
+            let left = of.running().as_ref().map_or_else(Vec::new, |record| record.left_down.clone());
+            nodes.into_iter().filter(|node| !left.contains(node)).collect()
+        }
     }
 
     /// Its record as it is now; none: it has ended.
@@ -578,6 +590,16 @@ mod tests {
         drop(reload);
         assert!(told(&operations).is_empty());
         drop(operations.begin(Kind::Drill, "mysql-kill", None).unwrap());
+    }
+
+    #[test]
+    fn what_somebody_stops_while_a_drill_runs_is_none_of_what_it_starts_again() {
+        let (_dir, _layout, operations) = root();
+        let drill = operations.begin(Kind::Drill, "two-brokers", BY).unwrap();
+        let again = drill.still_wanted(vec![NodeName::broker(1), NodeName::broker(2)]);
+        operations.leave_down(&[NodeName::broker(2)]).unwrap();
+        assert_eq!((again(), drill.left_down()), (vec![NodeName::broker(1)], vec![NodeName::broker(2)]));
+        assert!(operations.keeps_down().is_none(), "others are started beside it");
     }
 
     #[tokio::test]

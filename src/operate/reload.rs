@@ -40,6 +40,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// and a wrong argument ends a program within milliseconds.
 const STEADY: Duration = Duration::from_secs(1);
 
+/// How long a node may take to be back, in which it neither ends (its grace) nor starts (its deadline moves with what it does): another
+/// broker is not restarted before, and `--max-wait` is about what is waited for before a restart.
+const BACK_WITHIN: Duration = Duration::from_secs(120);
+
+/// What is said of a restart for which leaders are not waited for.
+pub(super) const NOT_WAITED: &str =
+    "leaders are not waited for: kafka.elect_preferred or a broker's auto.leader.rebalance.enable is false";
+
 /// What is to be done.
 #[derive(Debug)]
 pub struct Work {
@@ -51,7 +59,7 @@ pub struct Work {
     pub new: Vec<Recipe>,
     /// What brokers that run on are given through the admin API.
     pub dynamic: BTreeMap<NodeName, Dynamic>,
-    /// Longest wait for one thing: the cluster to be whole, a node to be ready.
+    /// Longest wait for one thing before a restart: the cluster to be whole, leaders to be home.
     pub max_wait: Duration,
     /// Why.
     pub purpose: Purpose,
@@ -219,6 +227,9 @@ impl<'a> Roll<'a> {
             if let Some(over) = self.over.take() {
                 impact = format!("{impact}; by force, although {over}");
             }
+            if step.gate == Gate::InSync && !self.leaders_home {
+                impact = format!("{impact}; {NOT_WAITED}");
+            }
             if let Some(away) = self.not_home.take() {
                 impact = format!("{impact}; {away}");
             }
@@ -350,14 +361,15 @@ impl<'a> Roll<'a> {
     ) -> Result<(), Broke> {
         let mut changes = self.engine.watch();
         let mut told = String::new();
-        let limit = sleep(self.max_wait);
+        let within = BACK_WITHIN.max(self.force.get(node).map_or(Duration::ZERO, |recipe| recipe.stop.grace));
+        let limit = sleep(within);
         tokio::pin!(order, limit);
         loop {
             tokio::select! {
                 reply = &mut order => return reply.map(drop).map_err(|rejection| self.broke(rejection)),
                 () = &mut limit => {
                     let detail = self.node(node).map_or_else(String::new, |n| n.detail.clone());
-                    let within = human_duration(self.max_wait);
+                    let within = human_duration(within);
                     return Err(Broke::Node(format!("{node}: not done within {within}: {detail}")));
                 }
                 changed = changes.changed() => {
@@ -365,7 +377,11 @@ impl<'a> Roll<'a> {
                         return order.await.map(drop).map_err(|rejection| self.broke(rejection));
                     }
                     let seen = changes.borrow_and_update().nodes.iter().find(|n| n.name == *node).cloned();
-                    if let Some(seen) = seen && seen.detail != told {
+                    let Some(seen) = seen else { continue };
+                    if matches!(seen.state, "stopping" | "starting") {
+                        limit.as_mut().reset(Instant::now() + within);
+                    }
+                    if seen.detail != told {
                         seen.detail.clone_into(&mut told);
                         report.waits(node, format!("{node}: {}", seen.detail));
                     }
@@ -463,6 +479,33 @@ mod tests {
         fn waits(&mut self, _: &NodeName, _: String) {}
     }
 
+    fn work(recipe: &Recipe, max_wait: Duration) -> Work {
+        Work {
+            steps: Vec::new(),
+            old: vec![recipe.clone()],
+            new: vec![recipe.clone()],
+            dynamic: BTreeMap::new(),
+            max_wait,
+            purpose: Purpose::Roll,
+            terms: Terms::default(),
+            leaders_home: false,
+        }
+    }
+
+    #[tokio::test]
+    async fn a_restart_may_take_longer_than_anybody_waits_before_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        let recipe = crate::services::of_a_command();
+        let step = Step { node: recipe.node.clone(), does: Does::Restart, gate: Gate::None };
+        let after = Duration::from_millis(200);
+        let engine =
+            Handle::answering_after(&layout, Snapshot::default(), after, |_| Ok(vec!["restarted a".to_owned()]));
+        let mut roll = Roll::of(&engine, work(&recipe, Duration::from_millis(1)));
+        assert!(roll.take(&step, &mut Told::default()).await.is_ok());
+    }
+
     #[tokio::test]
     async fn a_node_that_was_stopped_just_before_its_restart_is_not_said_to_be_restarted() {
         let dir = tempfile::tempdir().unwrap();
@@ -475,17 +518,7 @@ mod tests {
             (vec!["restarted a".to_owned()], vec![], vec!["restarted a"]),
         ] {
             let engine = Handle::answering(&layout, Snapshot::default(), move |_| Ok(reply.clone()));
-            let work = Work {
-                steps: Vec::new(),
-                old: vec![recipe.clone()],
-                new: vec![recipe.clone()],
-                dynamic: BTreeMap::new(),
-                max_wait: Duration::from_secs(60),
-                purpose: Purpose::Roll,
-                terms: Terms::default(),
-                leaders_home: false,
-            };
-            let (mut roll, mut report) = (Roll::of(&engine, work), Told::default());
+            let (mut roll, mut report) = (Roll::of(&engine, work(&recipe, Duration::from_secs(60))), Told::default());
             roll.done.push(step.clone());
             assert!(roll.take(&step, &mut report).await.is_ok());
             assert_eq!(

@@ -80,7 +80,11 @@ pub async fn plan(engine: &Handle, asked: &Asked, recipes: &[Recipe]) -> Result<
     let mut all = Vec::new();
     while let Some(next) = next_broker(&left, |node| field.serves(node), controller.as_ref()).cloned() {
         left.retain(|node| *node != next);
-        all.push(outlook(&field, &next).await);
+        let mut outlook = outlook(&field, &next).await;
+        if !asked.leaders_home {
+            outlook.notes.push(reload::NOT_WAITED.into());
+        }
+        all.push(outlook);
     }
     Ok(all)
 }

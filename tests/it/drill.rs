@@ -251,6 +251,31 @@ fn a_node_that_a_drill_had_ordered_down_is_started_by_the_next_daemon() {
 }
 
 #[test]
+fn what_somebody_stopped_while_a_drill_ran_stays_down_with_the_next_daemon() {
+    let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
+    root.expect_log("was cut short with its daemon");
+    root.up();
+    root.ok(&["stop", "a", "b"]);
+    kill_daemon(&root);
+    leave(&root, &serde_json::json!({"down": ["a", "b"]}));
+    let file = root.path().join("state/operation.json");
+    let mut record: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    record["left_down"] = serde_json::json!(["a"]);
+    fs::write(&file, record.to_string()).unwrap();
+    // `up` would start all of them.
+    let run = root.spawn(&["run", "--no-fetch"]);
+    root.await_daemon_node("a");
+    root.await_node("b", "it is ready again", |n| n["state"] == "ready");
+    until(STATE_LIMIT, "that is told", || {
+        let told = told(&root);
+        if told.contains("started b again") { Ok(()) } else { Err(told) }
+    });
+    assert_eq!(root.node("a")["state"], "down");
+    root.down();
+    drop(run.wait(STATE_LIMIT));
+}
+
+#[test]
 fn what_a_drill_could_not_remove_is_tried_again_when_everything_is_whole() {
     let root = Root::new(&[fake("a", &[])]);
     root.up();
@@ -309,4 +334,25 @@ fn a_node_that_has_failed_keeps_no_order_waiting_for_what_a_drill_left() {
     root.ok(&["reload"]);
     let steps = root.ok(&["events", "--json"]).stdout;
     assert!(steps.contains("what it left is being undone: its table removed"), "{steps}");
+}
+
+#[test]
+fn nothing_is_verified_while_something_takes_nodes_away() {
+    let root = Root::new(&[fake("a", &[]), fake("never", &[]).exec(&["/bin/false"])]);
+    root.expect_log("");
+    let first = root.spawn(&["run", "--no-fetch"]);
+    root.await_daemon_node("never");
+    root.ok(&["stop", "never"]);
+    kill_daemon(&root);
+    drop(first.wait(STATE_LIMIT));
+    leave(&root, &serde_json::json!({"down": ["never"]}));
+    let run = root.spawn(&["run", "--no-fetch"]);
+    // What the drill left is being undone for as long as that node starts.
+    until(STATE_LIMIT, "it stands back", || {
+        let output = root.run(&["verify"]);
+        let stands_back = output.code == Some(8) && output.stderr.contains("nothing is verified meanwhile");
+        if stands_back { Ok(()) } else { Err(output.to_string()) }
+    });
+    root.down();
+    drop(run.wait(STATE_LIMIT));
 }

@@ -191,6 +191,7 @@ fn refusals(stack: &Stack, admin: &Admin) {
     refused("drill broker-term is under way since");
     for order in [
         &["reload"][..],
+        &["verify"],
         &["upgrade-self"],
         &["stop", "mysql"],
         &["stop", "--now", "broker-1"],

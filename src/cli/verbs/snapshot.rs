@@ -35,6 +35,7 @@ pub(super) async fn run(context: &Context, asked: Snapshot) -> Result<Exit, CliE
             let name = name.unwrap_or_else(stores::name_now);
             let order = Order::Snapshot { name: name.clone(), stop };
             carry_out(context, "snapshot", order, move |here, told| {
+                stores::leaves_room(&here.layout, &here.stores, &here.disk)?;
                 let made = stores::create(&here.layout, &here.stores, &name, told)?;
                 Ok(vec![stores::made(&made)])
             })

@@ -5,12 +5,6 @@
 
 use crate::{base::NodeKind, config, sys::room::Held};
 
-const MIB: u64 = 1 << 20;
-const GIB: u64 = 1 << 30;
-
-/// From which size on a file system gets a ballast by itself: on a smaller one it would be a part worth missing.
-const BALLAST_FROM: u64 = 10 * GIB;
-
 /// What is kept free of a file system, bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Levels {
@@ -25,22 +19,10 @@ pub struct Levels {
 }
 
 impl Levels {
-    /// Those of a file system of this size. Where the file says nothing: 2 GB, 512 MB and 1 GB, on a small one a tenth, a
-    /// thirty-second and a sixteenth of it; the ballast 256 MB, or a hundredth.
+    /// Those of a file system of this size.
     pub fn of(disk: &config::Disk, total: u64) -> Self {
-        let or = |set: Option<crate::base::ByteSize>, most: u64, part: u64| {
-            set.map_or((total / part).min(most), |size| size.0)
-        };
-        let by_itself = if total >= BALLAST_FROM { (total / 100).min(256 * MIB) } else { 0 };
-        let resume = or(disk.resume, GIB, 16);
-        // A file that says only one of the two gets the other beside it.
-        let stop = match disk.stop {
-            Some(stop) => stop.0,
-            None => (total / 32).min(512 * MIB).min(resume / 2),
-        };
-        let resume = if resume > stop { resume } else { stop + stop / 2 };
-        let low = or(disk.low, 2 * GIB, 10).max(stop);
-        Self { ballast: disk.ballast.map_or(by_itself, |size| size.0), low, stop, resume }
+        let config::Marks { ballast, low, stop, resume } = disk.marks(total);
+        Self { ballast, low, stop, resume }
     }
 
     /// The same with the ballast that counts: one that is there takes its room by itself, one that was given up is missed, and one that
@@ -161,6 +143,9 @@ mod tests {
     use super::*;
     use crate::base::ByteSize;
     use proptest::prelude::*;
+
+    const MIB: u64 = 1 << 20;
+    const GIB: u64 = 1 << 30;
 
     fn levels() -> Levels {
         Levels { ballast: 256 * MIB, low: 2 * GIB, stop: 512 * MIB, resume: GIB }

@@ -6,7 +6,7 @@ mod decide;
 pub use decide::{Ballast, Level, Levels, Seen, ballast};
 
 use crate::{
-    base::{ByteSize, Layout, NodeKind, NodeName},
+    base::{BALLAST_BESIDE, ByteSize, Layout, NodeKind, NodeName},
     config::{self, Plan},
     sys::{
         mounts::{self, FileSystem},
@@ -53,9 +53,6 @@ impl What {
 
 /// How the reason of a node that is held down begins.
 pub const NO_ROOM: &str = "stopped: disk space";
-
-/// The name of a ballast beside a data directory.
-const BESIDE: &str = ".cdc-supervisor-ballast";
 
 /// A product node, and where its data are.
 pub type Place = (NodeName, NodeKind, PathBuf);
@@ -218,7 +215,7 @@ impl Guard {
         }
         let beside = places.iter().filter_map(|(_, _, dir)| dir.parent());
         let beside = beside.filter(|dir| device_of(dir) == Some(device));
-        beside.map(|dir| dir.join(BESIDE)).next()
+        beside.map(|dir| dir.join(BALLAST_BESIDE)).next()
     }
 
     /// Why a node is not to be started now; none: there is room, or it needs none. Looks where its own data are and nowhere else: a
@@ -243,7 +240,7 @@ impl Guard {
         if what.disk.guard {
             return Vec::new();
         }
-        let beside = what.places.iter().filter_map(|(_, _, dir)| dir.parent()).map(|dir| dir.join(BESIDE));
+        let beside = what.places.iter().filter_map(|(_, _, dir)| dir.parent()).map(|dir| dir.join(BALLAST_BESIDE));
         let mut all: Vec<PathBuf> = std::iter::once(self.layout.ballast()).chain(beside).collect();
         all.sort_unstable();
         all.dedup();
@@ -304,7 +301,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         // 700M free: the marks are 512M and 1G.
         assert_eq!(level(&guard(dir.path(), ""), dir.path(), 700), Level::Low, "never made");
-        let path = dir.path().join(BESIDE);
+        let path = dir.path().join(BALLAST_BESIDE);
         room::hold(&path, MIB).unwrap();
         let ballast = "ballast = \"1M\"";
         assert_eq!(level(&guard(dir.path(), ballast), dir.path(), 700), Level::Low, "whole");
@@ -316,7 +313,7 @@ mod tests {
     #[test]
     fn a_guard_that_is_off_knows_what_it_has_left() {
         let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join(BESIDE);
+        let path = dir.path().join(BALLAST_BESIDE);
         room::hold(&path, MIB).unwrap();
         let guard = |text| guard(dir.path(), text);
         assert!(guard("").left_behind().is_empty());

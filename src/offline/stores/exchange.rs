@@ -193,6 +193,11 @@ pub fn restore(
         dynamic::put_back(layout, &manifest.dynamic)?;
         fail_point!("exchange.remembered");
     }
+    if let Some(left) = &manifest.drill_left {
+        // Before the data are back: what is owed for nothing is found to be gone, and struck off.
+        let text = left.to_string();
+        fs::write_atomic(&layout.drill_left(), text.as_bytes(), 0o640, fs::Durability::PowerLoss)?;
+    }
     let exchange = Exchange {
         schema: 1,
         what: format!("restore {name}"),

@@ -76,6 +76,9 @@ pub struct Manifest {
     /// What reloads had set of its brokers, by broker; it is in ZooKeeper's data.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub dynamic: BTreeMap<String, DynamicRecord>,
+    /// What a drill had left in these data and owed (`state/drill-left.json`): it is there again after a restore.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub drill_left: Option<serde_json::Value>,
     /// One per node with data.
     pub stores: Vec<StoreCopy>,
 }

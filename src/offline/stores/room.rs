@@ -20,10 +20,20 @@ struct Need<'a> {
     place: &'a Path,
     wanted: u64,
     free: u64,
+    /// What must stay free there besides, so that nodes start again afterwards.
+    stays: u64,
 }
 
 /// Whether all these copies fit: each from a directory to one below a place. Where blocks can be shared they take next to nothing.
 pub(super) fn enough<'a>(copies: impl Iterator<Item = (&'a Path, &'a Path)>) -> Result<(), StoreError> {
+    beside(copies, |_, _| Ok(0))
+}
+
+/// The same with what copies that stay leave of each file system, by its device and a directory there.
+pub(super) fn beside<'a>(
+    copies: impl Iterator<Item = (&'a Path, &'a Path)>,
+    stays: impl Fn(u64, &Path) -> Result<u64, SysError>,
+) -> Result<(), StoreError> {
     let mut needs: BTreeMap<u64, Need<'a>> = BTreeMap::new();
     for (from, place) in copies {
         // One that is not there yet is made in the one above.
@@ -33,7 +43,8 @@ pub(super) fn enough<'a>(copies: impl Iterator<Item = (&'a Path, &'a Path)>) -> 
         if let Some(need) = needs.get_mut(&device) {
             need.wanted += wanted;
         } else {
-            needs.insert(device, Need { place, wanted, free: host::free_space(there)?.0 });
+            needs
+                .insert(device, Need { place, wanted, free: host::free_space(there)?.0, stays: stays(device, there)? });
         }
     }
     let lacking: Vec<String> = needs.values().filter_map(lacks).collect();
@@ -47,10 +58,12 @@ pub(super) fn enough<'a>(copies: impl Iterator<Item = (&'a Path, &'a Path)>) -> 
 /// Why it does not fit; none: it does.
 fn lacks(need: &Need<'_>) -> Option<String> {
     // File systems slow down and fragment near their end, and mysqld and the brokers must go on afterwards.
-    let wanted = need.wanted + need.wanted / 20;
-    (wanted > need.free).then(|| {
+    let wanted = need.wanted + (need.wanted / 20).max(need.stays);
+    (need.wanted > 0 && wanted > need.free).then(|| {
         let place = need.place.display();
-        format!("the copy needs {} below {place}, and {} are free", ByteSize(wanted), ByteSize(need.free))
+        let (free, stays) = (ByteSize(need.free), ByteSize(need.stays));
+        let besides = if need.stays > 0 { format!(" ({stays} of it stay free: [disk])") } else { String::new() };
+        format!("the copy needs {} below {place}{besides}, and {free} are free", ByteSize(wanted))
     })
 }
 
@@ -74,9 +87,21 @@ mod tests {
 
     #[test]
     fn what_would_not_leave_a_twentieth_is_refused_with_both_figures() {
-        let need = |wanted, free| Need { place: Path::new("/srv/kafka"), wanted, free };
+        let need = |wanted, free| Need { place: Path::new("/srv/kafka"), wanted, free, stays: 0 };
         assert_eq!(lacks(&need(20 << 30, 21 << 30)), None);
         assert_eq!(lacks(&need(20 << 30, 20 << 30)).unwrap(), "the copy needs 21G below /srv/kafka, and 20G are free");
+    }
+
+    #[test]
+    fn a_copy_that_would_hold_the_brokers_down_afterwards_is_refused() {
+        let need = |wanted, free, stays| Need { place: Path::new("/srv/kafka"), wanted, free, stays };
+        let (gib, mib) = (1 << 30, 1 << 20);
+        assert_eq!(
+            lacks(&need(4 * gib, 4 * gib + 256 * mib, gib)).unwrap(),
+            "the copy needs 5G below /srv/kafka (1G of it stay free: [disk]), and 4352M are free"
+        );
+        assert_eq!(lacks(&need(4 * gib, 5 * gib, gib)), None);
+        assert_eq!(lacks(&need(0, gib / 2, gib)), None, "blocks are shared: nothing is taken");
     }
 
     #[test]

@@ -138,9 +138,10 @@ impl<'a> Fault<'a> {
                 self.undo.down = self.victims.clone();
                 self.record("everything is stopped and started".into())?;
                 let (engine, nodes) = (self.engine.clone(), self.victims.clone());
+                let again = self.running.still_wanted(nodes.clone());
                 self.orders.push(tokio::spawn(async move {
-                    engine.order(EngineOrder::Stop { nodes: nodes.clone(), now: false }).await?;
-                    engine.order(EngineOrder::Start { nodes, with_needs: false }).await
+                    engine.order(EngineOrder::Stop { nodes, now: false }).await?;
+                    start(&engine, again()).await
                 }));
                 self.mended = true;
                 Ok(())
@@ -178,7 +179,8 @@ impl<'a> Fault<'a> {
                 self.record("SIGCONT".into())
             }
             Drill::TwoBrokers | Drill::ZookeeperDown => {
-                self.order(EngineOrder::Start { nodes: self.victims.clone(), with_needs: false });
+                let (engine, again) = (self.engine.clone(), self.running.still_wanted(self.victims.clone()));
+                self.orders.push(tokio::spawn(async move { start(&engine, again()).await }));
                 self.record("they are started again".into())
             }
             Drill::DiskFull => {
@@ -217,10 +219,19 @@ impl<'a> Fault<'a> {
         }
         let snapshot = self.engine.snapshot();
         let down = |name: &NodeName| snapshot.nodes.iter().any(|n| n.name == *name && n.wanted == Wanted::Down);
-        let nodes: Vec<NodeName> = self.undo.down.iter().filter(|name| down(name)).cloned().collect();
+        let again = self.running.still_wanted(self.undo.down.clone())();
+        let nodes: Vec<NodeName> = again.into_iter().filter(down).collect();
         if !nodes.is_empty() && !snapshot.ending {
             self.order(EngineOrder::Start { nodes, with_needs: false });
         }
+    }
+
+    /// What somebody has stopped while this drill ran, which stays down; none: nothing.
+    pub(super) fn stopped_by_order(&self) -> Option<String> {
+        let left = self.running.left_down();
+        let names: Vec<&str> = left.iter().map(NodeName::as_str).collect();
+        (!names.is_empty())
+            .then(|| format!("stopped by order while the drill ran, and left down: {}", names.join(", ")))
     }
 
     /// Whether every order that was given has been carried out; what went wrong with one.
@@ -267,6 +278,11 @@ impl<'a> Fault<'a> {
         let victim = self.victims.first()?;
         snapshot.nodes.iter().find(|n| n.name == *victim)?.process.clone()
     }
+}
+
+/// Has these start; none of them: nobody is asked, for an order without names is about all.
+async fn start(engine: &Handle, nodes: Vec<NodeName>) -> OrderReply {
+    if nodes.is_empty() { Ok(Vec::new()) } else { engine.order(EngineOrder::Start { nodes, with_needs: false }).await }
 }
 
 /// SIGCONT to a process that was stopped, if it is still that one; none: it is not there any more.

@@ -137,14 +137,19 @@ impl Ledger {
         let mut tally = Tally { sent: self.count(), ..Tally::default() };
         let mut times = vec![0u32; self.entries.len()];
         let mut missing = vec![Vec::new(); self.last.len()];
+        let broken = self.since_opened(fault);
         for (partition, numbers) in read.iter().enumerate() {
             self.count_partition(partition, numbers, &mut times, &mut tally);
         }
         for ((number, entry), times) in (0u64..).zip(&self.entries).zip(times) {
             tally.given_up += u64::from(entry.given_up);
-            tally.duplicated += u64::from(times.saturating_sub(1));
+            let again = u64::from(times.saturating_sub(1));
+            tally.duplicated += again;
             if entry.acknowledged == 0 {
                 continue;
+            }
+            if entry.acknowledged <= broken {
+                tally.duplicated_before += again;
             }
             tally.acknowledged += 1;
             let waited = u64::from(entry.acknowledged.saturating_sub(entry.sent));
@@ -383,6 +388,19 @@ mod tests {
         assert_eq!(tally.longest_gap_ms, 2_999 - 11);
         assert_eq!(ledger.under_way(), 2_990);
         assert!(ledger.flows_since(at(10)) && !ledger.flows_since(at(11)));
+    }
+
+    #[test]
+    fn what_was_acknowledged_before_the_fault_and_is_there_twice_is_told_apart() {
+        let mut ledger = Ledger::open(1, OPENED);
+        for n in 0..4 {
+            ledger.send(at(n));
+        }
+        ledger.acknowledge(0, at(5));
+        ledger.acknowledge(1, at(20));
+        let read = [0, 0, 1, 1, 2, 2].map(Some).to_vec();
+        let tally = ledger.judge(&[read], at(10));
+        assert_eq!((tally.duplicated, tally.duplicated_before), (3, 1));
     }
 
     proptest! {

@@ -49,7 +49,8 @@ pub async fn undo(
         let snapshot = engine.snapshot();
         snapshot.nodes.iter().any(|n| n.name == *name && n.wanted == Wanted::Down)
     };
-    undo.down.retain(is_down);
+    // What somebody stopped meanwhile stays so.
+    undo.down.retain(|name| is_down(name) && !left.left_down.contains(name));
     if !undo.down.is_empty() {
         let names = list(undo.down.iter());
         doing(running, &format!("{names} started again"), &undo);

@@ -156,6 +156,11 @@ impl Outage {
                 None => self.while_broken(load, fault, eyes, &snapshot, now).await,
                 Some(_) => match fault.orders_done().await {
                     Ok(true) => {
+                        // Nothing becomes whole without it, and what the drill was to show is not shown.
+                        if let Some(why) = fault.stopped_by_order() {
+                            self.faults.push(why);
+                            return Ok(());
+                        }
                         self.not_whole_yet(load, &snapshot, view.as_ref(), eyes, now).or_else(|| fault.still_missing())
                     }
                     Ok(false) => Some("the supervisor starts what was stopped".into()),

@@ -132,15 +132,15 @@ pub(super) fn victims(
     let of_kind = |kind: NodeKind| -> Vec<NodeName> {
         snapshot.nodes.iter().filter(|n| n.kind == kind).map(|n| n.name.clone()).collect()
     };
+    let ours: Vec<u32> = snapshot.nodes.iter().filter_map(|n| broker_id(n.kind)).collect();
     match plan.drill {
         Drill::BrokerKill | Drill::BrokerTerm | Drill::BrokerPause | Drill::PortThief => {
-            Ok(vec![NodeName::broker(broker(plan.which, said, dice)?)])
+            Ok(vec![NodeName::broker(broker(plan.which, said, &ours, dice)?)])
         }
         Drill::TwoBrokers => {
-            let first = broker(plan.which, said, dice)?;
-            let all: Vec<u32> = snapshot.nodes.iter().filter_map(|n| broker_id(n.kind)).collect();
+            let first = broker(plan.which, said, &ours, dice)?;
             let second =
-                all.iter().copied().find(|id| *id > first).or_else(|| all.iter().copied().find(|id| *id != first));
+                ours.iter().copied().find(|id| *id > first).or_else(|| ours.iter().copied().find(|id| *id != first));
             Ok(std::iter::once(first).chain(second).map(NodeName::broker).collect())
         }
         Drill::ZookeeperRestart | Drill::ZookeeperDown => Ok(of_kind(NodeKind::Zookeeper)),
@@ -155,14 +155,19 @@ pub(super) fn victims(
     }
 }
 
-fn broker(which: Which, said: Option<&Said>, dice: u64) -> Result<u32, Refused> {
+/// One of the brokers of this root; others may be in the cluster.
+fn broker(which: Which, said: Option<&Said>, ours: &[u32], dice: u64) -> Result<u32, Refused> {
     let cannot = |why: &str| Refused::unsafe_now(format!("no broker can be chosen: {why}"), None);
     let said = said.ok_or_else(|| cannot("there is none"))?;
     let controller = said.controller();
     let Some(view) = said.views.values().flatten().next() else { return Err(cannot("none answers")) };
-    let ids = view.broker_ids();
+    let ids: Vec<u32> = view.broker_ids().into_iter().filter(|id| ours.contains(id)).collect();
     match which {
-        Which::Controller => controller.ok_or_else(|| cannot("they do not agree on the controller")),
+        Which::Controller => match controller {
+            Some(id) if ids.contains(&id) => Ok(id),
+            Some(id) => Err(cannot(&format!("the controller, broker {id}, is none of this root's"))),
+            None => Err(cannot("they do not agree on the controller")),
+        },
         Which::Any => {
             let count = u64::try_from(ids.len()).unwrap_or(1).max(1);
             let at = usize::try_from(dice % count).unwrap_or(0);
@@ -171,7 +176,9 @@ fn broker(which: Which, said: Option<&Said>, dice: u64) -> Result<u32, Refused> 
         Which::Leader => {
             let mut leads: BTreeMap<u32, usize> = ids.iter().map(|id| (*id, 0)).collect();
             for leader in view.partitions().filter_map(|(_, p)| p.leader) {
-                *leads.entry(leader).or_default() += 1;
+                if let Some(count) = leads.get_mut(&leader) {
+                    *count += 1;
+                }
             }
             let others = leads.into_iter().filter(|(id, _)| Some(*id) != controller);
             // of two that lead as many the one with the lower id
@@ -367,6 +374,22 @@ mod tests {
         with_command.nodes.push(node(NodeName::new("once").unwrap(), NodeKind::Command, "down"));
         let names = victims(&plan(Drill::ColdRestart), &with_command, Some(&said), 0).unwrap();
         assert_eq!(names.len(), 5, "what has done its work stays as it is");
+    }
+
+    #[test]
+    fn a_broker_that_is_none_of_this_root_is_never_chosen() {
+        // it leads most, and it is the controller
+        let mut said = said(9, &[&[9, 1, 2], &[9, 2, 3], &[9, 3, 1], &[1, 2, 3]]);
+        for view in said.views.values_mut().flatten() {
+            view.brokers.push(Broker { id: 9, host: "h".into(), port: 1 });
+        }
+        let taken =
+            |which, dice| victims(&Plan { which, ..plan(Drill::BrokerKill) }, &stack("ready"), Some(&said), dice);
+        assert_eq!(taken(Which::Leader, 0).unwrap(), [NodeName::broker(1)]);
+        for dice in 0..8 {
+            assert_ne!(taken(Which::Any, dice).unwrap(), [NodeName::broker(9)], "{dice}");
+        }
+        assert!(taken(Which::Controller, 0).unwrap_err().message.contains("broker 9, is none of this root's"));
     }
 
     #[test]

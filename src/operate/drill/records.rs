@@ -139,7 +139,8 @@ impl Records {
             // its name is free when every replica has removed its log.
             while let Err(e) = self.admin.create_topic(topic, PARTITIONS, replicas, &config, CALL).await {
                 let is_going = matches!(e, ClientError::Server { code: Admin::TOPIC_EXISTS, .. });
-                if !is_going || clock::now().since(began) >= KNOWN_WITHIN {
+                // One that somebody has made since it was looked at does not go.
+                if !is_going || taken(&self.admin).await?.is_some() || clock::now().since(began) >= KNOWN_WITHIN {
                     return Err(e);
                 }
                 sleep(LOOK_EVERY).await;
@@ -286,12 +287,16 @@ fn refusing(view: &ClusterView, min_isr: usize, taken: impl Fn(u32) -> bool) -> 
 async fn taken(admin: &Admin) -> Result<Option<Taken>, ClientError> {
     let view = admin.describe(CALL).await?;
     for topic in TOPICS.iter().filter(|t| view.topic(t).is_some()) {
-        let config = admin.topic_config(topic, CALL).await?;
-        if config.get(MARK.0).map(String::as_str) != Some(MARK.1) {
+        if !is_ours(admin, topic).await? {
             return Ok(Some(Taken((*topic).to_owned())));
         }
     }
     Ok(None)
+}
+
+/// Whether a topic has the mark of a drill.
+async fn is_ours(admin: &Admin, topic: &str) -> Result<bool, ClientError> {
+    Ok(admin.topic_config(topic, CALL).await?.get(MARK.0).map(String::as_str) == Some(MARK.1))
 }
 
 /// Removes our topics, unless one of our names is somebody else's by now: that name.
@@ -326,18 +331,29 @@ async fn listed(admin: &Admin, targets: &KafkaTargets) -> Result<(), ClientError
 
 async fn remove(admin: &Admin, targets: &KafkaTargets) -> Result<(), ClientError> {
     let view = admin.describe(CALL).await?;
-    let there: Vec<&str> = TOPICS.into_iter().filter(|t| view.topic(t).is_some()).collect();
-    if there.is_empty() {
+    let (mut ours, mut going) = (Vec::new(), Vec::new());
+    for topic in TOPICS.into_iter().filter(|t| view.topic(t).is_some()) {
+        // Whatever was looked at before: somebody may have made it since.
+        match is_ours(admin, topic).await {
+            Ok(true) => ours.push(topic),
+            Ok(false) => {}
+            // One that goes just now has no settings any more, and is not listed either.
+            Err(e) if admin.describe(CALL).await?.topic(topic).is_some() => return Err(e),
+            Err(_) => going.push(topic),
+        }
+    }
+    if ours.is_empty() && going.is_empty() {
         return Ok(());
     }
-    for topic in there {
+    for topic in &ours {
         match admin.delete_topic(topic, CALL).await {
             Ok(()) | Err(ClientError::Server { code: Admin::NO_SUCH_TOPIC, .. }) => {}
             Err(e) => return Err(e),
         }
     }
     let began = clock::now();
-    while !forgotten(targets).await {
+    going.extend(ours);
+    while !forgotten(targets, &going).await {
         if clock::now().since(began) >= KNOWN_WITHIN {
             let doing = "have every broker forget the drill's topics".to_owned();
             return Err(ClientError::TimedOut { doing, limit: KNOWN_WITHIN });
@@ -347,11 +363,11 @@ async fn remove(admin: &Admin, targets: &KafkaTargets) -> Result<(), ClientError
     Ok(())
 }
 
-/// No broker lists a topic of ours.
-async fn forgotten(targets: &KafkaTargets) -> bool {
+/// No broker lists one of these topics.
+async fn forgotten(targets: &KafkaTargets, topics: &[&str]) -> bool {
     for address in &targets.internal {
         match listener_metadata(*address, CALL).await {
-            Ok(view) if TOPICS.iter().all(|t| view.topic(t).is_none()) => {}
+            Ok(view) if topics.iter().all(|t| view.topic(t).is_none()) => {}
             Ok(_) | Err(_) => return false,
         }
     }

@@ -73,15 +73,17 @@ impl Rows {
     /// Makes the table, also where one is left of an earlier drill.
     pub(super) async fn make(&mut self) -> Result<(), ClientError> {
         let mut root = root(&self.targets, CALL).await?;
-        root.run(&[
+        // Looked at once more: somebody may have made it since. Where the name is taken, the CREATE below says so.
+        let is_ours = comment(&mut root).await?.is_some_and(|comment| comment == MARK);
+        let drop = is_ours.then(|| format!("DROP TABLE IF EXISTS {DATABASE}.{TABLE}"));
+        let create = [
             format!("CREATE DATABASE IF NOT EXISTS {DATABASE}"),
-            format!("DROP TABLE IF EXISTS {DATABASE}.{TABLE}"),
             format!(
                 "CREATE TABLE {DATABASE}.{TABLE} (place BIGINT AUTO_INCREMENT PRIMARY KEY, number BIGINT NOT NULL UNIQUE, \
                  run CHAR(16) NOT NULL) COMMENT = '{MARK}'"
             ),
-        ])
-        .await?;
+        ];
+        root.run(&drop.into_iter().chain(create).collect::<Vec<_>>()).await?;
         let gtids = executed(&mut root).await?;
         self.before = Some((root.binlog_place().await?, gtids));
         root.close().await;

@@ -52,6 +52,20 @@ fn quiet() -> impl FnMut(String) {
 }
 
 #[test]
+fn what_a_drill_owed_when_the_snapshot_was_made_is_owed_again_after_a_restore() {
+    let (_dir, layout, stores) = stack();
+    create(&layout, &stores, "without", &mut quiet()).unwrap();
+    std::fs::write(layout.drill_left(), r#"{"kind":"drill","undo":{"topics":true}}"#).unwrap();
+    create(&layout, &stores, "s", &mut quiet()).unwrap();
+    std::fs::remove_file(layout.drill_left()).unwrap();
+    restore(&layout, &stores, of("without", None), &mut quiet()).unwrap();
+    assert!(!layout.drill_left().exists());
+    restore(&layout, &stores, of("s", None), &mut quiet()).unwrap();
+    let owed: serde_json::Value = serde_json::from_slice(&std::fs::read(layout.drill_left()).unwrap()).unwrap();
+    assert_eq!(owed["undo"]["topics"], true);
+}
+
+#[test]
 fn what_was_copied_comes_back_and_nothing_is_left_beside_it() {
     let (_dir, layout, stores) = stack();
     let manifest = create(&layout, &stores, "first", &mut quiet()).unwrap();
