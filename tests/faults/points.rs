@@ -159,6 +159,22 @@ fn whatever_is_killed_wherever_the_next_daemon_brings_everything_back_once() {
 }
 
 #[test]
+fn every_point_that_is_left_to_another_file_is_named_there() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults");
+    let files = fs::read_dir(tests).unwrap().flatten().map(|e| e.path()).filter(|path| !path.ends_with("points.rs"));
+    let texts: Vec<String> = files.map(|path| fs::read_to_string(path).unwrap()).collect();
+    for point in all_points(&[]) {
+        let of = ELSEWHERE.into_iter().chain(["cgroup."]).find(|of| point.starts_with(of));
+        let Some(of) = of else { continue };
+        // by its name, or with all of its kind from the sources
+        let named = texts
+            .iter()
+            .any(|text| text.contains(&point) || (text.contains("all_points(") && text.contains(&format!("\"{of}\""))));
+        assert!(named, "{point} is reached by no test");
+    }
+}
+
+#[test]
 fn this_bench_sees_lines_that_never_reached_the_log_also_at_the_end_of_a_run() {
     for full in [false, true] {
         let bench = Bench::new();
