@@ -166,6 +166,28 @@ impl Cause {
         Cause::Unknown,
     ];
 
+    /// Whether only a start ends of it. A run that has served has got past it: a line of that kind in its log is about somebody's
+    /// request (Kafka 3.5.2 logs a topic with a bad setting as `INFO … ConfigException`, `ZkAdminManager.createTopics`).
+    pub fn is_of_a_start(self) -> bool {
+        match self {
+            Cause::CouldNotStart | Cause::WrongIdentity | Cause::BadOption | Cause::PortTaken | Cause::NewerData => {
+                true
+            }
+            Cause::Stopped
+            | Cause::KilledAfterGrace
+            | Cause::KilledByOrder
+            | Cause::KilledByOther
+            | Cause::OutOfMemory
+            | Cause::Completed
+            | Cause::Crashed
+            | Cause::OldSession
+            | Cause::DiskFull
+            | Cause::WrongOwner
+            | Cause::ShimLost
+            | Cause::Unknown => false,
+        }
+    }
+
     /// The word used in JSON, identical to the serde form.
     pub fn as_str(self) -> &'static str {
         match self {

@@ -2,6 +2,7 @@
 
 use super::{
     Engine,
+    last_words::LogMarks,
     link::{self, Launch, LinkContext},
     node::{Asked, Link},
     persist, prepare, watch,
@@ -89,7 +90,7 @@ fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     runtime.ready_since = None;
     runtime.ready_at = None;
     runtime.ready_after = None;
-    runtime.log_start = LogMark::now(&engine.layout.log_dir(node));
+    runtime.log = LogMarks::begin(LogMark::now(&engine.layout.log_dir(node)));
     let record = if runtime.note_launch() { runtime.launched.clone() } else { None };
     // Preparing has looked it up: it always comes right before.
     let found = runtime.credentials.lock().unwrap_or_else(PoisonError::into_inner).clone();

@@ -3,10 +3,9 @@
 //! A little past 500 lines: what is found of a node, and what each of it means for the next step, are of one look.
 
 use super::{
-    Engine, actions,
-    dispatcher::words_of_the_end,
-    gc_log,
+    Engine, actions, gc_log,
     incidents::Obituary,
+    last_words::{self, LastWords, LogMarks},
     link::{self, Connection, Hold, NoShim},
     node::{Asked, NodeRuntime},
     orphan,
@@ -67,6 +66,7 @@ impl FoundNode {
     /// What the engine keeps of earlier runs.
     pub(super) fn remember(&self, runtime: &mut NodeRuntime) {
         runtime.last_exit = self.state.last_exit.clone();
+        runtime.log = log_marks(&self.state, self.incarnation());
         // It belongs to the last start that the file knows of.
         runtime.registered = self.state.zookeeper_session.filter(|_| self.state.incarnation == self.incarnation());
         // Written before the start it tells of, so it is never older than what the state file says.
@@ -281,7 +281,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         }
         let mut failed = state.failed.clone();
         if let Some(record) = unheard {
-            let (cause, failure, tail) = judge_unheard(engine, &name, &state, &record);
+            let (cause, failure, words) = judge_unheard(engine, &name, &state, &record);
             failed = failure.clone().map(|failure| Box::new(Failed { since: record.ended_at, failure }));
             tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "{}", if orphans { "had lost its shim while no daemon ran" } else { "had ended while no daemon ran" });
             if let Some(runtime) = engine.nodes.get_mut(&name) {
@@ -307,7 +307,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
                 let boot = state.process.as_ref().map(|p| p.boot_id.as_str());
                 runtime.obituaries.push(Obituary {
                     failure,
-                    tail,
+                    words,
                     collections: gc_log::last(&runtime.recipe, cause, record.started_at),
                     ready: has_served(&state, &record),
                     while_no_daemon: true,
@@ -370,25 +370,32 @@ fn has_served(state: &NodeState, record: &ExitRecord) -> Option<bool> {
     (state.incarnation == record.incarnation).then_some(state.ready_since.is_some())
 }
 
+/// Where the log stood at this start, as far as the state file tells of the same start.
+fn log_marks(state: &NodeState, incarnation: Incarnation) -> LogMarks {
+    LogMarks::begin(state.log_start.filter(|_| state.incarnation == incarnation).unwrap_or_default())
+}
+
 /// Why a run ended that no daemon saw the end of. Whatever signal its shim sent it was sent by an order.
 fn judge_unheard(
     engine: &mut Engine,
     name: &NodeName,
     state: &NodeState,
     record: &ExitRecord,
-) -> (Cause, Option<Failure>, String) {
-    let tail = engine.last_words(name, record.started_at);
+) -> (Cause, Option<Failure>, LastWords) {
+    let marks = log_marks(state, record.incarnation);
+    let words = engine.nodes.get(name).map_or_else(LastWords::default, |n| {
+        let served = last_words::has_served(&n.recipe, has_served(state, record), record);
+        LastWords::read(&engine.layout.log_dir(name), &marks, record, served, clock::now())
+    });
     if let Some(runtime) = engine.nodes.get_mut(name) {
         let to_stop = record.signals_sent.contains(&runtime.stop().signal);
         runtime.asked = to_stop.then_some(Asked::ToStop);
     }
-    let served = has_served(state, record).unwrap_or(false);
-    let (cause, failure) =
-        engine.judge(name, record, false, words_of_the_end(&tail, served, record.status, record.ended_at));
+    let (cause, failure) = engine.judge(name, record, false, words.said());
     if let Some(runtime) = engine.nodes.get_mut(name) {
         runtime.asked = None;
     }
-    (cause, failure, tail)
+    (cause, failure, words)
 }
 
 /// Shim and daemon ended together, so nobody read the node's pipe to its end: the log says that something may be missing.

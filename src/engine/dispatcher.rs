@@ -11,6 +11,7 @@ use super::{
     identity::{self, Identities},
     incidents::{Incidents, Obituary},
     journal::Journal,
+    last_words::{self, LastWords},
     limits::Limits,
     node::{Asked, Happening, NodeRuntime, SeenRun},
     orders::{EngineOrder, Goal, Handle, OrderReply, Ordered, Progress, Rejection, Ticket},
@@ -24,12 +25,11 @@ use super::{
 };
 use crate::{
     base::{
-        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, Moment, NodeName, Reason, Timestamp,
+        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, Moment, NodeName, Reason,
         outcome::Failure, recipe::Recipe,
     },
     lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
-    logs::tail::{self, LogMark},
-    services,
+    services::{self, classify::Said},
     sys::{cgroup::CgroupRoot, children, clock, error::SysError, failpoint::fail_point, process},
 };
 use std::{
@@ -292,6 +292,7 @@ impl Engine {
                     last_exit: runtime.last_exit.clone(),
                     launched: runtime.launched_digest.clone(),
                     zookeeper_session: runtime.registered,
+                    log_start: runtime.log.start(),
                     failed: node.failure().map(|f| Box::new(Failed { since: runtime.since, failure: f.clone() })),
                     ..NodeState::default()
                 },
@@ -597,10 +598,11 @@ impl Engine {
     fn gone(&mut self, node: &NodeName, record: &ExitRecord, shim_lost: bool) {
         fail_point!("engine.end-heard");
         let asked = self.nodes.get(node).and_then(|n| n.asked);
-        let tail = self.last_words(node, record.started_at);
-        let served = self.nodes.get(node).is_some_and(|n| n.ready_since.is_some());
-        let words = words_of_the_end(&tail, served, record.status, record.ended_at);
-        let (cause, failure) = self.judge(node, record, shim_lost, words);
+        let words = self.nodes.get(node).map_or_else(LastWords::default, |n| {
+            let served = last_words::has_served(&n.recipe, Some(n.ready_since.is_some()), record);
+            LastWords::read(&self.layout.log_dir(node), &n.log, record, served, clock::now())
+        });
+        let (cause, failure) = self.judge(node, record, shim_lost, words.said());
         let expected = matches!(asked, Some(Asked::ToStop | Asked::ToDieNow)) || cause == Cause::KilledByOrder;
         let (incarnation, status) = (record.incarnation.0, record.status.describe());
         if expected {
@@ -621,7 +623,7 @@ impl Engine {
             runtime.obituaries.push(Obituary {
                 record: Some(record.clone()),
                 failure: failure.clone(),
-                tail,
+                words,
                 collections: gc_log::last(&runtime.recipe, cause, record.started_at),
                 ready: Some(runtime.ready_since.is_some()),
                 memory: runtime.memory,
@@ -639,19 +641,13 @@ impl Engine {
         }
     }
 
-    /// The end of what the node wrote in its last run, which began at `started_at`.
-    pub(super) fn last_words(&self, node: &NodeName, started_at: Timestamp) -> String {
-        let start = self.nodes.get(node).map_or_else(LogMark::default, |n| n.log_start);
-        tail::since(&self.layout.log_dir(node), start, started_at)
-    }
-
-    /// Why a run ended: what we ordered, what the kernel says, what its log says about it ([`words_of_the_end`]).
+    /// Why a run ended: what we ordered, what the kernel says, what its log says about it.
     pub(super) fn judge(
         &self,
         node: &NodeName,
         record: &ExitRecord,
         shim_lost: bool,
-        words: &str,
+        words: Said<'_>,
     ) -> (Cause, Option<Failure>) {
         let Some(runtime) = self.nodes.get(node) else { return (Cause::Unknown, None) };
         if shim_lost {
@@ -682,13 +678,6 @@ impl Engine {
         }
         (judged.cause, judged.failure.map(|failure| failure.of_node(node)))
     }
-}
-
-/// Which part of a run's last words says why it ended. While it starts everything counts: it may wait long for what it named first. A run
-/// that has served has outlived what it named earlier, but not the word of the signal that ended it: mysqld writes that as its
-/// shutdown begins, may flush for minutes, and ends with 0.
-pub(super) fn words_of_the_end(tail: &str, served: bool, status: ExitStatus, ended_at: Timestamp) -> &str {
-    if served && status != ExitStatus::Code(0) { tail::of_the_end(tail, ended_at) } else { tail }
 }
 
 /// `last`: what is known of earlier runs. `go_on`: what was counted under the last daemon still counts.

@@ -6,6 +6,7 @@ pub(super) mod story;
 
 use super::{
     journal::Journal,
+    last_words::LastWords,
     snapshot::{NodeSnapshot, Snapshot, ran_ms},
     words::End,
 };
@@ -21,7 +22,11 @@ use crate::{
     logs::incident_files,
 };
 use keeper::Change;
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 use story::Draft;
 
 /// What is known of an end when it is seen; kept by the node until the machine has decided what follows.
@@ -39,8 +44,8 @@ pub(super) struct Obituary {
     pub(super) failure: Option<Failure>,
     /// What kept it from being launched.
     pub(super) trouble: Option<String>,
-    /// The end of the log of that run.
-    pub(super) tail: String,
+    /// What that run wrote last.
+    pub(super) words: LastWords,
     /// What its garbage collector did last in that run, where memory may have been what it died of.
     pub(super) collections: Vec<String>,
     /// Whether it was ready in that run; none: nobody knows.
@@ -65,7 +70,7 @@ impl Obituary {
             at,
             failure: None,
             trouble: None,
-            tail: String::new(),
+            words: LastWords::default(),
             collections: Vec::new(),
             ready: None,
             memory: None,
@@ -97,6 +102,40 @@ pub(super) struct Incidents {
     newest: BTreeMap<NodeName, Incarnation>,
     open: BTreeMap<NodeName, Open>,
     refused: BTreeMap<NodeName, Refused>,
+    owed: Owed,
+}
+
+/// What became of incidents and found the journal's queue full.
+#[derive(Debug, Default)]
+struct Owed(VecDeque<Change>);
+
+/// As many are kept: one that is open and one more of each of 200 nodes.
+const OWED: usize = 400;
+
+impl Owed {
+    /// Has a change written, behind those that wait. A new incident is not waited with: the next daemon finds it again, from its exit record.
+    fn write(&mut self, change: Change, journal: &Journal) {
+        self.again(journal);
+        let change = if self.0.is_empty() { journal.change(change) } else { Err(change) };
+        let Err(change) = change else { return };
+        match change {
+            Change::New(_) => journal.drop_change(),
+            Change::Outcome { .. } | Change::Did { .. } | Change::Again { .. } => self.0.push_back(change),
+        }
+        if self.0.len() > OWED {
+            self.0.pop_front();
+            journal.drop_change();
+        }
+    }
+
+    /// Offers what waits again.
+    fn again(&mut self, journal: &Journal) {
+        while let Some(change) = self.0.pop_front() {
+            if let Err(change) = journal.change(change) {
+                return self.0.push_front(change);
+            }
+        }
+    }
 }
 
 /// An incident whose node is not back.
@@ -125,7 +164,13 @@ impl Incidents {
     pub(super) fn open(layout: &Layout) -> Self {
         let dir = layout.incidents();
         incident_files::sweep(&dir);
-        let mut all = Self { next: 1, newest: BTreeMap::new(), open: BTreeMap::new(), refused: BTreeMap::new() };
+        let mut all = Self {
+            next: 1,
+            newest: BTreeMap::new(),
+            open: BTreeMap::new(),
+            refused: BTreeMap::new(),
+            owed: Owed::default(),
+        };
         let entries = match incident_files::list(&dir) {
             Ok(entries) => entries,
             Err(e) => {
@@ -187,6 +232,7 @@ impl Incidents {
         now: Timestamp,
         journal: &Journal,
     ) {
+        self.owed.again(journal);
         for (nth, node) in new.nodes.iter().enumerate() {
             let same = |o: &&Arc<NodeSnapshot>| o.name == node.name;
             let before = old.nodes.get(nth).filter(same).or_else(|| old.nodes.iter().find(same));
@@ -229,7 +275,7 @@ impl Incidents {
             Open { id, incarnation: obituary.incarnation, at: obituary.at, back: None, failed: false, waited: false };
         let did = if obituary.old { "what followed was decided by an earlier daemon".into() } else { story::did(node) };
         let draft = Draft::of_death(id, node, recipe, end, obituary, did, now);
-        journal.change(Change::New(Box::new(draft)));
+        self.owed.write(Change::New(Box::new(draft)), journal);
         self.open.insert(node.name.clone(), open);
     }
 
@@ -238,7 +284,8 @@ impl Incidents {
             r.cause == failure.cause.as_str() && r.what.as_deref() == Some(story::clean(&failure.what).as_str())
         });
         if let Some(again) = again {
-            journal.change(Change::Again { id: again.id, node: node.name.clone(), at: now });
+            let again = Change::Again { id: again.id, node: node.name.clone(), at: now };
+            self.owed.write(again, journal);
             return;
         }
         let id = self.take_number();
@@ -250,7 +297,7 @@ impl Incidents {
                 next: Some(id),
                 ..Outcome::open()
             };
-            Self::close(&node.name, &earlier, outcome, journal);
+            Self::close(&node.name, &earlier, outcome, &mut self.owed, journal);
         }
         let event = EventLine::new(EventKind::Incident, format!("#{id}: its start was refused: {}", failure.what));
         journal.note(event.node(&node.name).cause(failure.cause).incident(id));
@@ -258,7 +305,8 @@ impl Incidents {
             node.name.clone(),
             Refused { id, cause: failure.cause.as_str().to_owned(), what: Some(story::clean(&failure.what)) },
         );
-        journal.change(Change::New(Box::new(Draft::of_refusal(id, node, recipe, failure, now))));
+        let draft = Draft::of_refusal(id, node, recipe, failure, now);
+        self.owed.write(Change::New(Box::new(draft)), journal);
         let open = Open { id, incarnation: node.incarnation, at: now, back: None, failed: false, waited: false };
         self.open.insert(node.name.clone(), open);
     }
@@ -272,7 +320,7 @@ impl Incidents {
             back_after_ms: earlier.back.map(|back| between(earlier.at, back)),
             ..Outcome::open()
         };
-        Self::close(node, earlier, outcome, journal);
+        Self::close(node, earlier, outcome, &mut self.owed, journal);
     }
 
     /// Looks what became of the node's open incident.
@@ -286,7 +334,7 @@ impl Incidents {
             && let Some(did) = story::did_wait(node)
         {
             open.waited = true;
-            journal.change(Change::Did { id: open.id, node: node.name.clone(), did });
+            self.owed.write(Change::Did { id: open.id, node: node.name.clone(), did }, journal);
         }
         let Some(outcome) = outcome(open, node, now) else { return };
         if outcome.state == "failed" {
@@ -294,17 +342,17 @@ impl Incidents {
                 return;
             }
             open.failed = true;
-            Self::close(&node.name, open, outcome, journal);
+            Self::close(&node.name, open, outcome, &mut self.owed, journal);
             return;
         }
         let open = open.clone();
         self.open.remove(&node.name);
         // Over: the same reason later is another incident.
         self.refused.remove(&node.name);
-        Self::close(&node.name, &open, outcome, journal);
+        Self::close(&node.name, &open, outcome, &mut self.owed, journal);
     }
 
-    fn close(node: &NodeName, open: &Open, outcome: Outcome, journal: &Journal) {
+    fn close(node: &NodeName, open: &Open, outcome: Outcome, owed: &mut Owed, journal: &Journal) {
         // That a node failed is an event already.
         if outcome.state != "failed" {
             let event = EventLine::new(EventKind::IncidentClosed, format!("#{}: {}", open.id, outcome.text));
@@ -314,7 +362,7 @@ impl Incidents {
                 None => event,
             });
         }
-        journal.change(Change::Outcome { id: open.id, node: node.clone(), outcome });
+        owed.write(Change::Outcome { id: open.id, node: node.clone(), outcome }, journal);
     }
 
     fn take_number(&mut self) -> u64 {

@@ -13,7 +13,7 @@ use std::{
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicU64, Ordering},
-        mpsc::{self, Receiver, RecvTimeoutError, SyncSender},
+        mpsc::{self, Receiver, RecvTimeoutError, SyncSender, TrySendError},
     },
     thread,
     time::Duration,
@@ -73,6 +73,20 @@ enum Job {
 }
 
 impl Journal {
+    /// One that nobody reads, whose first call of the returned makes room as the writer does.
+    #[cfg(test)]
+    pub(super) fn unread() -> (Self, impl Fn() -> usize) {
+        let (queue, jobs) = mpsc::sync_channel(QUEUE);
+        let changes = Arc::new(AtomicU64::new(0));
+        let counted = Arc::clone(&changes);
+        let take = move || {
+            let taken = jobs.try_iter().filter(|job| matches!(job, Job::Incident(_))).count();
+            counted.fetch_sub(taken as u64, Ordering::Relaxed);
+            taken
+        };
+        (Self(Arc::new(Shared { queue, recent: Arc::default(), dropped: Arc::default(), changes })), take)
+    }
+
     /// Starts the writer of `state/events.jsonl`.
     pub fn start(layout: &Layout) -> Self {
         let (queue, jobs) = mpsc::sync_channel(QUEUE);
@@ -111,14 +125,28 @@ impl Journal {
         }
     }
 
-    /// Has an incident written or changed. One that finds too many waiting is found again by the next daemon, from its
-    /// exit record.
-    pub(super) fn change(&self, change: Change) {
+    /// Has an incident written or changed; gives it back when too many wait already.
+    pub(super) fn change(&self, change: Change) -> Result<(), Change> {
         let waiting = self.0.changes.fetch_add(1, Ordering::Relaxed);
-        if waiting >= CHANGES || self.0.queue.try_send(Job::Incident(change)).is_err() {
+        let sent = if waiting >= CHANGES {
+            Err(change)
+        } else {
+            match self.0.queue.try_send(Job::Incident(change)) {
+                Err(TrySendError::Full(Job::Incident(change)) | TrySendError::Disconnected(Job::Incident(change))) => {
+                    Err(change)
+                }
+                // no other job was sent
+                Ok(()) | Err(_) => Ok(()),
+            }
+        };
+        sent.inspect_err(|_| {
             self.0.changes.fetch_sub(1, Ordering::Relaxed);
-            self.0.dropped.fetch_add(1, Ordering::Relaxed);
-        }
+        })
+    }
+
+    /// Counts an incident that will not be written by this daemon.
+    pub(super) fn drop_change(&self) {
+        self.0.dropped.fetch_add(1, Ordering::Relaxed);
     }
 
     /// Events from `since` on, as far as memory goes (512).

@@ -355,22 +355,13 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
 async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkCommand>) {
     let Hold { state, pipe, pidfd } = hold;
     fail_point!("link.taking-over");
+    let output = pipe.map(|pipe| read_on(context, pipe));
     // It may have died after writing the record and before telling anyone.
     if let Some(record) = read_record(context) {
         let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
         let _ = spawn_blocking(move || orphan::remove_tree(&layout, &node, cgroup.as_deref())).await;
+        all_written(context, output).await;
         return context.tell(Happening::Gone { record, shim_lost: true });
-    }
-    if let Some(pipe) = pipe {
-        let (dir, max, keep) = (context.layout.log_dir(&context.node), context.log_max_bytes, context.log_keep);
-        let (sink, node) = (context.sink.clone(), context.node.clone());
-        // One thread per lost shim, until its node is replaced: it must read even while everything else waits.
-        std::thread::spawn(move || {
-            // The dispatcher ends last.
-            let tell = |text| drop(sink.send((node.clone(), Happening::Trouble(text))));
-            // The end of the log of a node that is being replaced anyway.
-            let _ = pump::drain_when_open(&pipe, || LogWriter::open(&dir, max, keep), &tell);
-        });
     }
     context.tell(Happening::ShimLost(context.incarnation));
     let mut signals = Vec::new();
@@ -419,7 +410,39 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
         let _ = fs::remove_optional(&layout.shim_socket(&node, written.incarnation));
     })
     .await;
+    all_written(context, output).await;
     context.tell(Happening::Gone { record, shim_lost: true });
+}
+
+/// Reads a node's pipe in place of its shim, to its end; the receiver hears of that end.
+fn read_on(context: &LinkContext, pipe: OwnedFd) -> oneshot::Receiver<()> {
+    let (dir, max, keep) = (context.layout.log_dir(&context.node), context.log_max_bytes, context.log_keep);
+    let (sink, node) = (context.sink.clone(), context.node.clone());
+    let (over, end) = oneshot::channel();
+    // One thread per lost shim, until its node is replaced: it must read even while everything else waits.
+    std::thread::spawn(move || {
+        // The dispatcher ends last.
+        let tell = |text| drop(sink.send((node.clone(), Happening::Trouble(text))));
+        // The end of the log of a node that is being replaced anyway.
+        let _ = pump::drain_when_open(&pipe, || LogWriter::open(&dir, max, keep), &tell);
+        // Nobody waits when the daemon lets go, or has waited long enough.
+        let _ = over.send(());
+    });
+    end
+}
+
+/// How long the last output of a node that is gone may take to be in its log. Nothing is left to come then, so it is a matter of a
+/// slow disk.
+const LAST_OUTPUT: Duration = Duration::from_secs(5);
+
+/// Waits until what a node wrote last is in its log: the next shim opens the same file, and two writers would rotate it under each
+/// other's hands.
+async fn all_written(context: &LinkContext, output: Option<oneshot::Receiver<()>>) {
+    let Some(output) = output else { return };
+    if timeout(LAST_OUTPUT, output).await.is_err() {
+        let text = format!("its last output is not all in its log after {} s", LAST_OUTPUT.as_secs());
+        context.tell(Happening::Trouble(text));
+    }
 }
 
 fn read_record(context: &LinkContext) -> Option<ExitRecord> {
@@ -442,10 +465,8 @@ async fn obey(
             // ESRCH: it is gone, which the end below reports.
             let _ = process::pidfd_signal(pidfd, signal);
         } else if process::is_same_alive(&state.process) {
-            let _ = nix::sys::signal::kill(
-                nix::unistd::Pid::from_raw(state.process.pid),
-                nix::sys::signal::Signal::try_from(signal).ok(),
-            );
+            // ESRCH as above.
+            let _ = process::signal_pid(state.process.pid, signal);
         }
     };
     match command {

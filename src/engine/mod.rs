@@ -14,6 +14,7 @@ mod gc_log;
 mod identity;
 mod incidents;
 mod journal;
+mod last_words;
 mod limits;
 mod link;
 mod mysql_init;

@@ -2,6 +2,7 @@
 
 use super::{
     incidents::{MemorySeen, Obituary},
+    last_words::LogMarks,
     link::LinkCommand,
     rounds::Look,
     snapshot::LastExit,
@@ -15,7 +16,6 @@ use crate::{
         stall::Stalls,
     },
     lifecycle::Event,
-    logs::tail::LogMark,
     shim::wire::{Credentials, Notified, ShimState},
     sys::command::Cancel,
 };
@@ -113,8 +113,8 @@ pub(super) struct NodeRuntime {
     pub(super) ready_after: Option<Duration>,
     /// The process written to its state file.
     pub(super) process: Option<ProcessId>,
-    /// Where its log stood when the current incarnation began.
-    pub(super) log_start: LogMark,
+    /// Where its log stood in its current or last run.
+    pub(super) log: LogMarks,
     /// It was found running; false once this daemon has started it itself.
     pub(super) adopted: bool,
     /// Troubles the shim reported, newest last, at most eight.
@@ -219,7 +219,7 @@ impl NodeRuntime {
             spawned: None,
             ready_after: None,
             process: None,
-            log_start: LogMark::default(),
+            log: LogMarks::default(),
             adopted: false,
             troubles: VecDeque::new(),
             launched: None,

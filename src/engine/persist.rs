@@ -3,6 +3,7 @@
 use super::{adopt, snapshot::LastExit};
 use crate::{
     base::{Incarnation, Launched, Layout, NodeName, Timestamp, ids::ProcessId, outcome::Failure},
+    logs::tail::LogMark,
     shim::wire::{WireError, parse_exit_record},
     sys::{error::SysError, fs, spare},
 };
@@ -54,6 +55,9 @@ pub struct NodeState {
     /// is not known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub zookeeper_session: Option<i64>,
+    /// Where its log stood when its current or last start began. Absent in files of older versions, and where there was none yet.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_start: Option<LogMark>,
     /// It has failed, with this. Absent in files of older versions, and while it has not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed: Option<Box<Failed>>,
@@ -83,6 +87,7 @@ impl Default for NodeState {
             last_exit: None,
             launched: None,
             zookeeper_session: None,
+            log_start: None,
             failed: None,
         }
     }

@@ -299,6 +299,7 @@ impl Preparing {
         const LOOK: Duration = Duration::from_millis(250);
         let began = clock::now();
         let path = format!("/brokers/ids/{broker}");
+        let mut closed = false;
         loop {
             if self.cancel.is_cancelled() {
                 return Err(PrepareError::Cancelled);
@@ -321,8 +322,8 @@ impl Preparing {
                 Ok(Ok(None)) => return Ok(()),
                 Ok(Ok(Some((owner, advertised)))) => {
                     let doubt = self.close_old_session().await;
-                    if doubt.is_none() && self.fence.is_some() {
-                        // looked at once more
+                    if doubt.is_none() && self.fence.is_some() && !std::mem::replace(&mut closed, true) {
+                        // looked at once more; whoever registers again and again is waited for
                         continue;
                     }
                     let left = up_to.saturating_sub(clock::now().since(began));

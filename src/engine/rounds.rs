@@ -11,7 +11,8 @@ use super::{
     trend::{self, History, Trend},
 };
 use crate::{
-    base::{ByteSize, EventKind, EventLine, Incarnation, Moment, NodeName, recipe::Recipe, stall},
+    base::{ByteSize, EventKind, EventLine, Incarnation, Layout, Moment, NodeName, recipe::Recipe, stall},
+    logs::tail::LogMark,
     services,
     sys::{
         cgroup::{self, Deviation},
@@ -58,6 +59,8 @@ struct Kept {
 #[derive(Debug)]
 pub(super) struct Look {
     incarnation: Incarnation,
+    /// When and where the log stood.
+    log: (Moment, LogMark),
     memory: Option<MemorySeen>,
     trend: Option<Trend>,
     stalls: Option<stalls::Seen>,
@@ -113,7 +116,9 @@ pub(super) fn turn(engine: &mut Engine) {
             Some(Node { incarnation, process, recipe, about })
         })
         .collect();
-    let round = Round { limits: engine.limits.clone(), with_limits, kept: Arc::clone(&engine.rounds.kept), now, nodes };
+    let layout = engine.layout.clone();
+    let round =
+        Round { layout, limits: engine.limits.clone(), with_limits, kept: Arc::clone(&engine.rounds.kept), now, nodes };
     let (sink, under_way) = (engine.sink.clone(), Arc::clone(&engine.rounds.under_way));
     // Files of /sys are read, and memory may be reclaimed while a limit is written.
     tokio::task::spawn_blocking(move || {
@@ -134,6 +139,7 @@ struct Node {
 }
 
 struct Round {
+    layout: Layout,
     limits: Option<Limits>,
     with_limits: bool,
     kept: Arc<Mutex<BTreeMap<NodeName, Kept>>>,
@@ -159,9 +165,8 @@ impl Round {
             let stalls = node.about.as_ref().map(|about| watched.look(about, self.now));
             let trend = history.trend(node.recipe.launch.memory_max.map(|cap| cap.0));
             let deviations = self.limits.as_ref().filter(|_| self.with_limits).map(|limits| self.mend(limits, node));
-            if memory.is_some() || stalls.is_some() || deviations.is_some() {
-                tell(name.clone(), Look { incarnation: node.incarnation, memory, trend, stalls, deviations });
-            }
+            let log = (clock::now(), LogMark::now(&self.layout.log_dir(name)));
+            tell(name.clone(), Look { incarnation: node.incarnation, log, memory, trend, stalls, deviations });
         }
     }
 
@@ -203,6 +208,7 @@ pub(super) fn looked(engine: &mut Engine, node: &NodeName, look: Look) {
     }
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
     runtime.trend = look.trend;
+    runtime.log.saw(look.log.0, look.log.1);
     let mut events = Vec::new();
     if let Some(seen) = look.memory.filter(|seen| !is_of_its_end(runtime.memory, *seen)) {
         runtime.memory = Some(seen);
@@ -314,7 +320,8 @@ mod tests {
                 about: None,
             };
             let (kept, limits) = (Arc::clone(&kept), Some(limits.clone()));
-            let round = Round { limits, with_limits: false, kept, now: Moment(at), nodes: vec![node] };
+            let layout = Layout::new("/nowhere");
+            let round = Round { layout, limits, with_limits: false, kept, now: Moment(at), nodes: vec![node] };
             let mut told = Vec::new();
             round.go(&mut |name, look| told.push((name, look)));
             let [(name, look)] = <[_; 1]>::try_from(told).unwrap();

@@ -85,8 +85,11 @@ pub enum Chore {
     },
 }
 
-/// What to do now, in this order. When it is done, ask again: files are compressed before any is removed for the sake of
-/// the total, because nobody knows before how much that spares.
+/// What to do now, in this order. Ask again when it is done, and behind every file that was compressed: more may have come.
+///
+/// Files are compressed before any is removed for the sake of the total, because nobody knows before how much that spares. But a node
+/// may write faster than files are compressed, so some go at once when the total cannot be met by compressing, and when the logs are
+/// above it by more than a file each.
 ///
 /// The newest rotated file of a log stays as it is. It is the one people look at, and the one a writer may still have open
 /// after a rotation that failed halfway.
@@ -110,21 +113,49 @@ pub fn plan(logs: &[NodeLog], budget: &Budget, now: Timestamp) -> Vec<Chore> {
             false
         });
     }
-    let before = chores.len();
-    for (log, node) in left.iter().filter(|_| budget.compress) {
-        let settled = &node.old[..node.old.len().saturating_sub(1)];
-        let plain = settled.iter().filter(|file| file.plain.is_some() && !file.failed);
-        chores.extend(plain.map(|file| Chore::Compress { log: *log, name: file.name.as_packed(false) }));
+    let to_compress = |left: &[(usize, NodeLog)]| -> Vec<(usize, Rotated)> {
+        let settled = left
+            .iter()
+            .filter(|_| budget.compress)
+            .flat_map(|(log, node)| node.old[..node.old.len().saturating_sub(1)].iter().map(move |file| (*log, file)));
+        let plain = settled.filter(|(_, file)| file.plain.is_some() && !file.failed);
+        plain.map(|(log, file)| (log, file.name.as_packed(false))).collect()
+    };
+    let compressible = to_compress(&left);
+    if compressible.is_empty() {
+        chores.extend(over_total(&mut left, budget.total));
+        return chores;
     }
-    if chores.len() == before {
-        chores.extend(over_total(left, budget.total));
+    // as if compressing left nothing of them
+    let mut at_best = left.clone();
+    for (log, node) in &mut at_best {
+        let shrinks = |file: &OldFile| compressible.contains(&(*log, file.name.as_packed(false)));
+        node.old.iter_mut().filter(|file| shrinks(file)).for_each(|file| file.plain = None);
     }
+    let hopeless = over_total(&mut at_best, budget.total);
+    for (log, node) in &mut left {
+        node.old.retain(|file| !hopeless.iter().any(|chore| chore.removes(*log, file.name.stamp)));
+    }
+    chores.extend(hopeless);
+    let a_file_each = left.iter().filter_map(|(_, node)| node.old.iter().map(OldFile::bytes).max());
+    let bound = a_file_each.fold(budget.total, u64::saturating_add);
+    chores.extend(over_total(&mut left, bound));
+    chores.extend(to_compress(&left).into_iter().map(|(log, name)| Chore::Compress { log, name }));
     chores
+}
+
+impl Chore {
+    fn removes(&self, of: usize, file: Stamp) -> bool {
+        match self {
+            Chore::Remove { log, stamp, .. } => *log == of && *stamp == file,
+            Chore::Compress { .. } => false,
+        }
+    }
 }
 
 /// The oldest files go first, and only those of logs that take more than their share of the total: a node that floods its
 /// log does not push out what the quiet ones have to say.
-fn over_total(mut logs: Vec<(usize, NodeLog)>, total: u64) -> Vec<Chore> {
+fn over_total(logs: &mut [(usize, NodeLog)], total: u64) -> Vec<Chore> {
     let mut chores = Vec::new();
     let share = total / (logs.len() as u64).max(1);
     let mut sum = logs.iter().fold(0u64, |sum, (_, log)| sum.saturating_add(log.bytes()));
@@ -176,14 +207,47 @@ mod tests {
             5,
             vec![old(1, None, Some(10)), old(2, Some(100), None), old(3, Some(100), Some(9)), old(4, Some(100), None)],
         )];
-        let budget = Budget { compress: true, ..budget(1) };
+        let budget = Budget { compress: true, ..budget(250) };
         let chores = plan(&logs, &budget, NOW);
         let names: Vec<_> = logs[0].old[1..3].iter().map(|f| Chore::Compress { log: 0, name: f.name }).collect();
         assert_eq!(chores, names);
         let mut failed = logs;
         failed[0].old.iter_mut().for_each(|f| f.failed = true);
-        let all = [(0, 1, Why::Total), (0, 2, Why::Total), (0, 3, Why::Total), (0, 4, Why::Total)];
-        assert_eq!(removed(&plan(&failed, &budget, NOW)), all, "what cannot be compressed does not stop the rest");
+        let oldest = [(0, 1, Why::Total), (0, 2, Why::Total)];
+        assert_eq!(removed(&plan(&failed, &budget, NOW)), oldest, "what cannot be compressed does not stop the rest");
+    }
+
+    #[test]
+    fn what_compressing_cannot_spare_goes_before_it() {
+        let old = vec![old(1, None, Some(90)), old(2, None, Some(90)), old(3, Some(100), None), old(4, Some(50), None)];
+        let logs = [log(50, old)];
+        let budget = Budget { compress: true, ..budget(200) };
+        let chores = plan(&logs, &budget, NOW);
+        assert_eq!(removed(&chores), [(0, 1, Why::Total)], "{chores:?}");
+        assert_eq!(chores.len(), 2, "{chores:?}");
+    }
+
+    #[test]
+    fn the_total_holds_while_a_node_writes_faster_than_its_files_are_compressed() {
+        let budget = Budget { compress: true, ..budget(5_000) };
+        let mut logs = [log(100, Vec::new()), log(100, vec![old(1, Some(100), None)])];
+        for step in 0..500u64 {
+            logs[0].old.extend((0..4).map(|n| old(10 + step * 4 + n, Some(100), None)));
+            let chores = plan(&logs, &budget, NOW);
+            let first = chores.iter().position(|c| matches!(c, Chore::Compress { .. }));
+            for chore in chores.into_iter().take(first.map_or(usize::MAX, |at| at + 1)) {
+                match chore {
+                    Chore::Remove { log, stamp, .. } => logs[log].old.retain(|file| file.name.stamp != stamp),
+                    Chore::Compress { log, name } => {
+                        let file = logs[log].old.iter_mut().find(|f| f.name.stamp == name.stamp).unwrap();
+                        (file.plain, file.packed) = (None, Some(10));
+                    }
+                }
+            }
+            let sum: u64 = logs.iter().map(NodeLog::bytes).sum();
+            assert!(sum <= 5_000 + 2 * 100, "{sum} after {step} steps");
+        }
+        assert_eq!(logs[1].old.len(), 1, "the quiet one keeps its file");
     }
 
     #[test]

@@ -44,13 +44,13 @@ impl Line {
         self.text.extend_from_slice(&bytes[..room]);
         self.bytes += bytes.len() as u64;
     }
+}
 
-    /// Whether it belongs to the line before by its look alone: the traces of Java and of most others.
-    fn looks_continued(&self) -> bool {
-        let starts = |word: &str| self.text.starts_with(word.as_bytes());
-        self.text.first().is_none_or(|b| matches!(b, b' ' | b'\t'))
-            || ["Caused by:", "Suppressed:", "..."].into_iter().any(starts)
-    }
+/// Whether a line belongs to the one before by its look alone: the traces of Java and of most others.
+pub(super) fn looks_continued(line: &[u8]) -> bool {
+    let starts = |word: &str| line.starts_with(word.as_bytes());
+    line.first().is_none_or(|b| matches!(b, b' ' | b'\t' | b'\n'))
+        || ["Caused by:", "Suppressed:", "..."].into_iter().any(starts)
 }
 
 /// Lines that belong together.
@@ -173,7 +173,7 @@ impl Entries {
             self.time = Some(time);
         }
         let time_now = self.time.or_else(|| self.follower.changed()).unwrap_or_default();
-        let belongs = time.is_none() && (self.stamped || line.continued || line.looks_continued());
+        let belongs = time.is_none() && (self.stamped || line.continued || looks_continued(&line.text));
         if !self.group {
             return Some(Entry { time: time_now, lines: vec![line], continues: belongs });
         }

@@ -154,6 +154,14 @@ impl LogFile {
         }
     }
 
+    /// The same; `otherwise` for a compressed one that is too damaged to tell.
+    pub fn length_or(&self, otherwise: u64) -> Result<u64, SysError> {
+        match &self.source {
+            Source::Plain(_) => self.length(),
+            Source::Packed(_) => Ok(self.length().unwrap_or(otherwise)),
+        }
+    }
+
     /// When it was written last, milliseconds since 1970.
     pub fn changed(&self) -> Result<i64, SysError> {
         let meta = self.file().metadata().map_err(|e| self.failed(e))?;

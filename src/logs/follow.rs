@@ -187,11 +187,14 @@ impl Follower {
         };
         // Between the predecessor and this file: only now, rotated, it says where it began.
         if let (Some(expected), Some(end)) = (self.expected.take(), own_end) {
-            self.missed += end.saturating_sub(own.file.length()?).saturating_sub(expected);
+            // one too damaged to tell its length is told of when it is read
+            let begin = end.saturating_sub(own.file.length_or(end.saturating_sub(expected))?);
+            self.missed += begin.saturating_sub(expected);
         }
         match (own_end, next.place.file.which()?) {
             (Some(own_end), Which::Rotated(Rotated { end: Some(end), packed, .. })) => {
-                let missed = end.saturating_sub(next.place.file.length()?).saturating_sub(own_end);
+                let length = next.place.file.length_or(end.saturating_sub(own_end))?;
+                let missed = end.saturating_sub(length).saturating_sub(own_end);
                 // the length of a compressed file is known modulo 2^32
                 self.missed += if packed { missed & u64::from(u32::MAX) } else { missed };
             }

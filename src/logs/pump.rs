@@ -1,7 +1,7 @@
 //! Takes over a node's output when its shim died: pipe to log, until the pipe ends.
 
 use super::writer::LogWriter;
-use crate::base::units::grouped;
+use crate::{base::units::grouped, sys::failpoint::fail_point};
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, PollTimeout, poll},
@@ -27,6 +27,7 @@ pub fn drain(pipe: &OwnedFd, log: &mut LogWriter) -> io::Result<()> {
                 return Ok(());
             }
             Ok(n) => {
+                fail_point!("pump.block");
                 log.append_or_drop(&block[..n]);
                 // nobody is told from here: the marks in the log say it
                 drop(log.take_trouble());
@@ -48,17 +49,27 @@ pub fn drain(pipe: &OwnedFd, log: &mut LogWriter) -> io::Result<()> {
 /// How often the log is tried again that could not be opened.
 const AGAIN: Duration = Duration::from_secs(1);
 
-/// As [`drain`], with a log that `open` opens. While that fails the pipe is read all the same, or the node would wait for ever
+/// What the log says where a shim was killed. It read in blocks, and nobody knows how much of the last one it had written.
+fn shim_killed() -> String {
+    format!(
+        "its shim was killed: what that had read and not written yet is missing here, at most {} bytes",
+        grouped(BLOCK as u64)
+    )
+}
+
+/// As [`drain`], with a log that `open` opens, which says first that a shim was killed. While that fails the pipe is read all the same, or the node would wait for ever
 /// for room in it: what comes is dropped and counted, `tell` hears of it, and the log, once open, says how much is missing.
 pub fn drain_when_open(
     pipe: &OwnedFd,
     mut open: impl FnMut() -> io::Result<LogWriter>,
     tell: &dyn Fn(String),
 ) -> io::Result<()> {
-    let (mut lost, mut told) = (0u64, false);
+    let (mut lost, mut told, mut over) = (0u64, false, false);
     loop {
         let failed = match open() {
             Ok(mut log) => {
+                // What cannot be marked now: the next block says that the log cannot be written.
+                let _ = log.mark(&shim_killed());
                 if lost > 0 {
                     let text = format!("{} bytes of output lost: the log could not be opened", grouped(lost));
                     // Where it cannot be written the next block says so.
@@ -67,14 +78,17 @@ pub fn drain_when_open(
                 }
                 return drain(pipe, &mut log);
             }
+            Err(e) if over && lost > 0 => {
+                tell(format!("{} bytes of its last output are lost: the log could not be opened: {e}", grouped(lost)));
+                return Ok(());
+            }
+            Err(_) if over => return Ok(()),
             Err(e) => e,
         };
         if !std::mem::replace(&mut told, true) {
             tell(format!("its log cannot be opened, and its output is dropped until it can: {failed}"));
         }
-        if discard(pipe, AGAIN, &mut lost)? {
-            return Ok(());
-        }
+        over = discard(pipe, AGAIN, &mut lost)?;
     }
 }
 
@@ -132,9 +146,34 @@ mod tests {
         thread.join().unwrap();
         let text = fs::read_to_string(dir.path().join("current")).unwrap();
         let mark = "220,000 bytes of output lost: the log could not be opened";
-        assert_eq!(text, format!("[cdc-supervisor] {mark}\nlast\n"));
+        assert_eq!(text, format!("[cdc-supervisor] {}\n[cdc-supervisor] {mark}\nlast\n", shim_killed()));
         let heard = heard.into_inner();
         assert!(heard[0].starts_with("its log cannot be opened") && heard[1] == mark && heard.len() == 2, "{heard:?}");
+    }
+
+    #[test]
+    fn where_a_shim_was_killed_the_log_says_so_between_what_it_wrote_and_what_came_behind() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("current"), "tick 1\ntick").unwrap();
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"ck 9\ntick 10\n").unwrap();
+        drop(writer);
+        drain_when_open(&reader.into(), || LogWriter::open(dir.path(), 1 << 20, 3), &|text| panic!("{text}")).unwrap();
+        let text = fs::read_to_string(dir.path().join("current")).unwrap();
+        assert_eq!(text, format!("tick 1\ntick\n[cdc-supervisor] {}\nck 9\ntick 10\n", shim_killed()));
+        assert!(shim_killed().ends_with("at most 65,536 bytes"));
+    }
+
+    #[test]
+    fn the_last_words_of_a_node_whose_log_could_not_be_opened_are_told_as_lost() {
+        let (reader, mut writer) = io::pipe().unwrap();
+        writer.write_all(b"0123456789\n").unwrap();
+        drop(writer);
+        let heard = std::cell::RefCell::new(Vec::new());
+        let open = || Err(io::ErrorKind::PermissionDenied.into());
+        drain_when_open(&reader.into(), open, &|text| heard.borrow_mut().push(text)).unwrap();
+        let heard = heard.into_inner();
+        assert!(heard.len() == 2 && heard[1].starts_with("11 bytes of its last output are lost"), "{heard:?}");
     }
 
     #[test]

@@ -1,4 +1,6 @@
 //! Finds the place in one node's log where reading starts: at a number of lines from its end, or at a time.
+//!
+//! A compressed file that is damaged holds nobody up here: it counts as one without lines, and who reads on says what is wrong with it.
 
 use super::{
     file::{self, LogFile},
@@ -105,13 +107,19 @@ fn last_lines(shelf: &mut Shelf, count: usize) -> Result<Option<Place>, SysError
     for at in (0..shelf.files).rev() {
         // Removed since the listing: everything older is gone, too.
         let Some(mut place) = shelf.open(at)? else { break };
-        let length = place.file.length()?;
+        let length = place.file.length_or(0)?;
         let start = if missing == 0 {
             From::At(length)
         } else if let Some(file) = place.file.plain() {
             backwards(file, length, missing, followed).map_err(|e| place.file.failed(e))?
         } else {
-            packed_start(shelf.dir, shelf.rotated[at], missing, followed)?
+            match packed_start(shelf.dir, shelf.rotated[at], missing, followed) {
+                Ok(start) => start,
+                Err(_) => {
+                    oldest.get_or_insert(place);
+                    continue;
+                }
+            }
         };
         match start {
             From::At(offset) => {
@@ -211,22 +219,29 @@ fn first_since(shelf: &mut Shelf, since: Timestamp) -> Result<Option<Place>, Sys
     let mut end = None;
     for at in 0..shelf.files {
         let Some(mut place) = shelf.open(at)? else { continue };
-        let length = place.file.length()?;
+        let length = place.file.length_or(0)?;
         if place.file.changed()? >= since.0 {
-            if let Some(offset) = first_line_since(&mut place.file, since, &mut any_time)? {
+            let first = match first_line_since(&mut place.file, since, &mut any_time) {
+                // What cannot be read may be of that time: reading begins there, and says so.
+                Err(_) if place.file.plain().is_none() => Some(place.file.offset),
+                found => found?,
+            };
+            if let Some(offset) = first {
                 // a compressed file cannot be read backward
                 let place = match shelf.rotated.get(at) {
                     Some(name) => LogFile::rotated(shelf.dir, *name)?.map(|file| Place { file, ..place }),
                     None => Some(place),
                 };
                 let Some(mut place) = place else { continue };
-                place.file.go_to(offset)?;
+                let there = place.file.go_to(offset);
+                if place.file.plain().is_some() {
+                    there?;
+                }
                 return Ok(Some(place));
             }
             candidate.get_or_insert((at, place.older));
         }
-        if at + 1 == shelf.files {
-            place.file.go_to(length)?;
+        if at + 1 == shelf.files && place.file.go_to(length).is_ok() {
             end = Some(place);
         }
     }

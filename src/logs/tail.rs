@@ -1,7 +1,8 @@
 //! The end of what one run of a node has written, also when the log was rotated meanwhile.
 
-use super::{names, stamp, writer::CURRENT};
+use super::{entries::looks_continued, names, stamp, writer::CURRENT};
 use crate::base::Timestamp;
+use serde::{Deserialize, Serialize};
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom},
@@ -14,7 +15,7 @@ use std::{
 pub const TAIL: u64 = 64 << 10;
 
 /// A place in a node's log: the file that was `current` and how long it was.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogMark {
     /// Inode of `current`; 0: not known.
     pub inode: u64,
@@ -31,8 +32,8 @@ impl LogMark {
 }
 
 /// The end of the log in `dir`, as far as it was written since `start`, at most [`TAIL`] bytes; empty when it cannot be
-/// read. Where the start is not known, files rotated before `started_at` are not of this run. Compressed files are not
-/// opened: the newest rotated one never is.
+/// read. Where the start is not known, files rotated before `started_at` are not of this run, nor is what carries an earlier time.
+/// Compressed files are not opened: the newest rotated one never is.
 pub fn since(dir: &Path, start: LogMark, started_at: Timestamp) -> String {
     let mut seen = Vec::new();
     let mut left = TAIL;
@@ -47,42 +48,87 @@ pub fn since(dir: &Path, start: LogMark, started_at: Timestamp) -> String {
         at_start = read_part(&dir.join(file.name()), start, &mut left, &mut seen).unwrap_or(true);
     }
     let bytes: Vec<u8> = seen.into_iter().rev().flat_map(|(_, bytes)| bytes).collect();
-    String::from_utf8_lossy(&bytes).into_owned()
+    let text = String::from_utf8_lossy(&bytes).into_owned();
+    if start.inode == 0 { newer(&text, started_at).to_owned() } else { text }
+}
+
+/// The part of `text` that carries no time before `started_at`; a line without a time belongs to the one before it.
+fn newer(text: &str, started_at: Timestamp) -> &str {
+    let timed = lines(text).filter_map(|(begin, line)| Some((begin, stamp::line_time(line.as_bytes())?)));
+    let mut kept = Some(0);
+    for (begin, at) in timed {
+        kept = if at.0 < started_at.0 { None } else { kept.or(Some(begin)) };
+    }
+    kept.map_or("", |begin| &text[begin..])
+}
+
+/// Lines with where they begin.
+fn lines(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    text.split_inclusive('\n').scan(0, |next, line| {
+        let begin = *next;
+        *next += line.len();
+        Some((begin, line))
+    })
+}
+
+/// When the log in `dir` was written to last; none: nobody can tell.
+pub fn written_at(dir: &Path) -> Option<Timestamp> {
+    let meta = std::fs::metadata(dir.join(CURRENT)).ok()?;
+    Some(Timestamp(meta.mtime() * 1_000 + meta.mtime_nsec() / 1_000_000))
 }
 
 /// How long before the end of a run that has served its lines are about that end. What goes wrong in a node that serves ends it
 /// within seconds (a broker whose log directory fails, mysqld that cannot write its binlog); what it outlived is another matter.
-const ABOUT_THE_END: Duration = Duration::from_secs(60);
+pub const ABOUT_THE_END: Duration = Duration::from_secs(60);
 
 /// Of lines that carry no time, how many are about the end.
 const LAST_LINES: usize = 40;
 
-/// The part of `text`, the log of a run that ended at `ended_at`, that is about its end: what was written in the last minute. A line
-/// without a time belongs to the one before it. Where no line has a time, the last 40 lines.
+/// The part of `text`, the log of a run that ended at `ended_at`, that is about its end: what was written in the last minute.
+///
+/// A line without a time belongs to the one before it. Behind lines that are older, and where no line has a time, the time at which
+/// the log was written last decides: the last words of a JVM carry none (`Terminating due to java.lang.OutOfMemoryError`), and come
+/// after hours in which an idle broker writes nothing. Then it is the last block of them, or the last 40 lines.
 ///
 /// For a run that has served: a disk that was full weeks ago, a topic that was refused in the morning, does not explain its end.
-pub fn of_the_end(text: &str, ended_at: Timestamp) -> &str {
+pub fn of_the_end(text: &str, ended_at: Timestamp, written_at: Option<Timestamp>) -> &str {
     let span = i64::try_from(ABOUT_THE_END.as_millis()).unwrap_or(i64::MAX);
+    let is_earlier = |at: Timestamp| at.0 < ended_at.0.saturating_sub(span);
+    let at_the_end = !written_at.is_some_and(is_earlier);
     let mut begins = Vec::new();
     let mut kept = 0;
     // of the last line that carries a time: whether it is from before the end
     let mut earlier = None;
-    let mut begin = 0;
-    for line in text.split_inclusive('\n') {
+    // where the last block without a time begins
+    let mut block = text.len();
+    let mut within = false;
+    for (begin, line) in lines(text) {
         begins.push(begin);
-        if let Some(at) = stamp::line_time(line.as_bytes()) {
-            let is_earlier = at.0 < ended_at.0.saturating_sub(span);
-            if earlier == Some(true) && !is_earlier {
-                kept = begin;
+        match stamp::line_time(line.as_bytes()) {
+            Some(at) => {
+                let is_earlier = is_earlier(at);
+                if earlier == Some(true) && !is_earlier {
+                    kept = begin;
+                }
+                earlier = Some(is_earlier);
+                (block, within) = (text.len(), false);
             }
-            earlier = Some(is_earlier);
+            None if looks_continued(line.as_bytes()) => within = true,
+            // what comes behind a trace begins anew
+            None => {
+                if within || block == text.len() {
+                    block = begin;
+                }
+                within = false;
+            }
         }
-        begin += line.len();
     }
+    let last = begins.len().checked_sub(LAST_LINES).map_or(0, |first| begins[first]);
     match earlier {
-        Some(true) => "",
         Some(false) => &text[kept..],
-        None => &text[begins.len().checked_sub(LAST_LINES).map_or(0, |first| begins[first])..],
+        Some(true) if at_the_end => &text[block.max(last)..],
+        None if at_the_end => &text[last..],
+        Some(true) | None => "",
     }
 }
 
@@ -153,24 +199,62 @@ mod tests {
     #[test]
     fn of_a_run_that_served_only_the_last_minute_is_about_its_end() {
         let end = Timestamp::parse("2026-11-26T10:00:00.000Z").unwrap();
+        let long_ago = Timestamp::parse("2026-11-25T03:00:00.000Z").ok();
+        let of_the_end = |text: &str| of_the_end(text, end, long_ago).to_owned();
         let old = "2026-11-25T03:00:00.000Z ERROR disk full\n\tat a.stack.trace\n";
         let new = "2026-11-26T09:59:30.000Z WARN heap\nException in thread \"main\"\n";
-        assert_eq!(of_the_end(&format!("{old}{new}"), end), new);
-        assert_eq!(of_the_end(old, end), "", "what it outlived by a day");
-        assert_eq!(of_the_end(new, end), new);
+        assert_eq!(of_the_end(&format!("{old}{new}")), new);
+        assert_eq!(of_the_end(old), "", "what it outlived by a day");
+        assert_eq!(of_the_end(new), new);
         // the first piece may begin inside a line or a trace
-        assert_eq!(of_the_end(&format!("rest of a trace\n{new}"), end), format!("rest of a trace\n{new}"));
+        assert_eq!(of_the_end(&format!("rest of a trace\n{new}")), format!("rest of a trace\n{new}"));
         // a clock that was set back while it ran: what follows the last earlier line counts
         let back = format!("{new}{old}{new}");
-        assert_eq!(of_the_end(&back, end), new);
-        assert_eq!(of_the_end("", end), "");
+        assert_eq!(of_the_end(&back), new);
+        assert_eq!(of_the_end(""), "");
     }
 
     #[test]
-    fn of_lines_without_a_time_the_last_forty_are_about_the_end() {
+    fn the_last_words_behind_a_quiet_hour_need_no_time() {
+        let end = Timestamp::parse("2026-11-26T10:00:00.000Z").unwrap();
+        let just_now = Timestamp::parse("2026-11-26T09:59:59.000Z").ok();
+        let hour_ago = Timestamp::parse("2026-11-26T09:00:00.000Z").ok();
+        let old = "2026-11-26T09:00:00.000Z ERROR a log\njava.io.IOException: No space left on device\n\tat a.trace\n";
+        let heap = "Terminating due to java.lang.OutOfMemoryError: Java heap space\n";
+        assert_eq!(of_the_end(&format!("{old}{heap}"), end, just_now), heap);
+        assert_eq!(of_the_end(&format!("{old}{heap}"), end, hour_ago), "");
+        let report =
+            "#\n# A fatal error has been detected by the Java Runtime Environment:\n#\n#  SIGBUS (0x7) at pc=0x0\n";
+        assert_eq!(of_the_end(&format!("{old}{report}"), end, just_now), report);
+        let thrown = "Exception in thread \"main\" java.lang.OutOfMemoryError: Java heap space\n\tat x\n";
+        assert_eq!(of_the_end(&format!("{old}{thrown}"), end, just_now), thrown);
+        let info = "2026-11-26T09:00:00.000Z INFO x\n";
+        assert_eq!(of_the_end(&format!("{old}{info}{heap}"), end, just_now), heap);
+        assert_eq!(of_the_end(&format!("{old}{info}"), end, just_now), "");
+        let many = format!("{info}{}", lines(0, 100));
+        assert_eq!(of_the_end(&many, end, just_now), lines(60, 100));
+    }
+
+    #[test]
+    fn of_lines_without_a_time_the_last_forty_are_about_the_end_when_they_are_young() {
+        let end = Timestamp(1_000_000);
         let text = lines(0, 100);
-        assert_eq!(of_the_end(&text, LONG_AGO), lines(60, 100));
-        assert_eq!(of_the_end(&lines(0, 3), LONG_AGO), lines(0, 3));
+        assert_eq!(of_the_end(&text, end, Some(Timestamp(999_000))), lines(60, 100));
+        assert_eq!(of_the_end(&lines(0, 3), end, None), lines(0, 3));
+        assert_eq!(of_the_end(&text, end, Some(Timestamp(900_000))), "");
+    }
+
+    #[test]
+    fn where_the_start_of_a_run_is_not_known_lines_of_earlier_times_are_not_of_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let mut log = LogWriter::open(dir.path(), 1 << 20, 9).unwrap();
+        let earlier = "2026-11-26T09:00:00.000Z ERROR Socket server failed to bind\n\tat x\n";
+        let of_it = "2026-11-26T10:00:00.500Z INFO begins\nsays more\n";
+        let started_at = Timestamp::parse("2026-11-26T10:00:00.000Z").unwrap();
+        log.append(earlier.as_bytes()).unwrap();
+        assert_eq!(since(dir.path(), LogMark::default(), started_at), "");
+        log.append(of_it.as_bytes()).unwrap();
+        assert_eq!(since(dir.path(), LogMark::default(), started_at), of_it);
     }
 
     #[test]

@@ -11,7 +11,10 @@ use super::names::{self, Rotated, Stamp};
 pub use super::names::{CURRENT, rotated_files};
 use crate::{
     base::{Moment, Timestamp, units::grouped},
-    sys::{clock, failpoint::fail_point},
+    sys::{
+        clock,
+        failpoint::{fail_io, fail_point},
+    },
 };
 use memchr::{memchr, memrchr};
 use std::{
@@ -308,7 +311,7 @@ impl LogWriter {
 
     fn write(&mut self, mut bytes: &[u8], done: &mut usize) -> io::Result<()> {
         while let [_, ..] = bytes {
-            match self.file.write(bytes) {
+            match fail_io!("log.append").and_then(|()| self.file.write(bytes)) {
                 Ok(0) => return Err(ErrorKind::WriteZero.into()),
                 Ok(n) => {
                     self.size += n as u64;

@@ -119,9 +119,18 @@ pub fn harmless(kind: NodeKind, line: &str) -> Option<&'static Known> {
 /// The line among `lines` that explains an end best: one that no restart cures before one that it might, one that says what the matter
 /// is before one that only follows from it, the last of equals.
 pub fn explain(kind: NodeKind, lines: &str) -> Option<(&'static Known, &str)> {
+    best(kind, lines, |_| true)
+}
+
+/// The same of a run that has served: what only a start ends of is passed over.
+pub fn explain_served(kind: NodeKind, lines: &str) -> Option<(&'static Known, &str)> {
+    best(kind, lines, |known| !known.cause.is_some_and(Cause::is_of_a_start))
+}
+
+fn best(kind: NodeKind, lines: &str, counts: impl Fn(&Known) -> bool) -> Option<(&'static Known, &str)> {
     let before = std::iter::once("").chain(lines.lines());
     let known = |(before, line)| fatal(kind, line).or_else(|| fatal_behind(kind, before, line)).map(|k| (k, line));
-    let found = before.zip(lines.lines()).filter_map(known);
+    let found = before.zip(lines.lines()).filter_map(known).filter(|(known, _)| counts(known));
     found.max_by_key(|(known, _)| (known.cause.is_some_and(Cause::is_terminal), !known.follows))
 }
 

@@ -1,6 +1,9 @@
 //! Why a run ended: from its exit record, whether we asked for it, and what it wrote last.
 
-use super::{catalogue, known};
+use super::{
+    catalogue::{self, Known},
+    known,
+};
 use crate::base::{
     Cause, ExitRecord, ExitStatus, NodeKind,
     outcome::{Failure, signal_name},
@@ -18,6 +21,22 @@ pub struct Ended {
     pub note: Option<String>,
 }
 
+/// What a run wrote last, as far as it may say why it ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Said<'a> {
+    /// The lines, of this run only as far as the caller can tell.
+    pub lines: &'a str,
+    /// It had served: what only a start ends of does not explain its end.
+    pub served: bool,
+}
+
+impl<'a> Said<'a> {
+    /// The line that explains the end best, with its entry.
+    pub fn explained(self, kind: NodeKind) -> Option<(&'static Known, &'a str)> {
+        if self.served { catalogue::explain_served(kind, self.lines) } else { catalogue::explain(kind, self.lines) }
+    }
+}
+
 /// Longest piece of a log line that is quoted.
 const QUOTE_CHARS: usize = 240;
 
@@ -27,9 +46,8 @@ const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
 const OWN_FAULTS: [i32; 9] = [4, 5, 6, 7, 8, 11, 24, 25, 31];
 
-/// Judges an end. `last_lines` is the tail of the node's log, of this run only as far as the caller can tell;
-/// `asked_to_stop` says that the stop signal of `stop` was sent by an order or because of one.
-pub fn classify(kind: NodeKind, exit: &ExitRecord, last_lines: &str, asked_to_stop: bool, stop: &Stop) -> Ended {
+/// Judges an end. `asked_to_stop` says that the stop signal of `stop` was sent by an order or because of one.
+pub fn classify(kind: NodeKind, exit: &ExitRecord, said: Said<'_>, asked_to_stop: bool, stop: &Stop) -> Ended {
     let plain = |cause| Ended { cause, failure: None, note: None };
     // The kernel's count is proof, whatever else was going on.
     if exit.oom_kills.is_some_and(|n| n > 0) && exit.status == ExitStatus::Signal(SIGKILL) {
@@ -37,11 +55,11 @@ pub fn classify(kind: NodeKind, exit: &ExitRecord, last_lines: &str, asked_to_st
     }
     match exit.status {
         ExitStatus::Unknown => plain(Cause::Unknown),
-        status if asked_to_stop => plain(stopped(kind, status, exit, last_lines, stop)),
+        status if asked_to_stop => plain(stopped(kind, status, exit, said.lines, stop)),
         ExitStatus::Signal(signal) if exit.signals_sent.contains(&signal) => plain(Cause::KilledByOrder),
-        ExitStatus::Signal(signal) if OWN_FAULTS.contains(&signal) => told(kind, last_lines),
+        ExitStatus::Signal(signal) if OWN_FAULTS.contains(&signal) => told(kind, said),
         ExitStatus::Signal(_) => plain(Cause::KilledByOther),
-        ExitStatus::Code(0) if shut_down_by_signal(kind, last_lines) => plain(outside(exit, SIGTERM)),
+        ExitStatus::Code(0) if shut_down_by_signal(kind, said.lines) => plain(outside(exit, SIGTERM)),
         ExitStatus::Code(0) => plain(Cause::Completed),
         // MYSQLD_RESTART_EXIT: SQL RESTART asked for a new start. We do not offer it (no MYSQLD_PARENT_PID), so it is rare.
         ExitStatus::Code(16) if kind == NodeKind::Mysql => plain(Cause::Completed),
@@ -53,8 +71,8 @@ pub fn classify(kind: NodeKind, exit: &ExitRecord, last_lines: &str, asked_to_st
                 plain(outside(exit, signal))
             }
             Some(signal) if exit.signals_sent.contains(&signal) => plain(Cause::KilledByOrder),
-            Some(_) | None => match told(kind, last_lines) {
-                Ended { cause: Cause::Crashed, note: None, .. } => by_code(kind, code),
+            Some(_) | None => match told(kind, said) {
+                Ended { cause: Cause::Crashed, note: None, .. } => by_code(kind, code, said.served),
                 told => told,
             },
         },
@@ -65,12 +83,13 @@ pub fn classify(kind: NodeKind, exit: &ExitRecord, last_lines: &str, asked_to_st
 /// end; `output` is what it wrote. What comes without a failure may pass.
 pub fn classify_helper(kind: NodeKind, status: ExitStatus, output: &str) -> Ended {
     let plain = |cause| Ended { cause, failure: None, note: None };
+    let said = Said { lines: output, served: false };
     match status {
         ExitStatus::Unknown => plain(Cause::Unknown),
-        ExitStatus::Signal(signal) if OWN_FAULTS.contains(&signal) => told(kind, output),
+        ExitStatus::Signal(signal) if OWN_FAULTS.contains(&signal) => told(kind, said),
         ExitStatus::Signal(_) => plain(Cause::KilledByOther),
         // It has given up in order, and begins with nothing each time: it would end in the same way.
-        ExitStatus::Code(_) => match told(kind, output) {
+        ExitStatus::Code(_) => match told(kind, said) {
             Ended { cause: Cause::Crashed, failure: None, note: None } => {
                 // mysqld says the matter first, and at last that it ends.
                 let matter = output.lines().find(|line| line.contains("[ERROR]"));
@@ -90,7 +109,7 @@ pub fn classify_helper(kind: NodeKind, status: ExitStatus, output: &str) -> Ende
 
 /// What a code alone says, when no known line does (ZooKeeper's ExitCode.java, the same in 3.6.4 and 3.8.3). Its 3, "data
 /// directory unusable", is not among them: a JVM that gives up on a full heap ends with 3 as well.
-fn by_code(kind: NodeKind, code: i32) -> Ended {
+fn by_code(kind: NodeKind, code: i32, served: bool) -> Ended {
     let crashed = Ended { cause: Cause::Crashed, failure: None, note: None };
     if kind != NodeKind::Zookeeper {
         return crashed;
@@ -118,6 +137,9 @@ fn by_code(kind: NodeKind, code: i32) -> Ended {
         ),
         _ => return crashed,
     };
+    if served && cause.is_of_a_start() {
+        return crashed;
+    }
     let failure = cause.is_terminal().then(|| Failure {
         cause,
         what: format!("{meaning} (exit {code})"),
@@ -163,8 +185,8 @@ fn outside(exit: &ExitRecord, signal: i32) -> Cause {
 }
 
 /// What the log tells about an end by the node's own doing.
-fn told(kind: NodeKind, last_lines: &str) -> Ended {
-    let Some((known, line)) = catalogue::explain(kind, last_lines) else {
+fn told(kind: NodeKind, said: Said<'_>) -> Ended {
+    let Some((known, line)) = said.explained(kind) else {
         return Ended { cause: Cause::Crashed, failure: None, note: None };
     };
     let cause = known.cause.unwrap_or(Cause::Crashed);

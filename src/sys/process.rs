@@ -88,6 +88,16 @@ pub fn pidfd_signal(pidfd: &OwnedFd, signal: i32) -> io::Result<()> {
     if r == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
+/// Sends a signal, one of the real-time ones too, to the process that has this pid now. Only where there is no pidfd.
+pub fn signal_pid(pid: i32, signal: i32) -> io::Result<()> {
+    // 0 and below are groups of processes (kill(2))
+    if pid <= 0 {
+        return Err(io::Error::from_raw_os_error(libc::ESRCH));
+    }
+    // SAFETY: kill(2) takes two numbers.
+    if unsafe { libc::kill(pid, signal) } == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// SIGCONT to a process that was stopped, if it is still that one; none: it is not there any more.
 pub fn go_on(stopped: &ProcessId) -> Option<io::Result<()>> {
     // The descriptor is taken first: what it names afterwards is looked at through it.
@@ -394,6 +404,15 @@ mod tests {
             std::thread::sleep(Duration::from_millis(5));
         }
         panic!("not seen within 10 s");
+    }
+
+    #[test]
+    fn a_real_time_signal_reaches_a_process_without_a_pidfd() {
+        use std::os::unix::process::ExitStatusExt;
+        let mut child = Command::new("/bin/sleep").arg("1000").spawn().unwrap();
+        signal_pid(i32::try_from(child.id()).unwrap(), 37).unwrap();
+        assert_eq!(child.wait().unwrap().signal(), Some(37));
+        assert!(signal_pid(0, 37).is_err() && signal_pid(-1, 37).is_err());
     }
 
     #[test]

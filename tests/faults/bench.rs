@@ -61,7 +61,8 @@ impl Bench {
             let habits: Vec<&str> = [&[alone.as_str(), "notify=READY=1"], more, &["tick=2"]].concat();
             fake(name, &habits).notify().key("healthy_after", "\"1ms\"").text("grace", "5s")
         };
-        let a = node("a", &[]).key("log", "{ max_bytes = \"4K\", keep = 1000 }");
+        let counts = format!("counts={}", self.counts());
+        let a = node("a", &[&counts]).key("log", "{ max_bytes = \"4K\", keep = 1000 }");
         self.root.configure(&[a, node("b", habits)]);
     }
 
@@ -258,24 +259,87 @@ impl Bench {
         list["incidents"].as_array().unwrap().iter().filter_map(|i| i["incarnation"].as_u64()).collect()
     }
 
-    /// The lines of `a` are `tick 0`, `tick 1` and so on in each of its runs, over all rotations.
+    /// Where `a` counts the lines of each of its runs.
+    fn counts(&self) -> String {
+        self.root.file("counts-of-a")
+    }
+
+    /// The lines of `a` are `tick 0`, `tick 1` and so on in each of its runs, over all rotations, as many as it has written, and no
+    /// word of ours says that some are missing.
     pub fn nothing_of_a_is_missing(&self) {
+        let counted = self.counted_by_a();
+        // What it wrote just now is on its way.
+        until(STATE_LIMIT, "every line of a is in its log", || self.all_of_a_is_there(&counted));
+    }
+
+    /// How many lines each run of `a` has written by now, at least; a line that was never counted was the last before a SIGKILL.
+    pub fn counted_by_a(&self) -> Vec<u64> {
+        let text = fs::read_to_string(self.counts()).unwrap_or_default();
+        text.lines().map(|line| line.parse().unwrap()).collect()
+    }
+
+    /// Whether the log of `a` has that many lines of each of its runs, and tells of no loss.
+    pub fn all_of_a_is_there(&self, counted: &[u64]) -> Result<(), String> {
+        let runs = self.runs_of_a(false)?;
+        let mut runs = runs.iter();
+        let mut left = counted.iter().filter(|count| **count > 0).count();
+        for (nth, count) in counted.iter().enumerate() {
+            if *count == 0 {
+                // Killed between its first line and its count of it; or before both.
+                if runs.len() > left && runs.as_slice()[0] == 1 {
+                    runs.next();
+                }
+                continue;
+            }
+            left -= 1;
+            let there = runs.next().copied().unwrap_or(0);
+            if there < *count {
+                return Err(format!("run {nth} of {} has written {count} lines, {there} are there", counted.len()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Where a shim of `a` was killed its log says so, and at most a block is missing there; no line is glued to another.
+    pub fn what_is_missing_of_a_is_marked(&self) {
+        self.runs_of_a(true).unwrap();
+    }
+
+    /// How many lines of `a` each of its runs has in the log. `shim_killed`: where the log says so some may be missing.
+    fn runs_of_a(&self, shim_killed: bool) -> Result<Vec<u64>, String> {
+        const BLOCK: u64 = 64 << 10;
         let output = self.run(&["logs", "-n", "100000000", "a"]);
         assert_eq!(output.code, Some(0), "{output}");
-        let mut expected = 0u64;
-        let mut lines = 0;
-        for line in output.stdout.lines().filter(|l| !l.starts_with("[cdc-supervisor]")) {
-            let number: u64 = line.strip_prefix("tick ").and_then(|n| n.parse().ok()).unwrap_or_else(|| {
-                panic!("a torn line: {line:?} after {lines} lines");
-            });
-            assert!(
-                number == expected || number == 0,
-                "tick {number} where {expected} comes next, after {lines} lines"
-            );
-            expected = number + 1;
-            lines += 1;
+        let is_mark = |line: &str| shim_killed && line.contains("] its shim was killed");
+        let (mut runs, mut expected, mut hole) = (Vec::new(), 0, false);
+        let mut lines = output.stdout.lines().enumerate().peekable();
+        while let Some((nth, line)) = lines.next() {
+            // half of it may be what the shim had not written yet
+            let cut = lines.peek().is_some_and(|(_, next)| is_mark(next));
+            if let Some(ours) = line.strip_prefix("[cdc-supervisor] ") {
+                hole |= is_mark(line);
+                let told = ["missing", "lost", "removed"].iter().any(|word| ours.contains(word));
+                if told && !shim_killed {
+                    return Err(format!("line {nth} tells of a loss: {ours}"));
+                }
+                continue;
+            }
+            match line.strip_prefix("tick ").and_then(|n| n.parse::<u64>().ok()) {
+                Some(0) => runs.push(1),
+                Some(number) if number == expected && !runs.is_empty() => *runs.last_mut().unwrap() += 1,
+                Some(number) if hole && number >= expected && (number - expected) * 6 <= BLOCK => {
+                    if runs.is_empty() {
+                        runs.push(1);
+                    }
+                }
+                _ if hole || cut => continue,
+                Some(number) => return Err(format!("line {nth} is tick {number} where {expected} comes next")),
+                None => return Err(format!("line {nth} is torn: {line:?}")),
+            }
+            expected = line.strip_prefix("tick ").and_then(|n| n.parse::<u64>().ok()).map_or(0, |number| number + 1);
+            hole = false;
         }
-        assert!(lines > 0, "no line at all");
+        if runs.is_empty() { Err("no line at all".into()) } else { Ok(runs) }
     }
 }
 

@@ -121,6 +121,9 @@ fn kill_at(point: &str) {
         });
     }
     bench.must_be_whole(strict);
+    if point.starts_with("log.") {
+        bench.what_is_missing_of_a_is_marked();
+    }
 }
 
 /// Does this at every one of these points, several at once, and fails with all that failed.
@@ -154,6 +157,74 @@ fn whatever_is_killed_wherever_the_next_daemon_brings_everything_back_once() {
     let all: Vec<String> = points().into_iter().filter(|p| p.contains(&only)).collect();
     assert!(all.len() >= 40 || !only.is_empty(), "points are gone: {all:?}");
     at_all(&all, |point| kill_at(point));
+}
+
+#[test]
+fn every_point_that_is_left_to_another_file_is_named_there() {
+    let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/faults");
+    let files = fs::read_dir(tests).unwrap().flatten().map(|e| e.path()).filter(|path| !path.ends_with("points.rs"));
+    let texts: Vec<String> = files.map(|path| fs::read_to_string(path).unwrap()).collect();
+    for point in all_points(&[]) {
+        let of = ELSEWHERE.into_iter().chain(["cgroup."]).find(|of| point.starts_with(of));
+        let Some(of) = of else { continue };
+        // by its name, or with all of its kind from the sources
+        let named = texts
+            .iter()
+            .any(|text| text.contains(&point) || (text.contains("all_points(") && text.contains(&format!("\"{of}\""))));
+        assert!(named, "{point} is reached by no test");
+    }
+}
+
+#[test]
+fn this_bench_sees_lines_that_never_reached_the_log_also_at_the_end_of_a_run() {
+    for full in [false, true] {
+        let bench = Bench::new();
+        assert_eq!(bench.up().code, Some(0));
+        let log = bench.path("nodes/a/log/current");
+        until(STATE_LIMIT, "a has written", || match bench.counted_by_a().first() {
+            Some(count) if *count > 50 => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+        if full {
+            bench.arm("log.append error=28");
+            let before = bench.counted_by_a();
+            until(STATE_LIMIT, "a goes on", || match bench.counted_by_a() {
+                now if now[0] > before[0] + 20 => Ok(()),
+                now => Err(format!("{now:?}")),
+            });
+        }
+        assert_eq!(bench.run(&["down"]).code, Some(0));
+        let counted = bench.counted_by_a();
+        if !full {
+            bench.all_of_a_is_there(&counted).unwrap();
+            let file = fs::File::options().write(true).open(&log).unwrap();
+            let text = fs::read_to_string(&log).unwrap();
+            // its last line, as if the shim had never read it
+            file.set_len(text.trim_end().rfind('\n').map_or(0, |end| end + 1) as u64).unwrap();
+        }
+        let seen = bench.all_of_a_is_there(&counted);
+        assert!(seen.is_err(), "lines are missing and nothing said so");
+        bench.root.await_empty();
+    }
+}
+
+#[test]
+fn the_next_run_of_a_node_whose_shim_was_killed_writes_behind_all_that_the_last_one_wrote() {
+    let bench = Bench::new();
+    assert_eq!(bench.up().code, Some(0));
+    // the disk is slow for whoever takes over
+    bench.arm("pump.block delay=400");
+    let node = bench.node("a").unwrap();
+    crate::support::process::kill(crate::support::process::parent(pid_of(&node)).unwrap(), 9);
+    until(STATE_LIMIT, "a is replaced", || match bench.node("a") {
+        Some(next) if next["state"] == "ready" && next["incarnation"] == 2 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    bench.disarm();
+    bench.must_be_whole(false);
+    bench.what_is_missing_of_a_is_marked();
+    let strange: Vec<_> = fs::read_dir(bench.path("nodes/a/log")).unwrap().flatten().map(|e| e.file_name()).collect();
+    assert!(!strange.iter().any(|name| name.to_string_lossy().contains("not-ours")), "{strange:?}");
 }
 
 #[test]

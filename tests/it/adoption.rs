@@ -181,6 +181,34 @@ fn what_had_failed_stays_failed_under_the_next_daemon_with_its_reason() {
 }
 
 #[test]
+fn what_an_earlier_run_said_does_not_explain_the_end_of_one_that_was_adopted() {
+    let root = Root::raw("");
+    let (second, go) = (root.file("second"), root.file("go"));
+    let script = format!(
+        "[ -e {second} ] || {{ touch {second}; echo 'java.net.BindException: Address already in use'; exit 1; }}; \
+         while [ ! -e {go} ]; do sleep 0.02; done; exit 1"
+    );
+    let node =
+        crate::support::Node::program("a", &["/bin/sh", "-c", &script]).key("env", "{ PATH = \"/usr/bin:/bin\" }");
+    root.configure(&[node.exec(&["/bin/false"]), fake("b", &[])]);
+    root.expect_log("node=a");
+    root.run(&["up", "--detach"]);
+    assert_eq!(root.await_state("a", "failed")["last_exit"]["cause"], "port-taken");
+    let start = root.spawn(&["start", "a"]);
+    root.await_node("a", "its second run", |n| n["incarnation"] == 2 && n["pid"].is_i64());
+    kill_daemon(&root);
+    start.wait(VERB_LIMIT);
+    let run = root.spawn(&["run"]);
+    root.await_daemon_node("a");
+    std::fs::write(&go, "").unwrap();
+    let after =
+        root.await_node("a", "the end of that", |n| n["last_exit"]["incarnation"] == 2 || n["incarnation"] == 3);
+    assert_eq!(after["last_exit"]["cause"], "crashed", "{after}");
+    root.down();
+    assert_eq!(run.wait(VERB_LIMIT).code, Some(0));
+}
+
+#[test]
 fn a_plan_that_was_cut_short_stops_no_node() {
     let root = Root::new(&[fake("a", &[]), fake("b", &[])]);
     root.expect_log("it was cut short");

@@ -26,18 +26,21 @@ fn a_killed_node_is_started_again_and_the_death_is_on_record() {
 fn what_a_node_outlived_long_ago_does_not_explain_its_death_and_what_it_said_last_does() {
     let root = Root::raw("");
     let go = root.file("go");
-    let said = |at: &str| format!("{at} java.net.BindException: Address already in use");
+    let full = "dd: writing 'x': No space left on device";
     let script = |end: &str| {
         format!(
-            "echo '{}'; echo '2026-01-01T10:00:05.000Z INFO it went on'; while [ ! -e {go} ]; do sleep 0.02; done; rm {go}; \
-             {end}exit 1",
-            said("2026-01-01T10:00:00.000Z")
+            "echo \"2026-01-01T10:00:00.000Z {full}\"; echo '2026-01-01T10:00:05.000Z INFO it went on'; \
+             while [ ! -e {go} ]; do sleep 0.02; done; rm {go}; {end}exit 1"
         )
     };
-    // whoever says it as it ends has failed; the other is started again
-    let now = format!("echo \"{}\"; ", said("$(date -u +%Y-%m-%dT%H:%M:%S.000Z)"));
-    for (end, state) in [("", "ready"), (now.as_str(), "failed")] {
-        let node = crate::support::Node::program("a", &["/bin/sh", "-c", &script(end)]);
+    // whoever says it as it ends has failed, with a time or without one; the others are started again, one that says what only a start
+    // can mean among them
+    let timed = format!("echo \"$(date -u +%Y-%m-%dT%H:%M:%S.000Z) {full}\"; ");
+    let untimed = format!("echo \"{full}\"; ");
+    let of_a_start = "echo 'java.net.BindException: Address already in use'; ";
+    for (end, state) in [("", "ready"), (of_a_start, "ready"), (timed.as_str(), "failed"), (untimed.as_str(), "failed")]
+    {
+        let node = crate::support::Node::program("a", &["/bin/sh", "-c", &script(end)]).text("healthy_after", "1ms");
         root.configure(&[node.key("env", "{ PATH = \"/usr/bin:/bin\" }")]);
         root.expect_log("node=a");
         root.up();

@@ -123,6 +123,22 @@ fn rotated_files_older_than_max_age_go_at_a_reload_at_a_rotation_and_at_a_start(
 }
 
 #[test]
+fn all_logs_together_stay_below_their_total_when_they_are_compressed_too() {
+    let bounds = "{ max_bytes = \"16K\", keep = 1000 }";
+    let node = fake("loud", &["lines=2000000"]).key("log", bounds);
+    let root = Root::raw(&format!("[logs]\ntotal = \"1M\"\n{}", node.toml()));
+    root.up();
+    let dir = root.path().join("nodes/loud/log");
+    until(STATE_LIMIT, "the total holds", || {
+        let bytes: u64 = fs::read_dir(&dir).unwrap().flatten().filter_map(|e| e.metadata().ok()).map(|m| m.len()).sum();
+        let written = root.log("loud").contains("line 1999999\n");
+        if written && bytes <= 1 << 20 { Ok(()) } else { Err(format!("{bytes} bytes, all written: {written}")) }
+    });
+    let packed = fs::read_dir(&dir).unwrap().flatten().filter(|e| e.file_name().to_string_lossy().ends_with(".gz"));
+    assert!(packed.count() > 0, "what is left is compressed");
+}
+
+#[test]
 fn all_logs_together_stay_below_their_total_and_a_quiet_node_keeps_its_files() {
     let bounds = "{ max_bytes = \"16K\", keep = 500 }";
     let nodes = [fake("loud", &["lines=500000"]).key("log", bounds), fake("quiet", &["lines=8000"]).key("log", bounds)];

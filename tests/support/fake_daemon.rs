@@ -8,6 +8,7 @@
 //! `zookeeper=PORT` answer as a standalone ZooKeeper does when it is asked `srvr` ·
 //! `notify=TEXT` send sd_notify text · `touch=FILE` · `once=FILE:CODE` end with CODE unless FILE exists, then make it ·
 //! `lines=N` write N numbered lines · `bytes=N` write N bytes without a newline · `tick=MS` a numbered line every MS ·
+//! `counts=FILE` before it: how many of them each run has written, 20 bytes a run ·
 //! `alone=FILE` hold a lock on FILE as long as it lives, or make FILE.twice and end with 99 ·
 //! `eat=MIB` touch that much memory · `brood=N:MIB` N children that touch that much each and sleep ·
 //! `leak=KIB` touch that much more each second · `fill=KIB:FILE` write that much into FILE each second ·
@@ -25,7 +26,7 @@ use std::{
     fs::{File, OpenOptions},
     io::{Read, Write},
     net::TcpListener,
-    os::unix::net::UnixDatagram,
+    os::unix::{fs::FileExt, net::UnixDatagram},
     path::Path,
     process::exit,
     thread,
@@ -44,6 +45,7 @@ fn main() {
     let mut trace = None;
     let mut on_term = (0, 0);
     let mut hunger = 0;
+    let mut counts = None;
     let (mut meal, mut eaten) = (None, None);
     for argument in std::env::args().skip(1) {
         let (habit, value) = argument.split_once('=').unwrap_or((&argument, ""));
@@ -96,7 +98,8 @@ fn main() {
             }
             "lines" => write_lines(number(value)),
             "bytes" => write_bytes(number(value)),
-            "tick" => tick(Duration::from_millis(number(value))),
+            "counts" => counts = Some(counter(value)),
+            "tick" => tick(Duration::from_millis(number(value)), counts.take()),
             "alone" => alone(value),
             "eat" => eat(number(value)),
             "leak" => leak(number(value)),
@@ -252,12 +255,23 @@ fn write_bytes(count: usize) {
     out.flush().expect("flush");
 }
 
-fn tick(every: Duration) {
+/// A place for the number of this run, behind those of earlier ones.
+fn counter(path: &str) -> (File, u64) {
+    append(path, &format!("{:019}\n", 0));
+    let file = File::options().write(true).open(path).expect("the file of counts");
+    let at = file.metadata().expect("its length").len() - 20;
+    (file, at)
+}
+
+fn tick(every: Duration, counts: Option<(File, u64)>) {
     thread::spawn(move || {
         for n in 0u64.. {
             // In one write: the end of the process must not cut a line in two.
             let line = format!("tick {n}\n");
             std::io::stdout().lock().write_all(line.as_bytes()).expect("write a tick");
+            if let Some((file, at)) = &counts {
+                file.write_all_at(format!("{:019}\n", n + 1).as_bytes(), *at).expect("count a tick");
+            }
             thread::sleep(every);
         }
     });

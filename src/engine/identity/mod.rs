@@ -251,7 +251,7 @@ async fn cluster_view(address: SocketAddr) -> Result<(Session, ClusterView), Cli
     let topics = session.get_children("/brokers/topics").await?.unwrap_or_default().len();
     let ids = session.get_children("/brokers/ids").await?.unwrap_or_default();
     let registered = ids.iter().filter_map(|id| id.parse().ok()).collect();
-    Ok((session, ClusterView { id, topics, registered }))
+    Ok((session, ClusterView { id, topics: Some(topics), registered }))
 }
 
 async fn close(session: Session) {
@@ -382,7 +382,7 @@ mod tests {
         assert_eq!(mysql_data(dir.path()).unwrap(), MysqlFound::NoUuid);
         std::fs::write(at("meta.properties"), "version=0\nbroker.id=1\ncluster.id=X\n").unwrap();
         std::fs::write(at("auto.cnf"), "[auto]\nserver-uuid=u\n").unwrap();
-        assert_eq!(broker_data(dir.path()).unwrap(), Found::Data { cluster: "X".into(), broker: 1 });
+        assert_eq!(broker_data(dir.path()).unwrap(), Found::Data { cluster: "X".into(), broker: 1, topics: 1 });
         assert_eq!(mysql_data(dir.path()).unwrap(), MysqlFound::Server { uuid: "u".into() });
     }
 }

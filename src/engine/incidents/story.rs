@@ -10,14 +10,13 @@ use crate::{
         recipe::Recipe,
     },
     engine::{
-        dispatcher::words_of_the_end,
         snapshot::{NodeSnapshot, WaitsFor, ran_ms},
         words::End,
     },
     lifecycle::Wanted,
     services::{
         advice::{self, Facts},
-        catalogue, evidence, redact,
+        evidence, redact,
     },
 };
 use std::time::Duration;
@@ -121,14 +120,12 @@ impl Draft {
             Happened::Refused(failure) => (None, None, Some(failure)),
         };
         let record = obituary.as_ref().and_then(|o| o.record.as_ref());
-        let tail = obituary.as_ref().map_or("", |o| o.tail.as_str());
+        let tail = obituary.as_ref().map_or("", |o| o.words.tail.as_str());
         let cause = obituary.as_ref().map_or_else(|| failure.as_ref().map_or(Cause::Unknown, |f| f.cause), |o| o.cause);
         // Words that explain an end explain none that came from outside.
         let own_doing = cause == Cause::Crashed || cause == Cause::OldSession || cause.is_terminal();
-        let served = obituary.as_ref().is_some_and(|o| o.ready == Some(true));
-        let status = record.map_or(ExitStatus::Unknown, |r| r.status);
-        let words = words_of_the_end(tail, served, status, obituary.as_ref().map_or(self.noted_at, |o| o.at));
-        let known = catalogue::explain(self.kind, words).filter(|_| own_doing).map(|(known, line)| KnownLine {
+        let explained = obituary.as_ref().and_then(|o| o.words.said().explained(self.kind)).filter(|_| own_doing);
+        let known = explained.map(|(known, line)| KnownLine {
             line: blank_line(line.trim()),
             meaning: known.meaning.to_owned(),
             remedy: known.remedy.to_owned(),

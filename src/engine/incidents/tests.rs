@@ -133,7 +133,7 @@ fn a_death_is_told_from_its_cause_to_its_end_also_by_the_next_daemon() {
     fs::write(bench.layout.secret("debezium"), "S3cr3t-of-ours\n").unwrap();
     bench.turn(node("ready", 3), vec![]);
     let tail = (0..100).map(|n| format!("line {n} S3cr3t-of-ours\n")).collect();
-    let killed = Obituary { tail, ..obituary(3, Cause::OutOfMemory) };
+    let killed = Obituary { words: LastWords::of_a_start(tail), ..obituary(3, Cause::OutOfMemory) };
     bench.turn(node("preparing", 3), vec![killed]);
     let open = &bench.all()[0];
     assert_eq!((open.id, open.outcome.state.as_str(), open.verdict.as_str()), (1, "open", "act"));
@@ -254,4 +254,21 @@ fn a_record_cut_short_at_any_byte_costs_neither_its_number_nor_what_is_known_of_
         let opened = Incidents::open(&bench.layout);
         assert_eq!((opened.next, opened.newest(&name()), opened.open.len()), (2, Incarnation(1), 0), "at {cut}");
     }
+}
+
+#[test]
+fn what_became_of_an_incident_is_written_when_the_journal_has_room_again() {
+    let mut bench = Bench::new();
+    let (journal, take) = Journal::unread();
+    bench.journal = journal;
+    bench.turn(node("preparing", 1), vec![obituary(1, Cause::KilledByOther)]);
+    assert_eq!(take(), 1, "the incident");
+    let did = || Change::Did { id: 1, node: name(), did: "x".into() };
+    while bench.journal.change(did()).is_ok() {}
+    let ready = NodeSnapshot { serves: true, ready_since: Some(Timestamp(9_000)), ..node("ready", 2) };
+    bench.turn(ready.clone(), vec![]);
+    assert!(bench.incidents.open.is_empty());
+    assert!(take() >= 128);
+    bench.turn(ready, vec![]);
+    assert_eq!(take(), 1, "its outcome");
 }

@@ -1,6 +1,7 @@
 //! Every line comes once and in order, or the reader says how much is missing.
 
 use super::*;
+use crate::base::Timestamp;
 use crate::logs::{
     budget::Budget,
     housekeeping::{self, compress},
@@ -173,6 +174,39 @@ fn a_damaged_file_is_told_of_and_does_not_end_the_reading() {
     assert_eq!(lines[0].trim_end(), "a");
     assert!(lines[1..].iter().any(|l| l.starts_with("(cannot read ") && l.contains(".log.gz")), "{lines:?}");
     assert_eq!(lines.last().unwrap().trim_end(), "c", "{lines:?}");
+}
+
+#[test]
+fn a_damaged_file_keeps_nobody_from_the_lines_before_and_behind_it() {
+    let line = |second: u32| format!("2026-11-26T10:00:{second:02}.000Z INFO x");
+    let since =
+        |second| Start { last: None, since: Timestamp::parse(&format!("2026-11-26T10:00:{second:02}.000Z")).ok() };
+    for kept in [2, 20] {
+        let dir = tempfile::tempdir().unwrap();
+        // a line in each file
+        let mut writer = LogWriter::open(dir.path(), 40, 1_000).unwrap();
+        put(&mut writer, &[&line(1), &line(2), &line(3), &line(4)]);
+        pack_all(dir.path());
+        let names = names::rotated(dir.path()).unwrap();
+        let damaged = dir.path().join(names[1].name());
+        let bytes = fs::read(&damaged).unwrap();
+        fs::write(&damaged, &bytes[..kept]).unwrap();
+        let read = |start| collect(&mut Follower::new(dir.path(), start));
+        let told = |lines: &[String]| lines.iter().any(|l| l.starts_with("(cannot read "));
+        let all = read(since(1));
+        assert!(all[0].starts_with(&line(1)) && told(&all) && all.last().unwrap().starts_with(&line(4)), "{all:?}");
+        let later = read(since(3));
+        assert!(
+            told(&later) && trimmed(&later).contains(&line(3).as_str()),
+            "it may hold lines of that time: {later:?}"
+        );
+        let last = read(Start { last: Some(2), since: None });
+        assert!(trimmed(&last).ends_with(&[&line(3), &line(4)]) && !last[0].starts_with(&line(1)), "{last:?}");
+        let more = read(Start { last: Some(3), since: None });
+        assert!(more[0].starts_with(&line(1)) && told(&more), "{more:?}");
+        let both = read(Start { last: Some(1), ..since(1) });
+        assert!(trimmed(&both).ends_with(&[line(4).as_str()]) && both.len() <= 3, "{both:?}");
+    }
 }
 
 #[test]

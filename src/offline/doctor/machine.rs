@@ -204,8 +204,8 @@ fn zone(site: &Site, (local, named): &(Option<String>, Option<String>)) -> Check
             row(format!("{local} by /etc/localtime, {named} by /etc/timezone"))
                 .but(Severity::Warn, format!("timedatectl set-timezone {local}"))
         }
-        (Some(zone), _) | (None, Some(zone)) => row(format!("host {zone}, nodes UTC")),
-        (None, None) => row("host UTC (no /etc/localtime), nodes UTC".into()),
+        (Some(zone), _) | (None, Some(zone)) => row(format!("host {zone}; Kafka, ZooKeeper and MySQL UTC")),
+        (None, None) => row("host UTC (no /etc/localtime); Kafka, ZooKeeper and MySQL UTC".into()),
     }
 }
 
@@ -300,7 +300,7 @@ mod tests {
             ..noble()
         };
         assert_eq!(named(&judge(&site(""), &off), "clock").fix, Some(Fix::time_sync()));
-        assert_eq!(named(&checks, "time zone").found, "host Asia/Seoul, nodes UTC");
+        assert_eq!(named(&checks, "time zone").found, "host Asia/Seoul; Kafka, ZooKeeper and MySQL UTC");
     }
 
     #[test]

@@ -31,8 +31,12 @@ fn jvm_stop() -> Stop {
     Stop { signal: 15, grace: Duration::from_secs(60), clean_codes: vec![143], while_starting }
 }
 
+fn starting(lines: &str) -> Said<'_> {
+    Said { lines, served: false }
+}
+
 fn cause(kind: NodeKind, exit: &ExitRecord, lines: &str, asked: bool) -> Cause {
-    let ended = classify(kind, exit, lines, asked, &jvm_stop());
+    let ended = classify(kind, exit, starting(lines), asked, &jvm_stop());
     assert_eq!(ended.failure.is_some(), ended.cause.is_terminal() && !asked, "{ended:?}");
     ended.cause
 }
@@ -104,16 +108,38 @@ fn a_commands_own_code_above_128_is_its_own() {
 #[test]
 fn a_crash_of_the_jvm_is_no_kill() {
     assert_eq!(cause(BROKER, &record(ExitStatus::Signal(6)), "", false), Cause::Crashed);
-    let ended = classify(BROKER, &record(ExitStatus::Signal(6)), "#  SIGBUS (0x7) at pc=0x0", false, &jvm_stop());
+    let ended =
+        classify(BROKER, &record(ExitStatus::Signal(6)), starting("#  SIGBUS (0x7) at pc=0x0"), false, &jvm_stop());
     assert!(ended.note.unwrap().contains("class-data"));
 }
 
 #[test]
 fn a_full_java_heap_is_a_crash_with_its_reason_and_no_oom_kill() {
     let lines = "Terminating due to java.lang.OutOfMemoryError: Java heap space";
-    let ended = classify(BROKER, &record(ExitStatus::Code(3)), lines, false, &jvm_stop());
+    let ended = classify(BROKER, &record(ExitStatus::Code(3)), starting(lines), false, &jvm_stop());
     assert_eq!((ended.cause, ended.failure), (Cause::Crashed, None));
     assert!(ended.note.unwrap().contains("raise heap"));
+}
+
+#[test]
+fn what_only_a_start_ends_of_does_not_explain_the_end_of_a_run_that_has_served() {
+    // 3.5.2, ZkAdminManager.createTopics: a client's request
+    let lines = "2026-11-26T10:00:00.000Z INFO [Admin Manager on Broker 2]: Error processing create topic request\n\
+                 org.apache.kafka.common.config.ConfigException: Invalid value abc for configuration retention.ms\n\
+                 Terminating due to java.lang.OutOfMemoryError: Java heap space";
+    let exit = record(ExitStatus::Code(3));
+    let judged =
+        |kind, exit: &ExitRecord, lines, served| classify(kind, exit, Said { lines, served }, false, &jvm_stop());
+    let ended = judged(BROKER, &exit, lines, true);
+    assert_eq!((ended.cause, ended.failure), (Cause::Crashed, None));
+    assert!(ended.note.unwrap().contains("raise heap"));
+    assert_eq!(judged(BROKER, &exit, lines, false).cause, Cause::BadOption);
+    // what can happen to whoever serves still does
+    let full = format!("{lines}\njava.io.IOException: No space left on device");
+    assert_eq!(judged(BROKER, &exit, &full, true).cause, Cause::DiskFull);
+    let code = record(ExitStatus::Code(4));
+    assert_eq!(judged(NodeKind::Zookeeper, &code, "", true).cause, Cause::Crashed);
+    assert_eq!(judged(NodeKind::Zookeeper, &code, "", false).cause, Cause::PortTaken);
 }
 
 #[test]
@@ -153,7 +179,7 @@ fn terminal_causes_come_with_what_and_remedy() {
         (NodeKind::Command, 1, "OSError: [Errno 28] No space left on device", Cause::DiskFull),
     ];
     for (kind, code, line, wanted) in cases {
-        let ended = classify(kind, &record(ExitStatus::Code(code)), line, false, &jvm_stop());
+        let ended = classify(kind, &record(ExitStatus::Code(code)), starting(line), false, &jvm_stop());
         assert_eq!(ended.cause, wanted, "{line}");
         let failure = ended.failure.unwrap();
         assert!(failure.what.contains(line) && !failure.remedy.is_empty(), "{failure:?}");

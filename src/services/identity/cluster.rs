@@ -18,8 +18,8 @@ use std::{
 pub struct ClusterView {
     /// `/cluster/id`; none: no broker has ever been here.
     pub id: Option<String>,
-    /// Children of `/brokers/topics`.
-    pub topics: usize,
+    /// Children of `/brokers/topics`; none: nobody has asked.
+    pub topics: Option<usize>,
     /// Children of `/brokers/ids`.
     pub registered: BTreeSet<u32>,
 }
@@ -46,6 +46,8 @@ pub enum Found {
         cluster: String,
         /// `broker.id`.
         broker: u32,
+        /// Of how many topics it holds partitions.
+        topics: usize,
     },
     /// Partitions, and no `meta.properties` that says whose.
     Unnamed {
@@ -91,7 +93,7 @@ pub fn meta_properties(text: &str) -> Found {
     // The id is base64url, but a ':' or '=' in a value is escaped by java.util.Properties.
     let cluster = value("cluster.id").map(|v| v.replace('\\', "")).filter(|v| !v.is_empty());
     match (cluster, value("broker.id").map(str::parse)) {
-        (Some(cluster), Some(Ok(broker))) => Found::Data { cluster, broker },
+        (Some(cluster), Some(Ok(broker))) => Found::Data { cluster, broker, topics: 0 },
         (None, _) => Found::Unclear { why: "it has no cluster.id".into() },
         (Some(_), _) => Found::Unclear { why: "it has no broker.id".into() },
     }
@@ -99,12 +101,15 @@ pub fn meta_properties(text: &str) -> Found {
 
 /// What a directory holds: `meta` is its `meta.properties`, `names` are its entries.
 pub fn found<'a>(meta: Option<&str>, names: impl Iterator<Item = &'a str>) -> Found {
-    if let Some(meta) = meta {
-        return meta_properties(meta);
-    }
-    match names.filter(|name| is_partition(name)).count() {
-        0 => Found::Empty,
-        partitions => Found::Unnamed { partitions },
+    let partitions: Vec<&str> = names.filter(|name| is_partition(name)).collect();
+    match meta.map(meta_properties) {
+        Some(Found::Data { cluster, broker, .. }) => {
+            let topics: BTreeSet<&str> = partitions.iter().filter_map(|name| Some(name.rsplit_once('-')?.0)).collect();
+            Found::Data { cluster, broker, topics: topics.len() }
+        }
+        Some(other) => other,
+        None if partitions.is_empty() => Found::Empty,
+        None => Found::Unnamed { partitions: partitions.len() },
     }
 }
 
@@ -139,6 +144,16 @@ pub fn judge_broker(facts: &BrokerFacts<'_>) -> Judgement {
             format!("put meta.properties back from a backup; or {}", facts.refetch(own)),
         ),
         (Found::Data { cluster, .. }, Some(id)) if cluster != id => facts.other_cluster(own, cluster, id),
+        (Found::Data { .. } | Found::Empty, Some(id)) if facts.forgotten(id).is_some() => facts.forgotten_topics(id),
+        (Found::Data { topics, .. }, Some(id)) if facts.zookeeper.topics.is_some_and(|known| *topics > known) => {
+            Judgement::noted(format!(
+                "{} holds partitions of {topics} topics, and ZooKeeper's data ({}) knows {} of cluster {id}: what it does not know is \
+             not served and stays on disk; was ZooKeeper's data brought back from an earlier copy?",
+                facts.place(own),
+                facts.zookeeper_data.display(),
+                facts.zookeeper.topics.unwrap_or_default()
+            ))
+        }
         (Found::Data { .. }, Some(id)) => match facts.recorded {
             Some(recorded) if recorded != id => Judgement::noted(format!(
                 "this root remembered cluster {recorded}, and ZooKeeper and {} agree on cluster {id}: the data was replaced as \
@@ -331,24 +346,51 @@ impl BrokerFacts<'_> {
         )
     }
 
-    fn empty_broker(&self, own: &BrokerData, id: &str) -> Judgement {
-        if self.zookeeper.topics == 0 {
-            return Judgement::start();
+    /// A broker of this cluster that holds partitions while ZooKeeper knows no topic. A topic leaves ZooKeeper only when every broker
+    /// has deleted its partitions (TopicDeletionManager, 3.5.2), so no order of a client comes to this.
+    fn forgotten(&self, id: &str) -> Option<(&BrokerData, usize)> {
+        let holder = |b: &'_ &BrokerData| matches!(&b.found, Found::Data { cluster, topics, .. } if cluster == id && *topics > 0);
+        let holder = self.brokers.iter().find(holder).filter(|_| self.zookeeper.topics == Some(0))?;
+        match holder.found {
+            Found::Data { topics, .. } => Some((holder, topics)),
+            Found::Empty | Found::Unnamed { .. } | Found::Kraft | Found::Unclear { .. } => None,
         }
+    }
+
+    /// ZooKeeper knows the cluster and none of its topics: they would be gone for every client, and whoever makes one anew meets the old
+    /// partitions under another topic id.
+    fn forgotten_topics(&self, id: &str) -> Judgement {
+        let Some((holder, topics)) = self.forgotten(id) else { return Judgement::start() };
+        refuse(
+            Cause::WrongIdentity,
+            format!(
+                "ZooKeeper's data ({}) knows cluster {id} and no topic of it, while {} holds partitions of {topics} topics: \
+                 ZooKeeper's data was probably brought back from an earlier copy, and for clients those topics would be gone",
+                self.zookeeper_data.display(),
+                self.place(holder)
+            ),
+            format!(
+                "`cdc-supervisor down`, restore ZooKeeper's data from the snapshot that belongs to these brokers, and start; or, {}",
+                self.give_up()
+            ),
+        )
+    }
+
+    fn empty_broker(&self, own: &BrokerData, id: &str) -> Judgement {
+        let Some(topics) = self.zookeeper.topics.filter(|topics| *topics > 0) else { return Judgement::start() };
         let holders: BTreeSet<u32> = self
             .brokers
             .iter()
-            .filter(|b| matches!(&b.found, Found::Data { cluster, broker } if cluster == id && *broker == b.broker))
+            .filter(|b| matches!(&b.found, Found::Data { cluster, broker, .. } if cluster == id && *broker == b.broker))
             .map(|b| b.broker)
             .collect();
         if holders.is_empty() {
             return refuse(
                 Cause::WrongIdentity,
                 format!(
-                    "ZooKeeper's data ({}) knows {} topics of cluster {id}, and no broker has data of it: they would come back \
+                    "ZooKeeper's data ({}) knows {topics} topics of cluster {id}, and no broker has data of it: they would come back \
                      under their old names, empty; {} is empty, was a disk not mounted?",
                     self.zookeeper_data.display(),
-                    self.zookeeper.topics,
                     self.place(own)
                 ),
                 format!(

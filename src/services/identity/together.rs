@@ -128,7 +128,7 @@ mod tests {
     }
 
     fn of(id: u32, cluster: &str) -> BrokerData {
-        broker(id, Found::Data { cluster: cluster.into(), broker: id })
+        broker(id, Found::Data { cluster: cluster.into(), broker: id, topics: 1 })
     }
 
     fn judge(
@@ -189,7 +189,7 @@ mod tests {
         assert!(
             refused(&knows("A"), None, &[broker(1, Found::Unnamed { partitions: 3 })]).contains("no meta.properties")
         );
-        let swapped = broker(1, Found::Data { cluster: "A".into(), broker: 2 });
+        let swapped = broker(1, Found::Data { cluster: "A".into(), broker: 2, topics: 1 });
         assert!(refused(&Untold, None, &[swapped]).contains("broker.id=2"));
         assert!(refused(&Untold, None, &[broker(1, Found::Kraft)]).contains("KRaft"));
     }

@@ -5,7 +5,7 @@ use super::*;
 const META: &str = "#\n#Mon Nov 23 03:07:55 UTC 2026\nbroker.id=2\nversion=0\ncluster.id=Gg0YLaCaRNmYWWnhG1sHQA\n";
 
 fn data(broker: u32, cluster: &str) -> Found {
-    Found::Data { cluster: cluster.into(), broker }
+    Found::Data { cluster: cluster.into(), broker, topics: 0 }
 }
 
 /// `-` is empty, another letter a cluster.
@@ -21,7 +21,7 @@ fn brokers(letters: [char; 3]) -> Vec<BrokerData> {
 }
 
 fn view(id: Option<&str>, topics: usize, registered: &[u32]) -> ClusterView {
-    ClusterView { id: id.map(str::to_owned), topics, registered: registered.iter().copied().collect() }
+    ClusterView { id: id.map(str::to_owned), topics: Some(topics), registered: registered.iter().copied().collect() }
 }
 
 fn judge(broker: u32, brokers: &[BrokerData], zookeeper: &ClusterView, recorded: Option<&str>) -> Judgement {
@@ -189,8 +189,42 @@ fn files_are_read_as_kafka_writes_them() {
     assert_eq!(found(None, first.into_iter()), Found::Empty);
     let partitions = ["test-phase1-0", "__consumer_offsets-12"];
     assert_eq!(found(None, partitions.into_iter()), Found::Unnamed { partitions: 2 });
-    assert_eq!(found(Some(META), ["a-0"].into_iter()), data(2, "Gg0YLaCaRNmYWWnhG1sHQA"));
+    assert_eq!(found(Some(META), [].into_iter()), data(2, "Gg0YLaCaRNmYWWnhG1sHQA"));
     let id = cluster_id(br#"{"version":"1","id":"Gg0YLaCaRNmYWWnhG1sHQA"}"#);
     assert_eq!(id.unwrap(), "Gg0YLaCaRNmYWWnhG1sHQA");
     assert_eq!(cluster_id(b"nonsense"), None);
+}
+
+#[test]
+fn a_zookeeper_that_has_forgotten_the_topics_of_full_brokers_is_refused() {
+    let full = |broker, topics| BrokerData {
+        broker,
+        path: format!("/b{broker}").into(),
+        found: Found::Data { cluster: "X".into(), broker, topics },
+    };
+    let empty = BrokerData { broker: 3, path: "/b3".into(), found: Found::Empty };
+    let all = [full(1, 0), full(2, 4), empty];
+    for broker in 1..=3 {
+        let refused = failure(judge(broker, &all, &view(Some("X"), 0, &[]), Some("X")));
+        assert!(refused.what.contains("broker-2's data (/b2) holds partitions of 4 topics"), "{}", refused.what);
+        assert!(refused.remedy.contains("restore ZooKeeper's data") && refused.remedy.contains("start anew"));
+    }
+    // it knows some, and not all
+    let noted = judge(2, &all, &view(Some("X"), 3, &[]), Some("X"));
+    assert_eq!(word(&noted), "note", "{noted:?}");
+    assert_eq!(judge(2, &all, &view(Some("X"), 4, &[]), Some("X")), Judgement::start());
+    // a cluster in which no topic was ever made
+    assert_eq!(judge(1, &[full(1, 0)], &view(Some("X"), 0, &[]), Some("X")), Judgement::start());
+    // the directory of another cluster says nothing about this one
+    let foreign =
+        BrokerData { broker: 2, path: "/b2".into(), found: Found::Data { cluster: "Y".into(), broker: 2, topics: 9 } };
+    assert_eq!(judge(1, &[full(1, 0), foreign], &view(Some("X"), 0, &[]), Some("X")), Judgement::start());
+}
+
+#[test]
+fn topics_are_counted_by_their_partitions() {
+    let names =
+        ["orders-0", "orders-1", "a-b-12", "gone-0.uuid-delete", "recovery-point-offset-checkpoint", "meta.properties"];
+    let cluster = "Gg0YLaCaRNmYWWnhG1sHQA".to_owned();
+    assert_eq!(found(Some(META), names.into_iter()), Found::Data { cluster, broker: 2, topics: 2 });
 }
