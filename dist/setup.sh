@@ -235,7 +235,7 @@ purge_data() { # ROOT: configuration, programs, data, logs, secrets
   wipe "$1"
   [ -z "$elsewhere" ] || say kept "$elsewhere (named in the configuration)"
   # Maven's files, where the root lies elsewhere (the user's home is there); whatever else is in it was not asked about
-  rm -rf -- "$state/artifacts/home" "$state/.m2"
+  rm -rf -- "$state/artifacts/home" "$state/.m2" "$state/served-root"
   rmdir "$state/artifacts" 2>/dev/null || true
   rmdir "$state" 2>/dev/null || [ ! -d "$state" ] || say kept "$state, which is not the root that was named: delete it when nobody needs it"
   say kept "the user $user: its number shall not go to somebody who would then own what is left of it, in backups too"

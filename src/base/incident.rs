@@ -112,6 +112,9 @@ pub struct Memory {
     /// When the first of them was.
     #[serde(default)]
     pub oom_first_at: Option<Timestamp>,
+    /// The cap in force at the end (`memory.max`) where it was another than the configured one; null: it was that, or nobody knows.
+    #[serde(default)]
+    pub cap_in_force_bytes: Option<u64>,
 }
 
 /// Limits on memory that end a node: its own cap, a limit on a group above it, the whole machine; and those that a JVM keeps by

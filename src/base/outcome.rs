@@ -100,6 +100,8 @@ pub struct ExitRecord {
     pub oom_kills: Option<u64>,
     /// Whose limit that was about; none: no such kill, or a shim older than this field.
     pub oom_by: Option<OomBy>,
+    /// `memory.max` of its cgroup at its end, bytes; none: unlimited, without cgroup v2, or a shim older than this field.
+    pub cgroup_cap_bytes: Option<u64>,
     /// Signals that reached the node through the shim on our order, in order (15, then 9, ...).
     pub signals_sent: Vec<i32>,
 }

@@ -14,7 +14,7 @@ use crate::{
         config_file, plan,
         preflight::{self, Preflight, Problem},
         programs::{self, Missing},
-        status,
+        served, status, unit,
     },
     operate::{cluster::Sight, prove},
     services,
@@ -37,6 +37,8 @@ pub(super) struct Inputs {
     pub(super) plan_text: String,
     /// Nodes of an earlier daemon run on.
     pub(super) nodes_live: bool,
+    /// The file names another root than the one that is served, in words.
+    pub(super) moved: Option<String>,
 }
 
 /// Why a daemon does not start: the exit code of the contract and the words.
@@ -142,13 +144,19 @@ impl Inputs {
         goes_on: bool,
         reserve: Option<&Arc<Reserve>>,
     ) -> Result<Self, StartError> {
-        let wanted = config_file::load(args.config.as_deref(), args.root.as_deref());
+        let mut wanted = config_file::load(args.config.as_deref(), args.root.as_deref());
         let root = match (&wanted, &args.root) {
             (Ok(loaded), _) => loaded.plan.root.clone(),
             (Err(_), Some(root)) => root.clone(),
             (Err(_), None) => config_file::default_root(args.config.as_deref()),
         };
-        let layout = Layout::new(root);
+        let served = unit_serves().and_then(|place| served::elsewhere(&place, &root));
+        let moved = served.as_ref().map(|layout| served::words(layout, &root));
+        if let (Some(layout), Some(words)) = (&served, &moved) {
+            tracing::error!("{words}");
+            wanted = config_file::load(args.config.as_deref(), Some(layout.root()));
+        }
+        let layout = served.unwrap_or_else(|| Layout::new(root));
         let live = engine::live_shims(&layout).await;
         let last = if live.is_empty() && !goes_on { None } else { last_plan(&layout) };
         let (plan, plan_text) = match (wanted, last) {
@@ -178,13 +186,28 @@ impl Inputs {
                 tokio::spawn(async move { drop(look.await) });
             }
         }
-        Ok(Self { plan, plan_text, nodes_live: !live.is_empty(), layout })
+        Ok(Self { plan, plan_text, nodes_live: !live.is_empty(), layout, moved })
     }
 
     /// Looks again under the daemon lock: only now nobody else can start nodes here.
     pub(super) async fn look_for_live_nodes(&mut self) -> Result<(), StartError> {
         self.nodes_live = !engine::live_shims(&self.layout).await.is_empty();
         Ok(())
+    }
+}
+
+/// Where the unit notes which root it serves; none: this daemon is not the unit's.
+fn unit_serves() -> Option<PathBuf> {
+    (unit::own() == Some(unit::UNIT)).then(served::place)
+}
+
+/// This daemon holds the root: written down where the configuration cannot change it. Without the note the nodes are only found as long
+/// as the file names their root.
+pub(super) fn note_served(layout: &Layout) {
+    if let Some(place) = unit_serves()
+        && let Err(e) = served::note(&place, layout.root())
+    {
+        tracing::warn!(error = %e.source, "{e}");
     }
 }
 

@@ -12,6 +12,7 @@ mod handover;
 mod inputs;
 mod left;
 mod logs;
+mod panics;
 mod programs;
 mod reload;
 mod roll;
@@ -73,6 +74,7 @@ pub fn run(args: DaemonArgs) -> u8 {
     // Before there is another thread.
     let ears = Ears::listen(inherited.is_none());
     telemetry::start();
+    panics::listen();
     let ears = match ears {
         Ok(ears) => ears,
         Err(e) => {
@@ -126,7 +128,7 @@ async fn serve(
     let layout = inputs.layout.clone();
     let complaint = args.require_caps.then(unit::Complaint::default);
     if let Some(complaint) = &complaint {
-        complaint.ask(inputs.plan.clone());
+        complaint.ask(inputs.plan.clone(), inputs.moved.clone());
     }
     make_base(&layout).map_err(|e| e.beside_nodes(inputs.nodes_live))?;
     telemetry::keep_within_bound(&layout.supervisor_log());
@@ -139,6 +141,7 @@ async fn serve(
     };
     let Some(lock) = lock else { return Err(StartError::already_running(&layout)) };
     let_go_on(&layout);
+    inputs::note_served(&layout);
     fail_point!("daemon.locked");
     for dir in [layout.state(), layout.node_states(), layout.secrets()] {
         fs::remove_torn(&dir);
@@ -289,6 +292,8 @@ async fn serve(
             Some("the task that hears signals")
         } else if served.is_lost() {
             Some("the control server")
+        } else if panics::heard() {
+            Some("a task that has panicked")
         } else {
             None
         };

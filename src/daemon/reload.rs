@@ -234,7 +234,7 @@ impl Reloads {
     /// Asks anew what the unit keeps the plan from.
     fn compare_unit(&self, plan: &config::Plan) {
         if let Some(unit) = &self.watchers.unit {
-            unit.ask(plan.clone());
+            unit.ask(plan.clone(), None);
         }
     }
 

@@ -14,15 +14,16 @@ const PROPERTIES: &str = "KillMode,DelegateSubgroup,OOMPolicy,Restart";
 pub(super) struct Complaint(Arc<Mutex<Option<String>>>);
 
 impl Complaint {
-    /// Asks systemd beside everything else; nobody waits for the answer. All of it is logged, the first is kept.
-    pub(super) fn ask(&self, plan: Plan) {
+    /// Asks systemd beside everything else; nobody waits for the answer. All of it is logged, the first is kept, behind what is
+    /// `known` already.
+    pub(super) fn ask(&self, plan: Plan, known: Option<String>) {
         let this = self.clone();
         tokio::task::spawn_blocking(move || {
             let found = complaints(&plan);
             for complaint in &found {
                 tracing::warn!("{complaint}");
             }
-            *this.0.lock().unwrap_or_else(PoisonError::into_inner) = found.into_iter().next();
+            *this.0.lock().unwrap_or_else(PoisonError::into_inner) = known.or_else(|| found.into_iter().next());
         });
     }
 

@@ -394,6 +394,7 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
         cgroup_peak_bytes: None,
         oom_kills: None,
         oom_by: None,
+        cgroup_cap_bytes: None,
         signals_sent: signals,
     };
     let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
@@ -531,6 +532,7 @@ pub(super) fn unseen_end(incarnation: Incarnation, pid: i32, started_at: Timesta
         cgroup_peak_bytes: None,
         oom_kills: None,
         oom_by: None,
+        cgroup_cap_bytes: None,
         signals_sent: Vec::new(),
     }
 }

@@ -1,5 +1,6 @@
 //! Finds and reads `supervisor.toml`, and the root that goes with it.
 
+use super::served;
 use crate::{
     base::Layout,
     config::{self, ConfigErrors, Plan, Source},
@@ -122,6 +123,11 @@ impl ConfigFileError {
                 Some(format!("chmod go-w {}, or name it with --config if you trust it", path.display()))
             }
             Self::Read { path, source } => match source.kind() {
+                io::ErrorKind::PermissionDenied if path == Path::new(config::SYSTEM_FILE) => Some(format!(
+                    "it is the unit's, whose root is {} where it names no other: `sudo cdc-supervisor …`, or after `sudo usermod -aG \
+                     cdc-supervisor $USER` and a new login without sudo; for a stack of your own name its file with --config",
+                    config::SYSTEM_ROOT
+                )),
                 io::ErrorKind::PermissionDenied => Some(format!(
                     "run this as a user who may read it, or let this one: a group of its own on {}, with chmod g+r \
                      (what is set for a program in it, such as command.NAME.env, may be secret)",
@@ -161,6 +167,8 @@ struct Surroundings {
     is_root: bool,
     here: PathBuf,
     system_file: PathBuf,
+    /// Where the unit notes what it serves.
+    unit_state: PathBuf,
     data_home: Option<PathBuf>,
     home: Option<PathBuf>,
 }
@@ -172,6 +180,7 @@ impl Surroundings {
             is_root: host::is_root(),
             here,
             system_file: config::SYSTEM_FILE.into(),
+            unit_state: served::place(),
             data_home: env::var_os("XDG_DATA_HOME").map(PathBuf::from),
             home: env::var_os("HOME").map(PathBuf::from),
         })
@@ -238,10 +247,13 @@ impl Surroundings {
             Some(found) => root_in(&read(found, path.as_deref().map(shown).unwrap_or_default().as_str())?),
             None => None,
         };
-        match written {
-            Some(root) => Ok(root),
-            None => self.default_root(path.as_deref()),
-        }
+        let root = match written {
+            Some(root) => root,
+            None => self.default_root(path.as_deref())?,
+        };
+        // Of the unit's file: what runs is asked and stopped where it runs.
+        let served = path.filter(|path| *path == self.system_file).and_then(|_| served::elsewhere(&self.unit_state, &root));
+        Ok(served.map_or(root, |layout| layout.root().to_owned()))
     }
 }
 
@@ -316,6 +328,7 @@ mod tests {
             is_root: false,
             here: dir.path().to_owned(),
             system_file: dir.path().join("etc.toml"),
+            unit_state: dir.path().join("unit"),
             data_home: None,
             home: Some("/home/kim".into()),
         };
@@ -414,6 +427,31 @@ mod tests {
         fs::write(p.s.here.join("supervisor.toml"), "root = \"/r\"\n[mysql]\nport = \"no\"\nbogus = ]\n").unwrap();
         assert!(p.s.load(None, None).is_err());
         assert_eq!(p.s.root(None, None).unwrap(), Path::new("/r"));
+    }
+
+    #[test]
+    fn what_runs_is_found_where_the_unit_serves_it_though_its_file_names_another_root() {
+        use crate::{base::NodeName, sys::fs::Lock};
+        let p = place();
+        let old = Layout::new(p.s.here.join("old"));
+        fs::create_dir_all(old.node_run(&NodeName::mysql())).unwrap();
+        fs::create_dir_all(&p.s.unit_state).unwrap();
+        served::note(&p.s.unit_state, old.root()).unwrap();
+        let held = Lock::try_take(&old.node_lock(&NodeName::mysql())).unwrap();
+        fs::write(&p.s.system_file, "root = \"/new\"\n").unwrap();
+        assert_eq!(p.s.root(None, None).unwrap(), old.root());
+        assert_eq!(p.s.root(Some(&p.s.system_file), None).unwrap(), old.root());
+        assert_eq!(p.s.root(None, Some(Path::new("/named"))).unwrap(), Path::new("/named"));
+        drop(held);
+        assert_eq!(p.s.root(None, None).unwrap(), Path::new("/new"));
+    }
+
+    #[test]
+    fn who_may_not_read_the_units_file_is_told_of_its_group_and_its_root() {
+        let source = io::Error::from(io::ErrorKind::PermissionDenied);
+        let e = ConfigFileError::Read { path: config::SYSTEM_FILE.into(), source };
+        let hint = e.hint().unwrap();
+        assert!(hint.contains("usermod -aG cdc-supervisor") && hint.contains("/var/lib/cdc-supervisor"), "{hint}");
     }
 
     #[test]

@@ -275,6 +275,7 @@ fn memory_words(i: &Incident) -> Vec<String> {
     let size = |name: &str, bytes: Option<u64>| bytes.map(|b| format!("{name} {}", ByteSize(b)));
     let mut words = Vec::new();
     words.extend(size("cap", m.cap_bytes));
+    words.extend(size("in force then", m.cap_in_force_bytes));
     words.extend(size("heap", m.heap_bytes));
     words.extend(size("peak", m.peak_bytes));
     words.extend(size("peak of the main process", i.exit.as_ref().and_then(|e| e.peak_rss_bytes)));
@@ -385,6 +386,7 @@ mod tests {
             seen_at: Some(Timestamp(i.at.0 - 1_000)),
             oom_times: 3,
             oom_first_at: Some(i.at),
+            cap_in_force_bytes: mib(32),
             ..Memory::default()
         };
         i.evidence.telling = vec!["x ERROR y".into()];
@@ -395,7 +397,7 @@ mod tests {
             "#7  a  crashed (exit 3)",
             "code 3, pid 4711",
             "never been ready",
-            "cap 64M",
+            "cap 64M, in force then 32M",
             "| last words",
             "limit     its own cap",
             "settings  -Xmx64m",

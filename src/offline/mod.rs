@@ -17,6 +17,7 @@ pub mod port_owners;
 pub mod preflight;
 pub mod programs;
 pub mod scope;
+pub mod served;
 mod shims;
 pub mod status;
 pub mod stores;

@@ -93,7 +93,12 @@ pub fn drop_in(paths: &[PathBuf]) -> Option<String> {
     }
     let hidden = |path: &&PathBuf| HIDDEN.iter().any(|home| path.starts_with(home));
     let line = |key: &str, path: &Path| format!("{key}={}\n", quoted(path));
-    let mut text = format!("{HEAD}[Service]\n");
+    let mut text = format!("{HEAD}[Unit]\n");
+    for path in paths {
+        // A file system that is mounted late (`nofail`, an automount) is waited for.
+        text += &mounts_for(path).map_or_else(String::new, |word| format!("RequiresMountsFor={word}\n"));
+    }
+    text += "[Service]\n";
     if paths.iter().any(|path| hidden(&path)) {
         // Empty directories in the place of the homes, with what is named in them.
         text += "ProtectHome=tmpfs\n";
@@ -102,6 +107,13 @@ pub fn drop_in(paths: &[PathBuf]) -> Option<String> {
         text += &line(if hidden(&path) { "BindPaths" } else { "ReadWritePaths" }, path);
     }
     Some(text)
+}
+
+/// A path as `RequiresMountsFor=` has it, which knows no escapes; none: it cannot be written there.
+fn mounts_for(path: &Path) -> Option<String> {
+    let text = path.display().to_string().replace('%', "%%");
+    let can_be = !text.contains(['"', '\'', '\\']);
+    can_be.then(|| if text.contains([' ', '\t']) { format!("\"{text}\"") } else { text })
 }
 
 /// A path as a unit file has it, where nothing need be (`-`): blanks and quotes in quotes, `%` is its own specifier.
@@ -216,6 +228,13 @@ mod tests {
         assert_eq!(paths, wanted.map(PathBuf::from));
         let text = drop_in(&paths).unwrap();
         let lines = [
+            "[Unit]",
+            "RequiresMountsFor=/data/cdc",
+            "RequiresMountsFor=\"/disk 1/kafka\"",
+            "RequiresMountsFor=/home/kim/50%%",
+            "RequiresMountsFor=/opt/store",
+            "RequiresMountsFor=/srv/sql",
+            "RequiresMountsFor=/srv/zk",
             "[Service]",
             "ProtectHome=tmpfs",
             "ReadWritePaths=-/data/cdc",

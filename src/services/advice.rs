@@ -22,8 +22,10 @@ pub struct Facts<'a> {
     pub anon: Option<ByteSize>,
     /// Which limit on memory was met: a word of `base::incident::LIMITS`.
     pub limit: Option<&'a str>,
-    /// Out-of-memory kills of this node on record, this one counted.
+    /// Out-of-memory kills of this node at this cap on record, this one counted.
     pub times: u32,
+    /// The cap that was in force at its end, where it was not `cap`.
+    pub in_force: Option<ByteSize>,
     /// The time it has to stop.
     pub grace: Duration,
     /// What the fault that was found, or the known line of its log, says to do.
@@ -38,7 +40,10 @@ pub struct Facts<'a> {
 pub fn advise(facts: &Facts<'_>) -> (Option<String>, &'static str) {
     let node = facts.node;
     match facts.cause {
-        Cause::OutOfMemory => (Some(raise_the_cap(facts)), "act"),
+        Cause::OutOfMemory => match another_cap(facts) {
+            Some(text) => (Some(text), "explained"),
+            None => (Some(raise_the_cap(facts)), "act"),
+        },
         Cause::CouldNotStart
         | Cause::WrongIdentity
         | Cause::BadOption
@@ -90,6 +95,16 @@ pub fn advise(facts: &Facts<'_>) -> (Option<String>, &'static str) {
         ),
         Cause::Stopped | Cause::KilledByOrder | Cause::OldSession => (None, "explained"),
     }
+}
+
+/// The cap that was met was none of the configuration.
+fn another_cap(facts: &Facts<'_>) -> Option<String> {
+    let (in_force, cap) = (facts.in_force.filter(|_| facts.limit == Some("cap"))?, facts.cap?);
+    Some(format!(
+        "its memory.max was {in_force} then, not {cap}: somebody had written it, or a reload was on its way. Nothing to raise; the \
+         limits of every node are looked at every 30 s and put right (`cdc-supervisor events {}` says when)",
+        facts.node
+    ))
 }
 
 fn raise_the_cap(facts: &Facts<'_>) -> String {
@@ -185,6 +200,7 @@ mod tests {
             anon: None,
             limit: None,
             times: 1,
+            in_force: None,
             grace: Duration::from_secs(60),
             remedy: None,
             counted: true,
@@ -210,6 +226,16 @@ mod tests {
             "heap 384M, anon 741M, peak 768M: set kafka.brokers.2.memory_max = \"1088M\"",
             "the third time by two steps"
         );
+        let by_hand = Facts {
+            in_force: Some(ByteSize::mib(256)),
+            limit: Some("cap"),
+            times: 3,
+            ..facts(&node, NodeKind::Broker(2), Cause::OutOfMemory)
+        };
+        let (text, verdict) = advise(&by_hand);
+        let text = text.unwrap();
+        assert_eq!(verdict, "explained");
+        assert!(text.starts_with("its memory.max was 256M then, not 768M") && !text.contains("memory_max ="), "{text}");
     }
 
     #[test]

@@ -44,7 +44,8 @@ const QUOTE_CHARS: usize = 240;
 /// HUP, INT and the like come from outside.
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
-const OWN_FAULTS: [i32; 9] = [4, 5, 6, 7, 8, 11, 24, 25, 31];
+const OWN_FAULTS: [i32; 9] = [4, 5, 6, 7, 8, 11, 24, 25, SIGSYS];
+const SIGSYS: i32 = 31;
 
 /// Judges an end. `asked_to_stop` says that the stop signal of `stop` was sent by an order or because of one.
 pub fn classify(kind: NodeKind, exit: &ExitRecord, said: Said<'_>, asked_to_stop: bool, stop: &Stop) -> Ended {
@@ -146,6 +147,15 @@ fn by_code(kind: NodeKind, code: i32, served: bool) -> Ended {
         remedy: remedy.to_owned(),
     });
     Ended { cause, failure, note: Some(format!("{meaning} (exit {code}); {remedy}")) }
+}
+
+/// What a signal alone says: its meaning, and what to do. SIGSYS comes from nowhere but a filter of system calls (seccomp(2)).
+pub fn by_signal(status: ExitStatus) -> Option<(&'static str, &'static str)> {
+    (status == ExitStatus::Signal(SIGSYS)).then_some((
+        "it asked for a system call that a filter forbids",
+        "the unit's filter is SystemCallFilter=@system-service: allow what it needs besides (`systemctl edit cdc-supervisor`, \
+         journalctl -k or _TRANSPORT=audit names the call), then `systemctl restart cdc-supervisor`; or the filter is its own",
+    ))
 }
 
 /// Whether the remedy is to give a node its files: whose and where, only the caller knows.

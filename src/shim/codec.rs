@@ -177,6 +177,7 @@ fn put_record(f: &mut Fields, e: &ExitRecord) {
     // Behind the last field of version 1: older readers leave it.
     let by = e.oom_by.and_then(|by| OomBy::ALL.iter().position(|b| *b == by));
     f.u8(by.and_then(|n| u8::try_from(n + 1).ok()).unwrap_or(0));
+    f.optional_u64(e.cgroup_cap_bytes);
 }
 
 fn get_record(r: &mut Reader) -> Result<ExitRecord, WireError> {
@@ -198,6 +199,7 @@ fn get_record(r: &mut Reader) -> Result<ExitRecord, WireError> {
         signals_sent: r.list(Reader::i32)?,
         // An older shim ends here; a number that only a later one knows is as good as none.
         oom_by: r.u8().ok().and_then(|n| OomBy::ALL.get(usize::from(n).checked_sub(1)?).copied()),
+        cgroup_cap_bytes: r.optional(Reader::u64).ok().flatten(),
     })
 }
 

@@ -59,6 +59,9 @@ pub fn format_exit_record(record: &ExitRecord, failure: Option<&LaunchFailure>) 
     if let Some(by) = record.oom_by {
         line("oom_by", &by.as_str());
     }
+    if let Some(bytes) = record.cgroup_cap_bytes {
+        line("cgroup_cap_bytes", &bytes);
+    }
     if let Some(failure) = failure {
         line("failed_step", &failure.step.replace('\n', " "));
         line("failed_errno", &failure.errno);
@@ -118,6 +121,8 @@ pub fn parse_exit_record(text: &str) -> Result<ExitRecord, WireError> {
         oom_kills: optional(body, "oom_kills")?,
         // A word that only a later version knows is as good as none.
         oom_by: OomBy::ALL.into_iter().find(|by| value(body, "oom_by") == Some(by.as_str())),
+        // Absent in records of older shims.
+        cgroup_cap_bytes: value(body, "cgroup_cap_bytes").and_then(|bytes| bytes.parse().ok()),
         signals_sent: signals
             .split(',')
             .filter(|s| !s.is_empty())
@@ -154,6 +159,7 @@ mod tests {
             cgroup_peak_bytes: peak,
             oom_kills: peak.map(|_| 0),
             oom_by: peak.map(|p| OomBy::ALL[usize::try_from(p % 3).unwrap_or(0)]),
+            cgroup_cap_bytes: peak,
             signals_sent,
         }
     }

@@ -120,6 +120,7 @@ fn never_ran(order: &LaunchOrder) -> ExitRecord {
         cgroup_peak_bytes: None,
         oom_kills: None,
         oom_by: None,
+        cgroup_cap_bytes: None,
         signals_sent: Vec::new(),
     }
 }
@@ -441,6 +442,7 @@ impl Shim {
             cgroup_peak_bytes: group.and_then(cgroup::memory_peak),
             oom_kills: counts.map(|now| self.oom.incidents(now)),
             oom_by: counts.and_then(|now| self.oom.by(now)),
+            cgroup_cap_bytes: group.and_then(cgroup::memory_max),
             signals_sent: self.signals_sent.clone(),
         };
         // on record before anybody is told

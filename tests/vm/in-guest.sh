@@ -296,6 +296,28 @@ status plan-after
 cp /var/tmp/good.toml $config
 systemctl stop "$unit"
 
+step "a file that names another root while nodes run: they are looked after and stopped where they are"
+systemctl start "$unit"
+status moved-before
+sed -i 's|^root = .*|root = "/var/lib/cdc-supervisor/other"|' $config
+ran moved-reload systemctl reload "$unit"
+before=$(main_pid)
+kill -9 "$before"
+await "the unit is active again with another root in its file" restarted
+await "the daemon answers with another root in its file" is calm .state ready
+status moved-after
+says_so() { systemctl show -P StatusText "$unit" | grep -q 'names the root'; }
+await "the status says which root is served" says_so
+saw moved.text "$(systemctl show -P StatusText "$unit")"
+overrule RestartSec=60
+kill -9 "$(main_pid)"
+await "the unit waits for its restart with another root in its file" waits
+saw moved.nodes "$(pgrep -u cdc-supervisor -c fake-daemon)"
+ran moved-stop systemctl stop "$unit"
+saw moved.left "$(of_user)"
+cp /var/tmp/good.toml $config
+overrule
+
 # shellcheck source=tests/vm/lines.sh
 . $share/lines.sh
 keep_journal

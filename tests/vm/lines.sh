@@ -103,5 +103,5 @@ overrule
 saw after "$(systemctl show -P After "$unit")"
 for one in "$unit" $fetch $nodes; do
   saw "times.${one%.service}" "$(systemctl show -p TimeoutStartUSec -p TimeoutStopUSec -p RestartUSec \
-    -p RestartSteps -p RestartMaxDelayUSec "$one")"
+    -p RestartSteps -p RestartMaxDelayUSec -p MemoryMax -p OOMScoreAdjust "$one")"
 done

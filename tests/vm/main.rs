@@ -404,6 +404,23 @@ fn a_bad_file_does_not_keep_a_new_daemon_from_adopting_live_nodes() {
 }
 
 #[test]
+fn a_file_that_names_another_root_leaves_the_nodes_with_a_daemon_and_a_stop() {
+    let guest = or_skip!(guest(), "a_file_that_names_another_root_leaves_the_nodes_with_a_daemon_and_a_stop");
+    assert_ne!(guest.saw("moved-reload.rc"), "0", "no reload moves a root");
+    let (before, after) = (guest.json("moved-before"), guest.json("moved-after"));
+    assert_ne!(before["supervisor"]["pid"], after["supervisor"]["pid"]);
+    for name in ["calm", "hungry", "family"] {
+        assert_eq!(node(&before, name)["pid"], node(&after, name)["pid"], "{name}: {}", guest.journal());
+    }
+    let text = guest.saw("moved.text");
+    let words = "names the root /var/lib/cdc-supervisor/other, and nodes run below /var/lib/cdc-supervisor:";
+    assert!(text.contains(words), "{text}");
+    // and without a daemon
+    assert_eq!(guest.saw("moved.nodes"), "2", "{}", guest.journal());
+    assert_eq!((guest.saw("moved-stop.rc"), guest.saw("moved.left")), ("0".into(), String::new()), "{}", guest.journal());
+}
+
+#[test]
 fn systemd_knows_every_line_of_the_units() {
     let guest = or_skip!(guest(), "systemd_knows_every_line_of_the_units");
     let complaints: Vec<String> =

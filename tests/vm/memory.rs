@@ -90,6 +90,9 @@ fn limits_that_have_drifted_are_put_right_and_told_once_each() {
     assert_eq!(before, after, "the node did not notice");
     assert_eq!(guest.saw("drift.memory.max"), (64 * MIB).to_string());
     assert_eq!(guest.saw("drift.cpu.weight"), "300");
+    let of_child = guest.saw("drift.child");
+    let (child, event) = of_child.split_once('\n').unwrap_or_default();
+    assert!(event.contains(&format!("its process {child} was in /")) && event.contains("put right"), "{of_child}");
     let events = texts(&lines(guest, "drift.events"));
     assert_eq!(events.len(), 3, "{events:?}");
     for words in [
@@ -233,4 +236,13 @@ fn an_ordinary_users_up_has_its_caps_enforced_in_a_scope_and_the_next_daemon_fin
     assert_eq!(again["nodes"][0]["pid"], status["nodes"][0]["pid"], "a new daemon takes it over");
     let (node, daemon) = (guest.saw("user.cgroup"), guest.saw("user.daemon.cgroup"));
     assert_eq!(node.strip_suffix("nodes/calm"), daemon.strip_suffix("supervisor"), "in the same scope");
+}
+
+#[test]
+fn an_ordinary_user_without_the_group_is_told_of_it_and_of_the_units_root() {
+    let guest = or_skip!(hungry(), "an_ordinary_user_without_the_group_is_told_of_it_and_of_the_units_root");
+    let told = guest.saw("user.unit.text");
+    for words in ["cannot read the configuration /etc/cdc-supervisor/supervisor.toml", "usermod -aG cdc-supervisor", "/var/lib/cdc-supervisor"] {
+        assert!(told.contains(words), "{words:?} is not in:\n{told}");
+    }
 }

@@ -66,6 +66,13 @@ mended() { [ "$(cat $group/nodes/calm/memory.max)" != max ] && [ "$(cgroup_of "$
 await "limits that drifted are put right" mended
 sleep 1 # the event log is written by a thread of its own
 saw drift.pids "$pid" "$(node calm .pid)"
+# one of the processes of a node, its main process being where it belongs
+child=$(pgrep -P "$(node n3 .pid)" | head -1)
+echo "$child" >$group/nodes/elsewhere/cgroup.procs
+back() { [ "$(cgroup_of "$child")" = "/system.slice/$unit/nodes/n3" ]; }
+await "a process of a node is back in its group" back
+sleep 1
+saw drift.child "$child" "$(events limit-drift n3)"
 saw drift.memory.max "$(cat $group/nodes/calm/memory.max)"
 saw drift.cpu.weight "$(cat $group/nodes/calm/cpu.weight)"
 saw drift.events "$(events limit-drift calm)"
@@ -207,6 +214,7 @@ kill -USR1 "$(user_pid)"
 killed() { [ "$(as_kim cdc-supervisor status --json 2>/dev/null | jq -r '.nodes[0].last_exit.oom_by')" = cap ]; }
 await "a node in the user's scope meets its cap" killed
 as_kim cdc-supervisor down >"$seen/user.down" 2>&1
+as_kim env -C / cdc-supervisor status >"$seen/user.unit.text" 2>&1
 
 step "end"
 saw end reached

@@ -197,7 +197,7 @@ fn root_and_data_elsewhere_are_refused_with_the_line_that_is_missing_and_run_wit
     contains(&guest.saw("elsewhere.status"), &["/data/cdc", "unit-paths --write", "ReadWritePaths=/data/cdc"]);
     let unit = "cdc-supervisor.service may not write /data/cdc, /srv/zk";
     contains(&guest.saw("elsewhere-doctor.text"), &[unit, "unit-paths --write"]);
-    ended(guest, "elsewhere-paths", 0, &["[Service]\nReadWritePaths=-/data/cdc\nReadWritePaths=-/srv/zk"]);
+    ended(guest, "elsewhere-paths", 0, &["[Unit]\nRequiresMountsFor=/data/cdc\nRequiresMountsFor=/srv/zk\n[Service]\nReadWritePaths=-/data/cdc\nReadWritePaths=-/srv/zk"]);
     ended(guest, "elsewhere-install", 0, &["cdc-supervisor-nodes.service.d/zz-cdc-supervisor-paths.conf"]);
     ended(guest, "elsewhere-start", 0, &[]);
     let status = guest.json("elsewhere");
@@ -211,6 +211,16 @@ fn root_and_data_elsewhere_are_refused_with_the_line_that_is_missing_and_run_wit
     assert_eq!(guest.saw("elsewhere.left"), "", "{}", guest.journal());
     ended(guest, "uninstall", 0, &[]);
     assert!(!guest.saw("uninstall.drop-ins").contains("zz-"), "{}", guest.saw("uninstall.drop-ins"));
+}
+
+#[test]
+fn a_disk_with_data_that_is_mounted_late_is_waited_for() {
+    let guest = or_skip!(programs(), "a_disk_with_data_that_is_mounted_late_is_waited_for");
+    ended(guest, "late-disk-install", 0, &[]);
+    ended(guest, "late-disk", 0, &[]);
+    assert_eq!(guest.saw("late-disk.mounted"), "yes");
+    assert_eq!(node(&guest.json("late-disk"), "zookeeper")["state"], "ready", "{}", guest.journal());
+    ended(guest, "late-disk-uninstall", 0, &[]);
 }
 
 #[test]

@@ -231,6 +231,24 @@ overrule
 ran uninstall /usr/lib/cdc-supervisor/install.sh uninstall
 saw uninstall.drop-ins "$(find /etc/systemd/system -path '*cdc-supervisor*' -type f)"
 
+step "a disk that is mounted late"
+ran late-disk-install $share/packed/now/dist/install.sh
+mv /data /real-data
+mkdir /data
+printf '%s\n' '[Unit]' 'Wants=late-disk.service' 'After=late-disk.service' '[Mount]' 'What=/real-data' 'Where=/data' 'Type=none' \
+  'Options=bind' >/etc/systemd/system/data.mount
+printf '%s\n' '[Service]' Type=oneshot 'ExecStart=/bin/sleep 3' >/etc/systemd/system/late-disk.service
+systemctl daemon-reload
+ran late-disk systemctl start "$unit"
+status late-disk
+saw late-disk.mounted "$(mountpoint -q /data && echo yes)"
+systemctl stop "$unit" data.mount
+rm /etc/systemd/system/data.mount /etc/systemd/system/late-disk.service
+rmdir /data
+mv /real-data /data
+systemctl daemon-reload
+ran late-disk-uninstall /usr/lib/cdc-supervisor/install.sh uninstall
+
 step "install.sh's purge, with the root elsewhere"
 typed() { # NAME WORDS: the purge, and somebody types this at a terminal
   echo "$2" | timeout $longest script -qec '/usr/lib/cdc-supervisor/install.sh uninstall --purge' /dev/null >"$seen/$1.text" 2>&1

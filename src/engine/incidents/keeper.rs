@@ -4,8 +4,9 @@
 use super::story::{self, Draft, Earlier};
 use crate::{
     base::{
-        Cause, EventLine, Layout, NodeName, Timestamp,
+        ByteSize, Cause, EventLine, Layout, NodeName, Timestamp,
         incident::{Incident, Outcome},
+        outcome::OomBy,
     },
     logs::incident_files,
     sys::error::SysError,
@@ -45,7 +46,7 @@ impl Keeper {
     pub(in crate::engine) fn take(&mut self, change: Change, events: &[EventLine]) {
         match change {
             Change::New(draft) => {
-                let earlier = draft.out_of_memory().map(|node| self.earlier(node)).unwrap_or_default();
+                let earlier = draft.out_of_memory().map(|(node, cap)| self.earlier(node, cap)).unwrap_or_default();
                 let incident = draft.record(&self.secrets(), events, earlier);
                 self.unwritten.insert(incident.id);
                 self.records.insert(incident.id, incident);
@@ -115,8 +116,8 @@ impl Keeper {
         self.records.get_mut(&id)
     }
 
-    /// Out-of-memory kills of a node that are on record, on disk or still waiting for it.
-    fn earlier(&self, node: &NodeName) -> Earlier {
+    /// Out-of-memory kills of a node that are on record, on disk or still waiting for it; `cap`: the one it has now.
+    fn earlier(&self, node: &NodeName, cap: Option<ByteSize>) -> Earlier {
         let counts = |i: &Incident| i.node == *node && i.cause == Cause::OutOfMemory.as_str();
         let on_disk = incident_files::list(&self.layout.incidents()).unwrap_or_default();
         let on_disk = on_disk.into_iter().filter(|e| e.node == *node && !self.unwritten.contains(&e.id));
@@ -125,6 +126,9 @@ impl Keeper {
         let mut earlier = Earlier::default();
         for incident in read.chain(waiting).filter(counts) {
             earlier.times += 1;
+            let memory = &incident.memory;
+            let at_this_cap = memory.limit.as_deref() == Some(OomBy::Cap.as_str()) && memory.cap_in_force_bytes.is_none();
+            earlier.at_this_cap += u32::from(at_this_cap && memory.cap_bytes == cap.map(|cap| cap.0));
             earlier.first_at = Some(earlier.first_at.map_or(incident.at, |first| first.min(incident.at)));
         }
         earlier

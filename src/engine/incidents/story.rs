@@ -16,7 +16,7 @@ use crate::{
     lifecycle::Wanted,
     services::{
         advice::{self, Facts},
-        evidence, redact,
+        classify, evidence, redact,
     },
 };
 use std::time::Duration;
@@ -37,6 +37,8 @@ const MINUTE_MS: i64 = 60_000;
 pub(super) struct Earlier {
     /// How many.
     pub(super) times: u32,
+    /// How many of them at the cap of its own that it has now: a smaller one that was raised since says nothing of this one.
+    pub(super) at_this_cap: u32,
     /// When the first was.
     pub(super) first_at: Option<Timestamp>,
 }
@@ -99,10 +101,10 @@ impl Draft {
         Self::new(id, node, recipe, did, now, Happened::Refused(failure))
     }
 
-    /// Whether the kernel killed it for want of memory; then whose it was.
-    pub(super) fn out_of_memory(&self) -> Option<&NodeName> {
+    /// Whether the kernel killed it for want of memory; then whose it was, and its cap.
+    pub(super) fn out_of_memory(&self) -> Option<(&NodeName, Option<ByteSize>)> {
         match &self.what {
-            Happened::Died { obituary, .. } => (obituary.cause == Cause::OutOfMemory).then_some(&self.node),
+            Happened::Died { obituary, .. } => (obituary.cause == Cause::OutOfMemory).then_some((&self.node, self.cap)),
             Happened::Refused(_) => None,
         }
     }
@@ -147,6 +149,7 @@ impl Draft {
             oom_times: if out_of_memory { earlier.times + 1 } else { 0 },
             oom_first_at: out_of_memory.then(|| earlier.first_at.unwrap_or(at)),
             cap_bytes: self.cap.map(|b| b.0),
+            cap_in_force_bytes: record.and_then(|r| r.cgroup_cap_bytes).filter(|bytes| !is_as_wanted(*bytes, self.cap)),
             heap_bytes: self.heap.map(|b| b.0),
             peak_bytes: record.and_then(|r| r.cgroup_peak_bytes),
             oom_kills: record.and_then(|r| r.oom_kills),
@@ -154,6 +157,7 @@ impl Draft {
             file_bytes: obituary.as_ref().and_then(|o| o.memory).and_then(|m| m.file),
             seen_at: obituary.as_ref().and_then(|o| o.memory).map(|m| m.at),
         };
+        let by_signal = classify::by_signal(status).filter(|_| cause == Cause::Crashed);
         let (remedy, verdict) = advice::advise(&Facts {
             node: &self.node,
             kind: self.kind,
@@ -163,9 +167,14 @@ impl Draft {
             peak: memory.peak_bytes.map(ByteSize),
             anon: memory.anon_bytes.map(ByteSize),
             limit: memory.limit.as_deref(),
-            times: memory.oom_times,
+            times: if out_of_memory { earlier.at_this_cap + 1 } else { 0 },
+            in_force: memory.cap_in_force_bytes.map(ByteSize),
             grace: self.grace,
-            remedy: failure.as_ref().map(|f| f.remedy.as_str()).or(known.as_ref().map(|k| k.remedy.as_str())),
+            remedy: failure
+                .as_ref()
+                .map(|f| f.remedy.as_str())
+                .or(known.as_ref().map(|k| k.remedy.as_str()))
+                .or(by_signal.map(|(_, remedy)| remedy)),
             counted: memory.oom_kills.is_some(),
             rebooted: obituary.as_ref().is_some_and(|o| o.rebooted),
         });
@@ -173,7 +182,8 @@ impl Draft {
             .as_ref()
             .map(|f| blank(&f.what))
             .or_else(|| obituary.as_ref().and_then(|o| o.trouble.as_deref()).map(blank))
-            .or_else(|| known.as_ref().map(|k| k.meaning.clone()));
+            .or_else(|| known.as_ref().map(|k| k.meaning.clone()))
+            .or_else(|| by_signal.map(|(meaning, _)| meaning.to_owned()));
         let outcome = Outcome::open();
         let mut incident = Incident {
             schema: 1,
@@ -208,6 +218,11 @@ impl Draft {
         incident.summary = summary(&incident, end);
         incident
     }
+}
+
+/// Whether the cap in force is the configured one: the kernel keeps whole pages, rounded down; 64 KiB is the largest.
+fn is_as_wanted(in_force: u64, cap: Option<ByteSize>) -> bool {
+    cap.is_some_and(|cap| in_force <= cap.0 && cap.0 - in_force < 65_536)
 }
 
 fn exit(record: &ExitRecord) -> Exit {

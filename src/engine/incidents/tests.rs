@@ -1,7 +1,7 @@
 //! Which ends are put on record, once each, and what is told of them later.
 
 use super::*;
-use crate::base::{ByteSize, NodeKind, incident::Evidence};
+use crate::base::{ByteSize, NodeKind, incident::Evidence, outcome::OomBy};
 use crate::engine::snapshot::WaitsFor;
 use std::fs;
 
@@ -39,6 +39,7 @@ fn record(incarnation: u64, status: ExitStatus) -> ExitRecord {
         cgroup_peak_bytes: Some(768 << 20),
         oom_kills: Some(0),
         oom_by: None,
+        cgroup_cap_bytes: None,
         signals_sent: vec![],
     }
 }
@@ -158,6 +159,41 @@ fn a_death_is_told_from_its_cause_to_its_end_also_by_the_next_daemon() {
     assert_eq!(bench.all().len(), 1, "the same death again is none");
     bench.turn(node("preparing", 5), vec![obituary(5, Cause::Crashed)]);
     assert_eq!(bench.all()[1].id, 2, "numbers go on");
+}
+
+#[test]
+fn advice_goes_by_the_cap_that_was_met_and_by_how_often_that_one_was() {
+    let mut bench = Bench::new();
+    bench.turn(node("ready", 1), vec![]);
+    for (start, in_force) in [(1, 256), (2, 256), (3, 256), (4, 768), (5, 768), (6, 768)] {
+        let mut killed = obituary(start, Cause::OutOfMemory);
+        let record = killed.record.as_mut().unwrap();
+        (record.oom_by, record.cgroup_cap_bytes) = (Some(OomBy::Cap), Some(in_force << 20));
+        bench.turn(node("preparing", start), vec![killed]);
+        bench.turn(node("starting", start + 1), vec![]);
+    }
+    let all = bench.all();
+    let of = |n: usize| {
+        let Incident { memory, verdict, remedy, .. } = &all[n];
+        (memory.cap_in_force_bytes, memory.oom_times, verdict.as_str(), remedy.as_deref().unwrap_or_default().to_owned())
+    };
+    let (in_force, times, verdict, remedy) = of(2);
+    assert_eq!((in_force, times, verdict), (Some(256 << 20), 3, "explained"));
+    assert!(remedy.starts_with("its memory.max was 256M then, not 768M"), "{remedy}");
+    let first = "heap 384M, peak 768M: set kafka.brokers.2.memory_max = \"896M\"".to_owned();
+    assert_eq!(of(3), (None, 4, "act", first));
+    assert!(of(5).3.ends_with("\"1088M\""), "the third time at this cap by two steps: {}", of(5).3);
+}
+
+#[test]
+fn a_system_call_that_a_filter_forbids_is_told_as_that() {
+    let mut bench = Bench::new();
+    bench.turn(node("ready", 1), vec![]);
+    let record = Some(record(1, ExitStatus::Signal(31)));
+    bench.turn(node("preparing", 1), vec![Obituary { record, ..obituary(1, Cause::Crashed) }]);
+    let incident = bench.all().remove(0);
+    assert_eq!(incident.what.as_deref(), Some("it asked for a system call that a filter forbids"));
+    assert!(incident.remedy.is_some_and(|r| r.contains("SystemCallFilter=")));
 }
 
 #[test]

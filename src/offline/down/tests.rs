@@ -38,6 +38,7 @@ fn record() -> ExitRecord {
         cgroup_peak_bytes: None,
         oom_kills: None,
         oom_by: None,
+        cgroup_cap_bytes: None,
         signals_sent: vec![15],
     }
 }

@@ -18,6 +18,7 @@ fn record(status: ExitStatus) -> ExitRecord {
         cgroup_peak_bytes: None,
         oom_kills: Some(0),
         oom_by: None,
+        cgroup_cap_bytes: None,
         signals_sent: Vec::new(),
     }
 }

@@ -30,6 +30,7 @@ fn record() -> impl Strategy<Value = ExitRecord> {
             cgroup_peak_bytes,
             oom_kills,
             oom_by: oom_kills.map(|n| OomBy::ALL[usize::try_from(n % 3).unwrap()]),
+            cgroup_cap_bytes: oom_kills,
             signals_sent,
         },
     )
@@ -147,8 +148,13 @@ proptest! {
     fn a_frame_cut_short_is_an_error(report in report(), order in order()) {
         for bytes in [report.encode(), order.encode().unwrap()] {
             let frame = frames(&bytes, 4096).unwrap().remove(0);
-            // Whose limit a kill was about came behind version 1: a frame without its byte is an older shim's.
-            let later = usize::from(matches!(frame.kind, kind::MAIN_ENDED | kind::GONE));
+            // Whose limit a kill was about and which cap was in force came behind version 1: a frame without them is an older shim's.
+            let later = match &report {
+                Report::MainEnded(e) | Report::Gone(e) if frame.kind != kind::LAUNCH => {
+                    2 + e.cgroup_cap_bytes.map_or(0, |_| 8)
+                }
+                _ => 0,
+            };
             for n in 0..frame.body.len() - later {
                 let cut = Frame { kind: frame.kind, body: frame.body[..n].to_vec() };
                 prop_assert!(Report::decode(&cut).is_err() && LaunchOrder::decode(&cut).is_err());
@@ -244,6 +250,7 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         cgroup_peak_bytes: Some(2 << 20),
         oom_kills: None,
         oom_by: None,
+        cgroup_cap_bytes: None,
         signals_sent: vec![15, 9],
     };
     let other = |status| ExitRecord { status, cgroup_peak_bytes: None, signals_sent: vec![], ..record.clone() };

@@ -65,6 +65,20 @@ impl Limit {
     }
 }
 
+/// What keeps a node from going on in swap when it meets its cap.
+const SWAP: &str = "memory.swap.max";
+
+/// What it means that a host has no such file, by its `/proc/swaps`; none: nothing, for there is no swap (swaps lie below the head line,
+/// proc_swaps(5)).
+fn escape(swaps: &str) -> Option<String> {
+    (swaps.lines().count() > 1).then(|| {
+        format!(
+            "{SWAP} is not there, and swap is on: at its memory cap a node goes on in swap, slowly, and is not killed. Boot with \
+             swapaccount=1 on the kernel's command line, or switch swap off (swapoff -a)"
+        )
+    })
+}
+
 /// How much it matters that a limit holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Duty {
@@ -97,7 +111,7 @@ fn wanted(caps: &Caps) -> [(&'static str, Limit, Duty); 8] {
     [
         ("memory.max", Limit::of(bytes(caps.memory_max)), Duty::Must),
         // A JVM that swaps is worse than one that is killed. Absent where the kernel does not account swap.
-        ("memory.swap.max", Limit::of(caps.memory_max.map(|_| 0)), Duty::WhereAsked { asked: false }),
+        (SWAP, Limit::of(caps.memory_max.map(|_| 0)), Duty::WhereAsked { asked: false }),
         ("memory.oom.group", Limit::At(caps.oom_group.into()), Duty::Must),
         ("pids.max", Limit::of(caps.pids_max), Duty::Must),
         ("memory.high", Limit::of(bytes(share.memory_high)), asked(share.memory_high)),
@@ -119,7 +133,10 @@ impl CgroupRoot {
         let mut missing = Vec::new();
         for (file, limit, duty) in wanted(caps) {
             match duty {
-                Duty::WhereAsked { asked: false } if !dir.join(file).exists() => {}
+                Duty::WhereAsked { asked: false } if !dir.join(file).exists() => {
+                    let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
+                    missing.extend(Some(file).filter(|file| limit == Limit::At(0) && *file == SWAP).and_then(|_| escape(&swaps)));
+                }
                 Duty::Must | Duty::WhereAsked { .. } => set(&dir, file, limit)?,
                 Duty::Courtesy { asked } => {
                     if let Err(e) = set_where_other(&dir, file, limit)
@@ -158,8 +175,8 @@ impl CgroupRoot {
         if self.node(node).exists() { self.make_node(node, caps).map(|(_, missing)| missing) } else { Ok(Vec::new()) }
     }
 
-    /// Compares a running node's group with what it should hold and puts right what differs, the place of its main process
-    /// among it. Empty: all is as it should be.
+    /// Compares a running node's group with what it should hold and puts right what differs, the places of its main process
+    /// and of what that has started among it. Empty: all is as it should be.
     pub fn mend(&self, node: &NodeName, caps: &Caps, main: i32) -> Vec<Deviation> {
         let dir = self.node(node);
         let mut found = Vec::new();
@@ -186,6 +203,14 @@ impl CgroupRoot {
             && let Some(path) = process::cgroup_of(main)
         {
             found.push(told("cgroup", &format!("its process {main} was in {path}"), move_tree(&dir, main)));
+        }
+        let home = process::cgroup_of(main);
+        for child in process::descendants(main) {
+            // One that has ended and is not reaped yet keeps its path, and is no member any more.
+            let Some(path) = process::cgroup_of(child).filter(|path| home.as_ref() != Some(path)) else { continue };
+            if !holds(&dir, child) {
+                found.push(told("cgroup", &format!("its process {child} was in {path}"), move_tree(&dir, child)));
+            }
         }
         found
     }
@@ -249,4 +274,18 @@ pub fn read_limit(path: &Path) -> Option<Limit> {
 
 pub(super) fn read_number(path: &Path) -> Option<u64> {
     fs::read_to_string(path).ok()?.trim().parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_swaps_and_does_not_account_for_it_is_told_of() {
+        let head = "Filename\t\t\t\tType\t\tSize\t\tUsed\t\tPriority\n";
+        assert_eq!(escape(head), None, "no swap");
+        assert_eq!(escape(""), None, "a kernel without swap");
+        let told = escape(&format!("{head}/swapfile file 2097148 0 -2\n")).unwrap();
+        assert!(told.starts_with("memory.swap.max is not there") && told.contains("swapaccount=1"), "{told}");
+    }
 }

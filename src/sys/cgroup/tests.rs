@@ -217,8 +217,28 @@ fn an_out_of_memory_kill_is_told_by_whose_limit_was_met() {
 }
 
 #[test]
+fn a_victim_that_is_gone_before_its_incident_is_counted_was_out_of_memory() {
+    let dir = tempfile::tempdir().unwrap();
+    let node = dir.path().join("nodes/a");
+    fs::create_dir_all(&node).unwrap();
+    let events = |victims: u64, below: u64, incidents: u64| {
+        let text = |victims: u64| format!("oom 0\noom_kill {victims}\noom_group_kill {incidents}\n");
+        fs::write(node.join("memory.events"), text(victims + below)).unwrap();
+        fs::write(node.join("memory.events.local"), text(victims)).unwrap();
+        oom_counts(&node).unwrap()
+    };
+    let since = OomSince::launch(events(3, 0, 1));
+    let early = events(4, 0, 1);
+    assert_eq!((since.by(early), since.incidents(early)), (Some(OomBy::Host), 1));
+    let counted = events(6, 0, 2);
+    assert_eq!((since.by(counted), since.incidents(counted)), (Some(OomBy::Host), 1));
+    let of_a_group_below = events(3, 2, 1);
+    assert_eq!((since.by(of_a_group_below), since.incidents(of_a_group_below)), (None, 0));
+}
+
+#[test]
 fn what_a_node_has_outlived_is_not_what_it_is_killed_for_later() {
-    let counts = |incidents, own_limit, limits_above| OomCounts { incidents, own_limit, limits_above };
+    let counts = |incidents, own_limit, limits_above| OomCounts { incidents, victims: incidents, own_limit, limits_above };
     let at = |seconds: u64| Moment(seconds * 1_000);
     let mut since = OomSince::launch(counts(7, 7, 2));
     since.lives(at(10), counts(7, 7, 2));
@@ -243,7 +263,7 @@ fn what_a_node_has_outlived_is_not_what_it_is_killed_for_later() {
 
 #[test]
 fn a_victim_that_takes_its_time_to_die_has_not_outlived_its_end() {
-    let counts = |incidents, limits_above| OomCounts { incidents, own_limit: 0, limits_above };
+    let counts = |incidents, limits_above| OomCounts { incidents, victims: incidents, own_limit: 0, limits_above };
     let mut since = OomSince::launch(OomCounts::default());
     since.lives(Moment(0), counts(0, 1));
     for at in [5_000, 60_000] {

@@ -38,6 +38,10 @@ pub struct OomCounts {
     /// (seen on 7.2), and because a group that a node made below its own has a count of its own. Before Linux 5.17 there is no
     /// such key; then `oom_kill` is all there is to tell an incident from none.
     pub incidents: u64,
+    /// Processes of the group itself that were killed (`oom_kill` of its own events). The kernel counts each before it is killed, and
+    /// the incident behind that (mm/oom_kill.c, __oom_kill_process and oom_kill_process): on another processor the main process can
+    /// be gone before the incident is counted.
+    pub victims: u64,
     /// How often a limit in the group or below it was met with nothing left to reclaim (`oom` of memory.events).
     pub own_limit: u64,
     /// The same of the groups above it, each by its own events.
@@ -56,7 +60,8 @@ pub fn oom_counts(dir: &Path) -> Option<OomCounts> {
     let local = fs::read_to_string(dir.join("memory.events.local"));
     let local = local.as_deref().unwrap_or(&events);
     let incidents = keyed(local, "oom_group_kill").or_else(|| keyed(&events, "oom_kill"))?;
-    Some(OomCounts { incidents, own_limit: keyed(&events, "oom").unwrap_or(0), limits_above: above(dir) })
+    let victims = keyed(local, "oom_kill").unwrap_or(0);
+    Some(OomCounts { incidents, victims, own_limit: keyed(&events, "oom").unwrap_or(0), limits_above: above(dir) })
 }
 
 /// Limits met above a group. The root of the hierarchy has no such file, which ends the way.
@@ -68,11 +73,18 @@ fn above(dir: &Path) -> u64 {
     dir.ancestors().skip(1).map_while(oom).fold(0, u64::saturating_add)
 }
 
+impl OomCounts {
+    /// Incidents since `before`, one that is not counted yet among them.
+    fn since(self, before: OomCounts) -> u64 {
+        self.incidents.saturating_sub(before.incidents).max(u64::from(self.victims > before.victims))
+    }
+}
+
 /// Whose limit an out-of-memory kill between two looks was about. The kernel raises `oom` in the group whose limit was met
 /// (mm/memcontrol.c, mem_cgroup_oom) and counts the kill in the victim's group whoever ordered it (mm/oom_kill.c,
 /// __oom_kill_process): a kill with no limit met was one of the whole machine.
 pub fn oom_by(before: OomCounts, after: OomCounts) -> Option<OomBy> {
-    if after.incidents <= before.incidents {
+    if after.since(before) == 0 {
         None
     } else if after.own_limit > before.own_limit {
         Some(OomBy::Cap)
@@ -111,11 +123,11 @@ impl OomSince {
             }
             self.met = None;
             // Otherwise it is the victim, or a part of it, and is not gone yet.
-            if counts.incidents == self.before.incidents {
+            if counts.since(self.before) == 0 {
                 self.before.limits_above = met;
             }
         }
-        if counts.incidents == self.before.incidents && counts.limits_above > self.before.limits_above {
+        if counts.since(self.before) == 0 && counts.limits_above > self.before.limits_above {
             self.met = Some((now + OUTLIVED_AFTER, counts.limits_above));
         }
     }
@@ -127,7 +139,7 @@ impl OomSince {
 
     /// Incidents in its life.
     pub fn incidents(&self, after: OomCounts) -> u64 {
-        after.incidents.saturating_sub(self.before.incidents)
+        after.since(self.before)
     }
 
     /// Whose limit a kill was about that has ended it.
@@ -170,6 +182,14 @@ impl Above {
 /// `memory.peak`, bytes; none on kernels before 5.19.
 pub fn memory_peak(dir: &Path) -> Option<u64> {
     read_number(&dir.join("memory.peak"))
+}
+
+/// `memory.max`, bytes; none: there is no limit.
+pub fn memory_max(dir: &Path) -> Option<u64> {
+    match read_limit(&dir.join("memory.max"))? {
+        Limit::Unlimited => None,
+        Limit::At(bytes) => Some(bytes),
+    }
 }
 
 /// Reads a group's memory. The kernel's part is `kernel` of memory.stat (Linux 5.18), or what it is the sum of before that.

@@ -1,0 +1,72 @@
+//! Which root the unit's daemon serves, written down where its configuration cannot change it: nodes that run below one root are
+//! looked after and stopped there, whatever the file has come to say since.
+
+use super::status;
+use crate::{
+    base::Layout,
+    config::SYSTEM_ROOT,
+    sys::{
+        error::SysError,
+        fs::{self, Durability},
+    },
+};
+use std::path::{Path, PathBuf};
+
+/// The file's name. In the unit's `StateDirectory=`, which is its user's, and the same for every root.
+const FILE: &str = "served-root";
+
+/// Where it is.
+pub fn place() -> PathBuf {
+    SYSTEM_ROOT.into()
+}
+
+/// The daemon of the unit serves this root from now on.
+pub fn note(place: &Path, root: &Path) -> Result<(), SysError> {
+    let text = format!("{}\n", root.display());
+    // What lives below it does not outlive a loss of power either.
+    fs::write_if_different(&place.join(FILE), text.as_bytes(), 0o640, Durability::ProcessCrash).map(drop)
+}
+
+/// The root that is served, where it is another one than `wanted` and nodes of it live.
+pub fn elsewhere(place: &Path, wanted: &Path) -> Option<Layout> {
+    // Who may not read it has no business there.
+    let text = fs::read_plain_optional(&place.join(FILE)).ok()??;
+    let root = PathBuf::from(text.strip_suffix('\n')?);
+    if !root.is_absolute() || root == wanted {
+        return None;
+    }
+    let layout = Layout::new(root);
+    (!status::nodes_that_live(&layout).is_empty()).then_some(layout)
+}
+
+/// What is said of it, with what to do.
+pub fn words(served: &Layout, wanted: &Path) -> String {
+    let (served, wanted) = (served.root().display(), wanted.display());
+    format!(
+        "the configuration names the root {wanted}, and nodes run below {served}: they go on there by the plan applied last. To move: \
+         `systemctl stop cdc-supervisor`, bring the data to {wanted}, `cdc-supervisor unit-paths --write`, `systemctl start cdc-supervisor`"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{base::NodeName, sys::fs::Lock};
+
+    #[test]
+    fn a_root_that_the_file_names_no_more_is_served_as_long_as_something_of_it_lives() {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path().join("old"));
+        std::fs::create_dir_all(layout.node_run(&NodeName::mysql())).unwrap();
+        let asked = |wanted: &str| elsewhere(dir.path(), Path::new(wanted)).map(|l| l.root().to_owned());
+        assert_eq!(asked("/new"), None, "nothing was noted");
+        note(dir.path(), layout.root()).unwrap();
+        assert_eq!(asked("/new"), None, "nothing of it lives");
+        let held = Lock::try_take(&layout.node_lock(&NodeName::mysql())).unwrap();
+        assert_eq!(asked("/new"), Some(layout.root().to_owned()));
+        assert_eq!(elsewhere(dir.path(), layout.root()).map(|l| l.root().to_owned()), None, "the same");
+        drop(held);
+        std::fs::write(dir.path().join(FILE), "torn").unwrap();
+        assert_eq!(asked("/new"), None);
+    }
+}
