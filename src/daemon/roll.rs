@@ -85,9 +85,10 @@ impl Reloads {
             }
         };
         let asked = self.asked(nodes, order.max_wait(), order.terms());
+        let mut logged = String::new();
         let mut tell = |node: Option<&NodeName>, text: String| {
             // No client hears what it waits for.
-            if node.is_some() {
+            if node.is_some_and(|node| is_news(&mut logged, node, &text)) {
                 tracing::info!("roll: {text}");
             }
             tell(text);
@@ -136,6 +137,15 @@ impl Reloads {
     pub(super) async fn why_not(&self, engine: &Handle, node: &NodeName) -> Answer {
         answer(roll::why_not(engine, node, &self.applied().recipes).await.map(|outlook| vec![outlook]))
     }
+}
+
+/// Whether what is waited for is another thing than it was. What only counts on, several times a second, is no line of a log.
+fn is_news(before: &mut String, node: &NodeName, text: &str) -> bool {
+    let words: String = text.chars().filter(|c| !c.is_ascii_digit()).collect();
+    let now = format!("{node}: {words}");
+    let news = now != *before;
+    *before = now;
+    news
 }
 
 /// What became of a roll that this daemon was to finish.
@@ -259,6 +269,20 @@ fn cut(mut names: Vec<String>, bytes: usize) -> (Vec<String>, usize) {
 mod tests {
     use super::*;
     use crate::operate::impact;
+
+    #[test]
+    fn what_only_counts_on_is_one_line_of_the_log() {
+        let mut before = String::new();
+        let mut logged = |id, text: &str| is_news(&mut before, &NodeName::broker(id), text);
+        let stops = "broker-3: stops to be started again; SIGKILL in";
+        assert!(logged(3, &format!("{stops} 3m00s")) && !logged(3, &format!("{stops} 2m59s")));
+        let starts = "port 29094 refuses connections: still starting";
+        assert!(logged(3, &format!("broker-3: starts since 4.4 s: {starts}")));
+        assert!(!logged(3, &format!("broker-3: starts since 10.4 s: {starts}")));
+        assert!(logged(3, &format!("broker-3: starts since 10.5 s: {starts} (0/3 logs loaded, 3 left)")));
+        assert!(!logged(3, &format!("broker-3: starts since 10.6 s: {starts} (1/3 logs loaded, 2 left)")));
+        assert!(logged(1, &format!("broker-1: starts since 0.1 s: {starts} (0/3 logs loaded, 3 left)")), "another one");
+    }
 
     #[test]
     fn an_answer_about_any_number_of_partitions_is_a_line_that_a_client_reads() {
