@@ -6,7 +6,8 @@
 #   --root DIR        only the files, below DIR, for packaging
 # install.sh uninstall [--purge [--confirm TEXT]] - stops everything and removes it; --purge also the data. TEXT is what it
 #   asks for: the root's path.
-# Everything is looked at before anything is changed. Exit codes are those of cdc-supervisor: 2 usage, 4 the machine,
+# Everything is looked at before anything is changed. A run that was cut short, by a kill or a loss of power, is finished by the
+# next one, of either kind. Exit codes are those of cdc-supervisor: 2 usage, 4 the machine,
 # 5 the tree or the bundle, 8 refused.
 set -eu
 umask 022
@@ -15,7 +16,9 @@ here=$(cd "$(dirname "$0")" && pwd)
 . "$here/setup.sh"
 lib=/usr/lib/cdc-supervisor
 manifest=$lib/installed
-usage() { sed -n '2,10s/^# //p' "$0" >&2; exit 2; }
+begun=$lib/begun       # there from the first change to the last: whether it is a first installation, and in `old` what ran before
+removing=$lib/removing # there from the first file that goes to the last, with the root in it
+usage() { sed -n '2,11s/^# //p' "$0" >&2; exit 2; }
 given() { [ -n "$1" ] || usage; }
 
 do=install release='' bundle='' proof='' target='' purge=no text=''
@@ -41,17 +44,34 @@ esac
 
 is_packaged() { [ "$(dpkg-query -W -f '${db:Status-Status}' cdc-supervisor 2>/dev/null)" = installed ]; }
 
+alone() { # two at once would take each other's for what a cut has left; by the directory's own lock no file is made
+  exec 9</usr/lib
+  flock -n 9 || fail 8 "another install.sh runs" "wait for its end"
+}
+
+sweep() { # what a run that was cut short has left of its own
+  for left in /usr/lib/.cdc-supervisor.* /var/lib/.cdc-supervisor.*; do
+    [ "$left" = "${work-}" ] || rm -rf -- "$left"
+  done
+  rm -f -- "$(data_root)/.bundle"
+}
+
 uninstall() {
   [ "$(id -u)" = 0 ] || fail 4 "root is needed to remove a system service" "sudo $0 uninstall"
   ! is_packaged || fail 8 "it was installed as a package" "apt-get remove cdc-supervisor, or purge"
-  data=$(data_root)
+  alone
   installed=yes
-  if [ ! -e "$manifest" ]; then
+  if [ ! -e "$manifest" ] && [ ! -e "$removing" ]; then
     # what an uninstall has kept may be purged later
-    [ $purge = yes ] && { [ -e "$config" ] || [ -e "$data" ]; } ||
+    if [ $purge = yes ] && { [ -e "$config" ] || [ -e "$(data_root)" ]; }; then
+      installed=no
+    else
+      ! rmdir "$lib" 2>/dev/null || exit 0 # the last that a run before this one would have done
       fail 8 "install.sh has installed nothing here ($manifest is missing)"
-    installed=no
+    fi
   fi
+  data=$(data_root)
+  [ -e "$config" ] || [ ! -s "$removing" ] || data=$(cat "$removing")
   [ $purge = no ] || check_purge "$data"
   if [ $purge = yes ] && [ -z "$text" ]; then
     [ -t 0 ] || fail 8 "--purge deletes $data with all data, and nobody is there to confirm it" "--confirm $data"
@@ -60,9 +80,16 @@ uninstall() {
   fi
   [ $purge = no ] || [ "$text" = "$data" ] || fail 8 "\"$text\" is not $data: nothing was done"
   if [ $installed = yes ]; then
-    take_down
+    # gone already: a run before this one has stopped everything, and was cut short
+    if [ ! -e "$removing" ] || [ -e /usr/bin/cdc-supervisor ]; then
+      take_down
+    fi
     say stopped "$unit"
+    printf '%s\n' "$data" >"$removing"
+    sweep
+    [ -e "$manifest" ] || : >"$manifest"
     while read -r _ path; do
+      rm -f -- "$path.cdc-new"
       case $path in
         "$config") continue ;;
         # one that was changed is the administrator's, until a purge
@@ -70,8 +97,7 @@ uninstall() {
       esac
       rm -f -- "$path"
     done <"$manifest"
-    rm -f "$manifest"
-    rmdir "$lib" /usr/share/doc/cdc-supervisor 2>/dev/null || true
+    rmdir /usr/share/doc/cdc-supervisor 2>/dev/null || true
     forget_unit
     say removed "the programs and the unit"
   elif booted && nodes_run; then
@@ -83,6 +109,11 @@ uninstall() {
   else
     say kept "$config and $data; install.sh uses them again"
   fi
+  # last: until then another run knows what is left to do
+  rm -rf "$begun" "$manifest.cdc-new"
+  rm -f "$manifest"
+  rm -f "$removing"
+  rmdir "$lib" 2>/dev/null || true
 }
 
 # every file of the tree: SOURCE MODE PLACE
@@ -135,24 +166,29 @@ check_release() {
 field() { sed -n "s/^$1=//p" "$release/RELEASE"; }
 
 check_machine() { # of the tree, against this machine
-  [ "$(uname -m)" = "$machine" ] || fail 4 "the programs are for $machine, this machine is $(uname -m)"
+  [ "$(uname -m)" = "$machine" ] ||
+    fail 4 "the programs are for $machine, this machine is $(uname -m)" "make the tree on a $(uname -m): dist/release.sh DIR"
   have=$(getconf GNU_LIBC_VERSION 2>/dev/null | sed 's/^glibc //')
-  [ -n "$have" ] || fail 4 "this system has no GNU C library, which the programs need ($glibc)"
+  [ -n "$have" ] || fail 4 "this system has no GNU C library, which the programs need ($glibc)" \
+    "install on Ubuntu 24.04, Debian 13 or another system with glibc"
   [ "$(printf '%s\n' "$glibc" "$have" | sort -V | tail -1)" = "$have" ] ||
     fail 4 "the programs need a GNU C library of $glibc or newer, this system has $have" \
       "build the tree on a system as old as this one"
-  "$release/bin/cdc-supervisor" --version >/dev/null || fail 4 "$release/bin/cdc-supervisor does not run here"
+  "$release/bin/cdc-supervisor" --version >/dev/null || fail 4 "$release/bin/cdc-supervisor does not run here" \
+    "make the tree on a machine and a system like this one: dist/release.sh DIR"
 }
 
 check_room() {
   need=$(($(du -sk "$release" | cut -f1) * 2 + 10240))
   free=$(df -Pk /usr | awk 'NR == 2 { print $4 }')
-  [ "$free" -ge "$need" ] || fail 4 "/usr has $((free / 1024)) MB free, $((need / 1024)) MB are needed"
+  [ "$free" -ge "$need" ] || fail 4 "/usr has $((free / 1024)) MB free, $((need / 1024)) MB are needed" \
+    "make room: \`du -xh -d 2 /usr | sort -h\` shows what takes it"
   [ -n "$bundle" ] || return 0
   need=$(($(du -Lsk "$bundle" | cut -f1) * 4)) # unpacked, and once more while it is compared
   free=$(df -Pk /var/lib | awk 'NR == 2 { print $4 }')
   [ "$free" -ge "$need" ] ||
-    fail 4 "/var/lib has $((free / 1024)) MB free, $((need / 1024)) MB are needed for the programs in $bundle"
+    fail 4 "/var/lib has $((free / 1024)) MB free, $((need / 1024)) MB are needed for the programs in $bundle" \
+      "make room: \`du -xh -d 2 /var | sort -h\` shows what takes it"
 }
 
 sum() { sha256sum "$1" | cut -d' ' -f1; }
@@ -160,6 +196,30 @@ known() { # FILE PLACE: an install.sh of ours has put FILE there, or left it bes
   [ -e "$manifest" ] && grep -qxF "$(sum "$1")  $2" "$manifest"
 }
 is_ours() { known "$1" "$1"; }
+note() { # FILE of sums and places, which install.sh knows from now on besides
+  [ ! -e "$manifest" ] || cat "$manifest" >>"$1"
+  sort -u "$1" >"$work/manifest"
+  put "$work/manifest" 644 "$manifest"
+}
+begin() { # FIRST: on the disk before the first change
+  mkdir -p "$lib"
+  if [ -e "$begun" ]; then
+    # Of a run that was cut short: what ran before it still does, or its own version has become the daemon and is what ran before
+    ! is_active || cmp -s "/proc/$(main_pid)/exe" "$begun/old/cdc-supervisor" || keep_version "$begun/old"
+    return
+  fi
+  mkdir "$work/begun"
+  [ "$1" = no ] || : >"$work/begun/first"
+  keep_version "$work/begun/old"
+  find "$work/begun" -exec sync {} +
+  mv -- "$work/begun" "$begun"
+  sync -- "$lib"
+}
+ended() { # what is there is whole, and on the disk
+  [ -e "$begun" ] || return 0
+  rm -rf "$begun"
+  sync -- "$lib"
+}
 
 # What differs, into $work/changed; refuses what is somebody else's.
 check_files() {
@@ -217,6 +277,7 @@ install_all() {
   [ -z "$bundle" ] || [ -f "$bundle" ] || fail 2 "$bundle is no file"
   [ -z "$bundle" ] || [ -n "$proof" ] || fail 2 "nothing proves that $bundle is the bundle that was made" \
     "--sha256 and the digest that \`bundle create\` printed; --accept-unpinned takes the file as it is"
+  alone
   check_room
   # beside a unit that is installed one of somebody's own is what it was before
   [ -e "$manifest" ] || check_daemons
@@ -238,29 +299,44 @@ install_all() {
     rm -rf "$probe"
   fi
 
-  first=no
-  [ -e "$manifest" ] || first=yes
+  first=no cut=no
+  [ -e "$manifest" ] && [ ! -e "$begun/first" ] || first=yes
+  [ ! -e "$begun" ] || cut=yes
   count=$(wc -l <"$work/changed")
   # from here on to the end: a half of it would be worse
   trap '' HUP INT TERM
-  if [ "$count" != 0 ]; then
-    mkdir -p "$lib"
-    keep_version "$work/old"
+  sweep
+  if [ "$count" != 0 ] || [ $cut = yes ]; then
+    begin $first
     # old and new sums: whatever becomes of this run, of the machine's power too, the next one knows both
     while read -r source _ place; do
       printf '%s  %s\n' "$(sum "$release/$source")" "$place"
       # a file that is kept is kept against these defaults
       [ "${place%.default}" = "$place" ] || printf '%s  %s\n' "$(sum "$release/$source")" "${place%.default}"
     done <"$work/changed" >"$work/sums"
-    cat "$work/sums" >>"$manifest"
-    sync -- "$manifest" "$lib"
-    while read -r source mode place; do put "$release/$source" "$mode" "$place"; done <"$work/changed"
-    awk 'NR == FNR { new[$2]; print; next } !($2 in new)' "$work/sums" "$manifest" >"$work/manifest"
+    cp "$work/sums" "$work/both"
+    note "$work/both"
+    # of what a run that was cut short has put there only the new ones stay in the end
+    [ $cut = no ] || while read -r source _ place; do
+      if cmp -s "$release/$source" "$place" || known "$release/$source" "$place"; then
+        printf '%s  %s\n' "$(sum "$release/$source")" "$place"
+      fi
+      if cmp -s "$release/$source" "$place.default"; then
+        printf '%s  %s\n' "$(sum "$release/$source")" "$place.default"
+      fi
+    done <"$work/layout" >>"$work/sums"
+    while read -r source mode place; do
+      from=$release/$source
+      if [ -n "$bundle" ] && [ "$place" = "$config" ]; then
+        # a machine that gets its programs in a file asks no network for them
+        from=$work/config
+        sed 's/^offline = false$/offline = true/' "$release/$source" >"$from"
+      fi
+      put "$from" "$mode" "$place"
+    done <"$work/changed"
+    while read -r _ _ place; do rm -f -- "$place.cdc-new"; done <"$work/layout" # of a run that was cut short
+    awk 'NR == FNR { new[$2]; print; next } !($2 in new)' "$work/sums" "$manifest" | sort -u >"$work/manifest"
     put "$work/manifest" 644 "$manifest"
-    if [ -n "$bundle" ] && [ $first = yes ] && grep -qx "supervisor.toml 644 $config" "$work/changed"; then
-      # a machine that gets its programs in a file asks no network for them
-      sed -i 's/^offline = false$/offline = true/' "$config"
-    fi
     set_up $first
   else
     open_paths
@@ -271,13 +347,18 @@ install_all() {
   if is_replaced; then
     replaced=yes
     if ! take_over; then
-      put_version "$work/old"
-      version_files | while read -r file; do printf '%s  %s\n' "$(sum "$file")" "$file"; done >>"$manifest"
-      run_again ||
-        fail 8 "the running daemon did not become version $version; the programs of before are back and did not start, nodes run on alone" \
-          "journalctl -u $unit says why"
-      fail 8 "the running daemon did not become version $version; the programs of before are back, and nodes run on" \
+      [ -e "$begun" ] || fail 8 "the running daemon did not become version $version, which was installed before; nodes run on" \
         "journalctl -u $unit says why"
+      version_files | while read -r file; do
+        kept=$begun/old/${file##*/}
+        [ ! -e "$kept" ] || printf '%s  %s\n' "$(sum "$kept")" "$file"
+      done >"$work/both"
+      note "$work/both"
+      put_version "$begun/old"
+      back="the programs of before are back, and nodes run on"
+      run_again || back="the programs of before are back and did not start, nodes run on alone"
+      ended
+      fail 8 "the running daemon did not become version $version; $back" "journalctl -u $unit says why"
     fi
   fi
   trap - HUP INT TERM
@@ -295,6 +376,11 @@ install_all() {
     [ $code = 0 ] || fail "$code" "the programs of $bundle were not installed; everything else was"
   fi
   sync # a loss of power from here on takes nothing of it; a new file's name may be on the disk before what is in it (ext4(5))
+  ended
+  if [ "$count" = 0 ] && [ $cut = yes ]; then
+    say finished "cdc-supervisor $version: a run before this one was cut short"
+    exit 0
+  fi
   if [ "$count" = 0 ] && [ $replaced = no ]; then
     say unchanged "cdc-supervisor $version is installed already"
     exit 0

@@ -69,6 +69,7 @@ put_version() { # FROM: by rename, so that a running program is never written in
       *) place=/usr/bin/${kept##*/} ;;
     esac
     cp -p "$kept" "$place.cdc-new"
+    sync -- "$place.cdc-new"
     mv -f "$place.cdc-new" "$place"
   done
   ! booted || systemctl daemon-reload
@@ -231,12 +232,12 @@ wipe() { # DIR: what is in it, where a link leads too, and then it; a mount poin
 purge_data() { # ROOT: configuration, programs, data, logs, secrets
   check_purge "$1"
   elsewhere=$(places | sed 1d | paste -sd' ' -)
-  rm -rf -- "$etc"
   wipe "$1"
   [ -z "$elsewhere" ] || say kept "$elsewhere (named in the configuration)"
   # Maven's files, where the root lies elsewhere (the user's home is there); whatever else is in it was not asked about
   rm -rf -- "$state/artifacts/home" "$state/.m2" "$state/served-root"
   rmdir "$state/artifacts" 2>/dev/null || true
   rmdir "$state" 2>/dev/null || [ ! -d "$state" ] || say kept "$state, which is not the root that was named: delete it when nobody needs it"
+  rm -rf -- "$etc" # last: it says where the data are
   say kept "the user $user: its number shall not go to somebody who would then own what is left of it, in backups too"
 }

@@ -10,7 +10,7 @@ set -euo pipefail
 suite=${CDC_VM_SUITE:-trixie}
 kernel_suite=${CDC_VM_KERNEL_SUITE:-sid}
 cache=${CDC_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cdc-supervisor-vm}
-packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,procps,iproute2,jq
+packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,systemd-timesyncd,procps,iproute2,jq
 key=$({ echo "$suite $kernel_suite $packages"; cat "$0"; } | sha256sum | cut -c1-12)
 guest=$cache/$key
 say() { echo "build-guest: $*" >&2; }
@@ -82,6 +82,7 @@ TimeoutStartSec=infinity
 WantedBy=multi-user.target
 UNIT
 systemctl -q --root="$root" enable guest-test.service
+systemctl -q --root="$root" disable systemd-timesyncd.service # installed and off, as `doctor` finds it
 # What costs boot time and nothing here needs; /dev is the kernel's own.
 for unit in systemd-udevd.service systemd-udev-trigger.service systemd-udevd-control.socket systemd-udevd-kernel.socket \
   getty.target systemd-journal-catalog-update.service systemd-hwdb-update.service ldconfig.service systemd-update-done.service \

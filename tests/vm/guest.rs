@@ -148,13 +148,20 @@ fn prepare_in(
     }
     let kit = PathBuf::from(String::from_utf8_lossy(&build.stdout).trim());
 
-    // Kept until the next run: what a failed test wants looked at is there.
+    let share = share(name, script, more)?;
+    Ok(Prepared { kit, changes: share.join("root.cow"), share, _seat: seat })
+}
+
+/// The directory called `name` of a guest, or of a test beside the guests, with what `more` puts into it. Kept until the next run: what a
+/// failed test wants looked at is there.
+pub fn share(name: &str, script: &Path, more: impl FnOnce(&Path) -> std::io::Result<()>) -> Result<PathBuf, String> {
+    let here = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/vm");
     let share = Path::new(env!("CARGO_TARGET_TMPDIR")).join(env!("CARGO_CRATE_NAME")).join(name);
     let _ = fs::remove_dir_all(&share);
     fill(&share, &here, script)
         .and_then(|()| more(&share))
         .map_err(|e| format!("cannot prepare {}: {e}", share.display()))?;
-    Ok(Prepared { kit, changes: share.join("root.cow"), share, _seat: seat })
+    Ok(share)
 }
 
 /// What was done in the guest and when: one boot serves many tests.

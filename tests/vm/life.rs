@@ -13,7 +13,7 @@ use std::{path::Path, sync::OnceLock};
 const NOW: &str = env!("CARGO_PKG_VERSION");
 
 /// How often the guest is booted.
-const BOOTS: u32 = 5;
+const BOOTS: u32 = 6;
 
 fn life() -> Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<Result<Guest, String>> = OnceLock::new();
@@ -310,9 +310,24 @@ fn a_reboot_stops_in_order_and_starts_by_itself() {
 fn a_shutdown_with_a_deadline_ends_and_the_next_boot_starts_everything() {
     let guest = or_skip!(life(), "a_shutdown_with_a_deadline_ends_and_the_next_boot_starts_everything");
     let after = guest.json("elsewhere");
-    for name in ["calm", "second", "stubborn"] {
+    for name in ["calm", "second", "stubborn", "first-to-go"] {
         assert_eq!(node(&after, name)["state"], "ready", "{after}");
         assert_ne!(node(&after, name)["last_exit"], Value::Null, "its end is on record: {after}");
+    }
+}
+
+#[test]
+fn before_the_deadline_of_a_shutdown_nodes_are_stopped_in_order_and_what_was_killed_is_told_at_the_next_boot() {
+    let guest = or_skip!(
+        life(),
+        "before_the_deadline_of_a_shutdown_nodes_are_stopped_in_order_and_what_was_killed_is_told_at_the_next_boot"
+    );
+    let after = guest.json("elsewhere");
+    eprintln!("{after}\n{}\n{}", guest.saw("deadline-incidents.text"), guest.saw("deadline.events"));
+    let cause = |name: &str| node(&after, name)["last_exit"]["cause"].clone();
+    assert_eq!(cause("first-to-go"), "stopped", "its turn was before the deadline");
+    for name in ["stubborn", "second", "calm"] {
+        assert_ne!(cause(name), "stopped", "{name}: {after}");
     }
 }
 
@@ -420,9 +435,10 @@ fn a_broken_configuration_at_boot_fails_the_unit_with_its_message_in_the_status(
 }
 
 #[test]
-fn a_full_disk_is_named_and_the_stack_starts_when_there_is_room() {
-    let guest = or_skip!(life(), "a_full_disk_is_named_and_the_stack_starts_when_there_is_room");
+fn a_full_disk_at_boot_is_named_and_the_stack_starts_when_there_is_room() {
+    let guest = or_skip!(life(), "a_full_disk_at_boot_is_named_and_the_stack_starts_when_there_is_room");
     contains(&guest.saw("full.status"), &["No space left"]);
+    assert_eq!((guest.saw("full.free").trim(), guest.saw("full.left").as_str()), ("0", ""), "at the boot");
     assert_eq!(guest.saw("full.state"), "failed\n4\n0", "{}", guest.saw("full.status"));
     let status = guest.json("roomy");
     assert_eq!(node(&status, "second")["state"], "ready", "{status}");

@@ -380,24 +380,45 @@ TOML
 argv = ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 0.2; done"]
 env = { PATH = "/usr/bin:/bin" }
 memory_max = "16M"
-grace = "4s"
+grace = "10m"
+after = ["second"]
+[command.first-to-go]
+argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
+memory_max = "16M"
+after = ["stubborn"]
 TOML
   # as it is written when products have been ready
   printf '{"schema":1,"machine":{"id":"%s","boot":"b"}}' "$(cat /etc/machine-id)" >$root/state/identity.json
   chown cdc-supervisor:cdc-supervisor $root/state/identity.json
   tr 0-9a-f 1-9a-f0 </etc/machine-id >/var/tmp/machine-id && cp /var/tmp/machine-id /etc/machine-id
-  # without the daemon's word for it systemd knows of no progress (a watchdog would let it speak all the same)
-  overrule Type=exec NotifyAccess=none WatchdogSec=0 TimeoutStopSec=2
+  # The machine's own deadline, beside which no grace counts: systemd gives up on all units and kills what runs (systemd.unit(5)). What
+  # is left is given DefaultTimeoutStopSec= between SIGTERM and SIGKILL.
+  mkdir -p /etc/systemd/system/poweroff.target.d /etc/systemd/system.conf.d
+  printf '[Unit]\nJobTimeoutSec=8\nJobTimeoutAction=poweroff-force\n' >/etc/systemd/system/poweroff.target.d/deadline.conf
+  printf '[Manager]\nDefaultTimeoutStopSec=3s\n' >/etc/systemd/system.conf.d/deadline.conf
+  systemctl daemon-reload
   systemctl start "$unit"
-  await "stubborn is ready" is stubborn .state ready
+  await "the first to go is ready" is first-to-go .state ready
+  status deadline-before
+  wc -l <$root/state/events.jsonl >/var/tmp/deadline.from
+  sync
   powered_off
 }
 
 boot_3() {
   step "after a shutdown with a deadline, on another machine"
-  overrule
+  rm -r /etc/systemd/system/poweroff.target.d /etc/systemd/system.conf.d
+  systemctl daemon-reload
   await "calm is ready on another machine" is calm .state ready
+  await "the first to go is ready on another machine" is first-to-go .state ready
   status elsewhere
+  tail -n "+$(($(cat /var/tmp/deadline.from) + 1))" $root/state/events.jsonl >"$seen/deadline.events"
+  cdc-supervisor incidents --json >"$seen/deadline-incidents.json" 2>"$seen/deadline-incidents.err"
+  cdc-supervisor incidents >"$seen/deadline-incidents.text" 2>&1
+  for name in first-to-go stubborn second calm; do
+    cat "$root/nodes/$name/run/exit.$(jq ".nodes[] | select(.name == \"$name\") | .incarnation" "$seen/deadline-before.json")" \
+      >"$seen/deadline.exit.$name" 2>&1
+  done
   saw elsewhere.event "$(jq -r .text $root/state/events.jsonl | grep 'machine id')"
   sed -i '/^.command.stubborn/,$d' $etc/supervisor.toml
   systemctl reload "$unit"
@@ -422,13 +443,19 @@ boot_4() {
   cp /var/tmp/good.toml $etc/supervisor.toml
   systemctl reset-failed "$unit"
 
-  step "a full disk"
+  step "the disk is full when the machine is switched on again"
   # the last blocks are root's: for the unit's user it is full before
   fallocate -l "$(df --output=avail -k / | tail -1 | tr -d ' ')K" /var/tmp/filler
   head -c 512M /dev/zero >/var/tmp/rest 2>/dev/null
+  powered_off
+}
+
+boot_5() {
+  step "a boot with a full disk"
   saw full.free "$(df --output=avail / | tail -1)"
-  ran full systemctl start "$unit"
+  await "the unit has failed with a full disk" failed
   sleep 2 # RestartSec is 0.2 s: a restart would have come
+  saw full.left "$(of_user)"
   saw full.state "$(state)" "$(systemctl show -P ExecMainStatus "$unit")" "$(systemctl show -P NRestarts "$unit")"
   systemctl status --no-pager -n 20 "$unit" >"$seen/full.status" 2>&1
   status full
@@ -473,7 +500,7 @@ SH
   powered_off
 }
 
-boot_5() {
+boot_6() {
   step "after a shutdown that the daemon did not live to finish"
   await "the unit has failed with a broken configuration once more" failed
   saw dying.session "$(ls $root/state/session.json 2>&1)"

@@ -17,8 +17,10 @@ macro_rules! or_skip {
 #[path = "../fetch/archives.rs"]
 #[allow(dead_code)]
 mod archives;
+mod cut;
 mod figures;
 mod guest;
+mod installer;
 mod life;
 mod lines;
 mod maven;

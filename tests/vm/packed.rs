@@ -83,9 +83,38 @@ fn unfit(packed: &Path) -> Result<()> {
     fs::write(tree.join("bin/cdc-supervisor"), script)?;
     let unit = tree.join("systemd/cdc-supervisor.service");
     fs::write(&unit, fs::read_to_string(&unit)? + "# of the unfit version\n")?;
-    let seal = "for file in bin/cdc-supervisor systemd/cdc-supervisor.service; do \
-        sed -i \"s#^[0-9a-f]*  $file\\$#$(sha256sum $file)#\" SHA256SUMS; done";
-    succeed(Command::new("sh").args(["-c", seal]).current_dir(tree))
+    seal(&tree)
+}
+
+/// The sums of a tree that was changed.
+fn seal(tree: &Path) -> Result<()> {
+    let sums =
+        "find . -type f ! -name SHA256SUMS -printf '%P\\n' | sort | xargs sha256sum >../sums && mv ../sums SHA256SUMS";
+    succeed(Command::new("sh").args(["-c", sums]).current_dir(tree))
+}
+
+/// Another shim and other units, too, in a tree of another version.
+pub fn differ(tree: &Path) -> Result<()> {
+    let add = "for file in bin/cdc-shim systemd/*.service; do echo '# later' >>$file; done";
+    succeed(Command::new("sh").args(["-ec", add]).current_dir(tree))?;
+    seal(tree)
+}
+
+/// Of `now` what takes no time: few manual pages, programs that hand over to those of the shared directory. `later`: with another program and
+/// other units. `riscv`: said to be for another machine; `foreign`: with a program of another machine.
+pub fn small(packed: &Path) -> Result<()> {
+    let shrink = "find now/man -type f ! -name '*-up.1.gz' -delete
+        printf '#!/bin/sh\\nexec /mnt/share/bin/cdc-supervisor \"$@\"\\n' >now/bin/cdc-supervisor
+        printf '#!/bin/sh\\n' >now/bin/cdc-shim
+        for other in later riscv foreign; do cp -r now $other; done
+        sed -i 's/^version=.*/version=9.9.9/' later/RELEASE
+        echo '# later' >>later/bin/cdc-supervisor
+        sed -i 's/^machine=.*/machine=riscv64/' riscv/RELEASE
+        # ELF, 64 bits, little endian; machine 243 is RISC-V (elf(5))
+        printf '\\177ELF\\2\\1\\1\\0\\0\\0\\0\\0\\0\\0\\0\\0\\2\\0\\363\\0' >foreign/bin/cdc-supervisor";
+    succeed(Command::new("sh").args(["-ec", shrink]).current_dir(packed))?;
+    differ(&packed.join("later"))?;
+    ["now", "riscv", "foreign"].iter().try_for_each(|tree| seal(&packed.join(tree)))
 }
 
 /// The version that `later` has.

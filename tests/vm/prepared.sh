@@ -1,5 +1,5 @@
 #!/bin/bash
-# Runs in the guest as root, in two boots of one disk: what `doctor` changes of the host, and what of it the next boot still has.
+# Runs in the guest as root, in three boots of one disk: what `doctor` changes of the host, and what of it the next boot still has.
 # Leaves what it saw in /run/host/seen; prepared.rs judges.
 # shellcheck source=tests/vm/head.sh
 . /run/host/head.sh
@@ -13,11 +13,83 @@ doctor() { # NAME ARGUMENTS...
   settings "$1.settings"
 }
 
+# Everything that `doctor` can set here, and every file of /etc: what a change changes besides shows.
+pages=/sys/kernel/mm/transparent_hugepage/enabled
+each="swappiness max-map-count huge-pages file-max open-files reserved-ports time-sync"
+login() { # USER: the hard limit of open files that a login gets, begun by a process that has a small one
+  prlimit --nofile=1024:4096 su -s /bin/sh "$1" -c 'ulimit -Hn' 2>&1
+}
+whole() { # NAME
+  local key
+  {
+    for key in vm.swappiness vm.max_map_count vm.overcommit_memory fs.file-max fs.aio-max-nr net.core.somaxconn \
+      net.ipv4.tcp_max_syn_backlog net.ipv4.ip_local_reserved_ports net.ipv4.ip_local_port_range; do
+      echo "$key $(tr '\t' ' ' <"/proc/sys/$(echo "$key" | tr . /)")"
+    done
+    echo "pages $(cat $pages)"
+    echo "login $(login nobody) $(login root)"
+    echo "ntp $(timedatectl show -p NTP --value) $(systemctl is-active systemd-timesyncd.service)"
+    find /etc -type f -exec md5sum {} + | sed 's,\([0-9a-f]*\)  \(.*\),\2 \1,' | sort
+    find /etc -type l -printf '%p -> %l\n' | sort
+  } >"$seen/$1"
+}
+fix() { prlimit --nofile=1024:4096 cdc-supervisor --config $config doctor "${@:2}" </dev/null >"$seen/$1.out" 2>"$seen/$1.err"; saw "$1.rc" $?; }
+
+if [ "$boot" = 3 ]; then
+  step "the boot behind them"
+  whole booted
+  swapon /var/swap
+  # shellcheck disable=SC2086
+  fix rest --fix ${each// /,}
+  saw end reached
+  exit
+fi
 if [ "$boot" = 2 ]; then
   step "the next boot"
   settings rebooted
   doctor all --fix --yes
   doctor nothing --fix --yes
+
+  step "each by its name, on a host that needs them all"
+  rm -f /etc/sysctl.d/90-cdc-supervisor.conf /etc/tmpfiles.d/cdc-supervisor-host.conf /etc/security/limits.d/90-cdc-supervisor.conf
+  fallocate -l 64M /var/swap && chmod 600 /var/swap && mkswap /var/swap && swapon /var/swap
+  saw swap "$(swapon --show=NAME --noheadings)"
+  if [ ! -e $pages ]; then
+    # this kernel has no huge pages: a file in their place, now and before the next boot's systemd-tmpfiles
+    cat >/etc/systemd/system/huge-pages.service <<'UNIT'
+[Unit]
+DefaultDependencies=no
+Before=systemd-tmpfiles-setup.service
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -c 'mount -t tmpfs none /sys/kernel/mm && mkdir /sys/kernel/mm/transparent_hugepage && echo "[always] madvise never" >/sys/kernel/mm/transparent_hugepage/enabled'
+[Install]
+WantedBy=sysinit.target
+UNIT
+    systemctl -q enable huge-pages.service
+    systemctl start huge-pages.service
+  fi
+  echo always >$pages 2>/dev/null
+  [ -z "$(findmnt -n /sys/kernel/mm)" ] || echo '[always] madvise never' >$pages
+  echo 60 >/proc/sys/vm/swappiness
+  echo 65530 >/proc/sys/vm/max_map_count
+  echo 500000 >/proc/sys/fs/file-max
+  echo 40000-40002 >/proc/sys/net/ipv4/ip_local_reserved_ports
+  systemctl disable --now systemd-timesyncd.service 2>/dev/null
+  fix table --json
+  whole 0
+  # shellcheck disable=SC2086
+  fix written --script $each
+  prlimit --nofile=1024:4096 sh "$seen/written.out" >"$seen/written.done" 2>&1; saw written.done.rc $?
+  whole written
+  sh "$seen/written.out" undo >>"$seen/written.done" 2>&1; saw written.undo.rc $?
+  whole unwritten
+  number=0
+  for name in $each; do
+    number=$((number + 1))
+    fix "$number" --fix "$name"
+    whole $number.whole
+  done
   exit
 fi
 install -m 755 $share/bin/cdc-supervisor $share/bin/cdc-shim /usr/bin/

@@ -4,7 +4,7 @@
 //! not written back, and those that it shares with the host are cached in the guest, too.
 
 use super::zstd;
-use cdc_supervisor::clients::kafka::Admin;
+use cdc_supervisor::clients::{kafka::Admin, zookeeper::Session};
 use mysql_async::{Conn, OptsBuilder, prelude::Queryable};
 use rdkafka::{
     ClientConfig, ClientContext, Offset, TopicPartitionList,
@@ -53,8 +53,12 @@ fn in_the_guest() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
     let boot: u64 = std::env::var("CDC_POWER_BOOT").unwrap().parse().unwrap();
     match std::env::var("CDC_POWER_DO").unwrap().as_str() {
-        "setup" => runtime.block_on(setup()),
+        "setup" => {
+            runtime.block_on(setup());
+            leave(&format!("zookeeper-cluster-{boot}"), &runtime.block_on(cluster()));
+        }
         "check" => {
+            leave(&format!("zookeeper-cluster-{boot}"), &runtime.block_on(cluster()));
             for (_, topic) in &KINDS[..2] {
                 runtime.block_on(mark(topic));
                 leave(&format!("have-{boot}-{topic}"), &numbers(topic));
@@ -82,6 +86,15 @@ async fn setup() {
     assert_eq!(flush(admin.topic_config(SYNCED, LIMIT).await.unwrap()), "1");
     assert_eq!(flush(admin.topic_config(CACHED, LIMIT).await.unwrap()), by_the_kernel[0].1);
     mysql().await.query_drop("CREATE TABLE trading.power (n BIGINT PRIMARY KEY)").await.unwrap();
+}
+
+/// What ZooKeeper itself says of the cluster, and the transaction that wrote it: were it made anew, that would be another one.
+async fn cluster() -> [String; 2] {
+    let mut session = Session::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 2181)), LIMIT).await.unwrap();
+    let (json, stat) = session.get_data("/cluster/id").await.unwrap().expect("brokers have been here");
+    session.close().await.unwrap();
+    let value: serde_json::Value = serde_json::from_slice(&json).unwrap();
+    [value["id"].as_str().unwrap().to_owned(), stat.czxid.to_string()]
 }
 
 async fn mysql() -> Conn {

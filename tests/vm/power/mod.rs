@@ -214,13 +214,18 @@ fn sessions_of_brokers_that_the_power_took_are_closed_before_their_next_start() 
 }
 
 #[test]
-fn after_a_loss_of_power_the_brokers_are_the_cluster_they_were() {
-    let cuts = or_skip!(cuts(), "after_a_loss_of_power_the_brokers_are_the_cluster_they_were");
-    let first = cuts.saw("cluster-1");
-    let ids: BTreeSet<&str> = first.lines().collect();
-    assert_eq!((ids.len(), first.lines().count()), (1, 3), "{first}");
-    for boot in 2..=cuts.cuts + 1 {
-        assert_eq!(cuts.saw(&format!("cluster-{boot}")), first, "boot {boot}");
+fn after_a_loss_of_power_zookeeper_and_every_broker_name_the_cluster_of_before() {
+    let cuts = or_skip!(cuts(), "after_a_loss_of_power_zookeeper_and_every_broker_name_the_cluster_of_before");
+    let first = cuts.saw("zookeeper-cluster-1");
+    let (id, written) = first.split_once('\n').unwrap_or_default();
+    assert!(!id.is_empty() && written.parse::<i64>().is_ok(), "{first}");
+    for boot in 1..=cuts.cuts + 1 {
+        assert_eq!(cuts.saw(&format!("zookeeper-cluster-{boot}")), first, "boot {boot}: what ZooKeeper says");
+        assert_eq!(
+            cuts.saw(&format!("cluster-{boot}")),
+            [id; 3].join("\n"),
+            "boot {boot}: meta.properties of the brokers"
+        );
     }
 }
 
