@@ -59,7 +59,9 @@ fn undo_what(
     note(engine.journal(), &left.to_string());
     let Left::Half(record) = left else { return operation::forget(layout) };
     if record.kind == Kind::Roll.as_str() {
-        note(engine.journal(), &format!("{}: {}", record.name(), rest_of_roll(&rest, given_up.as_deref())));
+        let words = format!("{}: {}", record.name(), rest_of_roll(&rest, given_up.as_deref()));
+        tracing::info!("{words}");
+        note(engine.journal(), &words);
     }
     let stores = [Kind::Snapshot, Kind::Restore, Kind::Reset].iter().any(|kind| kind.as_str() == record.kind);
     if record.kind != Kind::Drill.as_str() && !stores {

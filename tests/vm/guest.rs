@@ -82,7 +82,7 @@ pub fn booted(
     script: &Path,
     more: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<&'static Guest, &'static str> {
-    known(guest.get_or_init(|| booting(prepare((name, size.1 * boots), script, more)?, (boots, size))))
+    known(guest.get_or_init(|| booting(&prepare((name, size.1 * boots), script, more)?, (boots, size))))
 }
 
 /// The same for one boot of a guest in which next to nothing happens for a long time: it takes no seat from the others.
@@ -91,7 +91,7 @@ pub fn idle(
     (name, size): (&str, Size),
     script: &Path,
 ) -> Result<&'static Guest, &'static str> {
-    let guest = guest.get_or_init(|| booting(prepare_in(None, name, script, |_| Ok(()))?, (1, size)));
+    let guest = guest.get_or_init(|| booting(&prepare_in(None, name, script, |_| Ok(()))?, (1, size)));
     known(guest)
 }
 
@@ -103,9 +103,9 @@ fn known(guest: &'static Result<Guest, String>) -> Result<&'static Guest, &'stat
     Ok(guest)
 }
 
-fn booting(prepared: Prepared, (boots, size): (u32, Size)) -> Result<Guest, String> {
+fn booting(prepared: &Prepared, (boots, size): (u32, Size)) -> Result<Guest, String> {
     let begun = |number| if boots == 1 { "start.rc".to_owned() } else { format!("boot-{number}") };
-    let broken = (1..=boots).find_map(|number| boot(&prepared, size, (number, &begun(number))).err());
+    let broken = (1..=boots).find_map(|number| boot(prepared, size, (number, &begun(number))).err());
     prepared.throw_away();
     let guest = Guest { seen: prepared.share.join("seen"), console: prepared.share.join("console"), broken };
     tell_steps(&guest);

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154
 # change.sh - part of stack.sh: what an installation goes through while the products run: another configuration, a node over its cap, a
-# newer version, a restart, its end.
+# newer version, a restart.
 of_config() { sed -i "$1" $config; }
 
 step "systemctl reload: a broker property, and a cap that is changed in place"
@@ -69,22 +69,3 @@ status restart
 
 step "verify"
 ran verify cdc-supervisor verify
-
-step "uninstall: stopped in order, the data stay"
-from_here
-began=$(now)
-ran uninstall /usr/lib/cdc-supervisor/install.sh uninstall
-saw uninstall.ms $(($(now) - began))
-happened uninstall
-keep_journal
-saw uninstall.left "$(of_user)"
-saw uninstall.files "$(find /usr/bin /usr/lib /usr/share -name '*cdc-s*' 2>/dev/null)"
-saw uninstall.kept "$(find $root/nodes -name meta.properties -o -name ibdata1 -o -name 'log.*' -path '*/version-2/*' | sed 's|.*/nodes/||' | sort)" \
-  "$(grep -c '^offsets.retention.minutes' $config)"
-
-step "installed once more, for --purge"
-ran again $later/dist/install.sh
-saw again.config "$(grep -c '^offsets.retention.minutes' $config)"
-ran purge-unasked /usr/lib/cdc-supervisor/install.sh uninstall --purge
-ran purge /usr/lib/cdc-supervisor/install.sh uninstall --purge --confirm $root
-saw purge.left "$(ls -d $root $etc 2>/dev/null)"

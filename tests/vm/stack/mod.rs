@@ -1,8 +1,10 @@
 //! The real ZooKeeper, brokers and mysqld under the unit, as somebody has them who installs: `dist/install.sh` with a release tree and a
 //! bundle, `systemctl`, and everything that happens to an installation. One boot of a guest (`stack.sh` and its parts), one test
-//! per fact: here how it is installed and started, in `kills` a daemon that dies, in `fence` a broker, in `change` what comes after.
+//! per fact: here how it is installed and started, in `kills` a daemon that dies, in `cut` one that dies in an operation, in `fence` a
+//! broker that does, in `change` all else.
 
 mod change;
+mod cut;
 mod fence;
 mod kills;
 
@@ -32,14 +34,14 @@ fn stack() -> std::result::Result<&'static Guest, &'static str> {
     let store = std::env::var("CDC_TEST_STORE").map_err(|_| "CDC_TEST_STORE names no filled store")?;
     // The caps of the default stack must fit, as the ledger reckons.
     let rounds = Duration::from_secs(10) * kill_rounds() + Duration::from_secs(240) * starts();
-    let size = Size("4300M", Duration::from_secs(1_200) + rounds);
+    let size = Size("4300M", Duration::from_secs(1_500) + rounds);
     booted(&GUEST, "stack", (1, size), &script("stack/stack.sh"), |share| provide(share, &store))
 }
 
 /// What the guest installs and what it is told.
 fn provide(share: &Path, store: &str) -> Result<()> {
     let here = Path::new(env!("CARGO_MANIFEST_DIR"));
-    for part in ["kills.sh", "plain.sh", "fence.sh", "change.sh"] {
+    for part in ["kills.sh", "plain.sh", "fence.sh", "cut.sh", "change.sh", "end.sh"] {
         fs::copy(here.join("tests/vm/stack").join(part), share.join(part))?;
     }
     packed::products(share, &here.join("dist"), store)?;
