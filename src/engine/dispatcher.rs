@@ -612,15 +612,19 @@ impl Engine {
         }
         if let Some(runtime) = self.nodes.get_mut(node) {
             let began = runtime.process.as_ref().filter(|p| p.pid == record.pid).and_then(process::started);
-            runtime.seen_run = Some(SeenRun { began, ended: clock::now() });
+            let seen = SeenRun { began, ended: clock::now() };
+            let measured_ms = seen.measured_ms().filter(|_| record.status != ExitStatus::Unknown);
+            runtime.seen_run = Some(seen);
             runtime.end_run();
             runtime.asked = None;
             if !expected {
                 runtime.reason = Some(if shim_lost { Reason::Replaced } else { Reason::Died });
             }
             runtime.troubles.clear();
-            runtime.last_exit = Some(LastExit::of(record, cause));
+            let exit = LastExit::of(record, cause);
+            runtime.last_exit = Some(LastExit { ran_ms: measured_ms.or(exit.ran_ms), ..exit });
             runtime.obituaries.push(Obituary {
+                measured_ms,
                 record: Some(record.clone()),
                 failure: failure.clone(),
                 words,

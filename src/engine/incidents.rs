@@ -58,9 +58,16 @@ pub(super) struct Obituary {
     pub(super) rebooted: bool,
     /// Only for the record: what follows was decided before this daemon.
     pub(super) old: bool,
+    /// How long it ran, milliseconds, where the times of day in its record do not tell.
+    pub(super) measured_ms: Option<u64>,
 }
 
 impl Obituary {
+    /// How long it ran, milliseconds; none: nobody saw its end, or it never ran.
+    pub(super) fn ran_ms(&self) -> Option<u64> {
+        self.measured_ms.or_else(|| ran_ms(self.record.as_ref()?))
+    }
+
     /// An end of which nothing else is known.
     pub(super) fn new(incarnation: Incarnation, cause: Cause, at: Timestamp) -> Self {
         Self {
@@ -77,6 +84,7 @@ impl Obituary {
             while_no_daemon: false,
             rebooted: false,
             old: false,
+            measured_ms: None,
         }
     }
 }
@@ -265,7 +273,7 @@ impl Incidents {
         let end = End {
             cause: obituary.cause,
             status: obituary.record.as_ref().map_or(ExitStatus::Unknown, |r| r.status),
-            ran_ms: obituary.record.as_ref().and_then(ran_ms),
+            ran_ms: obituary.ran_ms(),
             oom_kills: obituary.record.as_ref().and_then(|r| r.oom_kills),
             oom_by: obituary.record.as_ref().and_then(|r| r.oom_by),
         };

@@ -17,7 +17,7 @@ use crate::{
     },
     lifecycle::Event,
     shim::wire::{Credentials, Notified, ShimState},
-    sys::command::Cancel,
+    sys::{clock, command::Cancel},
 };
 use std::{
     collections::VecDeque,
@@ -136,6 +136,14 @@ pub(super) struct SeenRun {
     pub(super) began: Option<Moment>,
     /// When its end was heard of.
     pub(super) ended: Moment,
+}
+
+impl SeenRun {
+    /// How long it was, where the wall clock may have been set since it began; none: what the exit record says, which is exact, holds.
+    pub(super) fn measured_ms(self) -> Option<u64> {
+        let began = self.began.filter(|began| clock::steady_since() > *began)?;
+        u64::try_from(self.ended.since(began).as_millis()).ok()
+    }
 }
 
 /// How the end of a run was ordered.

@@ -177,6 +177,25 @@ fn a_clock_that_is_set_back_or_forward_changes_nothing_but_what_is_shown() {
             Some(n) if n["state"] == "ready" && n["incarnation"] == round + 2 => Ok(()),
             other => Err(format!("{other:?}")),
         });
+        // How long it ran is measured: by the time of day it ended before it began, or days later.
+        let ran = |text: String, key: &str| {
+            let all: Vec<serde_json::Value> = serde_json::from_str(&text).unwrap_or_default();
+            all.last().and_then(|last| last[key].as_u64()).unwrap_or_else(|| panic!("{key}: {text}"))
+        };
+        let events = bench.run(&["events", "--json", "a"]).stdout;
+        let ended = events.lines().filter(|line| line.contains(r#""kind":"ended""#)).collect::<Vec<_>>().join(",");
+        let told = ran(format!("[{ended}]"), "took_ms");
+        assert!((1..600_000).contains(&told), "{offset}: {told} ms\n{ended}");
+        let incident = until(STATE_LIMIT, "it is on record", || {
+            let listed: serde_json::Value =
+                serde_json::from_str(&bench.run(&["incidents", "--json", "a"]).stdout).map_err(|e| e.to_string())?;
+            match listed["incidents"].as_array() {
+                Some(all) if all.len() == round + 1 => Ok(listed["incidents"].clone()),
+                other => Err(format!("{other:?}")),
+            }
+        });
+        let runs: Vec<u64> = incident.as_array().unwrap().iter().filter_map(|i| i["ran_for_ms"].as_u64()).collect();
+        assert!(runs.len() == round + 1 && runs.iter().all(|ms| (1..600_000).contains(ms)), "{offset}: {runs:?}");
         bench.kill_daemon();
         assert_eq!(bench.up().code, Some(0));
         let now = bench.node("a").unwrap();

@@ -10,7 +10,7 @@ use crate::{
         recipe::Recipe,
     },
     engine::{
-        snapshot::{NodeSnapshot, WaitsFor, ran_ms},
+        snapshot::{NodeSnapshot, WaitsFor},
         words::End,
     },
     lifecycle::Wanted,
@@ -196,7 +196,7 @@ impl Draft {
             cause: cause.as_str().to_owned(),
             summary: String::new(),
             exit: record.map(exit),
-            ran_for_ms: record.and_then(ran_ms),
+            ran_for_ms: obituary.as_ref().and_then(|o| o.ran_ms()),
             ready: obituary.as_ref().and_then(|o| o.ready),
             while_no_daemon: obituary.as_ref().is_some_and(|o| o.while_no_daemon),
             evidence: Evidence {
