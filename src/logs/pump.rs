@@ -21,13 +21,13 @@ pub const BLOCK: usize = 64 << 10;
 pub fn drain(pipe: &OwnedFd, log: &mut LogWriter) -> io::Result<()> {
     let mut block = vec![0; BLOCK];
     loop {
+        fail_point!("pump.block");
         match read(pipe, &mut block) {
             Ok(0) => {
                 log.end_gap();
                 return Ok(());
             }
             Ok(n) => {
-                fail_point!("pump.block");
                 log.append_or_drop(&block[..n]);
                 // nobody is told from here: the marks in the log say it
                 drop(log.take_trouble());

@@ -220,6 +220,7 @@ fn the_next_run_of_a_node_whose_shim_was_killed_writes_behind_all_that_the_last_
         Some(next) if next["state"] == "ready" && next["incarnation"] == 2 => Ok(()),
         other => Err(format!("{other:?}")),
     });
+    assert!(bench.pair.dir().join("failpoints.at").exists(), "nobody was slow");
     bench.disarm();
     bench.must_be_whole(false);
     bench.what_is_missing_of_a_is_marked();
