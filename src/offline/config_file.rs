@@ -252,7 +252,8 @@ impl Surroundings {
             None => self.default_root(path.as_deref())?,
         };
         // Of the unit's file: what runs is asked and stopped where it runs.
-        let served = path.filter(|path| *path == self.system_file).and_then(|_| served::elsewhere(&self.unit_state, &root));
+        let served =
+            path.filter(|path| *path == self.system_file).and_then(|_| served::elsewhere(&self.unit_state, &root));
         Ok(served.map_or(root, |layout| layout.root().to_owned()))
     }
 }

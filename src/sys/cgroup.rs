@@ -6,7 +6,9 @@ mod limits;
 mod usage;
 
 pub use limits::{Caps, Deviation, Limit, read_limit};
-pub use usage::{ABOVE_MAX, Above, MemoryNow, OomCounts, OomSince, memory_max, memory_now, memory_peak, oom_by, oom_counts};
+pub use usage::{
+    ABOVE_MAX, Above, MemoryNow, OomCounts, OomSince, memory_max, memory_now, memory_peak, oom_by, oom_counts,
+};
 
 use super::{error::SysError, mounts::unescape, process};
 use crate::base::NodeName;

@@ -151,8 +151,7 @@ fn another_version_that_comes_while_the_unit_starts_becomes_the_daemon_too() {
 
 #[test]
 fn a_package_refuses_what_install_has_installed_or_somebody_else_has_put_there() {
-    let guest =
-        or_skip!(life(), "a_package_refuses_what_install_has_installed_or_somebody_else_has_put_there");
+    let guest = or_skip!(life(), "a_package_refuses_what_install_has_installed_or_somebody_else_has_put_there");
     ended(guest, "deb-over", 1, &["install.sh has installed it here", "/usr/lib/cdc-supervisor/install.sh uninstall"]);
     assert_eq!(node(&guest.json("deb-over"), "calm")["pid"], node(&guest.json("starting"), "calm")["pid"]);
     ended(guest, "deb-beside", 1, &["/usr/bin/cdc-shim is there and is no package's"]);
@@ -162,8 +161,16 @@ fn a_package_refuses_what_install_has_installed_or_somebody_else_has_put_there()
 #[test]
 fn removing_the_package_is_refused_while_nodes_run_that_nothing_can_stop() {
     let guest = or_skip!(life(), "removing_the_package_is_refused_while_nodes_run_that_nothing_can_stop");
-    ended(guest, "orphaned-remove", 1, &["nodes run on and could not be stopped: the user cdc-supervisor is gone", "cgroup.kill"]);
-    assert_eq!((guest.saw("orphaned.programs"), guest.saw("orphaned.nodes")), ("/usr/bin/cdc-supervisor".into(), "2".into()));
+    ended(
+        guest,
+        "orphaned-remove",
+        1,
+        &["nodes run on and could not be stopped: the user cdc-supervisor is gone", "cgroup.kill"],
+    );
+    assert_eq!(
+        (guest.saw("orphaned.programs"), guest.saw("orphaned.nodes")),
+        ("/usr/bin/cdc-supervisor".into(), "2".into())
+    );
     nodes_ran_on(&guest.json("orphaned"), &guest.json("orphaned-again"));
 }
 
@@ -225,7 +232,11 @@ fn an_upgrade_of_the_package_keeps_main_process_and_nodes() {
     let (before, after) = (guest.json("deb-start"), guest.json("deb-upgrade"));
     assert_eq!((&before["supervisor"]["version"], &after["supervisor"]["version"]), (&NOW.into(), &LATER.into()));
     nodes_ran_on(&before, &after);
-    assert!(guest.saw("deb-beside.down").contains("down"), "one of somebody's own ran beside: {}", guest.saw("deb-beside.down"));
+    assert!(
+        guest.saw("deb-beside.down").contains("down"),
+        "one of somebody's own ran beside: {}",
+        guest.saw("deb-beside.down")
+    );
 }
 
 #[test]

@@ -230,7 +230,14 @@ fn times_that_no_test_can_wait_for_and_an_order_that_shows_by_chance_are_as_said
     has("cdc-supervisor", &["TimeoutStartUSec=10min", "TimeoutStopUSec=6min", "RestartUSec=200ms"]);
     has(
         "cdc-supervisor-fetch",
-        &["TimeoutStartUSec=30min", "RestartUSec=15s", "RestartSteps=5", "RestartMaxDelayUSec=5min", "MemoryMax=1073741824", "OOMScoreAdjust=500"],
+        &[
+            "TimeoutStartUSec=30min",
+            "RestartUSec=15s",
+            "RestartSteps=5",
+            "RestartMaxDelayUSec=5min",
+            "MemoryMax=1073741824",
+            "OOMScoreAdjust=500",
+        ],
     );
     has("cdc-supervisor-nodes", &["TimeoutStopUSec=6min"]);
 }

@@ -242,7 +242,11 @@ fn an_ordinary_users_up_has_its_caps_enforced_in_a_scope_and_the_next_daemon_fin
 fn an_ordinary_user_without_the_group_is_told_of_it_and_of_the_units_root() {
     let guest = or_skip!(hungry(), "an_ordinary_user_without_the_group_is_told_of_it_and_of_the_units_root");
     let told = guest.saw("user.unit.text");
-    for words in ["cannot read the configuration /etc/cdc-supervisor/supervisor.toml", "usermod -aG cdc-supervisor", "/var/lib/cdc-supervisor"] {
+    for words in [
+        "cannot read the configuration /etc/cdc-supervisor/supervisor.toml",
+        "usermod -aG cdc-supervisor",
+        "/var/lib/cdc-supervisor",
+    ] {
         assert!(told.contains(words), "{words:?} is not in:\n{told}");
     }
 }

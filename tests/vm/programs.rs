@@ -196,7 +196,14 @@ fn root_and_data_elsewhere_are_refused_with_the_line_that_is_missing_and_run_wit
     contains(&guest.saw("elsewhere.status"), &["/data/cdc", "unit-paths --write", "ReadWritePaths=/data/cdc"]);
     let unit = "cdc-supervisor.service may not write /data/cdc, /srv/zk";
     contains(&guest.saw("elsewhere-doctor.text"), &[unit, "unit-paths --write"]);
-    ended(guest, "elsewhere-paths", 0, &["[Unit]\nRequiresMountsFor=/data/cdc\nRequiresMountsFor=/srv/zk\n[Service]\nReadWritePaths=-/data/cdc\nReadWritePaths=-/srv/zk"]);
+    ended(
+        guest,
+        "elsewhere-paths",
+        0,
+        &[
+            "[Unit]\nRequiresMountsFor=/data/cdc\nRequiresMountsFor=/srv/zk\n[Service]\nReadWritePaths=-/data/cdc\nReadWritePaths=-/srv/zk",
+        ],
+    );
     ended(guest, "elsewhere-install", 0, &["cdc-supervisor-nodes.service.d/zz-cdc-supervisor-paths.conf"]);
     ended(guest, "elsewhere-start", 0, &[]);
     let status = guest.json("elsewhere");

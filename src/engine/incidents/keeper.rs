@@ -127,7 +127,8 @@ impl Keeper {
         for incident in read.chain(waiting).filter(counts) {
             earlier.times += 1;
             let memory = &incident.memory;
-            let at_this_cap = memory.limit.as_deref() == Some(OomBy::Cap.as_str()) && memory.cap_in_force_bytes.is_none();
+            let at_this_cap =
+                memory.limit.as_deref() == Some(OomBy::Cap.as_str()) && memory.cap_in_force_bytes.is_none();
             earlier.at_this_cap += u32::from(at_this_cap && memory.cap_bytes == cap.map(|cap| cap.0));
             earlier.first_at = Some(earlier.first_at.map_or(incident.at, |first| first.min(incident.at)));
         }

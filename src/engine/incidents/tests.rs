@@ -175,7 +175,12 @@ fn advice_goes_by_the_cap_that_was_met_and_by_how_often_that_one_was() {
     let all = bench.all();
     let of = |n: usize| {
         let Incident { memory, verdict, remedy, .. } = &all[n];
-        (memory.cap_in_force_bytes, memory.oom_times, verdict.as_str(), remedy.as_deref().unwrap_or_default().to_owned())
+        (
+            memory.cap_in_force_bytes,
+            memory.oom_times,
+            verdict.as_str(),
+            remedy.as_deref().unwrap_or_default().to_owned(),
+        )
     };
     let (in_force, times, verdict, remedy) = of(2);
     assert_eq!((in_force, times, verdict), (Some(256 << 20), 3, "explained"));

@@ -135,7 +135,9 @@ impl CgroupRoot {
             match duty {
                 Duty::WhereAsked { asked: false } if !dir.join(file).exists() => {
                     let swaps = fs::read_to_string("/proc/swaps").unwrap_or_default();
-                    missing.extend(Some(file).filter(|file| limit == Limit::At(0) && *file == SWAP).and_then(|_| escape(&swaps)));
+                    missing.extend(
+                        Some(file).filter(|file| limit == Limit::At(0) && *file == SWAP).and_then(|_| escape(&swaps)),
+                    );
                 }
                 Duty::Must | Duty::WhereAsked { .. } => set(&dir, file, limit)?,
                 Duty::Courtesy { asked } => {

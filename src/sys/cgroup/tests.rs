@@ -238,7 +238,8 @@ fn a_victim_that_is_gone_before_its_incident_is_counted_was_out_of_memory() {
 
 #[test]
 fn what_a_node_has_outlived_is_not_what_it_is_killed_for_later() {
-    let counts = |incidents, own_limit, limits_above| OomCounts { incidents, victims: incidents, own_limit, limits_above };
+    let counts =
+        |incidents, own_limit, limits_above| OomCounts { incidents, victims: incidents, own_limit, limits_above };
     let at = |seconds: u64| Moment(seconds * 1_000);
     let mut since = OomSince::launch(counts(7, 7, 2));
     since.lives(at(10), counts(7, 7, 2));
