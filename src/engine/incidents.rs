@@ -124,8 +124,8 @@ impl Owed {
     /// Has a change written, behind those that wait. A new incident is not waited with: the next daemon finds it again, from its exit record.
     fn write(&mut self, change: Change, journal: &Journal) {
         self.again(journal);
-        let change = if self.0.is_empty() { journal.change(change) } else { Err(change) };
-        let Err(change) = change else { return };
+        let refused = if self.0.is_empty() { journal.change(change) } else { Some(change) };
+        let Some(change) = refused else { return };
         match change {
             Change::New(_) => journal.drop_change(),
             Change::Outcome { .. } | Change::Did { .. } | Change::Again { .. } => self.0.push_back(change),
@@ -139,7 +139,7 @@ impl Owed {
     /// Offers what waits again.
     fn again(&mut self, journal: &Journal) {
         while let Some(change) = self.0.pop_front() {
-            if let Err(change) = journal.change(change) {
+            if let Some(change) = journal.change(change) {
                 return self.0.push_front(change);
             }
         }

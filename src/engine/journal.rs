@@ -126,22 +126,23 @@ impl Journal {
     }
 
     /// Has an incident written or changed; gives it back when too many wait already.
-    pub(super) fn change(&self, change: Change) -> Result<(), Change> {
+    pub(super) fn change(&self, change: Change) -> Option<Change> {
         let waiting = self.0.changes.fetch_add(1, Ordering::Relaxed);
-        let sent = if waiting >= CHANGES {
-            Err(change)
+        let refused = if waiting >= CHANGES {
+            Some(change)
         } else {
             match self.0.queue.try_send(Job::Incident(change)) {
                 Err(TrySendError::Full(Job::Incident(change)) | TrySendError::Disconnected(Job::Incident(change))) => {
-                    Err(change)
+                    Some(change)
                 }
                 // no other job was sent
-                Ok(()) | Err(_) => Ok(()),
+                Ok(()) | Err(_) => None,
             }
         };
-        sent.inspect_err(|_| {
+        if refused.is_some() {
             self.0.changes.fetch_sub(1, Ordering::Relaxed);
-        })
+        }
+        refused
     }
 
     /// Counts an incident that will not be written by this daemon.

@@ -17,17 +17,23 @@ pub const TAIL: u64 = 64 << 10;
 /// A place in a node's log: the file that was `current` and how long it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogMark {
-    /// Inode of `current`; 0: not known.
+    /// Inode of `current`; 0: not known; [`LogMark::NONE_YET`]: there was no file.
     pub inode: u64,
     /// Its length then, bytes.
     pub length: u64,
 }
 
 impl LogMark {
+    /// No file has this number: the log began after the mark, and all of it is of the run.
+    pub const NONE_YET: u64 = u64::MAX;
+
     /// Where a log stands now.
     pub fn now(dir: &Path) -> Self {
-        // A log that is not there yet begins with the run.
-        std::fs::metadata(dir.join(CURRENT)).map(|m| Self { inode: m.ino(), length: m.len() }).unwrap_or_default()
+        match std::fs::metadata(dir.join(CURRENT)) {
+            Ok(meta) => Self { inode: meta.ino(), length: meta.len() },
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Self { inode: Self::NONE_YET, length: 0 },
+            Err(_) => Self::default(),
+        }
     }
 }
 
@@ -41,7 +47,8 @@ pub fn since(dir: &Path, start: LogMark, started_at: Timestamp) -> String {
     let mut at_start = read_part(&dir.join(CURRENT), start, &mut left, &mut seen).unwrap_or(false);
     let rotated = names::rotated(dir).unwrap_or_default();
     for file in rotated.iter().rev() {
-        let of_this_run = start.inode != 0 || i64::try_from(file.stamp.millis).is_ok_and(|at| at >= started_at.0);
+        let is_marked = start.inode != 0 && start.inode != LogMark::NONE_YET;
+        let of_this_run = is_marked || i64::try_from(file.stamp.millis).is_ok_and(|at| at >= started_at.0);
         if at_start || left == 0 || file.packed || !of_this_run {
             break;
         }
@@ -52,12 +59,14 @@ pub fn since(dir: &Path, start: LogMark, started_at: Timestamp) -> String {
     if start.inode == 0 { newer(&text, started_at).to_owned() } else { text }
 }
 
-/// The part of `text` that carries no time before `started_at`; a line without a time belongs to the one before it.
+/// The part of `text` that carries no time before `started_at`; a line without a time belongs to the one before it. Many programs
+/// write whole seconds: a line of the second in which the run began is of the run.
 fn newer(text: &str, started_at: Timestamp) -> &str {
+    let from = started_at.0 - started_at.0.rem_euclid(1_000);
     let timed = lines(text).filter_map(|(begin, line)| Some((begin, stamp::line_time(line.as_bytes())?)));
     let mut kept = Some(0);
     for (begin, at) in timed {
-        kept = if at.0 < started_at.0 { None } else { kept.or(Some(begin)) };
+        kept = if at.0 < from { None } else { kept.or(Some(begin)) };
     }
     kept.map_or("", |begin| &text[begin..])
 }
@@ -255,6 +264,22 @@ mod tests {
         assert_eq!(since(dir.path(), LogMark::default(), started_at), "");
         log.append(of_it.as_bytes()).unwrap();
         assert_eq!(since(dir.path(), LogMark::default(), started_at), of_it);
+    }
+
+    #[test]
+    fn what_a_log_says_that_was_not_there_before_is_of_the_run_whatever_time_it_carries() {
+        let dir = tempfile::tempdir().unwrap();
+        let start = LogMark::now(dir.path());
+        assert_eq!(start.inode, LogMark::NONE_YET);
+        let mut log = LogWriter::open(dir.path(), 1 << 20, 9).unwrap();
+        // of a program that writes another zone's time without saying so
+        let said = "2026-11-26 03:00:00 ERROR Address already in use\n";
+        log.append(said.as_bytes()).unwrap();
+        let started_at = Timestamp::parse("2026-11-26T10:00:00.500Z").unwrap();
+        assert_eq!(since(dir.path(), start, started_at), said);
+        let of_the_second = "[2026-11-26T10:00:00Z ERROR x] Address already in use\n";
+        log.append(of_the_second.as_bytes()).unwrap();
+        assert_eq!(since(dir.path(), LogMark::default(), started_at), of_the_second);
     }
 
     #[test]

@@ -133,7 +133,9 @@ pub(super) const LINES: &[Line] = &[
     Line {
         kind: MYSQL,
         reads: Ends(NewerData),
-        seen: In("https://github.com/mysql/mysql-operator, a comment in tests/setup/defaults.py of 9.x (its place is inferred)"),
+        seen: In(
+            "https://github.com/mysql/mysql-operator, a comment in tests/setup/defaults.py of 9.x (its place is inferred)",
+        ),
         text: "[ERROR] [MY-014060] [Server] Invalid MySQL server upgrade: Cannot upgrade from 80028 to 90500. Upgrade to next major version is only allowed from the last LTS release, which version 80028 is not.",
     },
     Line {
