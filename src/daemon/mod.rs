@@ -277,6 +277,7 @@ async fn serve(
     door.open(Arc::clone(&handler) as _).await.map_err(|e| StartError::other("serve the control socket", e))?;
     fail_point!("daemon.serving");
     handler.finish_roll();
+    let journal = handle.journal().clone();
     let signals = tokio::spawn(signals::obey(taken, handle, rest));
     let version = env!("CARGO_PKG_VERSION");
     match from {
@@ -287,6 +288,7 @@ async fn serve(
     }
     let pulse_every = systemd.watchdog_interval();
     let served = Arc::clone(&door);
+    let mut told = false;
     let pulse = move |snapshot: &engine::Snapshot| {
         let lost = if signals.is_finished() {
             Some("the task that hears signals")
@@ -297,6 +299,11 @@ async fn serve(
         } else {
             None
         };
+        if let Some(lost) = lost.filter(|_| !std::mem::replace(&mut told, true)) {
+            let text = words_of_a_loss(lost, pulse_every.is_some());
+            tracing::error!("{text}");
+            journal.note(EventLine::new(EventKind::Trouble, text));
+        }
         let complaint = complaint.as_ref().and_then(unit::Complaint::words);
         let complaint = complaint.as_deref();
         systemd.pulse(snapshot, &systemd::Around { applied: &|| handler.applied(), complaint, lost });
@@ -314,6 +321,19 @@ async fn serve(
     door.close().await;
     tracing::info!("all nodes are down; the daemon ends");
     Ok(())
+}
+
+/// What a part of the daemon that is gone for good means: nodes run on, and who brings another daemon.
+fn words_of_a_loss(lost: &str, watched: bool) -> String {
+    let what = if watched {
+        "the watchdog is not fed any more, and systemd brings another one, which takes the nodes over".to_owned()
+    } else {
+        format!(
+            "nobody watches over it: `kill -9 {}`, then `cdc-supervisor up` takes the nodes over",
+            std::process::id()
+        )
+    };
+    format!("this daemon has lost {lost}: nodes run on, {what}")
 }
 
 /// A node that a drill of an earlier daemon has stopped goes on, whatever becomes of this one. An event tells of it later.

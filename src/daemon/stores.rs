@@ -14,7 +14,7 @@ use crate::{
     operate::operation::{Kind, Operations, Record, Refused},
     sys::clock,
 };
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::time::sleep;
 
 /// How long nodes that were stopped may wait without any process of theirs (for a name that somebody else holds, for a ZooKeeper that does
@@ -200,7 +200,7 @@ async fn start_again(engine: &Handle, nodes: &[NodeName]) -> Result<(), Answer> 
     if nodes.is_empty() {
         return Ok(());
     }
-    let mut patience = Patience { serve: 0, since: clock::now() };
+    let mut patience = Patience::from(clock::now());
     let mut changes = engine.watch();
     let ordered = engine.order(start(nodes));
     tokio::pin!(ordered);
@@ -238,26 +238,33 @@ async fn start_again(engine: &Handle, nodes: &[NodeName]) -> Result<(), Answer> 
 
 /// How long it is waited for nodes of which nothing comes.
 struct Patience {
-    /// How many of them served.
-    serve: usize,
-    /// When one came to serve last, or one that does not had a process.
-    since: Moment,
+    began: Moment,
+    /// When each was last seen to get on, of those that did not serve.
+    got_on: BTreeMap<NodeName, Moment>,
 }
 
 impl Patience {
-    /// The nodes that do not serve, with their words, when it is over; none: it is not. One that has a process is bound by its own deadline.
+    fn from(began: Moment) -> Self {
+        Self { began, got_on: BTreeMap::new() }
+    }
+
+    /// The nodes of which nothing has come for long, with their words; none: it is waited on. What has a process, is being prepared or
+    /// comes after another node is bound by its own deadlines.
     fn is_over(&mut self, snapshot: &Snapshot, nodes: &[NodeName], now: Moment) -> Vec<String> {
-        let of: Vec<&NodeSnapshot> =
-            snapshot.nodes.iter().filter(|n| nodes.contains(&n.name)).map(AsRef::as_ref).collect();
-        let missing: Vec<&&NodeSnapshot> = of.iter().filter(|n| !n.serves).collect();
-        let serve = of.len() - missing.len();
-        if serve > self.serve || missing.iter().any(|n| n.process.is_some()) {
-            (self.serve, self.since) = (serve, now);
+        let mut stuck = Vec::new();
+        for node in snapshot.nodes.iter().filter(|n| nodes.contains(&n.name)) {
+            let gets_on = node.serves
+                || node.process.is_some()
+                || node.state == "preparing"
+                || node.waits_for == Some(WaitsFor::Nodes);
+            let last = self.got_on.entry(node.name.clone()).or_insert(self.began);
+            if gets_on {
+                *last = now;
+            } else if now.since(*last) >= WITHIN {
+                stuck.push(format!("{}: {}", node.name, node.detail));
+            }
         }
-        if now.since(self.since) < WITHIN {
-            return Vec::new();
-        }
-        missing.iter().map(|n| format!("{}: {}", n.name, n.detail)).collect()
+        stuck
     }
 }
 
@@ -412,21 +419,23 @@ mod tests {
         };
         let names: Vec<NodeName> = (1..=2).map(NodeName::broker).collect();
         let began = clock::now();
-        let mut patience = Patience { serve: 0, since: began };
+        let mut patience = Patience::from(began);
         let mut told = |nodes: Vec<Arc<NodeSnapshot>>, after: u64| {
             let snapshot = Snapshot { nodes, ending: false };
             patience.is_over(&snapshot, &names, began + Duration::from_secs(after))
         };
         let waits = || node(2, "waiting", false);
+        let stuck = ["broker-2: waits: session 0x7 has held the name"];
         assert!(told(vec![node(1, "starting", true), waits()], 100).is_empty());
-        assert!(told(vec![node(1, "ready", true), waits()], 200).is_empty(), "one came to serve");
-        assert!(told(vec![node(1, "ready", true), waits()], 379).is_empty());
-        assert_eq!(
-            told(vec![node(1, "ready", true), waits(), node(3, "waiting", false)], 380),
-            ["broker-2: waits: session 0x7 has held the name"]
-        );
+        // what the other one does says nothing of it, also when that dies again and again
+        assert_eq!(told(vec![node(1, "starting", true), waits(), node(3, "waiting", false)], 200), stuck);
+        assert_eq!(told(vec![node(1, "waiting", false), waits()], 379), stuck);
         assert!(told(vec![node(1, "ready", true), node(2, "starting", true)], 381).is_empty(), "it may start by now");
-        assert!(told(vec![node(1, "ready", true), node(2, "ready", true)], 900).is_empty());
+        assert!(told(vec![node(1, "ready", true), node(2, "preparing", false)], 900).is_empty(), "a slow disk");
+        assert!(told(vec![node(1, "ready", true), waits()], 1_000).is_empty());
+        let behind = NodeSnapshot { waits_for: Some(WaitsFor::Nodes), ..(*waits()).clone() };
+        assert!(told(vec![node(1, "starting", true), Arc::new(behind)], 1_500).is_empty(), "zookeeper reads its logs");
+        assert!(told(vec![node(1, "ready", true), node(2, "ready", true)], 1_900).is_empty());
     }
 
     #[test]

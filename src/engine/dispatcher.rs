@@ -28,7 +28,7 @@ use crate::{
         Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Layout, Moment, NodeName, Reason,
         outcome::Failure, recipe::Recipe,
     },
-    lifecycle::{Action, Ended, Event, Fleet, NodeSpec, State, Wanted},
+    lifecycle::{Action, Ended, Event, Fleet, Node, NodeSpec, State, Wanted},
     services::{self, classify::Said},
     sys::{cgroup::CgroupRoot, children, clock, error::SysError, failpoint::fail_point, process},
 };
@@ -535,8 +535,10 @@ impl Engine {
                 self.event(node, Event::MainEnded { incarnation: record.incarnation });
             }
             Happening::Gone { record, shim_lost } => self.gone(node, &record, shim_lost),
+            // Of a run that serves still: of one that is held up or over somebody else may have taken the name since.
             Happening::Registered(incarnation, session) => {
-                if self.fleet.node(node).is_some_and(|n| n.incarnation() == incarnation) {
+                let serves = |n: &Node| n.incarnation() == incarnation && matches!(n.state(), State::Ready { .. });
+                if self.fleet.node(node).is_some_and(serves) {
                     runtime.registered = Some(session);
                 }
             }

@@ -19,7 +19,7 @@ use crate::{
         ClientError,
         zookeeper::{self, Session},
     },
-    lifecycle::Node,
+    lifecycle::{Node, State},
     services::fence::{self, Facts, Registered, RunEnded, reason_not_to},
     sys::{clock, failpoint::fail_point, fs, net},
 };
@@ -158,9 +158,12 @@ pub(super) fn by_hand(engine: &Engine, node: &NodeName, reply: oneshot::Sender<O
 }
 
 /// After a broker has become ready, or has come back from a session that expired: the session it is registered with, for the day
-/// when its end is not seen.
+/// when its end is not seen. Not of one that does not serve: somebody else may have taken its name.
 pub(super) fn learn_session(engine: &Engine, node: &NodeName) {
     let Some(runtime) = engine.nodes.get(node) else { return };
+    if !engine.fleet.node(node).is_some_and(|n| matches!(n.state(), State::Ready { .. })) {
+        return;
+    }
     let Some((zookeeper, broker, _, _, endpoints)) = of_recipe(runtime) else { return };
     let endpoints = endpoints.to_vec();
     let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
@@ -180,6 +183,14 @@ pub(super) fn learn_session(engine: &Engine, node: &NodeName) {
             let _ = sink.send((node, super::node::Happening::Registered(incarnation, seen.session)));
         }
     });
+}
+
+/// The same for brokers that this daemon has not started, each time their limits are looked at: of their run it does not know whether
+/// the clock was set meanwhile, so only a session on record is closed at their death, and they may have another by then.
+pub(super) fn learn_adopted(engine: &Engine) {
+    for (name, _) in engine.nodes.iter().filter(|(_, runtime)| runtime.adopted) {
+        learn_session(engine, name);
+    }
 }
 
 /// Who is registered, and what he says of himself.

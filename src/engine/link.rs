@@ -355,9 +355,10 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
 async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkCommand>) {
     let Hold { state, pipe, pidfd } = hold;
     fail_point!("link.taking-over");
-    let output = pipe.map(|pipe| read_on(context, pipe));
     // It may have died after writing the record and before telling anyone.
-    if let Some(record) = read_record(context) {
+    let record = read_record(context);
+    let output = pipe.map(|pipe| read_on(context, pipe, record.is_none()));
+    if let Some(record) = record {
         let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
         let _ = spawn_blocking(move || orphan::remove_tree(&layout, &node, cgroup.as_deref())).await;
         all_written(context, output).await;
@@ -415,8 +416,8 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
     context.tell(Happening::Gone { record, shim_lost: true });
 }
 
-/// Reads a node's pipe in place of its shim, to its end; the receiver hears of that end.
-fn read_on(context: &LinkContext, pipe: OwnedFd) -> oneshot::Receiver<()> {
+/// Reads a node's pipe in place of its shim, to its end; the receiver hears of that end. `killed`: the shim was, with something read perhaps.
+fn read_on(context: &LinkContext, pipe: OwnedFd, killed: bool) -> oneshot::Receiver<()> {
     let (dir, max, keep) = (context.layout.log_dir(&context.node), context.log_max_bytes, context.log_keep);
     let (sink, node) = (context.sink.clone(), context.node.clone());
     let (over, end) = oneshot::channel();
@@ -425,7 +426,7 @@ fn read_on(context: &LinkContext, pipe: OwnedFd) -> oneshot::Receiver<()> {
         // The dispatcher ends last.
         let tell = |text| drop(sink.send((node.clone(), Happening::Trouble(text))));
         // The end of the log of a node that is being replaced anyway.
-        let _ = pump::drain_when_open(&pipe, || LogWriter::open(&dir, max, keep), &tell);
+        let _ = pump::drain_when_open(&pipe, killed, || LogWriter::open(&dir, max, keep), &tell);
         // Nobody waits when the daemon lets go, or has waited long enough.
         let _ = over.send(());
     });

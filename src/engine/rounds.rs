@@ -103,6 +103,7 @@ pub(super) fn turn(engine: &mut Engine) {
     (rounds.last, rounds.started) = (Some(now), None);
     if with_limits {
         rounds.limits = Some(now);
+        super::fence::learn_adopted(engine);
     }
     let shortest = engine.nodes.values().filter_map(|runtime| services::stalls::session(&runtime.recipe)).min();
     let nodes: Vec<Node> = engine

@@ -57,10 +57,12 @@ fn shim_killed() -> String {
     )
 }
 
-/// As [`drain`], with a log that `open` opens, which says first that a shim was killed. While that fails the pipe is read all the same, or the node would wait for ever
+/// As [`drain`], with a log that `open` opens, which says first that a shim was `killed`: not where it had left the record of the end, which
+/// it writes when it has read everything. While the log cannot be opened the pipe is read all the same, or the node would wait for ever
 /// for room in it: what comes is dropped and counted, `tell` hears of it, and the log, once open, says how much is missing.
 pub fn drain_when_open(
     pipe: &OwnedFd,
+    killed: bool,
     mut open: impl FnMut() -> io::Result<LogWriter>,
     tell: &dyn Fn(String),
 ) -> io::Result<()> {
@@ -68,8 +70,10 @@ pub fn drain_when_open(
     loop {
         let failed = match open() {
             Ok(mut log) => {
-                // What cannot be marked now: the next block says that the log cannot be written.
-                let _ = log.mark(&shim_killed());
+                if killed {
+                    // What cannot be marked now: the next block says that the log cannot be written.
+                    let _ = log.mark(&shim_killed());
+                }
                 if lost > 0 {
                     let text = format!("{} bytes of output lost: the log could not be opened", grouped(lost));
                     // Where it cannot be written the next block says so.
@@ -142,7 +146,7 @@ mod tests {
             thread::sleep(AGAIN + AGAIN / 2);
             writer.write_all(b"last\n").unwrap();
         });
-        drain_when_open(&reader.into(), open, &|text| heard.borrow_mut().push(text)).unwrap();
+        drain_when_open(&reader.into(), true, open, &|text| heard.borrow_mut().push(text)).unwrap();
         thread.join().unwrap();
         let text = fs::read_to_string(dir.path().join("current")).unwrap();
         let mark = "220,000 bytes of output lost: the log could not be opened";
@@ -158,7 +162,8 @@ mod tests {
         let (reader, mut writer) = io::pipe().unwrap();
         writer.write_all(b"ck 9\ntick 10\n").unwrap();
         drop(writer);
-        drain_when_open(&reader.into(), || LogWriter::open(dir.path(), 1 << 20, 3), &|text| panic!("{text}")).unwrap();
+        drain_when_open(&reader.into(), true, || LogWriter::open(dir.path(), 1 << 20, 3), &|text| panic!("{text}"))
+            .unwrap();
         let text = fs::read_to_string(dir.path().join("current")).unwrap();
         assert_eq!(text, format!("tick 1\ntick\n[cdc-supervisor] {}\nck 9\ntick 10\n", shim_killed()));
         assert!(shim_killed().ends_with("at most 65,536 bytes"));
@@ -171,7 +176,7 @@ mod tests {
         drop(writer);
         let heard = std::cell::RefCell::new(Vec::new());
         let open = || Err(io::ErrorKind::PermissionDenied.into());
-        drain_when_open(&reader.into(), open, &|text| heard.borrow_mut().push(text)).unwrap();
+        drain_when_open(&reader.into(), true, open, &|text| heard.borrow_mut().push(text)).unwrap();
         let heard = heard.into_inner();
         assert!(heard.len() == 2 && heard[1].starts_with("11 bytes of its last output are lost"), "{heard:?}");
     }

@@ -226,10 +226,16 @@ impl<'a> Fault<'a> {
         }
     }
 
-    /// What somebody has stopped while this drill ran, which stays down; none: nothing.
+    /// What of the cluster somebody has stopped while this drill ran, and has not started since; none: nothing. What has no part in it
+    /// (a UI, a program of somebody's own) may be stopped meanwhile.
     pub(super) fn stopped_by_order(&self) -> Option<String> {
         let left = self.running.left_down();
-        let names: Vec<&str> = left.iter().map(NodeName::as_str).collect();
+        let snapshot = self.engine.snapshot();
+        let down = snapshot.nodes.iter().filter(|n| {
+            let takes_part = matches!(n.kind, NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Mysql);
+            takes_part && n.wanted == Wanted::Down && left.contains(&n.name)
+        });
+        let names: Vec<&str> = down.map(|n| n.name.as_str()).collect();
         (!names.is_empty())
             .then(|| format!("stopped by order while the drill ran, and left down: {}", names.join(", ")))
     }

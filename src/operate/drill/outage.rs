@@ -152,15 +152,15 @@ impl Outage {
             if let Some(view) = &view {
                 self.watch.view(now, view, &eyes.wanted);
             }
+            // Nothing becomes whole without it, and what the drill was to show is not shown.
+            if let Some(why) = self.mended_at.and_then(|_| fault.stopped_by_order()) {
+                self.faults.push(why);
+                return Ok(());
+            }
             let why = match self.mended_at {
                 None => self.while_broken(load, fault, eyes, &snapshot, now).await,
                 Some(_) => match fault.orders_done().await {
                     Ok(true) => {
-                        // Nothing becomes whole without it, and what the drill was to show is not shown.
-                        if let Some(why) = fault.stopped_by_order() {
-                            self.faults.push(why);
-                            return Ok(());
-                        }
                         self.not_whole_yet(load, &snapshot, view.as_ref(), eyes, now).or_else(|| fault.still_missing())
                     }
                     Ok(false) => Some("the supervisor starts what was stopped".into()),
