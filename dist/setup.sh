@@ -232,8 +232,10 @@ wipe() { # DIR: what is in it, where a link leads too, and then it; a mount poin
 purge_data() { # ROOT: configuration, programs, data, logs, secrets
   check_purge "$1"
   elsewhere=$(places | sed 1d | paste -sd' ' -)
+  ran=$(cat "$state/served-root" 2>/dev/null) || ran=$1
   wipe "$1"
   [ -z "$elsewhere" ] || say kept "$elsewhere (named in the configuration)"
+  [ "$ran" = "$1" ] || [ ! -d "$ran" ] || say kept "$ran (the root of what ran last)"
   # Maven's files, where the root lies elsewhere (the user's home is there); whatever else is in it was not asked about
   rm -rf -- "$state/artifacts/home" "$state/.m2" "$state/served-root"
   rmdir "$state/artifacts" 2>/dev/null || true
