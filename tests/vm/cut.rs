@@ -69,7 +69,8 @@ fn cut() -> Result<&'static Cut, &'static str> {
 
 fn run() -> Result<Cut, String> {
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
-    let size = Size::SMALL;
+    // a boot with six upgrades in it, beside other guests
+    let size = Size(Size::SMALL.0, Duration::from_secs(900));
     let prepared = guest::prepare(("cut", size.1 * 3), &script("cut.sh"), |share| {
         packed::tree(share, &dist)?;
         packed::later(share, &dist)?;
@@ -82,7 +83,7 @@ fn run() -> Result<Cut, String> {
         }
     }
     prepared.throw_away();
-    Ok(Cut(prepared.share.clone()))
+    Ok(Cut(prepared.share))
 }
 
 /// Boots, and cuts the power where `install.sh` waits for it; the last boot ends by itself.

@@ -41,12 +41,12 @@ whole() { # NAME TREE: what is not as the tree has it, or is left of a run
 }
 
 if [ "$boot" = 1 ]; then
-  install -m 755 $share/bin/fake-daemon /usr/local/bin/
   step "the power goes in the middle of a first installation"
   until_there first reached-1 'mv *systemd/system/cdc-supervisor.service' $now
   exit 1
 fi
 if [ "$boot" = 2 ]; then
+  install -m 755 $share/bin/fake-daemon /usr/local/bin/
   saw half.enabled "$(systemctl is-enabled "$unit" 2>&1)"
   saw half.state "$(state)"
   ran half $now/dist/install.sh

@@ -421,7 +421,11 @@ boot_3() {
   done
   saw elsewhere.event "$(jq -r .text $root/state/events.jsonl | grep 'machine id')"
   sed -i '/^.command.stubborn/,$d' $etc/supervisor.toml
-  systemctl reload "$unit"
+  systemctl reload --no-block "$unit"
+  await "stubborn stops, for ten minutes" is stubborn .state stopping
+  kill -9 "$(node stubborn .pid)"
+  gone() { [ -z "$(node stubborn .name)" ]; }
+  await "stubborn is gone" gone
 
   step "the machine is switched off while the unit has failed and nodes run"
   overrule Restart=no
