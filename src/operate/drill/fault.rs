@@ -5,7 +5,11 @@ use super::{
     wreck::{self, Thief, Wreck},
 };
 use crate::{
-    base::{Layout, NodeName, drill::Drill, ids::ProcessId},
+    base::{
+        Layout, NodeName,
+        drill::{Drill, Plan},
+        ids::ProcessId,
+    },
     engine::{EngineOrder, Handle, OrderReply, Rejection, Snapshot, Wanted},
     operate::operation::Running,
     sys::process,
@@ -44,6 +48,8 @@ pub(super) struct Fault<'a> {
     engine: &'a Handle,
     running: &'a Running,
     drill: Drill,
+    /// Records a second that are written meanwhile.
+    rate: u32,
     victims: Vec<NodeName>,
     undo: Undo,
     /// Orders that have been given and are being carried out.
@@ -57,11 +63,22 @@ impl<'a> Fault<'a> {
     pub(super) fn new(
         (layout, engine): (&'a Layout, &'a Handle),
         running: &'a Running,
-        drill: Drill,
+        &Plan { drill, rate, .. }: &Plan,
         victims: Vec<NodeName>,
         undo: Undo,
     ) -> Self {
-        Self { layout, engine, running, drill, victims, undo, orders: Vec::new(), mended: false, wreck: Wreck::None }
+        Self {
+            layout,
+            engine,
+            running,
+            drill,
+            rate,
+            victims,
+            undo,
+            orders: Vec::new(),
+            mended: false,
+            wreck: Wreck::None,
+        }
     }
 
     /// What has to be shown while it is broken; none: nothing in this drill.
@@ -112,7 +129,7 @@ impl<'a> Fault<'a> {
             }
             Drill::DiskFull => {
                 self.record("the file system is filled".into())?;
-                self.wreck = wreck::fill(self.layout).await?;
+                self.wreck = wreck::fill(self.layout, self.rate).await?;
                 Ok(())
             }
             Drill::PortThief => {

@@ -70,7 +70,7 @@ pub(super) async fn watch(
 ) -> Result<Seen, Refused> {
     let mut eyes = Eyes::of(stage, victims);
     let before = eyes.look().await;
-    let mut fault = Fault::new((stage.layout, stage.engine), running, plan.drill, victims.to_vec(), undo);
+    let mut fault = Fault::new((stage.layout, stage.engine), running, plan, victims.to_vec(), undo);
     let names: Vec<&str> = victims.iter().map(NodeName::as_str).collect();
     tell(format!("{}: {}", plan.drill, names.join(", ")));
     let at = Instant { moment: clock::now(), wall: clock::wall() };
