@@ -51,6 +51,8 @@ pub(super) struct Fault<'a> {
     drill: Drill,
     /// Where a disk is filled: nodes are stopped before it is full.
     guard: bool,
+    /// Records a second that are written meanwhile.
+    rate: u32,
     victims: Vec<NodeName>,
     undo: Undo,
     /// Orders that have been given and are being carried out.
@@ -68,13 +70,14 @@ impl<'a> Fault<'a> {
         victims: Vec<NodeName>,
         undo: Undo,
     ) -> Self {
-        let (drill, guard) = (plan.drill, !plan.no_guard);
+        let (drill, guard, rate) = (plan.drill, !plan.no_guard, plan.rate);
         Self {
             layout,
             engine,
             running,
             drill,
             guard,
+            rate,
             victims,
             undo,
             orders: Vec::new(),
@@ -148,7 +151,7 @@ impl<'a> Fault<'a> {
             }
             Drill::DiskFull => {
                 self.record("the file system is filled".into())?;
-                self.wreck = wreck::fill(self.engine, self.layout, self.guard).await?;
+                self.wreck = wreck::fill(self.engine, self.layout, (self.guard, self.rate)).await?;
                 Ok(())
             }
             Drill::PortThief => {

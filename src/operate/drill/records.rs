@@ -47,7 +47,7 @@ const READ: Duration = Duration::from_secs(30);
 /// Length of a record, bytes: a small row as JSON.
 const BYTES: usize = 100;
 /// What shall fill a disk: 16 MB on three brokers within some ten seconds, and no more waiting than fits when it is emptied.
-const LONG_BYTES: usize = 1_000;
+pub(super) const LONG_BYTES: usize = 1_000;
 const LONG_UNDER_WAY: usize = 3_000;
 
 /// How records are written.

@@ -3,6 +3,7 @@
 use super::{
     evidence::{self, Shown},
     guarded::Guarded,
+    records::LONG_BYTES,
 };
 use crate::{
     base::{
@@ -29,8 +30,13 @@ use tokio::task::{JoinHandle, spawn_blocking};
 
 /// A larger file system is none that was made for a drill, and is never filled.
 const SMALL_MAX: u64 = 1 << 30;
-/// What the filler leaves for the load until the disk is full, or until brokers are stopped for it: some ten seconds of it on three brokers.
-const LEFT: u64 = 16 << 20;
+/// What the filler leaves for the load until the disk is full, or until brokers are stopped for it, at most and at least: brokers and
+/// ZooKeeper have logs of their own there.
+const LEFT_MAX: u64 = 16 << 20;
+const LEFT_MIN: u64 = 1 << 20;
+/// For so long the load may write, on three brokers: a slow one shall meet the full disk before it is said that none has
+/// (`outage::SHOWN_WITHIN`).
+const SECONDS: u64 = 10;
 /// Written at a time.
 const BLOCK: usize = 256 << 10;
 /// The word that names the thief in its command line.
@@ -126,10 +132,16 @@ pub(super) fn may_be_filled(layout: &Layout) -> Result<u64, String> {
     if own { Ok(found.free) } else { Err(format!("{} is no small file system of its own", layout.root().display())) }
 }
 
-/// Fills the file system up to what the load shall take. `guard`: nodes are stopped before it is full.
-pub(super) async fn fill(engine: &Handle, layout: &Layout, guard: bool) -> Result<Wreck, String> {
+/// What the filler leaves for a load of so many records a second.
+fn left_for(rate: u32) -> u64 {
+    let a_second = u64::from(rate) * LONG_BYTES as u64 * 3;
+    a_second.saturating_mul(SECONDS).clamp(LEFT_MIN, LEFT_MAX)
+}
+
+/// Fills the file system up to what a load of so many records a second shall take. `guard`: nodes are stopped before it is full.
+pub(super) async fn fill(engine: &Handle, layout: &Layout, (guard, rate): (bool, u32)) -> Result<Wreck, String> {
     let guarded = if guard { Some(Guarded::begin(engine, layout).await?) } else { None };
-    let leaves = LEFT + if guard { SmallDisk::STOP.0 } else { 0 };
+    let leaves = left_for(rate) + if guard { SmallDisk::STOP.0 } else { 0 };
     let layout = layout.clone();
     blocking(move || {
         let free = may_be_filled(&layout)?;
@@ -308,6 +320,15 @@ mod tests {
         assert_eq!(may_run(Drill::PortThief, &layout), Ok(()));
         let refused = may_run(Drill::DiskFull, &layout).unwrap_err();
         assert!(refused.contains("no small file system of its own"), "a disk of the host is never filled: {refused}");
+    }
+
+    #[test]
+    fn a_slow_load_meets_the_full_disk_as_well() {
+        for rate in [10, 50, 500, 5_000, u32::MAX] {
+            let seconds = left_for(rate) / (u64::from(rate) * 3_000);
+            assert!(seconds < 40 && left_for(rate) >= 1 << 20, "{rate} a second: {seconds} s");
+        }
+        assert!(left_for(500) > 14 << 20, "as it was with the usual rate");
     }
 
     #[test]
