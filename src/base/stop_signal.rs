@@ -64,11 +64,21 @@ impl Heard {
     /// Takes one. `at`: time on any clock that only goes on. A person kills with a second Ctrl-C, a program with a second
     /// SIGTERM that is no echo of the first; a terminal that goes away never does.
     pub fn take(&mut self, signal: StopSignal, at: Duration) -> Meaning {
+        self.take_from(signal, false, at)
+    }
+
+    /// The same, where it is known whether process 1 has sent it. That one does not insist: at the end of a shutdown whose deadline is
+    /// over systemd sends SIGTERM to everything that still runs, and waits 90 s before it kills (systemd-shutdown, `broadcast_signal`;
+    /// DefaultTimeoutStopSec=). Nodes whose turn has just come have that time.
+    pub fn take_from(&mut self, signal: StopSignal, by_init: bool, at: Duration) -> Meaning {
         let first = !std::mem::replace(&mut self.any, true);
         let insists = match signal {
             StopSignal::Hangup => false,
             StopSignal::Interrupt => std::mem::replace(&mut self.interrupted, true),
-            StopSignal::Terminate => at.saturating_sub(*self.terminated.get_or_insert(at)) >= TERMINATE_AGAIN,
+            StopSignal::Terminate => {
+                let since = at.saturating_sub(*self.terminated.get_or_insert(at));
+                !by_init && since >= TERMINATE_AGAIN
+            }
         };
         match (insists, first) {
             (true, _) => Meaning::Now,
@@ -93,6 +103,14 @@ mod tests {
         assert_eq!(meanings(&[(Interrupt, 0), (Interrupt, 1)]), [Meaning::InOrder, Meaning::Now]);
         let others_first = meanings(&[(Hangup, 0), (Interrupt, 1), (Interrupt, 2)]);
         assert_eq!(others_first, [Meaning::InOrder, Meaning::Again, Meaning::Now]);
+    }
+
+    #[test]
+    fn a_shutdown_that_reaches_its_deadline_gives_nodes_the_time_that_is_left() {
+        let mut heard = Heard::default();
+        let mut init = |ms| heard.take_from(Terminate, true, Duration::from_millis(ms));
+        assert_eq!([init(0), init(60_000), init(61_000)], [Meaning::InOrder, Meaning::Again, Meaning::Again]);
+        assert_eq!(heard.take_from(Terminate, false, Duration::from_secs(70)), Meaning::Now, "a person does insist");
     }
 
     #[test]

@@ -39,8 +39,8 @@ pub(super) struct Ears(Mutex<Hearing>);
 /// As long as it lives, no signal is taken: each waits for whoever listens next, here or in the program that this process becomes.
 pub(super) type Deaf<'a> = MutexGuard<'a, Hearing>;
 
-/// What was taken, one after the other.
-pub(super) type Taken = mpsc::UnboundedReceiver<StopSignal>;
+/// What was taken, one after the other, and whether process 1 sent it.
+pub(super) type Taken = mpsc::UnboundedReceiver<(StopSignal, bool)>;
 
 impl Ears {
     /// Listens from now on, in a thread of its own; to be called before there is another one. `at_once` as long as nothing else is
@@ -67,16 +67,18 @@ impl Ears {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn take(&self, signals: &StopSignals, sender: &mpsc::UnboundedSender<StopSignal>) -> io::Result<()> {
+    fn take(&self, signals: &StopSignals, sender: &mpsc::UnboundedSender<(StopSignal, bool)>) -> io::Result<()> {
         let mut state = self.state();
         if *state == Hearing::AtOnce {
             // Who comes back from here was told to ignore it (nohup(1)).
             return stop_signals::let_through().and_then(|()| stop_signals::hold_back());
         }
-        if let Some(signal) = signals.take()?.and_then(StopSignal::of) {
+        if let Some((number, by)) = signals.take()?
+            && let Some(signal) = StopSignal::of(number)
+        {
             *state = Hearing::Heard;
             // Nobody listens any more: the daemon ends.
-            let _ = sender.send(signal);
+            let _ = sender.send((signal, by == 1));
         }
         Ok(())
     }
@@ -98,9 +100,9 @@ impl Ears {
 /// A signal asks for a stop in order: the nodes are stopped, not left alone. One more that is no echo of it kills them.
 pub(super) async fn obey(mut taken: Taken, handle: Handle, logs: logs::Bounds) {
     let mut heard = Heard::default();
-    while let Some(signal) = taken.recv().await {
+    while let Some((signal, by_init)) = taken.recv().await {
         let name = signal.name();
-        let (doing, now) = match heard.take(signal, Duration::from_millis(clock::now().0)) {
+        let (doing, now) = match heard.take_from(signal, by_init, Duration::from_millis(clock::now().0)) {
             Meaning::InOrder => ("stopping all nodes in order", false),
             Meaning::Now => ("killing all nodes", true),
             Meaning::Again => {

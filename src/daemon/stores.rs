@@ -5,7 +5,7 @@ use super::inputs::Applied;
 use crate::{
     base::{Layout, Moment, NodeName, OrderedBy, recipe::PrepareStep, units::human_duration},
     control::{server::AnswerSink, wire::Answer},
-    engine::{EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Snapshot, disk::NO_ROOM},
+    engine::{EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Snapshot, WaitsFor, disk::NO_ROOM},
     lifecycle::Wanted,
     offline::stores::{
         self, Set, Store, StoreError,

@@ -37,9 +37,10 @@ impl StopSignals {
         }
     }
 
-    /// Takes the next one: its number; none when none waits.
-    pub fn take(&self) -> io::Result<Option<i32>> {
-        Ok(self.0.read_signal()?.and_then(|info| i32::try_from(info.ssi_signo).ok()))
+    /// Takes the next one: its number, and the pid of who sent it (0: the kernel, or somebody in no namespace of ours); none when none
+    /// waits.
+    pub fn take(&self) -> io::Result<Option<(i32, u32)>> {
+        Ok(self.0.read_signal()?.and_then(|info| Some((i32::try_from(info.ssi_signo).ok()?, info.ssi_pid))))
     }
 }
 
@@ -79,6 +80,7 @@ mod tests {
             };
             (taken, ends_by(false), ends_by(true))
         });
-        assert_eq!(kept.join().unwrap(), ((Some(libc::SIGTERM), None), Some(7), None));
+        let us = std::process::id();
+        assert_eq!(kept.join().unwrap(), ((Some((libc::SIGTERM, us)), None), Some(7), None));
     }
 }

@@ -6,7 +6,7 @@ use super::{
 };
 use crate::{
     base::{
-        Layout, NodeName,
+        Layout, NodeKind, NodeName,
         drill::{Drill, Plan},
         ids::ProcessId,
     },
