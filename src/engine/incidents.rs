@@ -116,11 +116,11 @@ impl Owed {
     /// Has a change written, behind those that wait. A new incident is not waited with: the next daemon finds it again, from its exit record.
     fn write(&mut self, change: Change, journal: &Journal) {
         self.again(journal);
-        let change = if self.0.is_empty() { journal.change(change) } else { Err(change) };
+        let change = if self.0.is_empty() { journal.change(change) } else { Err(Box::new(change)) };
         let Err(change) = change else { return };
-        match change {
+        match *change {
             Change::New(_) => journal.drop_change(),
-            Change::Outcome { .. } | Change::Did { .. } | Change::Again { .. } => self.0.push_back(change),
+            Change::Outcome { .. } | Change::Did { .. } | Change::Again { .. } => self.0.push_back(*change),
         }
         if self.0.len() > OWED {
             self.0.pop_front();
@@ -132,7 +132,7 @@ impl Owed {
     fn again(&mut self, journal: &Journal) {
         while let Some(change) = self.0.pop_front() {
             if let Err(change) = journal.change(change) {
-                return self.0.push_front(change);
+                return self.0.push_front(*change);
             }
         }
     }

@@ -122,14 +122,14 @@ impl Journal {
     }
 
     /// Has an incident written or changed; gives it back when too many wait already.
-    pub(super) fn change(&self, change: Change) -> Result<(), Change> {
+    pub(super) fn change(&self, change: Change) -> Result<(), Box<Change>> {
         let waiting = self.0.changes.fetch_add(1, Ordering::Relaxed);
         let sent = if waiting >= CHANGES {
-            Err(change)
+            Err(Box::new(change))
         } else {
             match self.0.queue.try_send(Job::Incident(change)) {
                 Err(TrySendError::Full(Job::Incident(change)) | TrySendError::Disconnected(Job::Incident(change))) => {
-                    Err(change)
+                    Err(Box::new(change))
                 }
                 // no other job was sent
                 Ok(()) | Err(_) => Ok(()),

@@ -223,7 +223,7 @@ type WhenTried = Box<dyn FnOnce(usize) + Send>;
 
 /// What the writer is given.
 enum Work {
-    Write(NodeName, NodeState),
+    Write(NodeName, Box<NodeState>),
     /// Somebody waits for what came before it.
     Flush(WhenTried),
     /// Done when everything before it is written.
@@ -276,7 +276,7 @@ fn gather(waiting: &Receiver<Work>, written: Option<Instant>, more: bool) -> Opt
     };
     loop {
         match work {
-            Work::Write(node, state) => drop(batch.newest.insert(node, state)),
+            Work::Write(node, state) => drop(batch.newest.insert(node, *state)),
             Work::Flush(what) => batch.flushed.push(what),
             Work::Then(what) => batch.then.push(what),
             Work::AtEnd(what) => batch.at_end = Some(what),
@@ -363,7 +363,7 @@ impl Writer {
         self.written.insert(node.clone(), state.clone());
         if let Some(queue) = &self.queue {
             // The thread ends only with this value.
-            let _ = queue.send(Work::Write(node.clone(), state));
+            let _ = queue.send(Work::Write(node.clone(), Box::new(state)));
         }
     }
 
