@@ -160,7 +160,7 @@ impl Draft {
             file_bytes: obituary.as_ref().and_then(|o| o.memory).and_then(|m| m.file),
             seen_at: obituary.as_ref().and_then(|o| o.memory).map(|m| m.at),
         };
-        let by_signal = classify::by_signal(status).filter(|_| cause == Cause::Crashed);
+        let by_signal = record.and_then(|r| classify::by_signal(r.status)).filter(|_| cause == Cause::Crashed);
         let (remedy, verdict) = advice::advise(&Facts {
             node: &self.node,
             kind: self.kind,
