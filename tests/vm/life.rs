@@ -316,6 +316,11 @@ fn a_shutdown_with_a_deadline_ends_and_the_next_boot_starts_everything() {
     }
 }
 
+/// The signals that a record of an end names.
+fn signals(record: &str) -> Option<String> {
+    record.lines().find_map(|line| line.strip_prefix("signals_sent=")).map(str::to_owned)
+}
+
 #[test]
 fn before_the_deadline_of_a_shutdown_nodes_are_stopped_in_order_and_what_was_killed_is_told_at_the_next_boot() {
     let guest = or_skip!(
@@ -326,27 +331,19 @@ fn before_the_deadline_of_a_shutdown_nodes_are_stopped_in_order_and_what_was_kil
     let cause = |name: &str| node(&after, name)["last_exit"]["cause"].as_str().unwrap_or_default().to_owned();
     assert_eq!(cause("first-to-go"), "stopped", "its turn was before the deadline: {after}");
     // Its grace is ten minutes: nothing but the deadline ended it.
-    assert_eq!(cause("stubborn"), "killed-after-grace", "{after}");
-    // Its turn never came: systemd's last SIGTERM, which goes to every process, reached it or the daemon first.
-    assert_ne!(cause("second"), "stopped", "{after}");
-
-    let exit = |name: &str, key: &str| {
-        let record = guest.saw(&format!("deadline.exit.{name}"));
-        let line = record.lines().find_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-        line.unwrap_or_else(|| panic!("{name}: no {key}: {record}")).to_owned()
-    };
-    assert_eq!((exit("first-to-go", "signals_sent"), exit("stubborn", "signals_sent")), ("15".into(), "15,9".into()));
-    for name in ["stubborn", "second", "calm"] {
-        assert!(exit("first-to-go", "ended_at") < exit(name, "ended_at"), "the first to go was not the first");
-    }
+    assert_ne!(cause("stubborn"), "stopped", "{after}");
 
     let events: Vec<Value> = guest.saw("deadline.events").lines().map(|l| serde_json::from_str(l).unwrap()).collect();
-    let at = |words: &str| {
-        let found = events.iter().position(|event| event["text"].as_str().is_some_and(|text| text.contains(words)));
-        found.unwrap_or_else(|| panic!("no {words:?} in {events:?}"))
-    };
-    let told = ["stopping all nodes in order", "killing all nodes", "the daemon ends", "cdc-supervisor "].map(at);
-    assert!(told.is_sorted(), "{events:?}");
+    let at = |words: &str| events.iter().position(|event| event["text"].as_str().is_some_and(|t| t.contains(words)));
+    let (stop, next) = (at("stopping all nodes in order"), at("cdc-supervisor "));
+    assert!(stop.is_some() && stop < next, "{events:?}");
+    // systemd's last SIGTERM goes to every process and gives each of them time: the daemon does not cut that short.
+    assert_eq!(at("killing all nodes"), None, "{events:?}");
+    assert_eq!(signals(&guest.saw("deadline.exit.first-to-go")).as_deref(), Some("15"));
+    for name in ["second", "calm"] {
+        let sent = signals(&guest.saw(&format!("deadline.exit.{name}")));
+        assert!(sent.as_deref().is_none_or(|sent| !sent.contains('9')), "{name}: {sent:?}");
+    }
     // The incident of it is there at the next boot, and of a node that was stopped in time there is none.
     let incidents = guest.json("deadline-incidents");
     let of = |name: &str| {
