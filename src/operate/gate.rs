@@ -81,18 +81,6 @@ pub(super) fn judge(
     }
 }
 
-/// Whether one of so many KRaft controllers may be restarted while so many of the *others* have fetched within the last two seconds
-/// (Strimzi's KafkaQuorumCheck: those alone must be a majority with it gone). A single one may, for there is nothing to keep, and of two
-/// the other one must be there. Nothing asks this yet: brokers whose metadata are in KRaft are refused (`services::identity`), and a roll of
-/// controllers shall not be written without it.
-pub fn quorum_spares_one(voters: usize, others_caught_up: usize) -> bool {
-    match voters {
-        0 | 1 => true,
-        2 => others_caught_up >= 1,
-        _ => others_caught_up >= usize::midpoint(voters, 2),
-    }
-}
-
 /// Which partitions are unavailable while `node` is away, whatever is waited for.
 pub(super) fn never_safe(node: &NodeName, found: &Impact) -> Vec<String> {
     let never =
@@ -380,12 +368,6 @@ mod tests {
         assert_eq!(said(&[], false).unwrap(), "no broker is registered as the controller in ZooKeeper");
         let refused = registered_badly(Err("it refuses connections".into())).unwrap();
         assert_eq!(refused, "ZooKeeper cannot be used (it refuses connections): no leader could move");
-    }
-
-    #[test]
-    fn a_controller_of_a_quorum_is_spared_when_the_others_are_a_majority() {
-        let least = |voters| (0..=voters).find(|others| quorum_spares_one(voters, *others)).unwrap();
-        assert_eq!([1, 2, 3, 4, 5, 7].map(least), [0, 1, 2, 3, 3, 4]);
     }
 
     fn field(state: &'static str) -> Field {

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     base::{
         NodeName, Reason,
-        recipe::{ProbeKind, Recipe},
+        recipe::{PrepareStep, ProbeKind, Recipe},
         units::human_duration,
     },
     engine::{Change, EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Wanted},
@@ -40,9 +40,13 @@ const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// and a wrong argument ends a program within milliseconds.
 const STEADY: Duration = Duration::from_secs(1);
 
-/// How long a node may take to be back, in which it neither ends (its grace) nor starts (its deadline moves with what it does): another
-/// broker is not restarted before, and `--max-wait` is about what is waited for before a restart.
+/// How long a node may take to be back, in which it neither ends (its grace) nor is prepared nor starts (its deadline moves with what it
+/// does): another broker is not restarted before, and `--max-wait` is about what is waited for before a restart.
 const BACK_WITHIN: Duration = Duration::from_secs(120);
+
+/// How long it may be prepared beside that: `mysqld --initialize` has 300 s, provisioning behind it 120 s (`engine::mysql_init`), and
+/// nothing is told meanwhile.
+const PREPARED_WITHIN: Duration = Duration::from_secs(600);
 
 /// What is said of a restart for which leaders are not waited for.
 pub(super) const NOT_WAITED: &str =
@@ -360,8 +364,8 @@ impl<'a> Roll<'a> {
         report: &mut dyn Report,
     ) -> Result<(), Broke> {
         let mut changes = self.engine.watch();
-        let mut told = String::new();
-        let within = BACK_WITHIN.max(self.force.get(node).map_or(Duration::ZERO, |recipe| recipe.stop.grace));
+        let (mut told, mut state) = (String::new(), "");
+        let within = back_within(self.force.get(node));
         let limit = sleep(within);
         tokio::pin!(order, limit);
         loop {
@@ -378,8 +382,8 @@ impl<'a> Roll<'a> {
                     }
                     let seen = changes.borrow_and_update().nodes.iter().find(|n| n.name == *node).cloned();
                     let Some(seen) = seen else { continue };
-                    if matches!(seen.state, "stopping" | "starting") {
-                        limit.as_mut().reset(Instant::now() + within);
+                    if let Some(more) = goes_on(std::mem::replace(&mut state, seen.state), seen.state, within) {
+                        limit.as_mut().reset(Instant::now() + more);
                     }
                     if seen.detail != told {
                         seen.detail.clone_into(&mut told);
@@ -454,6 +458,32 @@ impl<'a> Roll<'a> {
     }
 }
 
+/// How long from now on is waited for a node whose state was told; none: as long as before. `within`: see [`back_within`].
+fn goes_on(was: &str, is: &str, within: Duration) -> Option<Duration> {
+    match (was, is) {
+        (_, "preparing") => Some(PREPARED_WITHIN.max(within)),
+        (_, "stopping" | "starting") | ("preparing", _) => Some(within),
+        _ => None,
+    }
+}
+
+/// How long it may take to be back: at least as long as its stop may, and as a session of its last run is waited for.
+fn back_within(recipe: Option<&Recipe>) -> Duration {
+    let Some(recipe) = recipe else { return BACK_WITHIN };
+    let session = recipe.prepare.iter().find_map(|step| match step {
+        PrepareStep::AwaitBrokerSessionGone { up_to, .. } => Some(*up_to),
+        PrepareStep::ClassData(_)
+        | PrepareStep::MysqlInitialize(_)
+        | PrepareStep::DataVersion(_)
+        | PrepareStep::BrokerIdentity(_)
+        | PrepareStep::MysqlIdentity { .. }
+        | PrepareStep::AwaitTakeover { .. }
+        | PrepareStep::NoProgram { .. } => None,
+    });
+    // the wait for the session, and as much as anything else may take beside it
+    BACK_WITHIN.max(recipe.stop.grace).max(session.map_or(Duration::ZERO, |up_to| up_to + BACK_WITHIN))
+}
+
 fn tell_stopped(node: &NodeName, report: &mut dyn Report) {
     report.step(Some(node), format!("{node}: stays stopped: that was ordered meanwhile"));
 }
@@ -504,6 +534,22 @@ mod tests {
             Handle::answering_after(&layout, Snapshot::default(), after, |_| Ok(vec!["restarted a".to_owned()]));
         let mut roll = Roll::of(&engine, work(&recipe, Duration::from_millis(1)));
         assert!(roll.take(&step, &mut Told::default()).await.is_ok());
+    }
+
+    #[test]
+    fn a_node_that_is_prepared_or_waits_for_its_old_session_may_take_as_long_as_that_has() {
+        let (short, long) = (BACK_WITHIN, PREPARED_WITHIN);
+        assert_eq!(goes_on("down", "preparing", short), Some(long));
+        assert_eq!(goes_on("preparing", "waiting", short), Some(short));
+        assert_eq!(goes_on("preparing", "starting", short), Some(short));
+        assert_eq!(goes_on("waiting", "waiting", short), None);
+        let mut recipe = crate::services::of_a_command();
+        assert_eq!(back_within(Some(&recipe)), short);
+        let up_to = Duration::from_secs(1_204);
+        let (zookeeper, endpoints) = (([127, 0, 0, 1], 2181).into(), Vec::new());
+        recipe.prepare =
+            vec![PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id: 1, up_to, fence: false, endpoints }];
+        assert_eq!(back_within(Some(&recipe)), up_to + short);
     }
 
     #[tokio::test]

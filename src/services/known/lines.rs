@@ -94,6 +94,15 @@ fn entries_without_a_line_that_somebody_has_seen_are_these() {
     assert_eq!(unmet(lines().filter(|line| line.seen != Seen::Nowhere)), ONLY_MADE);
 }
 
+#[test]
+fn a_slow_log_that_mysqld_may_not_write_explains_no_end() {
+    // docker-library/mysql, issue 843: the server goes on without it
+    let text = "mysqld: File '/var/log/mysql-slow.log' not found (OS errno 13 - Permission denied)\n\
+        2022-04-14T17:56:37.584979Z 0 [ERROR] [MY-011263] [Server] Could not use /var/log/mysql-slow.log for logging (error 13 - \
+        Permission denied). Turning logging off for the server process.";
+    assert_eq!(catalogue::explain(MYSQL, text), None);
+}
+
 /// What runs that went well wrote, a line of each shape: starts, stops of all at once, kills and pauses of brokers, ZooKeeper killed, log
 /// recovery, consumers and removed topics.
 const WENT_WELL: &[(NodeKind, &str)] = &[
@@ -117,7 +126,9 @@ fn of_what_went_well_nothing_is_read_as_an_end_and_every_warning_is_known() {
 fn every_line_says_where_it_was_seen() {
     for line in lines() {
         match line.seen {
-            Seen::In(address) => assert!(address.starts_with("https://") && address.len() > 24, "{line:?}"),
+            Seen::In(address) => {
+                assert!(address.starts_with("https://") && address.len() > 24 && !address.contains(' '), "{line:?}");
+            }
             Seen::Here(trouble) => assert!(!trouble.is_empty(), "{line:?}"),
             Seen::Nowhere => {}
         }

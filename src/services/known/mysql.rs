@@ -134,15 +134,28 @@ pub(super) const FATAL: &[Known] = &[
         "mysqld cannot enter its data directory",
         OWN_FILES,
     ),
+    // Of the binlog's list alone: mysqld says the same of a slow or general log, and serves without it.
     fatal(
         Product::Mysql,
         Cause::WrongOwner,
-        &["(OS errno 13 - Permission denied)"],
-        "mysqld may not use a file",
+        &[".index' not found (OS errno 13 - Permission denied)"],
+        "mysqld may not use the list of its binlog's files",
         OWN_FILES,
     ),
-    // MY-010092, MY-010187: without "errno" and its number
-    fatal(Product::Mysql, Cause::WrongOwner, &["[ERROR]", "Permission denied"], "mysqld may not use a file", OWN_FILES),
+    fatal(
+        Product::Mysql,
+        Cause::WrongOwner,
+        &["[MY-010092]", "create PID file: Permission denied"],
+        "mysqld may not write its pid file",
+        OWN_FILES,
+    ),
+    fatal(
+        Product::Mysql,
+        Cause::WrongOwner,
+        &["[MY-010187]", "for error logging: Permission denied"],
+        "mysqld may not write its log of errors",
+        OWN_FILES,
+    ),
     fatal(
         Product::Mysql,
         Cause::WrongOwner,
@@ -325,6 +338,13 @@ pub(super) const NOTED: &[Known] = &[
         &["[MY-013132]", "is full!"],
         "a table could not grow: its file system is full, or (a name with #sql) a temporary table has met its limit",
         "see how full the file systems of mysql.data_dir and its temporary files are",
+    ),
+    // MY-011263 of the slow or the general log
+    noted(
+        Product::Mysql,
+        &["Could not use", "for logging (error", "Turning logging off for the server process"],
+        "mysqld cannot write its slow or general log (the line names it), and serves without it",
+        "correct slow_query_log_file or general_log_file in mysql.options, or let mysqld's user write there, then restart mysql",
     ),
     // up to 8.4; later ones say that it is "normal and expected"
     noted(

@@ -133,10 +133,8 @@ pub(super) const LINES: &[Line] = &[
     Line {
         kind: MYSQL,
         reads: Ends(NewerData),
-        seen: In(
-            "https://github.com/mysql/mysql-operator, a comment in tests/setup/defaults.py of 9.x (its place is inferred)",
-        ),
-        text: "[ERROR] [MY-014060] [Server] Invalid MySQL server upgrade: Cannot upgrade from 80028 to 90500. Upgrade to next major version is only allowed from the last LTS release, which version 80028 is not.",
+        seen: In("https://openillumi.com/en/en-fix-railway-mysql-invalid-upgrade-error"),
+        text: "Invalid MySQL server upgrade: Cannot upgrade from 80300 to 90000. Upgrade to next major version is only...",
     },
     Line {
         kind: MYSQL,
@@ -378,6 +376,12 @@ pub(super) const LINES: &[Line] = &[
         reads: Noted,
         seen: Here("a full file system"),
         text: "2026-11-26T21:31:13.502114Z 1 [ERROR] [MY-013132] [Server] The table 'dd_properties' is full!",
+    },
+    Line {
+        kind: MYSQL,
+        reads: Noted,
+        seen: In("https://github.com/docker-library/mysql/issues/843"),
+        text: "2022-04-14T17:56:37.584979Z 0 [ERROR] [MY-011263] [Server] Could not use /var/log/mysql-slow.log for logging (error 13 - Permission denied). Turning logging off for the server process. To turn it on again: fix the cause, then either restart the query logging by using \"SET GLOBAL SLOW_QUERY_LOG=ON\" or restart the MySQL server.",
     },
     Line {
         kind: MYSQL,
