@@ -187,11 +187,6 @@ TOML
   status deb-unfit
   rm -r /usr/local/lib/real
 
-  sed -i 's/^KillMode=.*/KillMode=control-group/' /usr/lib/systemd/system/$unit
-  ran deb-edited dpkg --force-confold -i $share/packed/cdc-supervisor_9*.deb
-  saw deb-edited.version "$(cdc-supervisor --version)"
-  sed -i 's/^KillMode=.*/KillMode=process/' /usr/lib/systemd/system/$unit
-
   saw deb.before "$(main_pid)"
   $share/bin/cdc-supervisor --config /var/tmp/x.toml --root /var/tmp/x up --detach >/dev/null 2>&1 # of somebody's own
   ran deb-upgrade env DEBIAN_FRONTEND=noninteractive dpkg --force-confold -i $share/packed/cdc-supervisor_9*.deb
@@ -200,6 +195,10 @@ TOML
   status deb-upgrade
   sha256sum <$etc/supervisor.toml >"$seen/own.deb"
   saw deb.kept "$(ls /usr/lib/cdc-supervisor 2>&1)"
+  sed -i 's/^KillMode=.*/KillMode=control-group/' /usr/lib/systemd/system/$unit
+  ran deb-edited dpkg --force-confold -i $share/packed/cdc-supervisor_9*.deb
+  saw deb-edited.line "$(grep '^KillMode' /usr/lib/systemd/system/$unit)"
+  sed -i 's/^KillMode=.*/KillMode=process/' /usr/lib/systemd/system/$unit
   sed -i 's/"schema": *1/"schema":99/' $root/state/nodes/second.json
   ran deb-downgrade dpkg -i $share/packed/cdc-supervisor_0*.deb
   saw deb-downgrade.version "$(cdc-supervisor --version)"
