@@ -46,7 +46,6 @@ pub fn figures(bench: &Bench) -> Measured<Vec<Figure>> {
             reached: Some(most <= 190),
             rounds: 1,
             notes: vec![format!("the largest of nine; {anonymous} kB of it anonymous")],
-            ..Figure::default()
         },
         Figure {
             what: "9 idle nodes: memory of the daemon".into(),

@@ -62,8 +62,8 @@ fn a_drill_says_the_same_when_the_clock_is_set_in_its_middle_and_its_report_is_w
         // Held for a second and a half, before it was closed.
         assert!(mark("session_closed") >= 1_500 && mark("session_closed") <= mark("registered"), "{report:#}");
         let events = bench.run(&["events", "--json", "-n", "1000"]).stdout;
-        let all = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
-        let fenced = all.filter(|e| e["kind"] == "fenced").next_back().expect("it was told");
+        let mut all = events.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let fenced = all.rfind(|e| e["kind"] == "fenced").expect("it was told");
         assert!(fenced["took_ms"].as_u64().is_some_and(|ms| (1_500..=took).contains(&ms)), "{offset}: {fenced}");
         eprintln!("the clock was set by {offset} ms: {}", report["timeline"]);
     }
