@@ -82,7 +82,7 @@ fn run() -> Result<Cut, String> {
         }
     }
     prepared.throw_away();
-    Ok(Cut(prepared.share.clone()))
+    Ok(Cut(prepared.share))
 }
 
 /// Boots, and cuts the power where `install.sh` waits for it; the last boot ends by itself.
