@@ -75,8 +75,10 @@ $kept
 check_edited() {
   sums=\$(dpkg-query --control-path cdc-supervisor md5sums 2>/dev/null) || return 0
   [ -n "\$sums" ] && ! ls "\$lib"/refused-* >/dev/null 2>&1 || return 0
-  edited=\$(sed -n 's|^\([0-9a-f]*  \)\(usr/lib/systemd/system/.*\)|\1/\2|p' "\$sums" | md5sum -c --quiet --ignore-missing 2>/dev/null | sed 's/: FAILED\$//') ||
-    true
+  # one that is missing is put back
+  edited=\$(sed -n 's|^\([0-9a-f]*  \)\(usr/lib/systemd/system/.*\)|\1/\2|p' "\$sums" | while read -r sum file; do
+    [ ! -e "\$file" ] || printf '%s  %s\n' "\$sum" "\$file"
+  done | md5sum -c --quiet 2>/dev/null | sed 's/: FAILED.*\$//' | paste -sd' ' -)
   [ -z "\$edited" ] || fail 8 "\$edited was changed in place, and this version would overwrite it" \
     "move it away; changes to the unit belong into \\\`systemctl edit \$unit\\\`, which no version overwrites"
 }
@@ -93,8 +95,6 @@ case \$1 in
     ;;
   upgrade)
     check_edited
-    # what an install.sh of before had left under this package
-    rm -f "\$lib/installed" "\$lib/install.sh" "\$lib/setup.sh"
     ;;
 esac
 case \$1 in
@@ -102,6 +102,8 @@ case \$1 in
     check_host
     check_state $schema
     check_settled
+    # what an install.sh of before had left under this package; an installation beside one is refused above
+    rm -f "\$lib/installed" "\$lib/install.sh" "\$lib/setup.sh"
     rm -rf "\$refused" # a new copy of it is another try
     # one that is there is of an upgrade that was cut short: it ran, what lies in /usr/bin may not
     [ -e "\$before" ] || [ ! -e /usr/bin/cdc-supervisor ] || keep_version "\$before"
@@ -150,9 +152,11 @@ REST
 script prerm <<'SCRIPT'
 case $1 in
   remove)
-    take_down
-    # for a purge, which comes after the configuration is gone
+    # what a purge would refuse later, with half of the package gone
+    ! is_to_be_purged || check_purge "$CDC_PURGE_DATA"
+    # for a purge, which comes after the configuration is gone; before the stop, behind which only the file's root is known
     [ ! -e "$config" ] || places >"$etc/places"
+    take_down
     ;;
 esac
 SCRIPT
@@ -166,7 +170,7 @@ case $1 in
     ;;
   purge)
     # Databases are not deleted in passing. The path in this variable is what a typed confirmation would be.
-    if [ "${CDC_PURGE_DATA-}" != "" ] && [ -d "$CDC_PURGE_DATA/state" ] && [ -d "$CDC_PURGE_DATA/nodes" ]; then
+    if is_to_be_purged; then
       purge_data "$CDC_PURGE_DATA"
     else
       left=$(places; echo "$state")

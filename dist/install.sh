@@ -72,6 +72,7 @@ uninstall() {
   fi
   data=$(data_root)
   [ -e "$config" ] || [ ! -s "$removing" ] || data=$(cat "$removing")
+  named=$(places) # now: when nothing runs any more the served root is not known, only the file's
   [ $purge = no ] || check_purge "$data"
   if [ $purge = yes ] && [ -z "$text" ]; then
     [ -t 0 ] || fail 8 "--purge deletes $data with all data, and nobody is there to confirm it" "--confirm $data"
@@ -93,7 +94,7 @@ uninstall() {
       case $path in
         "$config") continue ;;
         # one that was changed is the administrator's, until a purge
-        /etc/*) [ $purge = yes ] || is_ours "$path" || { [ ! -e "$path" ] || say kept "$path, which was changed"; continue; } ;;
+        /etc/*) [ $purge = yes ] || [ ! -e "$path" ] || is_ours "$path" || { say kept "$path, which was changed"; continue; } ;;
       esac
       rm -f -- "$path"
     done <"$manifest"
@@ -104,7 +105,7 @@ uninstall() {
     fail 8 "nodes run here, and nothing that install.sh has installed could stop them" "cdc-supervisor --config $config down"
   fi
   if [ $purge = yes ]; then
-    purge_data "$data"
+    purge_data "$data" "$named"
     say purged "$data and $etc"
   else
     say kept "$config and $data; install.sh uses them again"

@@ -26,7 +26,8 @@ is_replaced() { # the daemon that runs is not the program that is installed (pro
 }
 settles() { # the unit's start, reload or stop comes to its end: until then no daemon is handed over. READY=1 comes after 75 s at last
   restarts=$(systemctl show -P NRestarts "$unit")
-  for _ in $(seq 90); do
+  for second in $(seq 90); do
+    [ "$second" != 4 ] || echo "waiting for $unit, which is $(systemctl show -P ActiveState "$unit"), for 90 s at most" >&2
     case $(systemctl show -P ActiveState "$unit") in
       activating | reloading | refreshing | deactivating) ;;
       *) return ;;
@@ -89,11 +90,11 @@ data_root() { # the root that the unit's configuration names, as the program rea
   [ -n "$found" ] || found=$(sed -n 's/^root *= *"\(\/[^"]*\)".*/\1/p' "$config" 2>/dev/null | head -1)
   printf '%s\n' "${found:-$state}"
 }
-places() { # where data lie: the root, and what else the configuration names, one a line
+places() { # where data lie: the root that is served, and what else the configuration names, one a line
   # dpkg takes the configuration before it asks for the purge (deb-postrm(5)): then as it was when the package was removed
   [ -e "$config" ] || [ ! -s "$etc/places" ] || { cat "$etc/places"; return; }
   data_root
-  sed -n 's/^\(data_dir\|store\|files\) *= *"\(\/[^"]*\)".*/\2/p' "$config" 2>/dev/null || true
+  sed -n 's/^\(root\|data_dir\|store\|files\) *= *"\(\/[^"]*\)".*/\2/p' "$config" 2>/dev/null || true
 }
 node_pids() { # NAME PID of every node, from the daemon
   cdc-supervisor --config "$config" status --json | tr '{' '\n' |
@@ -209,7 +210,7 @@ forget_unit() { # after its files went
   systemctl reset-failed "$unit" cdc-supervisor-fetch.service cdc-supervisor-nodes.service 2>/dev/null || true
 }
 
-check_purge() { # ROOT: before anything is stopped for its sake; not a whole file system, nor what the machine itself lives in
+check_purge() { # ROOT: before anything is stopped for its sake; not a whole file system. More is not known of it: whoever types it knows
   real=$(realpath -m -- "$1")
   for path in "$1" "$real"; do
     case $path in
@@ -218,24 +219,36 @@ check_purge() { # ROOT: before anything is stopped for its sake; not a whole fil
     esac
   done
 }
+is_to_be_purged() { # of the package: the root that CDC_PURGE_DATA names
+  [ "${CDC_PURGE_DATA-}" != "" ] && [ -d "$CDC_PURGE_DATA/state" ] && [ -d "$CDC_PURGE_DATA/nodes" ]
+}
 wipe() { # DIR: what is in it, where a link leads too, and then it; a mount point stays, empty
   real=$(realpath -m -- "$1")
   rm -rf -- "$real" 2>/dev/null || true
   if [ -n "$(find "$real" ! -type d -print -quit 2>/dev/null)" ]; then
     fail 1 "not everything in $real could be deleted" "rm -rf $real says why"
+  elif [ -d "$real" ] && [ -n "$(ls -A "$real")" ]; then
+    say kept "$real, in which empty directories are left: a file system is mounted below it"
   elif [ -d "$real" ]; then
     say kept "$real, which is empty: a file system is mounted there"
   elif [ -L "$1" ]; then
     rm -f -- "$1"
   fi
 }
-purge_data() { # ROOT: configuration, programs, data, logs, secrets
+purge_data() { # ROOT [PLACES]: configuration, programs, data, logs, secrets. PLACES: `places` while nodes ran
   check_purge "$1"
-  elsewhere=$(places | sed 1d | paste -sd' ' -)
+  named=${2-$(places)}
   ran=$(cat "$state/served-root" 2>/dev/null) || ran=$1
   wipe "$1"
+  elsewhere=$(printf '%s\n' "$named" | awk '!told[$0]++' | while read -r place; do
+    [ "$place" = "$1" ] || [ ! -e "$place" ] || echo "$place"
+  done | paste -sd' ' -)
   [ -z "$elsewhere" ] || say kept "$elsewhere (named in the configuration)"
-  [ "$ran" = "$1" ] || [ ! -d "$ran" ] || say kept "$ran (the root of what ran last)"
+  case " $elsewhere $1 " in
+    *" $ran "*) ;;
+    *) [ ! -d "$ran" ] || say kept "$ran (the root of what ran last)"
+    ;;
+  esac
   # Maven's files, where the root lies elsewhere (the user's home is there); whatever else is in it was not asked about
   rm -rf -- "$state/artifacts/home" "$state/.m2" "$state/served-root"
   rmdir "$state/artifacts" 2>/dev/null || true

@@ -72,11 +72,17 @@ pub struct Source<'a> {
 /// Reads and checks a configuration. Every error is reported, not only the first; an error of TOML's own grammar alone:
 /// what the parser makes of the text behind it is guesswork.
 pub fn load(source: &Source<'_>) -> Result<Plan, ConfigErrors> {
-    read(source).0
+    read(source, false).0
+}
+
+/// The same of what is applied: a plan that an earlier version has checked by its own rules. Nodes run by it, so what is refused now
+/// does not count.
+pub fn load_applied(source: &Source<'_>) -> Result<Plan, ConfigErrors> {
+    read(source, true).0
 }
 
 /// `load`, and the keys it knows of, with `*` for names the user chose.
-fn read(source: &Source<'_>) -> (Result<Plan, ConfigErrors>, BTreeSet<String>) {
+fn read(source: &Source<'_>, applied: bool) -> (Result<Plan, ConfigErrors>, BTreeSet<String>) {
     let document = match DeTable::parse(source.text) {
         Ok(document) => document,
         Err(grammar) => {
@@ -89,7 +95,7 @@ fn read(source: &Source<'_>) -> (Result<Plan, ConfigErrors>, BTreeSet<String>) {
         }
     };
     let document = document.get_ref();
-    let reading = Reading::new(Places::of(source.name, source.text, document));
+    let reading = Reading::new(Places::of(source.name, source.text, document), applied);
     let plan = plan(source, document, &reading);
     let (errors, known) = reading.into_parts();
     if errors.is_empty() {

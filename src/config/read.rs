@@ -28,11 +28,13 @@ pub(super) struct Reading {
     errors: RefCell<Vec<ConfigError>>,
     /// Keys the reader asked for, with `*` for names the user chose.
     known: RefCell<BTreeSet<String>>,
+    /// What is applied already: rules about values that came later do not count.
+    applied: bool,
 }
 
 impl Reading {
-    pub fn new(places: Places) -> Self {
-        Self { places, errors: RefCell::default(), known: RefCell::default() }
+    pub fn new(places: Places, applied: bool) -> Self {
+        Self { places, errors: RefCell::default(), known: RefCell::default(), applied }
     }
 
     /// Notes an error; the same words about the same key are noted once. Past a thousand the file is no configuration.
@@ -323,7 +325,7 @@ impl<'r, 'd> Section<'r, 'd> {
         self.passed_through_if(key, booleans, check, name, |_, _| Ok(()))
     }
 
-    /// The same, with names whose values are looked at, too.
+    /// The same, with names whose values are looked at, too; not in what is applied already.
     pub fn passed_through_if(
         &self,
         key: &str,
@@ -351,7 +353,9 @@ impl<'r, 'd> Section<'r, 'd> {
             };
             match plain_text(given, booleans, check) {
                 Ok(text) => {
-                    if let Err((why, hint)) = value(&used, &text) {
+                    if let Err((why, hint)) = value(&used, &text)
+                        && !self.reading.applied
+                    {
                         self.reading.report(self.reading.fault(&path, why).hint(hint));
                     }
                     if out.insert(used.clone(), text).is_some() {

@@ -7,14 +7,17 @@ use super::{
 };
 use crate::{
     artifact, engine,
-    offline::programs,
+    offline::{config_file, programs},
     sys::{process, socket},
 };
 use std::{fs::File, path::Path};
 
 /// The line that says yes, or why not.
 pub(super) async fn check(args: &DaemonArgs) -> Result<String, StartError> {
-    let inputs = Inputs::gather(args, true, None).await?;
+    // Asked by an installer, which is no process of the unit's: by the unit's file what the unit runs is meant.
+    let noted =
+        inputs::unit_serves().or_else(|| config_file::noted_by_unit(args.config.as_deref(), args.root.as_deref()));
+    let inputs = Inputs::gather(args, noted.as_deref(), true, None).await?;
     let (layout, plan) = (&inputs.layout, &inputs.plan);
     let newer = engine::newer_state(layout);
     if !newer.is_empty() {

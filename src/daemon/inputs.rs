@@ -24,7 +24,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::Arc,
 };
 
@@ -137,10 +137,11 @@ impl std::error::Error for StartError {
 impl Inputs {
     /// Reads the configuration. With live nodes under the root, a file that cannot be used or means something else than
     /// what runs is put off: the last applied plan holds, and that is said.
-    /// `goes_on`: an earlier daemon's work goes on, so the last plan holds whether nodes run or not. `reserve`: where nothing
+    /// `noted`: where it is noted which root is served. `goes_on`: an earlier daemon's work goes on, so the last plan holds whether nodes run or not. `reserve`: where nothing
     /// runs, shims for the first nodes are started while the host is being looked at.
     pub(super) async fn gather(
         args: &DaemonArgs,
+        noted: Option<&Path>,
         goes_on: bool,
         reserve: Option<&Arc<Reserve>>,
     ) -> Result<Self, StartError> {
@@ -150,15 +151,18 @@ impl Inputs {
             (Err(_), Some(root)) => root.clone(),
             (Err(_), None) => config_file::default_root(args.config.as_deref()),
         };
-        let served = unit_serves().and_then(|place| served::elsewhere(&place, &root));
-        let moved = served.as_ref().map(|layout| served::words(layout, &root));
-        if let (Some(layout), Some(words)) = (&served, &moved) {
-            tracing::error!("{words}");
+        let served = noted.and_then(|place| served::elsewhere(place, &root));
+        if let Some(layout) = &served {
             wanted = config_file::load(args.config.as_deref(), Some(layout.root()));
         }
-        let layout = served.unwrap_or_else(|| Layout::new(root));
+        let is_moved = served.is_some();
+        let layout = served.unwrap_or_else(|| Layout::new(root.clone()));
         let live = engine::live_shims(&layout).await;
-        let last = if live.is_empty() && !goes_on { None } else { last_plan(&layout) };
+        let last = if live.is_empty() && !goes_on && !is_moved { None } else { last_plan(&layout) };
+        let moved = is_moved.then(|| served::words(&layout, &root, last.is_some()));
+        if let Some(words) = &moved {
+            tracing::error!("{words}");
+        }
         let (plan, plan_text) = match (wanted, last) {
             (Ok(loaded), Some((plan, text))) if plan.digest() != loaded.plan.digest() => {
                 tracing::warn!(nodes = ?live, "nodes run by the plan applied last ({}); the configuration file means something else and waits for `cdc-supervisor reload`", layout.plan().display());
@@ -197,7 +201,7 @@ impl Inputs {
 }
 
 /// Where the unit notes which root it serves; none: this daemon is not the unit's.
-fn unit_serves() -> Option<PathBuf> {
+pub(super) fn unit_serves() -> Option<PathBuf> {
     (unit::own() == Some(unit::UNIT)).then(served::place)
 }
 

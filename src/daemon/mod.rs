@@ -124,7 +124,8 @@ async fn serve(
     let program = handover::own_program().map_err(|e| StartError::other("find this program's own path", e))?;
     let mut systemd = systemd::Systemd::from_environment();
     systemd.step("reading the configuration, looking at the host");
-    let mut inputs = Inputs::gather(&args, inherited.is_some(), reserve.as_ref()).await?;
+    let mut inputs =
+        Inputs::gather(&args, inputs::unit_serves().as_deref(), inherited.is_some(), reserve.as_ref()).await?;
     let layout = inputs.layout.clone();
     let complaint = args.require_caps.then(unit::Complaint::default);
     if let Some(complaint) = &complaint {

@@ -256,6 +256,16 @@ impl Surroundings {
             path.filter(|path| *path == self.system_file).and_then(|_| served::elsewhere(&self.unit_state, &root));
         Ok(served.map_or(root, |layout| layout.root().to_owned()))
     }
+
+    fn noted_by_unit(&self, named: Option<&Path>, root: Option<&Path>) -> Option<PathBuf> {
+        let path = self.find(named).ok()??.path;
+        (root.is_none() && path == self.system_file).then(|| self.unit_state.clone())
+    }
+}
+
+/// Where the unit notes which root it serves, if the file that would be read is the unit's and no root is named.
+pub fn noted_by_unit(config: Option<&Path>, root: Option<&Path>) -> Option<PathBuf> {
+    Surroundings::detect().ok()?.noted_by_unit(config, root)
 }
 
 /// Finds and checks the configuration. `config` and `root` are `--config` and `--root`.
@@ -443,6 +453,11 @@ mod tests {
         assert_eq!(p.s.root(None, None).unwrap(), old.root());
         assert_eq!(p.s.root(Some(&p.s.system_file), None).unwrap(), old.root());
         assert_eq!(p.s.root(None, Some(Path::new("/named"))).unwrap(), Path::new("/named"));
+        // `run --check` of an installer, which is no process of the unit's
+        assert_eq!(p.s.noted_by_unit(Some(&p.s.system_file), None), Some(p.s.unit_state.clone()));
+        assert_eq!(p.s.noted_by_unit(None, Some(Path::new("/named"))), None);
+        fs::write(p.s.here.join("other.toml"), "").unwrap();
+        assert_eq!(p.s.noted_by_unit(Some(Path::new("other.toml")), None), None);
         drop(held);
         assert_eq!(p.s.root(None, None).unwrap(), Path::new("/new"));
     }

@@ -161,7 +161,7 @@ pub fn kept(layout: &Layout, path: &Path) -> Result<Option<(Plan, String)>, Plan
     let name = path.display().to_string();
     let root = layout.root().to_owned();
     let source = config::Source { text, name: &name, root_override: Some(root.clone()), default_root: root };
-    let plan = config::load(&source).map_err(|e| failed(e.to_string()))?;
+    let plan = config::load_applied(&source).map_err(|e| failed(e.to_string()))?;
     Ok(Some((plan, text.to_owned())))
 }
 

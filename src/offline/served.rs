@@ -39,11 +39,12 @@ pub fn elsewhere(place: &Path, wanted: &Path) -> Option<Layout> {
     (!status::nodes_that_live(&layout).is_empty()).then_some(layout)
 }
 
-/// What is said of it, with what to do.
-pub fn words(served: &Layout, wanted: &Path) -> String {
+/// What is said of it, with what to do. `has_plan`: the plan applied last is there.
+pub fn words(served: &Layout, wanted: &Path, has_plan: bool) -> String {
     let (served, wanted) = (served.root().display(), wanted.display());
+    let by = if has_plan { "the plan applied last" } else { "the rest of the file (the plan applied last is lost)" };
     format!(
-        "the configuration names the root {wanted}, and nodes run below {served}: they go on there by the plan applied last. To move: \
+        "the configuration names the root {wanted}, and nodes run below {served}: they go on there by {by}. To move: \
          `systemctl stop cdc-supervisor`, bring the data to {wanted}, `cdc-supervisor unit-paths --write`, `systemctl start cdc-supervisor`"
     )
 }

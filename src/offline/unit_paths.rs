@@ -8,6 +8,7 @@ use crate::{
     sys::{
         command::{Cancel, Command},
         fs::{self, Durability},
+        mounts::file_system,
     },
 };
 use std::{
@@ -80,23 +81,54 @@ pub fn outside(plan: &Plan) -> Vec<PathBuf> {
     paths
 }
 
+/// What must be mounted before the units start: the root, the data and the programs. Not where the snapshots are: a disk for them that is
+/// missing keeps nothing from running. What lies on the file system of something above it needs no line of its own.
+pub fn mounts(plan: &Plan) -> Vec<PathBuf> {
+    mounts_by(plan, |path| file_system(path).ok().map(|found| found.mount))
+}
+
+/// `mounted_at`: where the file system of a path is mounted.
+fn mounts_by(plan: &Plan, mounted_at: impl Fn(&Path) -> Option<PathBuf>) -> Vec<PathBuf> {
+    let mut paths = vec![plan.root.clone(), plan.artifacts.store(&plan.layout())];
+    paths.extend(plan.data_directories().into_iter().map(|(_, dir)| dir));
+    let links: Vec<PathBuf> = paths.iter().filter_map(|path| leads_to(path)).collect();
+    paths.extend(links);
+    paths.sort();
+    paths.dedup();
+    let all = paths.clone();
+    // Of its own directory systemd knows by itself (`StateDirectory=`).
+    let above = |path: &Path| {
+        let others = all.iter().map(PathBuf::as_path).filter(|other| *other != path);
+        others
+            .chain([Path::new(SYSTEM_ROOT)])
+            .filter(|other| path.starts_with(other))
+            .max_by_key(|other| other.as_os_str().len())
+    };
+    let own = |path: &Path, above: &Path| mounted_at(path).is_some_and(|at| at != above && at.starts_with(above));
+    paths.retain(|path| above(path).is_none_or(|above| path != above && own(path, above)));
+    paths
+}
+
 /// Where a link leads; none for anything else.
 fn leads_to(path: &Path) -> Option<PathBuf> {
     let is_link = std::fs::symlink_metadata(path).is_ok_and(|meta| meta.is_symlink());
     if is_link { path.canonicalize().ok() } else { None }
 }
 
-/// The drop-in's text; none: no unit needs one.
-pub fn drop_in(paths: &[PathBuf]) -> Option<String> {
-    if paths.is_empty() {
+/// The drop-in's text for what is written and what must be mounted; none: no unit needs one.
+pub fn drop_in(paths: &[PathBuf], mounts: &[PathBuf]) -> Option<String> {
+    if paths.is_empty() && mounts.is_empty() {
         return None;
     }
     let hidden = |path: &&PathBuf| HIDDEN.iter().any(|home| path.starts_with(home));
     let line = |key: &str, path: &Path| format!("{key}={}\n", quoted(path));
     let mut text = format!("{HEAD}[Unit]\n");
-    for path in paths {
-        // A file system that is mounted late (`nofail`, an automount) is waited for.
+    for path in mounts {
+        // A file system that is mounted late (`nofail`, an automount) is waited for; without it nothing is started.
         text += &mounts_for(path).map_or_else(String::new, |word| format!("RequiresMountsFor={word}\n"));
+    }
+    if paths.is_empty() {
+        return Some(text);
     }
     text += "[Service]\n";
     if paths.iter().any(|path| hidden(&path)) {
@@ -158,8 +190,8 @@ pub fn remedy(path: &Path) -> String {
 
 /// Puts the drop-in into the directory of each unit, or removes what an earlier configuration needed, and has systemd read it.
 /// What was done, in words.
-pub fn write(paths: &[PathBuf]) -> Result<Vec<String>, SysError> {
-    let (done, changed) = write_below(Path::new(PLACE), drop_in(paths).as_deref())?;
+pub fn write(text: Option<&str>) -> Result<Vec<String>, SysError> {
+    let (done, changed) = write_below(Path::new(PLACE), text)?;
     if changed && unit::booted() {
         let argv = ["systemctl", "daemon-reload"].map(str::to_owned).to_vec();
         let env = vec![("PATH".to_owned(), std::env::var("PATH").unwrap_or_else(|_| "/usr/bin:/bin".into()))];
@@ -215,7 +247,7 @@ mod tests {
     fn the_default_stack_needs_no_drop_in() {
         assert_eq!(outside(&plan("")), Vec::<PathBuf>::new());
         assert_eq!(outside(&plan("[mysql]\ndata_dir = \"/var/lib/cdc-supervisor/mysql\"\n")), Vec::<PathBuf>::new());
-        assert_eq!(drop_in(&[]), None);
+        assert_eq!(drop_in(&[], &mounts(&plan(""))), None);
     }
 
     #[test]
@@ -226,14 +258,14 @@ mod tests {
         let paths = outside(&plan(text));
         let wanted = ["/data/cdc", "/disk 1/kafka", "/home/kim/50%", "/opt/store", "/srv/sql", "/srv/zk"];
         assert_eq!(paths, wanted.map(PathBuf::from));
-        let text = drop_in(&paths).unwrap();
+        let text = drop_in(&paths, &mounts_by(&plan(text), |_| None)).unwrap();
         let lines = [
             "[Unit]",
             "RequiresMountsFor=/data/cdc",
-            "RequiresMountsFor=\"/disk 1/kafka\"",
-            "RequiresMountsFor=/home/kim/50%%",
+            "RequiresMountsFor=\"/disk 1/kafka/b\"",
+            "RequiresMountsFor=/home/kim/50%%/b3",
             "RequiresMountsFor=/opt/store",
-            "RequiresMountsFor=/srv/sql",
+            "RequiresMountsFor=/srv/sql/data",
             "RequiresMountsFor=/srv/zk",
             "[Service]",
             "ProtectHome=tmpfs",
@@ -253,8 +285,30 @@ mod tests {
         std::fs::create_dir(&root).unwrap();
         std::fs::create_dir(&disk).unwrap();
         std::os::unix::fs::symlink(&disk, root.join("snapshots")).unwrap();
-        let paths = outside(&plan(&format!("root = \"{}\"\n[command.x]\nargv = [\"/x\"]\n", root.display())));
-        assert_eq!(paths, [disk, root]);
+        let plan = plan(&format!("root = \"{}\"\n[command.x]\nargv = [\"/x\"]\n", root.display()));
+        let paths = outside(&plan);
+        assert_eq!(paths, [disk, root.clone()]);
+        // A disk for them that is missing keeps nothing from running.
+        let text = drop_in(&paths, &mounts(&plan)).unwrap();
+        let waited: Vec<&str> = text.lines().filter(|line| line.starts_with("RequiresMountsFor=")).collect();
+        assert_eq!(waited, [format!("RequiresMountsFor={}", root.display())]);
+    }
+
+    #[test]
+    fn a_disk_that_is_mounted_on_a_data_directory_itself_is_waited_for() {
+        let waited = |text: &str, disks: &[&str]| {
+            let at = |path: &Path| disks.iter().map(PathBuf::from).find(|disk| path.starts_with(disk));
+            mounts_by(&plan(text), at).iter().map(|path| path.display().to_string()).collect::<Vec<_>>()
+        };
+        let own = "[mysql]\ndata_dir = \"/data/mysql\"\n";
+        // whether it is mounted just now or not
+        assert_eq!(waited(own, &[]), ["/data/mysql"]);
+        let below = "/var/lib/cdc-supervisor/nodes/mysql/data";
+        assert_eq!(waited("", &[below]), [below]);
+        assert_eq!(waited("", &["/var/lib/cdc-supervisor"]), Vec::<String>::new());
+        assert_eq!(waited("root = \"/r\"\n", &["/r/nodes/mysql"]), ["/r", "/r/nodes/mysql/data"]);
+        let text = drop_in(&[], &[below.into()]).unwrap();
+        assert_eq!(text, format!("{HEAD}[Unit]\nRequiresMountsFor={below}\n"));
     }
 
     #[test]

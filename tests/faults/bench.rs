@@ -1,7 +1,8 @@
 //! A root under its own pair of programs with failpoints, what is done to it, and what must hold afterwards.
 
-use crate::support::{
-    Output, Root, STATE_LIMIT, VERB_LIMIT, client::Client, fake, pair::Pair, pid_of, process, until, wait,
+use crate::{
+    support::{Output, Root, STATE_LIMIT, VERB_LIMIT, client::Client, fake, pair::Pair, pid_of, process, until, wait},
+    ticks,
 };
 use serde_json::Value;
 use std::{
@@ -307,39 +308,9 @@ impl Bench {
 
     /// How many lines of `a` each of its runs has in the log. `shim_killed`: where the log says so some may be missing.
     fn runs_of_a(&self, shim_killed: bool) -> Result<Vec<u64>, String> {
-        const BLOCK: u64 = 64 << 10;
         let output = self.run(&["logs", "-n", "100000000", "a"]);
         assert_eq!(output.code, Some(0), "{output}");
-        let is_mark = |line: &str| shim_killed && line.contains("] its shim was killed");
-        let (mut runs, mut expected, mut hole) = (Vec::new(), 0, false);
-        let mut lines = output.stdout.lines().enumerate().peekable();
-        while let Some((nth, line)) = lines.next() {
-            // half of it may be what the shim had not written yet
-            let cut = lines.peek().is_some_and(|(_, next)| is_mark(next));
-            if let Some(ours) = line.strip_prefix("[cdc-supervisor] ") {
-                hole |= is_mark(line);
-                let told = ["missing", "lost", "removed"].iter().any(|word| ours.contains(word));
-                if told && !shim_killed {
-                    return Err(format!("line {nth} tells of a loss: {ours}"));
-                }
-                continue;
-            }
-            match line.strip_prefix("tick ").and_then(|n| n.parse::<u64>().ok()) {
-                Some(0) => runs.push(1),
-                Some(number) if number == expected && !runs.is_empty() => *runs.last_mut().unwrap() += 1,
-                Some(number) if hole && number >= expected && (number - expected) * 6 <= BLOCK => {
-                    if runs.is_empty() {
-                        runs.push(1);
-                    }
-                }
-                _ if hole || cut => continue,
-                Some(number) => return Err(format!("line {nth} is tick {number} where {expected} comes next")),
-                None => return Err(format!("line {nth} is torn: {line:?}")),
-            }
-            expected = line.strip_prefix("tick ").and_then(|n| n.parse::<u64>().ok()).map_or(0, |number| number + 1);
-            hole = false;
-        }
-        if runs.is_empty() { Err("no line at all".into()) } else { Ok(runs) }
+        ticks::runs(&output.stdout, shim_killed)
     }
 }
 

@@ -31,6 +31,7 @@ mod seats;
 mod stores;
 #[path = "../support/mod.rs"]
 mod support;
+mod ticks;
 
 /// Who runs the real ZooKeeper and broker: they have the default ports, and these tests share a network.
 static REAL_PORTS: std::sync::Mutex<()> = std::sync::Mutex::new(());

@@ -11,14 +11,25 @@ use std::{
     io::{Error, Result},
     path::{Path, PathBuf},
     process::{Command, Stdio},
+    sync::OnceLock,
 };
 
 /// Where the guest's server is told to be in Maven's settings; everything comes from there.
 const SETTINGS: &str = "<settings><mirrors><mirror><id>guest</id><mirrorOf>*</mirrorOf><url>http://127.0.0.1:8002/</url></mirror></mirrors></settings>\n";
 
+/// Why nothing could be provided: a registry that is away, say.
+static WHY_NOT: OnceLock<String> = OnceLock::new();
+
+/// Does what [`provide`] does, whatever becomes of it.
+pub fn provide_or_note(share: &Path) {
+    if let Err(why) = provide(share) {
+        WHY_NOT.get_or_init(|| why.to_string());
+    }
+}
+
 /// Says in the guest's directory where Maven, its repository and Java are, with settings beside; nothing where this host has no Maven as
 /// Debian packs it. The product itself fills the repository, so the host's has exactly what the guest will ask for.
-pub fn provide(share: &Path) -> Result<()> {
+fn provide(share: &Path) -> Result<()> {
     let Some(home) = home() else { return Ok(()) };
     let user =
         nix::unistd::User::from_uid(nix::unistd::Uid::effective())?.ok_or_else(|| Error::other("no such user"))?;
@@ -61,6 +72,9 @@ fn maven_fetches_kafka_in_the_sandbox_of_the_fetch_unit_and_zookeeper_runs_from_
         or_skip!(programs(), "maven_fetches_kafka_in_the_sandbox_of_the_fetch_unit_and_zookeeper_runs_from_it");
     if home().is_none() {
         return support::skip(NAME, "this machine has no Maven as Debian packs it");
+    }
+    if let Some(why) = WHY_NOT.get() {
+        return support::skip(NAME, why);
     }
     ended(guest, "maven-install", 0, &[]);
     ended(guest, "maven", 0, &[]);

@@ -8,9 +8,9 @@ use crate::{
 pub(super) async fn run(context: &Context, write: bool) -> Result<Exit, CliError> {
     let plan = context.load()?.plan;
     let work = tokio::task::spawn_blocking(move || {
-        let paths = unit_paths::outside(&plan);
-        let written = if write { Some(unit_paths::write(&paths)) } else { None };
-        (unit_paths::drop_in(&paths), written)
+        let text = unit_paths::drop_in(&unit_paths::outside(&plan), &unit_paths::mounts(&plan));
+        let written = if write { Some(unit_paths::write(text.as_deref())) } else { None };
+        (text, written)
     });
     let (text, written) = work
         .await

@@ -75,7 +75,7 @@ fn the_default_file_is_the_mission_to_the_letter() {
 #[test]
 fn every_key_the_reader_knows_is_in_the_default_file_and_no_other() {
     let text = format!("{}\n", uncommented());
-    let (plan, known) = read(&source(&text));
+    let (plan, known) = read(&source(&text), false);
     plan.unwrap_or_else(|errors| panic!("the file with every key in force is refused:\n{errors}"));
     let written = written();
     for key in &known {

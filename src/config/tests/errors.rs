@@ -285,6 +285,9 @@ fn mysqls_data_stay_in_its_data_directory() {
         let (message, _, hint) = only(&format!("[mysql.options]\n{option} = \"{value}\""));
         assert!(message.contains(&format!("{path:?} may lie outside the data directory")), "{message}");
         assert!(hint.starts_with("write it relative to mysql.data_dir"), "{hint}");
+        // An earlier version let it pass, and nodes may run by it.
+        let text = format!("[mysql.options]\n{option} = \"{value}\"");
+        assert_eq!(load_applied(&source(&text)).unwrap().mysql.unwrap().options.len(), 1);
     }
     let inside =
         "[mysql.options]\nlog_bin = \"mysql-bin\"\ninnodb_undo_directory = \"./undo..old\"\ninit_file = \"/srv/a.sql\"";

@@ -142,6 +142,14 @@ pub(super) const FATAL: &[Known] = &[
         "mysqld may not use the list of its binlog's files",
         OWN_FILES,
     ),
+    // of `--initialize`
+    fatal(
+        Product::Mysql,
+        Cause::WrongOwner,
+        &["Can't create directory", "(OS errno 13 - Permission denied)"],
+        "mysqld may not make its data directory",
+        OWN_FILES,
+    ),
     fatal(
         Product::Mysql,
         Cause::WrongOwner,

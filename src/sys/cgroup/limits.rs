@@ -9,6 +9,7 @@ use crate::{
     sys::{error::SysError, failpoint::fail_point, process},
 };
 use std::{
+    collections::BTreeMap,
     fs, io,
     path::{Path, PathBuf},
 };
@@ -206,16 +207,28 @@ impl CgroupRoot {
         {
             found.push(told("cgroup", &format!("its process {main} was in {path}"), move_tree(&dir, main)));
         }
+        // Of a group once. What cannot be moved is told without the process: others come in its place, and the trouble is the same.
         let home = process::cgroup_of(main);
-        for child in process::descendants(main) {
-            // One that has ended and is not reaped yet keeps its path, and is no member any more.
+        let mut strays: BTreeMap<String, (i32, Result<(), SysError>)> = BTreeMap::new();
+        for child in living(process::descendants(main)) {
             let Some(path) = process::cgroup_of(child).filter(|path| home.as_ref() != Some(path)) else { continue };
             if !holds(&dir, child) {
-                found.push(told("cgroup", &format!("its process {child} was in {path}"), move_tree(&dir, child)));
+                let moved = move_tree(&dir, child).map_err(|e| SysError::path("move a process into", &dir, e.source));
+                let (_, so_far) = strays.entry(path).or_insert((child, Ok(())));
+                *so_far = std::mem::replace(so_far, Ok(())).and(moved);
             }
         }
+        found.extend(strays.into_iter().map(|(path, (child, moved))| {
+            let who = if moved.is_ok() { format!("its process {child}") } else { "what it has started".to_owned() };
+            told("cgroup", &format!("{who} was in {path}"), moved)
+        }));
         found
     }
+}
+
+/// Without those that have ended and are not reaped yet: they keep the path of their group, are no members of it, and cannot be moved.
+fn living(pids: Vec<i32>) -> impl Iterator<Item = i32> {
+    pids.into_iter().filter(|pid| process::lives(*pid))
 }
 
 fn told(what: &str, was: &str, mended: Result<(), SysError>) -> Deviation {
@@ -289,5 +302,16 @@ mod tests {
         assert_eq!(escape(""), None, "a kernel without swap");
         let told = escape(&format!("{head}/swapfile file 2097148 0 -2\n")).unwrap();
         assert!(told.starts_with("memory.swap.max is not there") && told.contains("swapaccount=1"), "{told}");
+    }
+
+    #[test]
+    fn a_process_that_has_ended_and_is_not_reaped_is_not_moved() {
+        use nix::sys::wait::{Id, WaitPidFlag, waitid};
+        let mut child = std::process::Command::new("/bin/true").spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        waitid(Id::Pid(nix::unistd::Pid::from_raw(pid)), WaitPidFlag::WEXITED | WaitPidFlag::WNOWAIT).unwrap();
+        let own = i32::try_from(std::process::id()).unwrap();
+        assert_eq!(living(vec![pid, own]).collect::<Vec<_>>(), [own]);
+        child.wait().unwrap();
     }
 }

@@ -176,6 +176,12 @@ pub(super) const LINES: &[Line] = &[
     Line {
         kind: MYSQL,
         reads: Ends(WrongOwner),
+        seen: In("https://github.com/NixOS/nixpkgs/issues/151093"),
+        text: "Can't create directory '/ah/prehonor/Programmers/mysql/data_2/' (OS errno 13 - Permission denied)",
+    },
+    Line {
+        kind: MYSQL,
+        reads: Ends(WrongOwner),
         seen: In("https://github.com/bitpoke/mysql-operator/issues/742"),
         text: "[ERROR] [MY-010092] [Server] Can't start server: can't create PID file: Permission denied",
     },
