@@ -22,7 +22,7 @@ use crate::{
         units::grouped,
     },
     lifecycle::{Event, Wanted},
-    logs::writer::LogWriter,
+    logs::{pump, writer::LogWriter},
     shim::wire,
     sys::{clock, failpoint::fail_point, fs, process},
 };
@@ -398,13 +398,14 @@ fn judge_unheard(
     (cause, failure, words)
 }
 
-/// Shim and daemon ended together, so nobody read the node's pipe to its end: the log says that something may be missing.
+/// Shim and daemon ended together, so nobody read the node's pipe to its end, and what the shim had read may not be written: the log says that
+/// something may be missing.
 fn mark_gap(engine: &Engine, name: &NodeName, record: &ExitRecord) {
     let Some(log) = engine.nodes.get(name).map(|n| n.recipe.log) else { return };
     let text = format!(
         "shim and daemon ended together and nobody saw how start {} ended: what it wrote last may be missing here, at most {} bytes",
         record.incarnation,
-        grouped(PIPE)
+        grouped(PIPE + pump::BLOCK as u64)
     );
     // No other writer is there: the shim is gone, and the next one begins after this.
     let marked =

@@ -440,7 +440,7 @@ fn shim_and_daemon_killed_together_cost_at_most_a_pipe_of_output_and_the_log_say
     let marks: Vec<&str> = log.lines().filter(|l| l.starts_with("[cdc-supervisor]")).collect();
     assert_eq!(marks.len(), 1, "{marks:?}");
     assert!(
-        marks[0].ends_with("start 1 ended: what it wrote last may be missing here, at most 65,536 bytes"),
+        marks[0].ends_with("start 1 ended: what it wrote last may be missing here, at most 131,072 bytes"),
         "{marks:?}"
     );
     let (old, new) = log.split_once(marks[0]).unwrap();
