@@ -59,6 +59,9 @@ pub struct DaemonArgs {
     pub handed_over: Option<String>,
 }
 
+/// How long shims whose nodes are gone are waited for at the very end; they need a millisecond.
+const LAST_SHIMS: Duration = Duration::from_millis(300);
+
 /// `run --check`: whether this program could go on with the root as it is. The line that says so, or the exit code and why
 /// not. Changes nothing.
 pub fn check(args: &DaemonArgs) -> Result<String, (u8, String)> {
@@ -93,9 +96,13 @@ pub fn run(args: DaemonArgs) -> u8 {
     // A program that is missing is told of when it is needed.
     let reserve = inputs::shim_program().ok().map(Reserve::new);
     let served = runtime.block_on(serve(args, inherited, reserve.clone(), ears));
-    if let (Err(_), Some(reserve)) = (&served, &reserve) {
-        // Who hears that nothing was started finds nothing started.
+    if let Some(reserve) = &reserve {
+        // Who hears that nothing was started, or that all is down, finds nothing.
         reserve.dismiss();
+    }
+    if served.is_ok() {
+        // Shims that have told everything and are on their way out.
+        children::await_none(LAST_SHIMS);
     }
     // What must be on disk is: the threads that wait for work are not waited for one by one.
     runtime.shutdown_background();

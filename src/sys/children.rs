@@ -14,6 +14,8 @@ use std::{
     fs, io,
     process::Child,
     sync::{Mutex, MutexGuard, PoisonError},
+    thread,
+    time::{Duration, Instant},
 };
 
 static OWNED: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
@@ -68,6 +70,24 @@ fn is_reaped(pid: i32) -> bool {
     }
     release(pid);
     true
+}
+
+/// Waits until this process has no child any more, at most so long, reaping whatever ends: for the very end of it, when nobody asks how
+/// a child has ended. Blocks.
+///
+/// systemd removes the groups of a unit when its main process is gone, and looks again when the last process leaves them; where that
+/// happens at the same moment the groups stay, empty (seen with systemd 257).
+pub fn await_none(within: Duration) {
+    let began = Instant::now();
+    // ECHILD: there is none.
+    while let Ok(status) = waitid(Id::All, WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG) {
+        if status == WaitStatus::StillAlive {
+            if began.elapsed() >= within {
+                return;
+            }
+            thread::sleep(Duration::from_millis(1));
+        }
+    }
 }
 
 /// Reaps every ended child that nobody registered, and those left. Call on SIGCHLD.
