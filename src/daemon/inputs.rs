@@ -1,4 +1,6 @@
 //! What a daemon starts from: the plan (or the last applied one), the programs, the recipes.
+//!
+//! A few lines past 500: each step hands to the next, and the refusals name what the one before has seen.
 
 use super::DaemonArgs;
 use crate::{

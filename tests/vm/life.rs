@@ -1,5 +1,7 @@
 //! The life of an installation: installed, upgraded, crashed, switched off and on, removed; by `dist/install.sh` and as a package.
 //! `life.sh` does it over several boots of one disk; here is one test per fact about what was seen.
+//!
+//! A little past 500 lines: the facts of one disk's life, which share its boots.
 
 use super::{
     guest::{Guest, Size, booted},
