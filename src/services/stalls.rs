@@ -24,8 +24,9 @@ pub fn session(recipe: &Recipe) -> Option<Duration> {
 pub fn threads(kind: NodeKind) -> Option<&'static [&'static str]> {
     match kind {
         // It sends the signs of life (ClientCnxn.SendThread of ZooKeeper 3.6 and 3.8: named after the thread that made the client,
-        // which is `main`, and the scheduler of ZooKeeperClient.scala after a session has expired).
-        NodeKind::Broker(_) => Some(&["main-SendThread(", "zk-session-expiry-handler"]),
+        // which is `main`, and the scheduler of ZooKeeperClient.scala after a session has expired: seen with 3.5.2, whose name the
+        // kernel has as `zk-client-Kafka`; Kafka 2 called it the other). The scheduler and the one for events sleep beside it.
+        NodeKind::Broker(_) => Some(&["main-SendThread(", "zk-client-Kafka", "zk-session-expiry-handler"]),
         // It ends sessions, once a tick (SessionTrackerImpl.run); those that hear signs of life work all the time, and what they have
         // waited adds up.
         NodeKind::Zookeeper => Some(&["SessionTracker"]),
