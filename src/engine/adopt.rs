@@ -28,6 +28,7 @@ use crate::{
 };
 use std::{
     collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -244,8 +245,8 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         // Of nodes that ended while no daemon ran, or whose end the last one did not live to clear up after.
         group.remove_idle(|name| found.nodes.get(name).is_some_and(|node| node.live.is_some() || node.orphans));
     }
+    prune_records(&engine.layout, &found);
     for (name, node) in found.nodes {
-        prune_records(&engine.layout, &name, &node.records);
         if !engine.nodes.contains_key(&name) {
             stop_stranger(engine, &name, &node);
             continue;
@@ -520,9 +521,27 @@ fn stop_unwanted(engine: &Engine, name: NodeName, stop: crate::base::recipe::Sto
     });
 }
 
-fn prune_records(layout: &Layout, node: &NodeName, records: &[Incarnation]) {
-    for old in records.iter().rev().skip(RECORDS_KEPT + 1) {
-        // Only history; a record that stays is found again next time.
-        let _ = fs::remove_optional(&layout.exit_record(node, *old));
+/// How long after the daemon's start old exit records are removed: nodes that start are in need of the disk before.
+const PRUNED_AFTER: Duration = Duration::from_secs(2);
+
+/// Removes old exit records, not before the start but behind it: a disk that is told of each freed block (mount option `discard`) takes
+/// a tenth of a millisecond for one. A daemon that ends before leaves them to the next.
+fn prune_records(layout: &Layout, found: &Found) {
+    let of = |(node, found): (&NodeName, &FoundNode)| {
+        let old = found.records.iter().rev().skip(RECORDS_KEPT + 1);
+        old.map(|old| layout.exit_record(node, *old)).collect::<Vec<_>>()
+    };
+    let old: Vec<PathBuf> = found.nodes.iter().flat_map(of).collect();
+    if !old.is_empty() {
+        tokio::spawn(async move {
+            tokio::time::sleep(PRUNED_AFTER).await;
+            let removed = spawn_blocking(move || {
+                for record in old {
+                    // Only history; a record that stays is found again next time.
+                    let _ = fs::remove_optional(&record);
+                }
+            });
+            drop(removed.await);
+        });
     }
 }

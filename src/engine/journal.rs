@@ -65,10 +65,11 @@ struct Shared {
     changes: Arc<AtomicU64>,
 }
 
+/// What is long lies elsewhere: the queue has room for all of its jobs from the beginning.
 #[derive(Debug)]
 enum Job {
-    Event(EventLine),
-    Incident(Change),
+    Event(Box<EventLine>),
+    Incident(Box<Change>),
     Flush(SyncSender<()>),
 }
 
@@ -120,7 +121,7 @@ impl Journal {
         }
         recent.push_back((now, event.clone()));
         // Under the same lock, so that the order in the file is the order in memory; it does not block.
-        if self.0.queue.try_send(Job::Event(event)).is_err() {
+        if self.0.queue.try_send(Job::Event(Box::new(event))).is_err() {
             self.0.dropped.fetch_add(1, Ordering::Relaxed);
         }
     }
@@ -131,9 +132,9 @@ impl Journal {
         let refused = if waiting >= CHANGES {
             Some(change)
         } else {
-            match self.0.queue.try_send(Job::Incident(change)) {
+            match self.0.queue.try_send(Job::Incident(Box::new(change))) {
                 Err(TrySendError::Full(Job::Incident(change)) | TrySendError::Disconnected(Job::Incident(change))) => {
-                    Some(change)
+                    Some(*change)
                 }
                 // no other job was sent
                 Ok(()) | Err(_) => None,
@@ -213,11 +214,11 @@ impl Writer {
             let ended = matches!(first, Err(RecvTimeoutError::Disconnected));
             for job in first.into_iter().chain(jobs.try_iter()) {
                 match job {
-                    Job::Event(event) => self.keep(event),
+                    Job::Event(event) => self.keep(*event),
                     Job::Incident(change) => {
                         self.changes.fetch_sub(1, Ordering::Relaxed);
                         let events: Vec<EventLine> = lines(&self.recent).iter().map(|(_, e)| e.clone()).collect();
-                        self.keeper.take(change, &events);
+                        self.keeper.take(*change, &events);
                     }
                     Job::Flush(done) => waiting.push(done),
                 }

@@ -1,11 +1,13 @@
 //! Shims that wait for an order: a new one, or the one that is kept in reserve, started before it is needed, so that a
-//! start after a death has to wait for the start of one program only.
+//! start after a death has to wait for the start of one program only. Where many are wanted at once, one is started and makes the
+//! others (`shim::twins`).
 //!
 //! A shim in reserve has no node, no lock and no file of the root. It ends when this process does, whatever ended it: its only
 //! tie is the socketpair on which its order would come.
 
 use crate::{
     base::{Incarnation, Layout, NodeName},
+    shim::wire::{Decoder, TwinRequest, Twins},
     sys::{
         children,
         failpoint::{fail_io, fail_point},
@@ -13,8 +15,11 @@ use crate::{
     },
 };
 use std::{
-    io,
-    os::{fd::OwnedFd, unix::net::UnixStream},
+    io::{self, Read},
+    os::{
+        fd::{AsFd, OwnedFd},
+        unix::net::UnixStream,
+    },
     path::{Path, PathBuf},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
@@ -54,8 +59,9 @@ pub struct Reserve {
     closed: AtomicBool,
 }
 
-/// Most that are started ahead. Each is a process that a start refused by the next look has made for nothing.
-const AHEAD_MAX: usize = 16;
+/// Most that are started ahead. Each is a process that a start refused by the next look has made for nothing; a twin costs a twentieth of a
+/// millisecond.
+const AHEAD_MAX: usize = 256;
 
 impl Reserve {
     /// An empty one; `program` is `cdc-shim`.
@@ -100,16 +106,38 @@ impl Reserve {
         self.ahead.store(missing, Ordering::Relaxed);
         let reserve = Arc::clone(self);
         spawn_blocking(move || {
-            while !reserve.closed.load(Ordering::Relaxed) && reserve.one_of_those_ahead() {
-                // Without one a start starts its own, and says then what is wrong.
-                let Ok(shim) = start(&reserve.program) else { break };
-                reserve.waiting().push(shim);
-            }
+            reserve.start_those_ahead();
             reserve.filling.store(false, Ordering::Relaxed);
             if reserve.closed.load(Ordering::Relaxed) {
                 reserve.close();
             }
         });
+    }
+
+    /// The first is started, the others are its twins. Blocks.
+    fn start_those_ahead(&self) {
+        let mut makes_twins = true;
+        while self.is_one_ahead() {
+            // Without one a start starts its own, and says then what is wrong.
+            let Ok(first) = start(&self.program) else { return };
+            while makes_twins {
+                let wanted = (0..socket::FDS_MAX).take_while(|_| self.is_one_ahead()).count();
+                if wanted == 0 {
+                    break;
+                }
+                let twins = twins_of(&first, wanted).unwrap_or_default();
+                // It may be of another version, or have been killed: then each is started for itself.
+                makes_twins = twins.len() == wanted;
+                self.ahead.fetch_add(wanted - twins.len(), Ordering::Relaxed);
+                self.waiting().extend(twins);
+            }
+            // One that did not answer in time may yet do so, and would be taken for a node's.
+            if makes_twins { self.waiting().push(first) } else { children::leave(first.pid) }
+        }
+    }
+
+    fn is_one_ahead(&self) -> bool {
+        !self.closed.load(Ordering::Relaxed) && self.one_of_those_ahead()
     }
 
     /// Sends the shims in reserve home.
@@ -161,6 +189,50 @@ fn start(program: &Path) -> io::Result<WaitingShim> {
     let (ours, theirs) = socket::socketpair()?;
     let pid = process::spawn_reserve_shim(program, theirs).map_err(|e| e.source)?;
     waits(pid, ours)
+}
+
+/// How long a shim may take to make twins; it has to be loaded first, by a machine that may be busy.
+const TWINS_WITHIN: Duration = Duration::from_secs(2);
+
+/// Has a waiting shim make so many others (at most [`socket::FDS_MAX`]); fewer when the kernel refuses one. Blocks. After an error
+/// nothing may be sent to that shim any more, and what it has made nevertheless ends by itself: our ends of the sockets are gone.
+fn twins_of(first: &WaitingShim, many: usize) -> io::Result<Vec<WaitingShim>> {
+    let pairs = (0..many).map(|_| socket::socketpair()).collect::<io::Result<Vec<_>>>()?;
+    let (ours, theirs): (Vec<_>, Vec<_>) = pairs.into_iter().unzip();
+    first.stream.set_nonblocking(false)?;
+    first.stream.set_read_timeout(Some(TWINS_WITHIN))?;
+    let borrowed: Vec<_> = theirs.iter().map(AsFd::as_fd).collect();
+    // A few bytes go out as a whole or not at all.
+    socket::send_with_fds(&first.stream, &TwinRequest.encode(), &borrowed)?;
+    drop(theirs);
+    let made = read_twins(&first.stream)?;
+    first.stream.set_nonblocking(true)?;
+    let mut twins = Vec::new();
+    for (pid, ours) in made.0.into_iter().zip(ours) {
+        children::own(pid);
+        // Somebody may have killed it already, and then it was reaped as an orphan.
+        if process::try_wait(pid).is_none() {
+            twins.push(waits(pid, ours)?);
+        }
+    }
+    Ok(twins)
+}
+
+fn read_twins(mut from: &UnixStream) -> io::Result<Twins> {
+    let broken = |e| io::Error::new(io::ErrorKind::InvalidData, e);
+    let mut decoder = Decoder::default();
+    let mut buffer = [0; 256];
+    loop {
+        if let Some(frame) = decoder.next().map_err(broken)? {
+            return Twins::decode(&frame).map_err(broken);
+        }
+        match from.read(&mut buffer) {
+            Ok(0) => return Err(io::ErrorKind::UnexpectedEof.into()),
+            Ok(n) => decoder.push(&buffer[..n]),
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            Err(e) => return Err(e),
+        }
+    }
 }
 
 fn waits(pid: i32, ours: OwnedFd) -> io::Result<WaitingShim> {

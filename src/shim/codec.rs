@@ -1,7 +1,8 @@
 //! The bytes of the shim's wire: frames, fields, and the decoder that takes them in pieces. Types are in [`super::wire`].
 
 use super::wire::{
-    Credentials, FRAME_MAX, Frame, LaunchOrder, Notified, Report, Request, ShimState, VERSION, WireError,
+    Credentials, FRAME_MAX, Frame, LaunchOrder, Notified, Report, Request, ShimState, TwinRequest, Twins, VERSION,
+    WireError,
 };
 use crate::base::{ExitRecord, ExitStatus, Incarnation, NodeName, Timestamp, ids::ProcessId, outcome::OomBy};
 use std::{
@@ -17,6 +18,7 @@ const SIGNALS_MAX: usize = 1024;
 
 mod kind {
     pub(super) const LAUNCH: u8 = 1;
+    pub(super) const TWIN_REQUEST: u8 = 2;
     pub(super) const SUBSCRIBE: u8 = 0x10;
     pub(super) const STATE_REQUEST: u8 = 0x11;
     pub(super) const SIGNAL: u8 = 0x12;
@@ -28,6 +30,7 @@ mod kind {
     pub(super) const MAIN_ENDED: u8 = 0x23;
     pub(super) const GONE: u8 = 0x24;
     pub(super) const TROUBLE: u8 = 0x25;
+    pub(super) const TWINS: u8 = 0x26;
 }
 
 /// Writes fields.
@@ -259,6 +262,38 @@ impl LaunchOrder {
             log_keep: r.u32()?,
             leftovers_ms: r.u64()?,
         })
+    }
+}
+
+impl TwinRequest {
+    /// The frame, length included.
+    pub fn encode(self) -> Vec<u8> {
+        Fields::frame(kind::TWIN_REQUEST).finish()
+    }
+
+    /// Whether a frame is one.
+    pub fn is(frame: &Frame) -> bool {
+        frame.kind == kind::TWIN_REQUEST
+    }
+}
+
+impl Twins {
+    /// The frame, length included.
+    pub fn encode(&self) -> Vec<u8> {
+        let mut f = Fields::frame(kind::TWINS);
+        f.count(self.0.len());
+        for pid in &self.0 {
+            f.i32(*pid);
+        }
+        f.finish()
+    }
+
+    /// Reads a frame.
+    pub fn decode(frame: &Frame) -> Result<Self, WireError> {
+        if frame.kind != kind::TWINS {
+            return Err(WireError::Kind(frame.kind));
+        }
+        Reader(&frame.body).list(Reader::i32).map(Self)
     }
 }
 

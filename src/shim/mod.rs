@@ -10,4 +10,5 @@ pub mod run;
 mod setup;
 mod title;
 mod tree;
+mod twins;
 pub mod wire;

@@ -71,7 +71,7 @@ pub fn main() -> Result<(), String> {
     let title = Title::take();
     let in_reserve = title.is_some();
     fail_point!("shim.born");
-    let Some(order) = setup::read_order(&birth)? else { return Ok(()) };
+    let Some((order, birth)) = setup::read_order(birth)? else { return Ok(()) };
     if let Some(title) = title {
         title.name(&order);
     }

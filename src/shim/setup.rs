@@ -2,7 +2,8 @@
 
 use super::{
     launch::failure,
-    wire::{Decoder, LaunchFailure, LaunchOrder},
+    twins::{self, Made},
+    wire::{Decoder, LaunchFailure, LaunchOrder, TwinRequest, Twins},
 };
 use crate::{
     base::Layout,
@@ -10,7 +11,7 @@ use crate::{
         clock,
         error::SysError,
         fs::{self, Lock},
-        process,
+        process, socket,
     },
 };
 use nix::{
@@ -22,7 +23,7 @@ use nix::{
 };
 use std::{
     fs::File,
-    io::{self, Read},
+    io::{self, Write},
     os::{fd::AsFd, unix::net::UnixStream},
     thread,
     time::Duration,
@@ -41,24 +42,38 @@ pub(super) fn take_birth_socket() -> io::Result<UnixStream> {
 }
 
 /// Waits for the order, without end: a daemon may keep a shim in reserve, started already, and its death ends the wait
-/// (then there is none).
-pub(super) fn read_order(mut birth: &UnixStream) -> Result<Option<LaunchOrder>, String> {
+/// (then there is none). Meanwhile it makes twins as it is asked to; the order comes to each on the socket of its own, which is
+/// handed back with it.
+pub(super) fn read_order(mut birth: UnixStream) -> Result<Option<(LaunchOrder, UnixStream)>, String> {
     let mut decoder = Decoder::default();
     let mut buffer = [0; 4096];
+    let mut sockets = Vec::new();
     loop {
         match decoder.next() {
+            Ok(Some(frame)) if TwinRequest::is(&frame) => match twins::make(std::mem::take(&mut sockets)) {
+                Made::Here(pids) => {
+                    let told = birth.write_all(&Twins(pids).encode());
+                    told.map_err(|e| format!("the daemon does not hear which twins were made: {e}"))?;
+                }
+                Made::Twin(own) => {
+                    (birth, decoder) = (own, Decoder::default());
+                    stand_alone();
+                }
+            },
             Ok(Some(frame)) => {
-                return LaunchOrder::decode(&frame).map(Some).map_err(|e| format!("the launch order: {e}"));
+                let order = LaunchOrder::decode(&frame).map_err(|e| format!("the launch order: {e}"))?;
+                return Ok(Some((order, birth)));
             }
-            Ok(None) => {}
+            Ok(None) => match socket::recv_with_fds(&birth, &mut buffer) {
+                // the daemon ended, or does not need us any more
+                Ok((0, _)) => return Ok(None),
+                Ok((n, came)) => {
+                    decoder.push(&buffer[..n]);
+                    sockets.extend(came);
+                }
+                Err(e) => return Err(format!("no launch order came: {e}")),
+            },
             Err(e) => return Err(format!("the launch order: {e}")),
-        }
-        match birth.read(&mut buffer) {
-            // the daemon ended, or does not need us any more
-            Ok(0) => return Ok(None),
-            Ok(n) => decoder.push(&buffer[..n]),
-            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
-            Err(e) => return Err(format!("no launch order came: {e}")),
         }
     }
 }
@@ -69,13 +84,19 @@ pub(super) fn set_up_self() {
         // SAFETY: ignoring a signal installs no handler.
         let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigIgn) };
     }
+    stand_alone();
+    // best effort: an ordinary user may not lower it
+    let _ = std::fs::write("/proc/self/oom_score_adj", OWN_OOM_SCORE_ADJ);
+    umask(Mode::from_bits_truncate(0o027));
+}
+
+/// What a process does not have of the one that it is a copy of: a session of its own, and the orphans of its tree (prctl(2),
+/// PR_SET_CHILD_SUBREAPER).
+fn stand_alone() {
     // Fails only for a group leader, which then is out of the daemon's terminal group already.
     let _ = setsid();
     // Fails only on kernels before 3.4.
     let _ = process::set_child_subreaper();
-    // best effort: an ordinary user may not lower it
-    let _ = std::fs::write("/proc/self/oom_score_adj", OWN_OOM_SCORE_ADJ);
-    umask(Mode::from_bits_truncate(0o027));
 }
 
 /// Turns standard error to the node's file for it: a shim in reserve has the daemon's.

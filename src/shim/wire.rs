@@ -2,7 +2,7 @@
 //!
 //! A frame is `u32 little-endian length of the rest`, `u8 version`, `u8 kind`, then fields. The daemon starts a shim with one
 //! end of a socketpair as standard input and sends the [`LaunchOrder`] as the first frame; that connection is subscribed
-//! from birth. Later daemons connect to the shim's socket (`Layout::shim_socket`) and send [`Request::Subscribe`].
+//! from birth. A shim in reserve may be sent [`TwinRequest`]s before its order. Later daemons connect to the shim's socket (`Layout::shim_socket`) and send [`Request::Subscribe`].
 //! A [`Report::State`] that answers a subscription carries two descriptors (SCM_RIGHTS): the read end of the node's
 //! output pipe and a pidfd of its main process, so that the daemon can take over when the shim dies.
 //!
@@ -116,6 +116,15 @@ pub struct Credentials {
     /// Supplementary groups.
     pub groups: Vec<u32>,
 }
+
+/// What a shim in reserve may be sent in the place of its order: the descriptors that come with it (SCM_RIGHTS) are sockets, and for
+/// each a process like this one is wanted, in reserve as well. Answered with [`Twins`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TwinRequest;
+
+/// The pids of the processes that were made, in the order of their sockets; fewer than asked for when the kernel has refused one.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Twins(pub Vec<i32>);
 
 /// What a daemon asks of a shim.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -42,6 +42,12 @@ pub fn spawn_owned(spawn: impl FnOnce() -> io::Result<Child>) -> io::Result<Chil
     Ok(child)
 }
 
+/// Registers a child that somebody else has made for this process (clone(2), CLONE_PARENT). One that has ended before is an orphan
+/// until then: [`super::process::try_wait`] tells.
+pub fn own(pid: i32) {
+    owned().insert(pid);
+}
+
 /// Runs `work` while no child can be spawned: what it does to descriptors reaches no child by accident.
 pub(super) fn without_spawns<T>(work: impl FnOnce() -> T) -> T {
     let _held = owned();

@@ -33,6 +33,32 @@ fn a_start_after_a_death_takes_the_shim_in_reserve_and_another_takes_its_place()
     root.await_empty();
 }
 
+/// Where a process's stack begins (proc_pid_stat(5), field 28): each program that is loaded gets another place, a copy has its model's.
+fn stack_of(pid: i32) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+    stat.rsplit_once(')').unwrap().1.split_ascii_whitespace().nth(25).unwrap().parse().unwrap()
+}
+
+#[test]
+fn the_first_shims_of_a_daemon_are_twins_of_one_and_a_killed_one_takes_no_other_along() {
+    let nodes = ["a", "b", "c", "d", "e", "f", "g"];
+    let root = Root::new(&nodes.map(|node| fake(node, &[])));
+    root.expect_log("node=a");
+    root.up();
+    let shims = nodes.map(|node| root.shim(node));
+    assert!(shims.iter().all(|shim| process::parent(*shim) == Some(root.daemon())));
+    // one or the other may have been needed before it was there, and been started for itself
+    let mut stacks = shims.map(stack_of).to_vec();
+    stacks.sort_unstable();
+    let most = stacks.chunk_by(|a, b| a == b).map(<[u64]>::len).max().unwrap();
+    assert!(most >= 3, "{stacks:?}");
+    process::kill(shims[0], 9);
+    root.await_node("a", "ready again", |n| n["state"] == "ready" && n["incarnation"] == 2);
+    assert_eq!(nodes[1..].iter().map(|node| root.shim(node)).collect::<Vec<_>>(), shims[1..]);
+    root.down();
+    root.await_empty();
+}
+
 #[test]
 fn a_shim_in_reserve_that_was_killed_is_missed_by_nobody() {
     let root = Root::new(&[fake("a", &[])]);

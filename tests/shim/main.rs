@@ -14,15 +14,15 @@ use cdc_supervisor::{
     logs::{names, pump, writer},
     shim::{
         client::Client,
-        wire::{Report, Request, parse_exit_record, parse_launch_failure},
+        wire::{Decoder, Report, Request, TwinRequest, Twins, parse_exit_record, parse_launch_failure},
     },
-    sys::{net, process, socket},
+    sys::{children, net, process, socket},
 };
 use harness::{Node, Spawned, WAIT, gone, launch_failed, order, poll, state};
 use std::{
     fs,
     io::{Read, Write},
-    os::unix::net::UnixStream,
+    os::{fd::AsFd, unix::net::UnixStream},
     process::{Command, Stdio},
     time::{Duration, Instant},
 };
@@ -328,6 +328,72 @@ fn a_shim_in_reserve_names_its_node_on_its_command_line_once_it_has_one() {
     assert_eq!(poll(|| fs::read_link(format!("/proc/{shim}/fd/2")).ok().filter(|to| *to == errors)), errors);
     spawned.client.request(&Request::KillTree).unwrap();
     gone(&mut spawned.client);
+}
+
+/// Asks a waiting shim for so many others; their ends of the sockets and their pids.
+fn twins(asked: &mut UnixStream, many: usize) -> Vec<(UnixStream, i32)> {
+    let (near, far): (Vec<_>, Vec<_>) = (0..many).map(|_| socket::socketpair().unwrap()).unzip();
+    let far_ends: Vec<_> = far.iter().map(AsFd::as_fd).collect();
+    socket::send_with_fds(&*asked, &TwinRequest.encode(), &far_ends).unwrap();
+    drop(far);
+    asked.set_read_timeout(Some(WAIT)).unwrap();
+    let mut decoder = Decoder::default();
+    let mut buffer = [0; 256];
+    let frame = loop {
+        if let Some(frame) = decoder.next().unwrap() {
+            break frame;
+        }
+        let n = asked.read(&mut buffer).unwrap();
+        assert_ne!(n, 0, "it ended");
+        decoder.push(&buffer[..n]);
+    };
+    let pids = Twins::decode(&frame).unwrap().0;
+    pids.iter().for_each(|pid| children::own(*pid));
+    near.into_iter().map(UnixStream::from).zip(pids).collect()
+}
+
+#[test]
+fn twins_of_a_shim_in_reserve_are_the_daemons_own_children_and_stand_alone() {
+    let (near, far) = socket::socketpair().unwrap();
+    let program = std::path::Path::new(env!("CARGO_BIN_EXE_cdc-shim"));
+    let first = process::spawn_reserve_shim(program, far).unwrap();
+    let mut near = UnixStream::from(near);
+    let mut made = twins(&mut near, 3);
+    let own = i32::try_from(std::process::id()).unwrap();
+    for (_, pid) in &made {
+        assert_eq!(support::process::parent(*pid), Some(own));
+        // until it has made itself so
+        poll(|| (nix::unistd::getsid(Some(nix::unistd::Pid::from_raw(*pid))).unwrap().as_raw() == *pid).then_some(()));
+        assert!(process::command_line(*pid).ends_with(process::IN_RESERVE));
+    }
+    // The first of them becomes a node's, with an orphan in a session of its own that only a subreaper can reap.
+    let order = order("(setsid sleep 1000 &) ; exec sleep 1000");
+    let (stream, pid) = made.remove(0);
+    let mut client = Client::from_stream(stream);
+    client.launch(&order).unwrap();
+    let mut spawned = Spawned { client, shim: pid };
+    let told = state(&mut spawned.client);
+    assert_eq!(told.shim_pid, pid);
+    let name = format!("{} {} {}", program.display(), order.node, order.incarnation);
+    assert_eq!(process::command_line(pid), name);
+    poll(|| (process::children_of(pid).len() == 2).then_some(()));
+    // Whoever made it may go, and its other twins.
+    drop(near);
+    assert_eq!(poll(|| process::try_wait(first)), ExitStatus::Code(0));
+    let (stream, other) = made.remove(0);
+    drop(stream);
+    assert_eq!(poll(|| process::try_wait(other)), ExitStatus::Code(0));
+    let (stream, last) = made.remove(0);
+    assert_eq!((process::try_wait(pid), process::try_wait(last)), (None, None));
+    spawned.client.request(&Request::KillTree).unwrap();
+    gone(&mut spawned.client);
+    // a twin makes twins as well
+    let mut stream = stream;
+    let (grandchild, grandchild_pid) = twins(&mut stream, 1).remove(0);
+    assert_eq!(support::process::parent(grandchild_pid), Some(own));
+    drop((stream, grandchild));
+    assert_eq!(poll(|| process::try_wait(last)), ExitStatus::Code(0));
+    assert_eq!(poll(|| process::try_wait(grandchild_pid)), ExitStatus::Code(0));
 }
 
 #[test]

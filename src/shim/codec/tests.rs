@@ -279,6 +279,8 @@ fn samples() -> Vec<(&'static str, Vec<u8>)> {
         ("gone-code", Report::Gone(other(ExitStatus::Code(143))).encode()),
         ("gone-unknown", Report::Gone(other(ExitStatus::Unknown)).encode()),
         ("trouble", Report::Trouble("disk full".into()).encode()),
+        ("twin-request", TwinRequest.encode()),
+        ("twins", Twins(vec![4712, 4713]).encode()),
     ]
 }
 
@@ -306,6 +308,8 @@ fn frames_of_version_1_are_read_and_written_as_they_were() {
             let frame = decoder.next().unwrap().unwrap();
             let shown = match frame.kind {
                 kind::LAUNCH => LaunchOrder::decode(&frame).map(|o| format!("{o:?}")),
+                kind::TWIN_REQUEST => Ok(format!("{}", TwinRequest::is(&frame))),
+                kind::TWINS => Twins::decode(&frame).map(|t| format!("{t:?}")),
                 0x10..0x20 => Request::decode(&frame).map(|r| format!("{r:?}")),
                 _ => Report::decode(&frame).map(|r| format!("{r:?}")),
             };
