@@ -1,7 +1,7 @@
 //! The task that holds one shim: launches or adopts it, carries orders to it, reports what it says, and takes its place
 //! when it dies before its node.
 //!
-//! A little past 500 lines: with its shim and without are two halves of one run.
+//! Past 500 lines: with its shim and without are two halves of one run.
 
 use super::{
     node::Happening,
@@ -13,7 +13,11 @@ use crate::{
     base::{ExitRecord, ExitStatus, Incarnation, Layout, NodeName, Timestamp},
     logs::{pump, writer::LogWriter},
     shim::wire::{self, Decoder, Notified, Report, Request, ShimState, WireError},
-    sys::{children, clock, failpoint::fail_point, fs, process, socket},
+    sys::{
+        children, clock,
+        failpoint::{fail_io, fail_point},
+        fs, process, socket,
+    },
 };
 use nix::{
     errno::Errno,
@@ -31,7 +35,7 @@ use tokio::{
     net::UnixStream,
     sync::{mpsc, oneshot, watch},
     task::spawn_blocking,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// What a link is told to do. The same words as the shim's own requests: a link without a shim does them itself.
@@ -66,6 +70,10 @@ pub(super) struct Connection {
     decoder: Decoder,
     descriptors: Vec<OwnedFd>,
 }
+
+/// After which pause a shim is asked again that cannot be held as it is: what came with its state was cut short, or it says
+/// something that cannot be read.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a shim may take from its `Gone` until its exit. It only waits for its subscribers meanwhile.
 const SHIM_EXIT: Duration = Duration::from_secs(2);
@@ -138,7 +146,7 @@ pub(super) async fn subscribe(
             // It lives, and sent us away for others that came after us.
             Err(NoShim::Silent(_)) if tries < CROWD_TRIES => {
                 tries += 1;
-                tokio::time::sleep(CROWD_PAUSE).await;
+                sleep(CROWD_PAUSE).await;
             }
             asked => break asked?,
         }
@@ -192,8 +200,26 @@ async fn ask(
 
 impl Hold {
     fn take(state: ShimState, connection: &mut Connection) -> Self {
+        if fail_io!("link.descriptors").is_err() {
+            connection.descriptors.clear();
+        }
         let mut descriptors = connection.descriptors.drain(..);
         Self { state, pipe: descriptors.next(), pidfd: descriptors.next() }
+    }
+
+    /// Whether its place cannot be taken. A shim sends both; one that did not arrive found no free number here.
+    fn lacks(&self) -> bool {
+        self.pipe.is_none() || self.pidfd.is_none()
+    }
+
+    /// Has the shim send its descriptors again, over a connection of their own: what it has to tell goes on over the first.
+    async fn complete(&mut self, context: &LinkContext) {
+        let asked = ask(&context.layout, &context.node, context.incarnation, &Request::Subscribe).await;
+        let Ok((mut connection, Ok(Report::State(state)))) = asked else { return };
+        if state.node == context.node {
+            let Self { pipe, pidfd, .. } = Self::take(state, &mut connection);
+            (self.pipe, self.pidfd) = (self.pipe.take().or(pipe), self.pidfd.take().or(pidfd));
+        }
     }
 
     /// What the shim said of itself and its node.
@@ -295,8 +321,14 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
     // weeks later it would be another one.
     let (mut end, mut unheard) = (None, Vec::new());
     context.notified.send_replace(hold.state.notified.clone());
+    let mut ask_at = Instant::now() + ASK_AGAIN;
     loop {
         tokio::select! {
+            // Nobody else could read on what its node writes when it is killed.
+            () = sleep_until(ask_at), if hold.lacks() => {
+                hold.complete(context).await;
+                ask_at = Instant::now() + ASK_AGAIN;
+            }
             command = context.commands.recv() => match command {
                 // The dispatcher let go: the daemon ends and the node runs on.
                 None => return,
@@ -311,7 +343,7 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
                 }
             },
             // Cancel-safe: a report is only taken from the decoder when it is returned.
-            report = connection.report() => match report {
+            report = connection.report() => match readable(context, report).await {
                 Ok(Some(Report::Notified(notified))) => { context.notified.send_replace(notified); }
                 Ok(Some(Report::MainEnded(record))) => context.tell(Happening::MainEnded(record)),
                 Ok(Some(Report::Trouble(text))) => context.tell(Happening::Trouble(text)),
@@ -341,7 +373,7 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
                         if process::parent(hold.state.shim_pid).is_none() {
                             break;
                         }
-                        tokio::time::sleep(CROWD_PAUSE).await;
+                        sleep(CROWD_PAUSE).await;
                     }
                 },
             },
@@ -349,6 +381,18 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
     }
     unheard.extend(end);
     take_over(context, hold, unheard).await;
+}
+
+/// What a shim says, after a pause where that cannot be read: it says the same again to whoever asks, until it ends, and then its
+/// record tells.
+async fn readable(context: &LinkContext, report: io::Result<Option<Report>>) -> io::Result<Option<Report>> {
+    if let Err(e) = &report
+        && e.kind() == io::ErrorKind::InvalidData
+    {
+        tracing::debug!(node = %context.node, "its shim says what cannot be read: {e}");
+        sleep(ASK_AGAIN).await;
+    }
+    report
 }
 
 /// The shim died first: read the node's pipe, wait for its end, carry out stop orders ourselves.
@@ -362,7 +406,9 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
         let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
         let _ = spawn_blocking(move || orphan::remove_tree(&layout, &node, cgroup.as_deref())).await;
         all_written(context, output).await;
-        return context.tell(Happening::Gone { record, shim_lost: true });
+        context.tell(Happening::Trouble("its shim was killed after it had written down how the node ended".into()));
+        // The node ended first, so that end is why it is over.
+        return context.tell(Happening::Gone { record, shim_lost: false });
     }
     context.tell(Happening::ShimLost(context.incarnation));
     let mut signals = Vec::new();
@@ -504,7 +550,7 @@ async fn main_end(state: ShimState, pidfd: Option<OwnedFd>) -> ExitStatus {
         let _ = end.await;
     }
     while process::is_same_alive(&state.process) {
-        tokio::time::sleep(LOOK).await;
+        sleep(LOOK).await;
     }
     spawn_blocking(move || children::status_of_orphan(state.process.pid))
         .await
@@ -537,3 +583,6 @@ pub(super) fn unseen_end(incarnation: Incarnation, pid: i32, started_at: Timesta
         signals_sent: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;

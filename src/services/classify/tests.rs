@@ -101,8 +101,13 @@ fn a_signal_from_outside_is_told_from_an_ordered_one() {
 }
 
 #[test]
-fn a_commands_own_code_above_128_is_its_own() {
-    assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Code(143)), "", false), Cause::Crashed);
+fn a_commands_code_above_128_is_its_own_but_those_of_int_and_term() {
+    for (code, signal) in [(130, 2), (143, 15)] {
+        let status = ExitStatus::Code(code);
+        assert_eq!(cause(NodeKind::Command, &record(status), "", false), Cause::KilledByOther, "{code}");
+        assert_eq!(cause(NodeKind::Command, &sent(status, &[signal]), "", false), Cause::KilledByOrder, "{code}");
+    }
+    assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Code(129)), "", false), Cause::Crashed);
     assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Code(255)), "", false), Cause::Crashed);
 }
 
@@ -112,6 +117,25 @@ fn a_crash_of_the_jvm_is_no_kill() {
     let ended =
         classify(BROKER, &record(ExitStatus::Signal(6)), starting("#  SIGBUS (0x7) at pc=0x0"), false, &jvm_stop());
     assert!(ended.note.unwrap().contains("class-data"));
+}
+
+#[test]
+fn a_signal_that_follows_from_what_it_did_itself_is_no_kill_from_outside() {
+    // PIPE, ALRM, VTALRM, PROF, IO
+    for signal in [13, 14, 26, 27, 29] {
+        let status = ExitStatus::Signal(signal);
+        assert_eq!(cause(NodeKind::Command, &record(status), "", false), Cause::Crashed, "{signal}");
+        let (meaning, remedy) = by_signal(status).unwrap();
+        assert!(!meaning.is_empty() && !remedy.is_empty(), "{signal}");
+        assert_eq!(cause(NodeKind::Command, &sent(status, &[signal]), "", false), Cause::KilledByOrder, "{signal}");
+        let full = "OSError: [Errno 28] No space left on device";
+        assert_eq!(cause(NodeKind::Command, &record(status), full, false), Cause::DiskFull, "its log is asked");
+    }
+    // HUP, INT, USR1
+    for signal in [1, 2, 10] {
+        assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Signal(signal)), "", false), Cause::KilledByOther);
+        assert_eq!(by_signal(ExitStatus::Signal(signal)), None);
+    }
 }
 
 #[test]
@@ -141,6 +165,22 @@ fn what_only_a_start_ends_of_does_not_explain_the_end_of_a_run_that_has_served()
     let code = record(ExitStatus::Code(4));
     assert_eq!(judged(NodeKind::Zookeeper, &code, "", true).cause, Cause::Crashed);
     assert_eq!(judged(NodeKind::Zookeeper, &code, "", false).cause, Cause::PortTaken);
+}
+
+#[test]
+fn a_connect_that_was_warned_of_something_and_finds_no_brokers_is_started_again() {
+    let end = "[2026-11-27 01:02:09,001] ERROR Stopping due to error (org.apache.kafka.connect.cli.AbstractConnectCli:100)\n\
+               org.apache.kafka.connect.errors.ConnectException: Failed to connect to and describe Kafka cluster. Check worker's \
+               broker connection and security properties.\n\tat org.apache.kafka.connect.runtime.WorkerConfig.lookup(WorkerConfig.java:1)";
+    for warned in [
+        "[2026-11-27 01:02:03,456] WARN could not scan it (org.apache.kafka.connect.runtime.isolation.PluginUtils:1)\n\
+         java.nio.file.AccessDeniedException: /usr/share/java/x",
+        "[2026-11-27 01:02:03,456] WARN no key: /etc/k.pem (Permission denied) (x.y.Z:1)",
+        "[2026-11-27 01:02:03,456] WARN ignored (x.y.Z:1)\norg.apache.kafka.common.config.ConfigException: Unknown value abc",
+    ] {
+        let lines = format!("{warned}\n{end}");
+        assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Code(1)), &lines, false), Cause::Crashed, "{warned}");
+    }
 }
 
 #[test]
