@@ -276,6 +276,11 @@ install_all() {
   ! is_packaged || fail 8 "it was installed as a package" "dpkg -i of a newer package; or remove that one first"
   check_machine
   [ -z "$bundle" ] || [ -f "$bundle" ] || fail 2 "$bundle is no file"
+  # the unit's user reads it later, and not from the directory where somebody types this
+  case $bundle in
+    '' | /*) ;;
+    *) bundle=$PWD/$bundle ;;
+  esac
   [ -z "$bundle" ] || [ -n "$proof" ] || fail 2 "nothing proves that $bundle is the bundle that was made" \
     "--sha256 and the digest that \`bundle create\` printed; --accept-unpinned takes the file as it is"
   alone

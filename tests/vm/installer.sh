@@ -212,7 +212,8 @@ every() { # FLOW LOWER COMMAND...: whole once, then killed before each command a
   done <"$seen/$flow.trace"
   saw "$flow.rounds" $at
 }
-every first '' "$(install_of now)" --bundle $bundle --sha256 "$proof"
+# as people type it, beside the bundle
+every first '' env -C "${bundle%/*}" "$(install_of now)" --bundle "${bundle##*/}" --sha256 "$proof"
 every upgrade $below/first "$(install_of later)"
 every uninstall $below/first "$(install_of now)" uninstall
 every purge $below/first "$(install_of now)" uninstall --purge --confirm /var/lib/cdc-supervisor
