@@ -223,6 +223,25 @@ fn root_and_data_elsewhere_are_refused_with_the_line_that_is_missing_and_run_wit
 }
 
 #[test]
+fn what_runs_stays_open_to_the_units_when_an_upgrade_finds_another_root_in_the_file() {
+    let guest =
+        or_skip!(programs(), "what_runs_stays_open_to_the_units_when_an_upgrade_finds_another_root_in_the_file");
+    ended(guest, "edited-install", 0, &["installed already"]);
+    ended(guest, "edited-paths", 0, &["ReadWritePaths=-/data/cdc\nReadWritePaths=-/srv/zk"]);
+    same_processes(&guest.json("elsewhere"), &guest.json("edited"));
+    let (before, after) = (guest.json("elsewhere"), guest.json("edited"));
+    assert_eq!(node(&before, "zookeeper")["pid"], node(&after, "zookeeper")["pid"], "{after}\n{}", guest.journal());
+    // when nothing runs any more the file alone counts
+    ended(
+        guest,
+        "edited-later",
+        0,
+        &["removed  /etc/systemd/system/cdc-supervisor.service.d/zz-cdc-supervisor-paths.conf"],
+    );
+    assert_eq!(guest.saw("edited-later.drop-ins"), "");
+}
+
+#[test]
 fn a_disk_with_data_that_is_mounted_late_is_waited_for() {
     let guest = or_skip!(programs(), "a_disk_with_data_that_is_mounted_late_is_waited_for");
     ended(guest, "late-disk-install", 0, &[]);

@@ -221,6 +221,19 @@ status elsewhere
 saw elsewhere.theirs "$(not_theirs /data/cdc)" "$(not_theirs /srv/zk)"
 saw elsewhere.files "$(ls -A /srv/zk)"
 ran elsewhere-whole cdc-supervisor doctor --json
+# the file is changed for a later window, and an upgrade comes before that
+configure '' '[zookeeper]'
+ran edited-install $share/packed/now/dist/install.sh
+ran edited-paths cdc-supervisor unit-paths
+before=$(main_pid)
+kill -9 "$before"
+await "a daemon after a crash with another root in its file" replaced
+await "zookeeper is ready with another root in its file" is zookeeper .state ready
+status edited
+incarnation=$(node zookeeper .incarnation)
+kill -9 "$(node zookeeper .pid)"
+again() { is zookeeper .incarnation $((incarnation + 1)) && is zookeeper .state ready; }
+await "zookeeper is back with another root in its file" again
 overrule RestartSec=60
 kill -9 "$(main_pid)"
 await "the unit waits for its restart" waits
@@ -228,6 +241,10 @@ saw elsewhere.nodes "$(pgrep -u cdc-supervisor -c fake-daemon)"
 ran elsewhere-stop systemctl stop "$unit"
 saw elsewhere.left "$(of_user)"
 overrule
+ran edited-later $share/packed/now/dist/install.sh
+saw edited-later.drop-ins "$(find /etc/systemd/system -path '*cdc-supervisor*' -name 'zz-*')"
+configure 'root = "/data/cdc"' '[zookeeper]
+data_dir = "/srv/zk"'
 ran uninstall /usr/lib/cdc-supervisor/install.sh uninstall
 saw uninstall.drop-ins "$(find /etc/systemd/system -path '*cdc-supervisor*' -type f)"
 
