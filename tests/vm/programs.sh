@@ -267,6 +267,12 @@ systemctl daemon-reload
 ran late-disk-uninstall /usr/lib/cdc-supervisor/install.sh uninstall
 
 step "install.sh's purge, with the root elsewhere"
+links() { # the root's, to other disks
+  install -d -o cdc-supervisor -g cdc-supervisor /srv/copies /srv/copies/2026 /srv/linked /data/cdc/nodes/mysql
+  ln -sfn /srv/copies /data/cdc/snapshots
+  ln -sfn /srv/linked /data/cdc/nodes/mysql/data
+  ln -sfn nodes /data/cdc/within
+}
 typed() { # NAME WORDS: the purge, and somebody types this at a terminal
   echo "$2" | timeout $longest script -qec '/usr/lib/cdc-supervisor/install.sh uninstall --purge' /dev/null >"$seen/$1.text" 2>&1
   saw "$1.rc" $?
@@ -277,10 +283,12 @@ maven() { # what it leaves
 }
 ran again $share/packed/now/dist/install.sh
 maven
+links
 typed purge-wrong $root
 saw purge-wrong.there "$(there)"
 typed purge /data/cdc
 saw purge.there "$(there)"
+saw purge.copies "$(ls /srv/copies)"
 
 step "a purge of a root that is a link, that is a mount point, that lies right below /"
 left() { find "$@" $etc /usr/bin/cdc-supervisor -maxdepth 0 2>/dev/null | paste -sd' ' -; }
@@ -319,6 +327,7 @@ begin() { # data elsewhere, and a configuration that says so
   configure 'root = "/data/cdc"' '[zookeeper]
 data_dir = "/srv/zk"'
   maven
+  links
 }
 rm -rf $root
 begin
