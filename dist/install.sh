@@ -77,7 +77,7 @@ uninstall() {
   if [ $purge = yes ] && [ -z "$text" ]; then
     [ -t 0 ] || fail 8 "--purge deletes $data with all data, and nobody is there to confirm it" "--confirm $data"
     printf 'This deletes %s with all data, and %s. Type the path to go on: ' "$data" "$etc"
-    read -r text
+    read -r text || echo # Ctrl-D: nothing was typed, which is refused below
   fi
   [ $purge = no ] || [ "$text" = "$data" ] || fail 8 "\"$text\" is not $data: nothing was done"
   if [ $installed = yes ]; then

@@ -261,6 +261,7 @@ fn install_purges_the_root_that_is_typed_and_names_what_lies_elsewhere() {
         8,
         &["Type the path to go on: ", &format!("\"{root}\" is not /data/cdc: nothing was done")],
     );
+    ended(guest, "purge-ended", 8, &["Type the path to go on: ", "\"\" is not /data/cdc: nothing was done"]);
     assert_eq!(
         guest.saw("purge-wrong.there"),
         format!("/data/cdc /etc/cdc-supervisor /srv/zk {root} {root}/artifacts/home")

@@ -286,6 +286,8 @@ maven
 links
 typed purge-wrong $root
 saw purge-wrong.there "$(there)"
+printf '\004' | timeout $longest script -qec '/usr/lib/cdc-supervisor/install.sh uninstall --purge' /dev/null >"$seen/purge-ended.text" 2>&1
+saw purge-ended.rc $?
 typed purge /data/cdc
 saw purge.there "$(there)"
 saw purge.copies "$(ls /srv/copies)"
