@@ -300,3 +300,14 @@ fn what_is_left_of_a_stop_is_stopped_in_order_however_long_its_graces_are() {
         stopped(guest, name, &["stubborn", "calm"]);
     }
 }
+
+#[test]
+fn a_configuration_that_lies_in_the_top_directory_is_nobodys() {
+    let guest = or_skip!(crate::guest(), "a_configuration_that_lies_in_the_top_directory_is_nobodys");
+    for name in ["stray", "stray-reload", "stray-stop"] {
+        let text = guest.saw(&format!("{name}.text"));
+        assert_eq!(guest.saw(&format!("{name}.rc")), "0", "{name}: {text}\n{}", guest.journal());
+    }
+    assert_eq!(node(&guest.json("stray"), "calm")["state"], "ready", "{}", guest.journal());
+    assert_eq!((guest.saw("stray.failed"), guest.saw("stray.left")), (String::new(), String::new()));
+}

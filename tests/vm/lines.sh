@@ -59,6 +59,20 @@ for one in main fetch nodes; do
   systemd-analyze security --no-pager --json=short "${of/-main/}" >"$seen/security-$one.json" 2>&1
 done
 
+step "a configuration in /"
+echo 'nonsense = "here"' >/supervisor.toml
+ran stray systemctl start "$unit"
+(cd /var/tmp && status stray)
+saw stray.failed "$(systemctl --failed --no-legend --plain 'cdc-supervisor*')"
+ran stray-reload systemctl reload "$unit"
+overrule RestartSec=60
+kill -9 "$(main_pid)"
+await "the unit waits for its restart with a configuration in /" waits
+ran stray-stop systemctl stop "$unit"
+saw stray.left "$(of_user)"
+rm /supervisor.toml
+overrule
+
 step "which exit codes are tried again"
 ends() { # UNIT CODE: what the unit is after its program has ended with it
   echo "$2" >/run/code
