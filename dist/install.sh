@@ -175,6 +175,11 @@ check_machine() { # of the tree, against this machine
   [ "$(printf '%s\n' "$glibc" "$have" | sort -V | tail -1)" = "$have" ] ||
     fail 4 "the programs need a GNU C library of $glibc or newer, this system has $have" \
       "build the tree on a system as old as this one"
+  # `sh install.sh` starts there as well, the programs do not
+  case ,$(findmnt -no OPTIONS -T "$release" 2>/dev/null), in
+    *,noexec,*) fail 4 "$release lies on a file system from which no program may be started (noexec)" \
+      "copy the tree to another one: cp -r $release /var/tmp/" ;;
+  esac
   "$release/bin/cdc-supervisor" --version >/dev/null || fail 4 "$release/bin/cdc-supervisor does not run here" \
     "make the tree on a machine and a system like this one: dist/release.sh DIR"
 }

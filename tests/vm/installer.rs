@@ -74,6 +74,7 @@ fn what_install_refuses_is_told_with_a_remedy_and_nothing_is_written() {
         ("busless", "there is no system bus"),
         ("machine", "the programs are for riscv64, this machine is "),
         ("foreign", "bin/cdc-supervisor does not run here"),
+        ("noexec", "/mnt/noexec lies on a file system from which no program may be started (noexec)"),
         ("hybrid", "/sys/fs/cgroup is tmpfs"),
         ("room", "/usr has 4 MB free"),
         ("bundle-room", "/var/lib has 1 MB free"),
