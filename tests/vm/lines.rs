@@ -311,3 +311,16 @@ fn a_configuration_that_lies_in_the_top_directory_is_nobodys() {
     assert_eq!(node(&guest.json("stray"), "calm")["state"], "ready", "{}", guest.journal());
     assert_eq!((guest.saw("stray.failed"), guest.saw("stray.left")), (String::new(), String::new()));
 }
+
+#[test]
+fn what_systemctl_kill_ends_comes_back_with_incidents_or_stays_down_as_after_a_stop() {
+    const TEST: &str = "what_systemctl_kill_ends_comes_back_with_incidents_or_stays_down_as_after_a_stop";
+    let guest = or_skip!(crate::guest(), TEST);
+    let (before, after) = (guest.json("kill-before"), guest.json("kill-after"));
+    let was = &node(&before, "calm")["incarnation"];
+    let list: Value = serde_json::from_str(&guest.saw("kill-incidents.text")).unwrap();
+    let told = list["incidents"].as_array().unwrap().iter().any(|one| one["incarnation"] == *was);
+    assert!(told, "{list}");
+    assert_ne!(node(&before, "calm")["pid"], node(&after, "calm")["pid"], "{after}");
+    assert_eq!((guest.saw("kill.state"), guest.saw("kill.left")), ("inactive".into(), String::new()));
+}

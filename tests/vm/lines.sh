@@ -73,6 +73,22 @@ saw stray.left "$(of_user)"
 rm /supervisor.toml
 overrule
 
+step "systemctl kill"
+systemctl start "$unit"
+status kill-before
+incarnation=$(node calm .incarnation)
+systemctl kill -s KILL "$unit"
+anew() { is calm .incarnation $((incarnation + 1)) && is calm .state ready && active; }
+await "calm is back after systemctl kill -s KILL" anew
+status kill-after
+ran kill-incidents cdc-supervisor incidents --json calm
+systemctl kill "$unit"
+at_rest() { [ "$(state)" = inactive ]; }
+await "the unit is at rest after systemctl kill" at_rest
+sleep 1 # RestartSec is 0.2 s: a restart would have come
+saw kill.state "$(state)"
+saw kill.left "$(of_user)"
+
 step "which exit codes are tried again"
 ends() { # UNIT CODE: what the unit is after its program has ended with it
   echo "$2" >/run/code
