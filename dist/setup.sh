@@ -90,6 +90,11 @@ data_root() { # the root that the unit's configuration names, as the program rea
   [ -n "$found" ] || found=$(sed -n 's/^root *= *"\(\/[^"]*\)".*/\1/p' "$config" 2>/dev/null | head -1)
   printf '%s\n' "${found:-$state}"
 }
+named_in() { # FILE KEYS: the paths that it gives to these keys, in each way that TOML has for it, one a line
+  grep -v '^[[:space:]]*#' "$1" 2>/dev/null |
+    grep -oE "(^|[[:space:].{,\"'])($2)[\"']?[[:space:]]*=[[:space:]]*(\"/[^\"]*\"|'/[^']*')" |
+    sed -n "s/^[^=]*=[[:space:]]*[\"']\(.*\)[\"']\$/\1/p" || true
+}
 linked() { # ROOT: the directories elsewhere to which links in it lead: snapshots, the store, nodes and their data
   real=$(realpath -m -- "$1")
   for link in "$1"/* "$1"/nodes/* "$1"/nodes/*/*; do
@@ -105,7 +110,7 @@ places() { # where data lie: the root that is served, what else the configuratio
   # dpkg takes the configuration before it asks for the purge (deb-postrm(5)): then as it was when the package was removed
   [ -e "$config" ] || [ ! -s "$etc/places" ] || { cat "$etc/places"; return; }
   data_root
-  sed -n 's/^\(root\|data_dir\|store\|files\) *= *"\(\/[^"]*\)".*/\2/p' "$config" 2>/dev/null || true
+  named_in "$config" 'root|data_dir|store|files'
   linked "$(data_root)"
 }
 node_pids() { # NAME PID of every node, from the daemon

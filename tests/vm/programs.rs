@@ -300,10 +300,10 @@ fn a_purge_of_the_package_names_every_place_with_data_wherever_the_root_lies() {
     ended(guest, "deb", 0, &[]);
     ended(guest, "deb-remove", 0, &[]);
     let root = "/var/lib/cdc-supervisor";
-    let places = ["/data/cdc", "/srv/zk", "/srv/copies", "/srv/linked", root].map(|place| format!("kept       {place}, with what is in it"));
+    let places = ["/data/cdc", "/srv/sql", "/srv/zk", "/srv/copies", "/srv/linked", root].map(|place| format!("kept       {place}, with what is in it"));
     ended(guest, "deb-purge", 0, &places.each_ref().map(String::as_str));
     assert_eq!(guest.saw("deb-purge.there"), format!("/data/cdc /srv/zk {root} {root}/artifacts/home"));
     ended(guest, "deb-anew", 0, &[]);
-    ended(guest, "deb-purge-data", 0, &["kept       /srv/zk /srv/copies /srv/linked (named in the configuration, or a link"]);
+    ended(guest, "deb-purge-data", 0, &["kept       /srv/sql /srv/zk /srv/copies /srv/linked (named in the configuration, or a link"]);
     assert_eq!(guest.saw("deb-purge-data.there"), "/srv/zk", "{}", guest.saw("deb-purge-data.text"));
 }

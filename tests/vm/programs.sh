@@ -323,11 +323,12 @@ rm -rf /one $etc
 
 step "the package's purge, with the root elsewhere"
 package=$(echo $share/packed/cdc-supervisor_*.deb)
-begin() { # data elsewhere, and a configuration that says so
-  install -d -o cdc-supervisor -g cdc-supervisor /data/cdc/state /data/cdc/nodes
+begin() { # data elsewhere, and a configuration that says so, in several ways
+  install -d -o cdc-supervisor -g cdc-supervisor /data/cdc/state /data/cdc/nodes /srv/sql
   mkdir -p $etc
-  configure 'root = "/data/cdc"' '[zookeeper]
-data_dir = "/srv/zk"'
+  configure "root = \"/data/cdc\"
+mysql.data_dir = '/srv/sql'" '[zookeeper]
+  data_dir = "/srv/zk"'
   maven
   links
 }
