@@ -185,16 +185,18 @@ check_machine() { # of the tree, against this machine
 }
 
 check_room() {
-  need=$(($(du -sk "$release" | cut -f1) * 2 + 10240))
-  free=$(df -Pk /usr | awk 'NR == 2 { print $4 }')
-  [ "$free" -ge "$need" ] || fail 4 "/usr has $((free / 1024)) MB free, $((need / 1024)) MB are needed" \
-    "make room: \`du -xh -d 2 /usr | sort -h\` shows what takes it"
+  has_room /usr $(($(du -sk "$release" | cut -f1) * 2 + 10240)) ''
   [ -n "$bundle" ] || return 0
-  need=$(($(du -Lsk "$bundle" | cut -f1) * 4)) # unpacked, and once more while it is compared
-  free=$(df -Pk /var/lib | awk 'NR == 2 { print $4 }')
-  [ "$free" -ge "$need" ] ||
-    fail 4 "/var/lib has $((free / 1024)) MB free, $((need / 1024)) MB are needed for the programs in $bundle" \
-      "make room: \`du -xh -d 2 /var | sort -h\` shows what takes it"
+  store=$(named_in "$config" store | head -1)
+  # unpacked, and once more while it is compared
+  has_room "${store:-$(data_root)/artifacts}" $(($(du -Lsk "$bundle" | cut -f1) * 4)) " for the programs in $bundle"
+}
+has_room() { # PLACE KB WHAT: where it is, or will be made
+  place=$(realpath -m -- "$1")
+  while [ ! -d "$place" ]; do place=$(dirname -- "$place"); done
+  free=$(df -Pk "$place" | awk 'NR == 2 { print $4 }')
+  [ "$free" -ge "$2" ] || fail 4 "$place has $((free / 1024)) MB free, $(($2 / 1024)) MB are needed$3" \
+    "make room: \`du -xh -d 2 $place | sort -h\` shows what takes it"
 }
 
 sum() { sha256sum "$1" | cut -d' ' -f1; }

@@ -184,6 +184,13 @@ mount -t tmpfs -o size=1M none /var/lib
 head -c 1M /dev/zero >/mnt/large.bundle
 refused bundle-room "$(install_of now)" --bundle /mnt/large.bundle --accept-unpinned
 umount /var/lib
+lay
+mkdir -p /etc/cdc-supervisor /mnt/small
+mount -t tmpfs -o size=1M none /mnt/small
+printf '[artifacts]\nstore = "/mnt/small/of/programs"\n' >/etc/cdc-supervisor/supervisor.toml
+listing >$seen/store-room.before
+refused store-room "$(install_of now)" --bundle /mnt/large.bundle --accept-unpinned
+umount /mnt/small
 
 every() { # FLOW LOWER COMMAND...: whole once, then killed before each command and done again, and then once more
   local flow=$1 lower=$2 at=0 line
