@@ -314,8 +314,8 @@ fn a_configuration_that_lies_in_the_top_directory_is_nobodys() {
 
 #[test]
 fn what_systemctl_kill_ends_comes_back_with_incidents_or_stays_down_as_after_a_stop() {
-    const TEST: &str = "what_systemctl_kill_ends_comes_back_with_incidents_or_stays_down_as_after_a_stop";
-    let guest = or_skip!(crate::guest(), TEST);
+    let guest =
+        or_skip!(crate::guest(), "what_systemctl_kill_ends_comes_back_with_incidents_or_stays_down_as_after_a_stop");
     let (before, after) = (guest.json("kill-before"), guest.json("kill-after"));
     let was = &node(&before, "calm")["incarnation"];
     let list: Value = serde_json::from_str(&guest.saw("kill-incidents.text")).unwrap();

@@ -267,11 +267,21 @@ fn install_purges_the_root_that_is_typed_and_names_what_lies_elsewhere() {
         format!("/data/cdc /etc/cdc-supervisor /srv/zk {root} {root}/artifacts/home")
     );
     let kept = format!("{root}, which is not the root that was named");
-    ended(guest, "purge", 0, &["purged     /data/cdc and /etc/cdc-supervisor", "kept       /srv/zk /srv/copies", &kept]);
+    ended(
+        guest,
+        "purge",
+        0,
+        &["purged     /data/cdc and /etc/cdc-supervisor", "kept       /srv/zk /srv/copies", &kept],
+    );
     // the root of an earlier configuration lies there, which nobody has named; Maven's files are gone
     assert_eq!(guest.saw("purge.there"), format!("/srv/zk {root}"));
     // copies with all data and their passwords: what a link of the root led to is not left without a word
-    ended(guest, "purge", 0, &["/srv/zk /srv/copies /srv/linked (named in the configuration, or a link in /data/cdc led"]);
+    ended(
+        guest,
+        "purge",
+        0,
+        &["/srv/zk /srv/copies /srv/linked (named in the configuration, or a link in /data/cdc led"],
+    );
     assert_eq!(guest.saw("purge.copies"), "2026");
 }
 
@@ -300,10 +310,16 @@ fn a_purge_of_the_package_names_every_place_with_data_wherever_the_root_lies() {
     ended(guest, "deb", 0, &[]);
     ended(guest, "deb-remove", 0, &[]);
     let root = "/var/lib/cdc-supervisor";
-    let places = ["/data/cdc", "/srv/sql", "/srv/zk", "/srv/copies", "/srv/linked", root].map(|place| format!("kept       {place}, with what is in it"));
+    let places = ["/data/cdc", "/srv/sql", "/srv/zk", "/srv/copies", "/srv/linked", root]
+        .map(|place| format!("kept       {place}, with what is in it"));
     ended(guest, "deb-purge", 0, &places.each_ref().map(String::as_str));
     assert_eq!(guest.saw("deb-purge.there"), format!("/data/cdc /srv/zk {root} {root}/artifacts/home"));
     ended(guest, "deb-anew", 0, &[]);
-    ended(guest, "deb-purge-data", 0, &["kept       /srv/sql /srv/zk /srv/copies /srv/linked (named in the configuration, or a link"]);
+    ended(
+        guest,
+        "deb-purge-data",
+        0,
+        &["kept       /srv/sql /srv/zk /srv/copies /srv/linked (named in the configuration, or a link"],
+    );
     assert_eq!(guest.saw("deb-purge-data.there"), "/srv/zk", "{}", guest.saw("deb-purge-data.text"));
 }
