@@ -77,7 +77,7 @@ uninstall() {
   if [ $purge = yes ] && [ -z "$text" ]; then
     [ -t 0 ] || fail 8 "--purge deletes $data with all data, and nobody is there to confirm it" "--confirm $data"
     printf 'This deletes %s with all data, and %s. Type the path to go on: ' "$data" "$etc"
-    read -r text
+    read -r text || echo # Ctrl-D: nothing was typed, which is refused below
   fi
   [ $purge = no ] || [ "$text" = "$data" ] || fail 8 "\"$text\" is not $data: nothing was done"
   if [ $installed = yes ]; then
@@ -175,21 +175,28 @@ check_machine() { # of the tree, against this machine
   [ "$(printf '%s\n' "$glibc" "$have" | sort -V | tail -1)" = "$have" ] ||
     fail 4 "the programs need a GNU C library of $glibc or newer, this system has $have" \
       "build the tree on a system as old as this one"
+  # `sh install.sh` starts there as well, the programs do not
+  case ,$(findmnt -no OPTIONS -T "$release" 2>/dev/null), in
+    *,noexec,*) fail 4 "$release lies on a file system from which no program may be started (noexec)" \
+      "copy the tree to another one: cp -r $release /var/tmp/" ;;
+  esac
   "$release/bin/cdc-supervisor" --version >/dev/null || fail 4 "$release/bin/cdc-supervisor does not run here" \
     "make the tree on a machine and a system like this one: dist/release.sh DIR"
 }
 
 check_room() {
-  need=$(($(du -sk "$release" | cut -f1) * 2 + 10240))
-  free=$(df -Pk /usr | awk 'NR == 2 { print $4 }')
-  [ "$free" -ge "$need" ] || fail 4 "/usr has $((free / 1024)) MB free, $((need / 1024)) MB are needed" \
-    "make room: \`du -xh -d 2 /usr | sort -h\` shows what takes it"
+  has_room /usr $(($(du -sk "$release" | cut -f1) * 2 + 10240)) ''
   [ -n "$bundle" ] || return 0
-  need=$(($(du -Lsk "$bundle" | cut -f1) * 4)) # unpacked, and once more while it is compared
-  free=$(df -Pk /var/lib | awk 'NR == 2 { print $4 }')
-  [ "$free" -ge "$need" ] ||
-    fail 4 "/var/lib has $((free / 1024)) MB free, $((need / 1024)) MB are needed for the programs in $bundle" \
-      "make room: \`du -xh -d 2 /var | sort -h\` shows what takes it"
+  store=$(named_in "$config" store | head -1)
+  # unpacked, and once more while it is compared
+  has_room "${store:-$(data_root)/artifacts}" $(($(du -Lsk "$bundle" | cut -f1) * 4)) " for the programs in $bundle"
+}
+has_room() { # PLACE KB WHAT: where it is, or will be made
+  place=$(realpath -m -- "$1")
+  while [ ! -d "$place" ]; do place=$(dirname -- "$place"); done
+  free=$(df -Pk "$place" | awk 'NR == 2 { print $4 }')
+  [ "$free" -ge "$2" ] || fail 4 "$place has $((free / 1024)) MB free, $(($2 / 1024)) MB are needed$3" \
+    "make room: \`du -xh -d 2 $place | sort -h\` shows what takes it"
 }
 
 sum() { sha256sum "$1" | cut -d' ' -f1; }
@@ -276,6 +283,11 @@ install_all() {
   ! is_packaged || fail 8 "it was installed as a package" "dpkg -i of a newer package; or remove that one first"
   check_machine
   [ -z "$bundle" ] || [ -f "$bundle" ] || fail 2 "$bundle is no file"
+  # the unit's user reads it later, and not from the directory where somebody types this
+  case $bundle in
+    '' | /*) ;;
+    *) bundle=$PWD/$bundle ;;
+  esac
   [ -z "$bundle" ] || [ -n "$proof" ] || fail 2 "nothing proves that $bundle is the bundle that was made" \
     "--sha256 and the digest that \`bundle create\` printed; --accept-unpinned takes the file as it is"
   alone

@@ -90,11 +90,28 @@ data_root() { # the root that the unit's configuration names, as the program rea
   [ -n "$found" ] || found=$(sed -n 's/^root *= *"\(\/[^"]*\)".*/\1/p' "$config" 2>/dev/null | head -1)
   printf '%s\n' "${found:-$state}"
 }
-places() { # where data lie: the root that is served, and what else the configuration names, one a line
+named_in() { # FILE KEYS: the paths that it gives to these keys, in each way that TOML has for it, one a line
+  grep -v '^[[:space:]]*#' "$1" 2>/dev/null |
+    grep -oE "(^|[[:space:].{,\"'])($2)[\"']?[[:space:]]*=[[:space:]]*(\"/[^\"]*\"|'/[^']*')" |
+    sed -n "s/^[^=]*=[[:space:]]*[\"']\(.*\)[\"']\$/\1/p" || true
+}
+linked() { # ROOT: the directories elsewhere to which links in it lead: snapshots, the store, nodes and their data
+  real=$(realpath -m -- "$1")
+  for link in "$1"/* "$1"/nodes/* "$1"/nodes/*/*; do
+    [ -L "$link" ] && [ -d "$link" ] || continue
+    target=$(realpath -- "$link")
+    case $target/ in
+      "$real"/*) ;;
+      *) printf '%s\n' "$target" ;;
+    esac
+  done
+}
+places() { # where data lie: the root that is served, what else the configuration names, and where links lead, one a line
   # dpkg takes the configuration before it asks for the purge (deb-postrm(5)): then as it was when the package was removed
   [ -e "$config" ] || [ ! -s "$etc/places" ] || { cat "$etc/places"; return; }
   data_root
-  sed -n 's/^\(root\|data_dir\|store\|files\) *= *"\(\/[^"]*\)".*/\2/p' "$config" 2>/dev/null || true
+  named_in "$config" 'root|data_dir|store|files'
+  linked "$(data_root)"
 }
 node_pids() { # NAME PID of every node, from the daemon
   cdc-supervisor --config "$config" status --json | tr '{' '\n' |
@@ -237,13 +254,13 @@ wipe() { # DIR: what is in it, where a link leads too, and then it; a mount poin
 }
 purge_data() { # ROOT [PLACES]: configuration, programs, data, logs, secrets. PLACES: `places` while nodes ran
   check_purge "$1"
-  named=${2-$(places)}
+  named=$(printf '%s\n' "${2-$(places)}"; linked "$1")
   ran=$(cat "$state/served-root" 2>/dev/null) || ran=$1
   wipe "$1"
   elsewhere=$(printf '%s\n' "$named" | awk '!told[$0]++' | while read -r place; do
     [ "$place" = "$1" ] || [ ! -e "$place" ] || echo "$place"
   done | paste -sd' ' -)
-  [ -z "$elsewhere" ] || say kept "$elsewhere (named in the configuration)"
+  [ -z "$elsewhere" ] || say kept "$elsewhere (named in the configuration, or a link in $1 led there)"
   case " $elsewhere $1 " in
     *" $ran "*) ;;
     *) [ ! -d "$ran" ] || say kept "$ran (the root of what ran last)"

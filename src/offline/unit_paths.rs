@@ -1,9 +1,13 @@
 //! Where the units may write: the drop-in that a configuration needs whose root, data, store or snapshots lie elsewhere than
-//! below the system's root (`ProtectSystem=strict` makes everything else read-only).
+//! below the system's root (`ProtectSystem=strict` makes everything else read-only), and what runs by an earlier one.
 
-use super::unit::{self, Said};
+use super::{
+    plan, served, status,
+    unit::{self, Said},
+};
 pub use crate::sys::error::SysError;
 use crate::{
+    base::Layout,
     config::{Plan, SYSTEM_ROOT},
     sys::{
         command::{Cancel, Command},
@@ -25,8 +29,7 @@ const FILE: &str = "zz-cdc-supervisor-paths.conf";
 /// Where an administrator's drop-ins are (systemd.unit(5)).
 const PLACE: &str = "/etc/systemd/system";
 
-const HEAD: &str =
-    "# Written by `cdc-supervisor unit-paths --write`, from the configuration: run it again after a change.\n";
+const HEAD: &str = "# Written by `cdc-supervisor unit-paths --write`, from the configuration and what runs: run it again after a change.\n";
 
 /// Directories that others use as well: below them only what is ours is opened.
 const SHARED: [&str; 17] = [
@@ -73,12 +76,41 @@ pub fn outside(plan: &Plan) -> Vec<PathBuf> {
         paths.push(store);
     }
     paths.extend(leads_to(&layout.snapshots()));
+    paths.retain(|path| !path.starts_with(SYSTEM_ROOT));
+    outermost(paths)
+}
+
+/// Sorted, without those that lie below another.
+fn outermost(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
     paths.sort();
     paths.dedup();
     let all = paths.clone();
-    let below_another = |path: &Path| all.iter().any(|other| other != path && path.starts_with(other));
-    paths.retain(|path| !path.starts_with(SYSTEM_ROOT) && !below_another(path));
+    paths.retain(|path| !all.iter().any(|other| other != path && path.starts_with(other)));
     paths
+}
+
+/// What the units must be able to write, and what must be mounted before they start: by the configuration, and by what runs. That may be
+/// of an earlier configuration, and no next daemon and no stop could reach it where the units could not write it any more.
+/// `noted`: where the unit notes which root it serves.
+pub fn needed(plan: &Plan, noted: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
+    let (mut paths, mut mounted) = (outside(plan), mounts(plan));
+    if let Some(layout) = what_runs(plan, noted) {
+        // Of a plan that is lost there is the root, where the daemon and the shims are.
+        paths.extend(Some(layout.root().to_owned()).filter(|root| !root.starts_with(SYSTEM_ROOT)));
+        for applied in plan::applied(&layout).ok().flatten().into_iter().chain(plan::unfinished(&layout)) {
+            paths.extend(outside(&applied));
+            mounted.extend(mounts(&applied));
+        }
+    }
+    mounted.sort();
+    mounted.dedup();
+    (outermost(paths), mounted)
+}
+
+/// The root below which nodes live: the one that is served, or the configuration's.
+fn what_runs(plan: &Plan, noted: &Path) -> Option<Layout> {
+    let own = || Some(plan.layout()).filter(|layout| !status::nodes_that_live(layout).is_empty());
+    served::elsewhere(noted, &plan.root).or_else(own)
 }
 
 /// What must be mounted before the units start: the root, the data and the programs. Not where the snapshots are: a disk for them that is
@@ -235,7 +267,7 @@ fn write_below(place: &Path, text: Option<&str>) -> Result<(Vec<String>, bool), 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config;
+    use crate::{base::NodeName, config, sys::fs::Lock};
 
     fn plan(text: &str) -> Plan {
         let source =
@@ -275,6 +307,33 @@ mod tests {
             "ReadWritePaths=-/opt/store",
         ];
         assert!(text.starts_with(&format!("{HEAD}{}\n", lines.join("\n"))), "{text}");
+    }
+
+    #[test]
+    fn what_runs_by_an_earlier_configuration_stays_open_as_long_as_it_runs() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, place) = (dir.path().join("cdc"), dir.path().join("noted"));
+        let before = format!("root = \"{}\"\n[mysql]\ndata_dir = \"/srv/sql/data\"\n", root.display());
+        let layout = Layout::new(root.clone());
+        for made in [&place, &layout.node_run(&NodeName::mysql()), &root.join("state")] {
+            std::fs::create_dir_all(made).unwrap();
+        }
+        std::fs::write(layout.plan(), plan::enclosed(&before)).unwrap();
+        served::note(&place, &root).unwrap();
+        let asked = |text: &str| needed(&plan(text), &place);
+        let moved = "[mysql]\ndata_dir = \"/disk/sql/data\"\n";
+        let only_data = format!("root = \"{}\"\n{moved}", root.display());
+        let (root, sql, new) = (root, PathBuf::from("/srv/sql"), PathBuf::from("/disk/sql"));
+        let held = Lock::try_take(&layout.node_lock(&NodeName::mysql())).unwrap();
+        let sorted = |paths: &[&PathBuf]| outermost(paths.iter().map(|path| (*path).clone()).collect());
+        assert_eq!(asked("").0, sorted(&[&root, &sql]));
+        assert_eq!(asked(""), asked(&before), "as if the file had not been changed");
+        assert_eq!(asked(moved).0, sorted(&[&root, &sql, &new]));
+        assert_eq!(asked(&only_data), asked(moved), "a data directory that is changed below the same root");
+        std::fs::write(layout.plan(), "torn").unwrap();
+        assert_eq!(asked("").0, [root], "what ran is lost, and its root is known");
+        drop(held);
+        assert_eq!(asked(moved).0, [new], "nothing runs: the file alone counts");
     }
 
     #[test]

@@ -127,6 +127,7 @@ status reload
 look reload calm
 echo 'nonsense = "here"' >>$config
 systemctl reload "$unit" 2>/dev/null; saw reload.broken.unit $?
+saw reload.broken.failed "$(systemctl --failed --no-legend --plain 'cdc-supervisor*')"
 cdc-supervisor reload >"$seen/reload.broken.text" 2>&1; saw reload.broken.rc $?
 saw reload.broken.active "$(systemctl is-active "$unit")"
 status reload-broken

@@ -74,13 +74,16 @@ fn what_install_refuses_is_told_with_a_remedy_and_nothing_is_written() {
         ("busless", "there is no system bus"),
         ("machine", "the programs are for riscv64, this machine is "),
         ("foreign", "bin/cdc-supervisor does not run here"),
+        ("noexec", "/mnt/noexec lies on a file system from which no program may be started (noexec)"),
         ("hybrid", "/sys/fs/cgroup is tmpfs"),
         ("room", "/usr has 4 MB free"),
         ("bundle-room", "/var/lib has 1 MB free"),
+        // where its configuration, which is there before, has the programs
+        ("store-room", "/mnt/small has 1 MB free"),
     ] {
         let of = |what: &str| seen.saw(&format!("refused/{name}.{what}"));
         let text = of("text");
-        assert_eq!((of("rc"), of("list")), ("4".into(), String::new()), "{name}: {text}");
+        assert_eq!((of("rc"), of("list")), ("4".into(), seen.saw(&format!("{name}.before"))), "{name}: {text}");
         assert!(text.contains(words) && text.lines().any(|l| l.starts_with("hint: ")), "{name}: {text}");
     }
 }

@@ -165,6 +165,11 @@ rm /run/dbus/system_bus_socket
 refused busless "$(install_of now)"
 refused machine "$(install_of riscv)"
 refused foreign "$(install_of foreign)"
+mkdir /mnt/noexec
+must mount --bind $share/packed/now /mnt/noexec
+must mount -o remount,bind,noexec /mnt/noexec
+refused noexec sh /mnt/noexec/dist/install.sh
+umount /mnt/noexec
 (exec 9</usr/lib && flock 9 && refused beside "$(install_of now)")
 mount -t tmpfs none /sys/fs/cgroup
 mkdir /sys/fs/cgroup/unified
@@ -179,6 +184,13 @@ mount -t tmpfs -o size=1M none /var/lib
 head -c 1M /dev/zero >/mnt/large.bundle
 refused bundle-room "$(install_of now)" --bundle /mnt/large.bundle --accept-unpinned
 umount /var/lib
+lay
+mkdir -p /etc/cdc-supervisor /mnt/small
+mount -t tmpfs -o size=1M none /mnt/small
+printf '[artifacts]\nstore = "/mnt/small/of/programs"\n' >/etc/cdc-supervisor/supervisor.toml
+listing >$seen/store-room.before
+refused store-room "$(install_of now)" --bundle /mnt/large.bundle --accept-unpinned
+umount /mnt/small
 
 every() { # FLOW LOWER COMMAND...: whole once, then killed before each command and done again, and then once more
   local flow=$1 lower=$2 at=0 line
@@ -212,7 +224,8 @@ every() { # FLOW LOWER COMMAND...: whole once, then killed before each command a
   done <"$seen/$flow.trace"
   saw "$flow.rounds" $at
 }
-every first '' "$(install_of now)" --bundle $bundle --sha256 "$proof"
+# as people type it, beside the bundle
+every first '' env -C "${bundle%/*}" "$(install_of now)" --bundle "${bundle##*/}" --sha256 "$proof"
 every upgrade $below/first "$(install_of later)"
 every uninstall $below/first "$(install_of now)" uninstall
 every purge $below/first "$(install_of now)" uninstall --purge --confirm /var/lib/cdc-supervisor

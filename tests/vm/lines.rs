@@ -300,3 +300,27 @@ fn what_is_left_of_a_stop_is_stopped_in_order_however_long_its_graces_are() {
         stopped(guest, name, &["stubborn", "calm"]);
     }
 }
+
+#[test]
+fn a_configuration_that_lies_in_the_top_directory_is_nobodys() {
+    let guest = or_skip!(crate::guest(), "a_configuration_that_lies_in_the_top_directory_is_nobodys");
+    for name in ["stray", "stray-reload", "stray-stop"] {
+        let text = guest.saw(&format!("{name}.text"));
+        assert_eq!(guest.saw(&format!("{name}.rc")), "0", "{name}: {text}\n{}", guest.journal());
+    }
+    assert_eq!(node(&guest.json("stray"), "calm")["state"], "ready", "{}", guest.journal());
+    assert_eq!((guest.saw("stray.failed"), guest.saw("stray.left")), (String::new(), String::new()));
+}
+
+#[test]
+fn what_systemctl_kill_ends_comes_back_with_incidents_or_stays_down_as_after_a_stop() {
+    let guest =
+        or_skip!(crate::guest(), "what_systemctl_kill_ends_comes_back_with_incidents_or_stays_down_as_after_a_stop");
+    let (before, after) = (guest.json("kill-before"), guest.json("kill-after"));
+    let was = &node(&before, "calm")["incarnation"];
+    let list: Value = serde_json::from_str(&guest.saw("kill-incidents.text")).unwrap();
+    let told = list["incidents"].as_array().unwrap().iter().any(|one| one["incarnation"] == *was);
+    assert!(told, "{list}");
+    assert_ne!(node(&before, "calm")["pid"], node(&after, "calm")["pid"], "{after}");
+    assert_eq!((guest.saw("kill.state"), guest.saw("kill.left")), ("inactive".into(), String::new()));
+}

@@ -59,6 +59,36 @@ for one in main fetch nodes; do
   systemd-analyze security --no-pager --json=short "${of/-main/}" >"$seen/security-$one.json" 2>&1
 done
 
+step "a configuration in /"
+echo 'nonsense = "here"' >/supervisor.toml
+ran stray systemctl start "$unit"
+(cd /var/tmp && status stray)
+saw stray.failed "$(systemctl --failed --no-legend --plain 'cdc-supervisor*')"
+ran stray-reload systemctl reload "$unit"
+overrule RestartSec=60
+kill -9 "$(main_pid)"
+await "the unit waits for its restart with a configuration in /" waits
+ran stray-stop systemctl stop "$unit"
+saw stray.left "$(of_user)"
+rm /supervisor.toml
+overrule
+
+step "systemctl kill"
+systemctl start "$unit"
+status kill-before
+incarnation=$(node calm .incarnation)
+systemctl kill -s KILL "$unit"
+anew() { is calm .incarnation $((incarnation + 1)) && is calm .state ready && active; }
+await "calm is back after systemctl kill -s KILL" anew
+status kill-after
+ran kill-incidents cdc-supervisor incidents --json calm
+systemctl kill "$unit"
+at_rest() { [ "$(state)" = inactive ]; }
+await "the unit is at rest after systemctl kill" at_rest
+sleep 1 # RestartSec is 0.2 s: a restart would have come
+saw kill.state "$(state)"
+saw kill.left "$(of_user)"
+
 step "which exit codes are tried again"
 ends() { # UNIT CODE: what the unit is after its program has ended with it
   echo "$2" >/run/code

@@ -223,6 +223,25 @@ fn root_and_data_elsewhere_are_refused_with_the_line_that_is_missing_and_run_wit
 }
 
 #[test]
+fn what_runs_stays_open_to_the_units_when_an_upgrade_finds_another_root_in_the_file() {
+    let guest =
+        or_skip!(programs(), "what_runs_stays_open_to_the_units_when_an_upgrade_finds_another_root_in_the_file");
+    ended(guest, "edited-install", 0, &["installed already"]);
+    ended(guest, "edited-paths", 0, &["ReadWritePaths=-/data/cdc\nReadWritePaths=-/srv/zk"]);
+    same_processes(&guest.json("elsewhere"), &guest.json("edited"));
+    let (before, after) = (guest.json("elsewhere"), guest.json("edited"));
+    assert_eq!(node(&before, "zookeeper")["pid"], node(&after, "zookeeper")["pid"], "{after}\n{}", guest.journal());
+    // when nothing runs any more the file alone counts
+    ended(
+        guest,
+        "edited-later",
+        0,
+        &["removed  /etc/systemd/system/cdc-supervisor.service.d/zz-cdc-supervisor-paths.conf"],
+    );
+    assert_eq!(guest.saw("edited-later.drop-ins"), "");
+}
+
+#[test]
 fn a_disk_with_data_that_is_mounted_late_is_waited_for() {
     let guest = or_skip!(programs(), "a_disk_with_data_that_is_mounted_late_is_waited_for");
     ended(guest, "late-disk-install", 0, &[]);
@@ -242,14 +261,28 @@ fn install_purges_the_root_that_is_typed_and_names_what_lies_elsewhere() {
         8,
         &["Type the path to go on: ", &format!("\"{root}\" is not /data/cdc: nothing was done")],
     );
+    ended(guest, "purge-ended", 8, &["Type the path to go on: ", "\"\" is not /data/cdc: nothing was done"]);
     assert_eq!(
         guest.saw("purge-wrong.there"),
         format!("/data/cdc /etc/cdc-supervisor /srv/zk {root} {root}/artifacts/home")
     );
     let kept = format!("{root}, which is not the root that was named");
-    ended(guest, "purge", 0, &["purged     /data/cdc and /etc/cdc-supervisor", "/srv/zk (named in the conf", &kept]);
+    ended(
+        guest,
+        "purge",
+        0,
+        &["purged     /data/cdc and /etc/cdc-supervisor", "kept       /srv/zk /srv/copies", &kept],
+    );
     // the root of an earlier configuration lies there, which nobody has named; Maven's files are gone
     assert_eq!(guest.saw("purge.there"), format!("/srv/zk {root}"));
+    // copies with all data and their passwords: what a link of the root led to is not left without a word
+    ended(
+        guest,
+        "purge",
+        0,
+        &["/srv/zk /srv/copies /srv/linked (named in the configuration, or a link in /data/cdc led"],
+    );
+    assert_eq!(guest.saw("purge.copies"), "2026");
 }
 
 #[test]
@@ -277,10 +310,16 @@ fn a_purge_of_the_package_names_every_place_with_data_wherever_the_root_lies() {
     ended(guest, "deb", 0, &[]);
     ended(guest, "deb-remove", 0, &[]);
     let root = "/var/lib/cdc-supervisor";
-    let places = ["/data/cdc", "/srv/zk", root].map(|place| format!("kept       {place}, with what is in it"));
+    let places = ["/data/cdc", "/srv/sql", "/srv/zk", "/srv/copies", "/srv/linked", root]
+        .map(|place| format!("kept       {place}, with what is in it"));
     ended(guest, "deb-purge", 0, &places.each_ref().map(String::as_str));
     assert_eq!(guest.saw("deb-purge.there"), format!("/data/cdc /srv/zk {root} {root}/artifacts/home"));
     ended(guest, "deb-anew", 0, &[]);
-    ended(guest, "deb-purge-data", 0, &["kept       /srv/zk (named in the configuration)"]);
+    ended(
+        guest,
+        "deb-purge-data",
+        0,
+        &["kept       /srv/sql /srv/zk /srv/copies /srv/linked (named in the configuration, or a link"],
+    );
     assert_eq!(guest.saw("deb-purge-data.there"), "/srv/zk", "{}", guest.saw("deb-purge-data.text"));
 }

@@ -221,6 +221,19 @@ status elsewhere
 saw elsewhere.theirs "$(not_theirs /data/cdc)" "$(not_theirs /srv/zk)"
 saw elsewhere.files "$(ls -A /srv/zk)"
 ran elsewhere-whole cdc-supervisor doctor --json
+# the file is changed for a later window, and an upgrade comes before that
+configure '' '[zookeeper]'
+ran edited-install $share/packed/now/dist/install.sh
+ran edited-paths cdc-supervisor unit-paths
+before=$(main_pid)
+kill -9 "$before"
+await "a daemon after a crash with another root in its file" replaced
+await "zookeeper is ready with another root in its file" is zookeeper .state ready
+status edited
+incarnation=$(node zookeeper .incarnation)
+kill -9 "$(node zookeeper .pid)"
+again() { is zookeeper .incarnation $((incarnation + 1)) && is zookeeper .state ready; }
+await "zookeeper is back with another root in its file" again
 overrule RestartSec=60
 kill -9 "$(main_pid)"
 await "the unit waits for its restart" waits
@@ -228,6 +241,10 @@ saw elsewhere.nodes "$(pgrep -u cdc-supervisor -c fake-daemon)"
 ran elsewhere-stop systemctl stop "$unit"
 saw elsewhere.left "$(of_user)"
 overrule
+ran edited-later $share/packed/now/dist/install.sh
+saw edited-later.drop-ins "$(find /etc/systemd/system -path '*cdc-supervisor*' -name 'zz-*')"
+configure 'root = "/data/cdc"' '[zookeeper]
+data_dir = "/srv/zk"'
 ran uninstall /usr/lib/cdc-supervisor/install.sh uninstall
 saw uninstall.drop-ins "$(find /etc/systemd/system -path '*cdc-supervisor*' -type f)"
 
@@ -250,6 +267,12 @@ systemctl daemon-reload
 ran late-disk-uninstall /usr/lib/cdc-supervisor/install.sh uninstall
 
 step "install.sh's purge, with the root elsewhere"
+links() { # the root's, to other disks
+  install -d -o cdc-supervisor -g cdc-supervisor /srv/copies /srv/copies/2026 /srv/linked /data/cdc/nodes/mysql
+  ln -sfn /srv/copies /data/cdc/snapshots
+  ln -sfn /srv/linked /data/cdc/nodes/mysql/data
+  ln -sfn nodes /data/cdc/within
+}
 typed() { # NAME WORDS: the purge, and somebody types this at a terminal
   echo "$2" | timeout $longest script -qec '/usr/lib/cdc-supervisor/install.sh uninstall --purge' /dev/null >"$seen/$1.text" 2>&1
   saw "$1.rc" $?
@@ -260,10 +283,14 @@ maven() { # what it leaves
 }
 ran again $share/packed/now/dist/install.sh
 maven
+links
 typed purge-wrong $root
 saw purge-wrong.there "$(there)"
+printf '\004' | timeout $longest script -qec '/usr/lib/cdc-supervisor/install.sh uninstall --purge' /dev/null >"$seen/purge-ended.text" 2>&1
+saw purge-ended.rc $?
 typed purge /data/cdc
 saw purge.there "$(there)"
+saw purge.copies "$(ls /srv/copies)"
 
 step "a purge of a root that is a link, that is a mount point, that lies right below /"
 left() { find "$@" $etc /usr/bin/cdc-supervisor -maxdepth 0 2>/dev/null | paste -sd' ' -; }
@@ -296,12 +323,14 @@ rm -rf /one $etc
 
 step "the package's purge, with the root elsewhere"
 package=$(echo $share/packed/cdc-supervisor_*.deb)
-begin() { # data elsewhere, and a configuration that says so
-  install -d -o cdc-supervisor -g cdc-supervisor /data/cdc/state /data/cdc/nodes
+begin() { # data elsewhere, and a configuration that says so, in several ways
+  install -d -o cdc-supervisor -g cdc-supervisor /data/cdc/state /data/cdc/nodes /srv/sql
   mkdir -p $etc
-  configure 'root = "/data/cdc"' '[zookeeper]
-data_dir = "/srv/zk"'
+  configure "root = \"/data/cdc\"
+mysql.data_dir = '/srv/sql'" '[zookeeper]
+  data_dir = "/srv/zk"'
   maven
+  links
 }
 rm -rf $root
 begin

@@ -2,13 +2,17 @@
 
 use crate::{
     cli::{context::Context, error::CliError, exit::Exit},
-    offline::unit_paths::{self, SysError},
+    offline::{
+        served,
+        unit_paths::{self, SysError},
+    },
 };
 
 pub(super) async fn run(context: &Context, write: bool) -> Result<Exit, CliError> {
     let plan = context.load()?.plan;
     let work = tokio::task::spawn_blocking(move || {
-        let text = unit_paths::drop_in(&unit_paths::outside(&plan), &unit_paths::mounts(&plan));
+        let (paths, mounts) = unit_paths::needed(&plan, &served::place());
+        let text = unit_paths::drop_in(&paths, &mounts);
         let written = if write { Some(unit_paths::write(text.as_deref())) } else { None };
         (text, written)
     });
