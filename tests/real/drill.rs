@@ -115,6 +115,25 @@ fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_ma
     assert_eq!(stack.rows("orders"), 3, "no row of the user's is touched");
 }
 
+#[test]
+fn listeners_bound_to_one_address_of_the_host_are_met_there() {
+    let stack = Stack::begun();
+    stack.expect_log("drill");
+    let text = fs::read_to_string(stack.config()).unwrap();
+    let bound = ["zookeeper", "kafka", "mysql"].iter().fold(text, |text, table| {
+        text.replacen(&format!("[{table}]\n"), &format!("[{table}]\nbind = \"127.0.0.2\"\n"), 1)
+    });
+    let bound = bound.replacen("[kafka]\n", "[kafka]\nadvertised_host = \"127.0.0.2\"\n", 1);
+    fs::write(stack.config(), bound).unwrap();
+    let up = stack.up();
+    for words in ["kafka  127.0.0.2:9092,", "mysql://debezium@127.0.0.2:3306/trading"] {
+        assert!(up.stdout.contains(words), "{words}: {up}");
+    }
+    stack.ok(&["verify"]);
+    drill(&stack, &["mysql-kill", "--confirm", "mysql-kill"]);
+    no_trace(&stack, &stack.admin());
+}
+
 /// What the other drills keep broken for a while: minutes, so only where asked for.
 #[test]
 fn what_is_kept_broken_for_a_while_loses_nothing_either() {
