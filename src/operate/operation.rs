@@ -421,13 +421,10 @@ impl Running {
         self.of.running().as_ref().map_or_else(Vec::new, |record| record.left_down.clone())
     }
 
-    /// Of these the ones that are started again, asked later.
-    pub fn still_wanted(&self, nodes: Vec<NodeName>) -> impl FnOnce() -> Vec<NodeName> + Send + 'static {
+    /// The same, asked later.
+    pub fn left_down_then(&self) -> impl FnOnce() -> Vec<NodeName> + Send + 'static {
         let of = Arc::clone(&self.of);
-        move || {
-            let left = of.running().as_ref().map_or_else(Vec::new, |record| record.left_down.clone());
-            nodes.into_iter().filter(|node| !left.contains(node)).collect()
-        }
+        move || of.running().as_ref().map_or_else(Vec::new, |record| record.left_down.clone())
     }
 
     /// Its record as it is now; none: it has ended.
@@ -596,9 +593,9 @@ mod tests {
     fn what_somebody_stops_while_a_drill_runs_is_none_of_what_it_starts_again() {
         let (_dir, _layout, operations) = root();
         let drill = operations.begin(Kind::Drill, "two-brokers", BY).unwrap();
-        let again = drill.still_wanted(vec![NodeName::broker(1), NodeName::broker(2)]);
+        let left_down = drill.left_down_then();
         operations.leave_down(&[NodeName::broker(2)]).unwrap();
-        assert_eq!((again(), drill.left_down()), (vec![NodeName::broker(1)], vec![NodeName::broker(2)]));
+        assert_eq!((left_down(), drill.left_down()), (vec![NodeName::broker(2)], vec![NodeName::broker(2)]));
         assert!(operations.keeps_down().is_none(), "others are started beside it");
     }
 

@@ -132,6 +132,34 @@ fn listeners_bound_to_one_address_of_the_host_are_met_there() {
     stack.ok(&["verify"]);
     drill(&stack, &["mysql-kill", "--confirm", "mysql-kill"]);
     no_trace(&stack, &stack.admin());
+    a_zookeeper_that_somebody_stops_meanwhile_keeps_mysql_from_nothing(&stack);
+}
+
+/// ZooKeeper is stopped by somebody while everything is: it stays down and the brokers with it, MySQL serves again, and all that is told.
+fn a_zookeeper_that_somebody_stops_meanwhile_keeps_mysql_from_nothing(stack: &Stack) {
+    let client = stack.spawn(&["drill", "cold-restart", "--confirm", "cold-restart"]);
+    let record = stack.path().join("state/operation.json");
+    until(VERB_LIMIT, "everything is being stopped", || {
+        let text = fs::read_to_string(&record).unwrap_or_default();
+        if text.contains("everything is stopped") { Ok(()) } else { Err(text) }
+    });
+    stack.ok(&["stop", "--anyway", "zookeeper"]);
+    let said = client.wait(DRILL);
+    assert_eq!(said.code, Some(9), "{said}");
+    for words in [
+        "stopped by order while the drill ran, and left down: zookeeper",
+        "left down for want of zookeeper: broker-1, broker-2, broker-3; `cdc-supervisor start zookeeper broker-1 broker-2 broker-3`",
+    ] {
+        assert!(said.stdout.contains(words), "{words}: {said}");
+    }
+    stack.await_node("mysql", "ready", |n| n["state"] == "ready");
+    for node in &NODES[..4] {
+        assert_eq!(stack.node(node)["state"], "down", "{node}");
+    }
+    stack.up();
+    let left = stack.path().join("state/drill-left.json");
+    until(SETTLE, "its topics go", || if left.exists() { Err("they are there".into()) } else { Ok(()) });
+    no_trace(stack, &stack.admin());
 }
 
 /// What the other drills keep broken for a while: minutes, so only where asked for.
