@@ -116,6 +116,23 @@ fn first() -> u32 {
 }
 
 impl Record {
+    /// Of nothing yet, begun by this daemon.
+    pub fn begun_now() -> Self {
+        Self {
+            schema: first(),
+            kind: String::new(),
+            detail: String::new(),
+            by: None,
+            begun_at: clock::wall(),
+            boot_id: clock::boot_id().to_owned(),
+            daemon_pid: std::process::id(),
+            step: String::new(),
+            undo: None,
+            left_down: Vec::new(),
+            asked: None,
+        }
+    }
+
     /// `drill broker-kill`.
     pub fn name(&self) -> String {
         if self.detail.is_empty() { self.kind.clone() } else { format!("{} {}", self.kind, self.detail) }
@@ -223,12 +240,18 @@ impl Shared {
         });
     }
 
-    /// A crash of the machine ends what could have to be undone, so the page cache is safe enough.
     fn write(&self, record: &Record) -> Result<(), SysError> {
         // A struct of texts and numbers always becomes JSON.
         let text = serde_json::to_string_pretty(record).unwrap_or_default();
-        fs::write_atomic(&self.layout.operation(), text.as_bytes(), 0o640, fs::Durability::ProcessCrash)
+        fs::write_atomic(&self.layout.operation(), text.as_bytes(), 0o640, durability(record))
     }
+}
+
+/// A crash of the machine ends processes, and nodes that were ordered down: another boot starts all that the record had. The topics and the
+/// table of a drill outlive it, since those who have them sync them.
+fn durability(record: &Record) -> fs::Durability {
+    let makes_something = record.kind == Kind::Drill.as_str() && record.undo.is_some();
+    if makes_something { fs::Durability::PowerLoss } else { fs::Durability::ProcessCrash }
 }
 
 impl Operations {
@@ -322,19 +345,8 @@ impl Operations {
         if half.exists() {
             return Err(Refused::HalfExchanged(half));
         }
-        let record = Record {
-            schema: first(),
-            kind: kind.as_str().to_owned(),
-            detail: detail.into(),
-            by,
-            begun_at: clock::wall(),
-            boot_id: clock::boot_id().to_owned(),
-            daemon_pid: std::process::id(),
-            step: String::new(),
-            undo: None,
-            asked,
-            left_down: Vec::new(),
-        };
+        let record =
+            Record { kind: kind.as_str().to_owned(), detail: detail.into(), by, asked, ..Record::begun_now() };
         if kind.is_recorded() {
             self.0.write(&record).map_err(Refused::NotRecorded)?;
             fail_point!("operation.recorded");
@@ -574,6 +586,21 @@ mod tests {
                 "operation-ended roll: cut short",
             ]
         );
+    }
+
+    #[test]
+    fn what_a_drill_has_made_is_on_disk_before_it_is_made() {
+        let (_dir, _layout, operations) = root();
+        for (kind, undo, wanted) in [
+            (Kind::Drill, Some(serde_json::json!({"topics": true})), fs::Durability::PowerLoss),
+            (Kind::Drill, None, fs::Durability::ProcessCrash),
+            (Kind::Snapshot, Some(serde_json::json!({"start": ["mysql"]})), fs::Durability::ProcessCrash),
+        ] {
+            let running = operations.begin(kind, "x", None).unwrap();
+            running.step("on its way", undo).unwrap();
+            assert_eq!(durability(&running.record().unwrap()), wanted, "{kind:?}");
+            running.end("done");
+        }
     }
 
     #[test]
