@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
@@ -224,6 +227,9 @@ struct Shared {
     layout: Layout,
     journal: Journal,
     running: Mutex<Option<Record>>,
+    /// The one that runs undoes or finishes what was left. Not told by the daemon's pid: in a container the next one often has the same, and
+    /// what a drill of this daemon left is removed by itself later.
+    resumed: AtomicBool,
 }
 
 impl Shared {
@@ -257,7 +263,7 @@ fn durability(record: &Record) -> fs::Durability {
 impl Operations {
     /// None runs yet.
     pub fn new(layout: Layout, journal: Journal) -> Self {
-        Self(Arc::new(Shared { layout, journal, running: Mutex::default() }))
+        Self(Arc::new(Shared { layout, journal, running: Mutex::default(), resumed: AtomicBool::new(false) }))
     }
 
     /// The one that runs, in one sentence: what else must wait for it says so.
@@ -280,11 +286,10 @@ impl Operations {
         self.one_of(&[Kind::Reload, Kind::Roll, Kind::Drill, Kind::Snapshot, Kind::Restore, Kind::Reset])
     }
 
-    /// The one that runs, in one sentence, when it keeps nodes down that it has stopped on purpose. One that an earlier daemon left is
-    /// being undone: to start nodes is what that does.
+    /// The one that runs, in one sentence, when it keeps nodes down that it has stopped on purpose. One that was left is being undone: to
+    /// start nodes is what that does.
     pub fn breaks_nodes(&self) -> Option<String> {
-        let left = self.0.running().as_ref().is_some_and(|record| record.daemon_pid != std::process::id());
-        self.one_of(&[Kind::Drill]).filter(|_| !left)
+        self.one_of(&[Kind::Drill]).filter(|_| !self.0.resumed.load(Ordering::SeqCst))
     }
 
     /// Somebody stops these all the same, while the one that runs has them down and would start them again: it does not, and neither
@@ -352,6 +357,7 @@ impl Operations {
             fail_point!("operation.recorded");
             self.0.note(EventKind::OperationBegun, format!("{} begins{why}", record.name()), by);
         }
+        self.0.resumed.store(false, Ordering::SeqCst);
         *running = Some(record);
         Ok(Running { of: Arc::clone(&self.0), recorded: kind.is_recorded(), said: None, leaves: false })
     }
@@ -363,6 +369,7 @@ impl Operations {
         if let Some(other) = running.as_ref() {
             return Err(Refused::Busy(Box::new(other.clone())));
         }
+        self.0.resumed.store(true, Ordering::SeqCst);
         *running = Some(left);
         Ok(Running { of: Arc::clone(&self.0), recorded: true, said: None, leaves: false })
     }
@@ -689,8 +696,8 @@ mod tests {
         }
         let next = Operations::new(layout.clone(), Journal::start(&layout));
         let Some(Left::Half(left)) = leftover(&layout) else { panic!("nothing is left") };
-        let of_a_daemon_that_died = Record { daemon_pid: 1, ..*left };
-        let resumed = next.resume(of_a_daemon_that_died).unwrap();
+        assert_eq!(left.daemon_pid, std::process::id(), "as the next one's in a container");
+        let resumed = next.resume(*left).unwrap();
         assert!(
             next.breaks_nodes().is_none() && next.takes_nodes_away().is_some(),
             "what it undoes is that nodes are down"
@@ -702,6 +709,7 @@ mod tests {
         forget(&layout);
         drop(running);
         let again = next.begin(Kind::Drill, "cold-restart", None).unwrap();
+        assert!(next.breaks_nodes().is_some(), "one of its own");
         again.leave("left to the next daemon");
         assert_eq!(next.running(), None);
         assert!(leftover(&layout).is_some());
