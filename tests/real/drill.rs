@@ -18,6 +18,9 @@ const CALL: Duration = Duration::from_secs(20);
 /// Longer than a drill takes on a machine that is busy.
 const DRILL: Duration = Duration::from_secs(420);
 
+/// What tells a topic of a drill from any other.
+const DRILLS_MARK: [(&str, &str); 1] = [("retention.ms", "86399117")];
+
 fn create(stack: &Stack, admin: &Admin, topic: &str, replicas: u32) {
     stack.call(admin.create_topic(topic, 3, replicas, &[], CALL)).unwrap();
     stack.await_cluster(admin, "the topic is there", |v| v.topic(topic).is_some());
@@ -335,8 +338,7 @@ fn undone_by_the_next(stack: &Stack, admin: &Admin, drill: &str, said: &[&str]) 
 
 /// A topic and a table of a drill are there, and word of them: they go, and the word with them.
 fn what_could_not_be_removed_is_removed_later(stack: &Stack, admin: &Admin) {
-    let mark = [("retention.ms", "86399117")];
-    stack.call(admin.create_topic("cdc-supervisor-drill-2", 3, 3, &mark, CALL)).unwrap();
+    stack.call(admin.create_topic("cdc-supervisor-drill-2", 3, 3, &DRILLS_MARK, CALL)).unwrap();
     let mut root = stack.mysql();
     let table = "CREATE TABLE cdc_supervisor.drill (a INT) COMMENT = 'made by cdc-supervisor for a drill, and removed after it'";
     stack.call(root.run(&[table.to_owned()])).unwrap();
@@ -352,6 +354,8 @@ fn what_could_not_be_removed_is_removed_later(stack: &Stack, admin: &Admin) {
 /// The word of what a drill has left, and by then its names are somebody else's: they are not touched, and the word goes.
 fn what_became_somebody_elses_is_not_removed(stack: &Stack, admin: &Admin) {
     create(stack, admin, "cdc-supervisor-drill-3", 3);
+    // One that is the drill's, and is not kept for the sake of the other.
+    stack.call(admin.create_topic("cdc-supervisor-drill-1", 3, 3, &DRILLS_MARK, CALL)).unwrap();
     let mut root = stack.mysql();
     let theirs = ["CREATE TABLE cdc_supervisor.drill (a INT)", "INSERT INTO cdc_supervisor.drill VALUES (7)"];
     stack.call(root.run(&theirs.map(str::to_owned))).unwrap();
@@ -362,10 +366,11 @@ fn what_became_somebody_elses_is_not_removed(stack: &Stack, admin: &Admin) {
         other => Err(format!("{other:?}")),
     });
     let said = stack.events("operation-ended").pop().unwrap();
-    assert!(said.contains("left its topics alone: cdc-supervisor-drill-3 is somebody else's"), "{said}");
+    assert!(said.contains("left cdc-supervisor-drill-3 alone: it is somebody else's"), "{said}");
     assert!(said.contains("left its table alone: it is somebody else's"), "{said}");
     let view = stack.await_whole(admin);
     assert_eq!(view.topic("cdc-supervisor-drill-3").expect("theirs").partitions.len(), 3);
+    assert!(view.topic("cdc-supervisor-drill-1").is_none(), "{view:?}");
     assert_eq!(stack.call(root.count("cdc_supervisor", "drill")).unwrap(), 1, "their row");
     stack.call(root.run(&["DROP TABLE cdc_supervisor.drill".to_owned()])).unwrap();
     stack.call(root.close());

@@ -94,7 +94,7 @@ async fn removed(targets: &Targets, part: Part) -> Result<Option<String>, String
             let taken = records::remove_left(kafka).await.map_err(|e| e.in_one_line())?;
             Ok(Some(match taken {
                 None => "removed its topics".to_owned(),
-                Some(taken) => format!("left its topics alone: {} is somebody else's", taken.0),
+                Some(taken) => format!("removed its topics, and left {} alone: it is somebody else's", taken.0),
             }))
         }
         Part::Table => {
