@@ -358,9 +358,11 @@ fn differences(
     Ok(wrong)
 }
 
-/// Removes one snapshot. Not while directories are half exchanged: what is left to do may need it.
+/// Removes one snapshot. Not while directories are half exchanged: what is left to do may need it. Nor while a daemon restores it, whose nodes
+/// are stopped for that by then.
 pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
     exchange::none_is_half_done(layout)?;
+    not_being_restored(layout, name)?;
     let manifest = read(layout, name)?;
     let place = layout.snapshots();
     // Out of sight first: half a snapshot must not be taken for one.
@@ -370,6 +372,17 @@ pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
     fail_point!("snapshot.removing");
     fs::remove_dir_all_optional(&part)?;
     Ok(manifest)
+}
+
+/// By the record of operations (`operate::operation`), of which two words are read.
+fn not_being_restored(layout: &Layout, name: &str) -> Result<(), StoreError> {
+    let text = fs::read_lossy_optional(&layout.operation())?.unwrap_or_default();
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    if record["kind"] == "restore" && record["detail"] == name {
+        let hint = "wait until that has ended; of one that was cut short the next daemon clears the record";
+        return Err(StoreError::refused(format!("the snapshot {name} is being restored"), hint));
+    }
+    Ok(())
 }
 
 /// Tells how far the bytes of something are, every 256 MB.
