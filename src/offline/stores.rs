@@ -156,11 +156,28 @@ pub fn could_create(layout: &Layout, stores: &[Store], name: &str) -> Result<(),
     if !stores.iter().any(|store| store.dir.exists()) {
         return Err(StoreError::Asked("there is no data yet: nothing to copy".into(), None));
     }
+    sets_are_whole(stores)?;
     together::of_root(layout, &places(stores))?;
     // What one that was killed has left goes first: its room is wanted.
     clear_parts(layout)?;
     fs::make_dir(&place, 0o700)?;
     room::enough(stores.iter().map(|store| (store.dir.as_path(), place.as_path())))
+}
+
+/// A set is restored as a whole: without one of its nodes the snapshot would be of no use, which nobody sees before it is needed.
+fn sets_are_whole(stores: &[Store]) -> Result<(), StoreError> {
+    for set in [Set::Kafka, Set::Mysql] {
+        let (there, missing): (Vec<&Store>, Vec<&Store>) =
+            stores.iter().filter(|store| store.set == set).partition(|store| store.dir.exists());
+        if there.is_empty() || missing.is_empty() {
+            continue;
+        }
+        let names: Vec<&str> = missing.iter().map(|store| store.node.as_str()).collect();
+        let verb = if names.len() == 1 { "has" } else { "have" };
+        let what = format!("{} {verb} no data yet: a snapshot without them could not be restored", names.join(", "));
+        return Err(StoreError::refused(what, "start the stack once, or take them out of the file, then try again"));
+    }
+    Ok(())
 }
 
 /// Whether a snapshot leaves so much of each file system that holds data that no node is held down for want of room afterwards: what is

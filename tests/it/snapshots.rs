@@ -66,6 +66,16 @@ fn a_snapshot_comes_back_whole_or_one_set_of_it_after_it_was_confirmed() {
 }
 
 #[test]
+fn a_snapshot_that_could_not_be_restored_is_not_made() {
+    let root = root();
+    root.configure_raw("[zookeeper]\n[mysql]\n[kafka]\n[kafka.brokers.1]\n[kafka.brokers.4]\n");
+    fs::create_dir_all(data(&root, "broker-1")).unwrap();
+    let refused = root.fails(8, &["snapshot", "create", "first"]).stderr;
+    assert!(refused.contains("broker-4 has no data yet"), "{refused}");
+    assert!(!root.path().join("snapshots/first").exists());
+}
+
+#[test]
 fn a_snapshot_that_is_being_restored_is_not_removed() {
     let root = root();
     for name in ["first", "second"] {
