@@ -497,7 +497,8 @@ mod tests {
     #[test]
     fn each_listener_is_looked_at_where_it_is_bound() {
         let of = |bind: &str| {
-            let text = format!("[zookeeper]\nbind = \"{bind}\"\n[kafka]\nbind = \"{bind}\"\n[mysql]\nbind = \"{bind}\"\n");
+            let text =
+                format!("[zookeeper]\nbind = \"{bind}\"\n[kafka]\nbind = \"{bind}\"\n[mysql]\nbind = \"{bind}\"\n");
             let default_root = "/r".into();
             let source = config::Source { text: &text, name: "supervisor.toml", root_override: None, default_root };
             let targets = targets(&config::load(&source).unwrap(), &Layout::new("/r"));

@@ -7,13 +7,13 @@
 use super::{
     Engine,
     journal::Journal,
-    node::{NodeRuntime, SeenRun},
+    node::SeenRun,
     orders::{OrderReply, Rejection},
     snapshot::{LastExit, Snapshot},
 };
 use crate::{
     base::{
-        Cause, EventKind, EventLine, Incarnation, Layout, NodeName, Timestamp, ids::ProcessId, recipe::PrepareStep,
+        Cause, EventKind, EventLine, Incarnation, Layout, NodeName, Timestamp, ids::ProcessId, recipe::BrokerSession,
     },
     clients::{
         ClientError,
@@ -76,27 +76,10 @@ pub(super) enum Fenced {
     Refused(i64, String),
 }
 
-/// What a broker's recipe says about its session: where, which id, for how long, whether it is closed without an order, and where
-/// the broker says that it listens.
-fn of_recipe(runtime: &NodeRuntime) -> Option<(SocketAddr, u32, Duration, bool, &[String])> {
-    runtime.recipe.prepare.iter().find_map(|step| match step {
-        PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence, endpoints } => {
-            Some((*zookeeper, *broker_id, *up_to, *fence, endpoints.as_slice()))
-        }
-        PrepareStep::ClassData(_)
-        | PrepareStep::MysqlInitialize(_)
-        | PrepareStep::DataVersion(_)
-        | PrepareStep::BrokerIdentity(_)
-        | PrepareStep::MysqlIdentity { .. }
-        | PrepareStep::AwaitTakeover { .. }
-        | PrepareStep::NoProgram { .. } => None,
-    })
-}
-
 /// What is known of the last run of a node; none: it is no broker.
 fn known(engine: &Engine, node: &NodeName) -> Option<(Fence, bool)> {
     let runtime = engine.nodes.get(node)?;
-    let (zookeeper, broker, up_to, automatic, endpoints) = of_recipe(runtime)?;
+    let BrokerSession { zookeeper, broker, up_to, fence: automatic, endpoints } = runtime.recipe.broker_session()?;
     let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
     let end = runtime.last_exit.as_ref().filter(|exit| exit.incarnation == incarnation).map(run_ended);
     let fence = Fence {
@@ -164,7 +147,7 @@ pub(super) fn learn_session(engine: &Engine, node: &NodeName) {
     if !engine.fleet.node(node).is_some_and(|n| matches!(n.state(), State::Ready { .. })) {
         return;
     }
-    let Some((zookeeper, broker, _, _, endpoints)) = of_recipe(runtime) else { return };
+    let Some(BrokerSession { zookeeper, broker, endpoints, .. }) = runtime.recipe.broker_session() else { return };
     let endpoints = endpoints.to_vec();
     let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
     let (sink, node) = (engine.sink.clone(), node.clone());

@@ -350,8 +350,7 @@ impl Operations {
         if half.exists() {
             return Err(Refused::HalfExchanged(half));
         }
-        let record =
-            Record { kind: kind.as_str().to_owned(), detail: detail.into(), by, asked, ..Record::begun_now() };
+        let record = Record { kind: kind.as_str().to_owned(), detail: detail.into(), by, asked, ..Record::begun_now() };
         if kind.is_recorded() {
             self.0.write(&record).map_err(Refused::NotRecorded)?;
             fail_point!("operation.recorded");
