@@ -39,6 +39,38 @@ impl Recipe {
     pub fn lacks_program(&self) -> bool {
         self.prepare.iter().any(|step| matches!(step, PrepareStep::NoProgram { .. }))
     }
+
+    /// What a broker's start says about the session of its last run; none: it is no broker.
+    pub fn broker_session(&self) -> Option<BrokerSession<'_>> {
+        self.prepare.iter().find_map(|step| match step {
+            PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence, endpoints } => {
+                let (zookeeper, broker, up_to, fence) = (*zookeeper, *broker_id, *up_to, *fence);
+                Some(BrokerSession { zookeeper, broker, up_to, fence, endpoints })
+            }
+            PrepareStep::ClassData(_)
+            | PrepareStep::MysqlInitialize(_)
+            | PrepareStep::DataVersion(_)
+            | PrepareStep::BrokerIdentity(_)
+            | PrepareStep::MysqlIdentity { .. }
+            | PrepareStep::AwaitTakeover { .. }
+            | PrepareStep::NoProgram { .. } => None,
+        })
+    }
+}
+
+/// [`PrepareStep::AwaitBrokerSessionGone`] of a recipe.
+#[derive(Clone, Copy, Debug)]
+pub struct BrokerSession<'a> {
+    /// Where the session is.
+    pub zookeeper: SocketAddr,
+    /// Whose.
+    pub broker: u32,
+    /// How long it may last.
+    pub up_to: Duration,
+    /// It is closed without an order when its broker is proven dead.
+    pub fence: bool,
+    /// Where the broker says that it listens.
+    pub endpoints: &'a [String],
 }
 
 /// A configuration file, rendered.

@@ -18,6 +18,21 @@ pub struct TopicRecord {
     /// Topics that left the file and were told of.
     #[serde(default)]
     pub left: BTreeSet<String>,
+    /// What the file said of each topic when it was put into force last. One that is missing here is due.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub in_force: BTreeMap<String, Said>,
+}
+
+/// What the file says of a topic.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Said {
+    /// How many partitions.
+    pub partitions: u32,
+    /// Brokers that have a copy of each.
+    pub replication_factor: u32,
+    /// Settings of the topic's own.
+    #[serde(default)]
+    pub settings: BTreeMap<String, String>,
 }
 
 #[cfg(test)]

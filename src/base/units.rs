@@ -1,7 +1,11 @@
 //! Quantities with units as they are written in `supervisor.toml`: byte sizes, durations, ports.
 
 use serde::{Deserialize, Serialize};
-use std::{fmt, time::Duration};
+use std::{
+    fmt,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 /// A number of bytes. Written `768M`, `1G`, `64K` or plain bytes; the suffixes are powers of 1024.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -118,6 +122,18 @@ pub fn grouped(number: u64) -> String {
 #[serde(transparent)]
 pub struct Port(pub u16);
 
+impl Port {
+    /// Where a server that binds it on this address is reached from this host. One that binds every address has loopback among them.
+    pub fn reached(self, bind: IpAddr) -> SocketAddr {
+        let ip = match bind {
+            IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
+            IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
+            ip => ip,
+        };
+        SocketAddr::new(ip, self.0)
+    }
+}
+
 impl fmt::Display for Port {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
@@ -137,6 +153,19 @@ mod tests {
         assert_eq!(ByteSize::gib(2).to_string(), "2G");
         assert_eq!(ByteSize(12_670_153_523).to_string(), "11.8G");
         assert_eq!(ByteSize(5).to_string(), "5");
+    }
+
+    #[test]
+    fn a_server_is_reached_where_it_listens() {
+        for (bind, at) in [
+            ("127.0.0.1", "127.0.0.1:1"),
+            ("0.0.0.0", "127.0.0.1:1"),
+            ("192.168.1.10", "192.168.1.10:1"),
+            ("::", "[::1]:1"),
+            ("::1", "[::1]:1"),
+        ] {
+            assert_eq!(Port(1).reached(bind.parse().unwrap()), at.parse().unwrap(), "{bind}");
+        }
     }
 
     #[test]

@@ -14,6 +14,7 @@ use mysql_async::{Conn, OptsBuilder, prelude::Queryable};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
+    net::{SocketAddr, UdpSocket},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -32,15 +33,16 @@ const PARSE_ERROR: u16 = 1064;
 pub enum Place {
     /// Its unix socket.
     Socket(PathBuf),
-    /// This port on 127.0.0.1. Only loopback: the driver takes the server's RSA key on trust.
-    Loopback(u16),
+    /// This address of this host. Of no other: the driver takes the server's RSA key on trust, and what goes to an address of one's own
+    /// never leaves the host.
+    Here(SocketAddr),
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Place::Socket(path) => write!(f, "{}", path.display()),
-            Place::Loopback(port) => write!(f, "127.0.0.1:{port}"),
+            Place::Here(address) => address.fmt(f),
         }
     }
 }
@@ -77,7 +79,10 @@ impl Mysql {
             .wait_timeout(Some(WAIT_TIMEOUT_S));
         let options = match place {
             Place::Socket(path) => options.socket(Some(path.to_string_lossy())),
-            Place::Loopback(port) => options.ip_or_hostname("127.0.0.1").tcp_port(*port),
+            Place::Here(address) => {
+                is_here(&doing, *address)?;
+                options.ip_or_hostname(address.ip().to_string()).tcp_port(address.port())
+            }
         };
         bounded(&doing, limit, async {
             let conn = Conn::new(options).await.map_err(|e| connect_error(&doing, place, e))?;
@@ -226,6 +231,15 @@ impl Grant {
     }
 }
 
+/// Whether an address is one of this host: nothing else can be bound (EADDRNOTAVAIL). One that the host has lost, with its lease or its
+/// interface, may be another host's by now.
+fn is_here(doing: &str, address: SocketAddr) -> Result<(), ClientError> {
+    UdpSocket::bind((address.ip(), 0)).map(drop).map_err(|e| {
+        let why = format!("{address} is not an address of this host: {e}");
+        ClientError::Failed { doing: doing.to_owned(), source: why.into() }
+    })
+}
+
 fn connect_error(doing: &str, place: &Place, error: mysql_async::Error) -> ClientError {
     use mysql_async::{Error, IoError};
     match error {
@@ -349,6 +363,18 @@ mod tests {
         let e = Mysql::connect(&place, "root", Some("s3cret"), Duration::from_secs(5)).await.unwrap_err();
         assert!(e.is_refused());
         assert_eq!(e.to_string(), "/nonexistent/mysqld.sock refuses connections");
+    }
+
+    #[tokio::test]
+    async fn no_password_goes_to_an_address_that_this_host_does_not_have() {
+        // TEST-NET-1 (RFC 5737) is nobody's
+        let place = Place::Here("192.0.2.1:3306".parse().unwrap());
+        let e = Mysql::connect(&place, "debezium", Some("s3cret"), Duration::from_secs(60)).await.unwrap_err();
+        let said = e.in_one_line();
+        assert!(said.contains("192.0.2.1:3306 is not an address of this host"), "{said}");
+        let closed = std::net::TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap();
+        let e = Mysql::connect(&Place::Here(closed), "root", None, Duration::from_secs(5)).await.unwrap_err();
+        assert_eq!((e.is_refused(), e.to_string()), (true, format!("{closed} refuses connections")));
     }
 
     #[tokio::test]

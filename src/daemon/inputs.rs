@@ -6,7 +6,7 @@ use super::DaemonArgs;
 use crate::{
     artifact,
     base::{
-        Layout, NodeName, Port,
+        Layout, NodeName,
         recipe::{PrepareStep, Recipe},
     },
     config::Plan,
@@ -25,7 +25,7 @@ use crate::{
 use std::{
     collections::BTreeSet,
     fmt,
-    net::{Ipv4Addr, SocketAddr},
+    net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -318,23 +318,22 @@ pub(super) async fn recipes(plan: &Plan, layout: &Layout, care: Care) -> Result<
     Ok(recipes)
 }
 
-/// What `prove` looks at.
+/// What `prove` looks at: each listener where it is bound, as its node's probe does.
 fn targets(plan: &Plan, layout: &Layout) -> prove::Targets {
-    let local = |port: Port| SocketAddr::from((Ipv4Addr::LOCALHOST, port.0));
     let kafka = plan.kafka.as_ref().map(|kafka| prove::KafkaTargets {
-        internal: kafka.brokers.values().map(|b| local(b.internal_port)).collect(),
-        external: kafka.brokers.values().map(|b| local(b.external_port)).collect(),
+        internal: kafka.brokers.values().map(|b| b.internal_port.reached(Ipv4Addr::LOCALHOST.into())).collect(),
+        external: kafka.brokers.values().map(|b| b.external_port.reached(kafka.bind)).collect(),
         advertised_host: kafka.advertised_host.clone(),
         brokers: kafka.brokers.keys().copied().collect(),
         min_isr: 2,
         rf: 3,
-        zookeeper: plan.zookeeper.as_ref().map(|zookeeper| local(zookeeper.client_port)),
+        zookeeper: plan.zookeeper.as_ref().map(|zookeeper| zookeeper.client_port.reached(zookeeper.bind)),
     });
     let mysql = plan.mysql.as_ref().filter(|m| m.provision).map(|mysql| prove::MysqlTargets {
         socket: layout.mysql_socket(),
         root_password: layout.secret("mysql-root"),
         debezium_password: layout.secret("debezium"),
-        port: mysql.port.0,
+        address: mysql.port.reached(mysql.bind),
         database: mysql.database.clone(),
     });
     prove::Targets { kafka, mysql }
@@ -493,6 +492,23 @@ mod tests {
             }
         }
         assert!(!layout.root().join("artifacts").exists(), "a look makes nothing");
+    }
+
+    #[test]
+    fn each_listener_is_looked_at_where_it_is_bound() {
+        let of = |bind: &str| {
+            let text =
+                format!("[zookeeper]\nbind = \"{bind}\"\n[kafka]\nbind = \"{bind}\"\n[mysql]\nbind = \"{bind}\"\n");
+            let default_root = "/r".into();
+            let source = config::Source { text: &text, name: "supervisor.toml", root_override: None, default_root };
+            let targets = targets(&config::load(&source).unwrap(), &Layout::new("/r"));
+            let (kafka, mysql) = (targets.kafka.unwrap(), targets.mysql.unwrap());
+            assert_eq!(kafka.internal[0], "127.0.0.1:29092".parse().unwrap(), "whatever clients are given");
+            [kafka.external[2], kafka.zookeeper.unwrap(), mysql.address].map(|address| address.to_string())
+        };
+        assert_eq!(of("192.168.1.10"), ["192.168.1.10:9094", "192.168.1.10:2181", "192.168.1.10:3306"]);
+        assert_eq!(of("0.0.0.0"), ["127.0.0.1:9094", "127.0.0.1:2181", "127.0.0.1:3306"]);
+        assert_eq!(of("::1"), ["[::1]:9094", "[::1]:2181", "[::1]:3306"]);
     }
 
     #[test]

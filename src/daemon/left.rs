@@ -57,7 +57,17 @@ fn undo_what(
 ) {
     tracing::warn!("{left}");
     note(engine.journal(), &left.to_string());
-    let Left::Half(record) = left else { return operation::forget(layout) };
+    let record = match left {
+        Left::Half(record) => record,
+        // The power went while it was written. Nodes that were down are wanted by this boot's daemon; what a drill makes is there still.
+        Left::Torn(_) => {
+            return match drill::owe_what_may_be(layout) {
+                Ok(()) => operation::forget(layout),
+                // The record stays and says as much to the next daemon.
+                Err(e) => tracing::warn!(error = %e.source, "{e}"),
+            };
+        }
+    };
     if record.kind == Kind::Roll.as_str() {
         let words = format!("{}: {}", record.name(), rest_of_roll(&rest, given_up.as_deref()));
         tracing::info!("{words}");

@@ -30,7 +30,7 @@ impl Reloads {
 
     /// Carries out an order to roll and answers it.
     pub(super) async fn roll(&self, engine: &Handle, asked: &Asked, by: OrderedBy, out: &AnswerSink) {
-        let order = Order::of(asked.max_wait, asked.terms);
+        let order = Order::of(asked.max_wait, asked.terms).beginning(&engine.snapshot());
         let (nodes, order) = (names(&asked.nodes), order.on_record());
         let begun = self.operations.begin_by_order_asked(Kind::Roll, &nodes, Some(by), order).await;
         let running = match begun {
@@ -66,7 +66,7 @@ impl Reloads {
         nodes: Vec<NodeName>,
         tell: &mut (dyn FnMut(String) + Send),
     ) -> Finished {
-        let order = left.finishing();
+        let order = left.finishing().beginning(&engine.snapshot());
         let why = format!(": what is left of {}", left.words());
         let begun = self.operations.begin_asked(Kind::Roll, names(&nodes), left.by, order.on_record(), &why);
         let running = match begun {

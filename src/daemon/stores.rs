@@ -11,7 +11,10 @@ use crate::{
         self, Set, Store, StoreError,
         exchange::{self, Wanted as Restore},
     },
-    operate::operation::{Kind, Operations, Record, Refused},
+    operate::{
+        again::Again,
+        operation::{Kind, Operations, Record, Refused},
+    },
     sys::clock,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
@@ -134,7 +137,8 @@ pub(super) async fn carry_out(
             Ok(_) | Err(_) => refused(1, "the directories are half exchanged, so no node is started".into(), None),
         });
     }
-    let (again, left) = still_wanted(&again, &running.left_down());
+    let again = Again::of(&again, &running.left_down(), &site.engine.snapshot());
+    let (left, again) = (again.left(), again.nodes);
     if !again.is_empty() {
         out.progress("starting the nodes again");
     }
@@ -174,24 +178,6 @@ pub(super) async fn carry_out(
         }
         (Ok(_), Err(other)) | (Err(other), _) => Err(other),
     }
-}
-
-/// Of the nodes that were stopped for it those that are started again, and words for the rest: what somebody stopped meanwhile stays
-/// down, and so does what needs ZooKeeper where that was stopped.
-fn still_wanted(again: &[NodeName], left_down: &[NodeName]) -> (Vec<NodeName>, Option<String>) {
-    let alone = left_down.contains(&NodeName::zookeeper());
-    let (stopped, rest): (Vec<&NodeName>, Vec<&NodeName>) = again.iter().partition(|node| left_down.contains(node));
-    let (needy, again): (Vec<&NodeName>, Vec<&NodeName>) =
-        rest.into_iter().partition(|node| alone && **node != NodeName::mysql());
-    let named = |nodes: &[&NodeName], between| nodes.iter().map(|node| node.as_str()).collect::<Vec<_>>().join(between);
-    let by_somebody = (!stopped.is_empty())
-        .then(|| format!("left down, because somebody stopped them meanwhile: {}", named(&stopped, ", ")));
-    let by_need = (!needy.is_empty()).then(|| {
-        let start = format!("`cdc-supervisor start zookeeper {}` starts them", named(&needy, " "));
-        format!("left down for want of zookeeper: {}; {start}", named(&needy, ", "))
-    });
-    let words: Vec<String> = by_somebody.into_iter().chain(by_need).collect();
-    (again.into_iter().cloned().collect(), (!words.is_empty()).then(|| words.join("; ")))
 }
 
 /// Starts the nodes that were wanted up; done when they serve, or when all that is missing is room on disk, or nothing has come of it for
@@ -286,7 +272,8 @@ fn start(nodes: &[NodeName]) -> EngineOrder {
 pub(super) async fn undo(record: &Record, engine: &Handle) -> String {
     let start_of = |undo: &serde_json::Value| serde_json::from_value::<Vec<NodeName>>(undo.get("start")?.clone()).ok();
     let stopped = record.undo::<serde_json::Value>().as_ref().and_then(start_of).unwrap_or_default();
-    let (nodes, left) = still_wanted(&stopped, &record.left_down);
+    let again = Again::of(&stopped, &record.left_down, &engine.snapshot());
+    let (left, nodes) = (again.left(), again.nodes);
     if nodes.is_empty() {
         return left.unwrap_or_else(|| "nothing was left to undo".into());
     }
@@ -386,27 +373,6 @@ fn refused(exit: u8, message: String, hint: Option<&str>) -> Answer {
 mod tests {
     use super::*;
     use crate::base::NodeKind;
-
-    #[test]
-    fn what_somebody_stopped_meanwhile_stays_down_and_brokers_with_their_zookeeper() {
-        let (zookeeper, broker, mysql) = (NodeName::zookeeper(), NodeName::broker(1), NodeName::mysql());
-        let all = [zookeeper.clone(), broker, mysql.clone()];
-        assert_eq!(still_wanted(&all, &[]), (all.to_vec(), None));
-        let (again, left) = still_wanted(&all, std::slice::from_ref(&mysql));
-        assert_eq!(again, all[..2]);
-        assert_eq!(left.unwrap(), "left down, because somebody stopped them meanwhile: mysql");
-        let (again, left) = still_wanted(&all, std::slice::from_ref(&zookeeper));
-        assert_eq!(again, all[2..]);
-        assert_eq!(
-            left.unwrap(),
-            "left down, because somebody stopped them meanwhile: zookeeper; left down for want of zookeeper: broker-1; \
-             `cdc-supervisor start zookeeper broker-1` starts them"
-        );
-        let (again, left) = still_wanted(&all, &all[..2]);
-        assert_eq!(again, all[2..]);
-        assert!(left.unwrap().ends_with("meanwhile: zookeeper, broker-1"), "somebody stopped both");
-        assert_eq!(still_wanted(&[zookeeper], &[mysql]).1, None, "it was not wanted up before");
-    }
 
     #[test]
     fn nodes_of_which_nothing_comes_are_not_waited_for_for_ever() {

@@ -97,12 +97,13 @@ pub(super) async fn remove(engine: &Handle, reloads: &Reloads, keeper: &Keeper, 
     }
 }
 
-/// For the proof of an `up`: one line for all, or what is not as it should be. Late topics are no failure.
+/// For the proof of an `up`: one line for all, or what is not as it should be. Late topics are no failure. What is due is waited for, and
+/// nothing else is put into force: somebody may have changed it by hand.
 pub(super) async fn at_start(keeper: &Keeper, plan: &Plan) -> Vec<String> {
     if configured(plan).is_empty() {
         return Vec::new();
     }
-    match keeper.apply(BESIDE).await {
+    match keeper.settle(BESIDE).await {
         Err(why) => why.into_iter().map(|why| format!("{why}; it is tried again")).collect(),
         Ok(_) => told(&keeper.report()),
     }

@@ -7,14 +7,14 @@
 use super::{
     Engine,
     journal::Journal,
-    node::{NodeRuntime, SeenRun},
+    node::SeenRun,
     orders::{OrderReply, Rejection},
     snapshot::{LastExit, Snapshot},
 };
 use crate::{
     base::{
         Cause, EventKind, EventLine, Incarnation, Layout, Moment, NodeName, Timestamp, ids::ProcessId,
-        recipe::PrepareStep,
+        recipe::BrokerSession,
     },
     clients::{
         ClientError,
@@ -78,27 +78,10 @@ pub(super) enum Fenced {
     Refused(i64, String),
 }
 
-/// What a broker's recipe says about its session: where, which id, for how long, whether it is closed without an order, and where
-/// the broker says that it listens.
-fn of_recipe(runtime: &NodeRuntime) -> Option<(SocketAddr, u32, Duration, bool, &[String])> {
-    runtime.recipe.prepare.iter().find_map(|step| match step {
-        PrepareStep::AwaitBrokerSessionGone { zookeeper, broker_id, up_to, fence, endpoints } => {
-            Some((*zookeeper, *broker_id, *up_to, *fence, endpoints.as_slice()))
-        }
-        PrepareStep::ClassData(_)
-        | PrepareStep::MysqlInitialize(_)
-        | PrepareStep::DataVersion(_)
-        | PrepareStep::BrokerIdentity(_)
-        | PrepareStep::MysqlIdentity { .. }
-        | PrepareStep::AwaitTakeover { .. }
-        | PrepareStep::NoProgram { .. } => None,
-    })
-}
-
 /// What is known of the last run of a node; none: it is no broker.
 fn known(engine: &Engine, node: &NodeName) -> Option<(Fence, bool)> {
     let runtime = engine.nodes.get(node)?;
-    let (zookeeper, broker, up_to, automatic, endpoints) = of_recipe(runtime)?;
+    let BrokerSession { zookeeper, broker, up_to, fence: automatic, endpoints } = runtime.recipe.broker_session()?;
     let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
     let end = runtime.last_exit.as_ref().filter(|exit| exit.incarnation == incarnation).map(run_ended);
     let fence = Fence {
@@ -168,7 +151,8 @@ pub(super) fn learn_session(engine: &Engine, node: &NodeName) {
 /// The same now and then for brokers that this daemon has not started: of their run it does not know whether the clock was set
 /// meanwhile, so only a session on record is closed at their death, and they may have another by then that nobody has told of.
 pub(super) fn learn_adopted(engine: &mut Engine, now: Moment) {
-    let adopted = engine.nodes.iter().filter(|(_, runtime)| runtime.adopted && of_recipe(runtime).is_some());
+    let adopted =
+        engine.nodes.iter().filter(|(_, runtime)| runtime.adopted && runtime.recipe.broker_session().is_some());
     let serve = adopted.map(|(name, _)| name).filter(|name| serves(engine, name)).cloned();
     let mut due: Vec<NodeName> = serve.collect();
     due.retain(|name| engine.rounds.looks_at_session(name, now));
@@ -184,7 +168,7 @@ fn learn<'a>(engine: &Engine, nodes: impl IntoIterator<Item = &'a NodeName>) {
     let mut asked: BTreeMap<SocketAddr, Vec<Learner>> = BTreeMap::new();
     for name in nodes {
         let Some(runtime) = engine.nodes.get(name).filter(|_| serves(engine, name)) else { continue };
-        if let Some((zookeeper, broker, _, _, endpoints)) = of_recipe(runtime) {
+        if let Some(BrokerSession { zookeeper, broker, endpoints, .. }) = runtime.recipe.broker_session() {
             let node = name.clone();
             let incarnation = engine.fleet.node(name).map_or_else(Incarnation::default, Node::incarnation);
             asked.entry(zookeeper).or_default().push(Learner {

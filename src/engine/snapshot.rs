@@ -35,6 +35,8 @@ pub struct NodeSnapshot {
     pub name: NodeName,
     /// Its kind.
     pub kind: NodeKind,
+    /// Nodes that must serve before it is started.
+    pub after: Vec<NodeName>,
     /// What is wanted.
     pub wanted: Wanted,
     /// The state's word.
@@ -162,6 +164,7 @@ impl NodeSnapshot {
         Self {
             name: recipe.node.clone(),
             kind: recipe.kind,
+            after: node.after().to_vec(),
             wanted: node.wanted(),
             state: node.state().word(),
             serves: node.state().serves(),
@@ -221,6 +224,7 @@ impl NodeSnapshot {
         Self {
             name,
             kind,
+            after: vec![],
             wanted: Wanted::Up,
             state,
             serves: state == "ready",

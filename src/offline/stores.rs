@@ -156,11 +156,28 @@ pub fn could_create(layout: &Layout, stores: &[Store], name: &str) -> Result<(),
     if !stores.iter().any(|store| store.dir.exists()) {
         return Err(StoreError::Asked("there is no data yet: nothing to copy".into(), None));
     }
+    sets_are_whole(stores)?;
     together::of_root(layout, &places(stores))?;
     // What one that was killed has left goes first: its room is wanted.
     clear_parts(layout)?;
     fs::make_dir(&place, 0o700)?;
     room::enough(stores.iter().map(|store| (store.dir.as_path(), place.as_path())))
+}
+
+/// A set is restored as a whole: without one of its nodes the snapshot would be of no use, which nobody sees before it is needed.
+fn sets_are_whole(stores: &[Store]) -> Result<(), StoreError> {
+    for set in [Set::Kafka, Set::Mysql] {
+        let (there, missing): (Vec<&Store>, Vec<&Store>) =
+            stores.iter().filter(|store| store.set == set).partition(|store| store.dir.exists());
+        if there.is_empty() || missing.is_empty() {
+            continue;
+        }
+        let names: Vec<&str> = missing.iter().map(|store| store.node.as_str()).collect();
+        let verb = if names.len() == 1 { "has" } else { "have" };
+        let what = format!("{} {verb} no data yet: a snapshot without them could not be restored", names.join(", "));
+        return Err(StoreError::refused(what, "start the stack once, or take them out of the file, then try again"));
+    }
+    Ok(())
 }
 
 /// Whether a snapshot leaves so much of each file system that holds data that no node is held down for want of room afterwards: what is
@@ -358,9 +375,11 @@ fn differences(
     Ok(wrong)
 }
 
-/// Removes one snapshot. Not while directories are half exchanged: what is left to do may need it.
+/// Removes one snapshot. Not while directories are half exchanged: what is left to do may need it. Nor while a daemon restores it, whose nodes
+/// are stopped for that by then.
 pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
     exchange::none_is_half_done(layout)?;
+    not_being_restored(layout, name)?;
     let manifest = read(layout, name)?;
     let place = layout.snapshots();
     // Out of sight first: half a snapshot must not be taken for one.
@@ -370,6 +389,17 @@ pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
     fail_point!("snapshot.removing");
     fs::remove_dir_all_optional(&part)?;
     Ok(manifest)
+}
+
+/// By the record of operations (`operate::operation`), of which two words are read.
+fn not_being_restored(layout: &Layout, name: &str) -> Result<(), StoreError> {
+    let text = fs::read_lossy_optional(&layout.operation())?.unwrap_or_default();
+    let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
+    if record["kind"] == "restore" && record["detail"] == name {
+        let hint = "wait until that has ended; of one that was cut short the next daemon clears the record";
+        return Err(StoreError::refused(format!("the snapshot {name} is being restored"), hint));
+    }
+    Ok(())
 }
 
 /// Tells how far the bytes of something are, every 256 MB.

@@ -19,7 +19,7 @@ mod timeline;
 mod wreck;
 
 pub use left::{continue_paused, undo};
-pub use owed::remove_when_whole;
+pub use owed::{owe_what_may_be, remove_when_whole};
 pub use ready::Refused;
 
 use super::{

@@ -1,5 +1,6 @@
 //! Things one does to a cluster.
 
+pub mod again;
 pub mod cluster;
 pub mod disk;
 pub mod drill;

@@ -15,7 +15,10 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use std::{
     fmt,
     path::PathBuf,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Duration,
 };
 use tokio::time::{Instant, sleep};
@@ -116,6 +119,23 @@ fn first() -> u32 {
 }
 
 impl Record {
+    /// Of nothing yet, begun by this daemon.
+    pub fn begun_now() -> Self {
+        Self {
+            schema: first(),
+            kind: String::new(),
+            detail: String::new(),
+            by: None,
+            begun_at: clock::wall(),
+            boot_id: clock::boot_id().to_owned(),
+            daemon_pid: std::process::id(),
+            step: String::new(),
+            undo: None,
+            left_down: Vec::new(),
+            asked: None,
+        }
+    }
+
     /// `drill broker-kill`.
     pub fn name(&self) -> String {
         if self.detail.is_empty() { self.kind.clone() } else { format!("{} {}", self.kind, self.detail) }
@@ -207,6 +227,9 @@ struct Shared {
     layout: Layout,
     journal: Journal,
     running: Mutex<Option<Record>>,
+    /// The one that runs undoes or finishes what was left. Not told by the daemon's pid: in a container the next one often has the same, and
+    /// what a drill of this daemon left is removed by itself later.
+    resumed: AtomicBool,
 }
 
 impl Shared {
@@ -223,18 +246,24 @@ impl Shared {
         });
     }
 
-    /// A crash of the machine ends what could have to be undone, so the page cache is safe enough.
     fn write(&self, record: &Record) -> Result<(), SysError> {
         // A struct of texts and numbers always becomes JSON.
         let text = serde_json::to_string_pretty(record).unwrap_or_default();
-        fs::write_atomic(&self.layout.operation(), text.as_bytes(), 0o640, fs::Durability::ProcessCrash)
+        fs::write_atomic(&self.layout.operation(), text.as_bytes(), 0o640, durability(record))
     }
+}
+
+/// A crash of the machine ends processes, and nodes that were ordered down: another boot starts all that the record had. The topics and the
+/// table of a drill outlive it, since those who have them sync them.
+fn durability(record: &Record) -> fs::Durability {
+    let makes_something = record.kind == Kind::Drill.as_str() && record.undo.is_some();
+    if makes_something { fs::Durability::PowerLoss } else { fs::Durability::ProcessCrash }
 }
 
 impl Operations {
     /// None runs yet.
     pub fn new(layout: Layout, journal: Journal) -> Self {
-        Self(Arc::new(Shared { layout, journal, running: Mutex::default() }))
+        Self(Arc::new(Shared { layout, journal, running: Mutex::default(), resumed: AtomicBool::new(false) }))
     }
 
     /// The one that runs, in one sentence: what else must wait for it says so.
@@ -257,11 +286,10 @@ impl Operations {
         self.one_of(&[Kind::Reload, Kind::Roll, Kind::Drill, Kind::Snapshot, Kind::Restore, Kind::Reset])
     }
 
-    /// The one that runs, in one sentence, when it keeps nodes down that it has stopped on purpose. One that an earlier daemon left is
-    /// being undone: to start nodes is what that does.
+    /// The one that runs, in one sentence, when it keeps nodes down that it has stopped on purpose. One that was left is being undone: to
+    /// start nodes is what that does.
     pub fn breaks_nodes(&self) -> Option<String> {
-        let left = self.0.running().as_ref().is_some_and(|record| record.daemon_pid != std::process::id());
-        self.one_of(&[Kind::Drill]).filter(|_| !left)
+        self.one_of(&[Kind::Drill]).filter(|_| !self.0.resumed.load(Ordering::SeqCst))
     }
 
     /// Somebody stops these all the same, while the one that runs has them down and would start them again: it does not, and neither
@@ -322,24 +350,13 @@ impl Operations {
         if half.exists() {
             return Err(Refused::HalfExchanged(half));
         }
-        let record = Record {
-            schema: first(),
-            kind: kind.as_str().to_owned(),
-            detail: detail.into(),
-            by,
-            begun_at: clock::wall(),
-            boot_id: clock::boot_id().to_owned(),
-            daemon_pid: std::process::id(),
-            step: String::new(),
-            undo: None,
-            asked,
-            left_down: Vec::new(),
-        };
+        let record = Record { kind: kind.as_str().to_owned(), detail: detail.into(), by, asked, ..Record::begun_now() };
         if kind.is_recorded() {
             self.0.write(&record).map_err(Refused::NotRecorded)?;
             fail_point!("operation.recorded");
             self.0.note(EventKind::OperationBegun, format!("{} begins{why}", record.name()), by);
         }
+        self.0.resumed.store(false, Ordering::SeqCst);
         *running = Some(record);
         Ok(Running { of: Arc::clone(&self.0), recorded: kind.is_recorded(), said: None, leaves: false })
     }
@@ -351,6 +368,7 @@ impl Operations {
         if let Some(other) = running.as_ref() {
             return Err(Refused::Busy(Box::new(other.clone())));
         }
+        self.0.resumed.store(true, Ordering::SeqCst);
         *running = Some(left);
         Ok(Running { of: Arc::clone(&self.0), recorded: true, said: None, leaves: false })
     }
@@ -421,13 +439,10 @@ impl Running {
         self.of.running().as_ref().map_or_else(Vec::new, |record| record.left_down.clone())
     }
 
-    /// Of these the ones that are started again, asked later.
-    pub fn still_wanted(&self, nodes: Vec<NodeName>) -> impl FnOnce() -> Vec<NodeName> + Send + 'static {
+    /// The same, asked later.
+    pub fn left_down_then(&self) -> impl FnOnce() -> Vec<NodeName> + Send + 'static {
         let of = Arc::clone(&self.of);
-        move || {
-            let left = of.running().as_ref().map_or_else(Vec::new, |record| record.left_down.clone());
-            nodes.into_iter().filter(|node| !left.contains(node)).collect()
-        }
+        move || of.running().as_ref().map_or_else(Vec::new, |record| record.left_down.clone())
     }
 
     /// Its record as it is now; none: it has ended.
@@ -580,6 +595,21 @@ mod tests {
     }
 
     #[test]
+    fn what_a_drill_has_made_is_on_disk_before_it_is_made() {
+        let (_dir, _layout, operations) = root();
+        for (kind, undo, wanted) in [
+            (Kind::Drill, Some(serde_json::json!({"topics": true})), fs::Durability::PowerLoss),
+            (Kind::Drill, None, fs::Durability::ProcessCrash),
+            (Kind::Snapshot, Some(serde_json::json!({"start": ["mysql"]})), fs::Durability::ProcessCrash),
+        ] {
+            let running = operations.begin(kind, "x", None).unwrap();
+            running.step("on its way", undo).unwrap();
+            assert_eq!(durability(&running.record().unwrap()), wanted, "{kind:?}");
+            running.end("done");
+        }
+    }
+
+    #[test]
     fn a_reload_keeps_others_away_and_leaves_no_record() {
         let (_dir, layout, operations) = root();
         let reload = operations.begin(Kind::Reload, "", BY).unwrap();
@@ -596,9 +626,9 @@ mod tests {
     fn what_somebody_stops_while_a_drill_runs_is_none_of_what_it_starts_again() {
         let (_dir, _layout, operations) = root();
         let drill = operations.begin(Kind::Drill, "two-brokers", BY).unwrap();
-        let again = drill.still_wanted(vec![NodeName::broker(1), NodeName::broker(2)]);
+        let left_down = drill.left_down_then();
         operations.leave_down(&[NodeName::broker(2)]).unwrap();
-        assert_eq!((again(), drill.left_down()), (vec![NodeName::broker(1)], vec![NodeName::broker(2)]));
+        assert_eq!((left_down(), drill.left_down()), (vec![NodeName::broker(2)], vec![NodeName::broker(2)]));
         assert!(operations.keeps_down().is_none(), "others are started beside it");
     }
 
@@ -665,8 +695,8 @@ mod tests {
         }
         let next = Operations::new(layout.clone(), Journal::start(&layout));
         let Some(Left::Half(left)) = leftover(&layout) else { panic!("nothing is left") };
-        let of_a_daemon_that_died = Record { daemon_pid: 1, ..*left };
-        let resumed = next.resume(of_a_daemon_that_died).unwrap();
+        assert_eq!(left.daemon_pid, std::process::id(), "as the next one's in a container");
+        let resumed = next.resume(*left).unwrap();
         assert!(
             next.breaks_nodes().is_none() && next.takes_nodes_away().is_some(),
             "what it undoes is that nodes are down"
@@ -678,6 +708,7 @@ mod tests {
         forget(&layout);
         drop(running);
         let again = next.begin(Kind::Drill, "cold-restart", None).unwrap();
+        assert!(next.breaks_nodes().is_some(), "one of its own");
         again.leave("left to the next daemon");
         assert_eq!(next.running(), None);
         assert!(leftover(&layout).is_some());

@@ -45,8 +45,8 @@ pub struct MysqlTargets {
     pub root_password: PathBuf,
     /// File with the password of `debezium`.
     pub debezium_password: PathBuf,
-    /// Its port on 127.0.0.1.
-    pub port: u16,
+    /// Where its port is reached from this host.
+    pub address: SocketAddr,
     /// The database with the table `orders`.
     pub database: String,
 }

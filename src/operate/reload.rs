@@ -19,7 +19,7 @@ use super::{
 use crate::{
     base::{
         NodeName, Reason,
-        recipe::{PrepareStep, ProbeKind, Recipe},
+        recipe::{ProbeKind, Recipe},
         units::human_duration,
     },
     engine::{Change, EngineOrder, Handle, NodeSnapshot, OrderReply, Rejection, Wanted},
@@ -470,16 +470,7 @@ fn goes_on(was: &str, is: &str, within: Duration) -> Option<Duration> {
 /// How long it may take to be back: at least as long as its stop may, and as a session of its last run is waited for.
 fn back_within(recipe: Option<&Recipe>) -> Duration {
     let Some(recipe) = recipe else { return BACK_WITHIN };
-    let session = recipe.prepare.iter().find_map(|step| match step {
-        PrepareStep::AwaitBrokerSessionGone { up_to, .. } => Some(*up_to),
-        PrepareStep::ClassData(_)
-        | PrepareStep::MysqlInitialize(_)
-        | PrepareStep::DataVersion(_)
-        | PrepareStep::BrokerIdentity(_)
-        | PrepareStep::MysqlIdentity { .. }
-        | PrepareStep::AwaitTakeover { .. }
-        | PrepareStep::NoProgram { .. } => None,
-    });
+    let session = recipe.broker_session().map(|session| session.up_to);
     // the wait for the session, and as much as anything else may take beside it
     BACK_WITHIN.max(recipe.stop.grace).max(session.map_or(Duration::ZERO, |up_to| up_to + BACK_WITHIN))
 }
@@ -496,7 +487,10 @@ pub(super) fn by_name(recipes: &[Recipe]) -> BTreeMap<NodeName, Recipe> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::{base::Layout, engine::Snapshot};
+    use crate::{
+        base::{Layout, recipe::PrepareStep},
+        engine::Snapshot,
+    };
 
     #[derive(Default)]
     struct Told(Vec<String>);

@@ -28,6 +28,9 @@ pub struct Order {
     /// It finishes one that an earlier daemon was ordered.
     #[serde(default)]
     pub finishes: Option<Finishes>,
+    /// What ran when it began, each in which run: what still does is left. None: an older daemon's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub began_with: Option<BTreeMap<NodeName, Incarnation>>,
 }
 
 /// A roll that was cut short, in the words of the one that finishes it.
@@ -44,7 +47,7 @@ pub struct Finishes {
 impl Default for Order {
     /// Of an older daemon's record, which does not say: what `roll` without options means.
     fn default() -> Self {
-        Self { max_wait_s: 600, accept_unavailable: false, force: false, finishes: None }
+        Self { max_wait_s: 600, accept_unavailable: false, force: false, finishes: None, began_with: None }
     }
 }
 
@@ -52,7 +55,14 @@ impl Order {
     /// What a person has ordered.
     pub fn of(max_wait: Duration, terms: Terms) -> Self {
         let Terms { accept_unavailable, force } = terms;
-        Self { max_wait_s: max_wait.as_secs().max(1), accept_unavailable, force, finishes: None }
+        Self { max_wait_s: max_wait.as_secs().max(1), accept_unavailable, force, ..Self::default() }
+    }
+
+    /// The same of a roll that begins now.
+    pub fn beginning(mut self, now: &Snapshot) -> Self {
+        let brokers = now.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Broker(_)) && n.process.is_some());
+        self.began_with = Some(brokers.map(|n| (n.name.clone(), n.incarnation)).collect());
+        self
     }
 
     /// Longest wait for one thing.
@@ -107,7 +117,8 @@ fn first_death() -> u32 {
 impl Unrolled {
     /// What is left of a roll, in a daemon that has just taken over what runs; none: nothing, or it was no roll.
     ///
-    /// That one was restarted shows in when it was started; one that is down was on its way.
+    /// That one was restarted shows in its run; of an older daemon's roll, which does not tell those, in when it was started. One that is down
+    /// was on its way.
     pub fn of(record: &Record, now: &Snapshot) -> Option<Self> {
         if record.kind != Kind::Roll.as_str() {
             return None;
@@ -116,9 +127,13 @@ impl Unrolled {
         let of_it = now.nodes.iter().filter(|n| {
             matches!(n.kind, NodeKind::Broker(_)) && (named.is_empty() || named.contains(&n.name.as_str()))
         });
-        let old = of_it.filter(|n| n.process.is_some() && n.started_at.is_some_and(|at| at < record.begun_at));
-        let runs: BTreeMap<NodeName, Incarnation> = old.map(|n| (n.name.clone(), n.incarnation)).collect();
         let asked = record.asked::<Order>();
+        let began_with = asked.as_ref().and_then(|order| order.began_with.as_ref());
+        let old = of_it.filter(|n| match began_with {
+            Some(runs) => n.process.is_some() && runs.get(&n.name) == Some(&n.incarnation),
+            None => n.process.is_some() && n.started_at.is_some_and(|at| at < record.begun_at),
+        });
+        let runs: BTreeMap<NodeName, Incarnation> = old.map(|n| (n.name.clone(), n.incarnation)).collect();
         let Finishes { operation, begun_at, deaths } = asked
             .as_ref()
             .and_then(|order| order.finishes.clone())
@@ -285,6 +300,24 @@ mod tests {
         let mut drill = roll("");
         drill.kind = "drill".into();
         assert_eq!(Unrolled::of(&drill, &then), None);
+    }
+
+    #[test]
+    fn a_clock_that_is_set_neither_hides_a_broker_that_is_left_nor_has_one_restarted_twice() {
+        // All were started while the clock was ahead of what it is now, and of the roll, which had come to broker-2.
+        let began = now(&[(1, 900_000, 1), (2, 900_000, 1), (3, 900_000, 1), (4, 0, 5)]);
+        let order = Order::default().beginning(&began);
+        let then = now(&[(1, 900_000, 1), (2, 6_000, 2), (3, 900_000, 1), (4, 900_000, 6)]);
+        let of = |order: &Order| Unrolled::of(&ordered_roll("", order), &then);
+        assert_eq!(names(&of(&order).unwrap().rest(&then)), ["broker-1", "broker-3"]);
+        // It was set back while the roll went on: what it has started looks older than the roll.
+        let then = now(&[(1, 1_000, 1), (2, 500, 2), (3, 400, 2)]);
+        let left = Unrolled::of(&ordered_roll("", &order), &then).unwrap();
+        assert_eq!(names(&left.rest(&then)), ["broker-1"]);
+        // Whoever finishes it tells what runs when that begins.
+        let finishing = left.finishing().beginning(&then);
+        let later = now(&[(1, 300, 2), (2, 500, 2), (3, 400, 2)]);
+        assert_eq!(Unrolled::of(&ordered_roll("broker-1", &finishing), &later), None, "it had come to every broker");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use super::{
     FILE_HEAD, FROM_FILE, Place, ServiceError, Site,
     jar_node::{About, JarNode},
-    jvm, reach, restart, text, zookeeper,
+    jvm, restart, text, zookeeper,
 };
 use crate::{
     base::{
@@ -142,7 +142,7 @@ pub(super) fn recipe(
             notify: false,
         },
         probe: Probe {
-            kind: ProbeKind::Broker { id, internal, external: reach(kafka.bind, broker.external_port) },
+            kind: ProbeKind::Broker { id, internal, external: broker.external_port.reached(kafka.bind) },
             timeout: Duration::from_secs(3),
             start_interval: Duration::from_millis(100),
             ready_interval: Duration::from_secs(5),

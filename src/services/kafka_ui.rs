@@ -1,6 +1,6 @@
 //! The web page over the brokers: the vendor's Kafka UI, a Spring Boot jar (read at provectus v0.7.2 and kafbat v1.5.0).
 
-use super::{FILE_HEAD, FROM_FILE, Place, ServiceError, Site, divide, jvm, reach, restart, text};
+use super::{FILE_HEAD, FROM_FILE, Place, ServiceError, Site, divide, jvm, restart, text};
 use crate::{
     base::{
         NodeKind, NodeName,
@@ -45,7 +45,7 @@ pub(super) fn recipe(site: &Site<'_>, ui: &config::KafkaUi, kafka: &config::Kafk
     };
     let address = SocketAddr::new(ui.bind, ui.port.0);
     let prefix = ui.properties.get(CONTEXT_PATH).map_or("", |path| path.trim_end_matches('/'));
-    let health = format!("http://{}{prefix}/actuator/health", reach(ui.bind, ui.port));
+    let health = format!("http://{}{prefix}/actuator/health", ui.port.reached(ui.bind));
 
     Ok(Recipe {
         kind: NodeKind::KafkaUi,

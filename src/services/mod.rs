@@ -38,7 +38,6 @@ use crate::{
     config,
 };
 use std::{
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -170,16 +169,6 @@ fn text(path: &Path, forbidden: &'static str) -> Result<String, ServiceError> {
         Some(c) => Err(bad(format!("its program cannot be given a path with {c:?} in it"))),
         None => Ok(text.to_owned()),
     }
-}
-
-/// Where a server that binds `ip` is reached from this host.
-fn reach(ip: IpAddr, port: crate::base::Port) -> SocketAddr {
-    let ip = match ip {
-        IpAddr::V4(ip) if ip.is_unspecified() => Ipv4Addr::LOCALHOST.into(),
-        IpAddr::V6(ip) if ip.is_unspecified() => Ipv6Addr::LOCALHOST.into(),
-        ip => ip,
-    };
-    SocketAddr::new(ip, port.0)
 }
 
 /// When to start a node again. The first pause only breaks a spin; a minute is long for a person and short for a box that

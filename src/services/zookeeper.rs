@@ -3,7 +3,7 @@
 use super::{
     FILE_HEAD, FROM_FILE, Place, ServiceError, Site,
     jar_node::{About, JarNode},
-    jvm, reach, restart, text,
+    jvm, restart, text,
 };
 use crate::{
     base::{
@@ -141,7 +141,7 @@ pub(super) fn recipe(site: &Site<'_>, zookeeper: &config::Zookeeper) -> Result<R
 
 /// Where ZooKeeper is reached from this host.
 pub(super) fn address(zookeeper: &config::Zookeeper) -> SocketAddr {
-    reach(zookeeper.bind, zookeeper.client_port)
+    zookeeper.client_port.reached(zookeeper.bind)
 }
 
 /// Where its data is.

@@ -258,10 +258,7 @@ fn what_somebody_stopped_while_a_drill_ran_stays_down_with_the_next_daemon() {
     root.ok(&["stop", "a", "b"]);
     kill_daemon(&root);
     leave(&root, &serde_json::json!({"down": ["a", "b"]}));
-    let file = root.path().join("state/operation.json");
-    let mut record: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
-    record["left_down"] = serde_json::json!(["a"]);
-    fs::write(&file, record.to_string()).unwrap();
+    left_down(&root, &["a"]);
     // `up` would start all of them.
     let run = root.spawn(&["run", "--no-fetch"]);
     root.await_daemon_node("a");
@@ -273,6 +270,36 @@ fn what_somebody_stopped_while_a_drill_ran_stays_down_with_the_next_daemon() {
     assert_eq!(root.node("a")["state"], "down");
     root.down();
     drop(run.wait(STATE_LIMIT));
+}
+
+#[test]
+fn what_needs_a_node_that_somebody_stopped_stays_down_with_it_and_keeps_nothing_else_down() {
+    let root = Root::new(&[fake("a", &[]), fake("b", &[]).after(&["a"]), fake("c", &[])]);
+    root.expect_log("was cut short with its daemon");
+    root.up();
+    root.ok(&["stop", "a", "b", "c"]);
+    kill_daemon(&root);
+    leave(&root, &serde_json::json!({"down": ["a", "b", "c"]}));
+    left_down(&root, &["a"]);
+    let run = root.spawn(&["run", "--no-fetch"]);
+    root.await_daemon_node("a");
+    root.await_node("c", "it is ready again", |n| n["state"] == "ready");
+    until(STATE_LIMIT, "that is told", || {
+        let told = told(&root);
+        let words = ["started c again", "left down for want of a: b; `cdc-supervisor start a b` starts them"];
+        if words.iter().all(|w| told.contains(w)) { Ok(()) } else { Err(told) }
+    });
+    assert_eq!((&root.node("a")["state"], &root.node("b")["state"]), (&"down".into(), &"down".into()));
+    root.down();
+    drop(run.wait(STATE_LIMIT));
+}
+
+/// Somebody stopped these while what is on record ran.
+fn left_down(root: &Root, nodes: &[&str]) {
+    let file = root.path().join("state/operation.json");
+    let mut record: serde_json::Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+    record["left_down"] = serde_json::json!(nodes);
+    fs::write(&file, record.to_string()).unwrap();
 }
 
 #[test]

@@ -66,6 +66,30 @@ fn a_snapshot_comes_back_whole_or_one_set_of_it_after_it_was_confirmed() {
 }
 
 #[test]
+fn a_snapshot_that_could_not_be_restored_is_not_made() {
+    let root = root();
+    root.configure_raw("[zookeeper]\n[mysql]\n[kafka]\n[kafka.brokers.1]\n[kafka.brokers.4]\n");
+    fs::create_dir_all(data(&root, "broker-1")).unwrap();
+    let refused = root.fails(8, &["snapshot", "create", "first"]).stderr;
+    assert!(refused.contains("broker-4 has no data yet"), "{refused}");
+    assert!(!root.path().join("snapshots/first").exists());
+}
+
+#[test]
+fn a_snapshot_that_is_being_restored_is_not_removed() {
+    let root = root();
+    for name in ["first", "second"] {
+        root.ok(&["snapshot", "create", name]);
+    }
+    let record = serde_json::json!({"kind": "restore", "detail": "first", "begun_at": "2026-01-02T03:04:05.006Z"});
+    fs::write(root.path().join("state/operation.json"), record.to_string()).unwrap();
+    let refused = root.fails(8, &["snapshot", "remove", "first", "--confirm", "first"]).stderr;
+    assert!(refused.contains("the snapshot first is being restored"), "{refused}");
+    root.ok(&["snapshot", "verify", "first"]);
+    root.ok(&["snapshot", "remove", "second", "--confirm", "second"]);
+}
+
+#[test]
 fn what_root_does_to_the_stores_of_somebody_else_leaves_them_theirs() {
     if !nix::unistd::Uid::effective().is_root() {
         return skip(

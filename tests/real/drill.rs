@@ -18,6 +18,9 @@ const CALL: Duration = Duration::from_secs(20);
 /// Longer than a drill takes on a machine that is busy.
 const DRILL: Duration = Duration::from_secs(420);
 
+/// What tells a topic of a drill from any other.
+const DRILLS_MARK: [(&str, &str); 1] = [("retention.ms", "86399117")];
+
 fn create(stack: &Stack, admin: &Admin, topic: &str, replicas: u32) {
     stack.call(admin.create_topic(topic, 3, replicas, &[], CALL)).unwrap();
     stack.await_cluster(admin, "the topic is there", |v| v.topic(topic).is_some());
@@ -113,6 +116,53 @@ fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_ma
     what_became_somebody_elses_is_not_removed(&stack, &admin);
     independent.end_with_a_broker_that_is_killed(&stack, &admin);
     assert_eq!(stack.rows("orders"), 3, "no row of the user's is touched");
+}
+
+#[test]
+fn listeners_bound_to_one_address_of_the_host_are_met_there() {
+    let stack = Stack::begun();
+    stack.expect_log("drill");
+    let text = fs::read_to_string(stack.config()).unwrap();
+    let bound = ["zookeeper", "kafka", "mysql"].iter().fold(text, |text, table| {
+        text.replacen(&format!("[{table}]\n"), &format!("[{table}]\nbind = \"127.0.0.2\"\n"), 1)
+    });
+    let bound = bound.replacen("[kafka]\n", "[kafka]\nadvertised_host = \"127.0.0.2\"\n", 1);
+    fs::write(stack.config(), bound).unwrap();
+    let up = stack.up();
+    for words in ["kafka  127.0.0.2:9092,", "mysql://debezium@127.0.0.2:3306/trading"] {
+        assert!(up.stdout.contains(words), "{words}: {up}");
+    }
+    stack.ok(&["verify"]);
+    drill(&stack, &["mysql-kill", "--confirm", "mysql-kill"]);
+    no_trace(&stack, &stack.admin());
+    a_zookeeper_that_somebody_stops_meanwhile_keeps_mysql_from_nothing(&stack);
+}
+
+/// ZooKeeper is stopped by somebody while everything is: it stays down and the brokers with it, MySQL serves again, and all that is told.
+fn a_zookeeper_that_somebody_stops_meanwhile_keeps_mysql_from_nothing(stack: &Stack) {
+    let client = stack.spawn(&["drill", "cold-restart", "--confirm", "cold-restart"]);
+    let record = stack.path().join("state/operation.json");
+    until(VERB_LIMIT, "everything is being stopped", || {
+        let text = fs::read_to_string(&record).unwrap_or_default();
+        if text.contains("everything is stopped") { Ok(()) } else { Err(text) }
+    });
+    stack.ok(&["stop", "--anyway", "zookeeper"]);
+    let said = client.wait(DRILL);
+    assert_eq!(said.code, Some(9), "{said}");
+    for words in [
+        "stopped by order while the drill ran, and left down: zookeeper",
+        "left down for want of zookeeper: broker-1, broker-2, broker-3; `cdc-supervisor start zookeeper broker-1 broker-2 broker-3`",
+    ] {
+        assert!(said.stdout.contains(words), "{words}: {said}");
+    }
+    stack.await_node("mysql", "ready", |n| n["state"] == "ready");
+    for node in &NODES[..4] {
+        assert_eq!(stack.node(node)["state"], "down", "{node}");
+    }
+    stack.up();
+    let left = stack.path().join("state/drill-left.json");
+    until(SETTLE, "its topics go", || if left.exists() { Err("they are there".into()) } else { Ok(()) });
+    no_trace(stack, &stack.admin());
 }
 
 /// What the other drills keep broken for a while: minutes, so only where asked for.
@@ -288,8 +338,7 @@ fn undone_by_the_next(stack: &Stack, admin: &Admin, drill: &str, said: &[&str]) 
 
 /// A topic and a table of a drill are there, and word of them: they go, and the word with them.
 fn what_could_not_be_removed_is_removed_later(stack: &Stack, admin: &Admin) {
-    let mark = [("retention.ms", "86399117")];
-    stack.call(admin.create_topic("cdc-supervisor-drill-2", 3, 3, &mark, CALL)).unwrap();
+    stack.call(admin.create_topic("cdc-supervisor-drill-2", 3, 3, &DRILLS_MARK, CALL)).unwrap();
     let mut root = stack.mysql();
     let table = "CREATE TABLE cdc_supervisor.drill (a INT) COMMENT = 'made by cdc-supervisor for a drill, and removed after it'";
     stack.call(root.run(&[table.to_owned()])).unwrap();
@@ -305,6 +354,8 @@ fn what_could_not_be_removed_is_removed_later(stack: &Stack, admin: &Admin) {
 /// The word of what a drill has left, and by then its names are somebody else's: they are not touched, and the word goes.
 fn what_became_somebody_elses_is_not_removed(stack: &Stack, admin: &Admin) {
     create(stack, admin, "cdc-supervisor-drill-3", 3);
+    // One that is the drill's, and is not kept for the sake of the other.
+    stack.call(admin.create_topic("cdc-supervisor-drill-1", 3, 3, &DRILLS_MARK, CALL)).unwrap();
     let mut root = stack.mysql();
     let theirs = ["CREATE TABLE cdc_supervisor.drill (a INT)", "INSERT INTO cdc_supervisor.drill VALUES (7)"];
     stack.call(root.run(&theirs.map(str::to_owned))).unwrap();
@@ -315,10 +366,11 @@ fn what_became_somebody_elses_is_not_removed(stack: &Stack, admin: &Admin) {
         other => Err(format!("{other:?}")),
     });
     let said = stack.events("operation-ended").pop().unwrap();
-    assert!(said.contains("left its topics alone: cdc-supervisor-drill-3 is somebody else's"), "{said}");
+    assert!(said.contains("left cdc-supervisor-drill-3 alone: it is somebody else's"), "{said}");
     assert!(said.contains("left its table alone: it is somebody else's"), "{said}");
     let view = stack.await_whole(admin);
     assert_eq!(view.topic("cdc-supervisor-drill-3").expect("theirs").partitions.len(), 3);
+    assert!(view.topic("cdc-supervisor-drill-1").is_none(), "{view:?}");
     assert_eq!(stack.call(root.count("cdc_supervisor", "drill")).unwrap(), 1, "their row");
     stack.call(root.run(&["DROP TABLE cdc_supervisor.drill".to_owned()])).unwrap();
     stack.call(root.close());

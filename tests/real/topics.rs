@@ -2,7 +2,7 @@
 
 use crate::{
     stack::Stack,
-    support::{Output, until},
+    support::{Output, process, until},
 };
 use cdc_supervisor::clients::kafka::{Admin, Alter, alter_settings, listener_metadata};
 use serde_json::Value;
@@ -152,6 +152,11 @@ fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_del
         if now == Some((3, 3)) { Ok(()) } else { Err(format!("{now:?}")) }
     });
     assert_eq!(setting(&stack, &admin, "orders", "segment.ms"), "8888888", "somebody's, until an order");
+    // A daemon that takes over, after a crash of the last one or an upgrade, is no order, and neither is an `up`.
+    process::kill(stack.daemon(), 9);
+    let up = stack.up();
+    assert!(up.to_string().contains("topic orders: segment.ms is 8888888"), "{up}");
+    assert_eq!(setting(&stack, &admin, "orders", "segment.ms"), "8888888", "the brokers were never away");
 
     // Stores of an earlier moment come back, in less time than between two looks: the file is put into force again.
     stack.ok(&["topics", "apply"]);

@@ -70,7 +70,10 @@ pub(super) fn disk(guard: bool) -> Disk {
     }
 }
 
-/// The plan of the throw-away cluster. What the user's says of the promise (distribution, durability, session, fencing) holds;
+/// Of ZooKeeper's properties those that say which sessions it grants: the user's session may be one that its defaults refuse (`config::check`).
+const SESSIONS: [&str; 2] = ["minSessionTimeout", "maxSessionTimeout"];
+
+/// The plan of the throw-away cluster. What the user's says of the promise (distribution, durability, session, fencing) holds; other
 /// properties and flags do not: they may name paths and sizes of the user's own.
 pub(super) fn plan(own: &Plan, root: &Path, ports: &[Port], disk: Disk) -> Result<Plan, NotMade> {
     let none = || {
@@ -99,7 +102,7 @@ pub(super) fn plan(own: &Plan, root: &Path, ports: &[Port], disk: Disk) -> Resul
     zookeeper.heap = Some(ZOOKEEPER_HEAP);
     zookeeper.memory_max = ZOOKEEPER_MEMORY;
     zookeeper.data_dir = None;
-    zookeeper.properties.clear();
+    zookeeper.properties.retain(|name, _| SESSIONS.contains(&name.as_str()));
     zookeeper.jvm_flags.clear();
     plain(&mut zookeeper.care);
     kafka.bind = LOOPBACK;
@@ -169,6 +172,20 @@ mod tests {
         }
         let taken: BTreeSet<u16> = made.ports().iter().map(|(_, port)| port.address.port()).collect();
         assert_eq!(taken.len(), PORTS);
+    }
+
+    #[test]
+    fn a_session_that_the_users_properties_allow_is_allowed_there_too() {
+        for (zookeeper, session) in [
+            ("properties.minSessionTimeout = 1000\nproperties.syncLimit = 9", "2s"),
+            ("properties.maxSessionTimeout = 90000", "90s"),
+            ("tick = \"10s\"", "20s"),
+        ] {
+            let own = load(&format!("[zookeeper]\n{zookeeper}\n[kafka]\nsession_timeout = \"{session}\"\n"));
+            let made = plan(&own, Path::new("/own/drill"), &ports(), disk(false)).unwrap();
+            assert_eq!(load(&made.to_toml()), made, "{zookeeper}");
+            assert!(!made.to_toml().contains("syncLimit"), "{}", made.to_toml());
+        }
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
         ids::ProcessId,
     },
     engine::{EngineOrder, Handle, OrderReply, Rejection, Snapshot, Wanted},
-    operate::operation::Running,
+    operate::{again::Again, operation::Running},
     sys::process,
 };
 use serde::{Deserialize, Serialize};
@@ -141,10 +141,10 @@ impl<'a> Fault<'a> {
                 self.undo.down = self.victims.clone();
                 self.record("everything is stopped and started".into())?;
                 let (engine, nodes) = (self.engine.clone(), self.victims.clone());
-                let again = self.running.still_wanted(nodes.clone());
+                let left_down = self.running.left_down_then();
                 self.orders.push(tokio::spawn(async move {
-                    engine.order(EngineOrder::Stop { nodes, now: false }).await?;
-                    start(&engine, again()).await
+                    engine.order(EngineOrder::Stop { nodes: nodes.clone(), now: false }).await?;
+                    start(&engine, &nodes, &left_down()).await
                 }));
                 self.mended = true;
                 Ok(())
@@ -182,8 +182,9 @@ impl<'a> Fault<'a> {
                 self.record("SIGCONT".into())
             }
             Drill::TwoBrokers | Drill::ZookeeperDown => {
-                let (engine, again) = (self.engine.clone(), self.running.still_wanted(self.victims.clone()));
-                self.orders.push(tokio::spawn(async move { start(&engine, again()).await }));
+                let (engine, nodes) = (self.engine.clone(), self.victims.clone());
+                let left_down = self.running.left_down_then();
+                self.orders.push(tokio::spawn(async move { start(&engine, &nodes, &left_down()).await }));
                 self.record("they are started again".into())
             }
             Drill::DiskFull => {
@@ -221,12 +222,17 @@ impl<'a> Fault<'a> {
             tracing::error!("drill: {why}");
         }
         let snapshot = self.engine.snapshot();
-        let down = |name: &NodeName| snapshot.nodes.iter().any(|n| n.name == *name && n.wanted == Wanted::Down);
-        let again = self.running.still_wanted(self.undo.down.clone())();
-        let nodes: Vec<NodeName> = again.into_iter().filter(down).collect();
+        let nodes = self.still_down(&snapshot).nodes;
         if !nodes.is_empty() && !snapshot.ending {
             self.order(EngineOrder::Start { nodes, with_needs: false });
         }
+    }
+
+    /// What the drill has ordered down and is down still.
+    fn still_down(&self, now: &Snapshot) -> Again {
+        let down = |name: &&NodeName| now.nodes.iter().any(|n| n.name == **name && n.wanted == Wanted::Down);
+        let down: Vec<NodeName> = self.undo.down.iter().filter(down).cloned().collect();
+        Again::of(&down, &self.running.left_down(), now)
     }
 
     /// What of the cluster somebody has stopped while this drill ran, and has not started since; none: nothing. What has no part in it
@@ -239,8 +245,9 @@ impl<'a> Fault<'a> {
             takes_part && n.wanted == Wanted::Down && left.contains(&n.name)
         });
         let names: Vec<&str> = down.map(|n| n.name.as_str()).collect();
+        let for_want = self.still_down(&snapshot).for_want().map_or_else(String::new, |words| format!("; {words}"));
         (!names.is_empty())
-            .then(|| format!("stopped by order while the drill ran, and left down: {}", names.join(", ")))
+            .then(|| format!("stopped by order while the drill ran, and left down: {}{for_want}", names.join(", ")))
     }
 
     /// Whether every order that was given has been carried out; what went wrong with one.
@@ -289,8 +296,10 @@ impl<'a> Fault<'a> {
     }
 }
 
-/// Has these start; none of them: nobody is asked, for an order without names is about all.
-async fn start(engine: &Handle, nodes: Vec<NodeName>) -> OrderReply {
+/// Has what was stopped start, but for what somebody has stopped meanwhile and what needs that. None is left: nobody is asked, for an order
+/// without names is about all.
+async fn start(engine: &Handle, stopped: &[NodeName], left_down: &[NodeName]) -> OrderReply {
+    let nodes = Again::of(stopped, left_down, &engine.snapshot()).nodes;
     if nodes.is_empty() { Ok(Vec::new()) } else { engine.order(EngineOrder::Start { nodes, with_needs: false }).await }
 }
 

@@ -10,6 +10,7 @@ use crate::{
     base::{Layout, NodeKind, NodeName, units::human_duration},
     engine::{EngineOrder, Handle, NodeSnapshot, Snapshot, Wanted, disk::NO_ROOM},
     operate::{
+        again::Again,
         operation::{Record, Running},
         prove::Targets,
         whole,
@@ -51,14 +52,17 @@ pub async fn undo(
     };
     // What somebody stopped meanwhile stays so.
     undo.down.retain(|name| is_down(name) && !left.left_down.contains(name));
-    if !undo.down.is_empty() {
-        let names = list(undo.down.iter());
+    let again = Again::of(&undo.down, &left.left_down, &engine.snapshot());
+    if !again.nodes.is_empty() {
+        let names = list(again.nodes.iter());
         doing(running, &format!("{names} started again"), &undo);
-        said.push(match start(engine, &undo.down).await {
+        said.push(match start(engine, &again.nodes).await {
             Ok(()) => format!("started {names} again"),
+            Err(why) if again.nodes.iter().any(is_down) => format!("{names} could not be told to start: {why}"),
             Err(why) => format!("{names} told to start; not all serve yet: {why}"),
         });
     }
+    said.extend(again.for_want());
     // Who is wanted up by now starts whatever becomes of this daemon.
     undo.down.retain(is_down);
     for part in [Part::Topics, Part::Table] {
@@ -90,7 +94,7 @@ async fn removed(targets: &Targets, part: Part) -> Result<Option<String>, String
             let taken = records::remove_left(kafka).await.map_err(|e| e.in_one_line())?;
             Ok(Some(match taken {
                 None => "removed its topics".to_owned(),
-                Some(taken) => format!("left its topics alone: {} is somebody else's", taken.0),
+                Some(taken) => format!("removed its topics, and left {} alone: it is somebody else's", taken.0),
             }))
         }
         Part::Table => {
@@ -123,17 +127,19 @@ async fn start(engine: &Handle, nodes: &[NodeName]) -> Result<(), String> {
     let too_long = sleep(WITHIN);
     tokio::pin!(ordered, too_long);
     loop {
+        tokio::select! {
+            // First of all it is ordered, whatever comes of it.
+            biased;
+            done = &mut ordered => return done.map(drop).map_err(words),
+            // One that has ended is answered by the order.
+            Ok(()) = changes.changed() => {}
+            () = &mut too_long => return Err(format!("not within {}", human_duration(WITHIN))),
+        }
         // Brokers wait for ZooKeeper.
         let of = |n: &NodeSnapshot| nodes.contains(&n.name) || n.kind == NodeKind::Zookeeper;
         let why = of_no_use(&changes.borrow_and_update(), of);
         if let Some(why) = why {
             return Err(why);
-        }
-        tokio::select! {
-            done = &mut ordered => return done.map(drop).map_err(words),
-            // One that has ended is answered by the order.
-            Ok(()) = changes.changed() => {}
-            () = &mut too_long => return Err(format!("not within {}", human_duration(WITHIN))),
         }
     }
 }

@@ -9,7 +9,7 @@ use crate::{
     base::Layout,
     engine::Handle,
     operate::{
-        operation::{Operations, Record},
+        operation::{Kind, Operations, Record},
         prove::Targets,
     },
     sys::{error::SysError, failpoint::fail_point, fs, record},
@@ -38,6 +38,17 @@ pub(super) fn settle(layout: &Layout, of: &Record, left: &Undo) -> Result<(), Sy
     let text = serde_json::to_string_pretty(&record).unwrap_or_default();
     // A crash of the machine leaves topics and table there, too.
     fs::write_atomic(&path, text.as_bytes(), 0o640, fs::Durability::PowerLoss)
+}
+
+/// A record of an operation was there and cannot be read: whether it was of a drill, and had made something, is looked at. What has no mark of a
+/// drill is not touched.
+pub fn owe_what_may_be(layout: &Layout) -> Result<(), SysError> {
+    let record = Record {
+        kind: Kind::Drill.as_str().to_owned(),
+        detail: "of which nothing is on record".to_owned(),
+        ..Record::begun_now()
+    };
+    settle(layout, &record, &Undo { topics: true, table: true, ..Undo::default() })
 }
 
 /// What is owed; one that is torn is told of and put aside.
@@ -164,6 +175,15 @@ mod tests {
         assert!(!is_due(&layout, &operations), "nodes stay down");
         std::fs::remove_file(layout.exchange()).unwrap();
         assert!(is_due(&layout, &operations));
+    }
+
+    #[test]
+    fn of_a_record_that_cannot_be_read_everything_is_owed_that_a_drill_makes() {
+        let (_dir, layout) = root();
+        owe_what_may_be(&layout).unwrap();
+        let (kept, undo) = owed(&layout).unwrap();
+        assert_eq!(kept.name(), "drill of which nothing is on record");
+        assert_eq!(undo, Undo { topics: true, table: true, ..Undo::default() });
     }
 
     #[test]

@@ -253,7 +253,7 @@ mod tests {
             socket: "/s".into(),
             root_password: "/r".into(),
             debezium_password: "/d".into(),
-            port: 1,
+            address: ([127, 0, 0, 1], 1).into(),
             database: "d".into(),
         });
         Targets { kafka: (brokers > 0).then_some(kafka), mysql }

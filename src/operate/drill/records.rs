@@ -299,14 +299,12 @@ async fn is_ours(admin: &Admin, topic: &str) -> Result<bool, ClientError> {
     Ok(admin.topic_config(topic, CALL).await?.get(MARK.0).map(String::as_str) == Some(MARK.1))
 }
 
-/// Removes our topics, unless one of our names is somebody else's by now: that name.
+/// Removes our topics. One of our names may be somebody else's by now: that one stays, and comes back.
 pub(super) async fn remove_left(targets: &KafkaTargets) -> Result<Option<Taken>, ClientError> {
     let admin = Admin::new(&targets.internal)?;
     listed(&admin, targets).await?;
-    match taken(&admin).await? {
-        Some(taken) => Ok(Some(taken)),
-        None => remove(&admin, targets).await.map(|()| None),
-    }
+    let taken = taken(&admin).await?;
+    remove(&admin, targets).await.map(|()| taken)
 }
 
 /// Waits until the brokers list what ZooKeeper has of our topics. Where all of them have just started they agree on the brokers and list

@@ -123,7 +123,7 @@ impl Rows {
         }
         root.close().await;
         let password = read_password(&self.targets.debezium_password).await?;
-        let debezium = Mysql::connect(&Place::Loopback(self.targets.port), "debezium", Some(&password), READ).await?;
+        let debezium = Mysql::connect(&Place::Here(self.targets.address), "debezium", Some(&password), READ).await?;
         let stretch = debezium.read_binlog(place, (DATABASE, TABLE)).await?;
         let column = |image: &[Option<String>], at: usize| image.get(at).cloned().flatten().unwrap_or_default();
         let images = stretch.rows.iter().filter_map(|row| row.after.as_ref());

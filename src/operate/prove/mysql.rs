@@ -39,7 +39,7 @@ pub(super) async fn prove(targets: &MysqlTargets, findings: &mut Findings, repor
         Err(e) => findings.fault("root's login over the socket", "a session", e.in_one_line()),
     }
     let before = findings.faults.len();
-    match log_in(&Place::Loopback(targets.port), "debezium", &targets.debezium_password).await {
+    match log_in(&Place::Here(targets.address), "debezium", &targets.debezium_password).await {
         Ok(mut debezium) => {
             if let Err(e) = debezium.ping().await {
                 findings.fault("debezium's session over TCP", "an answer", e.in_one_line());
@@ -48,7 +48,7 @@ pub(super) async fn prove(targets: &MysqlTargets, findings: &mut Findings, repor
         }
         Err(e) => findings.fault("debezium's login over TCP", "a session", e.in_one_line()),
     }
-    findings.proven_unless_faults_since(before, || format!("debezium logs in on port {}", targets.port));
+    findings.proven_unless_faults_since(before, || format!("debezium logs in on port {}", targets.address.port()));
 }
 
 async fn log_in(place: &Place, user: &str, password: &std::path::Path) -> Result<Mysql, ClientError> {

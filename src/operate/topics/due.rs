@@ -1,31 +1,51 @@
 //! Which topics of the file are to be put into force: all of them when the cluster comes up or by order, one when the file says
-//! something else of it; each until it is done. Of the others what differs is told and left. Pure.
+//! something else of it than was put into force last; each until it is done. Of the others what differs is told and left. Pure.
+//!
+//! What is in force is on record, so a daemon that takes over brokers that run finds nothing due: a retention that somebody has raised by
+//! hand outlives a crash of the daemon and an upgrade of it, and what the last daemon had still to do is done.
 
-use crate::{base::Incarnation, config};
-use std::collections::{BTreeMap, BTreeSet};
+use crate::{
+    base::{Incarnation, topics::Said},
+    config,
+};
+use std::collections::BTreeMap;
 
 /// What is to be done.
 #[derive(Debug, Default)]
 pub(super) struct Due {
-    names: BTreeSet<String>,
     /// The file as it was seen last.
-    file: BTreeMap<String, config::Topic>,
+    file: BTreeMap<String, Said>,
+    /// What it said when that was put into force; missing: due.
+    in_force: BTreeMap<String, Said>,
     /// Which brokers served when it was looked last, and in which of their lives.
     served: BTreeMap<u32, Incarnation>,
 }
 
+fn said(topic: &config::Topic) -> Said {
+    let config::Topic { name: _, partitions, replication_factor, settings } = topic;
+    Said { partitions: *partitions, replication_factor: *replication_factor, settings: settings.clone() }
+}
+
 impl Due {
-    /// This is what the file says now: what it says anew is due.
+    /// What an earlier daemon has put into force.
+    pub(super) fn since(in_force: BTreeMap<String, Said>) -> Self {
+        Self { in_force, ..Self::default() }
+    }
+
+    /// What is in force, for the next daemon.
+    pub(super) fn in_force(&self) -> &BTreeMap<String, Said> {
+        &self.in_force
+    }
+
+    /// This is what the file says now: what it says anew is due, also when it says the old thing again before that is done.
     pub(super) fn file(&mut self, topics: &[config::Topic]) {
-        self.names.retain(|name| topics.iter().any(|t| t.name == *name));
-        let new = topics.iter().filter(|t| self.file.get(&t.name) != Some(t)).map(|t| t.name.clone());
-        self.names.extend(new);
-        self.file = topics.iter().map(|t| (t.name.clone(), t.clone())).collect();
+        self.file = topics.iter().map(|t| (t.name.clone(), said(t))).collect();
+        self.in_force.retain(|name, said| self.file.get(name) == Some(said));
     }
 
     /// All of it is due.
     pub(super) fn all(&mut self) {
-        self.names.extend(self.file.keys().cloned());
+        self.in_force.clear();
     }
 
     /// These serve now. When none of those that served before still does in the same life, the cluster was away, however shortly:
@@ -41,17 +61,19 @@ impl Due {
 
     /// Whether this one is.
     pub(super) fn is(&self, name: &str) -> bool {
-        self.names.contains(name)
+        self.file.contains_key(name) && !self.in_force.contains_key(name)
     }
 
     /// Whether any is.
     pub(super) fn any(&self) -> bool {
-        !self.names.is_empty()
+        self.file.keys().any(|name| self.is(name))
     }
 
     /// This one is in force.
     pub(super) fn done(&mut self, name: &str) {
-        self.names.remove(name);
+        if let Some(said) = self.file.get(name) {
+            self.in_force.insert(name.to_owned(), said.clone());
+        }
     }
 }
 
@@ -82,6 +104,26 @@ mod tests {
         assert!(!due.any());
         due.all();
         assert!(due.is("orders"));
+    }
+
+    #[test]
+    fn a_daemon_that_takes_over_finds_due_what_the_last_one_had_to_do_and_nothing_else() {
+        let mut last = Due::default();
+        last.file(&[topic("a", 1), topic("b", 1)]);
+        last.done("a");
+        let mut next = Due::since(last.in_force().clone());
+        next.file(&[topic("a", 1), topic("b", 1)]);
+        assert!(!next.is("a") && next.is("b"));
+        assert!(!next.brokers(lives(&[(1, 5), (2, 5)])), "they are seen for the first time");
+        assert!(!next.is("a"));
+        // The file has changed between the two.
+        let mut next = Due::since(last.in_force().clone());
+        next.file(&[topic("a", 2)]);
+        assert!(next.is("a") && next.any());
+        next.file(&[topic("a", 1)]);
+        assert!(next.is("a"), "some of the change may have been made");
+        last.all();
+        assert!(last.in_force().is_empty(), "the cluster was away: the next daemon does what this one may not come to");
     }
 
     #[test]

@@ -58,8 +58,10 @@ const DONE: usize = 100;
 /// What somebody wants of the keeper.
 #[derive(Debug)]
 struct Ask {
-    /// Put the file into force; false: only look.
+    /// Wait until what is due is in force; false: only look.
     apply: bool,
+    /// All of it is due.
+    all: bool,
     /// What was done, or why it could not be looked at.
     reply: oneshot::Sender<Result<Vec<String>, String>>,
 }
@@ -89,7 +91,16 @@ impl Keeper {
 
     /// Puts the file into force and waits for it; the error says what it still waits for after `limit`: it goes on trying.
     pub async fn apply(&self, limit: Duration) -> Result<Vec<String>, Vec<String>> {
-        match timeout(limit, self.ask(true)).await {
+        self.settled(limit, true).await
+    }
+
+    /// The same of what is due anyway: what somebody has changed by hand stays.
+    pub async fn settle(&self, limit: Duration) -> Result<Vec<String>, Vec<String>> {
+        self.settled(limit, false).await
+    }
+
+    async fn settled(&self, limit: Duration, all: bool) -> Result<Vec<String>, Vec<String>> {
+        match timeout(limit, self.ask(true, all)).await {
             Ok(Ok(done)) => Ok(done),
             Ok(Err(why)) => Err(vec![why]),
             Err(_) => {
@@ -102,17 +113,17 @@ impl Keeper {
 
     /// Looks now; the error says why it could not.
     pub async fn look(&self, limit: Duration) -> Result<Report, String> {
-        match timeout(limit, self.ask(false)).await {
+        match timeout(limit, self.ask(false, false)).await {
             Ok(Ok(_)) => Ok(self.report()),
             Ok(Err(why)) => Err(why),
             Err(_) => Err("the brokers did not answer in time".into()),
         }
     }
 
-    async fn ask(&self, apply: bool) -> Result<Vec<String>, String> {
+    async fn ask(&self, apply: bool, all: bool) -> Result<Vec<String>, String> {
         let (reply, answer) = oneshot::channel();
         let gone = || "the daemon is on its way down".to_owned();
-        self.asks.send(Ask { apply, reply }).await.map_err(|_| gone())?;
+        self.asks.send(Ask { apply, all, reply }).await.map_err(|_| gone())?;
         answer.await.map_err(|_| gone())?
     }
 
@@ -138,8 +149,9 @@ pub async fn keep(
     let record = tokio::task::spawn_blocking(move || read(&at, &journal)).await.unwrap_or_default();
     let mut keeping = Keeping {
         layout,
+        due: Due::since(record.in_force.clone()),
         record,
-        due: Due::default(),
+        have_served: false,
         tries: 0,
         cluster: None,
         waiting: BTreeMap::new(),
@@ -153,15 +165,20 @@ pub async fn keep(
         let serving = serving(&snapshot);
         keeping.due.file(&sight.topics);
         keeping.due.brokers(lives(&snapshot, &serving));
+        keeping.have_served |= !serving.is_empty();
         let idle = sight.topics.is_empty() && keeping.record.topics.is_empty() && keeping.asks.is_empty();
         let pause = if serving.is_empty() {
-            keeping.nobody_serves(&keeper);
+            keeping.nobody_serves(&snapshot, &keeper);
             CHECK
         } else if idle {
             CHECK
         } else {
             keeping.turn((&engine, &operations), &sight, &snapshot, &serving, &keeper).await
         };
+        if *keeping.due.in_force() != keeping.record.in_force {
+            // What has become due stays so with the next daemon.
+            keeping.write().await;
+        }
         let until = Instant::now() + pause;
         loop {
             tokio::select! {
@@ -202,6 +219,8 @@ struct Keeping {
     record: TopicRecord,
     /// What is to be put into force.
     due: Due,
+    /// A broker has served under this daemon.
+    have_served: bool,
     tries: u32,
     /// Which cluster was seen last: another one has none of the topics.
     cluster: Option<String>,
@@ -222,15 +241,20 @@ impl Keeping {
             if !self.asks.iter().any(|ask| ask.apply) {
                 self.done.clear();
             }
-            self.due.all();
+            if ask.all {
+                self.due.all();
+            }
         }
         self.tries = 0;
         self.asks.push(ask);
     }
 
-    /// When brokers come back, the file is put into force again.
-    fn nobody_serves(&mut self, keeper: &Keeper) {
-        self.due.all();
+    /// When brokers come back, the file is put into force again. Not when they run and this daemon has just taken them over: to it they
+    /// have not answered yet, and the cluster was never away.
+    fn nobody_serves(&mut self, snapshot: &Snapshot, keeper: &Keeper) {
+        if self.have_served || starts_anew(snapshot) {
+            self.due.all();
+        }
         let why = "no broker serves";
         for ask in self.asks.drain(..) {
             // Whoever asked may have gone.
@@ -484,6 +508,7 @@ impl Keeping {
 
     /// Writes the record when it says something new.
     async fn write(&mut self) {
+        self.record.in_force.clone_from(self.due.in_force());
         let record = TopicRecord { schema: 1, ..self.record.clone() };
         // A struct of texts and numbers always becomes JSON.
         let text = serde_json::to_string_pretty(&record).unwrap_or_default();
@@ -496,6 +521,12 @@ impl Keeping {
             tracing::warn!(error = %e.source, "{e}");
         }
     }
+}
+
+/// Whether every broker starts anew: none is there that an earlier daemon had running. False before anything is known of them.
+fn starts_anew(snapshot: &Snapshot) -> bool {
+    let mut brokers = snapshot.nodes.iter().filter(|n| matches!(n.kind, NodeKind::Broker(_))).peekable();
+    brokers.peek().is_some() && !brokers.any(|n| n.adopted && n.process.is_some())
 }
 
 /// The brokers that shall run. One that has failed comes back by an order only, so nothing waits for it.

@@ -26,7 +26,7 @@ const TRIES: u32 = 3;
 
 pub(super) async fn look(targets: &MysqlTargets, checks: &mut Checks, report: &mut (dyn FnMut(String) + Send)) {
     report("making Debezium's calls to MySQL".into());
-    let as_debezium = Place::Loopback(targets.port);
+    let as_debezium = Place::Here(targets.address);
     // That it logs in is proven; here only a login that fails is told.
     let mut debezium = match log_in(&as_debezium, "debezium", &targets.debezium_password).await {
         Ok(debezium) => debezium,
@@ -63,7 +63,7 @@ async fn change_and_read(targets: &MysqlTargets, checks: &mut Checks) -> bool {
         return true;
     };
     let read = async {
-        let debezium = log_in(&Place::Loopback(targets.port), "debezium", &targets.debezium_password).await?;
+        let debezium = log_in(&Place::Here(targets.address), "debezium", &targets.debezium_password).await?;
         debezium.read_binlog(&place, (DATABASE, TABLE)).await
     };
     let Some(stretch) = checks.answered("debezium reads the binlog as a replica", "its events", read.await) else {

@@ -1,7 +1,7 @@
 //! What `up` ends with: the table, how to connect, where the data is, what comes next.
 
 use crate::{
-    base::{ByteSize, Layout, Timestamp},
+    base::{ByteSize, Layout, Port, Timestamp},
     cli::{printer::Paint, table},
     config::Plan,
     control::wire::{Node, Status},
@@ -58,12 +58,13 @@ fn kafka(status: &Status, plan: &Plan) -> Option<String> {
 fn mysql(status: &Status, plan: &Plan, layout: &Layout) -> Option<String> {
     let settings = plan.mysql.as_ref()?;
     let port = port(status.nodes.iter().find(|n| n.kind == "mysql" && is_up(n))?, "mysql")?;
+    let at = Port(port).reached(settings.bind);
     let database = &settings.database;
     Some(if settings.provision {
         let secret = layout.secret("debezium");
-        format!("mysql  mysql://debezium@127.0.0.1:{port}/{database} (password: {})", secret.display())
+        format!("mysql  mysql://debezium@{at}/{database} (password: {})", secret.display())
     } else {
-        format!("mysql  mysql://127.0.0.1:{port}")
+        format!("mysql  mysql://{at}")
     })
 }
 
@@ -100,6 +101,16 @@ mod tests {
                 "data   /var/lib/cdc-supervisor                            next   cdc-supervisor status --watch | logs -f broker-1",
             ]
         );
+    }
+
+    #[test]
+    fn mysql_is_named_where_it_listens() {
+        let shown = |bind: &str| {
+            let plan = plan(&format!("[mysql]\nbind = \"{bind}\"\nprovision = false\n"));
+            text(&stack(), &plan, NOW, None, Paint { on: false })
+        };
+        assert!(shown("192.168.1.10").contains("mysql  mysql://192.168.1.10:3306"));
+        assert!(shown("0.0.0.0").contains("mysql  mysql://127.0.0.1:3306"));
     }
 
     #[test]
