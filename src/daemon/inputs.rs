@@ -326,6 +326,8 @@ fn targets(plan: &Plan, layout: &Layout) -> prove::Targets {
         external: kafka.brokers.values().map(|b| local(b.external_port)).collect(),
         advertised_host: kafka.advertised_host.clone(),
         brokers: kafka.brokers.keys().copied().collect(),
+        // the controller does it, whichever broker that is
+        brought_home: kafka.brokers.values().any(super::cluster::rebalances),
         min_isr: 2,
         rf: 3,
         zookeeper: plan.zookeeper.as_ref().map(|zookeeper| local(zookeeper.client_port)),
@@ -493,6 +495,20 @@ mod tests {
             }
         }
         assert!(!layout.root().join("artifacts").exists(), "a look makes nothing");
+    }
+
+    #[test]
+    fn leaders_come_home_unless_no_controller_could_bring_them() {
+        let brought_home = |text: &str| {
+            let source =
+                config::Source { text, name: "supervisor.toml", root_override: None, default_root: "/r".into() };
+            targets(&config::load(&source).unwrap(), &Layout::new("/r")).kafka.unwrap().brought_home
+        };
+        let off = "properties = { auto.leader.rebalance.enable = false }\n";
+        assert!(brought_home("[zookeeper]\n[kafka]\n"));
+        assert!(brought_home("[zookeeper]\n[kafka]\nelect_preferred = false\n"), "Kafka looks every half minute");
+        assert!(brought_home(&format!("[zookeeper]\n[kafka.brokers.1]\n{off}[kafka.brokers.2]\n")), "2 may be it");
+        assert!(!brought_home(&format!("[zookeeper]\n[kafka]\n{off}")));
     }
 
     #[test]
