@@ -4,6 +4,12 @@
 # (licences and bans by cargo-deny, which is built first; the release tree with the static shim; the long form of every test:
 # 2,000 out-of-memory kills, 50 kills of the daemon beside the real stack and 20 cuts of the power in the guest, 100 faults).
 # With CI=true a test that would skip itself fails instead.
+#
+# What waits for time to pass leaves processors to others, so two pairs of layers overlap (not with --long: those are measurements).
+# `lints` runs beside `it`: a compiler beside tests of which most wait. It begins when they run, for cargo holds a lock while it builds.
+# Guests of small programs, one at a time, run beside `real`, which waits a third of its time for sessions, deadlines and looks; those with the
+# real products begin when it is done (CDC_VM_BESIDE, tests/vm/seats.rs). Never beside `faults`, which builds other programs in the
+# same place. The layer that began first is shown whole when the other has ended, with the time it took itself and how long it was waited for.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 long=no
@@ -24,7 +30,9 @@ export CARGO_TERM_COLOR=never CARGO_INCREMENTAL=0 RUST_BACKTRACE=1
 host=$(rustc -vV | sed -n 's/^host: //p')
 runner=CARGO_TARGET_$(printf %s "$host" | tr a-z- A-Z_)_RUNNER
 kept=$(mktemp -d)
-trap 'rm -rf "$kept"' EXIT
+log=$kept/log
+background=()
+trap 'for pid in "${background[@]}"; do kill -- "-$pid" 2>/dev/null || true; done; rm -rf "$kept"' EXIT
 # one store of artifacts for all layers: filled once over the network, then used without it
 : "${CDC_TEST_STORE:=$PWD/target/test-store}"
 export CDC_TEST_STORE CDC_TEST_SKIPS=$kept/skips
@@ -35,17 +43,53 @@ layer() { # NAME COMMAND... - runs it, shows its output and time, goes on when i
   local name=$1 started=$SECONDS status=0 verdict
   shift
   printf '\n== %s\n' "$name"
-  "$@" 2>&1 | tee -a "$kept/log" || status=$?
+  "$@" 2>&1 | tee -a "$log" || status=$?
   if [ $status = 0 ]; then verdict=ok; else verdict=FAILED; fi
   printf "== %s: %s after %s s\n" "$name" "$verdict" $((SECONDS - started))
   [ $status = 0 ] || failed_layers+=("$name")
 }
+beside() { # LAYER OTHER - the first begins before the second, goes on while that runs, and is shown behind it
+  local pid waited
+  if [ $long = yes ]; then
+    tests "$2"
+    tests "$1"
+    return
+  fi
+  printf '\n== %s begins; it is shown behind %s\n' "$1" "$2"
+  touch "$kept/beside" "$kept/$1.out"
+  set -m # a process group, to be ended with everything in it
+  (
+    failed_layers=() log=/dev/null
+    tests "$1"
+    [ ${#failed_layers[@]} = 0 ]
+  ) </dev/null >"$kept/$1.out" 2>&1 &
+  set +m
+  pid=$!
+  background+=("$pid")
+  until grep -q '^running ' "$kept/$1.out" || ! kill -0 "$pid" 2>/dev/null; do sleep 0.2; done
+  tests "$2"
+  rm "$kept/beside"
+  waited=$SECONDS
+  tail -n +1 --follow --pid="$pid" "$kept/$1.out" | tee -a "$log"
+  wait "$pid" || failed_layers+=("$1")
+  background=()
+  printf '== waited %s s for %s behind %s\n' $((SECONDS - waited)) "$1" "$2"
+}
 isolated() { # COMMAND... - with cargo's tests in a network of their own
   env "$runner=$PWD/dist/in-own-network" "$@"
 }
-tests() { # LAYER - how the test program tests/LAYER is run
-  [ -e "tests/$1/main.rs" ] || return 0
+lints() { # both: each feature hides code from the other
+  local status=0
+  cargo clippy --locked --all-targets -- -D warnings || status=$?
+  cargo clippy --locked --features failpoints --test faults -- -D warnings || status=$?
+  return $status
+}
+tests() { # LAYER - how the test program tests/LAYER, or the lints, are run
+  [ -e "tests/$1/main.rs" ] || [ "$1" = lints ] || return 0
   case $1 in
+    lints) layer "$1" lints ;;
+    # most of them wait most of the time
+    it) layer "$1" isolated cargo test --locked --test "$1" -- --test-threads=4 ;;
     # asks the package clients, so it needs the machine's network; fills the shared store
     artifact) layer "$1" cargo test --locked --test "$1" ;;
     # five real nodes at once: one test at a time on a small machine
@@ -54,23 +98,25 @@ tests() { # LAYER - how the test program tests/LAYER is run
     # is a network to get packages from
     faults)
       [ "$(id -u)" != 0 ] || layer guest tests/vm/build-guest.sh
-      layer "$1" isolated cargo test --locked --features failpoints --test "$1"
+      # one waits for a guest, one at a time has the real products' ports
+      layer "$1" isolated cargo test --locked --features failpoints --test "$1" -- --test-threads=4
       ;;
     # The guest itself has no network. Many tests wait for one guest: a thread for each, or the other guests would wait for them.
-    vm) layer "$1" cargo test --locked --test "$1" -- --test-threads=256 ;;
+    vm) layer "$1" env CDC_VM_BESIDE="$kept/beside" cargo test --locked --test "$1" -- --test-threads=256 ;;
     *) layer "$1" isolated cargo test --locked --test "$1" ;;
   esac
 }
 
 layer format cargo fmt --check
 layer scripts shellcheck -x -S warning dist/*.sh dist/in-own-network tests/vm/*.sh tests/vm/*/*.sh .ci/run
-layer lints cargo clippy --locked --all-targets -- -D warnings
-layer lints-failpoints cargo clippy --locked --features failpoints --test faults -- -D warnings
 layer build cargo build --locked --all-targets
 layer documentation env RUSTDOCFLAGS="-D warnings" cargo doc --locked --no-deps --lib
 layer unit isolated cargo test --locked --lib --bins
+for name in architecture model control clients shim; do tests "$name"; done
+beside it lints
+for name in artifact faults; do tests "$name"; done
+beside vm real
 order=(architecture model control clients shim it artifact faults real vm)
-for name in "${order[@]}"; do tests "$name"; done
 for main in tests/*/main.rs; do
   name=$(basename "$(dirname "$main")")
   case " ${order[*]} " in *" $name "*) ;; *) tests "$name" ;; esac
@@ -110,7 +156,7 @@ if [ ${#failed_layers[@]} != 0 ]; then
     /^stack backtrace:$/ { printing = 0 }
     /^kept for a look/ { printing = 1 }
     /^failures:$/ { printing = 0 }
-    printing && lines++ < 120 { print substr($0, 1, 1500) }' "$kept/log"
+    printing && lines++ < 120 { print substr($0, 1, 1500) }' "$log"
   echo "failed layers: ${failed_layers[*]}"
 fi
 echo "all layers took $SECONDS s"
@@ -122,5 +168,5 @@ awk -v layers=${#failed_layers[@]} -v skipped="$skipped" '
     printf "%d passed, %d failed", passed - skipped, failed
     if (skipped > 0) printf ", %d skipped", skipped
     printf "\n"
-  }' "$kept/log"
+  }' "$log"
 [ ${#failed_layers[@]} = 0 ]

@@ -434,9 +434,11 @@ mod tests {
         let store = fs::canonicalize(dir.path()).unwrap();
         let lost =
             look(&settings(&store), None).unwrap().into_iter().find(|i| i.name.starts_with("kafka-lost")).unwrap();
+        // `read` is the shell's own: nothing outlives the test, to hold what it writes to
         let mut node = std::process::Command::new("sh")
-            .args(["-c", "sleep 60", "-cp"])
+            .args(["-c", "read line", "-cp"])
             .arg(store.join(&lost.name).join("f:/x"))
+            .stdin(std::process::Stdio::piped())
             .spawn()
             .unwrap();
         let pid = i32::try_from(node.id()).unwrap();

@@ -3,7 +3,7 @@
 use super::reload::Reloads;
 use crate::{
     base::{NodeKind, NodeName, Timestamp, dynamic::DynamicRecord, recipe::ProbeKind, recipe::Recipe},
-    config::Plan,
+    config::{Broker, Plan},
     control::wire::{
         DiskState,
         cluster::{BrokerState, Cluster, ConfiguredTopics, KafkaState, MysqlState, Owner, Partitions, ZookeeperState},
@@ -52,11 +52,14 @@ pub(super) fn sight(plan: &Plan, recipes: &[Recipe], mysql: Option<MysqlTargets>
         }
     }
     sight.topics = plan.kafka.iter().flat_map(|kafka| kafka.topics.iter().cloned()).collect();
-    sight.elect = plan.kafka.as_ref().is_some_and(|kafka| {
-        let off = |broker: &crate::config::Broker| broker.properties.get(REBALANCE).is_some_and(|v| v == "false");
-        kafka.elect_preferred && !kafka.brokers.values().any(off)
-    });
+    sight.elect =
+        plan.kafka.as_ref().is_some_and(|kafka| kafka.elect_preferred && kafka.brokers.values().all(rebalances));
     sight
+}
+
+/// Whether leaders come home while this broker is the controller, unless the file says otherwise.
+pub(super) fn rebalances(broker: &Broker) -> bool {
+    broker.properties.get(REBALANCE).is_none_or(|v| v != "false")
 }
 
 /// The row of `verify` about settings that brokers were given while they ran; none: there is no broker.

@@ -325,6 +325,8 @@ fn targets(plan: &Plan, layout: &Layout) -> prove::Targets {
         external: kafka.brokers.values().map(|b| b.external_port.reached(kafka.bind)).collect(),
         advertised_host: kafka.advertised_host.clone(),
         brokers: kafka.brokers.keys().copied().collect(),
+        // the controller does it, whichever broker that is
+        brought_home: kafka.brokers.values().any(super::cluster::rebalances),
         min_isr: 2,
         rf: 3,
         zookeeper: plan.zookeeper.as_ref().map(|zookeeper| zookeeper.client_port.reached(zookeeper.bind)),
@@ -509,6 +511,20 @@ mod tests {
         assert_eq!(of("192.168.1.10"), ["192.168.1.10:9094", "192.168.1.10:2181", "192.168.1.10:3306"]);
         assert_eq!(of("0.0.0.0"), ["127.0.0.1:9094", "127.0.0.1:2181", "127.0.0.1:3306"]);
         assert_eq!(of("::1"), ["[::1]:9094", "[::1]:2181", "[::1]:3306"]);
+    }
+
+    #[test]
+    fn leaders_come_home_unless_no_controller_could_bring_them() {
+        let brought_home = |text: &str| {
+            let source =
+                config::Source { text, name: "supervisor.toml", root_override: None, default_root: "/r".into() };
+            targets(&config::load(&source).unwrap(), &Layout::new("/r")).kafka.unwrap().brought_home
+        };
+        let off = "properties = { auto.leader.rebalance.enable = false }\n";
+        assert!(brought_home("[zookeeper]\n[kafka]\n"));
+        assert!(brought_home("[zookeeper]\n[kafka]\nelect_preferred = false\n"), "Kafka looks every half minute");
+        assert!(brought_home(&format!("[zookeeper]\n[kafka.brokers.1]\n{off}[kafka.brokers.2]\n")), "2 may be it");
+        assert!(!brought_home(&format!("[zookeeper]\n[kafka]\n{off}")));
     }
 
     #[test]

@@ -28,6 +28,8 @@ pub struct KafkaTargets {
     pub advertised_host: String,
     /// Every `broker.id`.
     pub brokers: Vec<u32>,
+    /// Somebody gives leaders back to a broker that has come back: we, or Kafka by itself.
+    pub brought_home: bool,
     /// `min.insync.replicas` wanted; less when there are fewer replicas.
     pub min_isr: u32,
     /// Replication factor wanted; the number of brokers when they are fewer.

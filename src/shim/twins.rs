@@ -21,8 +21,7 @@ pub(super) enum Made {
 /// one that the kernel refuses. Of the sockets nobody keeps any but the process whose it is.
 pub(super) fn make(sockets: Vec<OwnedFd>) -> Made {
     let mut pids = Vec::new();
-    let mut sockets = sockets.into_iter();
-    while let Some(socket) = sockets.next() {
+    for socket in sockets {
         match copy() {
             Ok(0) => return Made::Twin(UnixStream::from(socket)),
             Ok(pid) => pids.push(pid),

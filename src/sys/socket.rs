@@ -19,7 +19,8 @@ use std::{
 pub const FDS_MAX: usize = 4;
 
 /// Room for a control message with as many, in words as it is aligned (cmsg(3)): its head of 16 bytes, 4 bytes each.
-const CONTROL_WORDS: u16 = 2 + FDS_MAX as u16 / 2;
+const CONTROL_WORDS: u16 = 4;
+const _: () = assert!(CONTROL_WORDS as usize * 8 == 16 + 4 * FDS_MAX);
 
 /// A connected pair of stream sockets, close-on-exec, blocking.
 pub fn socketpair() -> io::Result<(OwnedFd, OwnedFd)> {

@@ -88,6 +88,34 @@ impl Bench {
         self.pair.dir().join("failpoints.hit").exists()
     }
 
+    /// The daemon has died at the armed point, and dies nowhere else.
+    pub fn has_died(&self, point: &str) {
+        until(STATE_LIMIT, point, || if self.hit() { Ok(()) } else { Err("not reached".to_owned()) });
+        self.disarm();
+        fs::remove_file(self.pair.dir().join("failpoints.hit")).unwrap();
+    }
+
+    /// Has the daemon die at this point in what is done.
+    pub fn killed(&self, point: &str, what: impl FnOnce()) {
+        self.arm(&format!("{point} kill"));
+        what();
+        self.has_died(point);
+    }
+
+    /// What a write that was cut short has left in `state`, or somebody has found torn.
+    pub fn torn(&self) -> Vec<String> {
+        let names = fs::read_dir(self.path("state")).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
+        names.filter(|name| name.ends_with(".tmp") || name.ends_with(".bad")).collect()
+    }
+
+    /// Waits until what an operation had left is undone.
+    pub fn await_no_operation(&self, case: &str) {
+        until(STATE_LIMIT, "its record goes", || match self.path("state/operation.json").exists() {
+            true => Err(format!("{case}: it is there")),
+            false => Ok(()),
+        });
+    }
+
     /// Runs a verb of the pair, whatever comes of it.
     pub fn run(&self, arguments: &[&str]) -> Output {
         match self.spawn(arguments).try_wait_for(VERB_LIMIT) {

@@ -2,7 +2,7 @@
 
 use crate::{
     bench::Bench,
-    support::{STATE_LIMIT, VERB_LIMIT, skip, until},
+    support::{VERB_LIMIT, skip, until},
 };
 use serde_json::Value;
 use std::{fs, time::Duration};
@@ -75,16 +75,11 @@ fn a_drill_says_the_same_when_the_clock_is_set_in_its_middle_and_its_report_is_w
     for point in ["write.half", "write.renamed"] {
         is_ready(&bench);
         let before = reports();
-        bench.arm(&format!("{point}@.broker-term.json kill"));
-        drop(bench.spawn(&["drill", "broker-term"]).try_wait_for(DRILL));
-        until(STATE_LIMIT, point, || if bench.hit() { Ok(()) } else { Err("not reached".to_owned()) });
-        bench.disarm();
-        fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
-        up(&bench);
-        until(STATE_LIMIT, "its record goes", || match bench.path("state/operation.json").exists() {
-            true => Err("it is there".to_owned()),
-            false => Ok(()),
+        bench.killed(&format!("{point}@.broker-term.json"), || {
+            drop(bench.spawn(&["drill", "broker-term"]).try_wait_for(DRILL));
         });
+        up(&bench);
+        bench.await_no_operation(point);
         let history = bench.run(&["drill", "history", "--json"]);
         assert!(history.code == Some(0) && history.stderr.is_empty(), "{point}: each is whole\n{history}");
         let listed: Value = serde_json::from_str(&history.stdout).unwrap();

@@ -15,18 +15,6 @@ use std::{
 /// What is set of the broker while it runs.
 const RECORD: &str = "state/dynamic-broker-1.json";
 
-fn nothing_is_torn(bench: &Bench) -> bool {
-    let names = fs::read_dir(bench.path("state")).unwrap().flatten().map(|e| e.file_name().into_string().unwrap());
-    !names.into_iter().any(|name| name.ends_with(".tmp") || name.ends_with(".bad"))
-}
-
-/// The daemon has died at the armed point, and dies nowhere else.
-fn killed(bench: &Bench, point: &str) {
-    until(STATE_LIMIT, point, || if bench.hit() { Ok(()) } else { Err("not reached".to_owned()) });
-    bench.disarm();
-    fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
-}
-
 #[test]
 fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
     let Ok(store) = std::env::var("CDC_TEST_STORE") else {
@@ -51,9 +39,7 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
     let in_force = || told().value.unwrap();
     for (threads, point) in (5..).zip(["dynamic.intended", "dynamic.set", "dynamic.given"]) {
         bench.root.configure_raw(&configured(threads));
-        bench.arm(&format!("{point} kill"));
-        drop(bench.run(&["reload"]));
-        killed(&bench, point);
+        bench.killed(point, || drop(bench.run(&["reload"])));
         // It may refuse to go on with a reload half done, and says to reload.
         let back = bench.run(&["up", "--detach"]);
         assert!(matches!(back.code, Some(0 | 8)), "{point}\n{back}");
@@ -85,7 +71,7 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
                     reload
                 }
             };
-            killed(&bench, point);
+            bench.has_died(point);
             drop(reload.try_wait_for(STATE_LIMIT));
             let back = bench.run(&["up", "--detach"]);
             assert!(matches!(back.code, Some(0 | 8)), "{point}\n{back}");
@@ -95,7 +81,7 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
             let record: serde_json::Value = serde_json::from_str(&text).unwrap();
             let values = &record["set"]["num.io.threads"];
             assert_eq!(*values, serde_json::json!([threads.to_string()]), "{point}: {record}");
-            assert!(nothing_is_torn(&bench), "{point}");
+            assert_eq!(bench.torn(), Vec::<String>::new(), "{point}");
             let node = bench.node("broker-1").expect("a daemon that answers");
             assert_eq!((pid_of(&node), &node["restarts"]), (pid, &0.into()), "{point}: {node}");
             eprintln!("killed at {point}, held at {held:?}: in force, and on record");
@@ -107,9 +93,7 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
     for point in ["write.opened", "write.half", "write.written", "write.renamed"] {
         let topic = format!("[[kafka.topic]]\nname = \"{point}\"\npartitions = 2\n");
         bench.root.configure_raw(&format!("{}{topic}", configured(7)));
-        bench.arm(&format!("{point}@state/topics.json kill"));
-        drop(bench.run(&["reload"]));
-        killed(&bench, point);
+        bench.killed(&format!("{point}@state/topics.json"), || drop(bench.run(&["reload"])));
         let back = bench.run(&["up", "--detach"]);
         assert!(matches!(back.code, Some(0 | 8)), "{point}\n{back}");
         assert_eq!(bench.run(&["reload"]).code, Some(0), "{point}");
@@ -129,9 +113,7 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
     // Its next start takes out of ZooKeeper what was set live, and the record goes behind that.
     let record = bench.path(RECORD);
     assert!(record.exists());
-    bench.arm("dynamic.taken-back kill");
-    process::kill(pid, 9);
-    killed(&bench, "dynamic.taken-back");
+    bench.killed("dynamic.taken-back", || process::kill(pid, 9));
     let back = bench.run(&["up", "--detach"]);
     assert_eq!(back.code, Some(0), "{back}");
     let setting = told();
@@ -140,9 +122,9 @@ fn a_live_change_is_whole_after_the_next_reload_wherever_its_daemon_dies() {
     // A topic that Kafka has deleted goes from the record too.
     bench.root.configure_raw(&configured(7));
     assert_eq!(bench.run(&["reload"]).code, Some(0));
-    bench.arm("topics.removed kill");
-    drop(bench.run(&["topics", "remove", "write.half", "--confirm", "write.half"]));
-    killed(&bench, "topics.removed");
+    bench.killed("topics.removed", || {
+        drop(bench.run(&["topics", "remove", "write.half", "--confirm", "write.half"]));
+    });
     let back = bench.run(&["up", "--detach"]);
     assert_eq!(back.code, Some(0), "{back}");
     until(STATE_LIMIT, "the topic is gone, and from the record", || {

@@ -2,7 +2,7 @@
 
 use crate::{
     bench::Bench,
-    support::{STATE_LIMIT, pid_of, process, skip, until},
+    support::{pid_of, process, skip},
 };
 
 #[test]
@@ -17,11 +17,7 @@ fn a_session_is_closed_once_wherever_the_daemon_that_closes_it_dies() {
         let output = bench.run(&["up", "--detach"]);
         assert_eq!(output.code, Some(0), "{point}\n{output}");
         let before = pid_of(&bench.node("broker-1").expect("a daemon that answers"));
-        bench.arm(&format!("{point} kill"));
-        process::kill(before, 9);
-        until(STATE_LIMIT, point, || if bench.hit() { Ok(()) } else { Err("not reached".to_owned()) });
-        bench.disarm();
-        std::fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
+        bench.killed(point, || process::kill(before, 9));
         let output = bench.run(&["up", "--detach"]);
         assert_eq!(output.code, Some(0), "{point}\n{output}");
         let back = bench.node("broker-1").expect("a daemon that answers");

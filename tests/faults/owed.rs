@@ -22,11 +22,10 @@ fn plant(bench: &Bench, file: &str) {
 
 /// A daemon dies there.
 fn killed(bench: &Bench, point: &str) {
-    bench.arm(&format!("{point} kill"));
-    let died = bench.run(&["run", "--no-fetch"]);
-    assert!(bench.hit() && died.signal == Some(9), "{point} is never reached\n{died}");
-    bench.disarm();
-    fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
+    bench.killed(point, || {
+        let died = bench.run(&["run", "--no-fetch"]);
+        assert!(bench.hit() && died.signal == Some(9), "{point} is never reached\n{died}");
+    });
 }
 
 fn are(bench: &Bench, run: &mut Client, point: &str, [left, record]: [bool; 2]) {
@@ -38,13 +37,8 @@ fn are(bench: &Bench, run: &mut Client, point: &str, [left, record]: [bool; 2]) 
 }
 
 fn ends(bench: &Bench, run: Client, point: &str) {
-    let state: Vec<String> = fs::read_dir(bench.path("state"))
-        .unwrap()
-        .flatten()
-        .map(|entry| entry.file_name().into_string().unwrap())
-        .filter(|name| name.ends_with(".tmp") || name.ends_with(".bad"))
-        .collect();
-    assert!(state.is_empty(), "{point}: {state:?}");
+    let torn = bench.torn();
+    assert!(torn.is_empty(), "{point}: {torn:?}");
     assert_eq!(bench.run(&["down"]).code, Some(0), "{point}");
     drop(run.try_wait_for(STATE_LIMIT));
     bench.root.await_empty();

@@ -7,7 +7,6 @@ use crate::{
     support::{STATE_LIMIT, skip, until},
 };
 use serde_json::Value;
-use std::fs;
 
 /// What nobody goes on with, as soon as that is on record.
 const GIVEN_UP: &str = "unrolled.given-up";
@@ -55,15 +54,6 @@ fn up(bench: &Bench) {
     assert_eq!(output.code, Some(0), "{output}");
 }
 
-/// Has the daemon die at this point in what is done.
-fn killed(bench: &Bench, point: &str, what: impl FnOnce()) {
-    bench.arm(&format!("{point} kill"));
-    what();
-    until(STATE_LIMIT, point, || if bench.hit() { Ok(()) } else { Err("not reached".to_owned()) });
-    bench.disarm();
-    fs::remove_file(bench.pair.dir().join("failpoints.hit")).unwrap();
-}
-
 fn is_done(bench: &Bench, before: u64, case: &str) {
     until(STATE_LIMIT, &format!("{case}: it is finished"), || {
         let node = bench.node("broker-1").ok_or("no daemon")?;
@@ -90,10 +80,10 @@ fn a_roll_is_finished_once_wherever_its_daemon_dies_and_by_a_person_when_two_hav
         let case = deaths.join(", ");
         let before = incarnation(&bench);
         let (first, after) = deaths.split_first().unwrap();
-        killed(&bench, first, || drop(bench.run(&ROLL)));
+        bench.killed(first, || drop(bench.run(&ROLL)));
         for point in after {
             // What dies after it serves may have let the `up` end before.
-            killed(&bench, point, || drop(bench.run(&["up", "--detach"])));
+            bench.killed(point, || drop(bench.run(&["up", "--detach"])));
         }
         up(&bench);
         if is_given_up {
@@ -115,8 +105,8 @@ fn a_roll_is_finished_once_wherever_its_daemon_dies_and_by_a_person_when_two_hav
     }
     // What was refused when it was tried again is given up, also by the daemon after the one that died over writing that down.
     let before = incarnation(&bench);
-    killed(&bench, "operation.recorded", || drop(bench.run(&["roll"])));
-    killed(&bench, GIVEN_UP, || drop(bench.run(&["up", "--detach"])));
+    bench.killed("operation.recorded", || drop(bench.run(&["roll"])));
+    bench.killed(GIVEN_UP, || drop(bench.run(&["up", "--detach"])));
     up(&bench);
     until(STATE_LIMIT, "it is left", || match cut_short(&bench) {
         told if told["resume"] == "left" => Ok(()),

@@ -298,10 +298,7 @@ fn what_a_daemon_was_doing_with_the_data_is_finished_or_forgotten_by_the_next() 
             killed_at(&bench, "operation.undone", &["run", "--no-fetch"]);
         }
         let run = daemon(&bench);
-        until(STATE_LIMIT, "its record goes", || match bench.path("state/operation.json").exists() {
-            true => Err(format!("{point}: it is there")),
-            false => Ok(()),
-        });
+        bench.await_no_operation(point);
         assert_eq!(seen(&bench), expected, "{verb:?} {point}");
         let told = ok(&bench, &["events", "-n", "100"]).contains("was cut short with its daemon");
         assert!(told, "{point}: the next daemon tells of it");
@@ -327,10 +324,7 @@ fn in_the_middle_of_a_snapshot(bench: &Bench) -> (Client, Client) {
 /// The next daemon, when it has undone what was left.
 fn undone(bench: &Bench) -> Client {
     let run = daemon(bench);
-    until(STATE_LIMIT, "what was left is undone", || match bench.path("state/operation.json").exists() {
-        true => Err("its record is there".into()),
-        false => Ok(()),
-    });
+    bench.await_no_operation("what was left");
     run
 }
 

@@ -163,7 +163,7 @@ fn all_logs_together_stay_below_their_total_and_a_quiet_node_keeps_its_files() {
 
 #[test]
 fn following_goes_on_across_rotation() {
-    let node = fake("a", &["tick=2"]).key("log", "{ max_bytes = \"64K\", keep = 5 }");
+    let node = fake("a", &["tick=1"]).key("log", "{ max_bytes = \"64K\", keep = 5 }");
     let root = Root::new(&[node]);
     root.up();
     let follow = root.spawn(&["logs", "-f", "-n", "1", "a"]);

@@ -64,5 +64,6 @@ fn a_stack_that_is_as_it_should_be_is_verified_and_a_binlog_with_half_images_is_
     let table = stack.fails(9, &["verify"]).stdout;
     assert!(table.contains("FAIL  kafka  leaders of test-phase1 on different brokers"), "{table}");
     assert!(table.contains("preferred are 1, 2 and 3"), "{table}");
+    assert!(table.contains("nobody gives them their partitions back"), "{table}");
     assert_eq!(stack.rows("orders"), 3, "no row of the user's is touched");
 }

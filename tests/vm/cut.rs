@@ -71,7 +71,7 @@ fn run() -> Result<Cut, String> {
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
     // a boot with six upgrades in it, beside other guests
     let size = Size(Size::SMALL.0, Duration::from_secs(900));
-    let prepared = guest::prepare(("cut", size.1 * 3), &script("cut.sh"), |share| {
+    let prepared = guest::prepare(("cut", size, 3), &script("cut.sh"), |share| {
         packed::tree(share, &dist)?;
         packed::later(share, &dist)?;
         packed::differ(&share.join("packed/later"))

@@ -1,6 +1,9 @@
 //! Makes a guest, boots it with a script, once or several times, and gives what it left behind; once for all tests of a program.
 
-use super::{seats::Seat, support::node::program};
+use super::{
+    seats::{Load, Seat},
+    support::node::program,
+};
 use cdc_supervisor::base::ByteSize;
 use serde_json::Value;
 use std::{
@@ -63,6 +66,9 @@ pub fn guest(script: &Path, files: &[(&str, String)]) -> Result<&'static Guest, 
     booted(&GUEST, "guest", (1, Size::SMALL), script, more)
 }
 
+/// Memory of a guest with the real products.
+const STACK: &str = "4300M";
+
 /// How much memory a guest has, for its kernel's command line, and how long a boot may take.
 #[derive(Clone, Copy)]
 pub struct Size(pub &'static str, pub Duration);
@@ -70,6 +76,14 @@ pub struct Size(pub &'static str, pub Duration);
 impl Size {
     /// Enough for small programs.
     pub const SMALL: Self = Self("1G", BOOT_LIMIT);
+    /// Enough for the caps of the default stack with the real products, as the ledger reckons.
+    pub const fn stack(limit: Duration) -> Self {
+        Self(STACK, limit)
+    }
+
+    fn load(self) -> Load {
+        if self.0 == STACK { Load::Stack } else { Load::Light }
+    }
 }
 
 /// The same for one guest of several, in a directory called `name`: its disk is booted `boots` times with so much memory, and `more` puts what else
@@ -82,7 +96,7 @@ pub fn booted(
     script: &Path,
     more: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<&'static Guest, &'static str> {
-    known(guest.get_or_init(|| booting(&prepare((name, size.1 * boots), script, more)?, (boots, size))))
+    known(guest.get_or_init(|| booting(&prepare((name, size, boots), script, more)?, (boots, size))))
 }
 
 /// The same for one boot of a guest in which next to nothing happens for a long time: it takes no seat from the others.
@@ -123,13 +137,13 @@ pub struct Prepared {
 }
 
 /// Makes the kit of all guests and the directory of this one, with what `more` puts into it; or why none could be made.
-/// Waits until no more guests run than this machine has processors. `longest`: what all its boots may take.
+/// Waits until no more guests run than this machine has processors.
 pub fn prepare(
-    (name, longest): (&str, Duration),
+    (name, size, boots): (&str, Size, u32),
     script: &Path,
     more: impl FnOnce(&Path) -> std::io::Result<()>,
 ) -> Result<Prepared, String> {
-    prepare_in(Some(Seat::take(longest)), name, script, more)
+    prepare_in(Some(Seat::take(size.1 * boots, size.load())), name, script, more)
 }
 
 fn prepare_in(

@@ -245,6 +245,7 @@ mod tests {
             external: vec![],
             advertised_host: "localhost".into(),
             brokers: (1..=brokers).collect(),
+            brought_home: true,
             min_isr: 2,
             rf: 3,
             zookeeper: None,

@@ -271,6 +271,7 @@ mod tests {
             external: vec![],
             advertised_host: "localhost".into(),
             brokers: brokers.to_vec(),
+            brought_home: true,
             min_isr: 2,
             rf: 3,
             zookeeper: None,

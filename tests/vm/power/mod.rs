@@ -27,6 +27,7 @@ use std::{
 const LEAST: usize = 150;
 /// Of one boot until its writers have got so far, on a busy machine.
 const BOOT_LIMIT: Duration = Duration::from_secs(600);
+const SIZE: Size = Size::stack(BOOT_LIMIT);
 
 /// Every number, or every number of one boot.
 type Numbers = BTreeSet<u64>;
@@ -59,7 +60,7 @@ fn run() -> Result<Cuts, String> {
     let store = std::env::var("CDC_TEST_STORE").map_err(|_| "CDC_TEST_STORE names no filled store".to_owned())?;
     let own = std::env::current_exe().map_err(|e| e.to_string())?;
     let dist = Path::new(env!("CARGO_MANIFEST_DIR")).join("dist");
-    let prepared = guest::prepare(("power", BOOT_LIMIT * (wanted() + 2)), &script("power.sh"), |share| {
+    let prepared = guest::prepare(("power", SIZE, wanted() + 2), &script("power.sh"), |share| {
         packed::products(share, &dist, &store)?;
         fs::write(share.join("cuts"), wanted().to_string())?;
         guest::put_program(share, &own, "inside")
@@ -83,8 +84,7 @@ fn run() -> Result<Cuts, String> {
 /// Boots once, and cuts the power behind the installation or in the middle of the writing, or waits for the end.
 fn one_boot(prepared: &guest::Prepared, boot: u32, cut: bool) -> Result<[Numbers; 3], String> {
     let console = format!("console-{boot}");
-    // The caps of the default stack must fit, as the ledger reckons.
-    let mut running = prepared.start(Size("4300M", BOOT_LIMIT), boot, &console)?;
+    let mut running = prepared.start(SIZE, boot, &console)?;
     let told = || acknowledged(&fs::read(prepared.share.join(&console)).unwrap_or_default());
     let began = Instant::now();
     loop {

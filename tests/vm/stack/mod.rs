@@ -32,9 +32,8 @@ fn starts() -> u32 {
 fn stack() -> std::result::Result<&'static Guest, &'static str> {
     static GUEST: OnceLock<std::result::Result<Guest, String>> = OnceLock::new();
     let store = std::env::var("CDC_TEST_STORE").map_err(|_| "CDC_TEST_STORE names no filled store")?;
-    // The caps of the default stack must fit, as the ledger reckons.
     let rounds = Duration::from_secs(10) * kill_rounds() + Duration::from_secs(240) * starts();
-    let size = Size("4300M", Duration::from_secs(1_500) + rounds);
+    let size = Size::stack(Duration::from_secs(1_500) + rounds);
     booted(&GUEST, "stack", (1, size), &script("stack/stack.sh"), |share| provide(share, &store))
 }
 

@@ -134,6 +134,7 @@ fn targets(internal: &[SocketAddr]) -> KafkaTargets {
         external: [9092, 9093, 9094].map(|port| SocketAddr::from(([127, 0, 0, 1], port))).to_vec(),
         advertised_host: "localhost".into(),
         brokers: vec![1, 2, 3],
+        brought_home: true,
         min_isr: 2,
         rf: 3,
         zookeeper: None,
@@ -186,12 +187,19 @@ async fn crowded_leaders_are_waited_for_and_then_a_failed_check() {
     for partition in 0..3 {
         cluster.partition_leader(TOPIC, partition, Some(1)).unwrap();
     }
-    let look = async |within: Duration| {
+    let looks = async |brought_home: bool, within: Duration| {
         let told = Mutex::new(Vec::new());
         let mut checks = Checks { part: "kafka", all: Vec::new() };
-        spread(&targets(&brokers), within, &mut checks, &mut |line| told.lock().unwrap().push(line)).await;
+        let targets = KafkaTargets { brought_home, ..targets(&brokers) };
+        spread(&targets, within, &mut checks, &mut |line| told.lock().unwrap().push(line)).await;
         (checks.all.remove(0), told.into_inner().unwrap())
     };
+    let look = async |within| looks(true, within).await;
+    // nobody moves them: what is seen is what stays, and a wait for it would be told
+    let (check, told) = looks(false, HOME_WITHIN).await;
+    let wrong = check.wrong.unwrap();
+    assert!(wrong.found.starts_with("broker 1 leads alone") && told.is_empty(), "{wrong:?} {told:?}");
+    assert!(wrong.expected.ends_with("back: auto.leader.rebalance.enable is false"), "{wrong:?}");
     let (check, told) = look(Duration::from_millis(700)).await;
     assert!(check.wrong.unwrap().found.starts_with("broker 1 leads alone"));
     assert_eq!(told.len(), 1, "{told:?}");
