@@ -1,7 +1,7 @@
 //! The task that holds one shim: launches or adopts it, carries orders to it, reports what it says, and takes its place
 //! when it dies before its node.
 //!
-//! A little past 500 lines: with its shim and without are two halves of one run.
+//! Past 500 lines: with its shim and without are two halves of one run.
 
 use super::{
     node::Happening,
@@ -13,7 +13,11 @@ use crate::{
     base::{ExitRecord, ExitStatus, Incarnation, Layout, NodeName, Timestamp},
     logs::{pump, writer::LogWriter},
     shim::wire::{self, Decoder, Notified, Report, Request, ShimState, WireError},
-    sys::{children, clock, failpoint::fail_point, fs, process, socket},
+    sys::{
+        children, clock,
+        failpoint::{fail_io, fail_point},
+        fs, process, socket,
+    },
 };
 use nix::{
     errno::Errno,
@@ -66,6 +70,10 @@ pub(super) struct Connection {
     decoder: Decoder,
     descriptors: Vec<OwnedFd>,
 }
+
+/// After which pause a shim is asked again that cannot be held as it is: what came with its state was cut short, or it says
+/// something that cannot be read.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 /// How long a shim may take from its `Gone` until its exit. It only waits for its subscribers meanwhile.
 const SHIM_EXIT: Duration = Duration::from_secs(2);
@@ -192,8 +200,26 @@ async fn ask(
 
 impl Hold {
     fn take(state: ShimState, connection: &mut Connection) -> Self {
+        if fail_io!("link.descriptors").is_err() {
+            connection.descriptors.clear();
+        }
         let mut descriptors = connection.descriptors.drain(..);
         Self { state, pipe: descriptors.next(), pidfd: descriptors.next() }
+    }
+
+    /// Whether its place cannot be taken. A shim sends both; one that did not arrive found no free number here.
+    fn lacks(&self) -> bool {
+        self.pipe.is_none() || self.pidfd.is_none()
+    }
+
+    /// Has the shim send its descriptors again, over a connection of their own: what it has to tell goes on over the first.
+    async fn complete(&mut self, context: &LinkContext) {
+        let asked = ask(&context.layout, &context.node, context.incarnation, &Request::Subscribe).await;
+        let Ok((mut connection, Ok(Report::State(state)))) = asked else { return };
+        if state.node == context.node {
+            let Self { pipe, pidfd, .. } = Self::take(state, &mut connection);
+            (self.pipe, self.pidfd) = (self.pipe.take().or(pipe), self.pidfd.take().or(pidfd));
+        }
     }
 
     /// What the shim said of itself and its node.
@@ -295,8 +321,14 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
     // weeks later it would be another one.
     let (mut end, mut unheard) = (None, Vec::new());
     context.notified.send_replace(hold.state.notified.clone());
+    let mut ask_at = Instant::now() + ASK_AGAIN;
     loop {
         tokio::select! {
+            // Nobody else could read on what its node writes when it is killed.
+            () = sleep_until(ask_at), if hold.lacks() => {
+                hold.complete(context).await;
+                ask_at = Instant::now() + ASK_AGAIN;
+            }
             command = context.commands.recv() => match command {
                 // The dispatcher let go: the daemon ends and the node runs on.
                 None => return,

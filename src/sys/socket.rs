@@ -1,11 +1,10 @@
 //! Unix sockets that carry descriptors: pairs, send and receive with SCM_RIGHTS (unix(7)). Messages that wait for nobody.
 
-use nix::sys::socket::{
-    AddressFamily, ControlMessage, ControlMessageOwned, MsgFlags, SockFlag, SockType, recvmsg, sendmsg,
-};
+use nix::sys::socket::{AddressFamily, ControlMessage, MsgFlags, SockFlag, SockType, sendmsg};
 use std::{
     ffi::OsStr,
-    io::{self, IoSlice, IoSliceMut},
+    io::{self, IoSlice},
+    mem,
     os::{
         fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd, RawFd},
         linux::net::SocketAddrExt,
@@ -18,6 +17,10 @@ use std::{
 
 /// Most descriptors one message may carry to us. More would be a stranger's message; the kernel closes what does not fit.
 pub const FDS_MAX: usize = 4;
+
+/// Room for a control message with as many, in words as it is aligned (cmsg(3)): its head of 16 bytes, 4 bytes each.
+const CONTROL_WORDS: u16 = 4;
+const _: () = assert!(CONTROL_WORDS as usize * 8 == 16 + 4 * FDS_MAX);
 
 /// A connected pair of stream sockets, close-on-exec, blocking.
 pub fn socketpair() -> io::Result<(OwnedFd, OwnedFd)> {
@@ -40,27 +43,57 @@ pub fn send_with_fds(socket: impl AsFd, bytes: &[u8], fds: &[BorrowedFd]) -> io:
 }
 
 /// Receives bytes and the descriptors that came with them (close-on-exec). Zero bytes: the other side closed.
+///
+/// Fewer descriptors than were sent: this process may open no more of them (`RLIMIT_NOFILE`), or there were more than
+/// [`FDS_MAX`]; the kernel has dropped the others and kept the order (unix(7), MSG_CTRUNC). What did come is in this process, so it
+/// must be owned: the control messages are read here, for nix's `cmsgs` (0.31) gives none of those that were cut short.
 pub fn recv_with_fds(socket: impl AsFd, buffer: &mut [u8]) -> io::Result<(usize, Vec<OwnedFd>)> {
-    let mut space = nix::cmsg_space!([RawFd; FDS_MAX]);
-    let mut parts = [IoSliceMut::new(buffer)];
-    loop {
-        let flags = MsgFlags::MSG_CMSG_CLOEXEC;
-        let received = match recvmsg::<()>(socket.as_fd().as_raw_fd(), &mut parts, Some(&mut space), flags) {
-            Err(nix::errno::Errno::EINTR) => continue,
-            other => other?,
-        };
-        let mut fds = Vec::new();
-        // A truncated control message still delivers the descriptors that fitted; they must be owned to be closed.
-        if let Ok(messages) = received.cmsgs() {
-            for message in messages {
-                if let ControlMessageOwned::ScmRights(list) = message {
-                    // SAFETY: the kernel has just put these descriptors into this process for us; nobody else owns them.
-                    fds.extend(list.into_iter().map(|fd| unsafe { OwnedFd::from_raw_fd(fd) }));
+    let mut space = [0u64; CONTROL_WORDS as usize];
+    let mut part = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+    // SAFETY: null pointers and lengths of zero are a msghdr.
+    let mut header: libc::msghdr = unsafe { mem::zeroed() };
+    let received = loop {
+        header.msg_iov = &raw mut part;
+        header.msg_iovlen = 1;
+        header.msg_control = space.as_mut_ptr().cast();
+        header.msg_controllen = (CONTROL_WORDS * 8).into();
+        // SAFETY: the header names `buffer` and `space` with their lengths, and both outlive the call.
+        let n = unsafe { libc::recvmsg(socket.as_fd().as_raw_fd(), &raw mut header, libc::MSG_CMSG_CLOEXEC) };
+        match usize::try_from(n) {
+            Ok(n) => break n,
+            Err(_) => match io::Error::last_os_error() {
+                e if e.kind() == io::ErrorKind::Interrupted => {}
+                e => return Err(e),
+            },
+        }
+    };
+    let mut fds = Vec::new();
+    // SAFETY: the kernel has filled `space` as `header` says; the pointer is null behind the last message (cmsg(3)).
+    let mut message = unsafe { libc::CMSG_FIRSTHDR(&raw const header) };
+    // SAFETY: as above.
+    while let Some(head) = unsafe { message.as_ref() } {
+        if (head.cmsg_level, head.cmsg_type) == (libc::SOL_SOCKET, libc::SCM_RIGHTS) {
+            // SAFETY: the descriptors lie behind the head, unaligned perhaps, up to its length; the kernel has just put them into
+            // this process for us, and nobody else owns them.
+            unsafe {
+                let mut at = libc::CMSG_DATA(message).cast::<RawFd>();
+                let end = message.byte_add(cmsg_len(head)).cast::<RawFd>();
+                while at < end {
+                    fds.push(OwnedFd::from_raw_fd(at.read_unaligned()));
+                    at = at.add(1);
                 }
             }
         }
-        return Ok((received.bytes, fds));
+        // SAFETY: as above.
+        message = unsafe { libc::CMSG_NXTHDR(&raw const header, message) };
     }
+    Ok((received, fds))
+}
+
+/// Its length: a `size_t` in glibc, a `socklen_t` in musl.
+#[allow(clippy::unnecessary_cast)]
+fn cmsg_len(head: &libc::cmsghdr) -> usize {
+    head.cmsg_len as usize
 }
 
 /// Somebody's datagram socket, to which messages are sent without ever waiting for its reader.
@@ -121,6 +154,21 @@ mod tests {
         let mut text = String::new();
         reader.read_to_string(&mut text).unwrap();
         assert_eq!(text, "through");
+    }
+
+    #[test]
+    fn what_came_of_too_many_descriptors_is_owned() {
+        let (a, b) = socketpair().unwrap();
+        let (mut reader, writer) = std::io::pipe().unwrap();
+        // The kernel cuts the message short, as it does where this process may open no more.
+        assert_eq!(send_with_fds(&a, b"x", &[writer.as_fd(); FDS_MAX + 2]).unwrap(), 1);
+        drop(writer);
+        let (n, fds) = recv_with_fds(&b, &mut [0; 4]).unwrap();
+        assert_eq!((n, fds.len()), (1, FDS_MAX));
+        drop(fds);
+        // One that nobody owned would keep the pipe open for ever.
+        nix::fcntl::fcntl(&reader, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK)).unwrap();
+        assert_eq!(reader.read(&mut [0; 4]).unwrap(), 0);
     }
 
     #[test]

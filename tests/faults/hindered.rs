@@ -4,7 +4,10 @@ use crate::{
     bench::{Bench, stays},
     support::{STATE_LIMIT, VERB_LIMIT, client::Client, pid_of, process, until},
 };
-use std::os::unix::net::UnixStream;
+use std::{
+    fs::{DirEntry, read_dir, read_link},
+    os::unix::net::UnixStream,
+};
 
 /// ENOSPC, EAGAIN, EMFILE (errno(3)).
 const NO_SPACE: i32 = 28;
@@ -162,6 +165,33 @@ fn a_daemon_without_descriptors_keeps_its_nodes_and_serves_again_when_there_are_
     assert_eq!(bench.daemon(), Some(daemon));
     bench.must_be_whole(false);
     drop(run.wait(VERB_LIMIT));
+}
+
+#[test]
+fn a_daemon_that_found_no_room_for_a_nodes_descriptors_asks_its_shim_again() {
+    let bench = Bench::new();
+    bench.arm(&format!("link.descriptors error={NO_DESCRIPTOR}"));
+    assert_eq!(bench.up().code, Some(0));
+    let daemon = bench.daemon().unwrap();
+    let is_of_a_process = |entry: &DirEntry| {
+        read_link(entry.path()).is_ok_and(|to| to.to_string_lossy().starts_with("anon_inode:[pidfd]"))
+    };
+    let held = || read_dir(format!("/proc/{daemon}/fd")).unwrap().flatten().filter(is_of_a_process).count();
+    let before = held();
+    bench.disarm();
+    until(STATE_LIMIT, "it can take the place of both shims", || match held() {
+        now if now >= before + 2 => Ok(()),
+        now => Err(format!("{before} before, {now} now")),
+    });
+    let a = pid_of(&bench.node("a").unwrap());
+    process::kill(process::parent(a).unwrap(), 9);
+    until(STATE_LIMIT, "a is back", || match bench.node("a") {
+        Some(n) if n["state"] == "ready" && n["incarnation"] == 2 => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    assert_eq!(bench.daemon(), Some(daemon));
+    bench.must_be_whole(false);
+    bench.what_is_missing_of_a_is_marked();
 }
 
 #[test]
