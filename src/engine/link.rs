@@ -35,7 +35,7 @@ use tokio::{
     net::UnixStream,
     sync::{mpsc, oneshot, watch},
     task::spawn_blocking,
-    time::{Instant, sleep_until, timeout},
+    time::{Instant, sleep, sleep_until, timeout},
 };
 
 /// What a link is told to do. The same words as the shim's own requests: a link without a shim does them itself.
@@ -146,7 +146,7 @@ pub(super) async fn subscribe(
             // It lives, and sent us away for others that came after us.
             Err(NoShim::Silent(_)) if tries < CROWD_TRIES => {
                 tries += 1;
-                tokio::time::sleep(CROWD_PAUSE).await;
+                sleep(CROWD_PAUSE).await;
             }
             asked => break asked?,
         }
@@ -343,7 +343,7 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
                 }
             },
             // Cancel-safe: a report is only taken from the decoder when it is returned.
-            report = connection.report() => match report {
+            report = connection.report() => match readable(context, report).await {
                 Ok(Some(Report::Notified(notified))) => { context.notified.send_replace(notified); }
                 Ok(Some(Report::MainEnded(record))) => context.tell(Happening::MainEnded(record)),
                 Ok(Some(Report::Trouble(text))) => context.tell(Happening::Trouble(text)),
@@ -373,7 +373,7 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
                         if process::parent(hold.state.shim_pid).is_none() {
                             break;
                         }
-                        tokio::time::sleep(CROWD_PAUSE).await;
+                        sleep(CROWD_PAUSE).await;
                     }
                 },
             },
@@ -381,6 +381,18 @@ async fn follow(context: &mut LinkContext, mut connection: Connection, mut hold:
     }
     unheard.extend(end);
     take_over(context, hold, unheard).await;
+}
+
+/// What a shim says, after a pause where that cannot be read: it says the same again to whoever asks, until it ends, and then its
+/// record tells.
+async fn readable(context: &LinkContext, report: io::Result<Option<Report>>) -> io::Result<Option<Report>> {
+    if let Err(e) = &report
+        && e.kind() == io::ErrorKind::InvalidData
+    {
+        tracing::debug!(node = %context.node, "its shim says what cannot be read: {e}");
+        sleep(ASK_AGAIN).await;
+    }
+    report
 }
 
 /// The shim died first: read the node's pipe, wait for its end, carry out stop orders ourselves.
@@ -536,7 +548,7 @@ async fn main_end(state: ShimState, pidfd: Option<OwnedFd>) -> ExitStatus {
         let _ = end.await;
     }
     while process::is_same_alive(&state.process) {
-        tokio::time::sleep(LOOK).await;
+        sleep(LOOK).await;
     }
     spawn_blocking(move || children::status_of_orphan(state.process.pid))
         .await
@@ -569,3 +581,6 @@ pub(super) fn unseen_end(incarnation: Incarnation, pid: i32, started_at: Timesta
         signals_sent: Vec::new(),
     }
 }
+
+#[cfg(test)]
+mod tests;
