@@ -40,11 +40,16 @@ impl<'a> Said<'a> {
 /// Longest piece of a log line that is quoted.
 const QUOTE_CHARS: usize = 240;
 
-/// SIGKILL; SIGTERM; the signals by which a process ends itself or is ended by the kernel for a fault of its own (signal(7)):
-/// HUP, INT and the like come from outside.
+/// SIGKILL; SIGTERM; the signals by which a process ends itself or is ended by the kernel for its own doing (signal(7)): faults,
+/// a pipe that nobody reads, a timer or a file's news that it asked for and does not handle. HUP, INT and the like come from outside.
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
-const OWN_FAULTS: [i32; 9] = [4, 5, 6, 7, 8, 11, 24, 25, SIGSYS];
+const OWN_DOING: [i32; 14] = [4, 5, 6, 7, 8, 11, SIGPIPE, SIGALRM, 24, 25, SIGVTALRM, SIGPROF, SIGIO, SIGSYS];
+const SIGPIPE: i32 = 13;
+const SIGALRM: i32 = 14;
+const SIGVTALRM: i32 = 26;
+const SIGPROF: i32 = 27;
+const SIGIO: i32 = 29;
 const SIGSYS: i32 = 31;
 
 /// Judges an end. `asked_to_stop` says that the stop signal of `stop` was sent by an order or because of one.
@@ -58,7 +63,7 @@ pub fn classify(kind: NodeKind, exit: &ExitRecord, said: Said<'_>, asked_to_stop
         ExitStatus::Unknown => plain(Cause::Unknown),
         status if asked_to_stop => plain(stopped(kind, status, exit, said.lines, stop)),
         ExitStatus::Signal(signal) if exit.signals_sent.contains(&signal) => plain(Cause::KilledByOrder),
-        ExitStatus::Signal(signal) if OWN_FAULTS.contains(&signal) => told(kind, said),
+        ExitStatus::Signal(signal) if OWN_DOING.contains(&signal) => told(kind, said),
         ExitStatus::Signal(_) => plain(Cause::KilledByOther),
         ExitStatus::Code(0) if shut_down_by_signal(kind, said.lines) => plain(outside(exit, SIGTERM)),
         ExitStatus::Code(0) => plain(Cause::Completed),
@@ -87,7 +92,7 @@ pub fn classify_helper(kind: NodeKind, status: ExitStatus, output: &str) -> Ende
     let said = Said { lines: output, served: false };
     match status {
         ExitStatus::Unknown => plain(Cause::Unknown),
-        ExitStatus::Signal(signal) if OWN_FAULTS.contains(&signal) => told(kind, said),
+        ExitStatus::Signal(signal) if OWN_DOING.contains(&signal) => told(kind, said),
         ExitStatus::Signal(_) => plain(Cause::KilledByOther),
         // It has given up in order, and begins with nothing each time: it would end in the same way.
         ExitStatus::Code(_) => match told(kind, said) {
@@ -151,11 +156,28 @@ fn by_code(kind: NodeKind, code: i32, served: bool) -> Ended {
 
 /// What a signal alone says: its meaning, and what to do. SIGSYS comes from nowhere but a filter of system calls (seccomp(2)).
 pub fn by_signal(status: ExitStatus) -> Option<(&'static str, &'static str)> {
-    (status == ExitStatus::Signal(SIGSYS)).then_some((
-        "it asked for a system call that a filter forbids",
-        "the unit's filter is SystemCallFilter=@system-service: allow what it needs besides (`systemctl edit cdc-supervisor`, \
-         journalctl -k or _TRANSPORT=audit names the call), then `systemctl restart cdc-supervisor`; or the filter is its own",
-    ))
+    let ExitStatus::Signal(signal) = status else { return None };
+    match signal {
+        SIGPIPE => Some((
+            "it wrote to a pipe or a socket whose other side had closed it",
+            "see what it writes to and why that went away; a program that ignores SIGPIPE (in a shell: trap '' PIPE) gets an error \
+             instead, and can go on",
+        )),
+        SIGALRM | SIGVTALRM | SIGPROF => Some((
+            "a timer of its own ran out, and it does not handle that signal",
+            "see what sets that timer (alarm(2), setitimer(2), a profiler), and have it handle the signal",
+        )),
+        SIGIO => Some((
+            "a file or socket of which it wanted to hear had news, and it does not handle that signal",
+            "see where it asks for that (O_ASYNC in fcntl(2)), and have it handle the signal",
+        )),
+        SIGSYS => Some((
+            "it asked for a system call that a filter forbids",
+            "the unit's filter is SystemCallFilter=@system-service: allow what it needs besides (`systemctl edit cdc-supervisor`, \
+             journalctl -k or _TRANSPORT=audit names the call), then `systemctl restart cdc-supervisor`; or the filter is its own",
+        )),
+        _ => None,
+    }
 }
 
 /// Whether the remedy is to give a node its files: whose and where, only the caller knows.
@@ -176,7 +198,7 @@ fn stopped(kind: NodeKind, status: ExitStatus, exit: &ExitRecord, last_lines: &s
         ExitStatus::Signal(signal) if signal == stop.signal => Cause::Stopped,
         ExitStatus::Signal(SIGKILL) if exit.signals_sent.contains(&SIGKILL) => Cause::KilledAfterGrace,
         ExitStatus::Signal(signal) if exit.signals_sent.contains(&signal) => Cause::KilledByOrder,
-        ExitStatus::Signal(signal) if !OWN_FAULTS.contains(&signal) => Cause::KilledByOther,
+        ExitStatus::Signal(signal) if !OWN_DOING.contains(&signal) => Cause::KilledByOther,
         ExitStatus::Code(_) | ExitStatus::Signal(_) => Cause::Crashed,
         ExitStatus::Unknown => Cause::Unknown,
     }

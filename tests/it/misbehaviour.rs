@@ -136,8 +136,10 @@ fn a_node_that_closes_its_output_runs_on() {
 fn a_node_that_kills_itself_is_told_apart_from_one_that_exits() {
     let root = Root::raw("");
     let once = root.file("once");
-    root.configure(&[fake("a", &["after=200", "crash=SEGV"]), fake("b", &[&format!("once={once}:42")])]);
+    let writer = script("c", "kill -PIPE $$");
+    root.configure(&[fake("a", &["after=200", "crash=SEGV"]), fake("b", &[&format!("once={once}:42")]), writer]);
     root.expect_log("node=a");
+    root.expect_log("node=c");
     root.run(&["up", "--detach", "--only", "b"]);
     let b = root.await_node("b", "ready after one end", |n| n["state"] == "ready" && n["restarts"] == 1);
     assert_eq!(b["last_exit"]["code"], 42);
@@ -146,6 +148,14 @@ fn a_node_that_kills_itself_is_told_apart_from_one_that_exits() {
     let a = root.await_node("a", "has crashed", |n| n["last_exit"].is_object());
     assert_eq!(a["last_exit"]["signal"], "SIGSEGV");
     assert_eq!(a["last_exit"]["code"], serde_json::Value::Null);
+    root.run(&["start", "c"]);
+    let c = root.await_node("c", "has ended", |n| n["last_exit"].is_object());
+    assert_eq!((&c["last_exit"]["signal"], &c["last_exit"]["cause"]), (&"SIGPIPE".into(), &"crashed".into()));
+    let told = until(STATE_LIMIT, "it is told", || match root.run(&["incidents", "c"]).stdout {
+        told if told.contains("SIGPIPE") => Ok(told),
+        other => Err(other),
+    });
+    assert!(!told.contains("not by us"), "{told}");
 }
 
 fn script(name: &str, script: &str) -> crate::support::Node {

@@ -115,6 +115,25 @@ fn a_crash_of_the_jvm_is_no_kill() {
 }
 
 #[test]
+fn a_signal_that_follows_from_what_it_did_itself_is_no_kill_from_outside() {
+    // PIPE, ALRM, VTALRM, PROF, IO
+    for signal in [13, 14, 26, 27, 29] {
+        let status = ExitStatus::Signal(signal);
+        assert_eq!(cause(NodeKind::Command, &record(status), "", false), Cause::Crashed, "{signal}");
+        let (meaning, remedy) = by_signal(status).unwrap();
+        assert!(!meaning.is_empty() && !remedy.is_empty(), "{signal}");
+        assert_eq!(cause(NodeKind::Command, &sent(status, &[signal]), "", false), Cause::KilledByOrder, "{signal}");
+        let full = "OSError: [Errno 28] No space left on device";
+        assert_eq!(cause(NodeKind::Command, &record(status), full, false), Cause::DiskFull, "its log is asked");
+    }
+    // HUP, INT, USR1
+    for signal in [1, 2, 10] {
+        assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Signal(signal)), "", false), Cause::KilledByOther);
+        assert_eq!(by_signal(ExitStatus::Signal(signal)), None);
+    }
+}
+
+#[test]
 fn a_full_java_heap_is_a_crash_with_its_reason_and_no_oom_kill() {
     let lines = "Terminating due to java.lang.OutOfMemoryError: Java heap space";
     let ended = classify(BROKER, &record(ExitStatus::Code(3)), starting(lines), false, &jvm_stop());
