@@ -70,12 +70,7 @@ pub fn classify(kind: NodeKind, exit: &ExitRecord, said: Said<'_>, asked_to_stop
         // MYSQLD_RESTART_EXIT: SQL RESTART asked for a new start. We do not offer it (no MYSQLD_PARENT_PID), so it is rare.
         ExitStatus::Code(16) if kind == NodeKind::Mysql => plain(Cause::Completed),
         ExitStatus::Code(code) => match code.checked_sub(128) {
-            // A JVM reports HUP, INT and TERM as 128 + signal after its shutdown hook. A command's 129 may be its own.
-            Some(signal @ (1 | 2 | 15))
-                if matches!(kind, NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::KafkaUi) =>
-            {
-                plain(outside(exit, signal))
-            }
+            Some(signal) if is_of_a_signal(kind, signal) => plain(outside(exit, signal)),
             Some(signal) if exit.signals_sent.contains(&signal) => plain(Cause::KilledByOrder),
             Some(_) | None => match told(kind, said) {
                 Ended { cause: Cause::Crashed, note: None, .. } => by_code(kind, code, said.served),
@@ -210,6 +205,16 @@ const STILL_STARTING: &str = "Kafka server is still starting up, cannot shut dow
 /// mysqld ends with 0 at SIGTERM and names its sender's road (MY-013172).
 fn shut_down_by_signal(kind: NodeKind, last_lines: &str) -> bool {
     kind == NodeKind::Mysql && last_lines.contains("Received SHUTDOWN from user <via user signal>")
+}
+
+/// Whether 128 and this is how a program of the kind reports a signal: a JVM does so behind its shutdown hook, of HUP, INT and TERM. It
+/// may run as a command, and a shell says the same of what it ran; but a command's 129 may be its own, for programs number their errors.
+fn is_of_a_signal(kind: NodeKind, signal: i32) -> bool {
+    match kind {
+        NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::KafkaUi => matches!(signal, 1 | 2 | SIGTERM),
+        NodeKind::Command => matches!(signal, 2 | SIGTERM),
+        NodeKind::Mysql => false,
+    }
 }
 
 fn outside(exit: &ExitRecord, signal: i32) -> Cause {

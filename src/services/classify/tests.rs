@@ -101,8 +101,13 @@ fn a_signal_from_outside_is_told_from_an_ordered_one() {
 }
 
 #[test]
-fn a_commands_own_code_above_128_is_its_own() {
-    assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Code(143)), "", false), Cause::Crashed);
+fn a_commands_code_above_128_is_its_own_but_those_of_int_and_term() {
+    for (code, signal) in [(130, 2), (143, 15)] {
+        let status = ExitStatus::Code(code);
+        assert_eq!(cause(NodeKind::Command, &record(status), "", false), Cause::KilledByOther, "{code}");
+        assert_eq!(cause(NodeKind::Command, &sent(status, &[signal]), "", false), Cause::KilledByOrder, "{code}");
+    }
+    assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Code(129)), "", false), Cause::Crashed);
     assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Code(255)), "", false), Cause::Crashed);
 }
 
