@@ -130,8 +130,55 @@ pub fn explain_served(kind: NodeKind, lines: &str) -> Option<(&'static Known, &s
 fn best(kind: NodeKind, lines: &str, counts: impl Fn(&Known) -> bool) -> Option<(&'static Known, &str)> {
     let before = std::iter::once("").chain(lines.lines());
     let known = |(before, line)| fatal(kind, line).or_else(|| fatal_behind(kind, before, line)).map(|k| (k, line));
-    let found = before.zip(lines.lines()).filter_map(known).filter(|(known, _)| counts(known));
+    let found = before.zip(lines.lines()).zip(outlived(kind, lines)).filter_map(|(both, outlived)| {
+        known(both).filter(|(known, _)| counts(known) && !(outlived && known.cause.is_some_and(Cause::is_terminal)))
+    });
     found.max_by_key(|(known, _)| (known.cause.is_some_and(Cause::is_terminal), !known.follows))
+}
+
+/// Of each line, whether its program has called it a warning or less, went on, and came to something that it calls an error: the warning
+/// is not what it ended of (a Kafka Connect that may not read one file of its plugins, and finds no brokers). Of commands only: what
+/// the products write that are ours to start is known line by line, and mysqld names some of its own ends in a warning first.
+fn outlived(kind: NodeKind, lines: &str) -> impl Iterator<Item = bool> {
+    let marks = lines.lines().scan(None, |mark, line| {
+        *mark = Mark::of(line).or(mark.filter(|_| goes_on(line)));
+        Some(*mark)
+    });
+    let marks: Vec<Option<Mark>> = if kind == NodeKind::Command { marks.collect() } else { Vec::new() };
+    let last_error = marks.iter().rposition(|mark| *mark == Some(Mark::Error)).unwrap_or(0);
+    let outlived = marks.into_iter().enumerate().map(move |(nth, m)| m == Some(Mark::Less) && nth < last_error);
+    outlived.chain(std::iter::repeat(false))
+}
+
+/// How bad a program says that a line of its own is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Mark {
+    /// An error, or an exception that nobody caught.
+    Error,
+    /// A warning or less.
+    Less,
+}
+
+impl Mark {
+    /// It stands in a line's head, behind the time and perhaps the thread: `[2026-11-27 01:02:03,456] WARN …`.
+    fn of(line: &str) -> Option<Self> {
+        const HEAD: usize = 5;
+        if line.starts_with("Exception in thread ") {
+            return Some(Mark::Error);
+        }
+        line.split_whitespace().take(HEAD).find_map(|word| match word.trim_matches(|c: char| !c.is_alphabetic()) {
+            "ERROR" | "FATAL" | "SEVERE" => Some(Mark::Error),
+            "WARN" | "WARNING" | "INFO" | "DEBUG" | "TRACE" => Some(Mark::Less),
+            _ => None,
+        })
+    }
+}
+
+/// Whether a line without a mark belongs to the one before it: of an exception, its class and its trace.
+fn goes_on(line: &str) -> bool {
+    let first = line.split([':', ' ']).next().unwrap_or_default();
+    let is_class = first.contains('.') && (first.ends_with("Exception") || first.ends_with("Error"));
+    is_class || line.starts_with([' ', '\t']) || line.starts_with("Caused by: ")
 }
 
 #[cfg(test)]
@@ -188,6 +235,37 @@ mod tests {
         assert_eq!(explained(NodeKind::Zookeeper, lines), "Unrecognized option: -nosuch");
         let alone = "Error: Could not create the Java Virtual Machine.";
         assert_eq!(explained(NodeKind::Zookeeper, alone), alone);
+    }
+
+    #[test]
+    fn a_warning_that_a_command_has_outlived_is_not_what_it_ended_of() {
+        const COMMAND: NodeKind = NodeKind::Command;
+        let denied = "java.nio.file.AccessDeniedException: /usr/share/java/x";
+        let cause = |kind, lines: &str| explain(kind, lines).and_then(|(known, _)| known.cause);
+        let (owner, error) =
+            (Some(Cause::WrongOwner), "[2026-11-27 01:02:05,000] ERROR Stopping due to error (o.x.Cli)");
+        for warned in [
+            format!("[2026-11-27 01:02:03,456] WARN cannot read it: {denied} (o.x.Plugins)"),
+            format!(
+                "2026-11-27T01:02:03.456Z INFO [main] cannot read it\n{denied}\n\tat a.b(C.java:1)\nCaused by: {denied}"
+            ),
+            format!("01:02:03.456 [main] WARN o.x.Plugins - cannot read it\n{denied}"),
+        ] {
+            assert_eq!(cause(COMMAND, &format!("{warned}\n{error}")), None, "{warned}");
+            assert_eq!(cause(COMMAND, &format!("{warned}\nException in thread \"main\" a.b.C")), None, "{warned}");
+            // It was its last word, or says nothing of how bad it is, or is said again by what it ended of.
+            assert_eq!(cause(COMMAND, &warned), owner, "{warned}");
+            assert_eq!(cause(COMMAND, &format!("{warned}\n[2026-11-27 01:02:05,000] INFO on")), owner, "{warned}");
+            assert_eq!(cause(COMMAND, &format!("{warned}\n{error}\n{denied}")), owner, "{warned}");
+            assert_eq!(cause(NodeKind::Broker(1), &format!("{warned}\n{error}")), owner, "{warned}");
+        }
+        assert_eq!(
+            cause(COMMAND, &format!("INFO begins\nsh: x: {denied}\n{error}")),
+            owner,
+            "no word of the program that marks"
+        );
+        let lesser = "WARN x: Too many open files";
+        assert_eq!(cause(COMMAND, &format!("{lesser}\n{error}")), Some(Cause::Crashed), "a hint harms nobody");
     }
 
     #[test]

@@ -168,6 +168,22 @@ fn what_only_a_start_ends_of_does_not_explain_the_end_of_a_run_that_has_served()
 }
 
 #[test]
+fn a_connect_that_was_warned_of_something_and_finds_no_brokers_is_started_again() {
+    let end = "[2026-11-27 01:02:09,001] ERROR Stopping due to error (org.apache.kafka.connect.cli.AbstractConnectCli:100)\n\
+               org.apache.kafka.connect.errors.ConnectException: Failed to connect to and describe Kafka cluster. Check worker's \
+               broker connection and security properties.\n\tat org.apache.kafka.connect.runtime.WorkerConfig.lookup(WorkerConfig.java:1)";
+    for warned in [
+        "[2026-11-27 01:02:03,456] WARN could not scan it (org.apache.kafka.connect.runtime.isolation.PluginUtils:1)\n\
+         java.nio.file.AccessDeniedException: /usr/share/java/x",
+        "[2026-11-27 01:02:03,456] WARN no key: /etc/k.pem (Permission denied) (x.y.Z:1)",
+        "[2026-11-27 01:02:03,456] WARN ignored (x.y.Z:1)\norg.apache.kafka.common.config.ConfigException: Unknown value abc",
+    ] {
+        let lines = format!("{warned}\n{end}");
+        assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Code(1)), &lines, false), Cause::Crashed, "{warned}");
+    }
+}
+
+#[test]
 fn a_broker_that_meets_its_own_old_session_has_not_crashed() {
     let lines = "ERROR Error while creating ephemeral at /brokers/ids/2, node already exists and owner '0x1' does not match \
                  current session '0x2' (kafka.zk.KafkaZkClient$CheckedEphemeral)\nERROR Fatal error during KafkaServer startup.";
