@@ -13,7 +13,8 @@ use super::{
 };
 use crate::{
     base::{
-        Cause, EventKind, EventLine, Incarnation, Layout, NodeName, Timestamp, ids::ProcessId, recipe::PrepareStep,
+        Cause, EventKind, EventLine, Incarnation, Layout, Moment, NodeName, Timestamp, ids::ProcessId,
+        recipe::PrepareStep,
     },
     clients::{
         ClientError,
@@ -24,6 +25,7 @@ use crate::{
     sys::{clock, failpoint::fail_point, fs, net},
 };
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
     sync::Arc,
     time::Duration,
@@ -160,37 +162,76 @@ pub(super) fn by_hand(engine: &Engine, node: &NodeName, reply: oneshot::Sender<O
 /// After a broker has become ready, or has come back from a session that expired: the session it is registered with, for the day
 /// when its end is not seen. Not of one that does not serve: somebody else may have taken its name.
 pub(super) fn learn_session(engine: &Engine, node: &NodeName) {
-    let Some(runtime) = engine.nodes.get(node) else { return };
-    if !engine.fleet.node(node).is_some_and(|n| matches!(n.state(), State::Ready { .. })) {
-        return;
-    }
-    let Some((zookeeper, broker, _, _, endpoints)) = of_recipe(runtime) else { return };
-    let endpoints = endpoints.to_vec();
-    let incarnation = engine.fleet.node(node).map_or_else(Incarnation::default, Node::incarnation);
-    let (sink, node) = (engine.sink.clone(), node.clone());
-    tokio::spawn(async move {
-        let seen = timeout(ASK, async {
-            let mut session = Session::connect(zookeeper, ASK).await?;
-            let seen = registered(&mut session, broker).await;
-            // What was seen counts, also when the goodbye fails.
-            let _ = session.close().await;
-            seen
-        });
-        // Not learned: the times of the run still tell whose session it was. Nor that of somebody else who took the name just now.
-        if let Ok(Ok(Some((seen, data)))) = seen.await
-            && fence::elsewhere(&endpoints, &data).is_none()
-        {
-            let _ = sink.send((node, super::node::Happening::Registered(incarnation, seen.session)));
-        }
-    });
+    learn(engine, [node]);
 }
 
-/// The same for brokers that this daemon has not started, each time their limits are looked at: of their run it does not know whether
-/// the clock was set meanwhile, so only a session on record is closed at their death, and they may have another by then.
-pub(super) fn learn_adopted(engine: &Engine) {
-    for (name, _) in engine.nodes.iter().filter(|(_, runtime)| runtime.adopted) {
-        learn_session(engine, name);
+/// The same now and then for brokers that this daemon has not started: of their run it does not know whether the clock was set
+/// meanwhile, so only a session on record is closed at their death, and they may have another by then that nobody has told of.
+pub(super) fn learn_adopted(engine: &mut Engine, now: Moment) {
+    let adopted = engine.nodes.iter().filter(|(_, runtime)| runtime.adopted && of_recipe(runtime).is_some());
+    let serve = adopted.map(|(name, _)| name).filter(|name| serves(engine, name)).cloned();
+    let mut due: Vec<NodeName> = serve.collect();
+    due.retain(|name| engine.rounds.looks_at_session(name, now));
+    learn(engine, &due);
+}
+
+fn serves(engine: &Engine, node: &NodeName) -> bool {
+    engine.fleet.node(node).is_some_and(|n| matches!(n.state(), State::Ready { .. }))
+}
+
+/// Looks at all of them in one session: ZooKeeper writes each to its disk that is made, and that is closed.
+fn learn<'a>(engine: &Engine, nodes: impl IntoIterator<Item = &'a NodeName>) {
+    let mut asked: BTreeMap<SocketAddr, Vec<Learner>> = BTreeMap::new();
+    for name in nodes {
+        let Some(runtime) = engine.nodes.get(name).filter(|_| serves(engine, name)) else { continue };
+        if let Some((zookeeper, broker, _, _, endpoints)) = of_recipe(runtime) {
+            let node = name.clone();
+            let incarnation = engine.fleet.node(name).map_or_else(Incarnation::default, Node::incarnation);
+            asked.entry(zookeeper).or_default().push(Learner {
+                node,
+                incarnation,
+                broker,
+                endpoints: endpoints.to_vec(),
+            });
+        }
     }
+    for (zookeeper, learners) in asked {
+        let sink = engine.sink.clone();
+        tokio::spawn(async move {
+            let tell = |learner: Learner, session| {
+                // The dispatcher ends last.
+                let _ = sink.send((learner.node, super::node::Happening::Registered(learner.incarnation, session)));
+            };
+            // Not learned: the times of the run still tell whose session it was.
+            let _ = timeout(ASK, learned(zookeeper, learners, tell)).await;
+        });
+    }
+}
+
+/// A broker whose session is to be put on record.
+#[derive(Debug)]
+struct Learner {
+    node: NodeName,
+    incarnation: Incarnation,
+    broker: u32,
+    endpoints: Vec<String>,
+}
+
+async fn learned(
+    zookeeper: SocketAddr,
+    learners: Vec<Learner>,
+    mut tell: impl FnMut(Learner, i64),
+) -> Result<(), ClientError> {
+    let mut session = Session::connect(zookeeper, ASK).await?;
+    for learner in learners {
+        // Nor that of somebody else who took the name just now.
+        if let Some((seen, data)) = registered(&mut session, learner.broker).await?
+            && fence::elsewhere(&learner.endpoints, &data).is_none()
+        {
+            tell(learner, seen.session);
+        }
+    }
+    session.close().await
 }
 
 /// Who is registered, and what he says of himself.

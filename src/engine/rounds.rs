@@ -32,6 +32,9 @@ use std::{
 const EVERY: Duration = Duration::from_secs(10);
 /// Shortest time between two rounds that also look at limits.
 const LIMITS_EVERY: Duration = Duration::from_secs(30);
+/// Shortest time between two looks at the session of an adopted broker. Each costs ZooKeeper two writes to its disk, and a change that
+/// somebody has told of is looked at then.
+const SESSIONS_EVERY: Duration = Duration::from_secs(600);
 /// How soon after a start there is a round: what is started together is looked at together.
 const AFTER_START: Duration = Duration::from_secs(1);
 
@@ -40,6 +43,8 @@ const AFTER_START: Duration = Duration::from_secs(1);
 pub(super) struct Rounds {
     last: Option<Moment>,
     limits: Option<Moment>,
+    /// Of adopted brokers: when each was last asked which session it has.
+    sessions: BTreeMap<NodeName, Moment>,
     /// A node was started or adopted since the last round.
     started: Option<Moment>,
     under_way: Arc<AtomicBool>,
@@ -84,6 +89,15 @@ impl Rounds {
         soon.into_iter().chain(again).min()
     }
 
+    /// Whether the session of an adopted broker is to be looked at now; then it is not for a while.
+    pub(super) fn looks_at_session(&mut self, node: &NodeName, now: Moment) -> bool {
+        let due = self.sessions.get(node).is_none_or(|at| now.since(*at) >= SESSIONS_EVERY);
+        if due {
+            self.sessions.insert(node.clone(), now);
+        }
+        due
+    }
+
     /// Whether a round is due, and whether it looks at limits.
     fn due(&self, now: Moment) -> Option<bool> {
         let passed = |since: Option<Moment>, time| since.is_none_or(|at| now.since(at) >= time);
@@ -103,7 +117,7 @@ pub(super) fn turn(engine: &mut Engine) {
     (rounds.last, rounds.started) = (Some(now), None);
     if with_limits {
         rounds.limits = Some(now);
-        super::fence::learn_adopted(engine);
+        super::fence::learn_adopted(engine, now);
     }
     let shortest = engine.nodes.values().filter_map(|runtime| services::stalls::session(&runtime.recipe)).min();
     let nodes: Vec<Node> = engine
@@ -294,6 +308,17 @@ mod tests {
             assert_eq!(rounds.deadline(true, Moment(now)), again, "one at a time, and no turn after the other");
             assert_eq!(rounds.deadline(false, Moment(now)), None);
         }
+    }
+
+    #[test]
+    fn the_session_of_an_adopted_broker_is_looked_at_every_ten_minutes_however_many_rounds_there_are() {
+        let mut rounds = Rounds::default();
+        let mut looks = |node: &NodeName, from: u64| -> Vec<u64> {
+            let at = (from..=1_300).step_by(10);
+            at.filter(|second| rounds.looks_at_session(node, Moment(second * 1_000))).collect()
+        };
+        assert_eq!(looks(&NodeName::broker(1), 0), [0, 600, 1_200]);
+        assert_eq!(looks(&NodeName::broker(2), 50), [50, 650, 1_250], "one that serves later is looked at then");
     }
 
     /// A group of plain files for the node `a`, with so much anonymous memory.

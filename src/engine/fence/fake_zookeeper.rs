@@ -4,7 +4,10 @@ use crate::base::Timestamp;
 use std::{
     collections::VecDeque,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -37,6 +40,8 @@ pub(crate) struct FakeZookeeper {
     /// Who is registered, one look after the other; the last one stays.
     registered: Arc<Mutex<VecDeque<Option<i64>>>>,
     closed: Arc<Mutex<Vec<i64>>>,
+    /// Sessions that it made anew.
+    made: Arc<AtomicUsize>,
     takeover: Takeover,
     /// Where whoever is registered says that he listens.
     endpoint: Arc<Mutex<String>>,
@@ -49,6 +54,7 @@ impl FakeZookeeper {
             address: listener.local_addr().unwrap(),
             registered: Arc::new(Mutex::new(registered.iter().copied().collect())),
             closed: Arc::default(),
+            made: Arc::default(),
             takeover,
             endpoint: Arc::new(Mutex::new(ENDPOINT.to_owned())),
         };
@@ -65,6 +71,11 @@ impl FakeZookeeper {
     /// The sessions that others had it close, or tried to.
     pub(crate) fn taken_over(&self) -> Vec<i64> {
         self.closed.lock().unwrap().clone()
+    }
+
+    /// How many sessions it made anew.
+    pub(crate) fn made(&self) -> usize {
+        self.made.load(Ordering::Relaxed)
     }
 
     /// Whoever is registered says from now on that he listens there.
@@ -87,6 +98,8 @@ impl FakeZookeeper {
         let theirs = asked != 0;
         if theirs {
             self.closed.lock().unwrap().push(asked);
+        } else {
+            self.made.fetch_add(1, Ordering::Relaxed);
         }
         let granted = !theirs || self.takeover != Takeover::Expired;
         let (timeout, id) = match (theirs, granted) {

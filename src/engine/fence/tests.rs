@@ -89,6 +89,23 @@ async fn where_nobody_is_registered_there_is_nothing_to_close() {
 }
 
 #[tokio::test]
+async fn the_sessions_of_several_brokers_are_learned_in_one_session_of_ours() {
+    let zookeeper = FakeZookeeper::start(&[Some(OURS)], Takeover::Closes).await;
+    let elsewhere = "INTERNAL://127.0.0.1:1";
+    let learners = [(1, ENDPOINT), (2, elsewhere), (3, ENDPOINT)].map(|(broker, endpoint)| Learner {
+        node: NodeName::broker(broker),
+        incarnation: Incarnation(1),
+        broker,
+        endpoints: vec![endpoint.to_owned()],
+    });
+    let mut told = Vec::new();
+    let tell = |learner: Learner, session| told.push((learner.broker, session));
+    learned(zookeeper.address, learners.into(), tell).await.unwrap();
+    assert_eq!(told, [(1, OURS), (3, OURS)], "of broker 2 somebody else took the name");
+    assert_eq!((zookeeper.made(), zookeeper.taken_over()), (1, vec![]));
+}
+
+#[tokio::test]
 async fn a_program_on_a_port_of_the_broker_may_be_the_broker() {
     let mut scene = scene(&[Some(OURS)], Takeover::Closes).await;
     // whichever address it listens on, also on the last port of several
