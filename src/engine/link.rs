@@ -406,7 +406,9 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
         let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
         let _ = spawn_blocking(move || orphan::remove_tree(&layout, &node, cgroup.as_deref())).await;
         all_written(context, output).await;
-        return context.tell(Happening::Gone { record, shim_lost: true });
+        context.tell(Happening::Trouble("its shim was killed after it had written down how the node ended".into()));
+        // The node ended first, so that end is why it is over.
+        return context.tell(Happening::Gone { record, shim_lost: false });
     }
     context.tell(Happening::ShimLost(context.incarnation));
     let mut signals = Vec::new();

@@ -195,6 +195,24 @@ fn a_daemon_that_found_no_room_for_a_nodes_descriptors_asks_its_shim_again() {
 }
 
 #[test]
+fn an_end_that_a_shim_wrote_down_before_it_was_killed_keeps_its_own_cause() {
+    let bench = Bench::new();
+    assert_eq!(bench.up().code, Some(0));
+    bench.arm("shim.recorded kill");
+    process::kill(pid_of(&bench.node("a").unwrap()), 9);
+    let a = until(STATE_LIMIT, "a is back", || match bench.node("a") {
+        Some(n) if n["state"] == "ready" && n["incarnation"] == 2 => Ok(n),
+        other => Err(format!("{other:?}")),
+    });
+    assert!(bench.hit(), "its shim lives");
+    let last = &a["last_exit"];
+    assert_eq!((&last["signal"], &last["cause"]), (&"SIGKILL".into(), &"killed-by-other".into()), "{a}");
+    let events = std::fs::read_to_string(bench.path("state/events.jsonl")).unwrap();
+    assert!(events.contains("its shim was killed after it had written down"), "{events}");
+    bench.must_be_whole(false);
+}
+
+#[test]
 fn a_clock_that_is_set_back_or_forward_changes_nothing_but_what_is_shown() {
     let bench = Bench::new();
     assert_eq!(bench.up().code, Some(0));
