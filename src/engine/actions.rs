@@ -73,6 +73,7 @@ fn tell(engine: &Engine, node: &NodeName, incarnation: Incarnation, request: Req
 fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     let Some(runtime) = engine.nodes.get_mut(node) else { return };
     let recipe = Arc::clone(&runtime.recipe);
+    engine.groups.started(node);
     let cgroup = match cgroup_of(engine, &recipe) {
         Ok(made) => made,
         Err(why) => {

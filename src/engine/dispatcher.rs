@@ -8,6 +8,7 @@ use super::{
     derive,
     disk::Guard,
     fence, gc_log,
+    groups::Groups,
     identity::{self, Identities},
     incidents::{Incidents, Obituary},
     journal::Journal,
@@ -71,6 +72,7 @@ pub(super) type Waited = (BTreeMap<NodeName, Goal>, String);
 pub struct Engine {
     pub(super) layout: Layout,
     pub(super) cgroup: Option<CgroupRoot>,
+    pub(super) groups: Groups,
     pub(super) limits: Option<Limits>,
     pub(super) rounds: Rounds,
     pub(super) fleet: Fleet,
@@ -136,6 +138,7 @@ impl Engine {
             limits: cgroup.clone().map(Limits::new),
             cgroup,
             rounds: Rounds::default(),
+            groups: Groups::default(),
             ending: false,
             stills,
             still_wanted: None,
@@ -171,6 +174,7 @@ impl Engine {
             }
             let next = [
                 self.fleet.next_deadline(),
+                self.groups.deadline(),
                 self.still_wanted.as_ref().map(StillRequest::until),
                 self.rounds
                     .deadline(self.limits.is_some() && self.nodes.values().any(|n| n.link.is_some()), clock::now()),
@@ -199,6 +203,7 @@ impl Engine {
                 }
                 () = tokio::time::sleep(pulse_every.unwrap_or(far)) => {}
             }
+            self.groups.look(self.cgroup.as_ref());
             self.settle();
             rounds::turn(&mut self);
             pulse(&self.snapshot.borrow());
@@ -211,9 +216,15 @@ impl Engine {
             let _ = ticket.reply.send(Ok(vec![ticket.done]));
         }
         self.journal.note(EventLine::new(EventKind::DaemonEnded, "all nodes are down; the daemon ends"));
-        let journal = self.journal.clone();
+        let (journal, groups, root) = (self.journal.clone(), std::mem::take(&mut self.groups), self.cgroup.clone());
         // The last events wait for the disk off this thread, and not for long.
-        let _ = tokio::task::spawn_blocking(move || journal.flush()).await;
+        let _ = tokio::task::spawn_blocking(move || {
+            if let Some(root) = root {
+                groups.finish(&root);
+            }
+            journal.flush();
+        })
+        .await;
     }
 
     /// Has this done when the state files say what was wanted of each node until now; again later while it fails.
@@ -636,9 +647,8 @@ impl Engine {
                 ..Obituary::new(record.incarnation, cause, record.ended_at)
             });
         }
-        if let Some(group) = &self.cgroup {
-            // A group that is still busy is made anew by the next start; its limits are written again then.
-            let _ = group.remove_node(node);
+        if let Some(root) = &self.cgroup {
+            self.groups.ended(root, node);
         }
         self.event(node, Event::Gone { incarnation: record.incarnation, ended: Ended { cause, failure } });
         // A clean stop has closed its session itself.

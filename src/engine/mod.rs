@@ -11,6 +11,7 @@ pub mod dynamic;
 mod exchanged;
 mod fence;
 mod gc_log;
+mod groups;
 mod identity;
 mod incidents;
 mod journal;

@@ -302,17 +302,21 @@ impl CgroupRoot {
     /// Removes the group of a node, and groups its processes made below. Processes that are being reaped keep it busy for
     /// a moment: tried for up to 200 ms.
     pub fn remove_node(&self, node: &NodeName) -> Result<(), SysError> {
-        let dir = self.node(node);
         let mut tries = 0;
-        loop {
-            match remove_tree(&dir) {
-                Ok(()) => return Ok(()),
-                Err(e) if e.kind() == ErrorKind::ResourceBusy && tries < 40 => {
-                    tries += 1;
-                    thread::sleep(Duration::from_millis(5));
-                }
-                Err(e) => return Err(SysError::path("remove cgroup", &dir, e)),
-            }
+        while !self.remove_node_now(node)? && tries < 40 {
+            tries += 1;
+            thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// The same, tried once. False: it is busy still.
+    pub fn remove_node_now(&self, node: &NodeName) -> Result<bool, SysError> {
+        let dir = self.node(node);
+        match remove_tree(&dir) {
+            Ok(()) => Ok(true),
+            Err(e) if e.kind() == ErrorKind::ResourceBusy => Ok(false),
+            Err(e) => Err(SysError::path("remove cgroup", &dir, e)),
         }
     }
 }
