@@ -66,8 +66,11 @@ mod tests {
         let held = Lock::try_take(&layout.node_lock(&NodeName::mysql())).unwrap();
         assert_eq!(asked("/new"), Some(layout.root().to_owned()));
         assert_eq!(elsewhere(dir.path(), layout.root()).map(|l| l.root().to_owned()), None, "the same");
+        let whole = std::fs::read(dir.path().join(FILE)).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(dir.path().join(FILE), &whole[..cut]).unwrap();
+            assert_eq!(asked("/new"), None, "torn at {cut}");
+        }
         drop(held);
-        std::fs::write(dir.path().join(FILE), "torn").unwrap();
-        assert_eq!(asked("/new"), None);
     }
 }

@@ -402,7 +402,13 @@ mod tests {
         assert_eq!(both.as_deref().map(names), Some(vec!["broker-1", "broker-2", "broker-3"]));
         assert_eq!(taken(None, &now(&[(1, 7_000, 2), (2, 0, 1), (3, 8_000, 4)])), None);
         assert!(!layout.unrolled().exists());
-        std::fs::write(layout.unrolled(), "{\"schema\":1").unwrap();
-        assert_eq!(taken(None, &first), None, "torn");
+        taken(of("", &first), &first).unwrap();
+        let whole = std::fs::read(layout.unrolled()).unwrap();
+        for cut in 0..whole.len() {
+            std::fs::write(layout.unrolled(), &whole[..cut]).unwrap();
+            assert_eq!(taken(None, &first), None, "torn at {cut}");
+        }
+        std::fs::write(layout.unrolled(), &whole).unwrap();
+        assert_eq!(taken(None, &first).as_deref().map(names), Some(vec!["broker-1", "broker-2"]));
     }
 }
