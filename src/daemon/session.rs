@@ -139,6 +139,9 @@ mod tests {
         assert_eq!(begin(&layout, false).unwrap(), GOES_ON, "a later version's");
         end(&layout);
         assert_eq!(begin(&layout, false).unwrap(), FRESH, "ended in order");
+        let ending = include_str!("../../tests/golden/v1b/session-ending.json");
+        let (_dir, layout) = with(&ending.replace("3f6f8f6e-7a5c-4f0e-9d0c-0f2f4f6f8f00", clock::boot_id()));
+        assert_eq!(past(&layout, false).unwrap(), BARELY_BEGUN, "it was being ended");
     }
 
     #[test]

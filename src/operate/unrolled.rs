@@ -411,4 +411,12 @@ mod tests {
         std::fs::write(layout.unrolled(), &whole).unwrap();
         assert_eq!(taken(None, &first).as_deref().map(names), Some(vec!["broker-1", "broker-2"]));
     }
+    #[test]
+    fn a_list_as_it_was_written_is_read_and_written_as_it_was() {
+        let golden = include_str!("../../tests/golden/v1b/unrolled.json").trim_end();
+        let left: Unrolled = serde_json::from_str(golden).unwrap();
+        assert_eq!((left.deaths, left.runs[&NodeName::broker(1)]), (2, Incarnation(4)));
+        assert!(left.given_up.is_some());
+        assert_eq!(serde_json::to_string(&left).unwrap(), golden);
+    }
 }

@@ -195,7 +195,11 @@ mod tests {
     fn records_of_version_1_stay_as_they_are() {
         let ran = include_str!("../../tests/golden/v1/exit-record.ran");
         let never = include_str!("../../tests/golden/v1/exit-record.never-ran");
-        for text in [ran, never] {
+        // Later keys of the same version.
+        let oom = include_str!("../../tests/golden/v1b/exit-record.oom");
+        let killed = parse_exit_record(oom).unwrap();
+        assert_eq!((killed.oom_by, killed.cgroup_cap_bytes), (Some(OomBy::GroupAbove), Some(64 << 20)));
+        for text in [ran, never, oom] {
             let (record, failure) = (parse_exit_record(text).unwrap(), parse_launch_failure(text).unwrap());
             assert_eq!(format_exit_record(&record, failure.as_ref()), text);
         }

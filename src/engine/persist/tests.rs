@@ -30,12 +30,17 @@ fn state_files_of_version_1_are_read_as_they_were_meant() {
     let OnRecord { state, trouble: warning, .. } = read(&layout, &NodeName::mysql());
     assert_eq!(warning, None);
     assert_eq!((state.wanted_up, state.incarnation, state.restarts), (true, Incarnation(7), 2));
-    assert_eq!(state.process.unwrap().pid, 4711);
-    let last = state.last_exit.unwrap();
+    assert_eq!(state.process.as_ref().unwrap().pid, 4711);
+    let last = state.last_exit.clone().unwrap();
     assert_eq!(
         (last.incarnation, last.status, last.cause),
         (Incarnation(6), ExitStatus::Signal(9), Cause::KilledByOther)
     );
+    // A later key of the same version.
+    let (_dir, layout, _) = with(&golden("../v1b/ran.json"));
+    let later = read(&layout, &NodeName::mysql()).state;
+    assert_eq!(later.log_start.map(|mark| (mark.inode, mark.length)), Some((4242, 65_536)));
+    assert_eq!(NodeState { log_start: None, ..later }, state);
     let (_dir, layout, _) = with(&golden("nodes/never-ran.json"));
     assert_eq!(read(&layout, &NodeName::mysql()), OnRecord::nothing());
     assert!(newer_state(&layout).is_empty());

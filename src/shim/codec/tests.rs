@@ -321,6 +321,15 @@ fn frames_of_version_1_are_read_and_written_as_they_were() {
     }
 }
 
+/// What a shim adds behind the last field of that, on the wire and in its record.
+#[test]
+fn an_end_with_the_limit_it_was_about_is_read_and_written_as_it_was() {
+    let hex = include_str!("../../../tests/golden/v1b/main-ended").trim_end();
+    let record = super::super::record::parse_exit_record(include_str!("../../../tests/golden/v1b/exit-record.oom"));
+    let now: String = Report::MainEnded(record.unwrap()).encode().iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(now, hex);
+}
+
 #[test]
 fn a_frame_of_another_version_is_named_as_such() {
     let mut bytes = Request::State.encode();
