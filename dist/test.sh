@@ -32,7 +32,7 @@ runner=CARGO_TARGET_$(printf %s "$host" | tr a-z- A-Z_)_RUNNER
 kept=$(mktemp -d)
 log=$kept/log
 background=()
-trap 'for pid in "${background[@]}"; do kill -- "-$pid" 2>/dev/null || true; done; rm -rf "$kept"' EXIT
+trap 'for pid in "${background[@]}"; do kill -KILL -- "-$pid" 2>/dev/null || true; done; rm -rf "$kept"' EXIT
 # one store of artifacts for all layers: filled once over the network, then used without it
 : "${CDC_TEST_STORE:=$PWD/target/test-store}"
 export CDC_TEST_STORE CDC_TEST_SKIPS=$kept/skips

@@ -10,7 +10,13 @@ pub fn of_root(home: &Path) -> Vec<i32> {
     let me = std::process::id().cast_signed();
     let all = fs::read_dir("/proc").into_iter().flatten().flatten();
     let pids = all.filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok());
-    pids.filter(|pid| *pid != me && belongs(*pid, needle) && alive(*pid)).collect()
+    pids.filter(|pid| *pid != me && !is_yet_to_be(*pid, me) && belongs(*pid, needle) && alive(*pid)).collect()
+}
+
+/// A child of this program that another test has forked this instant, and that is no other program yet: it holds copies of whatever this
+/// program has open, so also of a file that was just being written below the root.
+fn is_yet_to_be(pid: i32, me: i32) -> bool {
+    parent(pid) == Some(me) && program(pid) == program(me)
 }
 
 fn belongs(pid: i32, needle: &[u8]) -> bool {
