@@ -75,7 +75,7 @@ pub(super) struct Connection {
 /// something that cannot be read.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// How long a shim may take from its `Gone` until its exit. It only waits for its subscribers meanwhile.
+/// How long a shim may take from its `Gone`, or from its kill, until its exit. It only waits for its subscribers meanwhile.
 const SHIM_EXIT: Duration = Duration::from_secs(2);
 
 fn foreign(e: WireError) -> io::Error {
@@ -445,10 +445,11 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
         signals_sent: signals,
     };
     let (layout, node, cgroup) = (context.layout.clone(), context.node.clone(), context.cgroup.clone());
-    let written = record.clone();
+    let (written, shim) = (record.clone(), state.shim_pid);
     fail_point!("link.end-seen");
     let _ = spawn_blocking(move || {
         orphan::remove_tree(&layout, &node, cgroup.as_deref());
+        await_dead(shim);
         // A record that the shim was writing when it was killed.
         fs::remove_torn(&layout.node_run(&node));
         let path = layout.exit_record(&node, written.incarnation);
@@ -460,6 +461,15 @@ async fn take_over(context: &mut LinkContext, hold: Hold, earlier: Vec<LinkComma
     .await;
     all_written(context, output).await;
     context.tell(Happening::Gone { record, shim_lost: true });
+}
+
+/// Waits until a killed shim counts as dead: a process that ends closes its descriptors before (do_exit in kernel/exit.c), which is how its
+/// end was seen, and what a living one writes is nobody else's to remove. Blocks.
+fn await_dead(shim: i32) {
+    let end = clock::now() + SHIM_EXIT;
+    while process::lives(shim) && clock::now() < end {
+        std::thread::sleep(Duration::from_millis(1));
+    }
 }
 
 /// Reads a node's pipe in place of its shim, to its end; the receiver hears of that end. `killed`: the shim was, with something read perhaps.

@@ -58,7 +58,7 @@ pub fn is_same_alive(process: &ProcessId) -> bool {
 }
 
 /// Whether a process with this pid lives; a zombie does not.
-pub(super) fn lives(pid: i32) -> bool {
+pub fn lives(pid: i32) -> bool {
     stat(pid).is_some_and(|s| !matches!(s.state, b'Z' | b'X'))
 }
 
