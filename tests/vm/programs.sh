@@ -196,14 +196,18 @@ saw apart.before "$(fetched)"
 owners() { stat -c %y /run/cdc-supervisor/port-owners.json; } # when they were written down
 saw apart.owners "$(owners)"
 before=$(main_pid)
+# by the journal: the unit's result is that of its next start as soon as that begins, and there is one behind the daemon's own
+skips() { journalctl -b --no-pager -u $fetch | grep -c "Skipped due to 'exec-condition'"; }
+skipped=$(skips)
 kill -9 "$before"
 await "a daemon after a crash in another slice" replaced
 await "calm is ready in another slice" is calm .state ready
-passed_over() { [ "$(systemctl show -P Result $fetch)" = exec-condition ]; }
+passed_over() { [ "$(skips)" -gt "$skipped" ]; }
 await "the fetch unit is passed over" passed_over
 saw apart.owners-then "$(owners)"
 status apart
-saw apart.fetched "$(fetched)" "$(systemctl show -P Result $fetch)"
+saw apart.fetched "$(fetched)"
+saw apart.skipped "$(passed_over && echo yes)"
 systemctl stop "$unit"
 overrule
 
