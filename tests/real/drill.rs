@@ -5,7 +5,10 @@ use crate::{
     stack::{NODES, SETTLE, Stack},
     support::{STATE_LIMIT, VERB_LIMIT, left_to_long, process, until},
 };
-use cdc_supervisor::clients::{kafka::Admin, mysql::Mysql};
+use cdc_supervisor::clients::{
+    kafka::{Admin, ClusterView},
+    mysql::Mysql,
+};
 use serde_json::Value;
 use std::{
     collections::BTreeSet,
@@ -33,12 +36,19 @@ fn delete(stack: &Stack, admin: &Admin, topic: &str) {
 }
 
 fn no_trace(stack: &Stack, admin: &Admin) {
-    let view = stack.await_whole(admin);
-    assert!(!view.topics.iter().any(|t| t.name.starts_with("cdc-supervisor-drill")), "{:?}", view.topics);
+    without_topics(stack, admin, "cdc-supervisor-drill");
     let mut root = stack.mysql();
     assert!(drill_tables(stack, &mut root).is_empty());
     stack.call(root.close());
     assert!(!stack.path().join("state/operation.json").exists());
+}
+
+/// Waits until no topic begins with this: a broker's metadata may hold for a moment what the controller has deleted.
+fn without_topics(stack: &Stack, admin: &Admin, prefix: &str) -> ClusterView {
+    until(SETTLE, "the drill's topics go", || {
+        let view = stack.await_whole(admin);
+        if view.topics.iter().any(|t| t.name.starts_with(prefix)) { Err(format!("{:?}", view.topics)) } else { Ok(view) }
+    })
 }
 
 fn drill_tables(stack: &Stack, root: &mut Mysql) -> Vec<String> {
@@ -368,9 +378,8 @@ fn what_became_somebody_elses_is_not_removed(stack: &Stack, admin: &Admin) {
     let said = stack.events("operation-ended").pop().unwrap();
     assert!(said.contains("left cdc-supervisor-drill-3 alone: it is somebody else's"), "{said}");
     assert!(said.contains("left its table alone: it is somebody else's"), "{said}");
-    let view = stack.await_whole(admin);
+    let view = without_topics(stack, admin, "cdc-supervisor-drill-1");
     assert_eq!(view.topic("cdc-supervisor-drill-3").expect("theirs").partitions.len(), 3);
-    assert!(view.topic("cdc-supervisor-drill-1").is_none(), "{view:?}");
     assert_eq!(stack.call(root.count("cdc_supervisor", "drill")).unwrap(), 1, "their row");
     stack.call(root.run(&["DROP TABLE cdc_supervisor.drill".to_owned()])).unwrap();
     stack.call(root.close());
