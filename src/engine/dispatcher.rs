@@ -219,10 +219,10 @@ impl Engine {
         let (journal, groups, root) = (self.journal.clone(), std::mem::take(&mut self.groups), self.cgroup.clone());
         // The last events wait for the disk off this thread, and not for long.
         let _ = tokio::task::spawn_blocking(move || {
+            journal.flush();
             if let Some(root) = root {
                 groups.finish(&root);
             }
-            journal.flush();
         })
         .await;
     }

@@ -22,8 +22,16 @@ pub(super) struct Groups {
 impl Groups {
     /// Nothing of the node lives any more.
     pub(super) fn ended(&mut self, root: &CgroupRoot, node: &NodeName) {
-        self.left.insert(node.clone(), 0);
-        self.turn(clock::now(), |node| root.remove_node_now(node));
+        self.try_first(clock::now(), node, |node| root.remove_node_now(node));
+    }
+
+    /// Tries this one only: many nodes end in one turn, and the others have their tries when it is time.
+    fn try_first(&mut self, now: Moment, node: &NodeName, remove: impl Fn(&NodeName) -> Result<bool, SysError>) {
+        if let Ok(false) = remove(node) {
+            let at = self.deadline().unwrap_or(now + AGAIN);
+            self.again = Some(at);
+            self.left.insert(node.clone(), 0);
+        }
     }
 
     /// Its group is wanted again.
@@ -45,12 +53,12 @@ impl Groups {
     }
 
     fn turn(&mut self, now: Moment, mut remove: impl FnMut(&NodeName) -> Result<bool, SysError>) {
-        self.again = Some(now + AGAIN);
         self.left.retain(|node, tries| {
             *tries += 1;
             // What cannot be removed for another reason is the next start's.
             *tries <= TRIES && matches!(remove(node), Ok(false))
         });
+        self.again = Some(now + AGAIN);
     }
 
     /// Waits for those that are left, for a moment each: the daemon ends.
@@ -71,13 +79,17 @@ mod tests {
         let (mysql, zookeeper) = (NodeName::mysql(), NodeName::zookeeper());
         let mut groups = Groups::default();
         assert_eq!(groups.deadline(), None);
-        groups.left.extend([(mysql.clone(), 0), (zookeeper.clone(), 0)]);
+        groups.try_first(Moment(0), &mysql, |_| Ok(false));
+        groups.try_first(Moment(3), &zookeeper, |_| Ok(false));
+        assert_eq!(groups.deadline(), Some(Moment(5)), "no end puts off the tries of others");
+        assert!(groups.left.values().all(|tries| *tries == 0), "nor spends them: {groups:?}");
         groups.turn(Moment(0), |node| Ok(*node == mysql));
         assert_eq!(groups.deadline(), Some(Moment(5)));
         assert_eq!(groups.left.keys().collect::<Vec<_>>(), [&zookeeper]);
         groups.started(&zookeeper);
         assert_eq!(groups.deadline(), None, "a start has taken it");
-        groups.left.insert(mysql.clone(), 0);
+        groups.try_first(Moment(9), &mysql, |_| Ok(false));
+        assert_eq!(groups.deadline(), Some(Moment(14)));
         let mut tries = 0;
         while groups.deadline().is_some() {
             groups.turn(Moment(0), |_| {

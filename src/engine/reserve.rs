@@ -114,25 +114,34 @@ impl Reserve {
         });
     }
 
-    /// The first is started, the others are its twins. Blocks.
+    /// The first is started, the others are its twins; where one cannot make them, each is started for itself. Blocks.
     fn start_those_ahead(&self) {
         let mut makes_twins = true;
         while self.is_one_ahead() {
             // Without one a start starts its own, and says then what is wrong.
-            let Ok(first) = start(&self.program) else { return };
+            let Ok(shim) = start(&self.program) else { return };
+            let mut takes_orders = true;
             while makes_twins {
                 let wanted = (0..socket::FDS_MAX).take_while(|_| self.is_one_ahead()).count();
                 if wanted == 0 {
                     break;
                 }
-                let twins = twins_of(&first, wanted).unwrap_or_default();
-                // It may be of another version, or have been killed: then each is started for itself.
+                let twins = twins_of(&shim, wanted).unwrap_or_else(|why| {
+                    tracing::debug!(pid = shim.pid, "a shim in reserve has made no twins: {why}");
+                    takes_orders = false;
+                    Vec::new()
+                });
                 makes_twins = twins.len() == wanted;
                 self.ahead.fetch_add(wanted - twins.len(), Ordering::Relaxed);
                 self.waiting().extend(twins);
             }
-            // One that did not answer in time may yet do so, and would be taken for a node's.
-            if makes_twins { self.waiting().push(first) } else { children::leave(first.pid) }
+            if takes_orders {
+                self.waiting().push(shim);
+            } else {
+                // It is of another version, was killed, or is late: what it may still answer would be read as a node's.
+                children::leave(shim.pid);
+                self.ahead.fetch_add(1, Ordering::Relaxed);
+            }
         }
     }
 
@@ -241,4 +250,31 @@ fn waits(pid: i32, ours: OwnedFd) -> io::Result<WaitingShim> {
     // Cannot fail for a socket (ioctl(2), FIONBIO); if it did, the shim would hear the end of its connection and go.
     stream.set_nonblocking(true).inspect_err(|_| children::leave(pid))?;
     Ok(WaitingShim { pid, stream })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{io::Write as _, os::unix::fs::PermissionsExt as _, time::Instant};
+
+    #[tokio::test]
+    async fn where_a_shim_makes_no_twins_each_is_started_for_itself_and_waits() {
+        let dir = tempfile::tempdir().unwrap();
+        let program = dir.path().join("cdc-shim");
+        // One of another version: it does not know what it is asked, and ends. Our end that closes ends it, too.
+        let mut file = std::fs::File::create(&program).unwrap();
+        file.write_all(b"#!/bin/sh\nhead -c 1 >/dev/null\n").unwrap();
+        file.set_permissions(std::fs::Permissions::from_mode(0o755)).unwrap();
+        drop(file);
+        let reserve = Reserve::new(program);
+        reserve.fill(4);
+        let began = Instant::now();
+        while reserve.filling.load(Ordering::Relaxed) && began.elapsed() < Duration::from_secs(20) {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        let waiting: Vec<i32> = reserve.waiting().iter().map(|shim| shim.pid).collect();
+        assert_eq!(waiting.len(), 4);
+        assert!(waiting.iter().all(|pid| process::try_wait(*pid).is_none()), "none was asked for anything");
+        reserve.dismiss();
+    }
 }

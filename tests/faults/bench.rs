@@ -142,6 +142,14 @@ impl Bench {
         status["nodes"].as_array()?.iter().find(|n| n["name"] == name).cloned()
     }
 
+    /// Waits for an event with these words: a thread of its own writes them.
+    pub fn await_event(&self, words: &str) {
+        until(STATE_LIMIT, words, || {
+            let events = fs::read_to_string(self.path("state/events.jsonl")).map_err(|e| e.to_string())?;
+            if events.contains(words) { Ok(()) } else { Err(events) }
+        });
+    }
+
     pub fn daemon(&self) -> Option<i32> {
         let output = self.run(&["status", "--json"]);
         let status: Value = serde_json::from_str(&output.stdout).ok()?;

@@ -122,8 +122,7 @@ fn a_shim_that_gets_no_process_or_no_descriptor_for_its_node_is_tried_again() {
             Some(n) if n["incarnation"].as_u64() >= Some(3) && n["last_exit"]["cause"] == "crashed" => Ok(n),
             other => Err(format!("{other:?}")),
         });
-        let events = std::fs::read_to_string(bench.path("state/events.jsonl")).unwrap();
-        assert!(events.contains(&format!("os error {errno}")), "{point}: {failed}\n{events}");
+        bench.await_event(&format!("os error {errno}"));
         bench.disarm();
         until(STATE_LIMIT, "a is back", || match bench.node("a") {
             Some(n) if n["state"] == "ready" => Ok(()),
@@ -154,13 +153,12 @@ fn a_daemon_without_descriptors_keeps_its_nodes_and_serves_again_when_there_are_
     process::kill(pids[0], 9);
     stays("it lives on when a node dies meanwhile", || process::alive(daemon));
     drop(held);
-    let again = until(STATE_LIMIT, "a is back", || match bench.node("a") {
-        Some(n) if n["state"] == "ready" && n["incarnation"].as_u64() >= Some(2) => Ok(n),
+    until(STATE_LIMIT, "a is back", || match bench.node("a") {
+        Some(n) if n["state"] == "ready" && n["incarnation"].as_u64() >= Some(2) => Ok(()),
         other => Err(format!("{other:?}")),
     });
     // launches in between failed for want of descriptors, and are its last ends; the first one is not forgotten
-    let events = std::fs::read_to_string(bench.root.path().join("state/events.jsonl")).unwrap();
-    assert!(events.contains("SIGKILL"), "{again}\n{events}");
+    bench.await_event("SIGKILL");
     assert_eq!(pid_of(&bench.node("b").unwrap()), pids[1]);
     assert_eq!(bench.daemon(), Some(daemon));
     bench.must_be_whole(false);
@@ -207,8 +205,7 @@ fn an_end_that_a_shim_wrote_down_before_it_was_killed_keeps_its_own_cause() {
     assert!(bench.hit(), "its shim lives");
     let last = &a["last_exit"];
     assert_eq!((&last["signal"], &last["cause"]), (&"SIGKILL".into(), &"killed-by-other".into()), "{a}");
-    let events = std::fs::read_to_string(bench.path("state/events.jsonl")).unwrap();
-    assert!(events.contains("its shim was killed after it had written down"), "{events}");
+    bench.await_event("its shim was killed after it had written down");
     bench.must_be_whole(false);
 }
 

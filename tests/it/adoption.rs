@@ -156,7 +156,9 @@ fn what_had_failed_stays_failed_under_the_next_daemon_with_its_reason() {
     root.expect_log("node=a");
     root.run(&["up", "--detach"]);
     let before = root.await_state("a", "failed");
-    let (b, daemon) = (root.pid("b"), root.daemon());
+    // `up` ends with the first that fails.
+    let b = crate::support::pid_of(&root.await_state("b", "ready"));
+    let daemon = root.daemon();
     kill_daemon(&root);
     let run = root.spawn(&["run"]);
     let after = root.await_daemon_node("a");

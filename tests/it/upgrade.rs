@@ -250,7 +250,10 @@ fn a_new_program_that_crashes_at_its_start_is_replaced_and_nodes_live_on() {
     assert!(output.stderr.contains("another daemon took its place"), "{output}");
     assert!(!alive(daemon) && root.daemon() != daemon);
     assert_eq!(of_nodes(&root, &["a"]), before);
-    assert!(foreground.stderr().contains("nodes run on"), "{}", foreground.stderr());
+    until(VERB_LIMIT, "the daemon's terminal says so, too", || {
+        let said = foreground.stderr();
+        if said.contains("nodes run on") { Ok(()) } else { Err(said) }
+    });
     foreground.signal(15);
     foreground.wait(VERB_LIMIT);
     ticks(&root.log("a"));

@@ -47,7 +47,11 @@ fn no_trace(stack: &Stack, admin: &Admin) {
 fn without_topics(stack: &Stack, admin: &Admin, prefix: &str) -> ClusterView {
     until(SETTLE, "the drill's topics go", || {
         let view = stack.await_whole(admin);
-        if view.topics.iter().any(|t| t.name.starts_with(prefix)) { Err(format!("{:?}", view.topics)) } else { Ok(view) }
+        if view.topics.iter().any(|t| t.name.starts_with(prefix)) {
+            Err(format!("{:?}", view.topics))
+        } else {
+            Ok(view)
+        }
     })
 }
 
@@ -156,6 +160,7 @@ fn a_zookeeper_that_somebody_stops_meanwhile_keeps_mysql_from_nothing(stack: &St
         let text = fs::read_to_string(&record).unwrap_or_default();
         if text.contains("everything is stopped") { Ok(()) } else { Err(text) }
     });
+    stack.await_node("broker-1", "on its way down", |n| n["state"] != "ready");
     stack.ok(&["stop", "--anyway", "zookeeper"]);
     let said = client.wait(DRILL);
     assert_eq!(said.code, Some(9), "{said}");

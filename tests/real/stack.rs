@@ -106,7 +106,8 @@ impl Stack {
     /// Texts of the events of one kind, oldest first.
     pub fn events(&self, kind: &str) -> Vec<String> {
         let text = fs::read_to_string(self.path().join("state/events.jsonl")).unwrap();
-        let all = text.lines().map(|l| serde_json::from_str::<serde_json::Value>(l).unwrap());
+        // The last line may be one that is being written.
+        let all = text.lines().filter_map(|l| serde_json::from_str::<serde_json::Value>(l).ok());
         all.filter(|e| e["kind"] == kind).map(|e| e["text"].as_str().unwrap().to_owned()).collect()
     }
 

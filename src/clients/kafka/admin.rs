@@ -149,6 +149,9 @@ impl Admin {
     /// Kafka's error code for a topic that is there already (`Errors.TOPIC_ALREADY_EXISTS`).
     pub const TOPIC_EXISTS: i32 = 36;
 
+    /// Kafka's error code for more replicas than it knows brokers (`Errors.INVALID_REPLICATION_FACTOR`).
+    pub const TOO_FEW_BROKERS: i32 = 38;
+
     /// The configuration in force for a topic: every key with its value, defaults included.
     pub async fn topic_config(&self, name: &str, limit: Duration) -> Result<BTreeMap<String, String>, ClientError> {
         let doing = format!("read the configuration of topic {name}");

@@ -138,9 +138,11 @@ impl Records {
             // A deleted topic leaves the brokers' lists when its deletion begins (its leader becomes -2, `LeaderDuringDelete`), and
             // its name is free when every replica has removed its log.
             while let Err(e) = self.admin.create_topic(topic, PARTITIONS, replicas, &config, CALL).await {
-                let is_going = matches!(e, ClientError::Server { code: Admin::TOPIC_EXISTS, .. });
+                let code = if let ClientError::Server { code, .. } = e { code } else { 0 };
+                // A broker whose session has ended since everything was looked at (ZooKeeper was held up) is back in a moment.
+                let passes = [Admin::TOPIC_EXISTS, Admin::TOO_FEW_BROKERS].contains(&code);
                 // One that somebody has made since it was looked at does not go.
-                if !is_going || taken(&self.admin).await?.is_some() || clock::now().since(began) >= KNOWN_WITHIN {
+                if !passes || taken(&self.admin).await?.is_some() || clock::now().since(began) >= KNOWN_WITHIN {
                     return Err(e);
                 }
                 sleep(LOOK_EVERY).await;
