@@ -68,6 +68,11 @@ impl LastWords {
         Self { tail, about, served }
     }
 
+    /// Those of a run whose log could not be read.
+    pub(super) fn unread(served: bool) -> Self {
+        Self { tail: String::new(), about: None, served }
+    }
+
     /// Those of a run that had not served.
     #[cfg(test)]
     pub(super) fn of_a_start(tail: String) -> Self {
