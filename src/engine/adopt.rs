@@ -354,12 +354,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
 /// Ends between the state file and the start that runs now, or that ended last: an earlier daemon saw them, started the node
 /// again, and died before its state file said so. Their exit records tell them.
 /// Remembers the newest and returns them, ascending.
-fn unwritten_ends(
-    engine: &mut Engine,
-    name: &NodeName,
-    node: &FoundNode,
-    patience: &mut Patience,
-) -> Vec<Incarnation> {
+fn unwritten_ends(engine: &mut Engine, name: &NodeName, node: &FoundNode, patience: &mut Patience) -> Vec<Incarnation> {
     let state = &node.state;
     let heard = state.last_exit.as_ref().map_or(Incarnation::default(), |exit| exit.incarnation);
     let live = node.live.as_ref().map(|(_, hold)| hold.state().incarnation);

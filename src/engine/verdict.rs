@@ -85,7 +85,8 @@ impl Case {
     pub(super) fn unread(&self) -> Verdict {
         let words = LastWords::unread(self.served());
         let (cause, failure) = self.verdict(&words);
-        let why = format!("its log could not be read within {} s: why it ended is told by its exit alone", READ.as_secs());
+        let why =
+            format!("its log could not be read within {} s: why it ended is told by its exit alone", READ.as_secs());
         Verdict { cause, failure, words, collections: Vec::new(), unread: Some(why) }
     }
 
