@@ -366,10 +366,9 @@ fn unwritten_ends(engine: &mut Engine, name: &NodeName, node: &FoundNode, patien
     let newest = ends.iter().max().and_then(read).and_then(|text| wire::parse_exit_record(&text).ok());
     if let Some(record) = newest
         && let Some(Verdict { cause, .. }) = judge_unheard(engine, name, state, &record, patience)
+        && let Some(runtime) = engine.nodes.get_mut(name)
     {
-        if let Some(runtime) = engine.nodes.get_mut(name) {
-            runtime.last_exit = Some(LastExit::of(&record, cause));
-        }
+        runtime.last_exit = Some(LastExit::of(&record, cause));
     }
     ends
 }
