@@ -3,21 +3,20 @@
 //! A little past 500 lines: what is found of a node, and what each of it means for the next step, are of one look.
 
 use super::{
-    Engine, actions, gc_log,
+    Engine, actions,
     incidents::Obituary,
-    last_words::{self, LastWords, LogMarks},
+    last_words::LogMarks,
     link::{self, Connection, Hold, NoShim},
     node::{Asked, NodeRuntime},
     orphan,
     persist::{self, Failed, NodeState, OnRecord},
     snapshot::{LastExit, ran_ms},
+    verdict::{Case, Patience, Verdict},
     words::End,
 };
 use crate::{
     base::{
-        Cause, EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Launched, Layout, Moment, NodeName,
-        Timestamp,
-        outcome::Failure,
+        EventKind, EventLine, ExitRecord, ExitStatus, Incarnation, Launched, Layout, Moment, NodeName, Timestamp,
         recipe::{Recipe, Restart, WhileStarting},
         units::grouped,
     },
@@ -241,6 +240,7 @@ const RECORDS_KEPT: usize = 16;
 pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only: Option<&BTreeSet<NodeName>>) {
     let mut start = BTreeSet::new();
     let mut resume: BTreeMap<NodeName, Event> = BTreeMap::new();
+    let patience = &mut Patience::default();
     if let Some(group) = &engine.cgroup {
         // Of nodes that ended while no daemon ran, or whose end the last one did not live to clear up after.
         group.remove_idle(|name| found.nodes.get(name).is_some_and(|node| node.live.is_some() || node.orphans));
@@ -269,11 +269,11 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         if let Some(runtime) = engine.nodes.get_mut(&name) {
             node.remember(runtime);
         }
-        let unwritten = unwritten_ends(engine, &name, &node);
+        let unwritten = unwritten_ends(engine, &name, &node, patience);
         restarts = restarts.saturating_add(u32::try_from(unwritten.len()).unwrap_or(u32::MAX));
         let FoundNode { state, records, live, unheard, highest, .. } = node;
         if let Some((connection, hold)) = live {
-            owed(engine, &name, &state, (&records, &unwritten), hold.state().incarnation);
+            owed(engine, &name, &state, (&records, &unwritten), patience, hold.state().incarnation);
             // What the end of a session had begun to stop is started again for the session of now.
             let start_due = start_due || (!restore_wishes && hold.state().stopping);
             let goes_on = GoesOn { wanted: if wanted_up { Wanted::Up } else { Wanted::Down }, restarts, start_due };
@@ -282,7 +282,8 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
         }
         let mut failed = state.failed.clone();
         if let Some(record) = unheard {
-            let (cause, failure, words) = judge_unheard(engine, &name, &state, &record);
+            let Some(verdict) = judge_unheard(engine, &name, &state, &record, patience) else { continue };
+            let Verdict { cause, failure, words, collections, unread } = verdict;
             failed = failure.clone().map(|failure| Box::new(Failed { since: record.ended_at, failure }));
             tracing::info!(node = %name, incarnation = record.incarnation.0, status = %record.status.describe(), %cause, "{}", if orphans { "had lost its shim while no daemon ran" } else { "had ended while no daemon ran" });
             if let Some(runtime) = engine.nodes.get_mut(&name) {
@@ -300,7 +301,12 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
                 format!("{}, at {}, while no daemon ran", end.clause(), record.ended_at),
             );
             engine.journal.note(line.node(&name).incarnation(record.incarnation).cause(cause));
-            owed(engine, &name, &state, (&records, &unwritten), record.incarnation);
+            if let Some(why) = &unread {
+                tracing::warn!(node = %name, "{why}");
+                let line = EventLine::new(EventKind::Trouble, why);
+                engine.journal.note(line.node(&name).incarnation(record.incarnation));
+            }
+            owed(engine, &name, &state, (&records, &unwritten), patience, record.incarnation);
             if record.status == ExitStatus::Unknown && (state.process.is_some() || highest == record.incarnation) {
                 mark_gap(engine, &name, &record);
             }
@@ -308,8 +314,9 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
                 let boot = state.process.as_ref().map(|p| p.boot_id.as_str());
                 runtime.obituaries.push(Obituary {
                     failure,
+                    trouble: unread,
                     words,
-                    collections: gc_log::last(&runtime.recipe, cause, record.started_at),
+                    collections,
                     ready: has_served(&state, &record),
                     while_no_daemon: true,
                     rebooted: record.status == ExitStatus::Unknown && boot.is_some_and(|b| b != clock::boot_id()),
@@ -318,7 +325,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
                 });
             }
         } else {
-            owed(engine, &name, &state, (&records, &unwritten), state.incarnation.next());
+            owed(engine, &name, &state, (&records, &unwritten), patience, state.incarnation.next());
         }
         if wanted_up {
             if restore_wishes {
@@ -347,7 +354,7 @@ pub(super) fn take(engine: &mut Engine, found: Found, restore_wishes: bool, only
 /// Ends between the state file and the start that runs now, or that ended last: an earlier daemon saw them, started the node
 /// again, and died before its state file said so. Their exit records tell them.
 /// Remembers the newest and returns them, ascending.
-fn unwritten_ends(engine: &mut Engine, name: &NodeName, node: &FoundNode) -> Vec<Incarnation> {
+fn unwritten_ends(engine: &mut Engine, name: &NodeName, node: &FoundNode, patience: &mut Patience) -> Vec<Incarnation> {
     let state = &node.state;
     let heard = state.last_exit.as_ref().map_or(Incarnation::default(), |exit| exit.incarnation);
     let live = node.live.as_ref().map(|(_, hold)| hold.state().incarnation);
@@ -357,11 +364,11 @@ fn unwritten_ends(engine: &mut Engine, name: &NodeName, node: &FoundNode) -> Vec
     let ends: Vec<Incarnation> = node.records.iter().copied().filter(|i| *i > heard && *i < before).collect();
     let read = |i: &Incarnation| fs::read_plain_optional(&engine.layout.exit_record(name, *i)).ok().flatten();
     let newest = ends.iter().max().and_then(read).and_then(|text| wire::parse_exit_record(&text).ok());
-    if let Some(record) = newest {
-        let cause = judge_unheard(engine, name, state, &record).0;
-        if let Some(runtime) = engine.nodes.get_mut(name) {
-            runtime.last_exit = Some(LastExit::of(&record, cause));
-        }
+    if let Some(record) = newest
+        && let Some(Verdict { cause, .. }) = judge_unheard(engine, name, state, &record, patience)
+        && let Some(runtime) = engine.nodes.get_mut(name)
+    {
+        runtime.last_exit = Some(LastExit::of(&record, cause));
     }
     ends
 }
@@ -376,27 +383,27 @@ fn log_marks(state: &NodeState, incarnation: Incarnation) -> LogMarks {
     LogMarks::begin(state.log_start.filter(|_| state.incarnation == incarnation).unwrap_or_default())
 }
 
-/// Why a run ended that no daemon saw the end of. Whatever signal its shim sent it was sent by an order.
+/// Why a run ended that no daemon saw the end of; none: nobody knows the node. Whatever signal its shim sent it was sent by an order.
 fn judge_unheard(
-    engine: &mut Engine,
+    engine: &Engine,
     name: &NodeName,
     state: &NodeState,
     record: &ExitRecord,
-) -> (Cause, Option<Failure>, LastWords) {
-    let marks = log_marks(state, record.incarnation);
-    let words = engine.nodes.get(name).map_or_else(LastWords::default, |n| {
-        let served = last_words::has_served(&n.recipe, has_served(state, record), record);
-        LastWords::read(&engine.layout.log_dir(name), &marks, record, served, clock::now())
-    });
-    if let Some(runtime) = engine.nodes.get_mut(name) {
-        let to_stop = record.signals_sent.contains(&runtime.stop().signal);
-        runtime.asked = to_stop.then_some(Asked::ToStop);
-    }
-    let (cause, failure) = engine.judge(name, record, false, words.said());
-    if let Some(runtime) = engine.nodes.get_mut(name) {
-        runtime.asked = None;
-    }
-    (cause, failure, words)
+    patience: &mut Patience,
+) -> Option<Verdict> {
+    let runtime = engine.nodes.get(name)?;
+    let to_stop = record.signals_sent.contains(&runtime.stop().signal);
+    Some(patience.judge(Case {
+        layout: engine.layout.clone(),
+        recipe: Arc::clone(&runtime.recipe),
+        stop: runtime.stop().clone(),
+        asked: to_stop.then_some(Asked::ToStop),
+        marks: log_marks(state, record.incarnation),
+        ready: has_served(state, record),
+        heard: clock::now(),
+        record: record.clone(),
+        shim_lost: false,
+    }))
 }
 
 /// Shim and daemon ended together, so nobody read the node's pipe to its end, and what the shim had read may not be written: the log says that
@@ -426,6 +433,7 @@ fn owed(
     name: &NodeName,
     state: &NodeState,
     (records, unwritten): (&[Incarnation], &[Incarnation]),
+    patience: &mut Patience,
     before: Incarnation,
 ) {
     let newest = engine.incidents.newest(name);
@@ -441,7 +449,10 @@ fn owed(
         let known = heard.filter(|e| e.incarnation == incarnation);
         let cause = match (known, &record) {
             (Some(exit), _) => exit.cause,
-            (None, Some(record)) => judge_unheard(engine, name, state, record).0,
+            (None, Some(record)) => match judge_unheard(engine, name, state, record, patience) {
+                Some(verdict) => verdict.cause,
+                None => continue,
+            },
             (None, None) => continue,
         };
         let at = record.as_ref().map(|r| r.ended_at).or(known.map(|e| e.at)).unwrap_or_default();

@@ -7,22 +7,21 @@ use super::{
     change::Change,
     derive,
     disk::Guard,
-    fence, gc_log,
+    fence,
     groups::Groups,
     identity::{self, Identities},
     incidents::{Incidents, Obituary},
     journal::Journal,
-    last_words::{self, LastWords},
     limits::Limits,
     node::{Asked, Happening, NodeRuntime, SeenRun},
     orders::{EngineOrder, Goal, Handle, OrderReply, Ordered, Progress, Rejection, Ticket},
     orphan_stops::OrphanStops,
     persist::{Failed, NodeState, Writer},
-    places,
     reserve::Reserve,
     rounds::{self, Rounds},
     snapshot::{LastExit, NodeSnapshot, Snapshot, lacks, note_times},
     still::StillRequest,
+    verdict::{Case, Verdict},
 };
 use crate::{
     base::{
@@ -30,7 +29,7 @@ use crate::{
         outcome::Failure, recipe::Recipe,
     },
     lifecycle::{Action, Ended, Event, Fleet, Node, NodeSpec, State, Wanted},
-    services::{self, classify::Said},
+    services,
     sys::{cgroup::CgroupRoot, children, clock, error::SysError, failpoint::fail_point, process},
 };
 use std::{
@@ -175,6 +174,7 @@ impl Engine {
             let next = [
                 self.fleet.next_deadline(),
                 self.groups.deadline(),
+                self.nodes.values().filter_map(|n| n.case.as_ref()).map(|case| case.until()).min(),
                 self.still_wanted.as_ref().map(StillRequest::until),
                 self.rounds
                     .deadline(self.limits.is_some() && self.nodes.values().any(|n| n.link.is_some()), clock::now()),
@@ -204,6 +204,7 @@ impl Engine {
                 () = tokio::time::sleep(pulse_every.unwrap_or(far)) => {}
             }
             self.groups.look(self.cgroup.as_ref());
+            self.judge_overdue();
             self.settle();
             rounds::turn(&mut self);
             pulse(&self.snapshot.borrow());
@@ -545,7 +546,8 @@ impl Engine {
                 runtime.trouble("leftovers of its tree are being removed".into());
                 self.event(node, Event::MainEnded { incarnation: record.incarnation });
             }
-            Happening::Gone { record, shim_lost } => self.gone(node, &record, shim_lost),
+            Happening::Gone { record, shim_lost } => self.gone(node, record, shim_lost),
+            Happening::Judged(incarnation, verdict) => self.judged(node, incarnation, *verdict),
             // Of a run that serves still: of one that is held up or over somebody else may have taken the name since.
             Happening::Registered(incarnation, session) => {
                 let serves = |n: &Node| n.incarnation() == incarnation && matches!(n.state(), State::Ready { .. });
@@ -608,14 +610,55 @@ impl Engine {
         self.event(node, Event::Gone { incarnation, ended: Ended { cause, failure } });
     }
 
-    fn gone(&mut self, node: &NodeName, record: &ExitRecord, shim_lost: bool) {
+    /// Why it ended is judged away from here: its log is read for that, from a disk that may stall.
+    fn gone(&mut self, node: &NodeName, record: ExitRecord, shim_lost: bool) {
         fail_point!("engine.end-heard");
-        let asked = self.nodes.get(node).and_then(|n| n.asked);
-        let words = self.nodes.get(node).map_or_else(LastWords::default, |n| {
-            let served = last_words::has_served(&n.recipe, Some(n.ready_since.is_some()), record);
-            LastWords::read(&self.layout.log_dir(node), &n.log, record, served, clock::now())
+        let Some(runtime) = self.nodes.get_mut(node) else { return };
+        let case = Arc::new(Case {
+            layout: self.layout.clone(),
+            recipe: Arc::clone(&runtime.recipe),
+            stop: runtime.stop().clone(),
+            asked: runtime.asked,
+            marks: runtime.log.clone(),
+            ready: Some(runtime.ready_since.is_some()),
+            heard: clock::now(),
+            record,
+            shim_lost,
         });
-        let (cause, failure) = self.judge(node, record, shim_lost, words.said());
+        runtime.case = Some(Arc::clone(&case));
+        // It would only find nobody.
+        if let Some(task) = runtime.watch.take() {
+            task.abort();
+        }
+        if let Some(root) = &self.cgroup {
+            self.groups.ended(root, node);
+        }
+        let (sink, node) = (self.sink.clone(), node.clone());
+        tokio::task::spawn_blocking(move || {
+            let verdict = case.judge();
+            // The dispatcher ends last.
+            let _ = sink.send((node, Happening::Judged(case.record.incarnation, Box::new(verdict))));
+        });
+    }
+
+    /// Ends whose logs are not read in time are judged without.
+    fn judge_overdue(&mut self) {
+        let now = clock::now();
+        let due = |case: &Arc<Case>| (now >= case.until()).then(|| Arc::clone(case));
+        let overdue = self.nodes.iter().filter_map(|(name, n)| Some((name.clone(), n.case.as_ref().and_then(due)?)));
+        for (node, case) in overdue.collect::<Vec<_>>() {
+            self.touched.insert(node.clone());
+            self.judged(&node, case.record.incarnation, case.unread());
+        }
+    }
+
+    /// What follows from an end, once it is known why.
+    fn judged(&mut self, node: &NodeName, of: Incarnation, verdict: Verdict) {
+        let Some(runtime) = self.nodes.get_mut(node) else { return };
+        // One that was judged already, without its log.
+        let Some(case) = runtime.case.take_if(|case| case.record.incarnation == of) else { return };
+        let Case { record, asked, shim_lost, .. } = case.as_ref();
+        let Verdict { cause, failure, words, collections, unread } = verdict;
         let expected = matches!(asked, Some(Asked::ToStop | Asked::ToDieNow)) || cause == Cause::KilledByOrder;
         let (incarnation, status) = (record.incarnation.0, record.status.describe());
         if expected {
@@ -623,76 +666,38 @@ impl Engine {
         } else {
             tracing::info!(node = %node, incarnation, %status, %cause, "ended by itself");
         }
-        if let Some(runtime) = self.nodes.get_mut(node) {
-            let began = runtime.process.as_ref().filter(|p| p.pid == record.pid).and_then(process::started);
-            let seen = SeenRun { began, ended: clock::now() };
-            let measured_ms = seen.measured_ms().filter(|_| record.status != ExitStatus::Unknown);
-            runtime.seen_run = Some(seen);
-            runtime.end_run();
-            runtime.asked = None;
-            if !expected {
-                runtime.reason = Some(if shim_lost { Reason::Replaced } else { Reason::Died });
-            }
-            runtime.troubles.clear();
-            let exit = LastExit::of(record, cause);
-            runtime.last_exit = Some(LastExit { ran_ms: measured_ms.or(exit.ran_ms), ..exit });
-            runtime.obituaries.push(Obituary {
-                measured_ms,
-                record: Some(record.clone()),
-                failure: failure.clone(),
-                words,
-                collections: gc_log::last(&runtime.recipe, cause, record.started_at),
-                ready: Some(runtime.ready_since.is_some()),
-                memory: runtime.memory,
-                ..Obituary::new(record.incarnation, cause, record.ended_at)
-            });
+        if let Some(why) = &unread {
+            tracing::warn!(node = %node, "{why}");
+            self.journal.note(EventLine::new(EventKind::Trouble, why).node(node).incarnation(record.incarnation));
         }
-        if let Some(root) = &self.cgroup {
-            self.groups.ended(root, node);
+        let began = runtime.process.as_ref().filter(|p| p.pid == record.pid).and_then(process::started);
+        let seen = SeenRun { began, ended: case.heard };
+        let measured_ms = seen.measured_ms().filter(|_| record.status != ExitStatus::Unknown);
+        runtime.seen_run = Some(seen);
+        runtime.end_run();
+        runtime.asked = None;
+        if !expected {
+            runtime.reason = Some(if *shim_lost { Reason::Replaced } else { Reason::Died });
         }
+        runtime.troubles.clear();
+        let exit = LastExit::of(record, cause);
+        runtime.last_exit = Some(LastExit { ran_ms: measured_ms.or(exit.ran_ms), ..exit });
+        runtime.obituaries.push(Obituary {
+            measured_ms,
+            record: Some(record.clone()),
+            failure: failure.clone(),
+            trouble: unread,
+            words,
+            collections,
+            ready: case.ready,
+            memory: runtime.memory,
+            ..Obituary::new(record.incarnation, cause, record.ended_at)
+        });
         self.event(node, Event::Gone { incarnation: record.incarnation, ended: Ended { cause, failure } });
         // A clean stop has closed its session itself.
         if cause != Cause::Stopped {
             fence::after_death(self, node);
         }
-    }
-
-    /// Why a run ended: what we ordered, what the kernel says, what its log says about it.
-    pub(super) fn judge(
-        &self,
-        node: &NodeName,
-        record: &ExitRecord,
-        shim_lost: bool,
-        words: Said<'_>,
-    ) -> (Cause, Option<Failure>) {
-        let Some(runtime) = self.nodes.get(node) else { return (Cause::Unknown, None) };
-        if shim_lost {
-            return (Cause::ShimLost, None);
-        }
-        let killed = record.status == ExitStatus::Signal(libc::SIGKILL);
-        match runtime.asked {
-            Some(Asked::ToDieNow) => return (Cause::KilledByOrder, None),
-            Some(asked) if asked.signal_ended_it(record, runtime.recipe.kind, runtime.stop().grace, clock::now()) => {
-                return (Cause::KilledByOrder, None);
-            }
-            Some(Asked::ToStop) if killed && record.signals_sent.contains(&libc::SIGKILL) => {
-                return (Cause::KilledAfterGrace, None);
-            }
-            Some(Asked::ToStop | Asked::BySignal(..)) | None => {}
-        }
-        let asked_to_stop = runtime.asked == Some(Asked::ToStop);
-        let mut record = record.clone();
-        if let Some(Asked::BySignal(signal, _)) = runtime.asked {
-            // It was too long ago, or the kernel knows better: the same signal now is somebody else's.
-            record.signals_sent.retain(|sent| *sent != signal);
-        }
-        let mut judged = services::classify(runtime.recipe.kind, &record, words, asked_to_stop, runtime.stop());
-        if let Some(failure) = judged.failure.as_mut().filter(|failure| services::is_about_owners(failure))
-            && let Some(command) = places::own_files(&self.layout, &runtime.recipe)
-        {
-            failure.remedy = command;
-        }
-        (judged.cause, judged.failure.map(|failure| failure.of_node(node)))
     }
 }
 

@@ -68,6 +68,11 @@ impl LastWords {
         Self { tail, about, served }
     }
 
+    /// Those of a run whose log could not be read.
+    pub(super) fn unread(served: bool) -> Self {
+        Self { tail: String::new(), about: None, served }
+    }
+
     /// Those of a run that had not served.
     #[cfg(test)]
     pub(super) fn of_a_start(tail: String) -> Self {
@@ -76,7 +81,10 @@ impl LastWords {
 
     /// What may say why it ended.
     pub(super) fn said(&self) -> Said<'_> {
-        Said { lines: self.about.as_deref().unwrap_or(&self.tail), served: self.served }
+        let lines = self.about.as_deref().unwrap_or(&self.tail);
+        // Both end where the log does, unless somebody wrote in between.
+        let outlived = self.tail.strip_suffix(lines).filter(|_| self.about.is_some()).unwrap_or_default();
+        Said { lines, served: self.served, outlived }
     }
 }
 
@@ -130,6 +138,8 @@ mod tests {
         assert!(marks.seen.len() < 10, "{}", marks.seen.len());
         log.append(b"it goes on\n").unwrap();
         assert_eq!(said(&marks, true, 305), "it goes on\n", "it has outlived the rest by minutes");
+        let words = LastWords::read(dir.path(), &marks, &exit, true, at(305));
+        assert_eq!(words.said().outlived, FULL);
         assert_eq!(said(&marks, false, 305), format!("{FULL}it goes on\n"), "it has not served");
         // said between two looks, the last of them just before the end
         log.append(FULL.as_bytes()).unwrap();

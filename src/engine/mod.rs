@@ -34,6 +34,7 @@ mod stalls;
 mod still;
 mod takeover;
 mod trend;
+mod verdict;
 mod watch;
 mod words;
 

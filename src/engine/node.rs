@@ -7,6 +7,7 @@ use super::{
     rounds::Look,
     snapshot::LastExit,
     trend::Trend,
+    verdict::{Case, Verdict},
 };
 use crate::{
     base::{
@@ -50,6 +51,8 @@ pub(super) enum Happening {
         /// The shim was lost on the way: the daemon saw the end itself.
         shim_lost: bool,
     },
+    /// Why the run of this start ended.
+    Judged(Incarnation, Box<Verdict>),
     /// The shim died while its node lives.
     ShimLost(Incarnation),
     /// The ZooKeeper session that a broker is registered with, in this run.
@@ -105,6 +108,8 @@ pub(super) struct NodeRuntime {
     pub(super) memory_high: bool,
     /// Limits that do not hold and could not be put right.
     pub(super) unmended: Option<String>,
+    /// Its end, while why it ended is being found out.
+    pub(super) case: Option<Arc<Case>>,
     /// Ends that were seen and are not on record yet.
     pub(super) obituaries: Vec<Obituary>,
     /// When it was last spawned, for "ready after".
@@ -223,6 +228,7 @@ impl NodeRuntime {
             stalls: None,
             memory_high: false,
             unmended: None,
+            case: None,
             obituaries: Vec::new(),
             spawned: None,
             ready_after: None,

@@ -92,6 +92,9 @@ impl Engine {
             let names: Vec<&str> = ticket.goals.keys().map(|name| name.as_str()).collect();
             found.push(format!("an order about {} is being carried out", names.join(", ")));
         }
+        for (node, _) in self.nodes.iter().filter(|(_, n)| n.case.is_some()) {
+            found.push(format!("how {node} ended is being read from its log"));
+        }
         for node in self.fleet.nodes() {
             let what = match node.state() {
                 // The daemon reads its pipe.

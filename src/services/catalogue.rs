@@ -119,35 +119,129 @@ pub fn harmless(kind: NodeKind, line: &str) -> Option<&'static Known> {
 /// The line among `lines` that explains an end best: one that no restart cures before one that it might, one that says what the matter
 /// is before one that only follows from it, the last of equals.
 pub fn explain(kind: NodeKind, lines: &str) -> Option<(&'static Known, &str)> {
-    best(kind, lines, |_| true)
+    best(kind, lines, None)
 }
 
-/// The same of a run that has served: what only a start ends of is passed over.
-pub fn explain_served(kind: NodeKind, lines: &str) -> Option<(&'static Known, &str)> {
-    best(kind, lines, |known| !known.cause.is_some_and(Cause::is_of_a_start))
+/// The same of a run that has served, and that had written `before` in it: what only a start ends of is passed over.
+pub fn explain_served<'a>(kind: NodeKind, lines: &'a str, before: &str) -> Option<(&'static Known, &'a str)> {
+    let survived: Vec<&Known> = match marks_its_lines(kind) {
+        true => known_lines(kind, before).filter(|(_, _, line)| line.mark.is_some()).map(|(known, ..)| known).collect(),
+        false => Vec::new(),
+    };
+    best(kind, lines, Some(&survived))
 }
 
-fn best(kind: NodeKind, lines: &str, counts: impl Fn(&Known) -> bool) -> Option<(&'static Known, &str)> {
-    let before = std::iter::once("").chain(lines.lines());
-    let known = |(before, line)| fatal(kind, line).or_else(|| fatal_behind(kind, before, line)).map(|k| (k, line));
-    let found = before.zip(lines.lines()).zip(outlived(kind, lines)).filter_map(|(both, outlived)| {
-        known(both).filter(|(known, _)| counts(known) && !(outlived && known.cause.is_some_and(Cause::is_terminal)))
+/// `survived`: of a run that has served, what it had said before and gone on.
+fn best<'a>(kind: NodeKind, lines: &'a str, survived: Option<&[&Known]>) -> Option<(&'static Known, &'a str)> {
+    let end = End::of(kind, lines, survived.is_some());
+    let found = known_lines(kind, lines).filter(|(known, _, line)| {
+        let terminal = known.cause.is_some_and(Cause::is_terminal);
+        let of_a_start = known.cause.is_some_and(Cause::is_of_a_start);
+        match survived {
+            Some(survived) => !of_a_start && !(terminal && (survived.contains(known) || end.outlives(line))),
+            None => !(terminal && end.outlives(line)),
+        }
     });
-    found.max_by_key(|(known, _)| (known.cause.is_some_and(Cause::is_terminal), !known.follows))
+    found
+        .map(|(known, text, _)| (known, text))
+        .max_by_key(|(known, _)| (known.cause.is_some_and(Cause::is_terminal), !known.follows))
 }
 
-/// Of each line, whether its program has called it a warning or less, went on, and came to something that it calls an error: the warning
-/// is not what it ended of (a Kafka Connect that may not read one file of its plugins, and finds no brokers). Of commands only: what
-/// the products write that are ours to start is known line by line, and mysqld names some of its own ends in a warning first.
-fn outlived(kind: NodeKind, lines: &str) -> impl Iterator<Item = bool> {
-    let marks = lines.lines().scan(None, |mark, line| {
-        *mark = Mark::of(line).or(mark.filter(|_| goes_on(line)));
-        Some(*mark)
-    });
-    let marks: Vec<Option<Mark>> = if kind == NodeKind::Command { marks.collect() } else { Vec::new() };
-    let last_error = marks.iter().rposition(|mark| *mark == Some(Mark::Error)).unwrap_or(0);
-    let outlived = marks.into_iter().enumerate().map(move |(nth, m)| m == Some(Mark::Less) && nth < last_error);
-    outlived.chain(std::iter::repeat(false))
+/// The lines that explain an end, each with its entry and its place.
+fn known_lines(kind: NodeKind, text: &str) -> impl Iterator<Item = (&'static Known, &str, Line<'_>)> {
+    let before = std::iter::once("").chain(text.lines());
+    before.zip(text.lines()).zip(places(text)).filter_map(move |((before, line), place)| {
+        let known = fatal(kind, line).or_else(|| fatal_behind(kind, before, line))?;
+        Some((known, line, place))
+    })
+}
+
+/// Where a line stands in what a program wrote.
+#[derive(Clone, Copy, Debug)]
+struct Line<'a> {
+    nth: usize,
+    /// The line that it belongs to, its own or that of the exception whose trace it is in.
+    head: &'a str,
+    /// How bad the program says that one is; none: it does not say.
+    mark: Option<Mark>,
+}
+
+fn places(text: &str) -> impl Iterator<Item = Line<'_>> {
+    text.lines().enumerate().scan((None, ""), |(mark, head), (nth, line)| {
+        let own = Mark::of(line);
+        if own.is_some() || !goes_on(line) {
+            (*mark, *head) = (own, line);
+        }
+        Some(Line { nth, head, mark: *mark })
+    })
+}
+
+/// Whether a node of this kind may be any program: then what its lines say of themselves counts. What the products write that are ours to
+/// start is known line by line, and mysqld names some of its own ends in a warning first. What the UI says is about somebody's request.
+fn marks_its_lines(kind: NodeKind) -> bool {
+    match kind {
+        NodeKind::Command | NodeKind::KafkaUi => true,
+        NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Mysql => false,
+    }
+}
+
+/// What an end came behind: whatever was said before that is not what a program ended of.
+///
+/// A restart too many is put right by the next end, whose run has not served; one too few is a node that stays down. So an error counts
+/// in a run that has served only as its last one, and of what its parts say (a Kafka Connect's tasks) nothing does.
+#[derive(Debug)]
+struct End {
+    /// A JVM's own word that it terminates, which ends every kind of run.
+    terminated: Option<usize>,
+    /// The last line that its program calls an error.
+    error: Option<usize>,
+    served: bool,
+    marks: bool,
+}
+
+impl End {
+    fn of(kind: NodeKind, lines: &str, served: bool) -> Self {
+        let last = |is: &dyn Fn(&Line<'_>, &str) -> bool| {
+            places(lines).zip(lines.lines()).filter(|(place, line)| is(place, line)).map(|(place, _)| place.nth).last()
+        };
+        Self {
+            terminated: last(&|_, line| line.starts_with(TERMINATING)),
+            // of its own line, not of its trace
+            error: last(&|place, line| place.mark == Some(Mark::Error) && place.head == line),
+            served,
+            marks: marks_its_lines(kind),
+        }
+    }
+
+    fn outlives(&self, line: &Line<'_>) -> bool {
+        let before = |end: Option<usize>| end.is_some_and(|end| line.nth < end);
+        let by_its_mark = match line.mark {
+            // A start says once what it cannot do, and then that it ends.
+            Some(Mark::Error) => self.served && before(self.error),
+            // The warning is not what it ended of (a Kafka Connect that may not read one file of its plugins, and finds no brokers).
+            Some(Mark::Less) => before(self.error),
+            None => false,
+        };
+        before(self.terminated) || self.marks && (by_its_mark || is_of_a_part(line.head))
+    }
+}
+
+/// `-XX:+ExitOnOutOfMemoryError` (report_java_out_of_memory in debug.cpp, OpenJDK 17).
+const TERMINATING: &str = "Terminating due to java.lang.OutOfMemoryError";
+
+/// Whether a line is about a part of its program, which goes on without it. Of Kafka Connect (3.5.2): its tasks and connectors, by their
+/// names (WorkerTask, WorkerConnector) and by what stands before whatever is logged for them (LoggingContext), and plugins (PluginUtils).
+fn is_of_a_part(head: &str) -> bool {
+    const PARTS: [&[&str]; 7] = [
+        &["WorkerSinkTask{id="],
+        &["WorkerSourceTask{id="],
+        &["WorkerConnector{id="],
+        &["|task-"],
+        &["|worker]"],
+        &["Failed to start ", "connect.runtime."],
+        &["plugin path: ", " Ignoring"],
+    ];
+    Mark::of(head).is_some() && PARTS.iter().any(|parts| parts.iter().all(|part| head.contains(part)))
 }
 
 /// How bad a program says that a line of its own is.
@@ -163,7 +257,9 @@ impl Mark {
     /// It stands in a line's head, behind the time and perhaps the thread: `[2026-11-27 01:02:03,456] WARN …`.
     fn of(line: &str) -> Option<Self> {
         const HEAD: usize = 5;
-        if line.starts_with("Exception in thread ") {
+        let ends =
+            ["Exception in thread ", TERMINATING, "# A fatal error has been detected by the Java Runtime Environment"];
+        if ends.iter().any(|end| line.starts_with(end)) {
             return Some(Mark::Error);
         }
         line.split_whitespace().take(HEAD).find_map(|word| match word.trim_matches(|c: char| !c.is_alphabetic()) {

@@ -28,12 +28,17 @@ pub struct Said<'a> {
     pub lines: &'a str,
     /// It had served: what only a start ends of does not explain its end.
     pub served: bool,
+    /// What a run that has served wrote before those lines, and outlived.
+    pub outlived: &'a str,
 }
 
 impl<'a> Said<'a> {
     /// The line that explains the end best, with its entry.
     pub fn explained(self, kind: NodeKind) -> Option<(&'static Known, &'a str)> {
-        if self.served { catalogue::explain_served(kind, self.lines) } else { catalogue::explain(kind, self.lines) }
+        match self.served {
+            true => catalogue::explain_served(kind, self.lines, self.outlived),
+            false => catalogue::explain(kind, self.lines),
+        }
     }
 }
 
@@ -84,7 +89,7 @@ pub fn classify(kind: NodeKind, exit: &ExitRecord, said: Said<'_>, asked_to_stop
 /// end; `output` is what it wrote. What comes without a failure may pass.
 pub fn classify_helper(kind: NodeKind, status: ExitStatus, output: &str) -> Ended {
     let plain = |cause| Ended { cause, failure: None, note: None };
-    let said = Said { lines: output, served: false };
+    let said = Said { lines: output, served: false, outlived: "" };
     match status {
         ExitStatus::Unknown => plain(Cause::Unknown),
         ExitStatus::Signal(signal) if OWN_DOING.contains(&signal) => told(kind, said),

@@ -210,6 +210,50 @@ fn an_end_that_a_shim_wrote_down_before_it_was_killed_keeps_its_own_cause() {
 }
 
 #[test]
+fn a_log_that_a_stalled_disk_does_not_give_holds_up_no_order_and_no_start_of_another_node() {
+    let bench = Bench::new();
+    assert_eq!(bench.up().code, Some(0));
+    let daemon = bench.daemon().unwrap();
+    // far longer than any verb is waited for
+    bench.arm("verdict.reading delay=3600000");
+    let is_back = |as_start: u64| {
+        until(STATE_LIMIT, "a is back", || match bench.node("a") {
+            Some(n) if n["state"] == "ready" && n["incarnation"] == as_start => Ok(()),
+            other => Err(format!("{other:?}")),
+        });
+    };
+    process::kill(pid_of(&bench.node("a").unwrap()), 9);
+    let reached = bench.pair.dir().join("failpoints.at");
+    until(STATE_LIMIT, "its log is being read", || if reached.exists() { Ok(()) } else { Err(String::new()) });
+    for order in ["stop", "start"] {
+        let done = bench.run(&[order, "b"]);
+        assert_eq!(done.code, Some(0), "{done}");
+    }
+    is_back(2);
+    assert_eq!(bench.daemon(), Some(daemon));
+
+    // and the next daemon, which finds a death
+    let a = pid_of(&bench.node("a").unwrap());
+    bench.kill_daemon();
+    process::kill(a, 9);
+    until(STATE_LIMIT, "it is dead", || if process::alive(a) { Err(String::new()) } else { Ok(()) });
+    assert_eq!(bench.up().code, Some(0));
+    is_back(3);
+    bench.disarm();
+    let events = bench.run(&["events", "--json", "-n", "1000", "a"]).stdout;
+    assert_eq!(events.matches("its log could not be read").count(), 2, "{events}");
+    let ends = |line: &&str| line.contains(r#""kind":"ended""#);
+    let causes = events.lines().filter(ends).filter(|line| line.contains(r#""cause":"killed-by-other""#));
+    assert_eq!(causes.count(), 2, "{events}");
+    let incidents = until(STATE_LIMIT, "both are on record", || {
+        let all = bench.run(&["incidents", "--json", "a"]).stdout;
+        if all.matches(r#""incarnation":"#).count() >= 2 { Ok(all) } else { Err(all) }
+    });
+    assert!(incidents.contains("its log could not be read"), "{incidents}");
+    bench.must_be_whole(true);
+}
+
+#[test]
 fn a_clock_that_is_set_back_or_forward_changes_nothing_but_what_is_shown() {
     let bench = Bench::new();
     assert_eq!(bench.up().code, Some(0));

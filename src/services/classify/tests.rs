@@ -33,7 +33,7 @@ fn jvm_stop() -> Stop {
 }
 
 fn starting(lines: &str) -> Said<'_> {
-    Said { lines, served: false }
+    Said { lines, served: false, outlived: "" }
 }
 
 fn cause(kind: NodeKind, exit: &ExitRecord, lines: &str, asked: bool) -> Cause {
@@ -153,12 +153,15 @@ fn what_only_a_start_ends_of_does_not_explain_the_end_of_a_run_that_has_served()
                  org.apache.kafka.common.config.ConfigException: Invalid value abc for configuration retention.ms\n\
                  Terminating due to java.lang.OutOfMemoryError: Java heap space";
     let exit = record(ExitStatus::Code(3));
-    let judged =
-        |kind, exit: &ExitRecord, lines, served| classify(kind, exit, Said { lines, served }, false, &jvm_stop());
+    let judged = |kind, exit: &ExitRecord, lines, served| {
+        classify(kind, exit, Said { lines, served, outlived: "" }, false, &jvm_stop())
+    };
     let ended = judged(BROKER, &exit, lines, true);
     assert_eq!((ended.cause, ended.failure), (Cause::Crashed, None));
     assert!(ended.note.unwrap().contains("raise heap"));
-    assert_eq!(judged(BROKER, &exit, lines, false).cause, Cause::BadOption);
+    let without_its_end = lines.rsplit_once('\n').unwrap().0;
+    assert_eq!(judged(BROKER, &exit, without_its_end, true).cause, Cause::Crashed);
+    assert_eq!(judged(BROKER, &exit, without_its_end, false).cause, Cause::BadOption);
     // what can happen to whoever serves still does
     let full = format!("{lines}\njava.io.IOException: No space left on device");
     assert_eq!(judged(BROKER, &exit, &full, true).cause, Cause::DiskFull);
@@ -181,6 +184,93 @@ fn a_connect_that_was_warned_of_something_and_finds_no_brokers_is_started_again(
         let lines = format!("{warned}\n{end}");
         assert_eq!(cause(NodeKind::Command, &record(ExitStatus::Code(1)), &lines, false), Cause::Crashed, "{warned}");
     }
+}
+
+/// The layout is Kafka's own (config/connect-log4j.properties); `FileStreamSinkTask.start` and `WorkerTask.doRun`, 3.5.2.
+const OF_A_TASK: &str = "[2026-11-27 01:02:03,456] ERROR [file-sink|task-0] WorkerSinkTask{id=file-sink-0} Task threw an uncaught and \
+    unrecoverable exception. Task is being killed and will not recover until manually restarted (org.apache.kafka.connect.runtime.WorkerTask:208)\n\
+    org.apache.kafka.connect.errors.ConnectException: Couldn't find or create file '/srv/out' for FileStreamSinkTask\n\
+    \tat org.apache.kafka.connect.file.FileStreamSinkTask.start(FileStreamSinkTask.java:74)\n\
+    Caused by: java.nio.file.AccessDeniedException: /srv/out\n\
+    \tat java.base/sun.nio.fs.UnixException.translateToIOException(UnixException.java:90)";
+
+fn ended_by_itself(kind: NodeKind, served: bool, outlived: &str, lines: &str) -> Ended {
+    classify(kind, &record(ExitStatus::Code(1)), Said { lines, served, outlived }, false, &jvm_stop())
+}
+
+#[test]
+fn what_a_connector_may_not_use_is_never_why_its_worker_ended() {
+    let unread = "[2026-11-27 01:02:03,456] ERROR Could not get listing for plugin path: /opt/plugins. Ignoring. \
+                  (org.apache.kafka.connect.runtime.isolation.PluginUtils:1)\n\
+                  java.nio.file.AccessDeniedException: /opt/plugins\n\tat x.y.Z(Z.java:1)";
+    let unstarted = "[2026-11-27 01:02:03,456] ERROR [full|worker] WorkerConnector{id=full} Error while starting connector \
+                     (org.apache.kafka.connect.runtime.WorkerConnector:1)\n\
+                     org.apache.kafka.connect.errors.ConnectException: java.io.IOException: No space left on device\n\tat x.y.Z(Z.java:1)";
+    let worker = "[2026-11-27 01:02:09,001] ERROR [Worker clientId=connect-1, groupId=connect] Uncaught exception in herder work \
+                  thread, exiting:  (org.apache.kafka.connect.runtime.distributed.DistributedHerder:1)\n\
+                  org.apache.kafka.common.errors.TimeoutException: Timeout expired while fetching topic metadata";
+    let heap = "Terminating due to java.lang.OutOfMemoryError: Java heap space";
+    for said in [OF_A_TASK, unread, unstarted] {
+        for end in ["", "[2026-11-27 01:02:09,001] INFO Kafka Connect stopping (x.y.Z:1)", worker, heap] {
+            for served in [true, false] {
+                let ended = ended_by_itself(NodeKind::Command, served, "", &format!("{said}\n{end}"));
+                assert_eq!((ended.cause, ended.failure), (Cause::Crashed, None), "{said}\n{end}");
+                assert!(end != heap || ended.note.is_some_and(|note| note.contains("raise heap")), "{said}");
+            }
+        }
+    }
+    // what the worker says of itself still counts
+    let own = "[2026-11-27 01:02:09,001] ERROR Stopping due to error (org.apache.kafka.connect.cli.AbstractConnectCli:100)\n\
+               java.nio.file.AccessDeniedException: /srv/offsets";
+    let ended = ended_by_itself(NodeKind::Command, false, "", &format!("{OF_A_TASK}\n{own}"));
+    assert_eq!(ended.cause, Cause::WrongOwner);
+}
+
+#[test]
+fn an_error_that_a_command_has_outlived_while_it_served_is_not_what_it_ended_of() {
+    let denied = "[2026-11-27 01:02:03,456] ERROR cannot write it (x.y.Z:1)\njava.nio.file.AccessDeniedException: /srv/out\n\tat x";
+    let another = "[2026-11-27 01:02:09,001] ERROR no connection to the server (x.y.Z:1)\njava.io.EOFException";
+    let thrown = "Exception in thread \"main\" java.lang.IllegalStateException: x";
+    let crash = "#\n# A fatal error has been detected by the Java Runtime Environment:\n#";
+    let cause = |served, outlived: &str, lines: &str| {
+        let ended = ended_by_itself(NodeKind::Command, served, outlived, lines);
+        assert_eq!(ended.failure.is_some(), ended.cause.is_terminal());
+        ended.cause
+    };
+    for end in [another, thrown, crash] {
+        assert_eq!(cause(true, "", &format!("{denied}\n{end}")), Cause::Crashed, "{end}");
+        assert_eq!(
+            cause(false, "", &format!("{denied}\n{end}")),
+            Cause::WrongOwner,
+            "the start of a program says it once"
+        );
+    }
+    // Its last word is what it ended of, unless it has said the same before and gone on.
+    let info = "[2026-11-27 01:02:10,001] INFO stops (x.y.Z:1)";
+    assert_eq!(cause(true, another, &format!("{another}\n{denied}\n{info}")), Cause::WrongOwner);
+    assert_eq!(cause(true, denied, &format!("{denied}\n{info}")), Cause::Crashed);
+    assert_eq!(cause(false, denied, denied), Cause::WrongOwner);
+    // A program that does not say how bad its lines are.
+    let full = "dd: writing 'x': No space left on device";
+    assert_eq!(cause(true, full, &format!("it goes on\n{full}\nit ends")), Cause::DiskFull);
+}
+
+#[test]
+fn a_jvm_that_says_that_it_terminates_for_memory_ended_of_nothing_that_it_said_before() {
+    let before = "2026-11-27T01:02:03.456Z ERROR Failed to load keystore (x.y.Z)\n\
+                  java.io.FileNotFoundException: /etc/k.jks (Permission denied)\n\tat x\n";
+    for kind in [BROKER, NodeKind::Zookeeper, NodeKind::KafkaUi, NodeKind::Command] {
+        let lines = format!("{before}Terminating due to java.lang.OutOfMemoryError: Java heap space\n");
+        for served in [true, false] {
+            let ended = ended_by_itself(kind, served, "", &lines);
+            assert_eq!((ended.cause, ended.failure), (Cause::Crashed, None), "{kind:?}");
+            assert!(ended.note.unwrap().contains("raise heap"), "{kind:?}");
+        }
+    }
+    // A broker that ends of its log directory says so behind it.
+    let full = "ERROR Error while appending records\njava.io.IOException: No space left on device\n\
+                ERROR Shutdown broker because all log dirs in /d have failed";
+    assert_eq!(ended_by_itself(BROKER, true, full, full).cause, Cause::DiskFull);
 }
 
 #[test]
