@@ -54,7 +54,9 @@ pub fn figures(bench: &Bench, store: &str) -> Measured<Vec<Figure>> {
             ours.push(made(stack, "leader", *rate, rounds, &mut sum)?);
         }
         if !bench.short {
-            controller.push(made(stack, "controller", RATES[0], rounds, &mut sum)?);
+            for rate in rates {
+                controller.push(made(stack, "controller", *rate, rounds, &mut sum)?);
+            }
         }
         for rate in rates {
             rolls.push(roll::figure(*rate, &roll::made(stack, *rate, rounds, &mut sum)?));
@@ -86,9 +88,9 @@ pub fn figures(bench: &Bench, store: &str) -> Measured<Vec<Figure>> {
             ));
         }
     }
-    for rounds in &controller {
+    for (rate, rounds) in rates.iter().zip(&controller) {
         figures.push(compared(
-            format!("controller killed, {} records/s: longest ack gap", RATES[0]),
+            format!("controller killed, {rate} records/s: longest ack gap"),
             (&rounds.gaps(), &[]),
             Reach { ratio: None, median: Duration::from_secs(1) },
         ));

@@ -1,13 +1,11 @@
-//! `start`, `stop` and `restart` as a person orders them, beside what takes nodes away itself: what is refused, what ZooKeeper's
-//! restart waits for, and for how long it was away. Decides; the handler does.
+//! `start`, `stop` and `restart` as a person orders them, beside what takes nodes away itself: what is refused, and what ZooKeeper's
+//! restart waits for. Decides; the handler does.
 
 use crate::{
-    base::{NodeKind, NodeName, units::human_duration},
-    engine::{Handle, NodeSnapshot, OrderReply, Snapshot, Wanted},
-    sys::clock,
+    base::{NodeKind, NodeName},
+    engine::{NodeSnapshot, Snapshot, Wanted},
 };
 use std::{sync::Arc, time::Duration};
-use tokio::time::sleep;
 
 /// How long the restart of ZooKeeper waits for brokers that are not ready: a start takes seconds, a recovery can take longer.
 pub(super) const PATIENCE: Duration = Duration::from_secs(60);
@@ -92,13 +90,17 @@ impl ByHand<'_> {
         None
     }
 
+    /// ZooKeeper is restarted by this, though it serves, and not at any price: what brokers say counts.
+    pub(super) fn takes_zookeeper(&self, snapshot: &Snapshot) -> bool {
+        let serves = |n: &Arc<NodeSnapshot>| n.kind == NodeKind::Zookeeper && self.means(n) && n.serves;
+        !self.anyway && self.verb == Verb::Restart && snapshot.nodes.iter().any(serves)
+    }
+
     /// Whether a restart of ZooKeeper finds the brokers such that they can do without it for a moment: a broker that starts
     /// registers there, and one that is behind comes back into its ISRs through it. One that does not serve helps nobody, so its
     /// own restart waits for nothing; brokers that are restarted by the same order do not count.
     pub(super) fn gate(&self, snapshot: &Snapshot) -> Gate {
-        let zookeeper = |n: &&Arc<NodeSnapshot>| n.kind == NodeKind::Zookeeper && self.means(n);
-        let Some(zookeeper) = snapshot.nodes.iter().find(zookeeper) else { return Gate::Open };
-        if self.anyway || self.verb != Verb::Restart || !zookeeper.serves {
+        if !self.takes_zookeeper(snapshot) {
             return Gate::Open;
         }
         let sick = |n: &&Arc<NodeSnapshot>| {
@@ -116,53 +118,6 @@ fn named(nodes: &[&str]) -> String {
     match nodes {
         [one] => format!("{one} is"),
         more => format!("{} are", more.join(", ")),
-    }
-}
-
-/// Waits for an order that restarts ZooKeeper; also for how long it did not serve, none when it did all the time. `late` hears when
-/// that is longer than `lasts`, the time that brokers' sessions last.
-pub(super) async fn timed(
-    engine: &Handle,
-    order: impl Future<Output = OrderReply>,
-    lasts: Duration,
-    late: impl FnOnce(String),
-) -> (OrderReply, Option<Duration>) {
-    let mut changes = engine.watch();
-    let serves = |snapshot: &Snapshot| snapshot.nodes.iter().any(|n| n.name == NodeName::zookeeper() && n.serves);
-    tokio::pin!(order);
-    let gone = async {
-        while serves(&changes.borrow_and_update()) {
-            if changes.changed().await.is_err() {
-                std::future::pending::<()>().await;
-            }
-        }
-        clock::now()
-    };
-    let since = tokio::select! {
-        biased;
-        since = gone => since,
-        reply = &mut order => return (reply, None),
-    };
-    let reply = tokio::select! {
-        reply = &mut order => reply,
-        () = sleep(lasts) => {
-            late(format!("zookeeper: away for longer than brokers' sessions last ({})", human_duration(lasts)));
-            order.await
-        }
-    };
-    (reply, Some(clock::now().since(since)))
-}
-
-/// What is said of it.
-pub(super) fn away_words(away: Duration, lasts: Duration) -> String {
-    let (away_for, last) = (human_duration(away), human_duration(lasts));
-    if away > lasts {
-        format!(
-            "zookeeper was away for {away_for}, longer than kafka.session_timeout ({last}): every broker has to register anew, \
-             and leaders move"
-        )
-    } else {
-        format!("zookeeper was away for {away_for}; brokers' sessions last {last}")
     }
 }
 
@@ -259,16 +214,5 @@ mod tests {
         let mut all = stack("failed");
         Arc::make_mut(&mut all.nodes[2]).wanted = Wanted::Down;
         assert_eq!(gate(&["zookeeper"], false, &all), Gate::Open, "a broker that is stopped by order is nobody's");
-    }
-
-    #[test]
-    fn being_away_for_longer_than_sessions_last_is_said() {
-        let seconds = Duration::from_secs;
-        assert_eq!(away_words(seconds(3), seconds(12)), "zookeeper was away for 3.0 s; brokers' sessions last 12.0 s");
-        let late = away_words(seconds(14), seconds(12));
-        assert!(
-            late.contains("longer than kafka.session_timeout (12.0 s): every broker has to register anew"),
-            "{late}"
-        );
     }
 }

@@ -338,6 +338,7 @@ impl Shared {
             engine: &self.engine.because(Reason::Drill),
             targets: &applied.targets,
             operations: &self.operations,
+            agree_within: drill::AGREE_WITHIN,
         };
         match drill::run(&stage, plan, Some(by), &mut |text| out.progress(text)).await {
             Ok(report) => out.send(Answer::Drilled(Box::new(report))),

@@ -177,6 +177,7 @@ impl Reloads {
             purpose: Purpose::Reload,
             terms,
             leaders_home: applied.sight.elect,
+            sessions_last: before.plan.kafka.as_ref().map(|kafka| kafka.session_timeout),
         };
         let mut report = Telling { engine, out, waited: String::new() };
         self.begin(&loaded)?;

@@ -378,15 +378,21 @@ fn differences(
 /// Removes one snapshot. Not while directories are half exchanged: what is left to do may need it. Nor while a daemon restores it, whose nodes
 /// are stopped for that by then.
 pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
-    exchange::none_is_half_done(layout)?;
-    not_being_restored(layout, name)?;
+    let is_wanted = || exchange::none_is_half_done(layout).and_then(|()| not_being_restored(layout, name));
+    is_wanted()?;
     let manifest = read(layout, name)?;
     let place = layout.snapshots();
     // Out of sight first: half a snapshot must not be taken for one.
-    let part = place.join(format!(".{name}.part"));
+    let (dir, part) = (place.join(name), place.join(format!(".{name}.part")));
     fs::remove_dir_all_optional(&part)?;
-    std::fs::rename(place.join(name), &part).map_err(|e| SysError::path("remove", &place.join(name), e))?;
+    fail_point!("snapshot.looked");
+    std::fs::rename(&dir, &part).map_err(|e| SysError::path("remove", &dir, e))?;
     fail_point!("snapshot.removing");
+    // A restore may have begun since the look; one that begins now finds no snapshot.
+    if let Err(wanted) = is_wanted() {
+        std::fs::rename(&part, &dir).map_err(|e| SysError::path("put back", &dir, e))?;
+        return Err(wanted);
+    }
     fs::remove_dir_all_optional(&part)?;
     Ok(manifest)
 }

@@ -57,7 +57,7 @@ const TAIL: Duration = Duration::from_secs(1);
 /// How old the last acknowledgement of a load may be that flows.
 const FLOWS: Duration = Duration::from_secs(1);
 /// How long the brokers may take to agree on what there is before a drill is refused.
-const AGREE_WITHIN: Duration = Duration::from_secs(15);
+pub const AGREE_WITHIN: Duration = Duration::from_secs(15);
 /// How long topics may take to be known and a load to flow.
 const BEGIN_WITHIN: Duration = Duration::from_secs(60);
 /// How long the last acknowledgements may take once everything is whole.
@@ -76,6 +76,8 @@ pub struct Stage<'a> {
     pub targets: &'a Targets,
     /// Keeps other operations away.
     pub operations: &'a Operations,
+    /// How long the brokers may take to agree on what there is: [`AGREE_WITHIN`].
+    pub agree_within: Duration,
 }
 
 type Tell<'a> = &'a mut (dyn FnMut(String) + Send);
@@ -277,7 +279,7 @@ async fn healthy(stage: &Stage<'_>) -> Result<Option<Said>, Refused> {
         let snapshot = stage.engine.snapshot();
         let stands = |why: Option<ready::Sick>| {
             let passes = why.is_none_or(|sick| sick.serves);
-            passes && !snapshot.ending && clock::now().since(began) < AGREE_WITHIN
+            passes && !snapshot.ending && clock::now().since(began) < stage.agree_within
         };
         let sick = ready::sick(&snapshot);
         let why = sick.as_ref().map(ToString::to_string).or_else(|| said.as_ref()?.in_the_way(None, false, &[]));

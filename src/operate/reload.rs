@@ -11,6 +11,7 @@ mod ends;
 mod gates;
 
 use super::{
+    away::Absence,
     dynamic,
     gate::{Field, Terms, brokers},
     impact::Impact,
@@ -18,7 +19,7 @@ use super::{
 };
 use crate::{
     base::{
-        NodeName, Reason,
+        NodeKind, NodeName, Reason,
         recipe::{ProbeKind, Recipe},
         units::human_duration,
     },
@@ -71,6 +72,8 @@ pub struct Work {
     pub terms: Terms,
     /// Before the next broker the last one leads again what it is the preferred leader of (`kafka.elect_preferred`).
     pub leaders_home: bool,
+    /// How long sessions of brokers that run last in ZooKeeper (`kafka.session_timeout`); none: there are no brokers.
+    pub sessions_last: Option<Duration>,
 }
 
 /// Why nodes are restarted.
@@ -168,6 +171,10 @@ struct Roll<'a> {
     purpose: Purpose,
     terms: Terms,
     leaders_home: bool,
+    sessions_last: Option<Duration>,
+    /// While ZooKeeper is restarted, and what is said of it when it is back.
+    absence: Absence,
+    was_away: Option<String>,
     /// Since when every replica has been in sync and leaders are waited for.
     leaders_since: Option<Instant>,
     /// Leaders were waited for in vain.
@@ -195,6 +202,9 @@ impl<'a> Roll<'a> {
             purpose: work.purpose,
             terms: work.terms,
             leaders_home: work.leaders_home,
+            sessions_last: work.sessions_last,
+            absence: Absence::default(),
+            was_away: None,
             leaders_since: None,
             not_home: None,
             impact: None,
@@ -300,19 +310,32 @@ impl<'a> Roll<'a> {
     async fn restart(&mut self, recipe: Recipe, report: &mut dyn Report) -> Result<(), Broke> {
         let node = recipe.node.clone();
         let no_probe = recipe.probe.kind == ProbeKind::None;
+        let lasts = self.sessions_last.filter(|_| recipe.kind == NodeKind::Zookeeper);
         self.force.insert(node.clone(), recipe.clone());
         let mut stays_stopped = false;
+        let mut absence = std::mem::take(&mut self.absence);
         let order = async {
             let order = match self.purpose {
                 Purpose::Reload => EngineOrder::Change(Change::Restart(Box::new(recipe))),
                 // One that was stopped by order stays so.
                 Purpose::Roll => EngineOrder::RestartIfUp { node: node.clone() },
             };
-            let done = self.engine.order(order).await;
+            let order = self.engine.order(order);
+            let done = match lasts {
+                // What it does meanwhile is told anyway.
+                Some(lasts) => absence.watch(self.engine, order, lasts, drop).await,
+                None => order.await,
+            };
             stays_stopped = self.purpose == Purpose::Roll && done.as_ref().is_ok_and(Vec::is_empty);
             done
         };
-        self.until_served(&node, no_probe, order, report).await?;
+        let served = self.until_served(&node, no_probe, order, report).await;
+        self.absence = absence;
+        served?;
+        if let Some(was_away) = lasts.and_then(|lasts| self.absence.end(self.engine, lasts)) {
+            report.step(Some(&node), was_away.clone());
+            self.was_away = Some(was_away);
+        }
         if stays_stopped {
             self.done.retain(|done| done.node != node);
             tell_stopped(&node, report);
@@ -513,6 +536,7 @@ mod tests {
             purpose: Purpose::Roll,
             terms: Terms::default(),
             leaders_home: false,
+            sessions_last: None,
         }
     }
 

@@ -68,6 +68,7 @@ pub async fn roll(
         purpose: Purpose::Roll,
         terms: asked.terms,
         leaders_home: asked.leaders_home,
+        sessions_last: None,
     };
     reload::carry_out(engine, work, report).await
 }

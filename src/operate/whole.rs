@@ -84,6 +84,11 @@ impl Said {
                 return Some(Obstacle::passing(format!("broker {other} answers where broker {id} listens")));
             }
             let listed = view.broker_ids();
+            // We write where each broker listens, so its own place is always among those that it tells.
+            if view.answering.is_none() && listed.contains(id) {
+                let lies = format!("broker {id} says that it listens elsewhere than where it answers");
+                return Some(Obstacle::passing(lies));
+            }
             let missing: Vec<u32> = wanted.iter().copied().filter(|w| !listed.contains(w)).collect();
             if !missing.is_empty() {
                 return Some(Obstacle::passing(format!("broker {id} does not list broker {}", list(&missing))));
@@ -244,7 +249,10 @@ mod tests {
     }
 
     fn said(views: Vec<Result<ClusterView, String>>) -> Said {
-        Said { views: (1..).zip(views).collect() }
+        let answers = |(id, view): (u32, Result<ClusterView, String>)| {
+            (id, view.map(|v| ClusterView { answering: v.answering.or(Some(id)), ..v }))
+        };
+        Said { views: (1..).zip(views).map(answers).collect() }
     }
 
     const ALL: &[u32] = &[1, 2, 3];
@@ -283,7 +291,11 @@ mod tests {
             assert_eq!(lies().in_the_way(next, sick, &[]).as_deref(), Some(why), "{next:?}");
         }
         assert_eq!(lies().obstacle(Some(2), true, &[]), None, "its own restart may cure that");
-        assert_eq!(said(vec![of(Some(1)), of(Some(2)), of(None)]).in_the_way(Some(1), false, &[]), None);
+        let mut elsewhere = said(vec![of(None), of(None), of(None)]);
+        assert_eq!(elsewhere.in_the_way(Some(1), false, &[]), None);
+        elsewhere.views.insert(3, of(None));
+        let why = "broker 3 says that it listens elsewhere than where it answers";
+        assert_eq!(elsewhere.in_the_way(Some(1), false, &[]).as_deref(), Some(why));
     }
 
     #[test]

@@ -113,6 +113,41 @@ fn a_roll_is_finished_once_wherever_its_daemon_dies_and_by_a_person_when_two_hav
         told => Err(told.to_string()),
     });
     stays("nobody restarts it", || incarnation(&bench) == before && cut_short(&bench)["resume"] == "left");
+    assert_eq!(bench.run(&ROLL).code, Some(0));
+    the_clock_is_set(&bench);
     assert_eq!(bench.run(&["down"]).code, Some(0));
     bench.root.await_empty();
+}
+
+/// What ran when a roll began decides what is left of it, and no time of day: neither a broker that seems to have started after the roll
+/// began, nor one that seems to have started before it and was restarted by it.
+fn the_clock_is_set(bench: &Bench) {
+    const DAY: i64 = 86_400_000;
+    bench.arm(&format!("clock offset={DAY}"));
+    assert_eq!(bench.run(&ROLL).code, Some(0), "the broker runs since tomorrow");
+    bench.disarm();
+    let before = incarnation(bench);
+    bench.killed("operation.recorded", || drop(bench.run(&ROLL)));
+    up(bench);
+    is_done(bench, before, "the clock was set back before a roll");
+    stays("once", || incarnation(bench) == before + 1);
+
+    let before = incarnation(bench);
+    let at = bench.pair.dir().join("failpoints.at");
+    let _ = std::fs::remove_file(&at);
+    bench.arm("operation.recorded delay=2000");
+    let rolling = bench.spawn(&ROLL);
+    until(STATE_LIMIT, "the roll begins", || if at.exists() { Ok(()) } else { Err("it does not".into()) });
+    bench.arm(&format!("clock offset=-{DAY}\noperation.ending kill"));
+    bench.has_died("operation.ending");
+    drop(rolling.try_wait_for(STATE_LIMIT));
+    assert_eq!(incarnation_on_disk(bench), before + 1, "it was restarted, yesterday as it seems");
+    up(bench);
+    is_done(bench, before, "the clock was set back in a roll");
+    stays("once", || incarnation(bench) == before + 1);
+}
+
+fn incarnation_on_disk(bench: &Bench) -> u64 {
+    let text = std::fs::read_to_string(bench.path("state/nodes/broker-1.json")).unwrap();
+    serde_json::from_str::<Value>(&text).unwrap()["incarnation"].as_u64().expect("its run")
 }

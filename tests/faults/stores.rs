@@ -16,7 +16,15 @@ const SECRETS: [&str; 2] = ["debezium", "mysql-root"];
 /// What is written on the way of a snapshot, and on that of a restore; a reset writes only the first of those.
 const OF_SNAPSHOT: [&str; 3] =
     [".second.part/secrets/debezium", ".second.part/secrets/mysql-root", ".second.part/manifest.json"];
-const OF_RESTORE: [&str; 3] = ["state/exchange.json", "state/secrets/debezium", "state/secrets/mysql-root"];
+const OF_RESTORE: [&str; 5] = [
+    "state/exchange.json",
+    "state/secrets/debezium",
+    "state/secrets/mysql-root",
+    "secrets.cdc-incoming/debezium",
+    "secrets.cdc-incoming/mysql-root",
+];
+
+const OF_REMOVAL: [&str; 2] = ["snapshot.looked", "snapshot.removing"];
 
 /// After these the exchange is at its end, and no record says so.
 const PAST: [&str; 2] = ["exchange.ended", "exchange.old-removed"];
@@ -44,8 +52,8 @@ impl Verb {
         let (name, path) = point.split_once('@').unwrap_or((point, ""));
         let written = |files: &[&str]| name.starts_with("write.") && files.contains(&path);
         match self {
-            Verb::Create => written(&OF_SNAPSHOT) || (name.starts_with("snapshot.") && name != "snapshot.removing"),
-            Verb::Remove => name == "snapshot.removing",
+            Verb::Create => written(&OF_SNAPSHOT) || (name.starts_with("snapshot.") && !OF_REMOVAL.contains(&name)),
+            Verb::Remove => OF_REMOVAL.contains(&name),
             Verb::Restore => written(&OF_RESTORE) || name.starts_with("exchange.") || name == "stores.sharing",
             Verb::Reset => {
                 let of_restore = ["cleared", "copied", "remembered", "secrets-back"];
@@ -155,7 +163,7 @@ fn is_ended(bench: &Bench, run: Client) {
 }
 
 fn nothing_is_beside(bench: &Bench, case: &dyn fmt::Display) {
-    for dir in STORES.map(|node| format!("nodes/{node}")).iter().map(String::as_str).chain(["snapshots"]) {
+    for dir in STORES.map(|node| format!("nodes/{node}")).iter().map(String::as_str).chain(["snapshots", "state"]) {
         let names = names_in(bench, dir);
         let ours = |name: &&String| name.contains(".cdc-") || name.ends_with(".part");
         assert!(!names.iter().any(|name| ours(&name)), "{case}: left over in {dir}: {names:?}");
@@ -204,8 +212,8 @@ fn kill_at(case: &Case) {
     let again = bench.run(case.verb.arguments());
     let done = match case.verb {
         Verb::Create if case.point == "snapshot.named" => 8,
-        Verb::Remove => 2,
-        Verb::Create | Verb::Restore | Verb::Reset => 0,
+        Verb::Remove if case.point == "snapshot.removing" => 2,
+        Verb::Create | Verb::Remove | Verb::Restore | Verb::Reset => 0,
     };
     assert_eq!(again.code, Some(done), "{case}\n{again}");
     assert_eq!(seen(&bench), after, "{case}");
@@ -326,6 +334,28 @@ fn undone(bench: &Bench) -> Client {
     let run = daemon(bench);
     bench.await_no_operation("what was left");
     run
+}
+
+/// It finds its snapshot wanted, or takes nothing from who restores it: the data are beside those that they replace by then, and their
+/// passwords too.
+#[test]
+fn a_removal_that_looked_before_a_restore_began_takes_nothing_from_it() {
+    let bench = prepared();
+    // long enough for a restore to get so far
+    bench.arm("snapshot.looked delay=8000");
+    let removal = bench.spawn(Verb::Remove.arguments());
+    let at = bench.pair.dir().join("failpoints.at");
+    until(STATE_LIMIT, "it has looked", || if at.exists() { Ok(()) } else { Err("it does not".into()) });
+    killed_at(&bench, "exchange.renamed", Verb::Restore.arguments());
+    let refused = removal.try_wait_for(STATE_LIMIT).unwrap_or_else(|output| panic!("it does not end\n{output}"));
+    assert!(refused.code == Some(8) && refused.stderr.contains("half exchanged"), "{refused}");
+    assert_eq!(snapshots(&bench), ["first"], "it is put back");
+    assert!(ok(&bench, &["snapshot", "verify", "first"]).starts_with("whole"));
+    // as if it had come to it all the same
+    fs::remove_dir_all(bench.path("snapshots/first")).unwrap();
+    is_ended(&bench, daemon(&bench));
+    assert_eq!(seen(&bench), ["old"; 5], "what had begun is finished, with its passwords");
+    nothing_is_beside(&bench, &"finished");
 }
 
 /// Nobody was told that it holds, so either is right, and it is by what is on record.

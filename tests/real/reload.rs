@@ -1,11 +1,11 @@
-//! A changed property that Kafka reads at its start only rolls the brokers one at a time, while a producer writes: nothing it writes fails, and no broker is
-//! taken before every replica is in sync again. And what mysqld says of its options, and its data of its version, counts before it is stopped.
+//! A changed property that is read at a start only restarts ZooKeeper, or the brokers one at a time, while a producer writes: nothing it writes fails, and
+//! no broker is taken before every replica is in sync again. And what mysqld says of its options, and its data of its version, counts before it is stopped.
 
 use crate::{
     stack::{NODES, Stack},
-    support::{VERB_LIMIT, fake_mysql, node_of, pid_of},
+    support::{Output, VERB_LIMIT, fake_mysql, node_of, pid_of},
 };
-use cdc_supervisor::clients::kafka::listener_metadata;
+use cdc_supervisor::clients::kafka::{Admin, listener_metadata};
 use std::{
     collections::BTreeMap,
     fs,
@@ -21,24 +21,22 @@ use std::{
 /// What a look at the whole cluster saw: the brokers' pids, and whether every replica was in sync.
 type Seen = (BTreeMap<String, i32>, bool);
 
-#[test]
-fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
-    let stack = Stack::begun();
-    stack.up();
-    let admin = Arc::new(stack.admin());
-    stack.await_whole(&admin);
-    let pids = stack.pids();
-    let text = fs::read_to_string(stack.config()).unwrap();
-    let body = text.split_once("\n\n").unwrap().1;
+/// A producer with acks=all whose first record that is not acknowledged fails the test.
+struct Writing<'a> {
+    stack: &'a Stack,
+    name: &'static str,
+    stop: Arc<AtomicBool>,
+    task: tokio::task::JoinHandle<Result<i32, String>>,
+}
 
-    // A producer with acks=all that fails the test at the first record that is not acknowledged.
-    let stop = Arc::new(AtomicBool::new(false));
-    let writing = {
-        let (admin, stop) = (Arc::clone(&admin), Arc::clone(&stop));
-        stack.beside(async move {
+impl<'a> Writing<'a> {
+    fn begin(stack: &'a Stack, admin: &Arc<Admin>, name: &'static str) -> Self {
+        let stop = Arc::new(AtomicBool::new(false));
+        let (admin, stopped) = (Arc::clone(admin), Arc::clone(&stop));
+        let task = stack.beside(async move {
             let mut written = 0;
-            while !stop.load(Ordering::Relaxed) {
-                let payload = format!("roll-{written}");
+            while !stopped.load(Ordering::Relaxed) {
+                let payload = format!("{name}-{written}");
                 let partition = Some(written % 3);
                 admin
                     .produce("test-phase1", partition, payload.as_bytes(), Duration::from_secs(20))
@@ -48,11 +46,59 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
                 // how fast it writes
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
-            Ok::<i32, String>(written)
-        })
-    };
+            Ok(written)
+        });
+        Self { stack, name, stop, task }
+    }
+
+    /// What it has written beside what put this out: so many at least, or it was no load.
+    fn end(self, least: i32, output: &Output) -> Vec<String> {
+        self.stop.store(true, Ordering::Relaxed);
+        let written = self.stack.call(self.task).unwrap();
+        let written = written.unwrap_or_else(|failed| panic!("a write failed: {failed}\n{output}"));
+        assert!(written >= least, "{written} records are no load");
+        (0..written).map(|n| format!("{}-{n}", self.name)).collect()
+    }
+}
+
+/// It is told for how long, against what brokers' sessions last; no broker is restarted.
+fn zookeeper_is_away_and_no_write_fails(stack: &Stack, admin: &Arc<Admin>, body: &str) {
+    let pids = stack.pids();
+    stack.configure_raw(&format!("{body}\n[zookeeper.properties]\nmaxClientCnxns = 77\n"));
+    let plan = stack.ok(&["plan"]);
+    assert!(plan.stdout.contains("when every broker is ready and every replica in sync"), "{plan}");
+    let writing = Writing::begin(stack, admin, "away");
+    let output = stack.spawn(&["reload"]).wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    // What is written to a cluster that has its ZooKeeper back.
+    stack.await_whole(admin);
+    let written = writing.end(10, &output);
+    println!("{output}\n{} records while ZooKeeper was restarted", written.len());
+    stack.assert_all_there(admin, &written);
+    let changed: Vec<bool> = stack.pids().iter().zip(&pids).map(|(now, before)| now != before).collect();
+    assert_eq!(changed, [true, false, false, false, false], "ZooKeeper alone");
+    let told = output.stdout.lines().find(|line| line.contains("zookeeper was away for")).unwrap_or_default();
+    assert!(told.contains("sessions last 12.0 s") || told.contains("every broker has to register anew"), "{output}");
+    assert!(stack.events("reload-step").iter().any(|text| told.contains(text)), "{:?}", stack.events("reload-step"));
+    let troubles = stack.events("trouble");
+    let late = troubles.iter().any(|text| text.contains("every broker has to register anew"));
+    assert_eq!(late, told.contains("every broker has to register anew"), "{told}\n{troubles:?}");
+}
+
+#[test]
+fn a_property_restarts_zookeeper_or_the_brokers_one_at_a_time_and_no_write_fails() {
+    let stack = Stack::begun();
+    stack.up();
+    let admin = Arc::new(stack.admin());
+    stack.await_whole(&admin);
+    let pids = stack.pids();
+    let text = fs::read_to_string(stack.config()).unwrap();
+    let body = text.split_once("\n\n").unwrap().1;
+    zookeeper_is_away_and_no_write_fails(&stack, &admin, body);
+
+    let writing = Writing::begin(&stack, &admin, "roll");
     // What every broker says of the replicas, many times a second.
-    let seen: Arc<Mutex<Vec<Seen>>> = Arc::default();
+    let (seen, stop): (Arc<Mutex<Vec<Seen>>>, Arc<AtomicBool>) = Default::default();
     let looking = {
         let (seen, stop, root) = (Arc::clone(&seen), Arc::clone(&stop), stack.path().to_owned());
         stack.beside(async move {
@@ -73,6 +119,8 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
         })
     };
 
+    // What ZooKeeper has by now stays.
+    let body = format!("{body}\n[zookeeper.properties]\nmaxClientCnxns = 77\n");
     stack.configure_raw(&format!("{body}\n[kafka.properties]\nreplica.fetch.backoff.ms = 300\n"));
     let plan = stack.ok(&["plan"]);
     for words in [
@@ -84,15 +132,15 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
     }
     let output = stack.spawn(&["reload"]).wait(VERB_LIMIT * 3);
     assert_eq!(output.code, Some(0), "{output}");
+    let written = writing.end(50, &output);
     stop.store(true, Ordering::Relaxed);
-    let written = stack.call(writing).unwrap().unwrap_or_else(|failed| panic!("a write failed: {failed}\n{output}"));
     stack.call(looking).unwrap();
-    println!("{plan}\n{output}\n{written} records while the brokers were restarted");
+    println!("{plan}\n{output}\n{} records while the brokers were restarted", written.len());
 
     let status = stack.status();
     for (name, before) in NODES.iter().zip(&pids) {
         let node = node_of(&status, name);
-        assert_eq!(pid_of(&node) != *before, name.starts_with("broker-"), "{node}");
+        assert_eq!(pid_of(&node) != *before, *name != "mysql", "{node}");
         assert_eq!(node["restarts"], 0, "{node}");
     }
     // Between two changes of the set of brokers there was a look at which everything was in sync.
@@ -110,9 +158,7 @@ fn a_property_rolls_the_brokers_one_at_a_time_and_no_write_fails() {
         let changed = pair[0].0.iter().filter(|(name, pid)| pair[1].0.get(*name) != Some(pid)).count();
         assert_eq!(changed, 1, "one at a time: {pair:?}");
     }
-    assert!(written > 50, "{written} records are no load");
-    let wanted: Vec<String> = (0..written).map(|n| format!("roll-{n}")).collect();
-    stack.assert_all_there(&admin, &wanted);
+    stack.assert_all_there(&admin, &written);
     assert_eq!(stack.rows("orders"), 3);
     stack.assert_logs_know_nothing_fatal();
 }

@@ -28,8 +28,8 @@ pub struct Restart {
 
 pub(super) const RESTART_HELP: &str = "\
 Refused with exit code 8: several brokers that run (`roll` restarts them one by one), and, as for `stop`, nodes of the stack while a \
-roll, a drill or a reload takes nodes away itself. ZooKeeper is restarted when every broker is ready, which is waited for at most a minute; it is told how \
-long it was away, and whether that was longer than the brokers' sessions last (kafka.session_timeout). `--anyway` asks none of it; \
+roll, a drill or a reload takes nodes away itself. ZooKeeper is restarted when every broker is ready and says that every replica is in sync, which is waited for at most a minute; it \
+is told how long it was away, and whether that was longer than the brokers' sessions last (kafka.session_timeout). `--anyway` asks none of it; \
 `down` and `kill` are never refused.";
 
 /// `stop`.

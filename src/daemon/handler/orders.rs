@@ -6,6 +6,7 @@ use crate::{
     control::{server::AnswerSink, wire::Answer},
     daemon::by_hand::{self, ByHand, Gate},
     engine::{EngineOrder, OrderReply, Rejection},
+    operate::away::{self, Absence},
     sys::clock,
 };
 use tokio::time::sleep;
@@ -46,7 +47,12 @@ impl Shared {
             if !self.may(&asked, by, out) {
                 return;
             }
-            match asked.gate(&self.engine.snapshot()) {
+            let seen = match asked.gate(&self.engine.snapshot()) {
+                // Nodes are looked at every few seconds only.
+                Gate::Open => self.against(&asked).await.map_or(Gate::Open, Gate::Waits),
+                closed => closed,
+            };
+            match seen {
                 Gate::Open => break,
                 Gate::Waits(why) if clock::now().since(began) < by_hand::PATIENCE && !self.engine.snapshot().ending => {
                     if why != told {
@@ -69,19 +75,22 @@ impl Shared {
         let Some(lasts) = lasts.filter(|_| nodes.iter().any(is_zookeeper)) else {
             return out.send(answer_of(order.await));
         };
-        let (reply, away) = by_hand::timed(&self.engine, order, lasts, |late| out.progress(late)).await;
-        let words = away.map(|away| by_hand::away_words(away, lasts));
-        if let (Some(away), Some(words)) = (away, &words)
-            && away > lasts
-        {
-            let event = EventLine::new(EventKind::Trouble, words).node(&NodeName::zookeeper());
-            self.engine.journal().note(event);
-        }
+        let mut absence = Absence::default();
+        let reply = absence.watch(&self.engine, order, lasts, |late| out.progress(late)).await;
+        let words = absence.end(&self.engine, lasts);
         out.send(answer_of(match reply {
             Ok(text) => Ok(text.into_iter().chain(words).collect()),
             Err(Rejection::NotReady(why)) => Err(Rejection::NotReady(why.into_iter().chain(words).collect())),
             Err(other) => Err(other),
         }));
+    }
+
+    /// What brokers that stay say against a restart of ZooKeeper.
+    async fn against(&self, asked: &ByHand<'_>) -> Option<String> {
+        if !asked.takes_zookeeper(&self.engine.snapshot()) {
+            return None;
+        }
+        away::not_whole(&self.engine, &self.reloads.applied().recipes, asked.nodes).await
     }
 
     pub(super) async fn carry_out(&self, order: EngineOrder, by: OrderedBy, out: &AnswerSink) {

@@ -33,7 +33,8 @@ struct Exchange {
     /// `restore before-upgrade`, `reset kafka`.
     what: String,
     swaps: Vec<Swap>,
-    /// Where the passwords of the new MySQL data are; none: those that are there stay.
+    /// Where the passwords of the new MySQL data are: beside those that are there, or, as an earlier version wrote, in the snapshot. None:
+    /// those that are there stay.
     #[serde(default)]
     secrets: Option<PathBuf>,
     /// What they have; none: no passwords are exchanged, or an earlier version wrote this.
@@ -175,18 +176,18 @@ pub fn restore(
     // What one that was killed has left goes first: its room is wanted.
     none_is_half_done(layout)?;
     at_rest(layout, stores)?;
-    clear(stores)?;
+    clear(layout, stores)?;
     let chosen = allowed(layout, &manifest, stores, wanted)?;
     fail_point!("exchange.cleared");
     let from = layout.snapshots().join(name);
     let copied = copies(&from, &manifest, &chosen, told).and_then(|()| belong_together(&from, name, &chosen));
     if copied.is_err() {
         // Half a copy beside the data; the error is what must be heard.
-        let _ = clear(stores);
+        let _ = clear(layout, stores);
     }
     copied?;
     let passwords = match chosen.iter().any(|(store, _)| store.set == Set::Mysql) {
-        true => Some(secrets::as_they_are(&from, &manifest)?),
+        true => Some(secrets::bring(&from, &manifest, &incoming(&layout.secrets()))?),
         false => None,
     };
     if chosen.iter().any(|(store, _)| store.set == Set::Kafka) {
@@ -202,7 +203,7 @@ pub fn restore(
         schema: 1,
         what: format!("restore {name}"),
         swaps: chosen.iter().map(|(store, _)| Swap { dir: store.dir.clone(), new: true }).collect(),
-        secrets: passwords.is_some().then(|| from.join(secrets::DIR)),
+        secrets: passwords.is_some().then(|| incoming(&layout.secrets())),
         passwords,
     };
     let left = record_and_carry_out(layout, &exchange)?;
@@ -297,7 +298,7 @@ pub fn reset(layout: &Layout, stores: &[Store], set: Set) -> Result<Vec<String>,
     could_reset(layout, stores, set)?;
     let chosen: Vec<&Store> = stores.iter().filter(|store| store.set == set).collect();
     at_rest(layout, &chosen.iter().map(|store| (*store).clone()).collect::<Vec<_>>())?;
-    clear(stores)?;
+    clear(layout, stores)?;
     let mut done = chosen
         .iter()
         // A mark that cannot be read says nothing, and is no reason to keep data that somebody wants to be rid of.
@@ -385,6 +386,8 @@ fn carry_out(layout: &Layout, exchange: &Exchange) -> Result<Vec<String>, SysErr
         fail_point!("exchange.old-removed");
         said
     });
+    // Never what an earlier version's record names: the passwords of a snapshot.
+    let removed = removed.chain(remove_or_say(&incoming(&layout.secrets())));
     Ok(removed.collect())
 }
 
@@ -402,7 +405,8 @@ pub fn finish(layout: &Layout, stores: &[Store]) -> Result<Option<String>, SysEr
         words.extend(left);
     } else {
         let beside = stores.iter().flat_map(|store| [incoming(&store.dir), outgoing(&store.dir), probe(&store.dir)]);
-        words.extend(beside.filter_map(|dir| remove_or_say(&dir)));
+        let passwords = incoming(&layout.secrets());
+        words.extend(beside.chain([passwords]).filter_map(|dir| remove_or_say(&dir)));
     }
     // Data that nobody uses keep nobody from a start; a directory of snapshots that cannot be read is told of by who needs it.
     words.extend(super::parts(layout).unwrap_or_default().iter().filter_map(|part| remove_or_say(part)));
@@ -432,13 +436,13 @@ fn remove_or_say(dir: &Path) -> Option<String> {
     Some(format!("{e}: {}; nothing uses it, remove it by hand", e.source))
 }
 
-fn clear(stores: &[Store]) -> Result<(), SysError> {
+fn clear(layout: &Layout, stores: &[Store]) -> Result<(), SysError> {
     for store in stores {
         for left in [incoming(&store.dir), outgoing(&store.dir), probe(&store.dir)] {
             fs::remove_dir_all_optional(&left)?;
         }
     }
-    Ok(())
+    fs::remove_dir_all_optional(&incoming(&layout.secrets()))
 }
 
 #[cfg(test)]

@@ -57,10 +57,17 @@ pub(super) fn differences(snapshot: &Path, manifest: &Manifest) -> Result<Vec<St
     Ok(wrong)
 }
 
-/// The passwords of a snapshot as they are there, for the record of an exchange: what is put back later is what is looked at now.
-pub(super) fn as_they_are(snapshot: &Path, manifest: &Manifest) -> Result<Digests, SysError> {
-    let each = |name: &String| Ok((name.clone(), copy::of_bytes(&read(&snapshot.join(DIR).join(name))?)));
-    manifest.secrets.iter().map(each).collect()
+/// Brings the passwords of a snapshot to a place of their own, for the record of an exchange: what is put back later is what is looked at
+/// now, and whoever removes the snapshot meanwhile takes nothing from it.
+pub(super) fn bring(snapshot: &Path, manifest: &Manifest, to: &Path) -> Result<Digests, SysError> {
+    fs::make_dir(to, 0o700)?;
+    let mut digests = Digests::new();
+    for name in manifest.secrets.iter().filter(|name| is_plain(name)) {
+        let bytes = read(&snapshot.join(DIR).join(name))?;
+        fs::write_atomic(&to.join(name), &bytes, 0o600, fs::Durability::PowerLoss)?;
+        digests.insert(name.clone(), copy::of_bytes(&bytes));
+    }
+    Ok(digests)
 }
 
 /// Puts passwords in the place of those of the root: all of them, or none when one is not what it was when that was recorded. `listed`:

@@ -79,6 +79,7 @@ impl Roll<'_> {
                 lines.push(format!("{word} {}", names.join(", ")));
             }
         }
+        lines.extend(self.was_away.clone());
         lines
     }
 

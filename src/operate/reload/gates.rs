@@ -8,6 +8,7 @@ use crate::{
     base::{NodeName, units::human_duration},
     engine::{NodeSnapshot, Wanted},
     operate::{
+        away,
         gate::{self, Field, Verdict, broker_id},
         reload::Failed,
         whole::{self, Obstacle},
@@ -98,7 +99,7 @@ impl Roll<'_> {
             let obstacle = match step.gate {
                 Gate::None => None,
                 Gate::NoReplicas => self.not_empty(&step.node).await?,
-                Gate::BrokersReady => self.broker_not_ready(),
+                Gate::BrokersReady => self.broker_not_ready(&step.node).await,
                 Gate::InSync => self.not_clear(&step.node).await?,
             };
             let Some(obstacle) = obstacle else { return Ok(()) };
@@ -115,11 +116,18 @@ impl Roll<'_> {
         }
     }
 
-    pub(super) fn broker_not_ready(&self) -> Option<Obstacle> {
+    /// The gate of ZooKeeper. One that does not serve helps nobody: its restart is the cure, and waits for nothing.
+    pub(super) async fn broker_not_ready(&self, zookeeper: &NodeName) -> Option<Obstacle> {
         let snapshot = self.engine.snapshot();
+        if self.node(zookeeper).is_none_or(|n| !n.serves) {
+            return None;
+        }
         let is_broker = |n: &&Arc<NodeSnapshot>| broker_id(self.force.get(&n.name)).is_some() && n.wanted == Wanted::Up;
-        let sick = snapshot.nodes.iter().filter(is_broker).find(|n| n.state != "ready")?;
-        Some(Obstacle::passing(format!("{} is {}", sick.name, sick.state)))
+        if let Some(sick) = snapshot.nodes.iter().filter(is_broker).find(|n| n.state != "ready") {
+            return Some(Obstacle::passing(format!("{} is {}", sick.name, sick.state)));
+        }
+        // Nodes are looked at every few seconds only.
+        away::against(self.engine, &self.force, None).await.map(Obstacle::passing)
     }
 
     /// The gate of a broker that is restarted.

@@ -187,7 +187,7 @@ pub struct NodeChange {
 pub enum Gate {
     /// Nothing.
     None,
-    /// Every broker that is wanted is ready: ZooKeeper is not taken from under one that recovers.
+    /// Every broker that is wanted is ready, and each says that every replica is in sync: ZooKeeper is not taken from under one that recovers.
     BrokersReady,
     /// ZooKeeper can be used, every replica of every partition is in sync as each broker sees it, and nothing breaks by it.
     InSync,
@@ -200,7 +200,7 @@ impl Gate {
     pub fn words(self) -> Option<&'static str> {
         match self {
             Gate::None => None,
-            Gate::BrokersReady => Some("when every broker is ready"),
+            Gate::BrokersReady => Some("when every broker is ready and every replica in sync"),
             Gate::InSync => Some("when every replica of every partition is in sync and nothing breaks by it"),
             Gate::NoReplicas => Some("refused while a partition has a replica on it"),
         }

@@ -1,82 +1,14 @@
 //! Listeners that tell the truth and listeners that lie, in front of librdkafka's mock brokers.
 
 use super::*;
-use crate::clients::kafka::Partition;
-use rdkafka::mocking::MockCluster;
-use std::sync::Mutex;
-use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
-    net::{TcpListener, TcpStream},
+use crate::{
+    clients::kafka::Partition,
+    operate::liars::{addresses, cluster, liars, port},
 };
+use std::sync::Mutex;
+use tokio::net::TcpListener;
 
 const SHORT: Duration = Duration::from_secs(2);
-
-fn cluster() -> MockCluster<'static, rdkafka::producer::DefaultProducerContext> {
-    let cluster = MockCluster::new(3).unwrap();
-    cluster.create_topic(TOPIC, 3, 3).unwrap();
-    // It would choose leaders at random, and a broker without a partition is missed by no writer.
-    for partition in 0..3 {
-        cluster.partition_leader(TOPIC, partition, Some(partition + 1)).unwrap();
-    }
-    cluster
-}
-
-fn addresses(bootstrap: &str) -> Vec<SocketAddr> {
-    bootstrap.split(',').map(|a| a.parse().unwrap()).collect()
-}
-
-/// Bytes of an answer, and what becomes of them, of the same length.
-type Change = (Vec<u8>, Vec<u8>);
-
-/// A listener that hands everything on to another and changes what it says. Brokers with a wrong `advertised.listeners` say just
-/// that, all of them.
-fn liar(listener: TcpListener, to: SocketAddr, changes: Vec<Change>) {
-    assert!(changes.iter().all(|(from, into)| from.len() == into.len()));
-    tokio::spawn(async move {
-        while let Ok((client, _)) = listener.accept().await {
-            let changes = changes.clone();
-            tokio::spawn(async move {
-                let Ok(server) = TcpStream::connect(to).await else { return };
-                let (mut asks, mut hears) = client.into_split();
-                let (mut answers, mut asked) = server.into_split();
-                tokio::spawn(async move { tokio::io::copy(&mut asks, &mut asked).await });
-                while let Ok(length) = answers.read_i32().await {
-                    let mut frame = vec![0; usize::try_from(length).unwrap()];
-                    if answers.read_exact(&mut frame).await.is_err() {
-                        return;
-                    }
-                    for at in 0..frame.len() {
-                        if let Some((_, into)) = changes.iter().find(|(from, _)| frame[at..].starts_with(from)) {
-                            frame[at..at + into.len()].copy_from_slice(into);
-                        }
-                    }
-                    if hears.write_all(&[&length.to_be_bytes()[..], &frame].concat()).await.is_err() {
-                        return;
-                    }
-                }
-            });
-        }
-    });
-}
-
-fn port(address: SocketAddr) -> Vec<u8> {
-    i32::from(address.port()).to_be_bytes().to_vec()
-}
-
-/// Liars before every broker, so that no answer tells the truth: `lies` besides their own ports. Where they listen.
-async fn liars(brokers: &[SocketAddr], lies: Vec<Change>) -> Vec<SocketAddr> {
-    let mut listeners = Vec::new();
-    for _ in brokers {
-        listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
-    }
-    let addresses: Vec<SocketAddr> = listeners.iter().map(|l| l.local_addr().unwrap()).collect();
-    let own = brokers.iter().zip(&addresses).map(|(broker, liar)| (port(*broker), port(*liar)));
-    let changes: Vec<Change> = lies.into_iter().chain(own).collect();
-    for (listener, broker) in listeners.into_iter().zip(brokers) {
-        liar(listener, *broker, changes.clone());
-    }
-    addresses
-}
 
 async fn looked_through(address: SocketAddr, brokers: &[SocketAddr]) -> Vec<(String, Option<String>)> {
     let advertised =
