@@ -89,8 +89,8 @@ fn owner(path: &Path) -> Option<u32> {
     std::fs::metadata(path).ok().map(|meta| meta.uid())
 }
 
-/// It lies below the system's root, whichever way it is written (`/proc/self/root/…`, a link). What is not there yet lies where what is
-/// there of its way leads.
+/// It lies below the system's root, whichever way it is written (a link, `root` of a process in proc(5)). What is not there yet lies where
+/// what is there of its way leads.
 fn is_systems(path: &Path) -> bool {
     let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
     let leads = there.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?)));
@@ -396,7 +396,7 @@ mod tests {
         assert_eq!(drop_in(&[evil.root().into()], &[evil.root().into()]), None);
         assert_eq!(left_out(&paths, &[]), [evil.root().canonicalize().unwrap()]);
         let other = |root: &str| outside(&plan(&format!("root = \"{root}\"\n[mysql]\n")));
-        assert_eq!(other("/proc/self/root/var/lib/cdc-supervisor/x"), Vec::<PathBuf>::new());
+        assert_eq!(other(&format!("/proc/self/root{SYSTEM_ROOT}/x")), Vec::<PathBuf>::new());
     }
 
     #[test]
