@@ -44,6 +44,7 @@ pub use plan::{
     Artifacts, Broker, Care, Command, CommandProbe, CommandProbeKind, Distribution, Durability, Host, Kafka, KafkaUi,
     Logs, Mysql, MysqlRelease, NodeView, Plan, SourceKind, UiRelease, Zookeeper,
 };
+pub use read::plain_path;
 pub use root::{SYSTEM_FILE, SYSTEM_ROOT, default_root};
 pub use settings::{DOES_NOTHING, MEND, UnknownSetting};
 pub use topic::{OWN_TOPICS, Topic};

@@ -450,7 +450,7 @@ pub(super) fn port(value: &DeValue<'_>) -> Result<Port, Bad> {
 
 /// An absolute path without `..`, with one spelling, of characters that every product here can take: a comma separates
 /// directories in Kafka's `log.dirs`, a colon separates entries of a class path and of `LD_LIBRARY_PATH`.
-pub(super) fn plain_path(text: &str) -> Result<PathBuf, String> {
+pub fn plain_path(text: &str) -> Result<PathBuf, String> {
     no_control(text)?;
     if !text.starts_with('/') {
         return Err(format!("{text:?} is not an absolute path"));

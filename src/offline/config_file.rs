@@ -1,4 +1,6 @@
 //! Finds and reads `supervisor.toml`, and the root that goes with it.
+//!
+//! A little past 500 lines: half of it are the words of its errors and its tests, and which file and which root go together is one matter.
 
 use super::served;
 use crate::{
@@ -186,13 +188,22 @@ impl Surroundings {
         })
     }
 
-    /// The file that holds: `--config`, else the one here, else the system's; none when there is none.
+    /// The system's directory is the current one. By what it is, not by its name: the kernel names it without links, and an editor that
+    /// saves the file in this moment has another one in its place.
+    fn is_systems_place(&self) -> bool {
+        let of = |dir: &Path| fs::metadata(dir).ok().map(|meta| (meta.dev(), meta.ino()));
+        let same = self.system_file.parent().and_then(of).is_some_and(|system| of(&self.here) == Some(system));
+        same && self.system_file.file_name().is_some_and(|name| name == LOCAL_FILE)
+    }
+
+    /// The file that holds: `--config`, else the one here, else the system's; none when there is none. The system's is found under its own
+    /// name everywhere: that name decides which root it means where it names none, and whether it is the unit's.
     fn find(&self, named: Option<&Path>) -> Result<Option<Found>, ConfigFileError> {
         if let Some(named) = named {
             return Ok(Some(Found::open(self.here.join(named))));
         }
         let local = Found::open(self.here.join(LOCAL_FILE));
-        if local.is_missing() {
+        if local.is_missing() || self.is_systems_place() {
             let system = Found::open(self.system_file.clone());
             return Ok((!system.is_missing()).then_some(system));
         }
@@ -211,6 +222,16 @@ impl Surroundings {
         Ok(Some(local))
     }
 
+    /// As messages name it: `supervisor.toml` for the one in the current directory, the path otherwise. The system's always in whole: what
+    /// the unit says is read elsewhere.
+    fn shown(&self, path: &Path) -> String {
+        let local = path.parent() == Some(&self.here) && path != self.system_file;
+        match path.file_name() {
+            Some(name) if local => name.to_string_lossy().into_owned(),
+            Some(_) | None => path.display().to_string(),
+        }
+    }
+
     fn default_root(&self, file: Option<&Path>) -> Result<PathBuf, ConfigFileError> {
         config::default_root(self.is_root, file, self.data_home.as_deref(), self.home.as_deref())
             .map_err(ConfigFileError::NoRoot)
@@ -219,7 +240,7 @@ impl Surroundings {
     fn load(&self, named: Option<&Path>, root: Option<&Path>) -> Result<Loaded, ConfigFileError> {
         let found = self.find(named)?;
         let path = found.as_ref().map(|found| found.path.clone());
-        let name = path.as_deref().map_or_else(|| "the built-in defaults".to_owned(), shown);
+        let name = path.as_deref().map_or_else(|| "the built-in defaults".to_owned(), |path| self.shown(path));
         let text = match found {
             Some(found) => read(found, &name)?,
             None => String::new(),
@@ -244,7 +265,10 @@ impl Surroundings {
         let found = self.find(named)?;
         let path = found.as_ref().map(|found| found.path.clone());
         let written = match found {
-            Some(found) => root_in(&read(found, path.as_deref().map(shown).unwrap_or_default().as_str())?),
+            Some(found) => {
+                let name = self.shown(&found.path);
+                root_in(&read(found, &name)?)
+            }
             None => None,
         };
         let root = match written {
@@ -288,15 +312,6 @@ pub fn default_root(config: Option<&Path>) -> PathBuf {
     Surroundings::detect()
         .and_then(|s| s.root(config, None).or_else(|_| s.default_root(config)))
         .unwrap_or_else(|_| PathBuf::from(config::SYSTEM_ROOT))
-}
-
-/// As messages name it: `supervisor.toml` for the one in the current directory, the path otherwise.
-fn shown(path: &Path) -> String {
-    let local = env::current_dir().is_ok_and(|here| path.parent() == Some(&here));
-    match path.file_name() {
-        Some(name) if local => name.to_string_lossy().into_owned(),
-        Some(_) | None => path.display().to_string(),
-    }
 }
 
 fn read(Found { path, file }: Found, name: &str) -> Result<String, ConfigFileError> {
@@ -460,6 +475,38 @@ mod tests {
         assert_eq!(p.s.noted_by_unit(Some(Path::new("other.toml")), None), None);
         drop(held);
         assert_eq!(p.s.root(None, None).unwrap(), Path::new("/new"));
+    }
+
+    #[test]
+    fn the_systems_file_is_the_systems_where_its_directory_is_a_link_and_is_named_in_whole() {
+        use crate::{base::NodeName, sys::fs::Lock};
+        let mut p = place();
+        let (etc, conf) = (p.s.here.join("etc"), p.s.here.join("conf"));
+        fs::create_dir(&conf).unwrap();
+        std::os::unix::fs::symlink(&conf, &etc).unwrap();
+        p.s.system_file = etc.join("supervisor.toml");
+        let served = Layout::new(p.s.here.join("old"));
+        fs::create_dir_all(served.node_run(&NodeName::mysql())).unwrap();
+        fs::create_dir_all(&p.s.unit_state).unwrap();
+        served::note(&p.s.unit_state, served.root()).unwrap();
+        let _held = Lock::try_take(&served.node_lock(&NodeName::mysql())).unwrap();
+        // as the kernel names the current directory
+        p.s.here = conf.canonicalize().unwrap();
+        assert_eq!(p.s.load(None, None).unwrap().path, None, "there is none in it");
+        fs::write(conf.join("supervisor.toml"), "[mysql]\n").unwrap();
+        assert_eq!(p.s.load(None, None).unwrap().path, Some(p.s.system_file.clone()));
+        assert_eq!(p.s.root(None, None).unwrap(), served.root());
+        assert_eq!(p.s.noted_by_unit(None, None), Some(p.s.unit_state.clone()));
+        fs::write(conf.join("supervisor.toml"), "nonsense = 1\n").unwrap();
+        let named = |s: &Surroundings| s.load(None, None).unwrap_err().to_string();
+        let whole = etc.join("supervisor.toml").display().to_string();
+        assert!(named(&p.s).contains(&whole), "{}", named(&p.s));
+        // without a link
+        p.s.system_file = p.s.here.join("supervisor.toml");
+        assert!(named(&p.s).contains(&p.s.system_file.display().to_string()), "{}", named(&p.s));
+        // another one's
+        p.s.system_file = "/none/supervisor.toml".into();
+        assert!(!named(&p.s).contains(&p.s.here.display().to_string()), "{}", named(&p.s));
     }
 
     #[test]

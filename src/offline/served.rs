@@ -4,7 +4,7 @@
 use super::status;
 use crate::{
     base::Layout,
-    config::SYSTEM_ROOT,
+    config::{SYSTEM_ROOT, plain_path},
     sys::{
         error::SysError,
         fs::{self, Durability},
@@ -31,8 +31,9 @@ pub fn note(place: &Path, root: &Path) -> Result<(), SysError> {
 pub fn elsewhere(place: &Path, wanted: &Path) -> Option<Layout> {
     // Who may not read it has no business there.
     let text = fs::read_plain_optional(&place.join(FILE)).ok()??;
-    let root = PathBuf::from(text.strip_suffix('\n')?);
-    if !root.is_absolute() || root == wanted {
+    // Root reads it too, and it belongs to the unit's user: nothing else than what a configuration could have named.
+    let root = plain_path(text.strip_suffix('\n')?).ok()?;
+    if root == wanted {
         return None;
     }
     let layout = Layout::new(root);
@@ -72,5 +73,19 @@ mod tests {
             assert_eq!(asked("/new"), None, "torn at {cut}");
         }
         drop(held);
+    }
+
+    #[test]
+    fn a_root_that_no_configuration_could_name_is_not_served() {
+        let dir = tempfile::tempdir().unwrap();
+        std::fs::create_dir(dir.path().join("x")).unwrap();
+        for name in ["x\nUser=root\n#", "x\r", "x/../x", "a:b", "\u{85}"] {
+            let layout = Layout::new(dir.path().join(name));
+            std::fs::create_dir_all(layout.node_run(&NodeName::mysql())).unwrap();
+            note(dir.path(), layout.root()).unwrap();
+            let _held = Lock::try_take(&layout.node_lock(&NodeName::mysql())).unwrap();
+            assert!(!status::nodes_that_live(&layout).is_empty());
+            assert_eq!(elsewhere(dir.path(), Path::new("/new")).map(|l| l.root().to_owned()), None, "{name:?}");
+        }
     }
 }

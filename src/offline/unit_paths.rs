@@ -57,6 +57,11 @@ const HIDDEN: [&str; 3] = ["/home", "/root", "/run/user"];
 
 /// What the nodes and the daemon of a plan write to elsewhere than below the system's root. Looks where links lead.
 pub fn outside(plan: &Plan) -> Vec<PathBuf> {
+    outermost(places(plan))
+}
+
+/// [`outside`] with what lies below another of them.
+fn places(plan: &Plan) -> Vec<PathBuf> {
     let layout = plan.layout();
     let mut paths = vec![plan.root.clone()];
     // A restore renames beside it, and the ballast of another file system lies beside it.
@@ -66,18 +71,30 @@ pub fn outside(plan: &Plan) -> Vec<PathBuf> {
     };
     for (_, dir) in plan.data_directories() {
         paths.extend(leads_to(&dir));
-        paths.push(above(&dir));
+        paths.extend([above(&dir), dir]);
     }
     let store = plan.artifacts.store(&layout);
-    let owner = |path: &Path| std::fs::metadata(path).ok().map(|meta| meta.uid());
     // A store that is somebody else's is only read.
     if owner(&store).is_none_or(|uid| owner(&plan.root).is_none_or(|root| root == uid)) {
         paths.extend(leads_to(&store));
         paths.push(store);
     }
     paths.extend(leads_to(&layout.snapshots()));
-    paths.retain(|path| !path.starts_with(SYSTEM_ROOT));
-    outermost(paths)
+    paths.retain(|path| !is_systems(path));
+    paths
+}
+
+/// Whose it is, where a link leads; none: there is no such thing.
+fn owner(path: &Path) -> Option<u32> {
+    std::fs::metadata(path).ok().map(|meta| meta.uid())
+}
+
+/// It lies below the system's root, whichever way it is written (a link, `root` of a process in proc(5)). What is not there yet lies where
+/// what is there of its way leads.
+fn is_systems(path: &Path) -> bool {
+    let there = path.ancestors().find_map(|above| Some((above, above.canonicalize().ok()?)));
+    let leads = there.and_then(|(above, real)| Some(real.join(path.strip_prefix(above).ok()?)));
+    path.starts_with(SYSTEM_ROOT) || leads.is_some_and(|real| real.starts_with(SYSTEM_ROOT))
 }
 
 /// Sorted, without those that lie below another.
@@ -92,13 +109,18 @@ fn outermost(mut paths: Vec<PathBuf>) -> Vec<PathBuf> {
 /// What the units must be able to write, and what must be mounted before they start: by the configuration, and by what runs. That may be
 /// of an earlier configuration, and no next daemon and no stop could reach it where the units could not write it any more.
 /// `noted`: where the unit notes which root it serves.
+///
+/// The note and the plans below the root are files of the unit's user, and root writes what comes of them into its units: of those is
+/// opened only what belongs to that user.
 pub fn needed(plan: &Plan, noted: &Path) -> (Vec<PathBuf>, Vec<PathBuf>) {
     let (mut paths, mut mounted) = (outside(plan), mounts(plan));
     if let Some(layout) = what_runs(plan, noted) {
+        let whose = owner(noted).or_else(|| owner(layout.root()));
+        let theirs = |path: &PathBuf| whose.is_some() && owner(path) == whose;
         // Of a plan that is lost there is the root, where the daemon and the shims are.
-        paths.extend(Some(layout.root().to_owned()).filter(|root| !root.starts_with(SYSTEM_ROOT)));
+        paths.extend(Some(layout.root().to_owned()).filter(|root| !is_systems(root) && theirs(root)));
         for applied in plan::applied(&layout).ok().flatten().into_iter().chain(plan::unfinished(&layout)) {
-            paths.extend(outside(&applied));
+            paths.extend(places(&applied).into_iter().filter(theirs));
             mounted.extend(mounts(&applied));
         }
     }
@@ -147,12 +169,26 @@ fn leads_to(path: &Path) -> Option<PathBuf> {
     if is_link { path.canonicalize().ok() } else { None }
 }
 
-/// The drop-in's text for what is written and what must be mounted; none: no unit needs one.
+/// A unit file can name it: a line end in a path would begin a line of its own there, and where a link leads its owner says.
+fn can_be_named(path: &Path) -> bool {
+    !path.as_os_str().as_encoded_bytes().iter().any(u8::is_ascii_control)
+}
+
+/// What of these no drop-in names.
+pub fn left_out(paths: &[PathBuf], mounts: &[PathBuf]) -> Vec<PathBuf> {
+    let mut out: Vec<PathBuf> = paths.iter().chain(mounts).filter(|path| !can_be_named(path)).cloned().collect();
+    out.sort();
+    out.dedup();
+    out
+}
+
+/// The drop-in's text for what is written and what must be mounted, without what is [`left_out`]; none: no unit needs one.
 pub fn drop_in(paths: &[PathBuf], mounts: &[PathBuf]) -> Option<String> {
+    let [paths, mounts] = [paths, mounts].map(|all| all.iter().filter(|path| can_be_named(path)).collect::<Vec<_>>());
     if paths.is_empty() && mounts.is_empty() {
         return None;
     }
-    let hidden = |path: &&PathBuf| HIDDEN.iter().any(|home| path.starts_with(home));
+    let hidden = |path: &Path| HIDDEN.iter().any(|home| path.starts_with(home));
     let line = |key: &str, path: &Path| format!("{key}={}\n", quoted(path));
     let mut text = format!("{HEAD}[Unit]\n");
     for path in mounts {
@@ -163,12 +199,12 @@ pub fn drop_in(paths: &[PathBuf], mounts: &[PathBuf]) -> Option<String> {
         return Some(text);
     }
     text += "[Service]\n";
-    if paths.iter().any(|path| hidden(&path)) {
+    if paths.iter().any(|path| hidden(path)) {
         // Empty directories in the place of the homes, with what is named in them.
         text += "ProtectHome=tmpfs\n";
     }
     for path in paths {
-        text += &line(if hidden(&path) { "BindPaths" } else { "ReadWritePaths" }, path);
+        text += &line(if hidden(path) { "BindPaths" } else { "ReadWritePaths" }, path);
     }
     Some(text)
 }
@@ -313,9 +349,10 @@ mod tests {
     fn what_runs_by_an_earlier_configuration_stays_open_as_long_as_it_runs() {
         let dir = tempfile::tempdir().unwrap();
         let (root, place) = (dir.path().join("cdc"), dir.path().join("noted"));
-        let before = format!("root = \"{}\"\n[mysql]\ndata_dir = \"/srv/sql/data\"\n", root.display());
+        let sql = dir.path().join("sql");
+        let before = format!("root = \"{}\"\n[mysql]\ndata_dir = \"{}/data\"\n", root.display(), sql.display());
         let layout = Layout::new(root.clone());
-        for made in [&place, &layout.node_run(&NodeName::mysql()), &root.join("state")] {
+        for made in [&place, &layout.node_run(&NodeName::mysql()), &root.join("state"), &sql.join("data")] {
             std::fs::create_dir_all(made).unwrap();
         }
         std::fs::write(layout.plan(), plan::enclosed(&before)).unwrap();
@@ -323,7 +360,7 @@ mod tests {
         let asked = |text: &str| needed(&plan(text), &place);
         let moved = "[mysql]\ndata_dir = \"/disk/sql/data\"\n";
         let only_data = format!("root = \"{}\"\n{moved}", root.display());
-        let (root, sql, new) = (root, PathBuf::from("/srv/sql"), PathBuf::from("/disk/sql"));
+        let new = PathBuf::from("/disk/sql");
         let held = Lock::try_take(&layout.node_lock(&NodeName::mysql())).unwrap();
         let sorted = |paths: &[&PathBuf]| outermost(paths.iter().map(|path| (*path).clone()).collect());
         assert_eq!(asked("").0, sorted(&[&root, &sql]));
@@ -334,6 +371,50 @@ mod tests {
         assert_eq!(asked("").0, [root], "what ran is lost, and its root is known");
         drop(held);
         assert_eq!(asked(moved).0, [new], "nothing runs: the file alone counts");
+    }
+
+    #[test]
+    fn no_path_adds_a_line_to_a_unit_and_what_is_below_the_systems_root_is_known_by_any_spelling() {
+        let dir = tempfile::tempdir().unwrap();
+        let noted = dir.path().join("noted");
+        let evil = Layout::new(dir.path().join("x\nExecStartPre=+/bin/sh\n#"));
+        for made in [&noted, &evil.node_run(&NodeName::mysql())] {
+            std::fs::create_dir_all(made).unwrap();
+        }
+        served::note(&noted, evil.root()).unwrap();
+        let _held = Lock::try_take(&evil.node_lock(&NodeName::mysql())).unwrap();
+        assert_eq!(needed(&plan(""), &noted), (Vec::new(), Vec::new()));
+        // where a link of the unit's user leads to
+        let root = dir.path().join("root");
+        std::fs::create_dir(&root).unwrap();
+        std::os::unix::fs::symlink(evil.root(), root.join("snapshots")).unwrap();
+        let text = format!("root = \"{}\"\n[mysql]\n", root.display());
+        let (paths, _) = needed(&plan(&text), &noted);
+        let named = drop_in(&paths, &paths).unwrap();
+        assert!(named.contains(&format!("ReadWritePaths=-{}\n", root.display())), "{named}");
+        assert!(named.lines().all(|line| !line.contains("Exec") && !line.contains("/x")), "{named}");
+        assert_eq!(drop_in(&[evil.root().into()], &[evil.root().into()]), None);
+        assert_eq!(left_out(&paths, &[]), [evil.root().canonicalize().unwrap()]);
+        let other = |root: &str| outside(&plan(&format!("root = \"{root}\"\n[mysql]\n")));
+        assert_eq!(other(&format!("/proc/self/root{SYSTEM_ROOT}/x")), Vec::<PathBuf>::new());
+    }
+
+    #[test]
+    fn the_plan_applied_last_which_is_the_units_users_opens_only_what_belongs_to_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let (root, noted, data) = (dir.path().join("cdc"), dir.path().join("noted"), dir.path().join("sql/data"));
+        let layout = Layout::new(root.clone());
+        for made in [&noted, &layout.node_run(&NodeName::mysql()), &root.join("state"), &data] {
+            std::fs::create_dir_all(made).unwrap();
+        }
+        served::note(&noted, &root).unwrap();
+        let _held = Lock::try_take(&layout.node_lock(&NodeName::mysql())).unwrap();
+        let applied = format!(
+            "[mysql]\ndata_dir = \"{}\"\n[zookeeper]\ndata_dir = \"/none/of/it\"\n[artifacts]\nstore = \"/none/store\"\n",
+            data.display()
+        );
+        std::fs::write(layout.plan(), plan::enclosed(&applied)).unwrap();
+        assert_eq!(needed(&plan(""), &noted).0, [root, dir.path().join("sql")]);
     }
 
     #[test]

@@ -313,6 +313,19 @@ fn a_configuration_that_lies_in_the_top_directory_is_nobodys() {
 }
 
 #[test]
+fn a_configuration_directory_that_is_a_link_is_the_systems_and_its_file_is_named_in_whole() {
+    let guest = or_skip!(
+        crate::guest(),
+        "a_configuration_directory_that_is_a_link_is_the_systems_and_its_file_is_named_in_whole"
+    );
+    assert_eq!(guest.saw("linked.rc"), "0", "{}\n{}", guest.saw("linked.text"), guest.journal());
+    assert_eq!(node(&guest.json("linked"), "calm")["state"], "ready", "{}", guest.journal());
+    assert_eq!(guest.saw("linked.served").trim(), "/var/lib/cdc-supervisor");
+    let told = guest.saw("linked-broken.status");
+    assert!(told.contains("/etc/cdc-supervisor/supervisor.toml"), "{told}");
+}
+
+#[test]
 fn what_systemctl_kill_ends_comes_back_with_incidents_or_stays_down_as_after_a_stop() {
     let guest =
         or_skip!(crate::guest(), "what_systemctl_kill_ends_comes_back_with_incidents_or_stays_down_as_after_a_stop");

@@ -73,6 +73,22 @@ saw stray.left "$(of_user)"
 rm /supervisor.toml
 overrule
 
+step "a configuration directory that is a link"
+mv $etc /srv/conf
+ln -s /srv/conf $etc
+sed -i '/^root = /d' $config
+ran linked systemctl start "$unit"
+(cd /srv/conf && status linked)
+saw linked.served "$(cat $root/served-root)" "$(find $root -maxdepth 1 -name .local)"
+systemctl stop "$unit"
+echo 'nonsense = "here"' >>$config
+ran linked-broken systemctl start "$unit"
+shown_as linked-broken
+rm $etc
+mv /srv/conf $etc
+cp /var/tmp/good.toml $config
+systemctl reset-failed "$unit"
+
 step "systemctl kill"
 systemctl start "$unit"
 status kill-before

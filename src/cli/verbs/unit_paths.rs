@@ -1,6 +1,7 @@
 //! `unit-paths`: the drop-ins that let the units write where this configuration has its data.
 
 use crate::{
+    base::printable::printable,
     cli::{context::Context, error::CliError, exit::Exit},
     offline::{
         served,
@@ -14,11 +15,17 @@ pub(super) async fn run(context: &Context, write: bool) -> Result<Exit, CliError
         let (paths, mounts) = unit_paths::needed(&plan, &served::place());
         let text = unit_paths::drop_in(&paths, &mounts);
         let written = if write { Some(unit_paths::write(text.as_deref())) } else { None };
-        (text, written)
+        (text, written, unit_paths::left_out(&paths, &mounts))
     });
-    let (text, written) = work
+    let (text, written, left_out) = work
         .await
         .map_err(|e| CliError::new(Exit::Unexpected, "the paths could not be worked out").causes([e.to_string()]))?;
+    for path in left_out {
+        let path = printable(&path.to_string_lossy(), 200);
+        context
+            .printer
+            .warn(&format!("{path} is left out: its name has control characters, which no unit file can hold"));
+    }
     match written {
         None => match text {
             Some(text) => context.printer.data(text.trim_end())?,
