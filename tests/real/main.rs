@@ -23,6 +23,7 @@ mod disk;
 mod drill;
 mod dynamic;
 mod fence;
+mod forgotten;
 mod halted;
 mod identity;
 mod kafka_ui;

@@ -146,13 +146,7 @@ pub fn judge_broker(facts: &BrokerFacts<'_>) -> Judgement {
         (Found::Data { cluster, .. }, Some(id)) if cluster != id => facts.other_cluster(own, cluster, id),
         (Found::Data { .. } | Found::Empty, Some(id)) if facts.forgotten(id).is_some() => facts.forgotten_topics(id),
         (Found::Data { topics, .. }, Some(id)) if facts.zookeeper.topics.is_some_and(|known| *topics > known) => {
-            Judgement::noted(format!(
-                "{} holds partitions of {topics} topics, and ZooKeeper's data ({}) knows {} of cluster {id}: what it does not know is \
-             not served and stays on disk; was ZooKeeper's data brought back from an earlier copy?",
-                facts.place(own),
-                facts.zookeeper_data.display(),
-                facts.zookeeper.topics.unwrap_or_default()
-            ))
+            facts.unknown_topics(own, *topics, id)
         }
         (Found::Data { .. }, Some(id)) => match facts.recorded {
             Some(recorded) if recorded != id => Judgement::noted(format!(
@@ -371,6 +365,30 @@ impl BrokerFacts<'_> {
             ),
             format!(
                 "`cdc-supervisor down`, restore ZooKeeper's data from the snapshot that belongs to these brokers, and start; or, {}",
+                self.give_up()
+            ),
+        )
+    }
+
+    /// ZooKeeper knows some of the topics. Started beside an earlier copy of its data, brokers lose records without a word: it gives out
+    /// producer ids again (`/latest_producer_id_block`, ZkProducerIdManager, 3.5.2) whose sequence numbers their logs have already, so
+    /// what an idempotent producer writes is acknowledged as a duplicate and not kept. Seen with 3.5.2: acknowledged records of a
+    /// new producer were not there, older ones were.
+    fn unknown_topics(&self, own: &BrokerData, topics: usize, id: &str) -> Judgement {
+        refuse(
+            Cause::WrongIdentity,
+            format!(
+                "{} holds partitions of {topics} topics, and ZooKeeper's data ({}) knows {} of cluster {id}: ZooKeeper's data was \
+                 probably brought back from an earlier copy, beside which brokers acknowledge records that they do not keep",
+                self.place(own),
+                self.zookeeper_data.display(),
+                self.zookeeper.topics.unwrap_or_default()
+            ),
+            format!(
+                "`cdc-supervisor down`, restore ZooKeeper's data from the snapshot that belongs to these brokers, and start; or, when \
+                 those topics were deleted while {} was away, {}; or, {}",
+                name(own.broker),
+                self.refetch(own),
                 self.give_up()
             ),
         )

@@ -210,8 +210,12 @@ fn a_zookeeper_that_has_forgotten_the_topics_of_full_brokers_is_refused() {
         assert!(refused.remedy.contains("restore ZooKeeper's data") && refused.remedy.contains("start anew"));
     }
     // it knows some, and not all
-    let noted = judge(2, &all, &view(Some("X"), 3, &[]), Some("X"));
-    assert_eq!(word(&noted), "note", "{noted:?}");
+    let refused = failure(judge(2, &all, &view(Some("X"), 3, &[]), Some("X")));
+    assert!(refused.what.contains("4 topics, and ZooKeeper's data (/zk) knows 3 of cluster X"), "{}", refused.what);
+    assert!(
+        refused.remedy.contains("restore ZooKeeper's data")
+            && refused.remedy.contains("deleted while broker-2 was away")
+    );
     assert_eq!(judge(2, &all, &view(Some("X"), 4, &[]), Some("X")), Judgement::start());
     // a cluster in which no topic was ever made
     assert_eq!(judge(1, &[full(1, 0)], &view(Some("X"), 0, &[]), Some("X")), Judgement::start());
