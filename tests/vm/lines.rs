@@ -321,8 +321,10 @@ fn a_configuration_directory_that_is_a_link_is_the_systems_and_its_file_is_named
     assert_eq!(guest.saw("linked.rc"), "0", "{}\n{}", guest.saw("linked.text"), guest.journal());
     assert_eq!(node(&guest.json("linked"), "calm")["state"], "ready", "{}", guest.journal());
     assert_eq!(guest.saw("linked.served").trim(), "/var/lib/cdc-supervisor");
+    // not of the line of its `ExecStartPre=`, which has the path whatever the daemon says
     let told = guest.saw("linked-broken.status");
-    assert!(told.contains("/etc/cdc-supervisor/supervisor.toml"), "{told}");
+    let mut status = told.lines().map(str::trim_start).filter(|line| line.starts_with("Status:"));
+    assert!(status.any(|line| line.contains("/etc/cdc-supervisor/supervisor.toml")), "{told}");
 }
 
 #[test]
