@@ -20,7 +20,7 @@ use std::{
     collections::BTreeSet,
     fs::{self, File},
     io::Read,
-    os::unix::fs::symlink,
+    os::unix::fs::{MetadataExt, symlink},
     path::{Component, Path, PathBuf},
 };
 
@@ -32,8 +32,10 @@ pub fn verify(
     progress: &dyn Progress,
     cancel: &Cancel,
 ) -> Result<Contents, BundleError> {
-    // Where there is no store yet, a look at a file does not make one.
-    let (_store, work) = if settings.store.is_dir() {
+    // Where there is no store yet, a look at a file does not make one. Into that of another user it puts nothing: its owner could
+    // not open a lock that is made here, nor remove what a killed run leaves.
+    let ours = fs::metadata(&settings.store).is_ok_and(|meta| meta.is_dir() && meta.uid() == settings.host.uid);
+    let (_store, work) = if ours {
         let store = Store::take(&settings.store, progress, cancel)?;
         let work = store.work("bundle")?;
         (Some(store), work)

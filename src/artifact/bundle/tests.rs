@@ -10,7 +10,7 @@ use crate::{
         survey,
     },
     base::Timestamp,
-    sys::command::Cancel,
+    sys::{command::Cancel, host},
 };
 use flate2::{Compression, write::GzEncoder};
 use std::{
@@ -119,6 +119,31 @@ fn what_was_bundled_is_installed_elsewhere_with_bits_links_and_records() {
     // once more: the same, and fine
     put(&bundle, &there).unwrap();
     assert_eq!(LockFile::read(&there.store).unwrap().kafka.unwrap().tree.source, "a test, in b.bundle");
+}
+
+#[test]
+fn a_look_beside_the_store_of_another_user_leaves_nothing_of_ours_in_it() {
+    use std::os::unix::fs::{MetadataExt, chown};
+    if !host::is_root_or_skipped("a_look_beside_the_store_of_another_user_leaves_nothing_of_ours_in_it") {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let (bundle, done) = made(dir.path());
+    let there = settings(&dir.path().join("there"));
+    let tmp = there.store.join("tmp");
+    fs::create_dir_all(tmp.join("theirs")).unwrap();
+    for path in [&tmp.join("theirs"), &tmp, &there.store] {
+        chown(path, Some(65534), Some(65534)).unwrap();
+    }
+    let before = fs::metadata(&tmp).unwrap();
+    verify(&bundle, Some(&done.sha256), &there, &Silent, &Cancel::default()).unwrap();
+    let wrong = "0".repeat(64);
+    verify(&bundle, Some(&wrong), &there, &Silent, &Cancel::default()).unwrap_err();
+    let left: Vec<_> = fs::read_dir(&there.store).unwrap().map(|e| e.unwrap().file_name()).collect();
+    assert_eq!(left, ["tmp"], "no lock of root's, which its owner could not open");
+    let after = fs::metadata(&tmp).unwrap();
+    assert_eq!((after.ino(), after.uid(), after.mode()), (before.ino(), 65534, before.mode()));
+    assert!(tmp.join("theirs").is_dir(), "what its owner's run works on is left alone");
 }
 
 #[test]
