@@ -73,7 +73,6 @@ fn zookeeper_is_away_and_no_write_fails(stack: &Stack, admin: &Arc<Admin>, body:
     // What is written to a cluster that has its ZooKeeper back.
     stack.await_whole(admin);
     let written = writing.end(10, &output);
-    println!("{output}\n{} records while ZooKeeper was restarted", written.len());
     stack.assert_all_there(admin, &written);
     let changed: Vec<bool> = stack.pids().iter().zip(&pids).map(|(now, before)| now != before).collect();
     assert_eq!(changed, [true, false, false, false, false], "ZooKeeper alone");
