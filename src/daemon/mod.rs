@@ -294,7 +294,7 @@ async fn serve(
         }
         None => tracing::info!(version, root = %layout.root().display(), "ready for orders"),
     }
-    let pulse_every = systemd.watchdog_interval();
+    let (pulse_every, watched) = (systemd.watchdog_interval(), systemd.has_watchdog());
     let served = Arc::clone(&door);
     let mut told = false;
     let pulse = move |snapshot: &engine::Snapshot| {
@@ -308,7 +308,7 @@ async fn serve(
             None
         };
         if let Some(lost) = lost.filter(|_| !std::mem::replace(&mut told, true)) {
-            let text = words_of_a_loss(lost, pulse_every.is_some());
+            let text = words_of_a_loss(lost, watched);
             tracing::error!("{text}");
             journal.note(EventLine::new(EventKind::Trouble, text));
         }
@@ -317,7 +317,7 @@ async fn serve(
         systemd.pulse(snapshot, &systemd::Around { applied: &|| handler.applied(), complaint, lost });
     };
     // On the runtime's own threads, where the tasks of nodes run: a turn then needs no other thread to wake up.
-    let turning = tokio::spawn(engine.run(pulse, pulse_every));
+    let turning = tokio::spawn(engine.run(pulse, pulse_every, panics::stirred()));
     if let Err(e) = turning.await {
         return Err(StartError::other("go on: the dispatcher ended early, and nodes run on without a daemon", e));
     }

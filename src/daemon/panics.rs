@@ -5,8 +5,12 @@ use std::{
     panic,
     sync::atomic::{AtomicBool, Ordering},
 };
+use tokio::sync::Notify;
 
 static HEARD: AtomicBool = AtomicBool::new(false);
+
+/// Nodes that run well make no turn of the dispatcher's loop, for hours where there is no watchdog: the panic itself makes one.
+static STIRRED: Notify = Notify::const_new();
 
 /// Listens from now on. The words of the panic go to standard error as before, which is the journal or the daemon's log.
 pub(super) fn listen() {
@@ -14,12 +18,18 @@ pub(super) fn listen() {
     panic::set_hook(Box::new(move |info| {
         HEARD.store(true, Ordering::Relaxed);
         before(info);
+        STIRRED.notify_one();
     }));
 }
 
 /// Whether there was one.
 pub(super) fn heard() -> bool {
     HEARD.load(Ordering::Relaxed)
+}
+
+/// Who waits for this learns of each at once.
+pub(super) fn stirred() -> &'static Notify {
+    &STIRRED
 }
 
 #[cfg(test)]

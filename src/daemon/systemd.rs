@@ -105,6 +105,11 @@ impl Systemd {
         Some(self.watchdog.map_or(Duration::from_secs(5), |w| w / 2))
     }
 
+    /// Whether a daemon that is not heard of any more is replaced. A unit may well have `Type=notify` without `WatchdogSec=`.
+    pub(super) fn has_watchdog(&self) -> bool {
+        self.manager.is_some() && self.watchdog.is_some()
+    }
+
     /// Called on every turn of the engine's loop.
     pub(super) fn pulse(&mut self, snapshot: &Snapshot, around: &Around<'_>) {
         let Some(manager) = self.manager.take() else { return };

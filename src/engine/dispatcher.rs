@@ -39,7 +39,7 @@ use std::{
 };
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
-    sync::{mpsc, oneshot, watch},
+    sync::{Notify, mpsc, oneshot, watch},
 };
 
 /// What an engine is made of.
@@ -162,8 +162,13 @@ impl Engine {
     }
 
     /// Runs until everything was ordered down and is gone. `pulse` is called on every turn and at least once a second
-    /// when a watchdog wants it: it proves that this loop turns.
-    pub async fn run(mut self, mut pulse: impl FnMut(&Snapshot) + Send, pulse_every: Option<Duration>) {
+    /// when a watchdog wants it: it proves that this loop turns. `stirred`: there is something for `pulse` that no node tells of.
+    pub async fn run(
+        mut self,
+        mut pulse: impl FnMut(&Snapshot) + Send,
+        pulse_every: Option<Duration>,
+        stirred: &'static Notify,
+    ) {
         let far = Duration::from_secs(3600);
         // a daemon that adopted everything has started none
         self.reserve.fill(1);
@@ -202,6 +207,7 @@ impl Engine {
                     self.act(actions);
                 }
                 () = tokio::time::sleep(pulse_every.unwrap_or(far)) => {}
+                () = stirred.notified() => {}
             }
             self.groups.look(self.cgroup.as_ref());
             self.judge_overdue();

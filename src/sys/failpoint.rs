@@ -3,7 +3,8 @@
 //!
 //! What is armed stands in the file `failpoints` beside the program, because shims have no environment. One rule a line,
 //! `POINT ACTION` or `POINT@PATH-ENDING ACTION`: `kill` (SIGKILL to this process, once: the file becomes `failpoints.hit`),
-//! `error-once=ERRNO`, `error=ERRNO` (as long as the line is there), `delay=MS` (and `failpoints.at` has the name); and `clock offset=MS` for the wall clock.
+//! `panic` (of the task that comes there, once), `error-once=ERRNO`, `error=ERRNO` (as long as the line is there), `delay=MS` (and `failpoints.at` has
+//! the name); and `clock offset=MS` for the wall clock.
 
 /// A place where a test may kill or delay this process. With a path only where the rule names its ending, or none.
 #[cfg(feature = "failpoints")]
@@ -80,6 +81,8 @@ mod armed {
                     let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::Signal::SIGKILL);
                     thread::sleep(Duration::from_secs(60));
                 }
+                // What a bug would do: the task or thread ends, and the process does not.
+                "panic" if disarm() => panic!("the failpoint {name} is armed with a panic"),
                 "error-once" if disarm() => return Err(io::Error::from_raw_os_error(number)),
                 "error" => return Err(io::Error::from_raw_os_error(number)),
                 "delay" => {

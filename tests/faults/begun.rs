@@ -19,7 +19,8 @@ const POINTS: [&str; 9] = [
     "daemon.serving",
 ];
 
-fn both_are_ready(bench: &Bench, point: &str) {
+/// Waits for that, of the daemon that came after `point`.
+pub fn both_are_ready(bench: &Bench, point: &str) {
     until(STATE_LIMIT, &format!("{point}: the next daemon has both ready"), || {
         let states: Vec<_> =
             ["a", "b"].iter().filter_map(|name| bench.node(name)).map(|n| n["state"].clone()).collect();

@@ -56,7 +56,7 @@ impl Bench {
     }
 
     /// Writes the configuration: two nodes, `b` with more habits.
-    fn configure(&self, habits: &[&str]) {
+    pub fn configure(&self, habits: &[&str]) {
         let node = |name: &str, more: &[&str]| {
             let alone = format!("alone={}", self.root.file(name));
             let habits: Vec<&str> = [&[alone.as_str(), "notify=READY=1"], more, &["tick=2"]].concat();

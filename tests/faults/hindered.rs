@@ -119,7 +119,7 @@ fn a_shim_that_gets_no_process_or_no_descriptor_for_its_node_is_tried_again() {
         bench.arm(&format!("{point} error={errno}"));
         process::kill(pid_of(&bench.node("a").unwrap()), 9);
         until(STATE_LIMIT, "it has failed twice", || match bench.node("a") {
-            Some(n) if n["incarnation"].as_u64() >= Some(3) && n["last_exit"]["cause"] == "crashed" => Ok(n),
+            Some(n) if n["incarnation"].as_u64() >= Some(3) && n["last_exit"]["cause"] == "crashed" => Ok(()),
             other => Err(format!("{other:?}")),
         });
         bench.await_event(&format!("os error {errno}"));

@@ -23,6 +23,7 @@ mod handover;
 mod hindered;
 mod mysql;
 mod owed;
+mod panics;
 mod points;
 mod rolls;
 mod room;
