@@ -101,6 +101,20 @@ pub(super) async fn liars(brokers: &[SocketAddr], lies: Vec<Swap>) -> Vec<Socket
     addresses
 }
 
+/// What verify, drills and rolls are pointed at: three brokers on these listeners.
+pub(super) fn targets(internal: &[SocketAddr], external: &[SocketAddr]) -> KafkaTargets {
+    KafkaTargets {
+        internal: internal.to_vec(),
+        external: external.to_vec(),
+        advertised_host: "localhost".into(),
+        brokers: vec![1, 2, 3],
+        brought_home: true,
+        min_isr: 2,
+        rf: 3,
+        zookeeper: None,
+    }
+}
+
 /// Three brokers that are ready, as their last probes found them, at these INTERNAL listeners.
 struct Believed {
     dir: tempfile::TempDir,
@@ -153,16 +167,7 @@ impl Believed {
 
     async fn drill(&self) -> Refused {
         let (engine, layout) = (self.engine(), self.layout());
-        let kafka = KafkaTargets {
-            internal: self.internal.clone(),
-            external: self.internal.clone(),
-            advertised_host: "localhost".into(),
-            brokers: vec![1, 2, 3],
-            brought_home: true,
-            min_isr: 2,
-            rf: 3,
-            zookeeper: None,
-        };
+        let kafka = targets(&self.internal, &self.internal);
         let targets = Targets { kafka: Some(kafka), mysql: None };
         let operations = Operations::new(layout.clone(), engine.journal().clone());
         let agree_within = Duration::from_millis(300);

@@ -61,16 +61,7 @@ async fn a_listener_that_does_not_answer_fails_both_checks_at_once() {
 }
 
 fn targets(internal: &[SocketAddr]) -> KafkaTargets {
-    KafkaTargets {
-        internal: internal.to_vec(),
-        external: [9092, 9093, 9094].map(|port| SocketAddr::from(([127, 0, 0, 1], port))).to_vec(),
-        advertised_host: "localhost".into(),
-        brokers: vec![1, 2, 3],
-        brought_home: true,
-        min_isr: 2,
-        rf: 3,
-        zookeeper: None,
-    }
+    crate::operate::liars::targets(internal, &[9092, 9093, 9094].map(|port| SocketAddr::from(([127, 0, 0, 1], port))))
 }
 
 #[test]
