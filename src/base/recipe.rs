@@ -178,9 +178,9 @@ pub struct ClassDataArchive {
 /// The short run of the program whose loaded classes fill the archive.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Training {
-    /// A ZooKeeper on a free port with a temporary data directory, stopped once it answers.
+    /// A ZooKeeper on a free port with a temporary data directory, stopped once it has been used, twice.
     Zookeeper(TrainingJvm),
-    /// A broker on free ports against a ZooKeeper of its own, stopped once it answers. The second is that ZooKeeper.
+    /// A broker on free ports against a ZooKeeper of its own, stopped once it has been used, twice. The second is that ZooKeeper.
     Broker(TrainingJvm, TrainingJvm),
 }
 

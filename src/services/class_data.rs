@@ -9,6 +9,9 @@ use std::path::{Path, PathBuf};
 /// cores with a load of 12, far below the 12 s session. Named, because without a flag HotSpot picks one by what it thinks of the machine.
 pub(super) const COLLECTOR: &str = "-XX:+UseSerialGC";
 
+/// What the training does. A supervisor whose training is another one makes archives of its own.
+const TRAINING: &str = "two runs, the second on the data of the first";
+
 /// Where the archive of `main_class` lies. A replaced runtime, changed jars, a moved store or another main class give
 /// another name, so that an archive which does not fit is never asked for.
 pub(super) fn file(
@@ -20,7 +23,7 @@ pub(super) fn file(
     main_class: &str,
 ) -> PathBuf {
     let mut hash = Sha256::new();
-    for part in [&java.fingerprint, &jars.content, class_path, main_class, COLLECTOR] {
+    for part in [&java.fingerprint, &jars.content, class_path, main_class, COLLECTOR, TRAINING] {
         hash.update((part.len() as u64).to_le_bytes());
         hash.update(part);
     }

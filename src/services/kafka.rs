@@ -305,6 +305,7 @@ fn training(command: &jvm::CommandLine<'_>) -> Training {
     copies(&mut p, 1);
     size(&mut p, 1);
     recovery(&mut p);
+    p.set("controlled.shutdown.retry.backoff.ms", "50", "alone, it waits so long three times at its end");
     let broker = TrainingJvm { java: command.training(), main_class: MAIN_CLASS.into(), properties: p.render() };
     Training::Broker(broker, zookeeper::training(command))
 }

@@ -17,6 +17,7 @@ mod stack;
 
 mod archives;
 mod bundle;
+mod class_data;
 mod cluster;
 mod daemon_death;
 mod disk;
