@@ -40,7 +40,7 @@ fn preparing(root: &std::path::Path) -> (Preparing, mpsc::UnboundedReceiver<(Nod
         disk: Arc::new(Guard::new(&plan)),
         fence: None,
         limits: None,
-        credentials: Arc::default(),
+        found: Arc::default(),
     };
     (preparing, happenings)
 }
