@@ -58,6 +58,8 @@ pub(super) enum Happening {
     ShimLost(Incarnation),
     /// The ZooKeeper session that a broker is registered with, in this run.
     Registered(Incarnation, i64),
+    /// A look at that told nothing.
+    NotRegistered,
     /// Nothing of it without a shim is being stopped any more.
     OrphanStopped,
     /// The shim says that something is wrong.
