@@ -99,7 +99,7 @@ impl Clusters {
             return None;
         }
         let snapshot = engine.snapshot();
-        let around = self.around.ask(sight, &snapshot, patience).await;
+        let around = self.around.ask(sight, &snapshot, engine, patience).await;
         let mut kafka = self.known.latest().map(|latest| kafka(&latest, super::topics::state(&self.keeper)));
         if let Some(kafka) = &mut kafka
             && let Some(kept) = around.zookeeper.as_ref().and_then(|seen| seen.given.clone())
@@ -132,7 +132,7 @@ impl Clusters {
         if cluster::set_by_others(&kept, &[&before]).is_empty() {
             return Some(Vec::new());
         }
-        let now = self.around.ask_anew(sight, snapshot, patience).await?.zookeeper?.given?;
+        let now = self.around.ask_anew(sight, snapshot, engine, patience).await?.zookeeper?.given?;
         let after = records(engine, &now).await?;
         Some(cluster::set_by_others(&now, &[&before, &after]))
     }

@@ -295,6 +295,7 @@ async fn serve(
         None => tracing::info!(version, root = %layout.root().display(), "ready for orders"),
     }
     let (pulse_every, watched) = (systemd.watchdog_interval(), systemd.has_watchdog());
+    let last_words = journal.clone();
     let served = Arc::clone(&door);
     let mut told = false;
     let pulse = move |snapshot: &engine::Snapshot| {
@@ -319,6 +320,10 @@ async fn serve(
     // On the runtime's own threads, where the tasks of nodes run: a turn then needs no other thread to wake up.
     let turning = tokio::spawn(engine.run(pulse, pulse_every, panics::stirred()));
     if let Err(e) = turning.await {
+        // Nothing turns any more that could tell of it, and the next daemon sees only that this one is gone.
+        let text = "the dispatcher has panicked: this daemon ends, nodes run on, and the next one takes them over: that of systemd, or `cdc-supervisor up`";
+        last_words.note(EventLine::new(EventKind::Trouble, text));
+        let _ = tokio::task::spawn_blocking(move || last_words.flush()).await;
         return Err(StartError::other("go on: the dispatcher ended early, and nodes run on without a daemon", e));
     }
     fail_point!("daemon.all-down");

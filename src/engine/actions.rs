@@ -10,7 +10,6 @@ use super::{
 use crate::{
     base::{EventKind, EventLine, Incarnation, Launched, NodeName, recipe::Recipe},
     lifecycle::{Action, StopReason},
-    logs::tail::LogMark,
     shim::wire::{Credentials, LaunchOrder, Notified, Request},
     sys::clock,
 };
@@ -91,11 +90,12 @@ fn spawn(engine: &mut Engine, node: &NodeName, incarnation: Incarnation) {
     runtime.ready_since = None;
     runtime.ready_at = None;
     runtime.ready_after = None;
-    runtime.log = LogMarks::begin(LogMark::now(&engine.layout.log_dir(node)));
     let record = if runtime.note_launch() { runtime.launched.clone() } else { None };
     // Preparing has looked it up: it always comes right before.
-    let found = runtime.credentials.lock().unwrap_or_else(PoisonError::into_inner).clone();
-    let credentials = found.filter(|(user, _)| recipe.launch.user.as_ref() == Some(user)).map(|(_, found)| found);
+    let found = runtime.found.lock().unwrap_or_else(PoisonError::into_inner).clone();
+    runtime.log = LogMarks::begin(found.log);
+    let credentials =
+        found.credentials.filter(|(user, _)| recipe.launch.user.as_ref() == Some(user)).map(|(_, found)| found);
     if let (Some(user), None) = (&recipe.launch.user, &credentials) {
         return engine.launch_failed(node, incarnation, "user", 0, &format!("user {user:?} was not looked up"));
     }

@@ -157,6 +157,7 @@ impl Engine {
             layout: engine.layout.clone(),
             limits: engine.limits.clone(),
             journal: engine.journal.clone(),
+            identities: Arc::clone(&engine.identities),
         };
         Ok((engine, handle))
     }
@@ -559,8 +560,10 @@ impl Engine {
                 let serves = |n: &Node| n.incarnation() == incarnation && matches!(n.state(), State::Ready { .. });
                 if self.fleet.node(node).is_some_and(serves) {
                     runtime.registered = Some(session);
+                    self.rounds.session_is_known(node, true);
                 }
             }
+            Happening::NotRegistered => self.rounds.session_is_known(node, false),
             Happening::ShimLost(incarnation) => {
                 runtime.reason = Some(Reason::Replaced);
                 tracing::warn!(node = %node, incarnation = incarnation.0, "shim lost: reading its pipe and replacing the node in order");

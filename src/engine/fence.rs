@@ -6,6 +6,7 @@
 
 use super::{
     Engine,
+    identity::cluster_reached,
     journal::Journal,
     node::SeenRun,
     orders::{OrderReply, Rejection},
@@ -21,7 +22,10 @@ use crate::{
         zookeeper::{self, Session},
     },
     lifecycle::{Node, State},
-    services::fence::{self, Facts, Registered, RunEnded, reason_not_to},
+    services::{
+        fence::{self, Facts, Registered, RunEnded, reason_not_to},
+        identity::{Reached, Record},
+    },
     sys::{clock, failpoint::fail_point, fs, net},
 };
 use std::{
@@ -163,7 +167,8 @@ fn serves(engine: &Engine, node: &NodeName) -> bool {
     engine.fleet.node(node).is_some_and(|n| matches!(n.state(), State::Ready { .. }))
 }
 
-/// Looks at all of them in one session: ZooKeeper writes each to its disk that is made, and that is closed.
+/// Looks at all of them in one session: ZooKeeper writes each to its disk that is made, and that is closed. How far it has come is put on
+/// record with them.
 fn learn<'a>(engine: &Engine, nodes: impl IntoIterator<Item = &'a NodeName>) {
     let mut asked: BTreeMap<SocketAddr, Vec<Learner>> = BTreeMap::new();
     for name in nodes {
@@ -180,14 +185,28 @@ fn learn<'a>(engine: &Engine, nodes: impl IntoIterator<Item = &'a NodeName>) {
         }
     }
     for (zookeeper, learners) in asked {
-        let sink = engine.sink.clone();
+        let (sink, identities) = (engine.sink.clone(), Arc::clone(&engine.identities));
         tokio::spawn(async move {
+            let asked: Vec<NodeName> = learners.iter().map(|learner| learner.node.clone()).collect();
+            let mut told = Vec::new();
             let tell = |learner: Learner, session| {
+                told.push(learner.node.clone());
                 // The dispatcher ends last.
                 let _ = sink.send((learner.node, super::node::Happening::Registered(learner.incarnation, session)));
             };
-            // Not learned: the times of the run still tell whose session it was.
-            let _ = timeout(ASK, learned(zookeeper, learners, tell)).await;
+            // Not learned: the times of the run still tell whose session it was, and an adopted one is asked again soon.
+            let seen = timeout(ASK, learned(zookeeper, learners, tell)).await;
+            for node in asked.into_iter().filter(|node| !told.contains(node)) {
+                let _ = sink.send((node, super::node::Happening::NotRegistered));
+            }
+            if let Ok(Ok(Some((cluster, reached)))) = seen {
+                // Nobody waits for it.
+                let learn = move |record: &mut Record| {
+                    record.learn_cluster(&cluster);
+                    record.learn_reached(&cluster, reached, clock::wall());
+                };
+                tokio::task::spawn_blocking(move || identities.learn(learn));
+            }
         });
     }
 }
@@ -201,21 +220,28 @@ struct Learner {
     endpoints: Vec<String>,
 }
 
+/// Tells of each whose session is its own. What is returned is of a ZooKeeper at which one of them is registered.
 async fn learned(
     zookeeper: SocketAddr,
     learners: Vec<Learner>,
     mut tell: impl FnMut(Learner, i64),
-) -> Result<(), ClientError> {
+) -> Result<Option<(String, Reached)>, ClientError> {
     let mut session = Session::connect(zookeeper, ASK).await?;
+    let mut ours = false;
     for learner in learners {
         // Nor that of somebody else who took the name just now.
         if let Some((seen, data)) = registered(&mut session, learner.broker).await?
             && fence::elsewhere(&learner.endpoints, &data).is_none()
         {
             tell(learner, seen.session);
+            ours = true;
         }
     }
-    session.close().await
+    // The ZooKeeper at which a broker of ours is registered is ours.
+    let reached = if ours { cluster_reached(&mut session).await } else { Ok(None) };
+    // What was seen counts, also when the goodbye fails.
+    let _ = session.close().await;
+    reached
 }
 
 /// Who is registered, and what he says of himself.

@@ -42,7 +42,7 @@ pub use crate::lifecycle::Wanted;
 pub use adopt::{foreign_shims, live_shims};
 pub use change::Change;
 pub use dispatcher::{Engine, Settings};
-pub use identity::data_refuse;
+pub use identity::{cluster_reached, data_refuse};
 pub use journal::Journal;
 pub use orders::{EngineOrder, Goal, Handle, OrderReply, Rejection};
 pub use persist::{newer_state, was_wanted_up};

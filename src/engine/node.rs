@@ -17,6 +17,7 @@ use crate::{
         stall::Stalls,
     },
     lifecycle::Event,
+    logs::tail::LogMark,
     shim::wire::{Credentials, Notified, ShimState},
     sys::{clock, command::Cancel},
 };
@@ -57,10 +58,21 @@ pub(super) enum Happening {
     ShimLost(Incarnation),
     /// The ZooKeeper session that a broker is registered with, in this run.
     Registered(Incarnation, i64),
+    /// A look at that told nothing.
+    NotRegistered,
     /// Nothing of it without a shim is being stopped any more.
     OrphanStopped,
     /// The shim says that something is wrong.
     Trouble(String),
+}
+
+/// What is looked up for a start while it is prepared: a look may ask over a network, or wait for a disk, and the dispatcher must not.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Found {
+    /// As whom it runs, under the name that was looked up.
+    pub(super) credentials: Option<(String, Credentials)>,
+    /// Where its log stands: nothing is written there until its shim starts.
+    pub(super) log: LogMark,
 }
 
 /// One node under the engine.
@@ -74,8 +86,8 @@ pub(super) struct NodeRuntime {
     pub(super) prepare: Option<PrepareTask>,
     /// The probing task of the current incarnation.
     pub(super) watch: Option<JoinHandle<()>>,
-    /// As whom its next start runs, under the name it was looked up by while preparing: that may ask over a network.
-    pub(super) credentials: Arc<Mutex<Option<(String, Credentials)>>>,
+    /// What preparing has found for its next start.
+    pub(super) found: Arc<Mutex<Found>>,
     /// Counts prepare tasks.
     pub(super) prepares: u64,
     /// How its last run ended.
@@ -211,7 +223,7 @@ impl NodeRuntime {
             link: None,
             prepare: None,
             watch: None,
-            credentials: Arc::default(),
+            found: Arc::default(),
             prepares: 0,
             last_exit: None,
             seen_run: None,

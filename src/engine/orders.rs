@@ -3,6 +3,7 @@
 use super::{
     adopt,
     change::{Change, Past},
+    identity::Identities,
     journal::Journal,
     limits::Limits,
     orphan_stops::OrphanStops,
@@ -13,6 +14,8 @@ use super::{
 use crate::{
     base::{Cause, EventKind, EventLine, Incarnation, Layout, NodeName, Reason, recipe::Recipe},
     lifecycle::{Fleet, State, Wanted},
+    services::identity::Reached,
+    sys::clock,
 };
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -190,6 +193,7 @@ pub struct Handle {
     pub(super) layout: Layout,
     pub(super) limits: Option<Limits>,
     pub(super) journal: Journal,
+    pub(super) identities: Arc<Identities>,
 }
 
 /// An order on its way to the engine, why it was given, and who waits for it.
@@ -221,6 +225,14 @@ impl Handle {
             return Err(ends());
         }
         answer.await.unwrap_or_else(|_| Err(ends())).map(|()| still)
+    }
+
+    /// Notes how far ZooKeeper's data of a cluster have come, for who sees it in passing, and right then: of data that are exchanged since it
+    /// would say what they never had. Returns before it is on record.
+    pub fn learn_reached(&self, cluster: String, reached: Reached) {
+        let identities = Arc::clone(&self.identities);
+        let learn = move || identities.learn(|record| record.learn_reached(&cluster, reached, clock::wall()));
+        tokio::task::spawn_blocking(learn);
     }
 
     /// Gives a node that runs other settings. Caps are in force when this returns; writing them is kept from the
@@ -298,7 +310,8 @@ impl Handle {
         });
         let (snapshot, stills) = (watch::channel(Arc::new(snapshot)).1, mpsc::channel(1).0);
         let (layout, journal) = (layout.clone(), Journal::start(layout));
-        Self { orders, reason: Reason::ByHand, snapshot, stills, layout, limits: None, journal }
+        let identities = Arc::new(Identities::open(&layout, journal.clone()));
+        Self { orders, reason: Reason::ByHand, snapshot, stills, layout, limits: None, journal, identities }
     }
 
     /// Where things lie.

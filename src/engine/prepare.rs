@@ -9,7 +9,7 @@ use super::{
     journal::Journal,
     limits::Limits,
     mysql_init,
-    node::{Happening, PrepareTask},
+    node::{Found, Happening, PrepareTask},
     orphan,
     orphan_stops::OrphanStop,
     places::{self, HandOver},
@@ -25,6 +25,7 @@ use crate::{
     },
     clients::zookeeper,
     lifecycle::{Event, Hold},
+    logs::tail::LogMark,
     services::fence::registered_at,
     shim::wire::Credentials,
     sys::{clock, command::Cancel, error::SysError, failpoint::fail_point, fs, net, process},
@@ -101,7 +102,7 @@ pub(super) fn begin(engine: &mut Engine, node: &NodeName) {
         disk: Arc::clone(&engine.disk),
         fence,
         limits,
-        credentials: Arc::clone(&runtime.credentials),
+        found: Arc::clone(&runtime.found),
     };
     let leftovers = engine.orphan_stops.begin(node, &engine.sink, Some(preparing.cancel.clone()));
     if let Some(old) = runtime.prepare.replace(PrepareTask { number, cancel }) {
@@ -144,8 +145,8 @@ pub(super) struct Preparing {
     fence: Option<Fence>,
     /// What its group has to hold; none: caps are not enforced.
     limits: Option<Limits>,
-    /// Where the start finds as whom it runs.
-    credentials: Arc<Mutex<Option<(String, Credentials)>>>,
+    /// Where the start finds what was looked up for it.
+    found: Arc<Mutex<Found>>,
 }
 
 impl Preparing {
@@ -164,7 +165,7 @@ impl Preparing {
     }
 
     fn files(&self) -> Result<(), PrepareError> {
-        find_user(&self.recipe, &self.credentials)?;
+        look_up(&self.layout, &self.recipe, &self.found)?;
         ports_free(&self.recipe)?;
         files(&self.layout, &self.recipe, &self.journal)
     }
@@ -201,15 +202,14 @@ impl Preparing {
             return Err(PrepareError::Cancelled);
         }
         self.await_room().await?;
-        let (layout, recipe, credentials) =
-            (self.layout.clone(), Arc::clone(&self.recipe), Arc::clone(&self.credentials));
+        let (layout, recipe, found) = (self.layout.clone(), Arc::clone(&self.recipe), Arc::clone(&self.found));
         let journal = self.journal.clone();
         {
             // Held until the work is done; a closed semaphore cannot be: nobody closes it.
             let _turn = AT_ONCE.acquire().await;
             blocking(move || {
                 not_half_exchanged(&layout, &recipe)?;
-                find_user(&recipe, &credentials)?;
+                look_up(&layout, &recipe, &found)?;
                 ports_free(&recipe)?;
                 files(&layout, &recipe, &journal)
             })
@@ -411,14 +411,18 @@ fn not_half_exchanged(layout: &Layout, recipe: &Recipe) -> Result<(), PrepareErr
     }))
 }
 
-fn find_user(recipe: &Recipe, credentials: &Mutex<Option<(String, Credentials)>>) -> Result<(), PrepareError> {
-    let Some(user) = recipe.launch.user.as_deref() else { return Ok(()) };
+/// What the dispatcher would have to wait for: a user's database, the disk of the log.
+fn look_up(layout: &Layout, recipe: &Recipe, found: &Mutex<Found>) -> Result<(), PrepareError> {
+    let credentials = find_user(recipe)?;
+    let log = LogMark::now(&layout.log_dir(&recipe.node));
+    *found.lock().unwrap_or_else(PoisonError::into_inner) = Found { credentials, log };
+    Ok(())
+}
+
+fn find_user(recipe: &Recipe) -> Result<Option<(String, Credentials)>, PrepareError> {
+    let Some(user) = recipe.launch.user.as_deref() else { return Ok(None) };
     match process::lookup_user(user) {
-        Ok(Some((uid, gid, groups))) => {
-            let found = Some((user.to_owned(), Credentials { uid, gid, groups }));
-            *credentials.lock().unwrap_or_else(PoisonError::into_inner) = found;
-            return Ok(());
-        }
+        Ok(Some((uid, gid, groups))) => return Ok(Some((user.to_owned(), Credentials { uid, gid, groups }))),
         Ok(None) => {}
         Err(e) => return Err(PrepareError::Passing(format!("{e}: {}", e.source))),
     }

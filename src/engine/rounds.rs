@@ -44,12 +44,30 @@ pub(super) struct Rounds {
     last: Option<Moment>,
     limits: Option<Moment>,
     /// Of adopted brokers: when each was last asked which session it has.
-    sessions: BTreeMap<NodeName, Moment>,
+    sessions: BTreeMap<NodeName, SessionLook>,
     /// A node was started or adopted since the last round.
     started: Option<Moment>,
     under_way: Arc<AtomicBool>,
     /// Of each node, in its current run. Only the round that is under way has it.
     kept: Arc<Mutex<BTreeMap<NodeName, Kept>>>,
+}
+
+/// The last look at which session an adopted broker has.
+#[derive(Clone, Copy, Debug)]
+struct SessionLook {
+    at: Moment,
+    /// How many in a row told nothing: ZooKeeper did not answer, or the broker was not registered just then.
+    in_vain: u32,
+}
+
+impl SessionLook {
+    /// Until the next: soon where this one told nothing, and later each time.
+    fn pause(&self) -> Duration {
+        match self.in_vain {
+            0 => SESSIONS_EVERY,
+            n => LIMITS_EVERY.saturating_mul(1 << (n - 1).min(16)).min(SESSIONS_EVERY),
+        }
+    }
 }
 
 /// What is kept of a node from round to round, in one run of it.
@@ -91,11 +109,20 @@ impl Rounds {
 
     /// Whether the session of an adopted broker is to be looked at now; then it is not for a while.
     pub(super) fn looks_at_session(&mut self, node: &NodeName, now: Moment) -> bool {
-        let due = self.sessions.get(node).is_none_or(|at| now.since(*at) >= SESSIONS_EVERY);
+        let last = self.sessions.get(node);
+        let in_vain = last.map_or(0, |look| look.in_vain);
+        let due = last.is_none_or(|look| now.since(look.at) >= look.pause());
         if due {
-            self.sessions.insert(node.clone(), now);
+            self.sessions.insert(node.clone(), SessionLook { at: now, in_vain });
         }
         due
+    }
+
+    /// Whether a look told which session an adopted broker has.
+    pub(super) fn session_is_known(&mut self, node: &NodeName, known: bool) {
+        if let Some(look) = self.sessions.get_mut(node) {
+            look.in_vain = if known { 0 } else { look.in_vain.saturating_add(1) };
+        }
     }
 
     /// Whether a round is due, and whether it looks at limits.
@@ -319,6 +346,26 @@ mod tests {
         };
         assert_eq!(looks(&NodeName::broker(1), 0), [0, 600, 1_200]);
         assert_eq!(looks(&NodeName::broker(2), 50), [50, 650, 1_250], "one that serves later is looked at then");
+    }
+
+    #[test]
+    fn a_look_that_told_nothing_of_a_session_is_followed_by_another_soon_and_later_each_time() {
+        let (mut rounds, node) = (Rounds::default(), NodeName::broker(1));
+        let mut looks = |from: u64, to: u64, known: bool| -> Vec<u64> {
+            let mut at: Vec<u64> = Vec::new();
+            for second in (from..=to).step_by(10) {
+                if rounds.looks_at_session(&node, Moment(second * 1_000)) {
+                    at.push(second);
+                    rounds.session_is_known(&node, known);
+                }
+            }
+            at
+        };
+        assert_eq!(looks(0, 1_400, false), [0, 30, 90, 210, 450, 930]);
+        assert_eq!(looks(1_530, 3_000, true), [1_530, 2_130, 2_730], "one that is known is looked at as ever");
+        assert_eq!(looks(3_330, 3_400, false), [3_330, 3_360]);
+        rounds.session_is_known(&NodeName::broker(2), false);
+        assert!(rounds.looks_at_session(&NodeName::broker(2), Moment(0)), "one that nobody has looked at in a round");
     }
 
     /// A group of plain files for the node `a`, with so much anonymous memory.

@@ -149,7 +149,8 @@ fn a_watchdog_is_not_fed_any_more_once_a_task_has_panicked_and_only_who_has_one_
 }
 
 #[test]
-fn a_panic_of_the_dispatcher_ends_the_daemon_and_no_node_and_the_death_it_was_hearing_of_is_on_record_once() {
+fn a_panic_of_the_dispatcher_ends_the_daemon_and_no_node_is_an_event_and_the_death_it_was_hearing_of_is_on_record_once()
+{
     let bench = Bench::new();
     let run = bench.spawn(&["run"]);
     both_are_ready(&bench, "a panic");
@@ -164,6 +165,11 @@ fn a_panic_of_the_dispatcher_ends_the_daemon_and_no_node_and_the_death_it_was_he
     });
     assert!(said, "{ended}");
     assert!(process::alive(b), "b ended with the daemon");
+    // By the daemon itself: the next one knows nothing of it.
+    let events = bench.run(&["events", "--json", "-n", "100000"]).stdout;
+    let told: Vec<&str> = events.lines().filter(|line| line.contains("the dispatcher has panicked")).collect();
+    assert!(told.len() == 1 && told[0].contains("\"trouble\""), "{told:?}\n{events}");
+    assert!(told[0].contains("this daemon ends") && told[0].contains("`cdc-supervisor up`"), "{told:?}");
     assert_eq!(bench.up().code, Some(0));
     both_are_ready(&bench, "a panic");
     let [again, same] = pids(&bench);

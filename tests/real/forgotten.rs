@@ -1,5 +1,5 @@
-//! A ZooKeeper of the right cluster that has forgotten topics of which the brokers hold partitions: its data were brought back from an
-//! earlier copy. Nobody deletes what it does not know, and the ways out that are told lead out.
+//! A ZooKeeper of the right cluster whose data were brought back from an earlier copy: one that has forgotten topics of which the brokers
+//! hold partitions, and one that knows them all. No broker starts beside it, and the ways out that are told lead out.
 
 use crate::{
     stack::Stack,
@@ -156,4 +156,82 @@ fn topics_that_zookeeper_has_forgotten_stay_on_disk_and_the_told_ways_out_lead_o
     stack.up();
     let view = stack.await_whole(&admin);
     assert!(view.topic(LATER).is_none() && record.exists());
+}
+
+#[test]
+fn an_earlier_state_of_zookeeper_with_the_same_topics_is_refused_and_the_told_ways_out_lead_out() {
+    let stack = Stack::begun();
+    for node in BROKERS {
+        stack.expect_log(&format!("node={node}"));
+    }
+    let record = stack.path().join("state/identity.json");
+    let copies = |moment: &str, nodes: &[&str], back: bool| {
+        for node in nodes {
+            let (place, copy) = (data(&stack, node), stack.home().join(format!("{node}-{moment}")));
+            if back { bring(&copy, &place) } else { bring(&place, &copy) }
+        }
+    };
+    let admin = stack.admin();
+    let written = |moment: &str| {
+        stack.up();
+        stack.await_whole(&admin);
+        let wanted: Vec<String> = (0..9).map(|n| format!("{moment} {n}")).collect();
+        for (n, text) in wanted.iter().enumerate() {
+            stack.produce(&admin, i32::try_from(n % 3).unwrap(), text);
+        }
+        stack.assert_all_there(&admin, &wanted);
+        wanted
+    };
+    // Last week's backup, of a cluster at rest, and what was written since.
+    let early = written("early");
+    stack.down();
+    copies("earlier", &["zookeeper", "broker-1", "broker-2", "broker-3"], false);
+    let late = written("late");
+    let before = incarnations(&stack);
+    stack.down();
+    copies("kept", &["zookeeper"], false);
+    let all = logs(&stack, "");
+    let is_refused = || {
+        let up = stack.fails(8, &["up", "--detach"]);
+        for name in BROKERS {
+            let node = stack.await_state(name, "failed");
+            assert_eq!(node["failure"]["cause"], "wrong-identity", "{node}\n{up}");
+            let told = node["failure"].to_string();
+            for part in
+                ["knows an earlier state of cluster", "controller epoch", "has seen", "restore ZooKeeper's data"]
+            {
+                assert!(told.contains(part), "{part}: {node}\n{up}");
+            }
+            assert!(
+                told.contains(&format!("of that earlier moment, too, remove {} and start", record.display())),
+                "{told}"
+            );
+        }
+        assert_eq!(incarnations(&stack), before, "none was started");
+        stack.down();
+    };
+
+    copies("earlier", &["zookeeper"], true);
+    is_refused();
+    assert!(logs(&stack, "") == all, "no log of any partition is another");
+
+    // The first way out: its own data.
+    copies("kept", &["zookeeper"], true);
+    stack.up();
+    stack.await_whole(&admin);
+    stack.assert_all_there(&admin, &[early.clone(), late].concat());
+    let before = incarnations(&stack);
+    stack.down();
+
+    // The second: all of it is of that moment.
+    copies("earlier", &["zookeeper", "broker-1", "broker-2", "broker-3"], true);
+    let up = stack.fails(8, &["up", "--detach"]);
+    stack.await_state("broker-1", "failed");
+    assert_eq!(incarnations(&stack), before, "{up}");
+    stack.down();
+    fs::remove_file(&record).unwrap();
+    stack.up();
+    stack.await_whole(&admin);
+    stack.assert_all_there(&admin, &early);
+    assert!(fs::read_to_string(&record).unwrap().contains("controller_epoch"), "and that is remembered");
 }

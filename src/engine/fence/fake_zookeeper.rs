@@ -1,8 +1,9 @@
-//! A ZooKeeper for tests: it has one node, `/brokers/ids/N`, tells about it what the test says, and has its sessions closed.
+//! A ZooKeeper for tests: it has one node of a broker, `/brokers/ids/N`, tells about it what the test says, and has its sessions closed.
+//! Others that the test gives it are there, too.
 
 use crate::base::Timestamp;
 use std::{
-    collections::VecDeque,
+    collections::{BTreeMap, VecDeque},
     net::SocketAddr,
     sync::{
         Arc, Mutex,
@@ -45,6 +46,8 @@ pub(crate) struct FakeZookeeper {
     takeover: Takeover,
     /// Where whoever is registered says that he listens.
     endpoint: Arc<Mutex<String>>,
+    /// What else it has.
+    nodes: Arc<Mutex<BTreeMap<String, String>>>,
 }
 
 impl FakeZookeeper {
@@ -57,6 +60,7 @@ impl FakeZookeeper {
             made: Arc::default(),
             takeover,
             endpoint: Arc::new(Mutex::new(ENDPOINT.to_owned())),
+            nodes: Arc::default(),
         };
         let server = this.clone();
         tokio::spawn(async move {
@@ -81,6 +85,21 @@ impl FakeZookeeper {
     /// Whoever is registered says from now on that he listens there.
     pub(crate) fn is_at(&self, endpoint: &str) {
         endpoint.clone_into(&mut self.endpoint.lock().unwrap());
+    }
+
+    /// From now on it has this node with these data.
+    pub(crate) fn has(&self, path: &str, data: &str) {
+        self.nodes.lock().unwrap().insert(path.to_owned(), data.to_owned());
+    }
+
+    /// The data of a node that is no broker's.
+    fn other(&self, path: &str) -> Option<String> {
+        self.nodes.lock().unwrap().get(path).cloned()
+    }
+
+    fn children(&self, path: &str) -> Vec<String> {
+        let nodes = self.nodes.lock().unwrap();
+        nodes.keys().filter_map(|node| node.strip_prefix(path)?.strip_prefix('/')).map(str::to_owned).collect()
     }
 
     fn look(&self) -> Option<i64> {
@@ -120,16 +139,30 @@ impl FakeZookeeper {
             let reply = |error: i32, body: &[u8]| {
                 [&xid.to_be_bytes()[..], &9i64.to_be_bytes(), &error.to_be_bytes(), body].concat()
             };
+            let text = |text: &str| [&i32::try_from(text.len()).unwrap().to_be_bytes()[..], text.as_bytes()].concat();
+            // A path is the first thing behind the head of all that look.
+            let path = match op {
+                3 | 4 | 8 => String::from_utf8_lossy(&request[12..12 + usize::try_from(word(8)).unwrap()]).into_owned(),
+                _ => String::new(),
+            };
             let answer = match op {
                 3 => match self.look() {
                     Some(owner) => reply(0, &stat(owner)),
                     None => reply(-101, &[]),
                 },
+                4 if !path.starts_with("/brokers/ids/") => match self.other(&path) {
+                    Some(data) => reply(0, &[text(&data), stat(0)].concat()),
+                    None => reply(-101, &[]),
+                },
+                8 => {
+                    let names = self.children(&path);
+                    let count = i32::try_from(names.len()).unwrap().to_be_bytes().to_vec();
+                    reply(0, &[vec![count], names.iter().map(|name| text(name)).collect()].concat().concat())
+                }
                 4 => match self.look() {
                     Some(owner) => {
                         let data = format!(r#"{{"version":5,"endpoints":["{}"]}}"#, self.endpoint.lock().unwrap());
-                        let length = i32::try_from(data.len()).unwrap().to_be_bytes();
-                        reply(0, &[&length[..], data.as_bytes(), &stat(owner)].concat())
+                        reply(0, &[text(&data), stat(owner)].concat())
                     }
                     None => reply(-101, &[]),
                 },

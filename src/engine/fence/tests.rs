@@ -100,9 +100,27 @@ async fn the_sessions_of_several_brokers_are_learned_in_one_session_of_ours() {
     });
     let mut told = Vec::new();
     let tell = |learner: Learner, session| told.push((learner.broker, session));
-    learned(zookeeper.address, learners.into(), tell).await.unwrap();
+    zookeeper.has("/cluster/id", r#"{"version":"1","id":"X"}"#);
+    zookeeper.has("/controller_epoch", "7");
+    let seen = learned(zookeeper.address, learners.into(), tell).await.unwrap();
     assert_eq!(told, [(1, OURS), (3, OURS)], "of broker 2 somebody else took the name");
     assert_eq!((zookeeper.made(), zookeeper.taken_over()), (1, vec![]));
+    let reached = Reached { controller_epoch: Some(7), producer_ids: Some(0) };
+    assert_eq!(seen, Some(("X".to_owned(), reached)), "in the same session");
+}
+
+#[tokio::test]
+async fn how_far_a_zookeeper_has_come_at_which_only_others_are_registered_is_not_told() {
+    let zookeeper = FakeZookeeper::start(&[Some(OURS)], Takeover::Closes).await;
+    zookeeper.has("/cluster/id", r#"{"version":"1","id":"X"}"#);
+    let learner = Learner {
+        node: NodeName::broker(2),
+        incarnation: Incarnation(1),
+        broker: 2,
+        endpoints: vec!["INTERNAL://127.0.0.1:1".to_owned()],
+    };
+    let tell = |learner: Learner, _| panic!("{learner:?}");
+    assert_eq!(learned(zookeeper.address, vec![learner], tell).await.unwrap(), None);
 }
 
 #[tokio::test]

@@ -14,11 +14,11 @@ use crate::{
     clients::{ClientError, zookeeper::Session},
     lifecycle::{Event, Hold},
     services::identity::{
-        BrokerData, BrokerFacts, ClusterView, Found, Judgement, MARKER, MysqlFacts, MysqlFound, MysqlRecord, Record,
-        Seen, cluster_id, found, is_mark, judge_broker, judge_directory_names, judge_mysql, judge_version, look,
-        server_uuid,
+        BrokerData, BrokerFacts, ClusterView, Found, Judgement, MARKER, MysqlFacts, MysqlFound, MysqlRecord, Reached,
+        Record, Seen, cluster_id, found, is_mark, judge_broker, judge_directory_names, judge_mysql, judge_version,
+        look, server_uuid,
     },
-    sys::{error::SysError, fs, imprint},
+    sys::{clock, error::SysError, fs, imprint},
 };
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -76,6 +76,7 @@ impl Preparing {
                 zookeeper_data: &step.zookeeper_data,
                 recorded: record.cluster.as_deref(),
                 recorded_own: record.brokers.contains_key(&step.broker),
+                recorded_reached: record.zookeeper,
                 record: self.identities.path(),
             });
             match judgement {
@@ -84,9 +85,15 @@ impl Preparing {
                         self.note(note);
                     }
                     let own = brokers.into_iter().find(|b| b.broker == step.broker);
-                    if let Some(BrokerData { broker, path, found: Found::Data { cluster, .. } }) = own {
-                        self.learn(move |record| record.learn_broker(broker, &cluster, path)).await;
-                    }
+                    self.learn(move |record| {
+                        if let Some(BrokerData { broker, path, found: Found::Data { cluster, .. } }) = own {
+                            record.learn_broker(broker, &cluster, path);
+                        }
+                        if let Some(id) = zookeeper.id {
+                            record.learn_reached(&id, zookeeper.reached, clock::wall());
+                        }
+                    })
+                    .await;
                     return Ok(session);
                 }
                 Judgement::Later { why } => {
@@ -251,7 +258,30 @@ async fn cluster_view(address: SocketAddr) -> Result<(Session, ClusterView), Cli
     let topics = session.get_children("/brokers/topics").await?.unwrap_or_default().len();
     let ids = session.get_children("/brokers/ids").await?.unwrap_or_default();
     let registered = ids.iter().filter_map(|id| id.parse().ok()).collect();
-    Ok((session, ClusterView { id, topics: Some(topics), registered }))
+    let reached = reached(&mut session).await?;
+    Ok((session, ClusterView { id, topics: Some(topics), registered, reached }))
+}
+
+async fn reached(session: &mut Session) -> Result<Reached, ClientError> {
+    let epoch = value(session, Reached::EPOCH).await?;
+    let ids = value(session, Reached::PRODUCER_IDS).await?;
+    Ok(Reached::of(epoch.as_deref(), ids.as_deref()))
+}
+
+async fn value(session: &mut Session, path: &str) -> Result<Option<Vec<u8>>, ClientError> {
+    match session.get_data(path).await {
+        Ok(node) => Ok(node.map(|(data, _)| data)),
+        // One that is kept from us says nothing, and a start does not wait for it.
+        Err(ClientError::Server { .. }) => Ok(Some(Vec::new())),
+        Err(e) => Err(e),
+    }
+}
+
+/// Of which cluster a ZooKeeper is, and how far it has come; none: of none yet. For sessions that are there for something else.
+pub async fn cluster_reached(session: &mut Session) -> Result<Option<(String, Reached)>, ClientError> {
+    let id = session.get_data("/cluster/id").await?.and_then(|(data, _)| cluster_id(&data));
+    let reached = reached(session).await?;
+    Ok(id.map(|id| (id, reached)))
 }
 
 async fn close(session: Session) {

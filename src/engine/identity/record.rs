@@ -51,15 +51,21 @@ impl Identities {
     /// What is remembered now. Somebody may have removed the file to have it made anew: then nothing is.
     pub(in crate::engine) fn now(&self) -> Record {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        self.forget_with_file(&mut record);
+        record.clone()
+    }
+
+    fn forget_with_file(&self, record: &mut Record) {
         if *record != Record::default() && !self.path.exists() {
             *record = Record::default();
         }
-        record.clone()
     }
 
     /// Changes what is remembered; written when that changes anything. Blocks.
     pub(in crate::engine) fn learn(&self, change: impl FnOnce(&mut Record)) {
         let mut record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        // What was removed to be forgotten does not come back with what is learned next.
+        self.forget_with_file(&mut record);
         let mut next = record.clone();
         change(&mut next);
         next.schema = SCHEMA;
@@ -115,6 +121,14 @@ mod tests {
         assert_eq!(next.now().machine.unwrap().boot, clock::boot_id());
         std::fs::remove_file(layout.identity()).unwrap();
         assert_eq!(next.now(), Record::default());
+        next.learn(|r| r.learn_broker(1, "X", "/b1".into()));
+        std::fs::remove_file(layout.identity()).unwrap();
+        next.learn(|r| r.learn_cluster("X"));
+        assert_eq!(
+            (next.now().cluster.as_deref(), next.now().brokers.len()),
+            (Some("X"), 0),
+            "nor with the next thing"
+        );
     }
 
     #[test]

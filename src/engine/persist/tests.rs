@@ -5,6 +5,7 @@ use crate::{
     base::{Cause, ExitStatus, Launched, Timestamp, incident::Incident},
     engine::{identity::Identities, journal::Journal},
     logs::incident_files,
+    services::identity::Record,
 };
 use serde_json::Value;
 use std::path::{Path, PathBuf};
@@ -121,14 +122,26 @@ fn an_event_log_of_version_1_is_read_and_gone_on_with() {
 #[test]
 fn a_record_of_whose_data_it_is_of_version_1_is_remembered() {
     let (_dir, layout, _) = with("");
-    std::fs::write(layout.identity(), golden("identity.json")).unwrap();
-    let identities = Identities::open(&layout, Journal::start(&layout));
-    let record = identities.now();
+    let read = |name: &str| {
+        std::fs::write(layout.identity(), golden(name)).unwrap();
+        Identities::open(&layout, Journal::start(&layout)).now()
+    };
+    // A later key of the same version.
+    let later = read("../v1b/identity.json");
+    let reached = later.zookeeper.unwrap();
+    assert_eq!((reached.most.controller_epoch, reached.most.producer_ids), (Some(7), Some(3999)));
+    assert_eq!(reached.seen, Timestamp(1_763_867_279_042));
+    comes_back(
+        &reached,
+        &serde_json::from_str::<Value>(&golden("../v1b/identity.json")).unwrap()["zookeeper"].to_string(),
+    );
+    let record = read("identity.json");
+    assert_eq!(Record { zookeeper: None, machine: record.machine.clone(), ..later }, record);
     assert_eq!(record.cluster.as_deref(), Some("XP-MI9SiSYml01ycTIH6WQ"));
     assert_eq!(record.brokers[&3].to_str(), Some("/srv/cdc/nodes/broker-3/data"));
     assert_eq!(record.mysql.as_ref().unwrap().server_uuid, "20248361-e968-11f1-9065-0b2dbf39ddaa");
     let machine = serde_json::from_str::<Value>(&golden("identity.json")).unwrap()["machine"].clone();
-    let as_written = crate::services::identity::Record { machine: serde_json::from_value(machine).unwrap(), ..record };
+    let as_written = Record { machine: serde_json::from_value(machine).unwrap(), ..record };
     comes_back(&as_written, &golden("identity.json"));
 }
 

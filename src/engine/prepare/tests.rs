@@ -1,11 +1,12 @@
-//! The wait for an old session that nobody closes (`kafka.fencing = false`).
+//! The wait for an old session that nobody closes (`kafka.fencing = false`), and what keeps a broker from its start beside a ZooKeeper of
+//! the right cluster.
 
 use super::*;
 use crate::{
-    base::programs::Programs,
+    base::{programs::Programs, recipe::BrokerIdentity},
     config,
     engine::fence::fake_zookeeper::{FakeZookeeper, Takeover},
-    services,
+    services::{self, identity::Reached},
 };
 
 fn preparing(root: &std::path::Path) -> (Preparing, mpsc::UnboundedReceiver<(NodeName, Happening)>) {
@@ -40,7 +41,7 @@ fn preparing(root: &std::path::Path) -> (Preparing, mpsc::UnboundedReceiver<(Nod
         disk: Arc::new(Guard::new(&plan)),
         fence: None,
         limits: None,
-        credentials: Arc::default(),
+        found: Arc::default(),
     };
     (preparing, happenings)
 }
@@ -70,6 +71,54 @@ async fn without_fencing_the_old_session_is_waited_for_with_a_countdown_and_not_
     };
     let left: Vec<u64> = told.iter().map(left).collect();
     assert!(left.is_sorted_by(|a, b| a >= b) && left[0] <= 16 && left[5] < left[0], "it counts down: {told:?}");
+}
+
+#[tokio::test]
+async fn a_broker_is_kept_from_an_earlier_state_of_its_zookeeper_and_the_furthest_is_remembered() {
+    let dir = tempfile::tempdir().unwrap();
+    let (preparing, _happenings) = preparing(dir.path());
+    let zookeeper = FakeZookeeper::start(&[None], Takeover::Closes).await;
+    let data = dir.path().join("b2");
+    std::fs::create_dir_all(&data).unwrap();
+    std::fs::write(data.join("meta.properties"), "version=0\nbroker.id=2\ncluster.id=X\n").unwrap();
+    let step = BrokerIdentity {
+        broker: 2,
+        brokers: vec![(2, data)],
+        zookeeper: zookeeper.address,
+        zookeeper_data: "/zk".into(),
+    };
+    let has = |epoch: &str, last_id: &str| {
+        zookeeper.has("/controller_epoch", epoch);
+        zookeeper.has("/latest_producer_id_block", &format!(r#"{{"version":1,"broker":2,"block_end":"{last_id}"}}"#));
+    };
+    let remembers = |epoch, ids| {
+        let record = preparing.identities.now();
+        let most = Reached { controller_epoch: Some(epoch), producer_ids: Some(ids) };
+        assert_eq!(record.zookeeper.map(|record| record.most), Some(most), "{record:?}");
+    };
+    zookeeper.has("/cluster/id", r#"{"version":"1","id":"X"}"#);
+    for (epoch, ids) in [("5", "999"), ("5", "1999"), ("6", "1999")] {
+        has(epoch, ids);
+        preparing.broker_identity(&step).await.unwrap();
+    }
+    remembers(6, 1999);
+    for (epoch, ids) in [("5", "1999"), ("6", "999")] {
+        has(epoch, ids);
+        let Err(PrepareError::Refused(failure)) = preparing.broker_identity(&step).await else {
+            panic!("{epoch} {ids}")
+        };
+        let now = format!("controller epoch {epoch}, producer ids up to {ids}, where this root");
+        assert!(
+            failure.what.contains(&now)
+                && failure.what.contains("has seen controller epoch 6, producer ids up to 1999 (")
+        );
+        remembers(6, 1999);
+    }
+    // What a restore of ours does, and whoever brought back all of it.
+    std::fs::remove_file(preparing.identities.path()).unwrap();
+    has("4", "999");
+    preparing.broker_identity(&step).await.unwrap();
+    remembers(4, 999);
 }
 
 #[test]

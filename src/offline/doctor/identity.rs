@@ -116,6 +116,7 @@ fn broker_failure(facts: &Facts, own: &BrokerData, identity: &Path) -> Option<Fa
         zookeeper_data,
         recorded: facts.record.cluster.as_deref(),
         recorded_own: facts.record.brokers.contains_key(&own.broker),
+        recorded_reached: None,
         record: identity,
     };
     if !is_empty {

@@ -13,7 +13,7 @@ use crate::{
         mysql::{Mysql, Place, oldest_event, read_password},
         zookeeper::{Counters, Session, four_letter, parse_mntr},
     },
-    engine::Snapshot,
+    engine::{Handle, Snapshot, cluster_reached},
 };
 use std::{
     collections::BTreeMap,
@@ -97,26 +97,39 @@ struct Answer {
 
 impl Arounds {
     /// What they say, at most some seconds old; after `patience` what they said last, while they still serve.
-    pub async fn ask(&self, sight: &Sight, snapshot: &Snapshot, patience: Duration) -> Around {
-        self.at_most(AGE, sight, snapshot, patience).await
+    pub async fn ask(&self, sight: &Sight, snapshot: &Snapshot, engine: &Handle, patience: Duration) -> Around {
+        self.at_most(AGE, sight, snapshot, engine, patience).await
     }
 
     /// What they say now; none: not within `patience`.
-    pub async fn ask_anew(&self, sight: &Sight, snapshot: &Snapshot, patience: Duration) -> Option<Around> {
+    pub async fn ask_anew(
+        &self,
+        sight: &Sight,
+        snapshot: &Snapshot,
+        engine: &Handle,
+        patience: Duration,
+    ) -> Option<Around> {
         let asked = Instant::now();
-        let around = self.at_most(Duration::ZERO, sight, snapshot, patience).await;
+        let around = self.at_most(Duration::ZERO, sight, snapshot, engine, patience).await;
         self.0.newest().is_some_and(|kept| kept.at >= asked).then_some(around)
     }
 
-    async fn at_most(&self, age: Duration, sight: &Sight, snapshot: &Snapshot, patience: Duration) -> Around {
+    async fn at_most(
+        &self,
+        age: Duration,
+        sight: &Sight,
+        snapshot: &Snapshot,
+        engine: &Handle,
+        patience: Duration,
+    ) -> Around {
         let serves = |kind| snapshot.nodes.iter().any(|n| n.kind == kind && n.serves);
         let zookeeper = sight.zookeeper.filter(|_| serves(NodeKind::Zookeeper));
         let mysql = sight.mysql.clone().filter(|_| serves(NodeKind::Mysql));
         let of = (zookeeper.is_some(), mysql.is_some());
         if !self.0.newest().is_some_and(|kept| kept.of == of && kept.at.elapsed() < age) && of != (false, false) {
             let brokers: Vec<u32> = sight.brokers.keys().copied().collect();
-            let kept = Arc::clone(&self.0);
-            let asking = tokio::spawn(async move { kept.refresh(zookeeper, mysql, &brokers).await });
+            let (kept, engine) = (Arc::clone(&self.0), engine.clone());
+            let asking = tokio::spawn(async move { kept.refresh(zookeeper, mysql, &brokers, &engine).await });
             // It goes on without who does not wait for it.
             let _ = timeout(patience, asking).await;
         }
@@ -132,14 +145,14 @@ impl Kept {
         self.newest.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    async fn refresh(&self, at: Option<SocketAddr>, targets: Option<MysqlTargets>, brokers: &[u32]) {
+    async fn refresh(&self, at: Option<SocketAddr>, targets: Option<MysqlTargets>, brokers: &[u32], engine: &Handle) {
         let of = (at.is_some(), targets.is_some());
         let asked = Instant::now();
         let _one = self.asking.lock().await;
         if self.newest().is_some_and(|newest| newest.at >= asked && newest.of == of) {
             return;
         }
-        let zookeeper = async { told("ZooKeeper", timeout(ASK, zookeeper(at?, brokers)).await) };
+        let zookeeper = async { told("ZooKeeper", timeout(ASK, zookeeper(at?, brokers, engine)).await) };
         let mysql = async {
             let targets = targets.as_ref()?;
             told("MySQL", timeout(ASK, mysql(&targets.socket, &targets.root_password)).await)
@@ -161,7 +174,7 @@ fn told<T>(who: &str, answer: Result<Result<T, ClientError>, tokio::time::error:
     }
 }
 
-async fn zookeeper(address: SocketAddr, brokers: &[u32]) -> Result<ZookeeperSeen, ClientError> {
+async fn zookeeper(address: SocketAddr, brokers: &[u32], engine: &Handle) -> Result<ZookeeperSeen, ClientError> {
     // Before our own session, so that it is not counted.
     let counters = parse_mntr(&four_letter(address, "mntr", ASK).await?);
     let Ok(mut session) = Session::connect(address, ASK).await else {
@@ -172,6 +185,12 @@ async fn zookeeper(address: SocketAddr, brokers: &[u32]) -> Result<ZookeeperSeen
         Some(_) => self::given(&mut session, brokers).await.ok().flatten(),
         None => None,
     };
+    // Of one that is not this root's nothing is remembered: its cluster is another.
+    if given.is_some()
+        && let Ok(Some((cluster, reached))) = cluster_reached(&mut session).await
+    {
+        engine.learn_reached(cluster, reached);
+    }
     // What was seen counts, also when the goodbye fails.
     let _ = session.close().await;
     Ok(ZookeeperSeen { counters, owners, given })

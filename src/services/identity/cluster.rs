@@ -6,7 +6,10 @@
 //! topics serve empty partitions, and an empty replica that leads makes the full ones cut theirs off (a leader is elected from
 //! the last ISR, in which the empty one still is). So an empty broker starts behind those that have data.
 
-use super::Judgement;
+use super::{
+    Judgement,
+    reached::{Reached, ReachedRecord},
+};
 use crate::base::{Cause, NodeName, outcome::Failure};
 use std::{
     collections::BTreeSet,
@@ -22,6 +25,8 @@ pub struct ClusterView {
     pub topics: Option<usize>,
     /// Children of `/brokers/ids`.
     pub registered: BTreeSet<u32>,
+    /// How far it has come.
+    pub reached: Reached,
 }
 
 /// A broker's data directory.
@@ -78,6 +83,8 @@ pub struct BrokerFacts<'a> {
     pub recorded: Option<&'a str>,
     /// Whether this root remembers data of this broker.
     pub recorded_own: bool,
+    /// How far this root remembers that ZooKeeper's data of that cluster had come.
+    pub recorded_reached: Option<ReachedRecord>,
     /// Where it remembers.
     pub record: &'a Path,
 }
@@ -148,6 +155,7 @@ pub fn judge_broker(facts: &BrokerFacts<'_>) -> Judgement {
         (Found::Data { topics, .. }, Some(id)) if facts.zookeeper.topics.is_some_and(|known| *topics > known) => {
             facts.unknown_topics(own, *topics, id)
         }
+        (Found::Data { .. } | Found::Empty, Some(id)) if facts.behind(id).is_some() => facts.earlier_state(id),
         (Found::Data { .. }, Some(id)) => match facts.recorded {
             Some(recorded) if recorded != id => Judgement::noted(format!(
                 "this root remembered cluster {recorded}, and ZooKeeper and {} agree on cluster {id}: the data was replaced as \
@@ -389,6 +397,35 @@ impl BrokerFacts<'_> {
                  those topics were deleted while {} was away, {}; or, {}",
                 name(own.broker),
                 self.refetch(own),
+                self.give_up()
+            ),
+        )
+    }
+
+    /// What this root remembers of how far ZooKeeper had come, where what it says now is behind that.
+    fn behind(&self, id: &str) -> Option<ReachedRecord> {
+        let recorded = self.recorded_reached.filter(|_| self.recorded == Some(id))?;
+        self.zookeeper.reached.is_before(recorded.most).then_some(recorded)
+    }
+
+    /// ZooKeeper knows the cluster and its topics as they were. Why that is no less a danger: `unknown_topics`.
+    fn earlier_state(&self, id: &str) -> Judgement {
+        let Some(recorded) = self.behind(id) else { return Judgement::start() };
+        refuse(
+            Cause::WrongIdentity,
+            format!(
+                "ZooKeeper's data ({}) knows an earlier state of cluster {id}: {}, where this root ({}) has seen {} ({}): it was \
+                 probably brought back from an earlier copy, beside which brokers acknowledge records that they do not keep",
+                self.zookeeper_data.display(),
+                self.zookeeper.reached.words(),
+                self.record.display(),
+                recorded.most.words(),
+                recorded.seen
+            ),
+            format!(
+                "`cdc-supervisor down`, restore ZooKeeper's data from the snapshot that belongs to these brokers, and start; or, when \
+                 the brokers' data are of that earlier moment, too, remove {} and start; or, {}",
+                self.record.display(),
                 self.give_up()
             ),
         )

@@ -2,11 +2,13 @@
 //!
 //! Pure: the engine reads files and asks ZooKeeper, this says what it means. `cluster` has the table for brokers, `mysql`
 //! that for the MySQL server, `version` the rule about older programs, `foreign` that about files of nobody's product, `together` that for
-//! stores that are copied or come back as one, `zookeeper` finds the cluster in ZooKeeper's files, `record` is what this root remembers.
+//! stores that are copied or come back as one, `zookeeper` finds the cluster in ZooKeeper's files, `reached` tells an earlier state of them,
+//! `record` is what this root remembers.
 
 mod cluster;
 mod foreign;
 mod mysql;
+mod reached;
 mod record;
 mod together;
 mod version;
@@ -17,6 +19,7 @@ pub use cluster::{
 };
 pub use foreign::judge_directory_names;
 pub use mysql::{MysqlFacts, MysqlFound, judge_mysql, server_uuid, upgrade_history};
+pub use reached::{Reached, ReachedRecord};
 pub use record::{Machine, MysqlRecord, Record};
 pub use together::{StoresFacts, ZookeeperFound, judge_stores};
 pub use version::{Before, MARKER, Marker, Seen, bars_the_way_back, is_mark, judge_version, look};

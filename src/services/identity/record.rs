@@ -1,6 +1,8 @@
 //! What this root remembers of its data: `state/identity.json`. Kept beside the data, so that data which is exchanged, emptied
 //! or not mounted is noticed.
 
+use super::reached::{Reached, ReachedRecord};
+use crate::base::Timestamp;
 use serde::{Deserialize, Serialize};
 use std::{collections::BTreeMap, path::PathBuf};
 
@@ -16,6 +18,8 @@ pub struct Record {
     pub cluster: Option<String>,
     /// Brokers that have had data of that cluster, and where.
     pub brokers: BTreeMap<u32, PathBuf>,
+    /// How far ZooKeeper's data of that cluster had come.
+    pub zookeeper: Option<ReachedRecord>,
     /// The MySQL server.
     pub mysql: Option<MysqlRecord>,
 }
@@ -45,11 +49,21 @@ impl Record {
         self.brokers.insert(id, data_dir);
     }
 
+    /// Notes how far ZooKeeper's data of `cluster` have come, seen at `now`. Nothing of a cluster that is not remembered.
+    pub fn learn_reached(&mut self, cluster: &str, reached: Reached, now: Timestamp) {
+        let before = self.zookeeper.map(|record| record.most);
+        let most = before.unwrap_or_default().most(reached);
+        if self.cluster.as_deref() == Some(cluster) && before != Some(most) {
+            self.zookeeper = Some(ReachedRecord { most, seen: now });
+        }
+    }
+
     /// Notes the cluster's id.
     pub fn learn_cluster(&mut self, cluster: &str) {
         if self.cluster.as_deref() != Some(cluster) {
             self.cluster = Some(cluster.to_owned());
             self.brokers.clear();
+            self.zookeeper = None;
         }
     }
 
@@ -80,6 +94,30 @@ mod tests {
     }
 
     #[test]
+    fn how_far_zookeeper_has_come_is_kept_at_its_highest_and_forgotten_with_its_cluster() {
+        let reached = |epoch, ids| Reached { controller_epoch: Some(epoch), producer_ids: Some(ids) };
+        let mut record = Record::default();
+        record.learn_reached("X", reached(7, 999), Timestamp(1));
+        assert_eq!(record.zookeeper, None, "of a cluster that nobody has brokers of");
+        record.learn_cluster("X");
+        record.learn_reached("X", reached(7, 999), Timestamp(2));
+        let first = Some(ReachedRecord { most: reached(7, 999), seen: Timestamp(2) });
+        assert_eq!(record.zookeeper, first);
+        for (cluster, seen) in
+            [("X", reached(7, 999)), ("X", reached(6, 0)), ("X", Reached::default()), ("Y", reached(9, 9))]
+        {
+            record.learn_reached(cluster, seen, Timestamp(3));
+            assert_eq!(record.zookeeper, first, "{cluster} {seen:?}");
+        }
+        record.learn_reached("X", reached(6, 1999), Timestamp(4));
+        assert_eq!(record.zookeeper, Some(ReachedRecord { most: reached(7, 1999), seen: Timestamp(4) }));
+        record.learn_cluster("X");
+        assert!(record.zookeeper.is_some());
+        record.learn_cluster("Y");
+        assert_eq!(record.zookeeper, None);
+    }
+
+    #[test]
     fn another_machine_is_said_and_an_unknown_one_is_not() {
         let machine = |id: &str| Machine { id: id.into(), boot: "b".into() };
         let record = Record { machine: Some(machine("aa")), ..Record::default() };
@@ -94,7 +132,12 @@ mod tests {
     fn a_file_of_another_version_is_read_as_far_as_it_is_known() {
         let record: Record = serde_json::from_str(r#"{"schema":9,"cluster":"X","mood":1}"#).unwrap();
         assert_eq!((record.cluster.as_deref(), record.mysql), (Some("X"), None));
-        let all = Record { brokers: BTreeMap::from([(2, "/2".into())]), ..Record::default() };
+        let most = Reached { controller_epoch: Some(7), producer_ids: None };
+        let all = Record {
+            brokers: BTreeMap::from([(2, "/2".into())]),
+            zookeeper: Some(ReachedRecord { most, seen: Timestamp(1_763_867_279_042) }),
+            ..Record::default()
+        };
         assert_eq!(serde_json::from_str::<Record>(&serde_json::to_string(&all).unwrap()).unwrap(), all);
     }
 }

@@ -40,6 +40,7 @@ pub fn judge_stores(facts: &StoresFacts<'_>) -> Result<Option<String>, Failure> 
         zookeeper_data,
         recorded: facts.recorded,
         recorded_own: false,
+        recorded_reached: None,
         record: facts.record,
     };
     if let Some(failure) = facts.brokers.iter().find_map(|own| judge_directory(&known, own)) {

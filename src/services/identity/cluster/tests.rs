@@ -1,6 +1,7 @@
 //! The table: {ZooKeeper empty, X} x {each broker empty, X, Y} x {record none, X, Y}, and what it says.
 
 use super::*;
+use crate::base::Timestamp;
 
 const META: &str = "#\n#Mon Nov 23 03:07:55 UTC 2026\nbroker.id=2\nversion=0\ncluster.id=Gg0YLaCaRNmYWWnhG1sHQA\n";
 
@@ -21,7 +22,12 @@ fn brokers(letters: [char; 3]) -> Vec<BrokerData> {
 }
 
 fn view(id: Option<&str>, topics: usize, registered: &[u32]) -> ClusterView {
-    ClusterView { id: id.map(str::to_owned), topics: Some(topics), registered: registered.iter().copied().collect() }
+    ClusterView {
+        id: id.map(str::to_owned),
+        topics: Some(topics),
+        registered: registered.iter().copied().collect(),
+        ..ClusterView::default()
+    }
 }
 
 fn judge(broker: u32, brokers: &[BrokerData], zookeeper: &ClusterView, recorded: Option<&str>) -> Judgement {
@@ -32,6 +38,7 @@ fn judge(broker: u32, brokers: &[BrokerData], zookeeper: &ClusterView, recorded:
         zookeeper_data: Path::new("/zk"),
         recorded,
         recorded_own: recorded.is_some(),
+        recorded_reached: None,
         record: Path::new("/r/state/identity.json"),
     })
 }
@@ -223,6 +230,45 @@ fn a_zookeeper_that_has_forgotten_the_topics_of_full_brokers_is_refused() {
     let foreign =
         BrokerData { broker: 2, path: "/b2".into(), found: Found::Data { cluster: "Y".into(), broker: 2, topics: 9 } };
     assert_eq!(judge(1, &[full(1, 0), foreign], &view(Some("X"), 0, &[]), Some("X")), Judgement::start());
+}
+
+#[test]
+fn a_zookeeper_that_is_behind_what_this_root_has_seen_of_it_is_refused_with_both_and_when() {
+    let reached = |epoch, ids| Reached { controller_epoch: Some(epoch), producer_ids: Some(ids) };
+    let all = brokers(['X', 'X', '-']);
+    let judge = |broker, now: Reached, recorded, most: Option<Reached>| {
+        judge_broker(&BrokerFacts {
+            broker,
+            brokers: &all,
+            zookeeper: &ClusterView { reached: now, ..view(Some("X"), 4, &[1, 2]) },
+            zookeeper_data: Path::new("/zk"),
+            recorded,
+            recorded_own: true,
+            recorded_reached: most.map(|most| ReachedRecord { most, seen: Timestamp(1_763_867_279_042) }),
+            record: Path::new("/r/state/identity.json"),
+        })
+    };
+    for (broker, now) in [(1, reached(6, 1999)), (2, reached(7, 999)), (3, reached(6, 999))] {
+        let refused = failure(judge(broker, now, Some("X"), Some(reached(7, 1999))));
+        let seen = "this root (/r/state/identity.json) has seen controller epoch 7, producer ids up to 1999 (2025-11-23T03:07:59.042Z)";
+        for part in ["(/zk) knows an earlier state of cluster X", &now.words(), seen, "records that they do not keep"] {
+            assert!(refused.what.contains(part), "{part}: {}", refused.what);
+        }
+        let ways = [
+            "restore ZooKeeper's data from the snapshot",
+            "earlier moment, too, remove /r/state/identity.json and start",
+        ];
+        for part in ways.into_iter().chain(["empty /zk, /b1, /b2, /b3 together"]) {
+            assert!(refused.remedy.contains(part), "{part}: {}", refused.remedy);
+        }
+    }
+    let further = [(reached(7, 1999), Some(reached(7, 1999))), (reached(8, 1999), Some(reached(7, 1999)))];
+    for (now, most) in further.into_iter().chain([(reached(1, 0), None), (Reached::default(), Some(reached(7, 1999)))])
+    {
+        assert_eq!(judge(1, now, Some("X"), most), Judgement::start(), "{now:?} {most:?}");
+    }
+    let of_another = judge(1, reached(1, 0), Some("Y"), Some(reached(7, 1999)));
+    assert_eq!(word(&of_another), "note", "what was seen of another cluster says nothing");
 }
 
 #[test]
