@@ -1,6 +1,7 @@
-//! Where the data of a configuration lie, for whoever removes the rest of an installation: by the file, by what was applied last below its
-//! root and below the one that was served last, and where links in them lead. Files below a root are its user's: what they say is told, and
-//! nothing is done to it.
+//! Where the data of a configuration lie, for whoever removes the rest of an installation.
+//!
+//! By the file, by what was applied last below its root and below the one that was served last, and where links in them lead. Files below a
+//! root are its user's: what they say is told, and nothing is done to it.
 
 use super::{plan, served};
 use crate::config::Plan;
