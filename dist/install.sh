@@ -184,18 +184,43 @@ check_machine() { # of the tree, against this machine
     "make the tree on a machine and a system like this one: dist/release.sh DIR"
 }
 
-check_room() {
-  has_room /usr $(($(du -sk "$release" | cut -f1) * 2 + 10240)) ''
+check_room() { # of all that is written, before any of it is
+  promised=''
+  if [ -n "$bundle" ]; then
+    packed=$(du -Lsk "$bundle" | cut -f1) unpacked=$(unpacked_of "$bundle")
+    store=$(asked places | sed -n 's/^store //p' | head -1)
+    [ -n "$store" ] || store=$(named_in "$config" store | head -1)
+    # `bundle verify` unpacks it before anything is changed, and takes that away again: in a store of root's own, else where the
+    # program has its temporary files (src/artifact/store.rs)
+    look=${TMPDIR:-/var/tmp}
+    [ "$(stat -L -c %u -- "$store" 2>/dev/null)" != 0 ] || look=$store
+    has_room "$look" "$unpacked" "to look at $bundle"
+    promised=''
+  fi
+  has_room /usr $(($(du -sk "$release" | cut -f1) * 2 + 10240)) "for cdc-supervisor $version"
   [ -n "$bundle" ] || return 0
-  store=$(named_in "$config" store | head -1)
-  # unpacked, and once more while it is compared
-  has_room "${store:-$(data_root)/artifacts}" $(($(du -Lsk "$bundle" | cut -f1) * 4)) " for the programs in $bundle"
+  has_room "${store:-$(data_root)/artifacts}" "$unpacked" "for the programs in $bundle"
+  # a copy that the unit's user can read
+  has_room "$(data_root)" "$packed" "for a copy of $bundle"
 }
-has_room() { # PLACE KB WHAT: where it is, or will be made
-  place=$(realpath -m -- "$1")
+unpacked_of() { # BUNDLE: kB; what is in it is its first entry's to say
+  said=$(tar -xzOf "$1" --occurrence=1 bundle.toml 2>/dev/null |
+    awk '/^\[/ { tree = /^\[\[trees\]\]$/ } tree && /^bytes = / { sum += $3 } END { printf "%.0f\n", sum / 1024 * 1.1 + 1024 }') || said=''
+  # that is no bundle, which is told when it is looked at; some hundred files end within a block each
+  [ "${said:-1024}" != 1024 ] || said=$(($(du -Lsk "$1" | cut -f1) * 2))
+  echo "$said"
+}
+has_room() { # PLACE KB WHAT: where it is, or will be made, with what was promised on the same disk before
+  place=$(realpath -m -- "$1") needed=$2
   while [ ! -d "$place" ]; do place=$(dirname -- "$place"); done
+  disk=$(stat -c %d -- "$place")
+  for other in $promised; do
+    [ "${other%:*}" != "$disk" ] || needed=$((needed + ${other#*:}))
+  done
+  promised="$promised $disk:$2"
   free=$(df -Pk "$place" | awk 'NR == 2 { print $4 }')
-  [ "$free" -ge "$2" ] || fail 4 "$place has $((free / 1024)) MB free, $(($2 / 1024)) MB are needed$3" \
+  # the one rounded down, the other up: never two numbers that are the same
+  [ "$free" -ge "$needed" ] || fail 4 "$place has $((free / 1024)) MB free, $(((needed + 1023) / 1024)) MB are needed $3" \
     "make room: \`du -xh -d 2 $place | sort -h\` shows what takes it"
 }
 

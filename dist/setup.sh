@@ -80,13 +80,15 @@ run_again() { # the programs that were put back are the daemon again, also where
   systemctl reset-failed "$unit" 2>/dev/null || true
   systemctl start "$unit"
 }
-data_root() { # the root that the unit's configuration names, as the program reads it
-  found=''
+asked() { # VERB: what a program of ours says of the unit's configuration; fails where none is there, or none that can tell
+  [ -e "$config" ] || return
   for program in "${release:+$release/bin/}cdc-supervisor" cdc-supervisor; do
-    [ -e "$config" ] || break
-    found=$("$program" --config "$config" root 2>/dev/null) && break
-    found='' # it is not there, or of a version that cannot tell
+    ! "$program" --config "$config" "$1" 2>/dev/null || return 0
   done
+  return 1
+}
+data_root() { # the root that the unit's configuration names, as the program reads it
+  found=$(asked root) || found=''
   [ -n "$found" ] || found=$(sed -n 's/^root *= *"\(\/[^"]*\)".*/\1/p' "$config" 2>/dev/null | head -1)
   printf '%s\n' "${found:-$state}"
 }
@@ -106,9 +108,14 @@ linked() { # ROOT: the directories elsewhere to which links in it lead: snapshot
     esac
   done
 }
-places() { # where data lie: the root that is served, what else the configuration names, and where links lead, one a line
+places() { # where data lie: by the configuration, by what was applied last, and where links lead, one a line
   # dpkg takes the configuration before it asks for the purge (deb-postrm(5)): then as it was when the package was removed
   [ -e "$config" ] || [ ! -s "$etc/places" ] || { cat "$etc/places"; return; }
+  if where=$(asked places); then
+    printf '%s\n' "$where" | sed 's/^[a-z]* //'
+    return
+  fi
+  # no program that could tell, or a file that is wrong: as it can be seen without
   data_root
   named_in "$config" 'root|data_dir|store|files'
   linked "$(data_root)"

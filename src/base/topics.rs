@@ -18,9 +18,10 @@ pub struct TopicRecord {
     /// Topics that left the file and were told of.
     #[serde(default)]
     pub left: BTreeSet<String>,
-    /// What the file said of each topic when it was put into force last. One that is missing here is due.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub in_force: BTreeMap<String, Said>,
+    /// What the file said of each topic when it was put into force last. One that is missing here is due; where there is nothing at all, an
+    /// earlier program wrote it, and it is not known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub in_force: Option<BTreeMap<String, Said>>,
 }
 
 /// What the file says of a topic.

@@ -135,6 +135,9 @@ pub enum Verb {
     /// Print the root of this configuration, for the installer
     #[command(hide = true)]
     Root,
+    /// Print where the data of this configuration lie, `WHAT PATH` a line, for the installer
+    #[command(hide = true)]
+    Places,
     /// Write the manual pages below a directory, for a release
     #[command(hide = true)]
     Man {

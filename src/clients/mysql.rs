@@ -9,12 +9,12 @@ pub use binlog::{BinlogPlace, Image, RowChange, Stretch, oldest_event};
 pub use gtid::{Gtid, GtidSet};
 
 use super::{ClientError, error::bounded};
-use crate::sys;
+use crate::sys::{self, net};
 use mysql_async::{Conn, OptsBuilder, prelude::Queryable};
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt, io,
-    net::{SocketAddr, UdpSocket},
+    net::SocketAddr,
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -231,13 +231,15 @@ impl Grant {
     }
 }
 
-/// Whether an address is one of this host: nothing else can be bound (EADDRNOTAVAIL). One that the host has lost, with its lease or its
-/// interface, may be another host's by now.
+/// Refuses an address that is not one of this host. One that the host has lost, with its lease or its interface, may be another host's by
+/// now.
 fn is_here(doing: &str, address: SocketAddr) -> Result<(), ClientError> {
-    UdpSocket::bind((address.ip(), 0)).map(drop).map_err(|e| {
-        let why = format!("{address} is not an address of this host: {e}");
-        ClientError::Failed { doing: doing.to_owned(), source: why.into() }
-    })
+    let why = match net::is_own(address.ip()) {
+        Ok(true) => return Ok(()),
+        Ok(false) => format!("{address} is not an address of this host"),
+        Err(e) => format!("whether {address} is an address of this host is not known: {e}"),
+    };
+    Err(ClientError::Failed { doing: doing.to_owned(), source: why.into() })
 }
 
 fn connect_error(doing: &str, place: &Place, error: mysql_async::Error) -> ClientError {

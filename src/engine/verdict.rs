@@ -14,10 +14,11 @@ use crate::{
         outcome::Failure,
         recipe::{Recipe, Stop},
     },
-    services,
-    sys::{clock, failpoint::fail_point},
+    services::{self, Ended},
+    sys::{clock, failpoint::fail_point, room},
 };
 use std::{
+    path::{Path, PathBuf},
     sync::{Arc, mpsc},
     thread,
     time::Duration,
@@ -26,6 +27,9 @@ use std::{
 /// How long the log of a node that has ended may take to be read. It is 64 KiB, most of them written just now: less than a millisecond, or a
 /// disk that stalls.
 const READ: Duration = Duration::from_secs(2);
+
+/// What nobody who keeps data can do without at a start: some files, a block each.
+const START: usize = 64 << 10;
 
 /// An end and all that says why, as it was when the end was heard of: an order that comes later is about the next run.
 #[derive(Debug)]
@@ -69,9 +73,22 @@ impl Case {
     /// Reads what it wrote last, and judges. Blocks, for as long as the disk does.
     pub(super) fn judge(&self) -> Verdict {
         fail_point!("verdict.reading");
+        self.judged(&|dir| room::takes(dir, START))
+    }
+
+    /// `takes`: whether a directory takes what a start writes.
+    fn judged(&self, takes: &dyn Fn(&Path) -> Option<bool>) -> Verdict {
         let (dir, served) = (self.layout.log_dir(&self.recipe.node), self.served());
         let words = LastWords::read(&dir, &self.marks, &self.record, served, self.heard);
-        let (cause, mut failure) = self.verdict(&words);
+        let mut ended = self.verdict(&words);
+        if self.asked.is_none()
+            && services::may_be_of_no_room(self.recipe.kind, &ended)
+            && let Some(dir) = self.dirs().find(|dir| takes(dir) == Some(false))
+        {
+            ended = services::of_no_room(&ended, &self.record, &dir);
+            ended.failure = ended.failure.map(|failure| failure.of_node(&self.recipe.node));
+        }
+        let Ended { cause, mut failure, note: _ } = ended;
         if let Some(failure) = failure.as_mut().filter(|failure| services::is_about_owners(failure))
             && let Some(command) = places::own_files(&self.layout, &self.recipe)
         {
@@ -84,7 +101,7 @@ impl Case {
     /// Judges by the exit record alone. Reads nothing.
     pub(super) fn unread(&self) -> Verdict {
         let words = LastWords::unread(self.served());
-        let (cause, failure) = self.verdict(&words);
+        let Ended { cause, failure, note: _ } = self.verdict(&words);
         let why =
             format!("its log could not be read within {} s: why it ended is told by its exit alone", READ.as_secs());
         Verdict { cause, failure, words, collections: Vec::new(), unread: Some(why) }
@@ -94,21 +111,28 @@ impl Case {
         last_words::has_served(&self.recipe, self.ready, &self.record)
     }
 
+    /// Where it writes.
+    fn dirs(&self) -> impl Iterator<Item = PathBuf> {
+        let dirs = self.recipe.directories.iter().map(|(dir, _)| dir.clone());
+        dirs.chain([self.layout.log_dir(&self.recipe.node)])
+    }
+
     /// What we ordered, what the kernel says, what its log says about it.
-    fn verdict(&self, words: &LastWords) -> (Cause, Option<Failure>) {
+    fn verdict(&self, words: &LastWords) -> Ended {
+        let plain = |cause| Ended { cause, failure: None, note: None };
         if self.shim_lost {
-            return (Cause::ShimLost, None);
+            return plain(Cause::ShimLost);
         }
         let kind = self.recipe.kind;
         let mut record = self.record.clone();
         let killed = record.status == ExitStatus::Signal(libc::SIGKILL);
         match self.asked {
-            Some(Asked::ToDieNow) => return (Cause::KilledByOrder, None),
+            Some(Asked::ToDieNow) => return plain(Cause::KilledByOrder),
             Some(asked) if asked.signal_ended_it(&record, kind, self.stop.grace, self.heard) => {
-                return (Cause::KilledByOrder, None);
+                return plain(Cause::KilledByOrder);
             }
             Some(Asked::ToStop) if killed && record.signals_sent.contains(&libc::SIGKILL) => {
-                return (Cause::KilledAfterGrace, None);
+                return plain(Cause::KilledAfterGrace);
             }
             Some(Asked::ToStop | Asked::BySignal(..)) | None => {}
         }
@@ -117,8 +141,9 @@ impl Case {
             record.signals_sent.retain(|sent| *sent != signal);
         }
         let asked_to_stop = self.asked == Some(Asked::ToStop);
-        let judged = services::classify(kind, &record, words.said(), asked_to_stop, &self.stop);
-        (judged.cause, judged.failure.map(|failure| failure.of_node(&self.recipe.node)))
+        let mut ended = services::classify(kind, &record, words.said(), asked_to_stop, &self.stop);
+        ended.failure = ended.failure.map(|failure| failure.of_node(&self.recipe.node));
+        ended
     }
 }
 
@@ -150,7 +175,7 @@ impl Patience {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::base::Incarnation;
+    use crate::base::{Incarnation, NodeKind};
 
     /// A command that ended with 1 and wrote that its disk was full.
     fn case(root: &std::path::Path) -> Case {
@@ -186,6 +211,33 @@ mod tests {
         assert_eq!(patience.0, Duration::ZERO, "the next one is not waited for as long again");
         // Its reader goes.
         drop(std::fs::OpenOptions::new().write(true).open(&current).unwrap());
+    }
+
+    #[test]
+    fn a_broker_that_ends_where_nothing_can_be_written_has_met_the_full_disk_also_when_its_log_did_not_take_that() {
+        let ended = |kind, asked, line: &str, is_full: bool| {
+            let root = tempfile::tempdir().unwrap();
+            let mut case = case(root.path());
+            let recipe = Arc::make_mut(&mut case.recipe);
+            recipe.kind = kind;
+            case.asked = asked;
+            let dir = case.layout.log_dir(&case.recipe.node);
+            std::fs::write(dir.join("current"), line).unwrap();
+            case.judged(&|_| Some(!is_full))
+        };
+        let (last, broker) = ("2026-11-27T01:02:03.456Z INFO it goes on\n", NodeKind::Broker(1));
+        for kind in [broker, NodeKind::Zookeeper, NodeKind::Mysql] {
+            let verdict = ended(kind, None, last, true);
+            let failure = verdict.failure.unwrap();
+            assert_eq!((verdict.cause, failure.cause), (Cause::DiskFull, Cause::DiskFull), "{kind:?}");
+            assert!(failure.what.contains("exit 1") && failure.remedy.contains("cdc-supervisor start"), "{failure:?}");
+            assert_eq!(ended(kind, None, last, false).cause, Cause::Crashed, "{kind:?}: there is room");
+        }
+        // A program of somebody's own may need none.
+        assert_eq!(ended(NodeKind::Command, None, last, true).cause, Cause::Crashed);
+        assert_eq!(ended(broker, Some(Asked::ToStop), last, true).cause, Cause::Crashed);
+        let heap = "Terminating due to java.lang.OutOfMemoryError: Java heap space\n";
+        assert_eq!(ended(broker, None, heap, true).cause, Cause::Crashed, "it has said why");
     }
 
     #[test]

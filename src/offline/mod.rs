@@ -12,6 +12,7 @@ pub mod journal;
 pub mod logs;
 pub mod owner;
 pub mod paused;
+pub mod places;
 pub mod plan;
 pub mod port_owners;
 pub mod preflight;

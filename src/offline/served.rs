@@ -29,15 +29,15 @@ pub fn note(place: &Path, root: &Path) -> Result<(), SysError> {
 
 /// The root that is served, where it is another one than `wanted` and nodes of it live.
 pub fn elsewhere(place: &Path, wanted: &Path) -> Option<Layout> {
+    noted(place).filter(|layout| layout.root() != wanted && !status::nodes_that_live(layout).is_empty())
+}
+
+/// The root that the unit's daemon has served last.
+pub fn noted(place: &Path) -> Option<Layout> {
     // Who may not read it has no business there.
     let text = fs::read_plain_optional(&place.join(FILE)).ok()??;
     // Root reads it too, and it belongs to the unit's user: nothing else than what a configuration could have named.
-    let root = plain_path(text.strip_suffix('\n')?).ok()?;
-    if root == wanted {
-        return None;
-    }
-    let layout = Layout::new(root);
-    (!status::nodes_that_live(&layout).is_empty()).then_some(layout)
+    plain_path(text.strip_suffix('\n')?).ok().map(Layout::new)
 }
 
 /// What is said of it, with what to do. `has_plan`: the plan applied last is there.

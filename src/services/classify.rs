@@ -9,6 +9,7 @@ use crate::base::{
     outcome::{Failure, signal_name},
     recipe::Stop,
 };
+use std::path::Path;
 
 /// How a run ended, judged.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -178,6 +179,30 @@ pub fn by_signal(status: ExitStatus) -> Option<(&'static str, &'static str)> {
         )),
         _ => None,
     }
+}
+
+/// Whether a full disk would explain an end: of who keeps data, by itself, and with no other reason in its log. The words of such an end may be
+/// in none: the disk takes them no more than anything else. And a JVM whose mapped file gets no page dies of that (tried). What somebody's
+/// own program needs is not known; a UI keeps nothing.
+pub fn may_be_of_no_room(kind: NodeKind, ended: &Ended) -> bool {
+    let keeps_data = match kind {
+        NodeKind::Zookeeper | NodeKind::Broker(_) | NodeKind::Mysql => true,
+        NodeKind::KafkaUi | NodeKind::Command => false,
+    };
+    let Ended { cause, failure, note } = ended;
+    let unexplained = note.as_ref().is_none_or(|note| note.contains(known::HOW_FULL));
+    keeps_data && *cause == Cause::Crashed && failure.is_none() && unexplained
+}
+
+/// The same end where `dir`, one of its directories, takes nothing more: another start would end the same.
+pub fn of_no_room(ended: &Ended, exit: &ExitRecord, dir: &Path) -> Ended {
+    let how = ended.note.clone().unwrap_or_else(|| Ended::status_words(exit));
+    let what = format!(
+        "the file system of {} is full, and what it said of its end may not be in its log: {how}",
+        dir.display()
+    );
+    let failure = Failure { cause: Cause::DiskFull, what: what.clone(), remedy: known::FREE_SPACE.to_owned() };
+    Ended { cause: Cause::DiskFull, failure: Some(failure), note: Some(format!("{what}; {}", known::FREE_SPACE)) }
 }
 
 /// Whether the remedy is to give a node its files: whose and where, only the caller knows.

@@ -70,7 +70,9 @@ const ASK_LISTENERS: &str =
 const SEE_STALLS: &str = "compare the longest stall in `cdc-supervisor status` with kafka.session_timeout; give the machine room, or the sessions more time";
 
 const FREE_PORT: &str = "stop the program that holds the port, or set another one in supervisor.toml";
-const FREE_SPACE: &str = "free space on that file system, then start the node";
+/// Stands in the remedy of each entry that a full disk may be behind.
+pub(super) const HOW_FULL: &str = "see how full the disk is";
+pub(super) const FREE_SPACE: &str = "free space on that file system, then start the node";
 pub(super) const OWN_FILES: &str = "give the directory and all in it to the user the node runs as, then start the node";
 const FIX_OPTION: &str = "correct the setting in supervisor.toml, then reload";
 const RAISE_AIO: &str = "raise fs.aio-max-nr: `cdc-supervisor doctor` says to what, `doctor --fix aio` does it; or set innodb_use_native_aio = 0 in mysql.options";

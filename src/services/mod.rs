@@ -29,7 +29,7 @@ mod zookeeper;
 
 pub use zookeeper::data_dirs_of as zookeeper_data_dirs;
 
-pub use classify::{Ended, classify, classify_helper, is_about_owners};
+pub use classify::{Ended, classify, classify_helper, is_about_owners, may_be_of_no_room, of_no_room};
 pub use error::ServiceError;
 pub use progress::{is_starting, progress};
 

@@ -7,7 +7,7 @@ use super::{
 use crate::base::Timestamp;
 use std::{
     fs, io,
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener, UdpSocket},
     path::Path,
 };
 
@@ -157,6 +157,70 @@ pub fn is_taken(address: SocketAddr) -> io::Result<bool> {
     }
 }
 
+/// Whether `ip` is an address of this host. Nothing else can be bound (EADDRNOTAVAIL), unless the host was told to allow it
+/// (`ip_nonlocal_bind`, for addresses that wander between hosts): then it must be in the kernel's own tables. Not by getifaddrs(3): that
+/// asks over netlink, which the unit's sandbox refuses (`RestrictAddressFamilies=`).
+pub fn is_own(ip: IpAddr) -> io::Result<bool> {
+    let ip = ip.to_canonical();
+    match UdpSocket::bind((ip, 0)) {
+        Ok(_) => {}
+        Err(e) if e.kind() == io::ErrorKind::AddrNotAvailable => return Ok(false),
+        Err(e) => return Err(e),
+    }
+    // Unspecified: whoever connects to it reaches their own host (ip(7)).
+    if ip.is_loopback() || ip.is_unspecified() {
+        return Ok(true);
+    }
+    let (version, table) = match ip {
+        IpAddr::V4(_) => ("ipv4", "/proc/net/fib_trie"),
+        IpAddr::V6(_) => ("ipv6", "/proc/net/if_inet6"),
+    };
+    // A kernel without the setting is looked at more closely.
+    let allowed = fs::read_to_string(format!("/proc/sys/net/{version}/ip_nonlocal_bind"));
+    if allowed.is_ok_and(|text| text.trim() == "0") {
+        return Ok(true);
+    }
+    let text = fs::read_to_string(table)?;
+    Ok(match ip {
+        IpAddr::V4(ip) => is_local_route(&text, ip),
+        IpAddr::V6(ip) => is_on_an_interface(&text, ip),
+    })
+}
+
+/// Whether `/proc/net/fib_trie` routes an address to the host itself: `|-- 10.0.0.5`, and below it `/32 host LOCAL` (net/ipv4/fib_trie.c,
+/// fib_trie_seq_show). In the table `Local:`, which a bind goes by where it may not bind everything: another one may take in the whole world for
+/// a proxy.
+fn is_local_route(tables: &str, ip: Ipv4Addr) -> bool {
+    let (mut is_local, mut leaf) = (false, None);
+    tables.lines().any(|line| {
+        if !line.starts_with(' ') {
+            is_local = line == "Local:";
+        }
+        let words: Vec<&str> = line.split_ascii_whitespace().collect();
+        match words[..] {
+            ["|--", address] => {
+                leaf = address.parse::<Ipv4Addr>().ok();
+                false
+            }
+            [prefix, _, "LOCAL", ..] if is_local => {
+                let bits =
+                    prefix.strip_prefix('/').and_then(|bits| bits.parse::<u32>().ok()).filter(|bits| *bits <= 32);
+                let same = |bits: u32, leaf: Ipv4Addr| {
+                    (u64::from(leaf.to_bits()) ^ u64::from(ip.to_bits())) >> (32 - bits) == 0
+                };
+                bits.zip(leaf).is_some_and(|(bits, leaf)| same(bits, leaf))
+            }
+            _ => false,
+        }
+    })
+}
+
+/// Whether an interface has an address, by `/proc/net/if_inet6`: 32 digits, and more about it (net/ipv6/addrconf.c, if6_seq_show).
+fn is_on_an_interface(table: &str, ip: Ipv6Addr) -> bool {
+    let digits = format!("{:032x}", ip.to_bits());
+    table.lines().any(|line| line.split_ascii_whitespace().next() == Some(digits.as_str()))
+}
+
 /// A TCP port of 127.0.0.1 that is free now. Somebody else may take it before the caller does.
 pub fn free_port() -> io::Result<u16> {
     Ok(TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port())
@@ -217,6 +281,59 @@ mod tests {
             assert_eq!(found[1], Listener { address: "[::1]:80".parse().unwrap(), uid: 0, inode: 77 });
         }
         assert_eq!(found.len(), 2);
+    }
+
+    #[test]
+    fn an_address_is_the_hosts_own_when_the_kernel_has_it_and_not_when_it_may_be_bound() {
+        let a = |s: &str| s.parse::<IpAddr>().unwrap();
+        // TEST-NET-3 and the range for documentation (RFC 5737, RFC 3849) are nobody's
+        let foreign = [a("203.0.113.7"), a("2001:db8::7")];
+        assert!(
+            is_own(a("127.0.0.2")).unwrap() && is_own(a("0.0.0.0")).unwrap() && is_own(a("::ffff:127.0.0.1")).unwrap()
+        );
+        for ip in foreign {
+            // A host without IPv6 has none of its addresses, in other words.
+            assert!(!is_own(ip).unwrap_or(false), "{ip}");
+        }
+        // A thread with a network of its own, in which everything may be bound: root only.
+        let bound = std::thread::spawn(move || {
+            // SAFETY: takes a number; the thread shares no network with others from here on, and ends.
+            if unsafe { libc::unshare(libc::CLONE_NEWNET) } != 0 {
+                return None;
+            }
+            let setting = |version: &str| format!("/proc/sys/net/{version}/ip_nonlocal_bind");
+            let allow = |version: &str| fs::write(setting(version), "1").is_ok();
+            let allowed = foreign.into_iter().zip(["ipv4", "ipv6"]).filter(|(_, version)| allow(version));
+            Some(allowed.map(|(ip, _)| (ip, UdpSocket::bind((ip, 0)).is_ok(), is_own(ip).unwrap())).collect::<Vec<_>>())
+        });
+        for (ip, is_bound, is_own) in bound.join().unwrap().unwrap_or_default() {
+            assert_eq!((is_bound, is_own), (true, false), "{ip}");
+        }
+    }
+
+    #[test]
+    fn routes_to_the_host_and_addresses_of_interfaces_are_read_as_the_kernel_writes_them() {
+        let table = "Main:\n  +-- 0.0.0.0/0 3 0 5\n     |-- 0.0.0.0\n        /0 universe UNICAST\n     |-- 10.9.9.9\n        /32 host LOCAL\n\
+            Local:\n  +-- 127.0.0.0/8 2 0 2\n     |-- 127.0.0.0\n        /8 host LOCAL\n     |-- 10.0.0.0\n        /24 link UNICAST\n     \
+            |-- 10.0.0.5\n        /32 host LOCAL\n     |-- 10.0.0.255\n        /32 link BROADCAST\n     \
+            |-- 10.1.0.0\n        /16 link UNICAST\n        /24 host LOCAL\n\
+            Id 100:\n     |-- 0.0.0.0\n        /0 host LOCAL\n";
+        for (ip, own) in [
+            ("10.0.0.5", true),
+            ("127.1.2.3", true),
+            ("10.1.0.77", true),
+            ("10.1.1.77", false),
+            ("10.0.0.6", false),
+            ("10.0.0.255", false),
+            ("10.9.9.9", false),
+            ("8.8.8.8", false),
+        ] {
+            assert_eq!(is_local_route(table, ip.parse().unwrap()), own, "{ip}");
+        }
+        let table = "fd000000000000000000000000000002 04 40 00 82     eth0\n00000000000000000000000000000001 01 80 10 80       lo\n";
+        for (ip, own) in [("fd00::2", true), ("::1", true), ("fd00::3", false)] {
+            assert_eq!(is_on_an_interface(table, ip.parse().unwrap()), own, "{ip}");
+        }
     }
 
     #[test]

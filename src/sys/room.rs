@@ -5,7 +5,7 @@ use crate::base::Moment;
 use nix::fcntl::{FallocateFlags, fallocate};
 use std::{
     fs::{self, OpenOptions},
-    io,
+    io::{self, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::{Path, PathBuf},
 };
@@ -79,6 +79,17 @@ pub fn held(path: &Path) -> Held {
     }
 }
 
+/// Whether the file system of a directory takes so many bytes more of this user, their quota included: tried, with a file that has no name
+/// (`O_TMPFILE`, open(2)). None: that cannot be tried there.
+pub fn takes(dir: &Path, bytes: usize) -> Option<bool> {
+    let file = OpenOptions::new().write(true).custom_flags(libc::O_TMPFILE).mode(0o600).open(dir);
+    match file.and_then(|mut file| file.write_all(&vec![0; bytes])) {
+        Ok(()) => Some(true),
+        Err(e) if matches!(e.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => Some(false),
+        Err(_) => None,
+    }
+}
+
 /// Bytes on disk of everything below a directory that is on the same file system; none: `until` came first. What cannot be read
 /// counts as nothing, links are not followed.
 pub fn taken_by(dir: &Path, until: Moment) -> Option<u64> {
@@ -125,6 +136,14 @@ mod tests {
         assert!(!dir.path().join("elsewhere").exists());
         let too_much = dir.path().join("too-much");
         assert!(hold(&too_much, 1 << 60).is_err() && !too_much.exists() && !part_of(&too_much).exists());
+    }
+
+    #[test]
+    fn whether_there_is_room_is_tried_and_leaves_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        assert_eq!(takes(dir.path(), 64 << 10), Some(true));
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+        assert_eq!(takes(&dir.path().join("none"), 1), None);
     }
 
     #[test]

@@ -34,6 +34,11 @@ fn topic(output: &Output, name: &str) -> Value {
     all["topics"].as_array().unwrap().iter().find(|t| t["name"] == name).unwrap_or_else(|| panic!("{output}")).clone()
 }
 
+/// How often a difference was told.
+fn told_times(stack: &Stack, text: &str) -> usize {
+    stack.events("topic-differs").iter().filter(|told| told.contains(text)).count()
+}
+
 #[test]
 fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_deletes_one() {
     let stack = Stack::begun();
@@ -157,6 +162,16 @@ fn topics_of_the_file_are_made_changed_and_watched_and_only_an_order_by_name_del
     let up = stack.up();
     assert!(up.to_string().contains("topic orders: segment.ms is 8888888"), "{up}");
     assert_eq!(setting(&stack, &admin, "orders", "segment.ms"), "8888888", "the brokers were never away");
+    // Nor is one that finds no record of what was put into force: a program that kept none ran them.
+    let differs = || told_times(&stack, "segment.ms is 8888888");
+    let (daemon, before) = (stack.daemon(), differs());
+    process::kill(daemon, 9);
+    until(LIMIT, "the daemon is gone", || if process::alive(daemon) { Err("it lives".to_owned()) } else { Ok(()) });
+    fs::remove_file(stack.path().join("state/topics.json")).unwrap();
+    let up = stack.up();
+    assert!(up.to_string().contains("topic orders: segment.ms is 8888888"), "{up}");
+    assert_eq!(setting(&stack, &admin, "orders", "segment.ms"), "8888888", "agreed to as it is");
+    assert_eq!(differs(), before + 1, "and told: {:?}", stack.events("topic-differs"));
 
     // Stores of an earlier moment come back, in less time than between two looks: the file is put into force again.
     stack.ok(&["topics", "apply"]);

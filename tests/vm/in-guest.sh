@@ -295,6 +295,12 @@ await "the unit is active again with a bad file" restarted
 await "the daemon answers with a bad file" is calm .state ready
 status plan-after
 cp /var/tmp/good.toml $config
+# shellcheck disable=SC2046  # names without blanks
+ran idle-stop cdc-supervisor stop $(jq -r '.nodes[].name' "$seen/plan-after.json")
+echo 'nonsense = "here"' >>$config
+systemctl reload "$unit" 2>/dev/null; saw reload.idle.unit $?
+saw reload.idle.failed "$(systemctl --failed --no-legend --plain 'cdc-supervisor*')"
+cp /var/tmp/good.toml $config
 systemctl stop "$unit"
 
 step "a file that names another root while nodes run: they are looked after and stopped where they are"

@@ -79,7 +79,11 @@ fn what_install_refuses_is_told_with_a_remedy_and_nothing_is_written() {
         ("room", "/usr has 4 MB free"),
         ("bundle-room", "/var/lib has 1 MB free"),
         // where its configuration, which is there before, has the programs
-        ("store-room", "/mnt/small has 1 MB free"),
+        ("store-room", "/mnt/small has 1 MB free, 2 MB are needed for the programs in /mnt/large.bundle"),
+        // and where it is unpacked before that, to be looked at
+        ("look-room", "/mnt/small has 1 MB free, 2 MB are needed to look at /mnt/large.bundle"),
+        // a bundle says how large it is unpacked
+        ("said-room", " MB free, 3149 MB are needed to look at /mnt/said.bundle"),
     ] {
         let of = |what: &str| seen.saw(&format!("refused/{name}.{what}"));
         let text = of("text");

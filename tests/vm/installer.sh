@@ -190,7 +190,12 @@ mount -t tmpfs -o size=1M none /mnt/small
 printf '[artifacts]\nstore = "/mnt/small/of/programs"\n' >/etc/cdc-supervisor/supervisor.toml
 listing >$seen/store-room.before
 refused store-room "$(install_of now)" --bundle /mnt/large.bundle --accept-unpinned
+lay
+refused look-room env TMPDIR=/mnt/small "$(install_of now)" --bundle /mnt/large.bundle --accept-unpinned
 umount /mnt/small
+printf '[[trees]]\ndirectory = "x"\nbytes = 3000000000\n[lock]\nbytes = 9000000000\n' >/mnt/bundle.toml
+tar -C /mnt -czf /mnt/said.bundle bundle.toml
+refused said-room "$(install_of now)" --bundle /mnt/said.bundle --accept-unpinned
 
 every() { # FLOW LOWER COMMAND...: whole once, then killed before each command and done again, and then once more
   local flow=$1 lower=$2 at=0 line

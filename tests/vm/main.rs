@@ -215,6 +215,10 @@ fn a_reload_of_a_broken_file_fails_with_its_own_code_and_changes_nothing() {
     assert_eq!(guest.saw("reload.broken.rc"), "3", "{}", guest.saw("reload.broken.text"));
     assert_eq!(guest.saw("reload.broken.active"), "active");
     assert_eq!(guest.saw("reload.broken.failed"), "", "no download has failed");
+    // nor where no node runs beside the daemon
+    assert_eq!(guest.saw("idle-stop.rc"), "0", "{}", guest.saw("idle-stop.text"));
+    assert_ne!(guest.saw("reload.idle.unit"), "0");
+    assert_eq!(guest.saw("reload.idle.failed"), "", "no download has failed");
     let (before, after) = (guest.json("reload"), guest.json("reload-broken"));
     for name in ["calm", "hungry", "family"] {
         assert_eq!(node(&after, name)["pid"], node(&before, name)["pid"], "{name}");

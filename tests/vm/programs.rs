@@ -319,7 +319,7 @@ fn a_purge_of_the_package_names_every_place_with_data_wherever_the_root_lies() {
         guest,
         "deb-purge-data",
         0,
-        &["kept       /srv/sql /srv/zk /srv/copies /srv/linked (named in the configuration, or a link"],
+        &["kept       /srv/zk /srv/sql /srv/copies /srv/linked (named in the configuration, or a link"],
     );
     assert_eq!(guest.saw("deb-purge-data.there"), "/srv/zk", "{}", guest.saw("deb-purge-data.text"));
 }

@@ -327,17 +327,17 @@ rm -rf /one $etc
 
 step "the package's purge, with the root elsewhere"
 package=$(echo $share/packed/cdc-supervisor_*.deb)
-begin() { # data elsewhere, and a configuration that says so, in several ways
+begin() { # MYSQL: data elsewhere, and a configuration that says so, in several ways
   install -d -o cdc-supervisor -g cdc-supervisor /data/cdc/state /data/cdc/nodes /srv/sql
   mkdir -p $etc
   configure "root = \"/data/cdc\"
-mysql.data_dir = '/srv/sql'" '[zookeeper]
+mysql.data_dir = $1" '[zookeeper]
   data_dir = "/srv/zk"'
   maven
   links
 }
 rm -rf $root
-begin
+begin "'/srv/sql'"
 printf '[host]\nos_floor = "64M"\n[command.x]\nargv = ["/bin/sleep", "1000"]\nmemory_max = "16M"\n' >/var/tmp/x.toml
 $share/bin/cdc-supervisor --config /var/tmp/x.toml --root /var/tmp/x up --detach >/dev/null 2>&1
 ran deb-another dpkg --force-confold -i "$package"
@@ -347,7 +347,8 @@ ran deb dpkg --force-confold -i "$package"
 ran deb-remove dpkg -r cdc-supervisor
 ran deb-purge dpkg --purge cdc-supervisor
 saw deb-purge.there "$(there)"
-begin
+# as only what reads TOML reads it
+begin '"/srv/\u0073ql"'
 ran deb-anew dpkg --force-confold -i "$package"
 ran deb-purge-data env CDC_PURGE_DATA=/data/cdc dpkg --purge cdc-supervisor
 saw deb-purge-data.there "$(there)"

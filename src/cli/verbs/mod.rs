@@ -14,6 +14,7 @@ mod logs;
 mod man;
 mod nodes;
 mod orders;
+mod places;
 mod plan;
 mod port_owners;
 mod reload;
@@ -73,6 +74,7 @@ pub(super) async fn run(context: &Context, verb: Verb) -> Result<Exit, CliError>
         Verb::HoldPort { address } => hold_port::run(context, address),
         Verb::UnitPaths { write } => unit_paths::run(context, write).await,
         Verb::Root => root::run(context),
+        Verb::Places => places::run(context).await,
         Verb::Man { dir } => man::run(context, &dir),
         // The caller makes a daemon of it; as a verb there is nothing to carry out.
         Verb::Run(_) => Ok(Exit::Done),

@@ -2,7 +2,9 @@
 //! something else of it than was put into force last; each until it is done. Of the others what differs is told and left. Pure.
 //!
 //! What is in force is on record, so a daemon that takes over brokers that run finds nothing due: a retention that somebody has raised by
-//! hand outlives a crash of the daemon and an upgrade of it, and what the last daemon had still to do is done.
+//! hand outlives a crash of the daemon and an upgrade of it, and what the last daemon had still to do is done. Without that record (a program
+//! that kept none ran them, or it was torn) nobody knows what was put into force and what was changed since: what topics have is agreed to,
+//! and what differs is told; only a topic that is missing is due.
 
 use crate::{
     base::{Incarnation, topics::Said},
@@ -17,6 +19,8 @@ pub(super) struct Due {
     file: BTreeMap<String, Said>,
     /// What it said when that was put into force; missing: due.
     in_force: BTreeMap<String, Said>,
+    /// Nobody has written down what was put into force.
+    unknown: bool,
     /// Which brokers served when it was looked last, and in which of their lives.
     served: BTreeMap<u32, Incarnation>,
 }
@@ -27,14 +31,26 @@ fn said(topic: &config::Topic) -> Said {
 }
 
 impl Due {
-    /// What an earlier daemon has put into force.
-    pub(super) fn since(in_force: BTreeMap<String, Said>) -> Self {
-        Self { in_force, ..Self::default() }
+    /// What an earlier daemon has put into force; none: it is not on record.
+    pub(super) fn since(in_force: Option<BTreeMap<String, Said>>) -> Self {
+        Self { unknown: in_force.is_none(), in_force: in_force.unwrap_or_default(), ..Self::default() }
     }
 
-    /// What is in force, for the next daemon.
-    pub(super) fn in_force(&self) -> &BTreeMap<String, Said> {
-        &self.in_force
+    /// What is in force, for the next daemon; none: it is not known yet.
+    pub(super) fn in_force(&self) -> Option<BTreeMap<String, Said>> {
+        (!self.unknown).then(|| self.in_force.clone())
+    }
+
+    /// Brokers that run were taken over, and these topics were seen on them: where nobody knows what was put into force, those of the file are
+    /// agreed to as they are; which. `all`: of none of the file was it unclear whether it is there.
+    pub(super) fn agree<'n>(&mut self, seen: impl Iterator<Item = &'n String>, all: bool) -> Vec<&'n String> {
+        if !self.unknown {
+            return Vec::new();
+        }
+        self.unknown = !all;
+        let agreed: Vec<&String> = seen.filter(|name| self.is(name)).collect();
+        agreed.iter().for_each(|name| self.done(name));
+        agreed
     }
 
     /// This is what the file says now: what it says anew is due, also when it says the old thing again before that is done.
@@ -45,7 +61,15 @@ impl Due {
 
     /// All of it is due.
     pub(super) fn all(&mut self) {
+        self.unknown = false;
         self.in_force.clear();
+    }
+
+    /// Nobody ran before this daemon: what it does not know of was not there.
+    pub(super) fn started_anew(&mut self) {
+        if self.unknown {
+            self.all();
+        }
     }
 
     /// These serve now. When none of those that served before still does in the same life, the cluster was away, however shortly:
@@ -111,19 +135,54 @@ mod tests {
         let mut last = Due::default();
         last.file(&[topic("a", 1), topic("b", 1)]);
         last.done("a");
-        let mut next = Due::since(last.in_force().clone());
+        let mut next = Due::since(last.in_force());
         next.file(&[topic("a", 1), topic("b", 1)]);
         assert!(!next.is("a") && next.is("b"));
         assert!(!next.brokers(lives(&[(1, 5), (2, 5)])), "they are seen for the first time");
         assert!(!next.is("a"));
         // The file has changed between the two.
-        let mut next = Due::since(last.in_force().clone());
+        let mut next = Due::since(last.in_force());
         next.file(&[topic("a", 2)]);
         assert!(next.is("a") && next.any());
         next.file(&[topic("a", 1)]);
         assert!(next.is("a"), "some of the change may have been made");
         last.all();
-        assert!(last.in_force().is_empty(), "the cluster was away: the next daemon does what this one may not come to");
+        assert_eq!(
+            last.in_force(),
+            Some(BTreeMap::new()),
+            "the cluster was away: the next daemon does what this one may not come to"
+        );
+    }
+
+    #[test]
+    fn without_a_record_what_brokers_that_run_have_is_agreed_to_and_what_is_missing_is_due() {
+        let names = ["raised".to_owned(), "unclear".to_owned()];
+        let file = [topic("raised", 1), topic("unclear", 1), topic("missing", 1)];
+        let mut due = Due::since(None);
+        due.file(&file);
+        assert_eq!(due.in_force(), None, "nothing is written down before it is known");
+        assert_eq!(due.agree(names[..1].iter(), false), ["raised"]);
+        due.file(&file);
+        assert!(!due.is("raised") && due.is("unclear") && due.is("missing"));
+        assert_eq!(due.agree(names.iter(), true), ["unclear"]);
+        assert!(!due.is("unclear") && due.is("missing"));
+        assert_eq!(due.in_force().map(|known| known.len()), Some(2));
+        // What comes later is not agreed to.
+        due.file(&[topic("raised", 2)]);
+        assert!(due.agree(names.iter(), true).is_empty());
+        assert!(due.is("raised"), "the file says something else");
+        for (anew, of_what) in [(Due::all as fn(&mut Due), "an order"), (Due::started_anew, "a start")] {
+            let mut due = Due::since(None);
+            due.file(&file);
+            anew(&mut due);
+            assert!(due.agree(names.iter(), true).is_empty());
+            assert!(due.is("raised"), "all of it is due after {of_what}");
+        }
+        let mut due = Due::since(Some(BTreeMap::new()));
+        due.file(&file);
+        due.started_anew();
+        assert!(due.agree(names.iter(), true).is_empty());
+        assert!(due.is("raised"), "the last daemon had all of it to do");
     }
 
     #[test]

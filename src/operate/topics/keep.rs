@@ -175,7 +175,7 @@ pub async fn keep(
         } else {
             keeping.turn((&engine, &operations), &sight, &snapshot, &serving, &keeper).await
         };
-        if *keeping.due.in_force() != keeping.record.in_force {
+        if keeping.due.in_force() != keeping.record.in_force {
             // What has become due stays so with the next daemon.
             keeping.write().await;
         }
@@ -284,6 +284,14 @@ impl Keeping {
             self.due.all();
         }
         self.cluster.clone_from(&look.cluster);
+        if starts_anew(snapshot) {
+            self.due.started_anew();
+        }
+        let clear = names.iter().all(|name| !look.unclear.contains_key(name));
+        for name in self.due.agree(look.topics.keys(), clear) {
+            // Nothing of it is ours, and that it leaves the file is told.
+            self.record.topics.entry(name.clone()).or_default();
+        }
         let mut waits = BTreeMap::new();
         let expected = expected(snapshot, sight);
         let mut changed = BTreeSet::new();
@@ -508,7 +516,7 @@ impl Keeping {
 
     /// Writes the record when it says something new.
     async fn write(&mut self) {
-        self.record.in_force.clone_from(self.due.in_force());
+        self.record.in_force = self.due.in_force();
         let record = TopicRecord { schema: 1, ..self.record.clone() };
         // A struct of texts and numbers always becomes JSON.
         let text = serde_json::to_string_pretty(&record).unwrap_or_default();

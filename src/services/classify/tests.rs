@@ -337,6 +337,46 @@ fn zookeepers_codes_speak_when_its_lines_do_not() {
 }
 
 #[test]
+fn a_full_disk_explains_an_end_that_nothing_else_does_and_no_other() {
+    let may = |kind, status, lines: &str| {
+        may_be_of_no_room(kind, &classify(kind, &record(status), starting(lines), false, &jvm_stop()))
+    };
+    let ended = ExitStatus::Code(1);
+    for (kind, status, lines) in [
+        (BROKER, ended, "the last line that the disk took"),
+        (BROKER, ExitStatus::Signal(6), "#  SIGBUS (0x7) at pc=0x0"),
+        (
+            BROKER,
+            ended,
+            "java.lang.InternalError: a fault occurred in a recent unsafe memory access operation in compiled Java code",
+        ),
+        (NodeKind::Zookeeper, ExitStatus::Code(10), ""),
+        (NodeKind::Mysql, ExitStatus::Code(2), ""),
+    ] {
+        assert!(may(kind, status, lines), "{kind:?} {status:?} {lines}");
+    }
+    for (kind, status, lines) in [
+        (BROKER, ExitStatus::Code(3), "Terminating due to java.lang.OutOfMemoryError: Java heap space"),
+        (BROKER, ended, "Socket server failed to bind to 127.0.0.1:9092: Address already in use."),
+        (BROKER, ended, "java.io.IOException: No space left on device"),
+        (BROKER, ExitStatus::Signal(9), ""),
+        (NodeKind::Command, ended, ""),
+        (NodeKind::KafkaUi, ended, ""),
+    ] {
+        assert!(!may(kind, status, lines), "{kind:?} {status:?} {lines}");
+    }
+    let crashed = classify(BROKER, &record(ended), starting(""), false, &jvm_stop());
+    let full = of_no_room(&crashed, &record(ended), Path::new("/srv/b"));
+    let failure = full.failure.unwrap();
+    assert_eq!((full.cause, failure.cause), (Cause::DiskFull, Cause::DiskFull));
+    assert!(
+        failure.what.starts_with("the file system of /srv/b is full") && failure.what.ends_with("exit 1"),
+        "{failure:?}"
+    );
+    assert!(failure.remedy.contains("free space"), "{failure:?}");
+}
+
+#[test]
 fn mysqlds_codes_are_told_apart() {
     assert_eq!(cause(NodeKind::Mysql, &record(ExitStatus::Code(16)), "", false), Cause::Completed);
     for code in [1, 2, 3] {
