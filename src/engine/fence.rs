@@ -19,9 +19,10 @@ use crate::{
     },
     clients::{
         ClientError,
-        zookeeper::{self, Session},
+        zookeeper::{self, Session, Stat},
     },
     lifecycle::{Node, State},
+    logs::tail::{self, LogMark},
     services::{
         fence::{self, Facts, Registered, RunEnded, reason_not_to},
         identity::{Reached, Record},
@@ -31,6 +32,7 @@ use crate::{
 use std::{
     collections::BTreeMap,
     net::{IpAddr, Ipv4Addr, SocketAddr},
+    path::PathBuf,
     sync::Arc,
     time::Duration,
 };
@@ -42,6 +44,10 @@ use tokio::{
 
 /// Bound of one look into ZooKeeper, and of the close.
 const ASK: Duration = Duration::from_secs(5);
+
+/// How much of the end of a run's log is looked through for its registrations, bytes: a session that is not recorded is younger than the
+/// last look at who is registered.
+const WORD_IN: u64 = 4 << 20;
 
 /// Pause before another attempt at a ZooKeeper that does not answer.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -65,10 +71,38 @@ pub(super) struct Fence {
     /// The same run on the clock that nobody sets; none: this daemon has not seen its end.
     seen: Option<SeenRun>,
     recorded: Option<i64>,
+    word: OwnWord,
     /// Where the broker says that it listens.
     endpoints: Vec<String>,
     ports: Vec<u16>,
     journal: Journal,
+}
+
+/// What a run of a broker has written of its registrations.
+#[derive(Clone, Debug)]
+struct OwnWord {
+    log: PathBuf,
+    broker: u32,
+    /// Where its log began.
+    start: LogMark,
+    /// When the run began, where that is not known.
+    started: Timestamp,
+}
+
+impl OwnWord {
+    /// Of its current or last run.
+    fn of(engine: &Engine, node: &NodeName, broker: u32) -> Self {
+        let runtime = engine.nodes.get(node);
+        let start = runtime.and_then(|runtime| runtime.log.start()).unwrap_or_default();
+        let started = runtime.and_then(|runtime| runtime.started_at).unwrap_or(Timestamp(0));
+        Self { log: engine.layout.log_dir(node), broker, start, started }
+    }
+
+    /// The transactions of its registrations, of those in the last megabytes of its log. Blocks.
+    fn registrations(&self) -> Vec<i64> {
+        let log = tail::since_up_to(&self.log, self.start, self.started, WORD_IN);
+        fence::registrations(&log, self.broker)
+    }
 }
 
 /// What came of an attempt.
@@ -99,6 +133,7 @@ fn known(engine: &Engine, node: &NodeName) -> Option<(Fence, bool)> {
         end,
         seen: end.and(runtime.seen_run),
         recorded: runtime.registered,
+        word: OwnWord::of(engine, node, broker),
         endpoints: endpoints.to_vec(),
         ports: runtime.recipe.ports.iter().map(|used| used.port().0).collect(),
         journal: engine.journal.clone(),
@@ -177,6 +212,8 @@ fn learn<'a>(engine: &Engine, nodes: impl IntoIterator<Item = &'a NodeName>) {
             let node = name.clone();
             let incarnation = engine.fleet.node(name).map_or_else(Incarnation::default, Node::incarnation);
             asked.entry(zookeeper).or_default().push(Learner {
+                word: OwnWord::of(engine, name, broker),
+                known: runtime.registered,
                 node,
                 incarnation,
                 broker,
@@ -218,6 +255,21 @@ struct Learner {
     incarnation: Incarnation,
     broker: u32,
     endpoints: Vec<String>,
+    /// The session that is on record for this run.
+    known: Option<i64>,
+    word: OwnWord,
+}
+
+impl Learner {
+    /// Whether who is registered is this run of the broker, by its own word. Where its log has none at all (its level is the user's), the
+    /// first one is: a broker that is ready has registered. Blocks.
+    fn is(&self, seen: Registered) -> bool {
+        if self.known == Some(seen.session) {
+            return true;
+        }
+        let told = self.word.registrations();
+        told.contains(&seen.transaction) || (told.is_empty() && self.known.is_none())
+    }
 }
 
 /// Tells of each whose session is its own. What is returned is of a ZooKeeper at which one of them is registered.
@@ -233,8 +285,11 @@ async fn learned(
         if let Some((seen, data)) = registered(&mut session, learner.broker).await?
             && fence::elsewhere(&learner.endpoints, &data).is_none()
         {
-            tell(learner, seen.session);
-            ours = true;
+            let looked = spawn_blocking(move || learner.is(seen).then_some(learner)).await;
+            if let Ok(Some(learner)) = looked {
+                tell(learner, seen.session);
+                ours = true;
+            }
         }
     }
     // The ZooKeeper at which a broker of ours is registered is ours.
@@ -247,7 +302,12 @@ async fn learned(
 /// Who is registered, and what he says of himself.
 async fn registered(session: &mut Session, broker: u32) -> Result<Option<(Registered, Vec<u8>)>, ClientError> {
     let node = session.get_data(&format!("/brokers/ids/{broker}")).await?;
-    Ok(node.map(|(data, stat)| (Registered { session: stat.ephemeral_owner, created: Timestamp(stat.ctime) }, data)))
+    let of = |stat: Stat| Registered {
+        session: stat.ephemeral_owner,
+        created: Timestamp(stat.ctime),
+        transaction: stat.czxid,
+    };
+    Ok(node.map(|(data, stat)| (of(stat), data)))
 }
 
 impl Fence {
@@ -319,6 +379,7 @@ impl Fence {
             });
             let strange = this.strange_zookeeper();
             let began = this.seen.and_then(|run| run.began);
+            let own_word = || this.word.registrations().contains(&seen.transaction);
             let elsewhere = fence::elsewhere(&this.endpoints, &data);
             reason_not_to(&Facts {
                 end: this.end,
@@ -326,6 +387,7 @@ impl Fence {
                 lives: fs::Lock::is_held(&this.layout.node_lock(&this.node)),
                 recorded: this.recorded,
                 seen,
+                own_word: this.recorded != Some(seen.session) && own_word(),
                 elsewhere: elsewhere.as_deref(),
                 listener: listener.as_deref(),
                 strange_zookeeper: strange.as_deref(),

@@ -38,11 +38,16 @@ impl LogMark {
 }
 
 /// The end of the log in `dir`, as far as it was written since `start`, at most [`TAIL`] bytes; empty when it cannot be
-/// read. Where the start is not known, files rotated before `started_at` are not of this run, nor is what carries an earlier time.
-/// Compressed files are not opened: the newest rotated one never is.
+/// read. More in [`since_up_to`].
 pub fn since(dir: &Path, start: LogMark, started_at: Timestamp) -> String {
+    since_up_to(dir, start, started_at, TAIL)
+}
+
+/// The same, of so many bytes. Where the start is not known, files rotated before `started_at` are not of this run, nor is what carries an earlier time.
+/// Compressed files are not opened: the newest rotated one never is.
+pub fn since_up_to(dir: &Path, start: LogMark, started_at: Timestamp, bytes: u64) -> String {
     let mut seen = Vec::new();
-    let mut left = TAIL;
+    let mut left = bytes;
     // A part that cannot be read is missing; without any an end is judged by its status alone.
     let mut at_start = read_part(&dir.join(CURRENT), start, &mut left, &mut seen).unwrap_or(false);
     let rotated = names::rotated(dir).unwrap_or_default();

@@ -31,6 +31,7 @@ use crate::{
 use manifest::StoreCopy;
 use std::{
     fmt,
+    fs::{File, TryLockError},
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
 };
@@ -375,12 +376,15 @@ fn differences(
     Ok(wrong)
 }
 
-/// Removes one snapshot. Not while directories are half exchanged: what is left to do may need it. Nor while a daemon restores it, whose nodes
-/// are stopped for that by then.
+/// Removes one snapshot. Not while directories are half exchanged: what is left to do may need it. Nor while somebody restores it: a daemon,
+/// whose nodes are stopped for that by then, or a command without one.
 pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
     let is_wanted = || exchange::none_is_half_done(layout).and_then(|()| not_being_restored(layout, name));
     is_wanted()?;
     let manifest = read(layout, name)?;
+    let _held = hold(layout, name)?;
+    // Looked at once more: who begins from here on finds it held.
+    is_wanted()?;
     let place = layout.snapshots();
     // Out of sight first: half a snapshot must not be taken for one.
     let (dir, part) = (place.join(name), place.join(format!(".{name}.part")));
@@ -388,24 +392,36 @@ pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
     fail_point!("snapshot.looked");
     std::fs::rename(&dir, &part).map_err(|e| SysError::path("remove", &dir, e))?;
     fail_point!("snapshot.removing");
-    // A restore may have begun since the look; one that begins now finds no snapshot.
-    if let Err(wanted) = is_wanted() {
-        std::fs::rename(&part, &dir).map_err(|e| SysError::path("put back", &dir, e))?;
-        return Err(wanted);
-    }
     fs::remove_dir_all_optional(&part)?;
     Ok(manifest)
 }
 
-/// By the record of operations (`operate::operation`), of which two words are read.
+/// By the record of operations (`operate::operation`), of which three words are read.
 fn not_being_restored(layout: &Layout, name: &str) -> Result<(), StoreError> {
     let text = fs::read_lossy_optional(&layout.operation())?.unwrap_or_default();
     let record: serde_json::Value = serde_json::from_str(&text).unwrap_or_default();
     if record["kind"] == "restore" && record["detail"] == name {
+        let since = record["begun_at"].as_str().map_or_else(String::new, |at| format!(" since {at}"));
         let hint = "wait until that has ended; of one that was cut short the next daemon clears the record";
-        return Err(StoreError::refused(format!("the snapshot {name} is being restored"), hint));
+        return Err(StoreError::refused(format!("the snapshot {name} is being restored{since}"), hint));
     }
     Ok(())
+}
+
+/// Keeps a snapshot from being removed for as long as what comes back lives: who copies from it without a daemon leaves no record of an
+/// operation. Its manifest is locked (flock(2)), which is there from the first moment of a snapshot to the last; somebody may have made it
+/// read-only, which is no lock's affair.
+fn hold(layout: &Layout, name: &str) -> Result<File, StoreError> {
+    let path = layout.snapshots().join(name).join(manifest::FILE);
+    let manifest = File::open(&path).map_err(|e| SysError::path("open", &path, e))?;
+    match manifest.try_lock() {
+        Ok(()) => Ok(manifest),
+        Err(TryLockError::WouldBlock) => Err(StoreError::refused(
+            format!("the snapshot {name} is being restored, or removed, by somebody else just now"),
+            "wait until that has ended, then try again",
+        )),
+        Err(TryLockError::Error(e)) => Err(SysError::path("lock", &path, e).into()),
+    }
 }
 
 /// Tells how far the bytes of something are, every 256 MB.

@@ -192,7 +192,7 @@ fn beside(recipe: &Recipe, recipes: &[Recipe]) -> (Vec<String>, bool) {
                 "brokers go on with what they lead; meanwhile no leader is elected, no ISR changes, no broker starts"
                     .into(),
             );
-            notes.push("away for longer than kafka.session_timeout, every broker has to register anew".into());
+            notes.push("when it is back it gives each broker's session its whole time again".into());
             true
         }
         NodeKind::Mysql => {

@@ -20,6 +20,8 @@ pub struct Registered {
     pub session: i64,
     /// When the node was made, on ZooKeeper's clock, which is this machine's.
     pub created: Timestamp,
+    /// The transaction that made it: no other node has the same, and its maker is told it.
+    pub transaction: i64,
 }
 
 /// Everything that is looked at.
@@ -35,6 +37,8 @@ pub struct Facts<'a> {
     pub recorded: Option<i64>,
     /// Who is registered now.
     pub seen: Registered,
+    /// The run has written into its log that it made this very node.
+    pub own_word: bool,
     /// Where it says that it listens, if that is not where this broker does; none: exactly there.
     pub elsewhere: Option<&'a str>,
     /// Who listens on a port the broker advertises; none: nobody.
@@ -46,7 +50,8 @@ pub struct Facts<'a> {
 /// Says why the session must be left alone; nothing: it is that of a dead process of ours.
 ///
 /// That the registered endpoints are ours proves nothing: any broker on any machine can register `localhost`. Others prove that it is
-/// somebody else, also when he took the name while ours still ran: our session had expired, or was not there yet.
+/// somebody else, also when he took the name while ours still ran: our session had expired, or was not there yet. With our endpoints he
+/// is told from ours by the broker's own word: it writes down the transaction of each of its registrations.
 pub fn reason_not_to(facts: &Facts<'_>) -> Option<String> {
     if facts.lives {
         return Some("a process of the broker still lives".into());
@@ -74,13 +79,31 @@ pub fn reason_not_to(facts: &Facts<'_>) -> Option<String> {
             "it is not the session that was recorded for the broker's last run, and when it was made proves nothing: the clock may have been set since that run began"
                 .into(),
         ),
-        Some(started) if started <= facts.seen.created && facts.seen.created <= end.ended => None,
+        Some(started) if started <= facts.seen.created && facts.seen.created <= end.ended => {
+            (!facts.own_word).then(|| {
+                "it is not the session that was recorded for the broker's last run, and that run's log knows nothing of this registration: \
+                 somebody else may hold its name"
+                    .into()
+            })
+        }
         Some(started) => Some(format!(
             "it was registered at {}, and the broker's last run lasted from {started} to {}: somebody else holds its name",
             facts.seen.created, end.ended
         )),
         None => Some("it is not the session that was recorded for the broker's last run".into()),
     }
+}
+
+/// The transactions of the registrations that a broker has written down, oldest first (`KafkaZkClient.registerBroker`, 3.5 to 3.9:
+/// "Registered broker 1 at path /brokers/ids/1 with addresses: …, czxid (broker epoch): 25").
+pub fn registrations(log: &str, broker: u32) -> Vec<i64> {
+    let begins = format!("Registered broker {broker} at path /brokers/ids/{broker} with addresses: ");
+    let told = |line: &str| {
+        let (_, rest) = line.split_once(&begins)?;
+        let (_, transaction) = rest.rsplit_once(", czxid (broker epoch): ")?;
+        transaction.split(|c: char| !c.is_ascii_digit()).next()?.parse().ok()
+    };
+    log.lines().filter_map(told).collect()
 }
 
 /// Where the registration `data` of a broker says that it listens; none: it does not tell.
@@ -105,13 +128,18 @@ mod tests {
     const OURS: i64 = 0x1_0000_0001;
     const RUN: RunEnded = RunEnded { started: Some(Timestamp(1_000)), ended: Timestamp(9_000) };
 
+    fn seen(session: i64, created: i64) -> Registered {
+        Registered { session, created: Timestamp(created), transaction: 25 }
+    }
+
     fn proven() -> Facts<'static> {
         Facts {
             end: Some(RUN),
             steady_clock: true,
             lives: false,
             recorded: Some(OURS),
-            seen: Registered { session: OURS, created: Timestamp(2_000) },
+            seen: seen(OURS, 2_000),
+            own_word: true,
             elsewhere: None,
             listener: None,
             strange_zookeeper: None,
@@ -134,14 +162,45 @@ mod tests {
         assert_eq!(reason_not_to(&Facts { recorded: Some(7), ..proven() }), None);
         assert_eq!(reason_not_to(&Facts { recorded: None, ..proven() }), None);
         for edge in [1_000, 9_000] {
-            let seen = Registered { session: OURS, created: Timestamp(edge) };
+            let seen = seen(OURS, edge);
             assert_eq!(reason_not_to(&Facts { recorded: None, seen, ..proven() }), None, "{edge}");
         }
     }
 
     #[test]
+    fn somebody_else_with_our_own_endpoints_is_told_from_ours_by_the_brokers_own_word() {
+        for recorded in [None, Some(7)] {
+            refused(&Facts { recorded, own_word: false, ..proven() }, "knows nothing of this registration");
+        }
+        assert_eq!(reason_not_to(&Facts { own_word: false, ..proven() }), None, "it was recorded while it ran");
+        let theirs = seen(7, 9_001);
+        refused(&Facts { seen: theirs, ..proven() }, "somebody else holds its name");
+    }
+
+    #[test]
+    fn the_brokers_own_word_is_read_from_its_log_and_nobody_elses_is() {
+        let log = include_str!("../../tests/golden/logs/broker.log");
+        assert_eq!((registrations(log, 1), registrations(log, 2)), (vec![25], vec![]));
+        let line = |id: &str, end: &str| {
+            format!(
+                "2026-11-26T21:29:29.538Z INFO Registered broker {id} at path /brokers/ids/{id} with addresses: EXTERNAL://localhost:9092{end}\n"
+            )
+        };
+        let told = ", czxid (broker epoch): ";
+        let log = [
+            line("1", &format!("{told}25")),
+            line("1", &format!("{told}4611686018427387904 (kafka.zk.KafkaZkClient)")),
+        ];
+        assert_eq!(registrations(&log.concat(), 1), [25, 4_611_686_018_427_387_904]);
+        for other in [line("11", &format!("{told}3")), line("1", told), line("1", ""), line("1", &format!("{told}x3"))]
+        {
+            assert_eq!(registrations(&other, 1), [] as [i64; 0], "{other}");
+        }
+    }
+
+    #[test]
     fn the_recorded_session_is_closed_whatever_the_clocks_say() {
-        let seen = Registered { session: OURS, created: Timestamp(77_000) };
+        let seen = seen(OURS, 77_000);
         assert_eq!(reason_not_to(&Facts { seen, ..proven() }), None, "the clock was set");
         let end = Some(RunEnded { started: None, ..RUN });
         assert_eq!(
@@ -154,11 +213,11 @@ mod tests {
     #[test]
     fn where_the_clock_was_set_only_the_recorded_session_is_closed() {
         // Set back an hour after the broker's end: who registers now was there while it ran, by the clock.
-        let theirs = Registered { session: 7, created: Timestamp(2_000) };
+        let theirs = seen(7, 2_000);
         refused(&Facts { seen: theirs, steady_clock: false, ..proven() }, "the clock may have been set");
         // And where it was wrong while it ran, the run lasted into tomorrow.
         let tomorrow = Some(RunEnded { ended: Timestamp(90_000_000), ..RUN });
-        let later = Registered { session: 7, created: Timestamp(10_000) };
+        let later = seen(7, 10_000);
         refused(&Facts { end: tomorrow, seen: later, steady_clock: false, ..proven() }, "the clock may have been set");
         assert_eq!(reason_not_to(&Facts { steady_clock: false, ..proven() }), None, "whose it is was written down");
     }
@@ -176,7 +235,7 @@ mod tests {
     #[test]
     fn somebody_else_who_took_the_name_before_or_after_is_left_alone() {
         for created in [999, 9_001] {
-            let seen = Registered { session: 7, created: Timestamp(created) };
+            let seen = seen(7, created);
             refused(&Facts { seen, ..proven() }, "somebody else");
         }
         let end = Some(RunEnded { started: None, ..RUN });

@@ -1,11 +1,21 @@
-//! A drill of the real stack while the clock is set, and while its report is written.
+//! A drill of the real stack while the clock is set, while its report is written, and while what it has made is somebody else's just now.
 
 use crate::{
     bench::Bench,
-    support::{VERB_LIMIT, skip, until},
+    owed,
+    support::{STATE_LIMIT, VERB_LIMIT, skip, until},
+};
+use cdc_supervisor::clients::{
+    kafka::{Admin, Alter, alter_settings},
+    mysql::{Mysql, Place},
 };
 use serde_json::Value;
-use std::{fs, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fs,
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
 
 /// Longer than a drill takes on a machine that is busy.
 const DRILL: Duration = Duration::from_secs(420);
@@ -87,6 +97,68 @@ fn a_drill_says_the_same_when_the_clock_is_set_in_its_middle_and_its_report_is_w
         assert_eq!((reports(), listed["drills"].as_array().unwrap().len()), (now, now), "{point}");
         eprintln!("killed at {point} of a drill's report: every report is whole");
     }
+    assert_eq!(bench.run(&["down"]).code, Some(0));
+    bench.root.await_empty();
+}
+
+const CALL: Duration = Duration::from_secs(20);
+
+/// A drill's word is that it has left topics and a table, and so it is until the last look at each.
+#[test]
+fn what_becomes_somebody_elses_right_before_it_is_removed_is_not_removed() {
+    const NAME: &str = "what_becomes_somebody_elses_right_before_it_is_removed_is_not_removed";
+    let Ok(store) = std::env::var("CDC_TEST_STORE") else {
+        return skip(NAME, "CDC_TEST_STORE names no filled artifact store");
+    };
+    let _turn = crate::real_ports();
+    let bench =
+        Bench::with(&format!("[artifacts]\nstore = \"{store}\"\noffline = true\n[zookeeper]\n[kafka]\n[mysql]\n"));
+    up(&bench);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    let brokers: Vec<SocketAddr> = [29092, 29093, 29094].map(|port| (Ipv4Addr::LOCALHOST, port).into()).to_vec();
+    let admin = Admin::new(&brokers).unwrap();
+    let [ours, theirs] = ["cdc-supervisor-drill-1", "cdc-supervisor-drill-3"];
+    for topic in [ours, theirs] {
+        runtime.block_on(admin.create_topic(topic, 3, 3, &[("retention.ms", "86399117")], CALL)).unwrap();
+    }
+    let password = fs::read_to_string(bench.path("state/secrets/mysql-root")).unwrap();
+    let place = Place::Socket(bench.path("nodes/mysql/run/mysqld.sock"));
+    let mut mysql = runtime.block_on(Mysql::connect(&place, "root", Some(password.trim_end()), CALL)).unwrap();
+    let mut run = |statements: &[&str]| {
+        let statements: Vec<String> = statements.iter().map(|s| (*s).to_owned()).collect();
+        runtime.block_on(mysql.run(&statements)).unwrap();
+    };
+    let make = "CREATE TABLE cdc_supervisor.drill (a INT)";
+    let marked = format!("{make} COMMENT = 'made by cdc-supervisor for a drill, and removed after it'");
+    run(&["CREATE DATABASE IF NOT EXISTS cdc_supervisor", &marked]);
+
+    let at = bench.pair.dir().join("failpoints.at");
+    let is_at = |point: &str| {
+        until(VERB_LIMIT, point, || match fs::read_to_string(&at).unwrap_or_default() {
+            now if now == point => Ok(()),
+            now => Err(now),
+        });
+    };
+    // long enough for what is done meanwhile
+    bench.arm("drill.topics-listed delay=8000\ndrill.table-looked delay=8000");
+    owed::plant(&bench, owed::FILE);
+    is_at("drill.topics-listed");
+    let kept = BTreeMap::from([("retention.ms".to_owned(), Alter::Set("86399118".into()))]);
+    runtime.block_on(alter_settings(brokers[0], theirs, &kept, CALL)).unwrap();
+    is_at("drill.table-looked");
+    run(&["DROP TABLE cdc_supervisor.drill", make, "INSERT INTO cdc_supervisor.drill VALUES (7)"]);
+    until(VERB_LIMIT, "it is over", || if bench.path(owed::FILE).exists() { Err(String::new()) } else { Ok(()) });
+    bench.disarm();
+    bench.await_event("left its table alone: it is somebody else's");
+    bench.await_event(&format!("removed its topics, and left {theirs} alone: it is somebody else's"));
+    let rows = runtime.block_on(mysql.count("cdc_supervisor", "drill")).unwrap();
+    assert_eq!(rows, 1, "their row");
+    until(STATE_LIMIT, "the drill's own topic is gone", || {
+        let view = runtime.block_on(admin.describe(CALL)).map_err(|e| e.in_one_line())?;
+        let there = |topic| view.topic(topic).is_some();
+        if !there(ours) && there(theirs) { Ok(()) } else { Err(format!("{:?}", view.topics)) }
+    });
+    runtime.block_on(mysql.close());
     assert_eq!(bench.run(&["down"]).code, Some(0));
     bench.root.await_empty();
 }

@@ -8,11 +8,11 @@ use crate::{
 };
 use std::fs;
 
-const FILE: &str = "state/drill-left.json";
+pub const FILE: &str = "state/drill-left.json";
 const RECORD: &str = "state/operation.json";
 
 /// A drill's record as its daemon leaves it.
-fn plant(bench: &Bench, file: &str) {
+pub fn plant(bench: &Bench, file: &str) {
     let record = serde_json::json!({
         "kind": "drill", "detail": "broker-kill", "begun_at": "2026-01-02T03:04:05.006Z", "undo": {"topics": true, "table": true},
     });

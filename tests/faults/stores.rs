@@ -336,22 +336,63 @@ fn undone(bench: &Bench) -> Client {
     run
 }
 
-/// It finds its snapshot wanted, or takes nothing from who restores it: the data are beside those that they replace by then, and their
-/// passwords too.
-#[test]
-fn a_removal_that_looked_before_a_restore_began_takes_nothing_from_it() {
-    let bench = prepared();
-    // long enough for a restore to get so far
-    bench.arm("snapshot.looked delay=8000");
-    let removal = bench.spawn(Verb::Remove.arguments());
+/// A verb that is held there for a while, which is long enough for another one.
+fn held(bench: &Bench, point: &str, arguments: &[&str]) -> Client {
     let at = bench.pair.dir().join("failpoints.at");
-    until(STATE_LIMIT, "it has looked", || if at.exists() { Ok(()) } else { Err("it does not".into()) });
+    let _ = fs::remove_file(&at);
+    bench.arm(&format!("{point} delay=8000"));
+    let verb = bench.spawn(arguments);
+    until(STATE_LIMIT, &format!("it is at {point}"), || if at.exists() { Ok(()) } else { Err("it is not".into()) });
+    bench.disarm();
+    verb
+}
+
+fn done(verb: Client) {
+    let output = verb.try_wait_for(STATE_LIMIT).unwrap_or_else(|output| panic!("it does not end\n{output}"));
+    assert_eq!(output.code, Some(0), "{output}");
+}
+
+#[test]
+fn a_snapshot_is_restored_or_removed_and_who_comes_second_is_refused() {
+    for with_a_daemon in [true, false] {
+        let bench = prepared();
+        let run = with_a_daemon.then(|| daemon(&bench));
+        if with_a_daemon {
+            ok(&bench, &["stop", "zookeeper", "broker-1", "mysql"]);
+        }
+        let restore = held(&bench, "exchange.cleared", Verb::Restore.arguments());
+        let refused = bench.run(Verb::Remove.arguments());
+        let since = if with_a_daemon { " since 20" } else { "" };
+        let words = format!("the snapshot first is being restored{since}");
+        assert!(refused.code == Some(8) && refused.stderr.contains(&words), "{refused}");
+        done(restore);
+        assert_eq!(seen(&bench), ["old"; 5], "with a daemon: {with_a_daemon}");
+        if let Some(run) = run {
+            is_ended(&bench, run);
+            continue;
+        }
+        write(&bench, "new");
+        let removal = held(&bench, "snapshot.looked", Verb::Remove.arguments());
+        let refused = bench.run(Verb::Restore.arguments());
+        assert!(
+            refused.code == Some(8) && refused.stderr.contains("restored, or removed, by somebody else"),
+            "{refused}"
+        );
+        done(removal);
+        assert_eq!(seen(&bench), ["new"; 5]);
+        assert!(snapshots(&bench).is_empty());
+        nothing_is_beside(&bench, &"a removal");
+    }
+}
+
+/// The data are beside those that they replace by then, and their passwords too.
+#[test]
+fn a_restore_that_has_begun_to_exchange_data_needs_its_snapshot_no_more() {
+    let bench = prepared();
     killed_at(&bench, "exchange.renamed", Verb::Restore.arguments());
-    let refused = removal.try_wait_for(STATE_LIMIT).unwrap_or_else(|output| panic!("it does not end\n{output}"));
+    let refused = bench.run(Verb::Remove.arguments());
     assert!(refused.code == Some(8) && refused.stderr.contains("half exchanged"), "{refused}");
-    assert_eq!(snapshots(&bench), ["first"], "it is put back");
     assert!(ok(&bench, &["snapshot", "verify", "first"]).starts_with("whole"));
-    // as if it had come to it all the same
     fs::remove_dir_all(bench.path("snapshots/first")).unwrap();
     is_ended(&bench, daemon(&bench));
     assert_eq!(seen(&bench), ["old"; 5], "what had begun is finished, with its passwords");

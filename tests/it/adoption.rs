@@ -289,8 +289,9 @@ fn everything_killed_at_once_comes_back_once() {
 fn a_stop_is_done_when_what_had_lost_its_shim_is_gone_too() {
     for verb in [&["stop", "a"][..], &["down"][..]] {
         let root = Root::raw("");
+        let may_end = root.file("may-end");
         root.configure(&[
-            fake("a", &["on-term=6000:0", "notify=READY=1"]).notify().text("grace", "1m"),
+            fake("a", &[&format!("lingers={may_end}"), "notify=READY=1"]).notify().text("grace", "10m"),
             fake("b", &[]),
         ]);
         root.expect_log("node=a");
@@ -303,8 +304,11 @@ fn a_stop_is_done_when_what_had_lost_its_shim_is_gone_too() {
         });
         let up = root.spawn(&["up", "--detach"]);
         root.await_daemon_node("b");
-        assert!(alive(pid), "it is asked, and takes its time");
-        root.ok(verb);
+        let mut stop = root.spawn(verb);
+        stays(Duration::from_millis(500), "it is asked, and waited for", || stop.is_running() && alive(pid));
+        std::fs::write(&may_end, "").unwrap();
+        let stopped = stop.wait(crate::support::VERB_LIMIT);
+        assert_eq!(stopped.code, Some(0), "{stopped}");
         assert!(!alive(pid), "{verb:?} said it was done");
         drop(up.wait(crate::support::VERB_LIMIT));
         let _ = root.run(&["down"]);

@@ -234,6 +234,42 @@ fn a_process_that_a_drill_left_stopped_goes_on_also_with_a_daemon_that_does_not_
     assert_eq!(root.pid("a"), pid);
 }
 
+/// A loss of power may tear it anywhere (of each byte: `operate::operation`). What it was about is not known, so it is looked whether
+/// something of a drill is there, once.
+#[test]
+fn a_torn_record_of_an_operation_is_told_and_what_a_drill_may_have_made_is_looked_for_once() {
+    let root = Root::new(&[fake("a", &[])]);
+    root.expect_log("its record cannot be read");
+    root.up();
+    let pid = root.pid("a");
+    leave(&root, &serde_json::json!({"topics": true, "table": true}));
+    let [record, left] = ["operation.json", "drill-left.json"].map(|name| root.path().join("state").join(name));
+    let whole = fs::read(&record).unwrap();
+    let looked = |root: &Root| {
+        let events = root.ok(&["events", "--json", "-n", "1000"]).stdout;
+        let ended = |line: &&str| line.contains("operation-ended") && line.contains("of which nothing is on record");
+        events.lines().filter(ended).count()
+    };
+    for (times, torn_at) in (1..).zip([0, whole.len() / 2, whole.len() - 1]) {
+        kill_daemon(&root);
+        fs::write(&record, &whole[..torn_at]).unwrap();
+        root.up();
+        assert_eq!(root.pid("a"), pid, "torn at {torn_at}: it goes on");
+        until(STATE_LIMIT, "it was looked", || match looked(&root) {
+            n if n == times && !left.exists() => Ok(()),
+            n => Err(format!("torn at {torn_at}: {n} times")),
+        });
+        assert_eq!(told(&root).matches("an operation was cut short, and its record cannot be read").count(), times);
+        assert!(!record.exists());
+    }
+    // Others are kept away no more, and nobody looks again.
+    root.ok(&["reload"]);
+    kill_daemon(&root);
+    root.up();
+    root.ok(&["stop", "a"]);
+    assert_eq!((looked(&root), left.exists(), record.exists()), (3, false, false));
+}
+
 #[test]
 fn a_node_that_a_drill_had_ordered_down_is_started_by_the_next_daemon() {
     let root = Root::new(&[fake("a", &[]), fake("b", &[])]);

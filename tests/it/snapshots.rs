@@ -84,7 +84,7 @@ fn a_snapshot_that_is_being_restored_is_not_removed() {
     let record = serde_json::json!({"kind": "restore", "detail": "first", "begun_at": "2026-01-02T03:04:05.006Z"});
     fs::write(root.path().join("state/operation.json"), record.to_string()).unwrap();
     let refused = root.fails(8, &["snapshot", "remove", "first", "--confirm", "first"]).stderr;
-    assert!(refused.contains("the snapshot first is being restored"), "{refused}");
+    assert!(refused.contains("the snapshot first is being restored since 2026-01-02T03:04:05.006Z"), "{refused}");
     root.ok(&["snapshot", "verify", "first"]);
     root.ok(&["snapshot", "remove", "second", "--confirm", "second"]);
 }

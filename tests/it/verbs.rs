@@ -139,11 +139,10 @@ fn kill_of_a_node_that_does_not_run_is_refused() {
 
 #[test]
 fn down_now_does_not_wait_for_grace() {
-    let root = Root::new(&[fake("a", &["ignore=TERM", "notify=READY=1"]).notify().text("grace", "5m")]);
+    let root = Root::new(&[fake("a", &["ignore=TERM", "notify=READY=1"]).notify().text("grace", "1h")]);
     root.up();
-    let started = std::time::Instant::now();
+    // Within the time that any verb has, which is a minute or two.
     root.ok(&["down", "--now"]);
-    assert!(started.elapsed() < Duration::from_secs(30));
     root.await_empty();
 }
 

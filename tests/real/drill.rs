@@ -128,6 +128,7 @@ fn nothing_acknowledged_is_lost_whatever_is_broken_and_nothing_is_broken_that_ma
     killed_in_the_middle(&stack, &admin, "cold-restart", "everything is stopped", 2, &["started "]);
     what_could_not_be_removed_is_removed_later(&stack, &admin);
     what_became_somebody_elses_is_not_removed(&stack, &admin);
+    what_a_drill_made_is_removed_without_its_record(&stack, &admin);
     independent.end_with_a_broker_that_is_killed(&stack, &admin);
     assert_eq!(stack.rows("orders"), 3, "no row of the user's is touched");
 }
@@ -351,13 +352,41 @@ fn undone_by_the_next(stack: &Stack, admin: &Admin, drill: &str, said: &[&str]) 
     }
 }
 
-/// A topic and a table of a drill are there, and word of them: they go, and the word with them.
-fn what_could_not_be_removed_is_removed_later(stack: &Stack, admin: &Admin) {
+/// Makes a topic and a table with a drill's marks.
+fn make_as_a_drill(stack: &Stack, admin: &Admin) {
     stack.call(admin.create_topic("cdc-supervisor-drill-2", 3, 3, &DRILLS_MARK, CALL)).unwrap();
     let mut root = stack.mysql();
     let table = "CREATE TABLE cdc_supervisor.drill (a INT) COMMENT = 'made by cdc-supervisor for a drill, and removed after it'";
     stack.call(root.run(&[table.to_owned()])).unwrap();
     stack.call(root.close());
+}
+
+/// The record of a drill that a loss of power has torn: nobody knows what it was of, and what a drill makes goes all the same.
+fn what_a_drill_made_is_removed_without_its_record(stack: &Stack, admin: &Admin) {
+    make_as_a_drill(stack, admin);
+    process::kill(stack.daemon(), 9);
+    let record = stack.path().join("state/operation.json");
+    fs::write(&record, r#"{"schema":1,"kind":"drill","detail":"broker-ki"#).unwrap();
+    stack.expect_log("its record cannot be read");
+    stack.up();
+    let left = stack.path().join("state/drill-left.json");
+    until(SETTLE, "it was looked what is left", || match stack.events("operation-ended").pop() {
+        Some(text) if text.contains("of which nothing is on record") && !left.exists() => Ok(()),
+        other => Err(format!("{other:?}")),
+    });
+    no_trace(stack, admin);
+    let told = stack.events("operation-left");
+    assert!(
+        told.iter().any(|text| text.contains("an operation was cut short, and its record cannot be read")),
+        "{told:?}"
+    );
+    let ended = stack.events("operation-ended");
+    assert!(ended.last().unwrap().ends_with("removed its topics; removed its table"), "{ended:?}");
+}
+
+/// A topic and a table of a drill are there, and word of them: they go, and the word with them.
+fn what_could_not_be_removed_is_removed_later(stack: &Stack, admin: &Admin) {
+    make_as_a_drill(stack, admin);
     let left = stack.path().join("state/drill-left.json");
     plant_left(stack);
     until(SETTLE, "the word of it goes", || if left.exists() { Err("it is there".into()) } else { Ok(()) });

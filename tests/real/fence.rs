@@ -2,9 +2,9 @@
 
 use crate::{
     stack::{SETTLE, Stack},
-    support::{STATE_LIMIT, VERB_LIMIT, process, until},
+    support::{STATE_LIMIT, VERB_LIMIT, process, until, wait::stays},
 };
-use cdc_supervisor::clients::zookeeper::Session;
+use cdc_supervisor::clients::{kafka::Admin, zookeeper::Session};
 use std::{
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
@@ -30,8 +30,12 @@ fn owner(stack: &Stack, broker: u32) -> Option<i64> {
 /// Somebody else who registers as a broker: ConnectRequest and CreateRequest of `zookeeper.jute`, by hand.
 struct Stranger(TcpStream);
 
+/// Where a broker of another machine says that it listens, and where broker 2 of this one does.
+const ELSEWHERE: &[&str] = &["INTERNAL://127.0.0.1:39999"];
+const AS_OURS: &[&str] = &["INTERNAL://127.0.0.1:29093", "EXTERNAL://localhost:9093"];
+
 impl Stranger {
-    fn register(broker: u32) -> Self {
+    fn register(broker: u32, endpoints: &[&str]) -> Self {
         let mut stream = TcpStream::connect(zookeeper()).unwrap();
         stream.set_read_timeout(Some(CALL)).unwrap();
         let mut connect = Vec::new();
@@ -43,7 +47,11 @@ impl Stranger {
         connect.push(0);
         send(&mut stream, &connect);
         answer(&mut stream);
-        let data = r#"{"version":4,"endpoints":["INTERNAL://127.0.0.1:39999"],"listener_security_protocol_map":{"INTERNAL":"PLAINTEXT"},"host":null,"port":-1,"jmx_port":-1,"timestamp":"1"}"#;
+        let data = serde_json::json!({
+            "version": 4, "endpoints": endpoints, "host": null, "port": -1, "jmx_port": -1, "timestamp": "1",
+            "listener_security_protocol_map": {"INTERNAL": "PLAINTEXT", "EXTERNAL": "PLAINTEXT"},
+        })
+        .to_string();
         let mut create = Vec::new();
         create.extend(1i32.to_be_bytes());
         create.extend(1i32.to_be_bytes());
@@ -60,6 +68,15 @@ impl Stranger {
         let answer = answer(&mut stream);
         assert_eq!(answer[12..16], [0; 4], "registered without an error");
         Self(stream)
+    }
+
+    /// It lives: PingRequest, as it comes from every client that waits.
+    fn lives(&mut self) {
+        let mut ping = Vec::new();
+        ping.extend((-2i32).to_be_bytes());
+        ping.extend(11i32.to_be_bytes());
+        send(&mut self.0, &ping);
+        answer(&mut self.0);
     }
 
     fn leave(mut self) {
@@ -130,7 +147,7 @@ fn the_session_of_a_broker_proven_dead_is_closed_and_nobody_elses_is() {
     assert!(nothing.stdout.contains("broker-2 is not registered in ZooKeeper"), "{nothing}");
 
     // somebody else takes its name: never closed, neither by hand nor before a start
-    let stranger = Stranger::register(2);
+    let stranger = Stranger::register(2, ELSEWHERE);
     let theirs = owner(&stack, 2).expect("the stranger is registered");
     let refused = stack.fails(8, &["fence", "broker-2"]);
     assert!(refused.stderr.contains("left alone") && refused.stderr.contains("somebody else"), "{refused}");
@@ -206,7 +223,7 @@ fn a_name_taken_while_ours_is_held_up_is_somebody_elses_and_a_session_of_ours_ma
 
     // somebody takes its name while it still runs
     let pid = held_up_beyond_its_session(&stack);
-    let stranger = Stranger::register(2);
+    let stranger = Stranger::register(2, ELSEWHERE);
     let theirs = owner(&stack, 2).expect("the stranger is registered");
     process::kill(pid, 9);
     stack.await_node("broker-2", "it waits and says whose name it is", |n| {
@@ -222,4 +239,36 @@ fn a_name_taken_while_ours_is_held_up_is_somebody_elses_and_a_session_of_ours_ma
     stack.await_node("broker-2", "ready when the name is free", |n| n["state"] == "ready");
     assert_eq!(fenced(&stack, "broker-2"), 1, "{:?}", events(&stack, "broker-2"));
     stack.await_whole(&admin);
+    with_our_own_listeners_he_is_told_from_ours(&stack, &admin);
+}
+
+/// A broker of another machine that says the same of itself takes the name while ours is held up, which then goes on without one: its probe
+/// finds everything as it should be. It is never taken for ours, neither while ours lives nor when it is dead.
+fn with_our_own_listeners_he_is_told_from_ours(stack: &Stack, admin: &Admin) {
+    let pid = held_up_beyond_its_session(stack);
+    let mut stranger = Stranger::register(2, AS_OURS);
+    let theirs = owner(stack, 2).expect("the stranger is registered");
+    process::kill(pid, 18);
+    stack.await_node("broker-2", "it serves again", |n| n["state"] == "ready");
+    stranger.lives();
+    // Each status has the session looked at anew.
+    stays(Duration::from_secs(6), "whose it is is not mistaken", || {
+        let status = stack.status();
+        let owners = status["cluster"]["zookeeper"]["owners"].as_array().cloned().unwrap_or_default();
+        owners.iter().filter(|owner| owner["broker"] == 2).all(|owner| owner["ours"] != true)
+    });
+    stranger.lives();
+    process::kill(pid, 9);
+    stack.await_node("broker-2", "it waits and says why", |n| {
+        let detail = n["detail"].as_str().unwrap_or_default();
+        detail.contains("is not closed before") && detail.contains("that run's log knows nothing of this registration")
+    });
+    stranger.lives();
+    let refused = stack.fails(8, &["fence", "broker-2"]);
+    assert!(refused.stderr.contains("left alone") && refused.stderr.contains("somebody else"), "{refused}");
+    assert_eq!(owner(stack, 2), Some(theirs));
+    stranger.leave();
+    stack.await_node("broker-2", "ready when the name is free", |n| n["state"] == "ready");
+    assert_eq!(fenced(stack, "broker-2"), 1, "{:?}", events(stack, "broker-2"));
+    stack.await_whole(admin);
 }

@@ -3,9 +3,12 @@
 
 use crate::{
     stack::{NODES, Stack},
-    support::{Output, VERB_LIMIT, fake_mysql, node_of, pid_of},
+    support::{Output, VERB_LIMIT, fake_mysql, node_of, pid_of, process, wait::stays},
 };
-use cdc_supervisor::clients::kafka::{Admin, listener_metadata};
+use cdc_supervisor::clients::{
+    kafka::{Admin, listener_metadata},
+    zookeeper::Session,
+};
 use std::{
     collections::BTreeMap,
     fs,
@@ -17,6 +20,8 @@ use std::{
     },
     time::Duration,
 };
+
+const ASK: Duration = Duration::from_secs(10);
 
 /// What a look at the whole cluster saw: the brokers' pids, and whether every replica was in sync.
 type Seen = (BTreeMap<String, i32>, bool);
@@ -77,11 +82,11 @@ fn zookeeper_is_away_and_no_write_fails(stack: &Stack, admin: &Arc<Admin>, body:
     let changed: Vec<bool> = stack.pids().iter().zip(&pids).map(|(now, before)| now != before).collect();
     assert_eq!(changed, [true, false, false, false, false], "ZooKeeper alone");
     let told = output.stdout.lines().find(|line| line.contains("zookeeper was away for")).unwrap_or_default();
-    assert!(told.contains("sessions last 12.0 s") || told.contains("every broker has to register anew"), "{output}");
+    assert!(told.contains("sessions last 12.0 s") || told.contains("longer than kafka.session_timeout"), "{output}");
     assert!(stack.events("reload-step").iter().any(|text| told.contains(text)), "{:?}", stack.events("reload-step"));
     let troubles = stack.events("trouble");
-    let late = troubles.iter().any(|text| text.contains("every broker has to register anew"));
-    assert_eq!(late, told.contains("every broker has to register anew"), "{told}\n{troubles:?}");
+    let late = troubles.iter().any(|text| text.contains("longer than kafka.session_timeout"));
+    assert_eq!(late, told.contains("longer than kafka.session_timeout"), "{told}\n{troubles:?}");
 }
 
 #[test]
@@ -160,6 +165,58 @@ fn a_property_restarts_zookeeper_or_the_brokers_one_at_a_time_and_no_write_fails
     stack.assert_all_there(&admin, &written);
     assert_eq!(stack.rows("orders"), 3);
     stack.assert_logs_know_nothing_fatal();
+}
+
+/// Session and transaction of each broker's registration.
+fn registered(stack: &Stack) -> Vec<(i64, i64)> {
+    stack.call(async {
+        let mut session = Session::connect(SocketAddr::from((Ipv4Addr::LOCALHOST, 2181)), ASK).await.unwrap();
+        let mut all = Vec::new();
+        for broker in 1..=3 {
+            let stat = session.exists(&format!("/brokers/ids/{broker}")).await.unwrap();
+            all.extend(stat.map(|stat| (stat.ephemeral_owner, stat.czxid)));
+        }
+        session.close().await.unwrap();
+        all
+    })
+}
+
+/// ZooKeeper is held up (SIGSTOP) in its start, which a reload waits for.
+#[test]
+fn a_zookeeper_that_a_reload_has_away_for_longer_than_sessions_last_is_told_of_and_no_write_is_lost() {
+    let stack = Stack::begun();
+    let text = fs::read_to_string(stack.config()).unwrap();
+    let body = text.split_once("\n\n").unwrap().1.replacen("[kafka]\n", "[kafka]\nsession_timeout = \"6s\"\n", 1);
+    stack.configure_raw(&body);
+    stack.up();
+    let admin = Arc::new(stack.admin());
+    stack.await_whole(&admin);
+    let before = registered(&stack);
+    assert_eq!(before.len(), 3);
+    let pids = stack.pids();
+    stack.configure_raw(&format!("{body}\n[zookeeper.properties]\nmaxClientCnxns = 77\n"));
+    let writing = Writing::begin(&stack, &admin, "long-away");
+    let reload = stack.spawn(&["reload"]);
+    let is_new = |node: &serde_json::Value| node["pid"].as_i64().is_some_and(|pid| pid != i64::from(pids[0]));
+    let held = pid_of(&stack.await_node("zookeeper", "it is started anew", is_new));
+    process::kill(held, libc::SIGSTOP);
+    // for longer than any session: what this is about
+    stays(Duration::from_secs(9), "it is held up", || process::alive(held));
+    process::kill(held, libc::SIGCONT);
+    let output = reload.wait(VERB_LIMIT);
+    assert_eq!(output.code, Some(0), "{output}");
+    stack.await_whole(&admin);
+    let written = writing.end(10, &output);
+    stack.assert_all_there(&admin, &written);
+    let told = output.stdout.lines().find(|line| line.contains("zookeeper was away for")).unwrap_or_default();
+    assert!(told.contains("longer than kafka.session_timeout (6.0 s)"), "{output}");
+    let troubles = stack.events("trouble");
+    assert!(troubles.iter().any(|text| told.contains(text)), "{troubles:?}");
+    let after = registered(&stack);
+    eprintln!("{output}\nregistered before {before:?} and after {after:?}");
+    assert_eq!(after.len(), 3, "each is registered, whichever session that is: {after:?}");
+    let changed: Vec<bool> = stack.pids().iter().zip(&pids).map(|(now, before)| now != before).collect();
+    assert_eq!(changed, [true, false, false, false, false], "ZooKeeper alone was restarted");
 }
 
 /// The last part of a configuration: MySQL alone.

@@ -2,6 +2,7 @@
 //!
 //! `exit=N` end now with code N · `after=MS` wait · `crash=SIG` kill itself · `ignore=SIG` ignore a signal ·
 //! `trace=FILE:NAME` append `start NAME` now and `stop NAME` at SIGTERM · `on-term=MS:CODE` how it ends at SIGTERM ·
+//! `lingers=FILE` goes on after SIGTERM until FILE is there ·
 //! `grandchild=FILE` a child in a session of its own that ignores SIGTERM, its pid in FILE · `daemonise=FILE` fork, the parent
 //! exits 0, the child goes on, its pid in FILE · `listen=PORT` accept and drop connections · `http=PORT:STATUS` answer them ·
 //! `silent=PORT` accept and say nothing · `serve=PORT:FILE` answer with that file · `late=PORT:MS:FILE` the same after so long ·
@@ -44,6 +45,7 @@ fn main() {
     term.thread_block().expect("block SIGTERM");
     let mut trace = None;
     let mut on_term = (0, 0);
+    let mut lingers = None;
     let mut hunger = 0;
     let mut counts = None;
     let (mut meal, mut eaten) = (None, None);
@@ -68,6 +70,7 @@ fn main() {
                 let (ms, code) = value.split_once(':').expect("on-term=MS:CODE");
                 on_term = (number(ms), number(code));
             }
+            "lingers" => lingers = Some(value.to_owned()),
             "grandchild" => grandchild(value),
             "daemonise" => daemonise(value),
             "listen" => listen(number(value), None),
@@ -132,6 +135,9 @@ fn main() {
     }
     if let Some((file, name)) = &trace {
         append(file, &format!("stop {name}\n"));
+    }
+    while lingers.as_ref().is_some_and(|file| !Path::new(file).exists()) {
+        thread::sleep(Duration::from_millis(10));
     }
     // its end takes so long: the habit
     thread::sleep(Duration::from_millis(on_term.0));

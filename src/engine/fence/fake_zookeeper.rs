@@ -18,6 +18,9 @@ use tokio::{
 /// When the broker's node was made.
 pub(crate) const CREATED: Timestamp = Timestamp(2_000);
 
+/// The transaction that made it.
+pub(crate) const MADE_BY: i64 = 5;
+
 /// Where the broker says that it listens.
 pub(crate) const ENDPOINT: &str = "INTERNAL://127.0.0.1:29093";
 
@@ -184,7 +187,7 @@ impl FakeZookeeper {
 }
 
 fn stat(owner: i64) -> Vec<u8> {
-    let numbers = [1i64, 2, CREATED.0, CREATED.0].map(i64::to_be_bytes).concat();
+    let numbers = [MADE_BY, 6, CREATED.0, CREATED.0].map(i64::to_be_bytes).concat();
     let versions = [0i32; 3].map(i32::to_be_bytes).concat();
     [&numbers[..], &versions, &owner.to_be_bytes(), &[0; 8], &1i64.to_be_bytes()].concat()
 }

@@ -1,7 +1,7 @@
 //! How the proof is gathered: each clause of the guard with a world that breaks it, in front of a ZooKeeper of the test's own.
 
 use super::{
-    fake_zookeeper::{CREATED, ENDPOINT, FakeZookeeper, Takeover},
+    fake_zookeeper::{CREATED, ENDPOINT, FakeZookeeper, MADE_BY, Takeover},
     *,
 };
 use crate::{base::NodeKind, engine::NodeSnapshot};
@@ -25,6 +25,7 @@ async fn scene(registered: &[Option<i64>], takeover: Takeover) -> Scene {
     std::fs::create_dir_all(layout.state()).unwrap();
     std::fs::create_dir_all(layout.node_lock(&node).parent().unwrap()).unwrap();
     let zookeeper = FakeZookeeper::start(registered, takeover).await;
+    let word = wrote(&layout, &node, &[MADE_BY]);
     // A daemon has looked before it starts anything.
     clock::steady_since();
     let (snapshots, snapshot) = watch::channel(with_zookeeper(Some(std::process::id())));
@@ -40,10 +41,25 @@ async fn scene(registered: &[Option<i64>], takeover: Takeover) -> Scene {
         end: Some(RunEnded { started: Some(Timestamp(CREATED.0 - 1)), ended: Timestamp(CREATED.0 + 1) }),
         seen: Some(SeenRun { began: Some(clock::now()), ended: clock::now() }),
         recorded: None,
+        word,
         endpoints: vec![ENDPOINT.to_owned()],
         ports: vec![],
     };
     Scene { _dir: dir, zookeeper, fence, snapshots }
+}
+
+/// What a run of a broker, whose log has nothing else, has written of its registrations.
+fn wrote(layout: &Layout, node: &NodeName, transactions: &[i64]) -> OwnWord {
+    let log = layout.log_dir(node);
+    std::fs::create_dir_all(&log).unwrap();
+    let line = |transaction: &i64| {
+        format!(
+            "INFO Registered broker 2 at path /brokers/ids/2 with addresses: {ENDPOINT}, czxid (broker epoch): {transaction} \
+             (kafka.zk.KafkaZkClient)\n"
+        )
+    };
+    std::fs::write(layout.log(node), transactions.iter().map(line).collect::<String>()).unwrap();
+    OwnWord { log, broker: 2, start: LogMark { inode: LogMark::NONE_YET, length: 0 }, started: Timestamp(0) }
 }
 
 /// A fleet whose ZooKeeper is this process; none: it does not run.
@@ -97,6 +113,8 @@ async fn the_sessions_of_several_brokers_are_learned_in_one_session_of_ours() {
         incarnation: Incarnation(1),
         broker,
         endpoints: vec![endpoint.to_owned()],
+        known: None,
+        word: OwnWord { log: "/nonexistent".into(), broker, start: LogMark::default(), started: Timestamp(0) },
     });
     let mut told = Vec::new();
     let tell = |learner: Learner, session| told.push((learner.broker, session));
@@ -118,6 +136,8 @@ async fn how_far_a_zookeeper_has_come_at_which_only_others_are_registered_is_not
         incarnation: Incarnation(1),
         broker: 2,
         endpoints: vec!["INTERNAL://127.0.0.1:1".to_owned()],
+        known: None,
+        word: OwnWord { log: "/nonexistent".into(), broker: 2, start: LogMark::default(), started: Timestamp(0) },
     };
     let tell = |learner: Learner, _| panic!("{learner:?}");
     assert_eq!(learned(zookeeper.address, vec![learner], tell).await.unwrap(), None);
@@ -227,7 +247,40 @@ async fn somebody_else_who_took_the_name_while_ours_still_ran_is_left_alone() {
         scene.refused(THEIRS, "registered at INTERNAL://127.0.0.1:39999, where this broker does not listen").await;
     }
     scene.zookeeper.is_at(ENDPOINT);
+    for told in [&[][..], &[MADE_BY + 1]] {
+        wrote(&scene.fence.layout, &scene.fence.node, told);
+        scene.refused(THEIRS, "that run's log knows nothing of this registration").await;
+    }
+    wrote(&scene.fence.layout, &scene.fence.node, &[MADE_BY - 1, MADE_BY]);
     assert!(matches!(scene.fence.attempt().await.unwrap(), Fenced::Closed(THEIRS)), "ours had registered again");
+}
+
+#[tokio::test]
+async fn a_session_is_learned_by_the_brokers_own_word_and_without_any_word_the_first_one_is() {
+    let dir = tempfile::tempdir().unwrap();
+    let (layout, node) = (Layout::new(dir.path()), NodeName::broker(2));
+    let zookeeper = FakeZookeeper::start(&[Some(THEIRS)], Takeover::Closes).await;
+    for (known, told, is_learned) in [
+        (None, &[MADE_BY][..], true),
+        (None, &[], true),
+        (None, &[MADE_BY + 1], false),
+        (Some(OURS), &[], false),
+        (Some(OURS), &[MADE_BY - 1], false),
+        (Some(OURS), &[MADE_BY - 1, MADE_BY], true),
+        (Some(THEIRS), &[], true),
+    ] {
+        let learner = Learner {
+            node: node.clone(),
+            incarnation: Incarnation(1),
+            broker: 2,
+            endpoints: vec![ENDPOINT.to_owned()],
+            known,
+            word: wrote(&layout, &node, told),
+        };
+        let mut learned_now = None;
+        learned(zookeeper.address, vec![learner], |_, session| learned_now = Some(session)).await.unwrap();
+        assert_eq!(learned_now, is_learned.then_some(THEIRS), "{known:?} {told:?}");
+    }
 }
 
 #[tokio::test]

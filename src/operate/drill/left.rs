@@ -237,8 +237,11 @@ mod tests {
     use super::*;
     use crate::{
         base::{Timestamp, ids::ProcessId},
+        engine::{OrderReply, Rejection},
+        operate::operation::Operations,
         sys::process,
     };
+    use std::sync::{Arc, Mutex};
 
     fn left(undo: serde_json::Value) -> Record {
         Record {
@@ -256,6 +259,67 @@ mod tests {
         }
     }
 
+    /// Of `a`, `b` that needs it, and `c`, which a drill had ordered down: what is ordered by whoever undoes that when somebody has
+    /// stopped `left_down` meanwhile, and what is said. `answer` is what comes of an order.
+    async fn ordered_for(left_down: &[&str], up: &[&str], answer: fn() -> OrderReply) -> (Vec<EngineOrder>, String) {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout::new(dir.path());
+        std::fs::create_dir_all(layout.state()).unwrap();
+        let names = |list: &[&str]| list.iter().map(|name| NodeName::new(*name).unwrap()).collect::<Vec<_>>();
+        let node = |name: &str, after: &[&str]| {
+            let state = if up.contains(&name) { "starting" } else { "down" };
+            let mut node = NodeSnapshot::sample(NodeName::new(name).unwrap(), NodeKind::Command, state, 1);
+            node.wanted = if up.contains(&name) { Wanted::Up } else { Wanted::Down };
+            node.after = names(after);
+            Arc::new(node)
+        };
+        let snapshot = Snapshot { nodes: vec![node("a", &[]), node("b", &["a"]), node("c", &[])], ending: false };
+        let orders: Arc<Mutex<Vec<EngineOrder>>> = Arc::default();
+        let heard = Arc::clone(&orders);
+        let engine = Handle::answering(&layout, snapshot, move |order| {
+            heard.lock().unwrap().push(order);
+            answer()
+        });
+        let record =
+            Record { left_down: names(left_down), ..left(serde_json::json!({"down": ["a", "b", "c", "gone"]})) };
+        let operations = Operations::new(layout.clone(), engine.journal().clone());
+        let running = operations.resume(record.clone()).unwrap();
+        let said = undo(&record, &running, &engine, &Targets::default(), &layout).await;
+        running.end("undone");
+        let orders = std::mem::take(&mut *orders.lock().unwrap());
+        (orders, said.join("; "))
+    }
+
+    #[tokio::test]
+    async fn what_a_drill_had_ordered_down_is_ordered_up_but_for_what_somebody_stopped_and_what_needs_that() {
+        let start = |names: &[&str]| {
+            let nodes = names.iter().map(|name| NodeName::new(*name).unwrap()).collect();
+            vec![EngineOrder::Start { nodes, with_needs: false }]
+        };
+        let done: fn() -> OrderReply = || Ok(Vec::new());
+        for (left_down, up, ordered, words) in [
+            (&[][..], &[][..], start(&["a", "b", "c"]), "started a, b, c again"),
+            (&["c"], &[], start(&["a", "b"]), "started a, b again"),
+            (
+                &["a"],
+                &[],
+                start(&["c"]),
+                "started c again; left down for want of a: b; `cdc-supervisor start a b` starts them",
+            ),
+            // Nobody is asked: an order without names is about all.
+            (&["a", "b", "c"], &[], vec![], ""),
+            (&["b"], &["a", "c"], vec![], ""),
+            (&[], &["a"], start(&["b", "c"]), "started b, c again"),
+        ] {
+            let (orders, said) = ordered_for(left_down, up, done).await;
+            assert_eq!((format!("{orders:?}"), said.as_str()), (format!("{ordered:?}"), words), "{left_down:?} {up:?}");
+        }
+        let refused: fn() -> OrderReply = || Err(Rejection::NotNow("there is no room".into()));
+        let (orders, said) = ordered_for(&["c"], &[], refused).await;
+        assert_eq!(format!("{orders:?}"), format!("{:?}", start(&["a", "b"])));
+        assert_eq!(said, "a, b could not be told to start: there is no room");
+    }
+
     #[test]
     fn nobody_waits_for_what_only_somebody_else_can_mend() {
         let stack = |states: [(&'static str, &str); 3]| Snapshot {
@@ -265,7 +329,7 @@ mod tests {
                     let mut node = NodeSnapshot::sample(NodeName::broker(id), NodeKind::Broker(id), state, 1);
                     node.serves = state == "ready";
                     node.detail = detail.into();
-                    std::sync::Arc::new(node)
+                    Arc::new(node)
                 })
                 .collect(),
             ending: false,
@@ -287,7 +351,7 @@ mod tests {
         );
         assert_eq!(in_vain(&stack([failed; 3]), Part::Table), None, "MySQL has no part in it");
         let mut down = stack([("ready", ""); 3]);
-        down.nodes[1] = std::sync::Arc::new(NodeSnapshot { wanted: Wanted::Down, ..(*down.nodes[1]).clone() });
+        down.nodes[1] = Arc::new(NodeSnapshot { wanted: Wanted::Down, ..(*down.nodes[1]).clone() });
         assert_eq!(in_vain(&down, Part::Topics), Some("down by order: broker-2".into()));
         assert!(in_vain(&Snapshot { ending: true, ..down }, Part::Table).is_some());
     }

@@ -15,7 +15,7 @@ use crate::{
         zookeeper::Session,
     },
     operate::prove::KafkaTargets,
-    sys::clock,
+    sys::{clock, failpoint::fail_point},
 };
 use std::{
     sync::{Arc, Mutex},
@@ -126,7 +126,7 @@ impl Records {
     pub(super) async fn make(&self) -> Result<(), ClientError> {
         match remove(&self.admin, &self.targets).await {
             // A broker that still lists one may have to be heard below.
-            Ok(()) | Err(ClientError::TimedOut { .. }) => {}
+            Ok(_) | Err(ClientError::TimedOut { .. }) => {}
             Err(e) => return Err(e),
         }
         let brokers = u32::try_from(self.targets.brokers.len()).unwrap_or(1).max(1);
@@ -153,7 +153,7 @@ impl Records {
 
     /// Removes the topics; returns when no broker lists them any more.
     pub(super) async fn remove(&self) -> Result<(), ClientError> {
-        remove(&self.admin, &self.targets).await
+        remove(&self.admin, &self.targets).await.map(drop)
     }
 
     /// Begins to write; what is returned ends it.
@@ -289,24 +289,38 @@ fn refusing(view: &ClusterView, min_isr: usize, taken: impl Fn(u32) -> bool) -> 
 async fn taken(admin: &Admin) -> Result<Option<Taken>, ClientError> {
     let view = admin.describe(CALL).await?;
     for topic in TOPICS.iter().filter(|t| view.topic(t).is_some()) {
-        if !is_ours(admin, topic).await? {
+        if is_ours(admin, topic).await? == Some(false) {
             return Ok(Some(Taken((*topic).to_owned())));
         }
     }
     Ok(None)
 }
 
-/// Whether a topic has the mark of a drill.
-async fn is_ours(admin: &Admin, topic: &str) -> Result<bool, ClientError> {
-    Ok(admin.topic_config(topic, CALL).await?.get(MARK.0).map(String::as_str) == Some(MARK.1))
+/// Whether a topic that a broker lists has the mark of a drill; none: it goes just now, is listed no more and has no settings. Its settings
+/// are asked of any broker: where all of them have just started one lists a topic of which another has not heard yet.
+async fn is_ours(admin: &Admin, topic: &str) -> Result<Option<bool>, ClientError> {
+    let began = clock::now();
+    loop {
+        let why = match admin.topic_config(topic, CALL).await {
+            Ok(config) => return Ok(Some(config.get(MARK.0).map(String::as_str) == Some(MARK.1))),
+            Err(why) => why,
+        };
+        if admin.describe(CALL).await?.topic(topic).is_none() {
+            return Ok(None);
+        }
+        if clock::now().since(began) >= KNOWN_WITHIN {
+            return Err(why);
+        }
+        sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Removes our topics. One of our names may be somebody else's by now: that one stays, and comes back.
 pub(super) async fn remove_left(targets: &KafkaTargets) -> Result<Option<Taken>, ClientError> {
     let admin = Admin::new(&targets.internal)?;
     listed(&admin, targets).await?;
-    let taken = taken(&admin).await?;
-    remove(&admin, targets).await.map(|()| taken)
+    fail_point!("drill.topics-listed");
+    remove(&admin, targets).await
 }
 
 /// Waits until the brokers list what ZooKeeper has of our topics. Where all of them have just started they agree on the brokers and list
@@ -329,38 +343,30 @@ async fn listed(admin: &Admin, targets: &KafkaTargets) -> Result<(), ClientError
     }
 }
 
-async fn remove(admin: &Admin, targets: &KafkaTargets) -> Result<(), ClientError> {
+/// Removes those of our topics that are ours; the first one of our names that is not comes back.
+async fn remove(admin: &Admin, targets: &KafkaTargets) -> Result<Option<Taken>, ClientError> {
     let view = admin.describe(CALL).await?;
-    let (mut ours, mut going) = (Vec::new(), Vec::new());
+    let (mut theirs, mut going) = (None, Vec::new());
     for topic in TOPICS.into_iter().filter(|t| view.topic(t).is_some()) {
-        // Whatever was looked at before: somebody may have made it since.
-        match is_ours(admin, topic).await {
-            Ok(true) => ours.push(topic),
-            Ok(false) => {}
-            // One that goes just now has no settings any more, and is not listed either.
-            Err(e) if admin.describe(CALL).await?.topic(topic).is_some() => return Err(e),
-            Err(_) => going.push(topic),
-        }
-    }
-    if ours.is_empty() && going.is_empty() {
-        return Ok(());
-    }
-    for topic in &ours {
-        match admin.delete_topic(topic, CALL).await {
-            Ok(()) | Err(ClientError::Server { code: Admin::NO_SUCH_TOPIC, .. }) => {}
-            Err(e) => return Err(e),
+        // Whatever was looked at before: somebody may have made it since. Kafka deletes by name, so the last look is right before it.
+        match is_ours(admin, topic).await? {
+            Some(true) => match admin.delete_topic(topic, CALL).await {
+                Ok(()) | Err(ClientError::Server { code: Admin::NO_SUCH_TOPIC, .. }) => going.push(topic),
+                Err(e) => return Err(e),
+            },
+            Some(false) => drop(theirs.get_or_insert_with(|| Taken(topic.to_owned()))),
+            None => going.push(topic),
         }
     }
     let began = clock::now();
-    going.extend(ours);
-    while !forgotten(targets, &going).await {
+    while !going.is_empty() && !forgotten(targets, &going).await {
         if clock::now().since(began) >= KNOWN_WITHIN {
             let doing = "have every broker forget the drill's topics".to_owned();
             return Err(ClientError::TimedOut { doing, limit: KNOWN_WITHIN });
         }
         sleep(LOOK_EVERY).await;
     }
-    Ok(())
+    Ok(theirs)
 }
 
 /// No broker lists one of these topics.

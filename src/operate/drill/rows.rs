@@ -8,7 +8,7 @@ use crate::{
         mysql::{BinlogPlace, Mysql, Place, read_password},
     },
     operate::prove::MysqlTargets,
-    sys::clock,
+    sys::{clock, failpoint::fail_point},
 };
 use std::{
     path::Path,
@@ -34,6 +34,9 @@ const RETRY: Duration = Duration::from_millis(20);
 
 /// `ER_DUP_ENTRY`: the attempt before had committed, only its answer was lost.
 const DUPLICATE: i32 = 1062;
+
+/// `ER_NO_SUCH_TABLE`.
+const NO_SUCH_TABLE: i32 = 1146;
 
 /// The table, and who writes to it.
 #[derive(Debug)]
@@ -74,8 +77,7 @@ impl Rows {
     pub(super) async fn make(&mut self) -> Result<(), ClientError> {
         let mut root = root(&self.targets, CALL).await?;
         // Looked at once more: somebody may have made it since. Where the name is taken, the CREATE below says so.
-        let is_ours = comment(&mut root).await?.is_some_and(|comment| comment == MARK);
-        let drop = is_ours.then(|| format!("DROP TABLE IF EXISTS {DATABASE}.{TABLE}"));
+        remove(&mut root).await?;
         let create = [
             format!("CREATE DATABASE IF NOT EXISTS {DATABASE}"),
             format!(
@@ -83,7 +85,7 @@ impl Rows {
                  run CHAR(16) NOT NULL) COMMENT = '{MARK}'"
             ),
         ];
-        root.run(&drop.into_iter().chain(create).collect::<Vec<_>>()).await?;
+        root.run(&create).await?;
         let gtids = executed(&mut root).await?;
         self.before = Some((root.binlog_place().await?, gtids));
         root.close().await;
@@ -240,13 +242,31 @@ async fn comment(root: &mut Mysql) -> Result<Option<String>, ClientError> {
 /// False: one of its name is there and somebody else's.
 pub(super) async fn remove_left(targets: &MysqlTargets) -> Result<bool, ClientError> {
     let mut root = root(targets, CALL).await?;
-    let ours = comment(&mut root).await?.map(|comment| comment == MARK);
-    let done = match ours {
-        Some(true) => root.run(&[format!("DROP TABLE {DATABASE}.{TABLE}")]).await,
-        Some(false) | None => Ok(()),
-    };
+    let removed = remove(&mut root).await;
+    // A lock goes with its session.
     root.close().await;
-    done.map(|()| ours != Some(false))
+    removed
+}
+
+/// The last look is at a table that is locked: nobody puts another in its place between it and the end, and who has the lock may
+/// drop the table (MySQL 8.0 Reference Manual, "LOCK TABLES"). One that bears no mark of ours is not locked either.
+async fn remove(root: &mut Mysql) -> Result<bool, ClientError> {
+    match comment(root).await? {
+        None => return Ok(true),
+        Some(comment) if comment != MARK => return Ok(false),
+        Some(_) => {}
+    }
+    fail_point!("drill.table-looked");
+    let table = format!("{DATABASE}.{TABLE}");
+    match root.run(&[format!("LOCK TABLES {table} WRITE")]).await {
+        Ok(()) => {}
+        Err(ClientError::Server { code: NO_SUCH_TABLE, .. }) => return Ok(true),
+        Err(e) => return Err(e),
+    }
+    let is_ours = comment(root).await?.is_some_and(|comment| comment == MARK);
+    let drop = is_ours.then(|| format!("DROP TABLE {table}"));
+    root.run(&drop.into_iter().chain(["UNLOCK TABLES".to_owned()]).collect::<Vec<_>>()).await?;
+    Ok(is_ours)
 }
 
 async fn executed(root: &mut Mysql) -> Result<String, ClientError> {

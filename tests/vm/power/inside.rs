@@ -66,6 +66,9 @@ fn in_the_guest() {
             leave(&format!("have-{boot}-mysql"), &runtime.block_on(rows()));
         }
         "write" => runtime.block_on(write(boot)),
+        name @ ("drill-traces" | "drill-again-traces") => {
+            leave(&format!("{name}-{boot}"), &runtime.block_on(traces()));
+        }
         "after" => runtime.block_on(after()),
         other => panic!("{other}"),
     }
@@ -219,6 +222,16 @@ fn numbers(topic: &str) -> Vec<u64> {
         }
     }
     numbers
+}
+
+/// What there is of a drill: its topics, and its table.
+async fn traces() -> Vec<String> {
+    let view = admin().describe(LIMIT).await.unwrap();
+    let topics =
+        view.topics.into_iter().map(|topic| topic.name).filter(|name| name.starts_with("cdc-supervisor-drill"));
+    let query = "SELECT table_name FROM information_schema.tables WHERE table_schema = 'cdc_supervisor'";
+    let tables: Vec<String> = mysql().await.query(query).await.unwrap();
+    topics.chain(tables).collect()
 }
 
 async fn rows() -> Vec<u64> {
