@@ -6,9 +6,9 @@
 
 use super::{
     Engine,
-    identity::cluster_reached,
+    identity::{Identities, cluster_reached},
     journal::Journal,
-    node::SeenRun,
+    node::{Happening, SeenRun},
     orders::{OrderReply, Rejection},
     snapshot::{LastExit, Snapshot},
 };
@@ -37,7 +37,7 @@ use std::{
     time::Duration,
 };
 use tokio::{
-    sync::{Mutex, oneshot, watch},
+    sync::{Mutex, mpsc, oneshot, watch},
     task::spawn_blocking,
     time::{sleep, timeout},
 };
@@ -222,29 +222,36 @@ fn learn<'a>(engine: &Engine, nodes: impl IntoIterator<Item = &'a NodeName>) {
         }
     }
     for (zookeeper, learners) in asked {
-        let (sink, identities) = (engine.sink.clone(), Arc::clone(&engine.identities));
-        tokio::spawn(async move {
-            let asked: Vec<NodeName> = learners.iter().map(|learner| learner.node.clone()).collect();
-            let mut told = Vec::new();
-            let tell = |learner: Learner, session| {
-                told.push(learner.node.clone());
-                // The dispatcher ends last.
-                let _ = sink.send((learner.node, super::node::Happening::Registered(learner.incarnation, session)));
-            };
-            // Not learned: the times of the run still tell whose session it was, and an adopted one is asked again soon.
-            let seen = timeout(ASK, learned(zookeeper, learners, tell)).await;
-            for node in asked.into_iter().filter(|node| !told.contains(node)) {
-                let _ = sink.send((node, super::node::Happening::NotRegistered));
-            }
-            if let Ok(Ok(Some((cluster, reached)))) = seen {
-                // Nobody waits for it.
-                let learn = move |record: &mut Record| {
-                    record.learn_cluster(&cluster);
-                    record.learn_reached(&cluster, reached, clock::wall());
-                };
-                tokio::task::spawn_blocking(move || identities.learn(learn));
-            }
-        });
+        tokio::spawn(learn_at(zookeeper, learners, engine.sink.clone(), Arc::clone(&engine.identities)));
+    }
+}
+
+/// One look, and what it means for each of them. Of one that is not told the times of its run still tell whose session it was, and if it is
+/// adopted it is asked again soon.
+async fn learn_at(
+    zookeeper: SocketAddr,
+    learners: Vec<Learner>,
+    sink: mpsc::UnboundedSender<(NodeName, Happening)>,
+    identities: Arc<Identities>,
+) {
+    let asked: Vec<NodeName> = learners.iter().map(|learner| learner.node.clone()).collect();
+    let mut told = Vec::new();
+    let tell = |learner: Learner, session| {
+        told.push(learner.node.clone());
+        // The dispatcher ends last.
+        let _ = sink.send((learner.node, Happening::Registered(learner.incarnation, session)));
+    };
+    let seen = timeout(ASK, learned(zookeeper, learners, tell)).await;
+    for node in asked.into_iter().filter(|node| !told.contains(node)) {
+        let _ = sink.send((node, Happening::NotRegistered));
+    }
+    if let Ok(Ok(Some((cluster, reached)))) = seen {
+        let learn = move |record: &mut Record| {
+            record.learn_cluster(&cluster);
+            record.learn_reached(&cluster, reached, clock::wall());
+        };
+        // What could not be written has been told of; it is learned again.
+        let _ = spawn_blocking(move || identities.learn(learn)).await;
     }
 }
 

@@ -33,7 +33,7 @@ const EVERY: Duration = Duration::from_secs(10);
 /// Shortest time between two rounds that also look at limits.
 const LIMITS_EVERY: Duration = Duration::from_secs(30);
 /// Shortest time between two looks at the session of an adopted broker. Each costs ZooKeeper two writes to its disk, and a change that
-/// somebody has told of is looked at then.
+/// somebody has told of is looked at then. One that told nothing is made again sooner (`SessionLook::pause`).
 const SESSIONS_EVERY: Duration = Duration::from_secs(600);
 /// How soon after a start there is a round: what is started together is looked at together.
 const AFTER_START: Duration = Duration::from_secs(1);

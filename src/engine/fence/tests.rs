@@ -128,6 +128,41 @@ async fn the_sessions_of_several_brokers_are_learned_in_one_session_of_ours() {
 }
 
 #[tokio::test]
+async fn a_look_tells_of_each_broker_whether_its_session_is_known_and_puts_on_record_how_far_zookeeper_has_come() {
+    let dir = tempfile::tempdir().unwrap();
+    let layout = Layout::new(dir.path());
+    std::fs::create_dir_all(layout.state()).unwrap();
+    let identities = Arc::new(Identities::open(&layout, Journal::start(&layout)));
+    let zookeeper = FakeZookeeper::start(&[Some(OURS)], Takeover::Closes).await;
+    zookeeper.has("/cluster/id", r#"{"version":"1","id":"X"}"#);
+    zookeeper.has("/controller_epoch", "7");
+    let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let known = |what: &Happening| match what {
+        Happening::Registered(_, session) => *session == OURS,
+        Happening::NotRegistered => false,
+        other => panic!("{other:?}"),
+    };
+    for (address, wanted) in [(closed, [false, false]), (zookeeper.address, [true, false])] {
+        let learners = [(1, ENDPOINT), (2, "INTERNAL://127.0.0.1:1")].map(|(broker, endpoint)| Learner {
+            node: NodeName::broker(broker),
+            incarnation: Incarnation(1),
+            broker,
+            endpoints: vec![endpoint.to_owned()],
+        });
+        let (sink, mut happenings) = mpsc::unbounded_channel();
+        learn_at(address, learners.into(), sink, Arc::clone(&identities)).await;
+        for (broker, wanted) in (1..).zip(wanted) {
+            let (node, what) = happenings.recv().await.unwrap();
+            assert_eq!((node, known(&what)), (NodeName::broker(broker), wanted), "{address}");
+        }
+        assert!(happenings.recv().await.is_none());
+        let record = identities.now();
+        let epoch = record.zookeeper.and_then(|record| record.most.controller_epoch);
+        assert_eq!((record.cluster.as_deref(), epoch), if wanted[0] { (Some("X"), Some(7)) } else { (None, None) });
+    }
+}
+
+#[tokio::test]
 async fn how_far_a_zookeeper_has_come_at_which_only_others_are_registered_is_not_told() {
     let zookeeper = FakeZookeeper::start(&[Some(OURS)], Takeover::Closes).await;
     zookeeper.has("/cluster/id", r#"{"version":"1","id":"X"}"#);
