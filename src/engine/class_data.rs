@@ -167,7 +167,8 @@ fn train(training: &Training, room: &Room<'_>, cancel: &Cancel) -> Result<PathBu
 async fn use_zookeeper(address: SocketAddr) -> Result<(), ClientError> {
     // Its port is open before it serves, and a session that is asked for until then is closed at once (3.6.4, seen).
     let asked = clock::now();
-    while parse_srvr(&four_letter(address, "srvr", CALL).await?) == Serving::NotYet && clock::now().since(asked) < CALL {
+    while parse_srvr(&four_letter(address, "srvr", CALL).await?) == Serving::NotYet && clock::now().since(asked) < CALL
+    {
         tokio::time::sleep(LOOK).await;
     }
     let mut session = Session::connect(address, CALL).await?;

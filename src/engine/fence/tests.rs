@@ -148,6 +148,8 @@ async fn a_look_tells_of_each_broker_whether_its_session_is_known_and_puts_on_re
             incarnation: Incarnation(1),
             broker,
             endpoints: vec![endpoint.to_owned()],
+            known: None,
+            word: OwnWord { log: "/nonexistent".into(), broker, start: LogMark::default(), started: Timestamp(0) },
         });
         let (sink, mut happenings) = mpsc::unbounded_channel();
         learn_at(address, learners.into(), sink, Arc::clone(&identities)).await;
