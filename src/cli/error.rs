@@ -182,6 +182,17 @@ pub fn refusal(answer: &Answer) -> Option<CliError> {
     }
 }
 
+/// Files of a root could not be read: by a stranger, mostly.
+pub fn of_reading(e: &dyn Error) -> CliError {
+    let refused = e.source().and_then(|cause| cause.downcast_ref::<io::Error>());
+    let error = CliError::of(Exit::Unexpected, e);
+    if refused.is_some_and(|cause| cause.kind() == io::ErrorKind::PermissionDenied) {
+        error.hint("run this as the owner of the root or with sudo, or join the owner's group")
+    } else {
+        error
+    }
+}
+
 /// An error of writing our own output: a reader that has had enough (`| head`) is no error.
 pub fn of_output(e: &io::Error) -> CliError {
     if e.kind() == io::ErrorKind::BrokenPipe {
@@ -218,6 +229,14 @@ mod tests {
         let e = crate::sys::error::SysError::new("write /r/x", io::Error::from_raw_os_error(28));
         let text = CliError::of(Exit::Unexpected, &e).render(false).unwrap();
         assert_eq!(text, "error: cannot write /r/x\n  No space left on device (os error 28)");
+    }
+
+    #[test]
+    fn who_may_not_read_is_told_who_may() {
+        let of = |kind: io::ErrorKind| of_reading(&crate::sys::error::SysError::new("read /r/x", kind));
+        let text = of(io::ErrorKind::PermissionDenied).render(false).unwrap();
+        assert!(text.contains("hint: run this as the owner of the root"), "{text}");
+        assert!(!of(io::ErrorKind::InvalidData).render(false).unwrap().contains("hint"));
     }
 
     #[test]

@@ -6,9 +6,9 @@
 
 use crate::sys::{error::SysError, failpoint::fail_point};
 use std::{
-    fs::{self, File, OpenOptions},
+    fs::{self, File, OpenOptions, Permissions},
     io::{self, Write},
-    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt},
+    os::unix::fs::{FileExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     path::{Path, PathBuf},
 };
 
@@ -17,6 +17,9 @@ const STUCK_FACTOR: u64 = 4;
 
 /// Longest line a reader keeps together, bytes; of a longer one the rest is passed over.
 const LINE_MAX: usize = 1 << 20;
+
+/// Who may read it: its user, and the group that may ask the daemon.
+const MODE: u32 = 0o640;
 
 /// How much is read at once, bytes.
 const BLOCK: usize = 64 << 10;
@@ -39,8 +42,12 @@ impl LineWriter {
     pub fn open(path: &Path, max_bytes: u64, keep: usize) -> Result<Self, SysError> {
         let failed = |e: io::Error| SysError::path("open", path, e);
         // read: the last byte is looked at
-        let file = OpenOptions::new().read(true).append(true).create(true).mode(0o640).open(path).map_err(failed)?;
+        let file = OpenOptions::new().read(true).append(true).create(true).mode(MODE).open(path).map_err(failed)?;
         let meta = file.metadata().map_err(failed)?;
+        if meta.mode() & 0o777 != MODE {
+            // The umask, of the unit for one, takes the group's right away, and the group may read it. Somebody else's file stays as it is.
+            let _ = file.set_permissions(Permissions::from_mode(MODE));
+        }
         let mut last = [b'\n'];
         if meta.len() > 0 {
             file.read_exact_at(&mut last, meta.len() - 1).map_err(failed)?;

@@ -196,6 +196,12 @@ impl Surroundings {
         same && self.system_file.file_name().is_some_and(|name| name == LOCAL_FILE)
     }
 
+    /// Nobody with this user's rights can have a file in the current directory, as where somebody types `sudo -u` at home (0700).
+    fn is_closed(&self) -> bool {
+        let looked = fs::symlink_metadata(self.here.join(LOCAL_FILE));
+        looked.is_err_and(|e| e.kind() == io::ErrorKind::PermissionDenied)
+    }
+
     /// The file that holds: `--config`, else the one here, else the system's; none when there is none. The system's is found under its own
     /// name everywhere: that name decides which root it means where it names none, and whether it is the unit's.
     fn find(&self, named: Option<&Path>) -> Result<Option<Found>, ConfigFileError> {
@@ -203,7 +209,7 @@ impl Surroundings {
             return Ok(Some(Found::open(self.here.join(named))));
         }
         let local = Found::open(self.here.join(LOCAL_FILE));
-        if local.is_missing() || self.is_systems_place() {
+        if local.is_missing() || self.is_closed() || self.is_systems_place() {
             let system = Found::open(self.system_file.clone());
             return Ok((!system.is_missing()).then_some(system));
         }

@@ -25,6 +25,16 @@ use std::{
 };
 pub use unrest::Unrest;
 
+/// Whether this user may see which nodes left a directory; a root without any is as good as one with none.
+pub fn may_look(layout: &Layout) -> Result<(), SysError> {
+    match std::fs::read_dir(layout.nodes()) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            Err(SysError::path("read directory", &layout.nodes(), e))
+        }
+        Ok(_) | Err(_) => Ok(()),
+    }
+}
+
 /// The nodes that can have a log: those of the plan, in order of start, then others that left a directory under the root.
 pub fn nodes(layout: &Layout, plan: Option<&Plan>) -> Vec<NodeName> {
     let mut names = plan.map(Plan::nodes).unwrap_or_default();

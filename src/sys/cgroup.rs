@@ -106,9 +106,16 @@ fn group_of(pid: Option<i32>) -> Option<(PathBuf, PathBuf)> {
 /// Whether a daemon has made groups with caps for its nodes, seen from outside; or in words why not.
 pub fn gives_caps(pid: i32) -> Result<(), String> {
     let (_, dir) = group_of(Some(pid)).ok_or("it is in no cgroup v2 group")?;
-    let control = dir.with_file_name(NODES_GROUP).join("cgroup.subtree_control");
+    let nodes = dir.with_file_name(NODES_GROUP);
     let in_subgroup = dir.file_name().is_some_and(|n| n == OWN_GROUP);
-    match fs::read_to_string(&control) {
+    // The unit's umask closes the groups that the daemon has made to others. What those have was given to the one above first.
+    let list = match fs::read_to_string(nodes.join("cgroup.subtree_control")) {
+        Err(e) if e.kind() == io::ErrorKind::PermissionDenied => {
+            fs::read_to_string(dir.with_file_name("cgroup.subtree_control"))
+        }
+        list => list,
+    };
+    match list {
         Ok(list) if in_subgroup && has_word(&list, "memory") => Ok(()),
         Ok(_) | Err(_) => Err(format!("it has no groups for nodes beside its own, {}", dir.display())),
     }

@@ -219,6 +219,30 @@ fn a_configuration_that_this_user_may_not_read_says_so() {
     assert!(output.stderr.contains("hint:"), "{output}");
 }
 
+/// As where somebody types `sudo -u cdc-supervisor cdc-supervisor status` at home.
+#[test]
+fn a_directory_that_this_user_may_not_look_into_has_no_configuration_for_them() {
+    const TEST: &str = "a_directory_that_this_user_may_not_look_into_has_no_configuration_for_them";
+    if !nix::unistd::Uid::effective().is_root() {
+        return crate::support::skip(TEST, "only root can become another user");
+    }
+    let root = Root::raw("");
+    let (closed, program) = (root.home().join("closed"), root.home().join("cdc-supervisor"));
+    fs::create_dir(&closed).unwrap();
+    fs::write(closed.join("supervisor.toml"), "nonsense = 1\n").unwrap();
+    for (place, mode) in [(&closed, 0o700), (&root.home().to_owned(), 0o755)] {
+        fs::set_permissions(place, fs::Permissions::from_mode(mode)).unwrap();
+    }
+    fs::copy(crate::support::client::SUPERVISOR, &program).unwrap();
+    let (closed, program) = (closed.display().to_string(), program.display().to_string());
+    let wrapper = ["env", "-C", &closed, "setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"];
+    // without the --config that every client of these tests has
+    let words: Vec<&str> = wrapper.into_iter().chain(["sh", "-c", "exec \"$0\" status", &program]).collect();
+    let output = Client::start_program(&root, &words, &[]).wait(Duration::from_secs(60));
+    assert_eq!(output.code, Some(7), "{output}");
+    assert!(output.stderr.contains("no daemon runs for"), "{output}");
+}
+
 #[test]
 fn an_empty_file_is_the_whole_stack_and_comments_with_dos_line_ends_are_read() {
     let root = Root::raw("");

@@ -7,7 +7,7 @@ use crate::{
         args,
         changes::Changes,
         context::Context,
-        error::{CliError, of_output},
+        error::{CliError, of_output, of_reading},
         exit::Exit,
         printer::Paint,
         signals::Signals,
@@ -43,7 +43,7 @@ pub(super) async fn run(context: &Context, args: args::Events) -> Result<Exit, C
             }
             kept.push_back(event);
         })
-        .map_err(|e| CliError::of(Exit::Unexpected, &e))?;
+        .map_err(|e| of_reading(&e))?;
     if last == Some(0) {
         kept.clear();
     }
@@ -60,7 +60,7 @@ pub(super) async fn run(context: &Context, args: args::Events) -> Result<Exit, C
     loop {
         changes.begin()?;
         let mut fresh = Vec::new();
-        events.read(&mut |event| fresh.push(event)).map_err(|e| CliError::of(Exit::Unexpected, &e))?;
+        events.read(&mut |event| fresh.push(event)).map_err(|e| of_reading(&e))?;
         shown.print(&fresh, false)?;
         told = remark(context, &events, told);
         tokio::select! {

@@ -7,7 +7,7 @@ use crate::{
         args,
         changes::Changes,
         context::Context,
-        error::{CliError, of_output},
+        error::{CliError, of_output, of_reading},
         exit::Exit,
         signals::Signals,
     },
@@ -29,9 +29,9 @@ pub(super) async fn run(context: &Context, args: args::Incidents) -> Result<Exit
     }
     let mut follower = Follower::default();
     if args.follow {
-        follower.begin(&layout).map_err(|e| failed(&e))?;
+        follower.begin(&layout).map_err(|e| of_reading(&e))?;
     }
-    let mut found = incidents::find(&layout, &choice).map_err(|e| failed(&e))?;
+    let mut found = incidents::find(&layout, &choice).map_err(|e| of_reading(&e))?;
     remark(context, &found);
     if args.json
         && let Some(number) = args.number
@@ -62,7 +62,7 @@ pub(super) async fn run(context: &Context, args: args::Incidents) -> Result<Exit
 }
 
 fn one(context: &Context, layout: &Layout, id: u64, choice: &Choice, as_json: bool) -> Result<Exit, CliError> {
-    let found = incidents::find(layout, choice).map_err(|e| failed(&e))?;
+    let found = incidents::find(layout, choice).map_err(|e| of_reading(&e))?;
     remark(context, &found);
     let Some(incident) = found.incidents.first() else {
         return Err(CliError::new(Exit::Usage, format!("there is no incident #{id}"))
@@ -84,7 +84,7 @@ async fn follow(
     let mut signals = Signals::listen()?;
     loop {
         changes.begin()?;
-        let found = follower.next(layout, choice).map_err(|e| failed(&e))?;
+        let found = follower.next(layout, choice).map_err(|e| of_reading(&e))?;
         remark(context, &found);
         if as_json {
             print(&found.incidents.iter().map(json).collect::<Vec<_>>())?;
@@ -123,8 +123,4 @@ fn remark(context: &Context, found: &Found) {
 fn print(lines: &[String]) -> Result<(), CliError> {
     let mut out = io::stdout().lock();
     lines.iter().try_for_each(|line| writeln!(out, "{line}")).and_then(|()| out.flush()).map_err(|e| of_output(&e))
-}
-
-fn failed(e: &dyn std::error::Error) -> CliError {
-    CliError::of(Exit::Unexpected, e)
 }

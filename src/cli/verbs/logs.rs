@@ -8,7 +8,7 @@ use crate::{
         args,
         changes::in_a_thread,
         context::Context,
-        error::{CliError, of_output},
+        error::{CliError, of_output, of_reading},
         exit::Exit,
         printer::Paint,
         signals::Signals,
@@ -165,7 +165,7 @@ async fn from_journal(layout: &Layout, start: Start, follow: bool) -> Result<Fro
 fn failed(e: &LogError) -> CliError {
     match e {
         LogError::Output(e) => of_output(e),
-        LogError::Read(e) => CliError::of(Exit::Unexpected, e),
+        LogError::Read(e) => of_reading(e),
     }
 }
 
@@ -208,6 +208,7 @@ fn write_entry(out: &mut impl Write, prefix: &str, entry: &Entry, paint: Paint, 
 
 /// The nodes asked for, all of them when none is named; a name that nobody has is a mistake.
 fn choose(plan: Option<&Plan>, layout: &Layout, asked: &[NodeName], journal: bool) -> Result<Vec<NodeName>, CliError> {
+    logs::may_look(layout).map_err(|e| of_reading(&e))?;
     let known = logs::nodes(layout, plan);
     let stranger = |n: &&NodeName| !known.contains(n) && n.as_str() != SUPERVISOR;
     if let Some(unknown) = asked.iter().find(stranger) {

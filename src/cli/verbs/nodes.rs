@@ -2,7 +2,11 @@
 
 use crate::{
     base::{Layout, NodeName},
-    cli::{context::Context, error::CliError, exit::Exit},
+    cli::{
+        context::Context,
+        error::{CliError, of_reading},
+        exit::Exit,
+    },
     offline::logs,
 };
 
@@ -10,6 +14,7 @@ use crate::{
 pub(super) fn choose(context: &Context, layout: &Layout, asked: &[NodeName]) -> Result<Vec<NodeName>, CliError> {
     // Files of a root can be read whatever is wrong with the configuration.
     let loaded = context.load().ok().filter(|loaded| loaded.plan.root == layout.root());
+    logs::may_look(layout).map_err(|e| of_reading(&e))?;
     let known = logs::nodes(layout, loaded.as_ref().map(|l| &l.plan));
     if let Some(unknown) = asked.iter().find(|n| !known.contains(n)) {
         let names: Vec<&str> = known.iter().map(NodeName::as_str).collect();

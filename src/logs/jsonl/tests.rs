@@ -1,6 +1,7 @@
 //! Files of lines: cut at every byte, rotated under a reader, removed by somebody, and bounded.
 
 use super::*;
+use std::os::unix::fs::PermissionsExt;
 
 fn path(dir: &tempfile::TempDir) -> PathBuf {
     dir.path().join("events.jsonl")
@@ -30,6 +31,17 @@ fn a_file_cut_at_any_byte_keeps_every_line_before_the_cut_and_takes_the_next() {
         wanted.push("{\"new\":4}".to_owned());
         assert_eq!(all(&dir), wanted, "cut at {cut}");
     }
+}
+
+/// As the unit's umask makes it, and as earlier versions have left it.
+#[test]
+fn the_group_may_read_a_file_that_the_umask_has_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    fs::write(path(&dir), "{}\n").unwrap();
+    fs::set_permissions(path(&dir), fs::Permissions::from_mode(0o600)).unwrap();
+    let mode = || fs::metadata(path(&dir)).unwrap().permissions().mode() & 0o777;
+    drop(LineWriter::open(&path(&dir), 1 << 20, 2).unwrap());
+    assert_eq!(mode(), 0o640);
 }
 
 #[test]
