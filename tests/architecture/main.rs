@@ -221,7 +221,7 @@ fn every_test_that_the_readme_of_the_units_names_exists() {
     let read = |path: &std::path::Path| std::fs::read_to_string(path).unwrap();
     let root = source::repository();
     let mut tests = String::new();
-    let mut left = vec![root.join("tests/vm")];
+    let mut left = vec![root.join("tests/vm"), root.join("tests/faults")];
     while let Some(path) = left.pop() {
         if path.is_dir() {
             left.extend(std::fs::read_dir(path).unwrap().flatten().map(|entry| entry.path()));
@@ -239,7 +239,7 @@ fn every_test_that_the_readme_of_the_units_names_exists() {
         .collect();
     assert!(names.len() > 30, "{names:?}");
     let missing = names.iter().filter(|name| !tests.contains(&format!("fn {name}("))).map(|name| (*name).to_owned());
-    none("named in systemd/README.md and not in tests/vm", &missing.collect::<Vec<_>>());
+    none("named in systemd/README.md and neither in tests/vm nor in tests/faults", &missing.collect::<Vec<_>>());
 }
 
 #[test]

@@ -1,7 +1,7 @@
 #!/bin/bash
-# Runs in the guest as root: the daemon or a shim is killed at a failpoint around the life of a node's cgroup, and what is there
-# afterwards is left in /run/host/seen/CASE.*. It judges nothing; cgroups.rs does. The cases stand in /run/host/cases, one a
-# line: what is done, the point.
+# Runs in the guest as root: the daemon or a shim is killed at a failpoint around the life of a node's cgroup, and a task of the daemon
+# panics. What is there afterwards is left in /run/host/seen/CASE.*. It judges nothing; cgroups.rs and panics.rs do. The cases stand in
+# /run/host/cases, one a line: what is done, the point.
 set -u
 share=/run/host
 seen=$share/seen
@@ -26,7 +26,12 @@ all_ready() { is a .state ready && is b .state ready; }
 groups() { (cd $nodes && find . -mindepth 1 -type d | sort | tr '\n' ' '); }
 gone() { [ ! -e "${nodes%/nodes}" ]; }
 parked() { [ "$(systemctl show -P SubState $unit)" = auto-restart ]; }
-arm() { install -o cdc-supervisor -m 600 /dev/null $bin/failpoints; echo "$1 kill" >$bin/failpoints; }
+arm() { install -o cdc-supervisor -m 600 /dev/null $bin/failpoints; echo "$1 ${2-kill}" >$bin/failpoints; } # POINT [ACTION]
+anew() { # nothing is armed, no root, no node
+  rm -rf $root $home/alone $bin/failpoints $bin/failpoints.hit
+  install -d -o cdc-supervisor $home/alone
+  file 32M
+}
 file() { # MEMORY_OF_B
   cat >$config <<TOML
 root = "$root"
@@ -62,9 +67,7 @@ echo 0 >"$seen/start.rc" # guest.rs asks whether the guest got this far
 while read -r does point; do
   case=$does-$point
   step "$case"
-  rm -rf $root $home/alone $bin/failpoints $bin/failpoints.hit
-  install -d -o cdc-supervisor $home/alone
-  file 32M
+  anew
   b=ready
   cap=32M
   left=
@@ -132,6 +135,35 @@ while read -r does point; do
     echo "group $(if [ -e "${nodes%/nodes}" ]; then echo present; else echo gone; fi)"
   } >"$seen/$case.stopped"
 done <$share/cases
+
+case=panic
+step "$case"
+anew
+main() { systemctl show -P MainPID $unit; }
+restarts() { systemctl show -P NRestarts $unit; }
+echo WatchdogSec=3 >>"/etc/systemd/system/$unit.d/test.conf"
+systemctl daemon-reload
+systemctl start $unit
+await "both are ready" all_ready
+status >"$seen/panic-before.json"
+before=$(main)
+file 40M
+arm reload.begun panic
+"$bin/cdc-supervisor" reload >"$seen/panic.reload" 2>&1
+await "the point" hit
+another() { [ "$(main)" != "$before" ] && [ "$(main)" != 0 ]; }
+await "the watchdog brings another daemon" another
+await "both are ready under it" all_ready
+status >"$seen/panic-after.json"
+echo "$before $(main) $(restarts)" >"$seen/panic.mains"
+"$bin/cdc-supervisor" events --json -n 10000 >"$seen/panic.events" 2>&1
+journalctl -b -o cat --no-pager -u $unit >"$seen/panic.systemd"
+"$bin/cdc-supervisor" reload >"$seen/panic.again" 2>&1
+echo $? >"$seen/panic.again.rc"
+sleep 5 # longer than the watchdog's time: a daemon that has all of its tasks feeds it
+echo "$before $(main) $(restarts)" >"$seen/panic.later"
+systemctl stop $unit
+
 journalctl --no-pager -o short-precise -u $unit >"$seen/journal" 2>&1
 step "end"
 echo reached >"$seen/end"

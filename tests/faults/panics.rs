@@ -4,7 +4,8 @@
 use crate::{
     begun::both_are_ready,
     bench::{Bench, stays},
-    support::{STATE_LIMIT, VERB_LIMIT, client::Client, pid_of, process, until, wait},
+    cgroups,
+    support::{STATE_LIMIT, VERB_LIMIT, client::Client, node_of, pid_of, process, skip, until, wait},
 };
 use std::{fs, os::unix::net::UnixDatagram, time::Duration};
 
@@ -146,6 +147,41 @@ fn a_watchdog_is_not_fed_any_more_once_a_task_has_panicked_and_only_who_has_one_
         assert_eq!(pids(&bench), before);
         bench.must_be_whole(true);
     }
+}
+
+#[test]
+fn systemd_replaces_a_daemon_whose_task_has_panicked_and_no_node_notices() {
+    let guest = match cgroups::guest() {
+        Ok(guest) => guest,
+        Err(why) => return skip("systemd_replaces_a_daemon_whose_task_has_panicked_and_no_node_notices", why),
+    };
+    assert_eq!(guest.saw("end"), "reached", "{}", guest.journal());
+    let never: Vec<String> =
+        guest.saw("never").lines().filter(|l| l.starts_with("panic: ")).map(str::to_owned).collect();
+    assert!(never.is_empty(), "{never:?}\n{}", guest.journal());
+    let text = guest.saw("panic.reload");
+    assert!(text.contains("the daemon failed while it carried this out"), "{text}");
+    // The daemon before, the one after it, and how often systemd has brought one by itself.
+    let mains = guest.saw("panic.mains");
+    let [before, after, restarts] = mains.split(' ').collect::<Vec<_>>()[..] else { panic!("{mains}") };
+    assert!(before != after && restarts == "1", "{mains}\n{}", guest.journal());
+    let systemd = guest.saw("panic.systemd");
+    assert!(systemd.lines().any(|line| line.contains("Watchdog timeout")), "{systemd}");
+    let events = guest.saw("panic.events");
+    let told: Vec<&str> = events.lines().filter(|line| line.contains(TOLD)).collect();
+    assert!(
+        told.len() == 1 && told[0].contains("\"trouble\"") && told[0].contains("systemd brings another one"),
+        "{events}"
+    );
+    let (before, after) = (guest.json("panic-before"), guest.json("panic-after"));
+    for name in ["a", "b"] {
+        for key in ["pid", "incarnation", "restarts", "last_exit"] {
+            assert_eq!(node_of(&after, name)[key], node_of(&before, name)[key], "{name}: {key}");
+        }
+    }
+    // The new one has all of its tasks: it carries out what the panic has cut short, and feeds the watchdog.
+    assert_eq!(guest.saw("panic.again.rc"), "0", "{}", guest.saw("panic.again"));
+    assert_eq!(guest.saw("panic.later"), mains);
 }
 
 #[test]

@@ -10,7 +10,7 @@ set -euo pipefail
 suite=${CDC_VM_SUITE:-trixie}
 kernel_suite=${CDC_VM_KERNEL_SUITE:-sid}
 cache=${CDC_VM_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/cdc-supervisor-vm}
-packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,systemd-timesyncd,procps,iproute2,jq
+packages=systemd,systemd-sysv,dbus,dbus-user-session,libpam-systemd,systemd-timesyncd,procps,iproute2,jq,needrestart,sudo
 key=$({ echo "$suite $kernel_suite $packages"; cat "$0"; } | sha256sum | cut -c1-12)
 guest=$cache/$key
 say() { echo "build-guest: $*" >&2; }

@@ -25,6 +25,7 @@ mod life;
 mod lines;
 mod maven;
 mod memory;
+mod operator;
 mod packed;
 mod power;
 mod prepared;
