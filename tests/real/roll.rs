@@ -5,12 +5,13 @@ use crate::{
     stack::Stack,
     support::{STATE_LIMIT, VERB_LIMIT, process, until, wait::stays},
 };
-use cdc_supervisor::clients::kafka::{Admin, Partition, set_on_broker};
+use cdc_supervisor::clients::kafka::{Admin, Partition, listener_metadata, set_on_broker};
 use serde_json::Value;
 use std::{
     collections::BTreeMap,
     fs,
-    net::{Ipv4Addr, SocketAddr, TcpListener},
+    net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream},
+    thread,
     time::{Duration, Instant},
 };
 
@@ -48,6 +49,7 @@ fn a_broker_is_taken_away_only_after_a_look_at_everything_it_is_needed_for() {
     without_zookeeper(&stack);
     with_a_zookeeper_that_does_not_answer(&stack, &admin);
     a_replica_that_lags(&stack, &admin);
+    a_listener_that_lies(&stack, &admin);
     a_topic_that_is_made_while_a_roll_waits(&stack, &admin);
     a_reload_needs_the_same_consent(&stack, &admin);
     a_broker_that_does_not_come_back(&stack, &admin);
@@ -130,6 +132,60 @@ fn a_replica_that_lags(stack: &Stack, admin: &Admin) {
     whole(stack, admin, &[1, 2, 3]);
     stack.call(admin.delete_topic("lags", CALL)).unwrap();
     whole(stack, admin, &[1, 2, 3]);
+}
+
+/// Broker 2 says from now on that its INTERNAL listener is where only a forwarder is: everybody gets through, and every replica is in sync.
+/// Which broker answers where cannot be told from what they say, so neither a roll nor a drill takes one away.
+fn a_listener_that_lies(stack: &Stack, admin: &Admin) {
+    whole(stack, admin, &[1, 2, 3]);
+    stack.expect_log("broker-2");
+    let truly = SocketAddr::from((Ipv4Addr::LOCALHOST, 29093));
+    let forwarder = forwarder(truly);
+    let advertise = |internal: SocketAddr| {
+        let text = format!("INTERNAL://{internal},EXTERNAL://localhost:9093");
+        let setting = BTreeMap::from([("advertised.listeners".to_owned(), text)]);
+        stack.call(set_on_broker(truly, 2, &setting, false, CALL)).unwrap();
+    };
+    advertise(forwarder);
+    let pids = || ["broker-1", "broker-2", "broker-3"].map(|name| stack.pid(name));
+    let before = pids();
+    let lies = "broker 2 says that it listens elsewhere than where it answers";
+    until(STATE_LIMIT, "it says so itself", || {
+        let view = stack.call(listener_metadata(truly, CALL)).map_err(|e| e.in_one_line())?;
+        let there = view.brokers.iter().any(|b| b.id == 2 && b.port == forwarder.port());
+        if there { Ok(()) } else { Err(format!("{:?}", view.brokers)) }
+    });
+    let refused = stack.fails(8, &["drill", "broker-kill"]);
+    // By the brokers' words, or by those of the probe, which has met the same listener.
+    let met = [lies, "broker-2 is degraded (degraded since"].iter().any(|words| refused.stderr.contains(words));
+    assert!(refused.stderr.contains("something is broken already") && met, "{refused}");
+    let left = stack.fails(6, &["roll", "--max-wait", "1s", "broker-1"]);
+    assert!(left.stderr.contains(lies) && left.stderr.contains("roll broker-1"), "{left}");
+    let refused = stack.fails(9, &["verify"]);
+    assert!(refused.stdout.contains("FAIL  kafka  INTERNAL 29093 advertises every broker where it is"), "{refused}");
+    assert_eq!(pids(), before, "nothing was touched");
+    eprintln!("{left}\n{refused}");
+    advertise(truly);
+    whole(stack, admin, &[1, 2, 3]);
+}
+
+/// Hands everything on to `to`, for as long as the test's program lives.
+fn forwarder(to: SocketAddr) -> SocketAddr {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap();
+    thread::spawn(move || {
+        for client in listener.incoming().flatten() {
+            let Ok(server) = TcpStream::connect(to) else { continue };
+            for (from, into) in [(&client, &server), (&server, &client)] {
+                let (mut from, mut into) = (from.try_clone().unwrap(), into.try_clone().unwrap());
+                thread::spawn(move || {
+                    let _ = std::io::copy(&mut from, &mut into);
+                    let _ = into.shutdown(std::net::Shutdown::Both);
+                });
+            }
+        }
+    });
+    address
 }
 
 fn a_topic_that_is_made_while_a_roll_waits(stack: &Stack, admin: &Admin) {
