@@ -43,33 +43,57 @@ impl Rounds {
     }
 }
 
-/// Every figure of the row.
-pub fn figures(bench: &Bench, store: &str) -> Measured<Vec<Figure>> {
+/// What of the row is measured.
+#[derive(Clone, Copy)]
+pub struct Parts {
+    /// Brokers that lead, and those of stock.
+    pub leaders: bool,
+    /// Brokers that are the controller.
+    pub controllers: bool,
+    /// Rolls of all three.
+    pub rolls: bool,
+}
+
+impl Parts {
+    /// Of a row by its name; nothing for any other.
+    pub fn of(row: &str) -> Option<Self> {
+        let none = Self { leaders: false, controllers: false, rolls: false };
+        match row {
+            "drill" => Some(Self { leaders: true, controllers: true, rolls: true }),
+            "controller" => Some(Self { controllers: true, ..none }),
+            "roll" => Some(Self { rolls: true, ..none }),
+            _ => None,
+        }
+    }
+}
+
+/// Every figure of these parts.
+pub fn figures(bench: &Bench, store: &str, parts: Parts) -> Measured<Vec<Figure>> {
     let (rounds, stock_rounds) = (bench.rounds(10, 1), bench.rounds(10, 1).div_ceil(4));
     let rates = if bench.short { &RATES[..1] } else { &RATES[..] };
     let mut sum = Sum::default();
     let (mut ours, mut controller, mut rolls) = (Vec::new(), Vec::new(), Vec::new());
     with_stack(bench, store, OURS, |stack| {
-        for rate in rates {
+        for rate in rates.iter().filter(|_| parts.leaders) {
             ours.push(made(stack, "leader", *rate, rounds, &mut sum)?);
         }
-        if !bench.short {
-            for rate in rates {
-                controller.push(made(stack, "controller", *rate, rounds, &mut sum)?);
-            }
+        for rate in rates.iter().filter(|_| parts.controllers && !bench.short) {
+            controller.push(made(stack, "controller", *rate, rounds, &mut sum)?);
         }
-        for rate in rates {
+        for rate in rates.iter().filter(|_| parts.rolls) {
             rolls.push(roll::figure(*rate, &roll::made(stack, *rate, rounds, &mut sum)?));
         }
         Ok(())
     })?;
     let mut stock = Vec::new();
-    with_stack(bench, store, STOCK, |stack| {
-        for rate in rates {
-            stock.push(made(stack, "leader", *rate, stock_rounds, &mut sum)?);
-        }
-        Ok(())
-    })?;
+    if parts.leaders {
+        with_stack(bench, store, STOCK, |stack| {
+            for rate in rates {
+                stock.push(made(stack, "leader", *rate, stock_rounds, &mut sum)?);
+            }
+            Ok(())
+        })?;
+    }
     let mut figures = Vec::new();
     for ((rate, ours), stock) in rates.iter().zip(&ours).zip(&stock) {
         figures.push(compared(
@@ -96,11 +120,13 @@ pub fn figures(bench: &Bench, store: &str) -> Measured<Vec<Figure>> {
         ));
     }
     figures.extend(rolls);
+    // A part alone need not come to so many.
+    let enough = if parts.leaders && parts.controllers && parts.rolls { ENOUGH } else { 1 };
     figures.push(Figure {
         what: "acknowledged and lost, all rounds of both".into(),
         ours: format!("{} of {}", sum.lost, sum.acknowledged),
-        reach: format!("0 of >= {ENOUGH}"),
-        reached: Some(sum.lost == 0 && sum.acknowledged >= ENOUGH),
+        reach: format!("0 of >= {enough}"),
+        reached: Some(sum.lost == 0 && sum.acknowledged >= enough),
         rounds: sum.rounds,
         ..Figure::default()
     });

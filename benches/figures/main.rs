@@ -41,8 +41,8 @@ use std::{
 /// Measures cdc-supervisor against its peers.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// Only these rows: respawn, start-9, start-200, flood, idle, adoption, fetch, real, durability, drill; and guest, which is
-    /// measured only when it is named.
+    /// Only these rows: respawn, start-9, start-200, flood, idle, adoption, fetch, real, durability, drill; and guest, controller
+    /// and roll, which are measured only when they are named (the last two are parts of drill).
     #[arg(long, value_delimiter = ',')]
     only: Vec<String>,
     /// Rounds of every row, instead of each row's own number.
@@ -86,11 +86,27 @@ impl Bench {
     }
 }
 
-const ROWS: [&str; 11] =
-    ["respawn", "start-9", "start-200", "flood", "idle", "adoption", "fetch", "real", "durability", "drill", GUEST];
+const ROWS: [&str; 13] = [
+    "respawn",
+    "start-9",
+    "start-200",
+    "flood",
+    "idle",
+    "adoption",
+    "fetch",
+    "real",
+    "durability",
+    "drill",
+    "controller",
+    "roll",
+    GUEST,
+];
 
 /// Takes an hour, needs root, and is about another kernel than this one.
 const GUEST: &str = "guest";
+
+/// Measured when they are named: the guest, and what is in another row.
+const WHEN_NAMED: [&str; 3] = ["controller", "roll", GUEST];
 
 fn main() -> ExitCode {
     match run(&Arguments::parse()) {
@@ -116,7 +132,7 @@ fn run(arguments: &Arguments) -> Measured<bool> {
     let mut figures = Vec::new();
     let mut complete = true;
     let named = |row: &&&str| arguments.only.iter().any(|o| o == **row);
-    for row in ROWS.iter().filter(|row| (arguments.only.is_empty() && **row != GUEST) || named(row)) {
+    for row in ROWS.iter().filter(|row| (arguments.only.is_empty() && !WHEN_NAMED.contains(row)) || named(row)) {
         let measured = match *row {
             "respawn" => respawn::figure(&bench).map(|f| vec![f]),
             "start-9" => start_stop::figures(&bench, 9),
@@ -127,9 +143,11 @@ fn run(arguments: &Arguments) -> Measured<bool> {
             "fetch" => fetch::figures(&bench),
             _ => match &arguments.store {
                 Some(store) if *row == "durability" => durability::figures(&bench, store),
-                Some(store) if *row == "drill" => drill::figures(&bench, store),
                 Some(store) if *row == GUEST => guest::figures(&bench, store),
-                Some(store) => real::figures(&bench, store),
+                Some(store) => match drill::Parts::of(row) {
+                    Some(parts) => drill::figures(&bench, store, parts),
+                    None => real::figures(&bench, store),
+                },
                 None => Ok(vec![Figure::failed(row, "left out: CDC_TEST_STORE names no filled artifact store")]),
             },
         };
