@@ -188,7 +188,8 @@ check_room() { # of all that is written, before any of it is
   promised=''
   if [ -n "$bundle" ]; then
     packed=$(du -Lsk "$bundle" | cut -f1) unpacked=$(unpacked_of "$bundle")
-    store=$(asked places | sed -n 's/^store //p' | head -1)
+    # of the file: what else is in use comes behind another root
+    store=$(asked places | awk '/^root / { roots++ } roots == 1 && sub(/^store /, "") { print; exit }') || store=''
     [ -n "$store" ] || store=$(named_in "$config" store | head -1)
     # `bundle verify` unpacks it before anything is changed, and takes that away again: in a store of root's own, else where the
     # program has its temporary files (src/artifact/store.rs)

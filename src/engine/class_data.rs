@@ -8,7 +8,10 @@
 //! sees a whole archive or none.
 
 use crate::{
-    base::recipe::{ClassDataArchive, Training, TrainingJvm},
+    base::{
+        Moment,
+        recipe::{ClassDataArchive, Training, TrainingJvm},
+    },
     clients::{
         ClientError,
         kafka::Admin,
@@ -37,8 +40,8 @@ const START: Duration = Duration::from_secs(90);
 /// Longest it may take from SIGTERM to its end: the archive is dumped then (2.2 s measured).
 const DUMP: Duration = Duration::from_secs(90);
 
-/// Longest that each call of a client may take there.
-const CALL: Duration = Duration::from_secs(15);
+/// Longest that it is used, and each call of a client.
+const SERVE: Duration = Duration::from_secs(30);
 
 /// Between two looks whether it answers.
 const LOOK: Duration = Duration::from_millis(50);
@@ -133,26 +136,16 @@ fn train(training: &Training, room: &Room<'_>, cancel: &Cancel) -> Result<PathBu
     let made = room.work.join("archive.jsa");
     match training {
         Training::Zookeeper(zookeeper) => {
-            let mut first = TrainingRun::start(zookeeper, room, "zookeeper", None, None)?;
-            first.await_answer(cancel)?;
-            first.serve(use_zookeeper);
-            first.end(cancel)?;
-            let mut run = TrainingRun::start(zookeeper, room, "zookeeper", None, Some(&made))?;
-            run.await_answer(cancel)?;
-            run.serve(use_zookeeper);
-            run.end(cancel)?;
+            let start = |archive| TrainingRun::start(zookeeper, room, "zookeeper", None, archive);
+            first_life(start(None), use_zookeeper, cancel)?;
+            life(start(Some(&made)), use_zookeeper, cancel)?;
         }
         Training::Broker(broker, zookeeper) => {
             let mut behind = TrainingRun::start(zookeeper, room, "zookeeper", None, None)?;
             behind.await_answer(cancel)?;
-            let mut first = TrainingRun::start(broker, room, "broker", Some(behind.address), None)?;
-            first.await_answer(cancel)?;
-            first.serve(use_new_broker);
-            first.end(cancel)?;
-            let mut run = TrainingRun::start(broker, room, "broker", Some(behind.address), Some(&made))?;
-            run.await_answer(cancel)?;
-            run.serve(use_broker);
-            run.end(cancel)?;
+            let start = |archive| TrainingRun::start(broker, room, "broker", Some(behind.address), archive);
+            first_life(start(None), use_new_broker, cancel)?;
+            life(start(Some(&made)), use_broker, cancel)?;
             // Dropped: killed; its data is thrown away anyway.
             drop(behind);
         }
@@ -163,15 +156,44 @@ fn train(training: &Training, room: &Room<'_>, cancel: &Cancel) -> Result<PathBu
     }
 }
 
+/// From its start until it has ended on our word; in between it is used.
+fn life<F: Future<Output = Result<(), ClientError>>>(
+    run: Result<TrainingRun, String>,
+    work: impl FnOnce(SocketAddr) -> F,
+    cancel: &Cancel,
+) -> Result<(), String> {
+    let mut run = run?;
+    run.await_answer(cancel)?;
+    run.serve(work, cancel);
+    run.end(cancel)
+}
+
+/// The life that leaves the data behind. Without it the archive is poorer, and serves all the same; only to be cancelled ends the training.
+fn first_life<F: Future<Output = Result<(), ClientError>>>(
+    run: Result<TrainingRun, String>,
+    work: impl FnOnce(SocketAddr) -> F,
+    cancel: &Cancel,
+) -> Result<(), String> {
+    match life(run, work, cancel) {
+        Err(why) if cancel.is_cancelled() => Err(why),
+        Err(why) => {
+            tracing::info!("the second training run finds no data: {why}");
+            Ok(())
+        }
+        Ok(()) => Ok(()),
+    }
+}
+
 /// What the supervisor and a broker ask of a ZooKeeper at their start, and a write.
 async fn use_zookeeper(address: SocketAddr) -> Result<(), ClientError> {
     // Its port is open before it serves, and a session that is asked for until then is closed at once (3.6.4, seen).
     let asked = clock::now();
-    while parse_srvr(&four_letter(address, "srvr", CALL).await?) == Serving::NotYet && clock::now().since(asked) < CALL
+    while parse_srvr(&four_letter(address, "srvr", SERVE).await?) == Serving::NotYet
+        && clock::now().since(asked) < SERVE
     {
         tokio::time::sleep(LOOK).await;
     }
-    let mut session = Session::connect(address, CALL).await?;
+    let mut session = Session::connect(address, SERVE).await?;
     session.exists("/zookeeper").await?;
     session.set_data("/zookeeper", b"", -1).await?;
     session.close().await
@@ -179,22 +201,23 @@ async fn use_zookeeper(address: SocketAddr) -> Result<(), ClientError> {
 
 /// Leaves a partition with a record behind.
 async fn use_new_broker(address: SocketAddr) -> Result<(), ClientError> {
-    Admin::new(&[address])?.create_topic(TOPIC, 1, 1, &[], CALL).await?;
+    Admin::new(&[address])?.create_topic(TOPIC, 1, 1, &[], SERVE).await?;
     use_broker(address).await
 }
 
 /// A record in and out.
 async fn use_broker(address: SocketAddr) -> Result<(), ClientError> {
     let admin = Admin::new(&[address])?;
-    admin.describe(CALL).await?;
-    admin.produce(TOPIC, Some(0), b"training", CALL).await?;
-    admin.consume_from(TOPIC, &[(0, 0)], 1, CALL).await.map(drop)
+    admin.describe(SERVE).await?;
+    admin.produce(TOPIC, Some(0), b"training", SERVE).await?;
+    admin.consume_from(TOPIC, &[(0, 0)], 1, SERVE).await.map(drop)
 }
 
 struct TrainingRun {
     running: Option<Running>,
     address: SocketAddr,
     what: &'static str,
+    began: Moment,
 }
 
 impl TrainingRun {
@@ -232,7 +255,7 @@ impl TrainingRun {
             stdin: None,
         };
         let running = command.start_in(None, *group).map_err(|e| format!("{e}: {}", e.source))?;
-        Ok(Self { running: Some(running), address, what })
+        Ok(Self { running: Some(running), address, what, began: clock::now() })
     }
 
     /// Waits until the program listens: ZooKeeper and a broker open their port at the end of their start-up.
@@ -256,10 +279,24 @@ impl TrainingRun {
     }
 
     /// Has it do some work as a client. One that cannot be used gives a poorer archive, which serves all the same.
-    fn serve<F: Future<Output = Result<(), ClientError>>>(&self, work: impl FnOnce(SocketAddr) -> F) {
+    fn serve<F: Future<Output = Result<(), ClientError>>>(&self, work: impl FnOnce(SocketAddr) -> F, cancel: &Cancel) {
         let Ok(runtime) = tokio::runtime::Handle::try_current() else { return };
-        if let Err(e) = runtime.block_on(work(self.address)) {
-            tracing::info!("the training {} was not used: {e}", self.what);
+        let cancelled = async {
+            while !cancel.is_cancelled() {
+                tokio::time::sleep(LOOK).await;
+            }
+        };
+        let used = runtime.block_on(async {
+            tokio::select! {
+                used = tokio::time::timeout(SERVE, work(self.address)) => match used {
+                    Ok(used) => used.err().map(|e| e.in_one_line()),
+                    Err(_) => Some(format!("not done after {} s", SERVE.as_secs())),
+                },
+                () = cancelled => None,
+            }
+        });
+        if let Some(why) = used {
+            tracing::info!("the training {} was not used: {why}", self.what);
         }
     }
 
@@ -267,7 +304,9 @@ impl TrainingRun {
     fn end(&mut self, cancel: &Cancel) -> Result<(), String> {
         let Some(running) = self.running.take() else { return Ok(()) };
         running.signal(Signal::SIGTERM);
-        running.wait(START + DUMP, cancel).map(drop).map_err(|e| format!("{e}: {}", e.source))
+        // The limit is one from its start.
+        let limit = clock::now().since(self.began) + DUMP;
+        running.wait(limit, cancel).map(drop).map_err(|e| format!("{e}: {}", e.source))
     }
 
     fn last_words(&mut self, cancel: &Cancel) -> String {

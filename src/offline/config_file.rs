@@ -209,9 +209,17 @@ impl Surroundings {
             return Ok(Some(Found::open(self.here.join(named))));
         }
         let local = Found::open(self.here.join(LOCAL_FILE));
-        if local.is_missing() || self.is_closed() || self.is_systems_place() {
-            let system = Found::open(self.system_file.clone());
+        let system = || Found::open(self.system_file.clone());
+        if local.is_missing() || self.is_systems_place() {
+            let system = system();
             return Ok((!system.is_missing()).then_some(system));
+        }
+        // Only where the system has one: nobody gets the stack of no file for one that they may not read.
+        if self.is_closed()
+            && let system = system()
+            && system.file.is_ok()
+        {
+            return Ok(Some(system));
         }
         if self.is_root
             && let Ok(file) = &local.file

@@ -156,7 +156,8 @@ pub fn unfinished(layout: &Layout) -> Option<Plan> {
 /// A plan that the daemon has written down, with its text; none: there is no such file.
 pub fn kept(layout: &Layout, path: &Path) -> Result<Option<(Plan, String)>, PlanError> {
     let failed = |why: String| PlanError::Applied(path.to_owned(), why);
-    let Some(text) = fs::read_optional(path).map_err(|e| failed(e.source.to_string()))? else { return Ok(None) };
+    // Of a root that belongs to another user, too (`places`, by root).
+    let Some(text) = fs::read_plain_optional(path).map_err(|e| failed(e.source.to_string()))? else { return Ok(None) };
     let text = disclosed(&text).ok_or_else(|| failed("it was cut short".into()))?;
     let name = path.display().to_string();
     let root = layout.root().to_owned();

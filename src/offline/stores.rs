@@ -382,7 +382,7 @@ pub fn remove(layout: &Layout, name: &str) -> Result<Manifest, StoreError> {
     let is_wanted = || exchange::none_is_half_done(layout).and_then(|()| not_being_restored(layout, name));
     is_wanted()?;
     let manifest = read(layout, name)?;
-    let _held = hold(layout, name)?;
+    let _held = hold(layout, name, Use::Removal)?;
     // Looked at once more: who begins from here on finds it held.
     is_wanted()?;
     let place = layout.snapshots();
@@ -408,20 +408,44 @@ fn not_being_restored(layout: &Layout, name: &str) -> Result<(), StoreError> {
     Ok(())
 }
 
-/// Keeps a snapshot from being removed for as long as what comes back lives: who copies from it without a daemon leaves no record of an
+/// What a snapshot is held for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Use {
+    /// It is read, by one or several.
+    Reading,
+    /// It is taken away, by one alone.
+    Removal,
+}
+
+/// Keeps a snapshot as it is for as long as what comes back lives: who copies from it without a daemon leaves no record of an
 /// operation. Its manifest is locked (flock(2)), which is there from the first moment of a snapshot to the last; somebody may have made it
 /// read-only, which is no lock's affair.
-fn hold(layout: &Layout, name: &str) -> Result<File, StoreError> {
+fn hold(layout: &Layout, name: &str, what: Use) -> Result<File, StoreError> {
+    let busy = || {
+        let what = format!("the snapshot {name} is being restored, or removed, by somebody else just now");
+        StoreError::refused(what, "wait until that has ended, then try again")
+    };
     let path = layout.snapshots().join(name).join(manifest::FILE);
     let manifest = File::open(&path).map_err(|e| SysError::path("open", &path, e))?;
-    match manifest.try_lock() {
-        Ok(()) => Ok(manifest),
-        Err(TryLockError::WouldBlock) => Err(StoreError::refused(
-            format!("the snapshot {name} is being restored, or removed, by somebody else just now"),
-            "wait until that has ended, then try again",
-        )),
-        Err(TryLockError::Error(e)) => Err(SysError::path("lock", &path, e).into()),
+    let taken = match what {
+        Use::Reading => manifest.try_lock_shared(),
+        Use::Removal => manifest.try_lock(),
+    };
+    match taken {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(busy()),
+        // On another machine's disk (NFS): one that is open for reading cannot be locked alone there, and some know no locks (flock(2)).
+        Err(TryLockError::Error(e))
+            if matches!(e.raw_os_error(), Some(libc::EBADF | libc::ENOLCK | libc::EOPNOTSUPP | libc::ENOSYS)) => {}
+        Err(TryLockError::Error(e)) => return Err(SysError::path("lock", &path, e).into()),
     }
+    let of = |meta: std::fs::Metadata| (meta.dev(), meta.ino());
+    let ours = manifest.metadata().map(of).map_err(|e| SysError::path("look at", &path, e))?;
+    // Somebody removed it between our opening and our lock.
+    if std::fs::metadata(&path).map(of).ok() != Some(ours) {
+        return Err(busy());
+    }
+    Ok(manifest)
 }
 
 /// Tells how far the bytes of something are, every 256 MB.

@@ -4,7 +4,7 @@
 //! What is armed stands in the file `failpoints` beside the program, because shims have no environment. One rule a line,
 //! `POINT ACTION` or `POINT@PATH-ENDING ACTION`: `kill` (SIGKILL to this process, once: the file becomes `failpoints.hit`),
 //! `panic` (of the task that comes there, once), `error-once=ERRNO`, `error=ERRNO` (as long as the line is there), `delay=MS` (and `failpoints.at` has
-//! the name); and `clock offset=MS` for the wall clock.
+//! the name; whoever takes that file away ends the delay); and `clock offset=MS` for the wall clock.
 
 /// A place where a test may kill or delay this process. With a path only where the rule names its ending, or none.
 #[cfg(feature = "failpoints")]
@@ -47,7 +47,7 @@ mod armed {
         path::{Path, PathBuf},
         sync::OnceLock,
         thread,
-        time::Duration,
+        time::{Duration, Instant},
     };
 
     fn file() -> Option<&'static PathBuf> {
@@ -87,8 +87,12 @@ mod armed {
                 "error" => return Err(io::Error::from_raw_os_error(number)),
                 "delay" => {
                     // Who waits for this moment sees it there.
-                    let _ = file().map(|file| fs::write(file.with_extension("at"), name));
-                    thread::sleep(Duration::from_millis(number.unsigned_abs().into()));
+                    let at = file().map(|file| file.with_extension("at"));
+                    let _ = at.as_ref().map(|at| fs::write(at, name));
+                    let (began, longest) = (Instant::now(), Duration::from_millis(number.unsigned_abs().into()));
+                    while began.elapsed() < longest && at.as_ref().is_none_or(|at| at.exists()) {
+                        thread::sleep(Duration::from_millis(10).min(longest));
+                    }
                 }
                 _ => {}
             }

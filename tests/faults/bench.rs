@@ -83,6 +83,11 @@ impl Bench {
         let _ = fs::remove_file(self.pair.dir().join("failpoints"));
     }
 
+    /// Lets go on who is held at a point.
+    pub fn release(&self) {
+        fs::remove_file(self.pair.dir().join("failpoints.at")).unwrap();
+    }
+
     /// Whether the armed point was reached.
     pub fn hit(&self) -> bool {
         self.pair.dir().join("failpoints.hit").exists()

@@ -139,14 +139,15 @@ fn what_becomes_somebody_elses_right_before_it_is_removed_is_not_removed() {
             now => Err(now),
         });
     };
-    // long enough for what is done meanwhile
-    bench.arm("drill.topics-listed delay=8000\ndrill.table-looked delay=8000");
+    bench.arm("drill.topics-listed delay=100000\ndrill.table-looked delay=100000");
     owed::plant(&bench, owed::FILE);
     is_at("drill.topics-listed");
     let kept = BTreeMap::from([("retention.ms".to_owned(), Alter::Set("86399118".into()))]);
     runtime.block_on(alter_settings(brokers[0], theirs, &kept, CALL)).unwrap();
+    bench.release();
     is_at("drill.table-looked");
     run(&["DROP TABLE cdc_supervisor.drill", make, "INSERT INTO cdc_supervisor.drill VALUES (7)"]);
+    bench.release();
     until(VERB_LIMIT, "it is over", || if bench.path(owed::FILE).exists() { Err(String::new()) } else { Ok(()) });
     bench.disarm();
     bench.await_event("left its table alone: it is somebody else's");

@@ -336,11 +336,11 @@ fn undone(bench: &Bench) -> Client {
     run
 }
 
-/// A verb that is held there for a while, which is long enough for another one.
+/// A verb that is held there, for another one, until it is let go on.
 fn held(bench: &Bench, point: &str, arguments: &[&str]) -> Client {
     let at = bench.pair.dir().join("failpoints.at");
     let _ = fs::remove_file(&at);
-    bench.arm(&format!("{point} delay=8000"));
+    bench.arm(&format!("{point} delay=100000"));
     let verb = bench.spawn(arguments);
     until(STATE_LIMIT, &format!("it is at {point}"), || if at.exists() { Ok(()) } else { Err("it is not".into()) });
     bench.disarm();
@@ -365,6 +365,7 @@ fn a_snapshot_is_restored_or_removed_and_who_comes_second_is_refused() {
         let since = if with_a_daemon { " since 20" } else { "" };
         let words = format!("the snapshot first is being restored{since}");
         assert!(refused.code == Some(8) && refused.stderr.contains(&words), "{refused}");
+        bench.release();
         done(restore);
         assert_eq!(seen(&bench), ["old"; 5], "with a daemon: {with_a_daemon}");
         if let Some(run) = run {
@@ -378,6 +379,7 @@ fn a_snapshot_is_restored_or_removed_and_who_comes_second_is_refused() {
             refused.code == Some(8) && refused.stderr.contains("restored, or removed, by somebody else"),
             "{refused}"
         );
+        bench.release();
         done(removal);
         assert_eq!(seen(&bench), ["new"; 5]);
         assert!(snapshots(&bench).is_empty());

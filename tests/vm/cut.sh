@@ -52,17 +52,7 @@ if [ "$boot" = 2 ]; then
   ran half $now/dist/install.sh
   whole half $now
   saw half.then "$(systemctl is-enabled "$unit" 2>&1)"
-  cat >$config <<'TOML'
-[host]
-os_floor = "64M"
-[command.calm]
-argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
-memory_max = "64M"
-[command.second]
-argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
-memory_max = "64M"
-after = ["calm"]
-TOML
+  two_commands
   ran start systemctl start "$unit"
   status start
   tree=$later

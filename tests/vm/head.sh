@@ -62,6 +62,19 @@ install_by_hand() { # the programs and the units, as a package would
   systemd-sysusers
   mkdir -p $etc
 }
+two_commands() { # the configuration: calm, and second that starts behind it
+  cat >$config <<'TOML'
+[host]
+os_floor = "64M"
+[command.calm]
+argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
+memory_max = "64M"
+[command.second]
+argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
+memory_max = "64M"
+after = ["calm"]
+TOML
+}
 begin_unit() { # as it is configured; a guest in which it does not start ends, for the rest would only wait
   systemctl start "$unit"; saw start.rc $?
   [ "$(cat "$seen/start.rc")" = 0 ] || { keep_journal; exit 1; }

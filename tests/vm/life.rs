@@ -280,6 +280,12 @@ fn needrestart_is_told_to_leave_the_unit_alone() {
 fn eight_crashes_in_a_row_leave_the_unit_active_and_the_nodes_alone() {
     let guest = or_skip!(life(), "eight_crashes_in_a_row_leave_the_unit_active_and_the_nodes_alone");
     assert_eq!(guest.saw("crashes.state"), "active\n8", "{}", guest.journal());
+    assert_eq!(
+        guest.saw("crashes.nodes"),
+        "active",
+        "what stops the nodes of a unit that has failed: {}",
+        guest.journal()
+    );
     assert_eq!(guest.saw("crashes.fetch"), "0", "the fetch unit is not given up either");
     nodes_ran_on(&guest.json("crashes-before"), &guest.json("crashes"));
 }

@@ -214,9 +214,10 @@ TOML
   step "eight crashes in a row"
   # systemd gives up a unit that is started more often than five times in ten seconds (systemd.unit(5)), unless the unit says
   # otherwise. Here it would with the second start in ten seconds: a busy machine takes longer for six.
-  mkdir -p "/etc/systemd/system/$unit.d" /etc/systemd/system/cdc-supervisor-fetch.service.d
-  printf '[Unit]\nStartLimitBurst=1\n' | tee "/etc/systemd/system/$unit.d/burst.conf" \
-    >/etc/systemd/system/cdc-supervisor-fetch.service.d/burst.conf
+  for each in "$unit" cdc-supervisor-fetch.service cdc-supervisor-nodes.service; do
+    mkdir -p "/etc/systemd/system/$each.d"
+    printf '[Unit]\nStartLimitBurst=1\n' >"/etc/systemd/system/$each.d/burst.conf"
+  done
   systemctl daemon-reload
   status crashes-before
   restarts_before=$(systemctl show -P NRestarts "$unit")
@@ -230,6 +231,7 @@ TOML
   await "calm is ready after eight crashes" is calm .state ready
   status crashes
   saw crashes.state "$(state)" "$(($(systemctl show -P NRestarts "$unit") - restarts_before))"
+  saw crashes.nodes "$(systemctl show -P ActiveState cdc-supervisor-nodes.service)"
   saw crashes.fetch "$(journalctl -b -o cat --no-pager -u cdc-supervisor-fetch.service | grep -c 'repeated too quickly')"
   rm /etc/systemd/system/cdc-supervisor*.service.d/burst.conf
   systemctl daemon-reload

@@ -7,18 +7,7 @@ nodes=cdc-supervisor-nodes.service
 rule=/etc/needrestart/conf.d/cdc-supervisor.conf
 step "install, as a package would, without what it brings for needrestart"
 install_by_hand
-cat >$config <<'TOML'
-root = "/var/lib/cdc-supervisor"
-[host]
-os_floor = "64M"
-[command.calm]
-argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
-memory_max = "64M"
-[command.second]
-argv = ["/usr/local/bin/fake-daemon", "tick=1000"]
-memory_max = "64M"
-after = ["calm"]
-TOML
+two_commands
 systemd-tmpfiles --create /usr/lib/tmpfiles.d/cdc-supervisor.conf
 systemctl daemon-reload
 systemctl -q enable "$unit"

@@ -104,18 +104,23 @@ async fn where_nobody_is_registered_there_is_nothing_to_close() {
     assert_eq!(scene.zookeeper.taken_over(), [0i64; 0]);
 }
 
-#[tokio::test]
-async fn the_sessions_of_several_brokers_are_learned_in_one_session_of_ours() {
-    let zookeeper = FakeZookeeper::start(&[Some(OURS)], Takeover::Closes).await;
-    let elsewhere = "INTERNAL://127.0.0.1:1";
-    let learners = [(1, ENDPOINT), (2, elsewhere), (3, ENDPOINT)].map(|(broker, endpoint)| Learner {
+/// A broker whose session nobody knows yet and whose log says nothing.
+fn wordless((broker, endpoint): (u32, &str)) -> Learner {
+    Learner {
         node: NodeName::broker(broker),
         incarnation: Incarnation(1),
         broker,
         endpoints: vec![endpoint.to_owned()],
         known: None,
         word: OwnWord { log: "/nonexistent".into(), broker, start: LogMark::default(), started: Timestamp(0) },
-    });
+    }
+}
+
+#[tokio::test]
+async fn the_sessions_of_several_brokers_are_learned_in_one_session_of_ours() {
+    let zookeeper = FakeZookeeper::start(&[Some(OURS)], Takeover::Closes).await;
+    let elsewhere = "INTERNAL://127.0.0.1:1";
+    let learners = [(1, ENDPOINT), (2, elsewhere), (3, ENDPOINT)].map(wordless);
     let mut told = Vec::new();
     let tell = |learner: Learner, session| told.push((learner.broker, session));
     zookeeper.has("/cluster/id", r#"{"version":"1","id":"X"}"#);
@@ -143,14 +148,7 @@ async fn a_look_tells_of_each_broker_whether_its_session_is_known_and_puts_on_re
         other => panic!("{other:?}"),
     };
     for (address, wanted) in [(closed, [false, false]), (zookeeper.address, [true, false])] {
-        let learners = [(1, ENDPOINT), (2, "INTERNAL://127.0.0.1:1")].map(|(broker, endpoint)| Learner {
-            node: NodeName::broker(broker),
-            incarnation: Incarnation(1),
-            broker,
-            endpoints: vec![endpoint.to_owned()],
-            known: None,
-            word: OwnWord { log: "/nonexistent".into(), broker, start: LogMark::default(), started: Timestamp(0) },
-        });
+        let learners = [(1, ENDPOINT), (2, "INTERNAL://127.0.0.1:1")].map(wordless);
         let (sink, mut happenings) = mpsc::unbounded_channel();
         learn_at(address, learners.into(), sink, Arc::clone(&identities)).await;
         for (broker, wanted) in (1..).zip(wanted) {
@@ -168,14 +166,7 @@ async fn a_look_tells_of_each_broker_whether_its_session_is_known_and_puts_on_re
 async fn how_far_a_zookeeper_has_come_at_which_only_others_are_registered_is_not_told() {
     let zookeeper = FakeZookeeper::start(&[Some(OURS)], Takeover::Closes).await;
     zookeeper.has("/cluster/id", r#"{"version":"1","id":"X"}"#);
-    let learner = Learner {
-        node: NodeName::broker(2),
-        incarnation: Incarnation(1),
-        broker: 2,
-        endpoints: vec!["INTERNAL://127.0.0.1:1".to_owned()],
-        known: None,
-        word: OwnWord { log: "/nonexistent".into(), broker: 2, start: LogMark::default(), started: Timestamp(0) },
-    };
+    let learner = wordless((2, "INTERNAL://127.0.0.1:1"));
     let tell = |learner: Learner, _| panic!("{learner:?}");
     assert_eq!(learned(zookeeper.address, vec![learner], tell).await.unwrap(), None);
 }

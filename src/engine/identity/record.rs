@@ -56,7 +56,8 @@ impl Identities {
     }
 
     fn forget_with_file(&self, record: &mut Record) {
-        if *record != Record::default() && !self.path.exists() {
+        // What cannot be looked at is not gone.
+        if *record != Record::default() && matches!(self.path.try_exists(), Ok(false)) {
             *record = Record::default();
         }
     }

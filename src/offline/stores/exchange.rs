@@ -2,7 +2,7 @@
 //! other. Whoever is killed before the record has changed nothing; after it the next one finishes ([`finish`]).
 
 use super::{
-    Store, StoreCopy, StoreError, Told, at_rest, copy, differences, dynamic, hold,
+    Store, StoreCopy, StoreError, Told, Use, at_rest, copy, differences, dynamic, hold,
     manifest::{Manifest, Set},
     marker, read, room,
     secrets::{self, Digests},
@@ -122,7 +122,7 @@ pub fn could_restore(
     told: &mut Told<'_>,
 ) -> Result<(), StoreError> {
     let manifest = read(layout, wanted.name)?;
-    let _held = hold(layout, wanted.name)?;
+    let _held = hold(layout, wanted.name, Use::Reading)?;
     let chosen = allowed(layout, &manifest, stores, wanted)?;
     let copied: Vec<&StoreCopy> = chosen.iter().map(|(_, copy)| *copy).collect();
     let from = layout.snapshots().join(wanted.name);
@@ -174,7 +174,7 @@ pub fn restore(
 ) -> Result<Vec<String>, StoreError> {
     let name = wanted.name;
     let manifest = read(layout, name)?;
-    let _held = hold(layout, name)?;
+    let _held = hold(layout, name, Use::Reading)?;
     // What one that was killed has left goes first: its room is wanted.
     none_is_half_done(layout)?;
     at_rest(layout, stores)?;
