@@ -19,7 +19,7 @@ fn java(at: &Place, port: u16) -> String {
     }
     let said = format!("java.home = {home}\\njava.specification.version = 17\\njava.runtime.version = 17.0.1+1\\n");
     let script = format!(
-        "#!/bin/sh\ncase \" $* \" in\n*' -version '*) printf '{said}' >&2 ;;\n*ArchiveClassesAtExit*) exit 1 ;;\n\
+        "#!/bin/sh\ncase \" $* \" in\n*' -version '*) printf '{said}' >&2 ;;\n*/.training.*) exit 1 ;;\n\
          *QuorumPeerMain*) exec {} zookeeper={port} ;;\n*) exit 1 ;;\nesac\n",
         program().display()
     );
