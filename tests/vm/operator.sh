@@ -89,7 +89,8 @@ saw uids "$(id -u cdc-supervisor)" 0 "$(id -u lee)"
   status strangers-before
   verbs stranger $(at_home sam) cdc-supervisor
   verbs named $(at_home sam) cdc-supervisor --root $root
-  install -m 644 $config /home/sam/own.toml
+  { echo "root = \"$root\""; cat $config; } >/home/sam/own.toml
+  chmod 644 /home/sam/own.toml
   verbs guessed $(at_home sam) cdc-supervisor --config /home/sam/own.toml
   ran stranger.down $(at_home sam) cdc-supervisor down
   ran named.down $(at_home sam) cdc-supervisor --root $root down
