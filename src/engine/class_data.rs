@@ -1,7 +1,7 @@
 //! Makes class-data archives: a short training run of the real program, once per runtime, class path and main class.
 //!
 //! It runs twice, on the same data: an archive holds what the run used that wrote it, and every start but a node's first finds data. What
-//! a start with logs, partitions and clients loads besides was a tenth of a broker's processor time until it was in sync.
+//! a start with logs, partitions and clients loads besides was 5 to 10 % of a broker's processor time until it was in sync (two runs in turns).
 //!
 //! Measured on two cores: ZooKeeper and three brokers ready in 2.8 s with archives instead of 5.9 s, and 20-25 %
 //! less memory each. An archive is written by `-XX:ArchiveClassesAtExit` under a temporary name and renamed, so a start
